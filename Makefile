@@ -1,0 +1,35 @@
+# Two commands do it all: `make demo` and `make test`. `make help` lists the rest.
+
+CARGO ?= cargo
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench sim clean
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: ## Install what is missing: Debian's packages (as root or with sudo) and the C++ toolchain
+	@scripts/setup
+
+build: setup ## Build everything, optimised
+	$(CARGO) build --release --workspace
+
+demo: build ## Count the words of the sources that cargo fetched, on an embedded mesh
+	@scripts/demo
+
+test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
+	@scripts/test
+
+lint: ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --features webmesh-protocol/sim -- -D warnings
+
+bench: build ## Measure what docs/benchmarks.md tells
+	@scripts/bench
+
+sim: ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"
+	$(CARGO) run --release -p webmesh-protocol --features sim --example simulate -- $(ARGS)
+
+clean: ## Remove what was built here (the C++ toolchain stays; it is shared by all clones)
+	$(CARGO) clean

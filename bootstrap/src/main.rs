@@ -1,0 +1,102 @@
+//! `webmesh-bootstrap`: the one address that everybody knows. It seeds the DHT, relays, and compiles; it
+//! schedules nothing and holds nobody's data. When it is gone, the mesh goes on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Parser;
+use directories::ProjectDirs;
+use libp2p::Multiaddr;
+use webmesh_compiler::{Compiler, CompilerConfig, Toolchain, answer};
+use webmesh_node::host::{CompileAnswer, CompileService};
+use webmesh_node::net::identity;
+use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::{http, signals};
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::membership::{Kind, Roles};
+
+/// Segments that it would hold: none, it has not the role.
+const NO_MEMORY: u64 = 0;
+
+/// The bootstrap and compiler node of a WebMesh: seeds the DHT, relays, compiles C++ to WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "webmesh-bootstrap", version, max_term_width = 100)]
+#[command(after_help = "Examples:
+  webmesh-bootstrap                                   ports 4001 (TCP, QUIC), 4002 (WebRTC), 8080 (HTTP)
+  webmesh-bootstrap --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0 --data /tmp/mesh")]
+struct Args {
+    /// Listen here; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<Multiaddr>,
+    /// Serve health, metrics and addresses over HTTP here
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    http: SocketAddr,
+    /// Where keys, modules and known peers lie
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| "info,libp2p=warn,libp2p_kad=error".to_owned());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    webmesh_node::platform::install_crypto();
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be had").and_then(
+            |runtime| {
+                let outcome = runtime.block_on(serve(args));
+                runtime.shutdown_background();
+                outcome
+            },
+        );
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("webmesh-bootstrap: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let stop = signals::stop();
+    let usual = || ProjectDirs::from("", "", "webmesh-bootstrap").map(|dirs| dirs.data_dir().to_owned());
+    let data_dir = args.data.or_else(usual).context("there is no home folder: say --data DIR")?;
+    let compiler = Compiler::new(Toolchain::find(None)?, CompilerConfig::new(data_dir.join("modules")))?;
+    let listen = if args.listen.is_empty() { usual_addresses() } else { args.listen };
+    let peer = Peer::start(PeerConfig {
+        identity: identity::load_or_create(&data_dir)?,
+        kind: Kind::Bootstrap,
+        roles: Roles { relay: true, ..Roles::default() },
+        threads: 1,
+        memory: NO_MEMORY,
+        listen,
+        bootstrap: vec![],
+        data_dir,
+        lasting: true,
+        mdns: false,
+        compiler: Some(service(Arc::new(compiler))),
+    })
+    .await?;
+    let http = http::serve(args.http, peer.node.clone()).await.map_err(anyhow::Error::msg)?;
+    http::print_ready(&peer.node, Some(http));
+    stop.await;
+    peer.node.shutdown().await;
+    Ok(())
+}
+
+fn usual_addresses() -> Vec<Multiaddr> {
+    let rest = ["tcp/4001", "udp/4001/quic-v1", "udp/4002/webrtc-direct"];
+    rest.iter().map(|rest| format!("/ip4/0.0.0.0/{rest}").parse().expect("a valid multiaddress")).collect()
+}
+
+fn service(compiler: Arc<Compiler>) -> Arc<dyn CompileService> {
+    Arc::new(move |from: PeerKey, name: String, source: Bytes| -> CompileAnswer {
+        let compiler = compiler.clone();
+        Box::pin(async move { answer(&compiler, from.0, &name, &source).await })
+    })
+}

@@ -1,0 +1,214 @@
+// Raw memory for one task: buffers that grow, an arena, varints, and a reader that never runs past its end.
+//
+// A module's instance lives for one task and is then thrown away whole, so nothing here is ever handed back one by one:
+// the types have trivial destructors and stand in static storage, where they cost no constructor either.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string_view>
+
+namespace webmesh::detail {
+
+using u8 = std::uint8_t;
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+
+/// Bytes that came from the host and do not follow docs/guest-abi.md.
+struct Malformed : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// The longest varint: a 64-bit number, seven bits a byte.
+inline constexpr u32 kMaxVarint = 10;
+
+inline u8* allocate(std::size_t bytes) {
+  void* memory = std::malloc(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return static_cast<u8*>(memory);
+}
+
+inline u64 load8(const u8* at) {
+  u64 word;
+  std::memcpy(&word, at, 8);
+  return word;
+}
+
+/// Bytes of the varint of `value`.
+inline u32 varint_size(u64 value) { return (static_cast<u32>(70 - std::countl_zero(value | 1))) / 7; }
+
+inline u8* write_varint(u8* at, u64 value) {
+  while (value >= 0x80) {
+    *at++ = static_cast<u8>(value) | 0x80;
+    value >>= 7;
+  }
+  *at++ = static_cast<u8>(value);
+  return at;
+}
+
+/// Copies the first and the last `Word` of some bytes, which may overlap.
+template <class Word>
+void copy_ends(u8* to, const u8* from, u32 length) {
+  Word first, last;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&last, from + length - sizeof last, sizeof last);
+  std::memcpy(to, &first, sizeof first);
+  std::memcpy(to + length - sizeof last, &last, sizeof last);
+}
+
+/// Copies bytes that mostly are few, as keys and values are: for those it beats the call of memcpy.
+inline u8* copy_bytes(u8* to, const void* from, u32 length) {
+  const auto* source = static_cast<const u8*>(from);
+  if (length > 16) {
+    std::memcpy(to, source, length);
+  } else if (length >= 8) {
+    copy_ends<u64>(to, source, length);
+  } else if (length >= 4) {
+    copy_ends<u32>(to, source, length);
+  } else if (length >= 2) {
+    copy_ends<std::uint16_t>(to, source, length);
+  } else if (length != 0) {
+    *to = *source;
+  }
+  return to + length;
+}
+
+/// A byte string that grows at its end.
+class Buffer {
+ public:
+  u8* data() { return data_; }
+  u32 size() const { return size_; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+
+  /// Room for `bytes` more behind the end; returns the end.
+  u8* reserve(u32 bytes) {
+    if (bytes > capacity_ - size_) [[unlikely]] grow(bytes);
+    return data_ + size_;
+  }
+  /// Moves the end to `end`, which lies in the room that `reserve` gave.
+  void commit(u8* end) { size_ = static_cast<u32>(end - data_); }
+  void append(std::string_view bytes) {
+    const auto length = static_cast<u32>(bytes.size());
+    commit(copy_bytes(reserve(length), bytes.data(), length));
+  }
+  void push(char byte) {
+    *reserve(1) = static_cast<u8>(byte);
+    ++size_;
+  }
+  void clear() { size_ = 0; }
+
+ private:
+  [[gnu::noinline]] void grow(u32 bytes) {
+    const u64 wanted = std::max<u64>({u64{size_} + bytes, u64{capacity_} * 2, 256});
+    // Addresses are 32 bits wide; the allocator refuses what does not fit the memory that the host allows.
+    void* memory = wanted <= UINT32_MAX ? std::realloc(data_, static_cast<std::size_t>(wanted)) : nullptr;
+    if (memory == nullptr) throw std::bad_alloc();
+    data_ = static_cast<u8*>(memory);
+    capacity_ = static_cast<u32>(wanted);
+  }
+
+  u8* data_ = nullptr;
+  u32 size_ = 0;
+  u32 capacity_ = 0;
+};
+
+/// Memory that is handed out in order and never moves. What was taken can be walked again, chunk by chunk.
+class Arena {
+ public:
+  struct alignas(8) Chunk {
+    Chunk* next;
+    u8* end;
+    u8* begin() { return reinterpret_cast<u8*>(this + 1); }
+  };
+
+  u8* take(u32 bytes) {
+    if (bytes > static_cast<u32>(end_ - cursor_)) [[unlikely]] refill(bytes);
+    u8* taken = cursor_;
+    cursor_ += bytes;
+    return taken;
+  }
+  /// Hands back the end of the last `take`, from `cursor` on.
+  void shrink(u8* cursor) { cursor_ = cursor; }
+
+  /// The chunks in the order in which they were filled; null where nothing was taken.
+  Chunk* chunks() {
+    if (last_ != nullptr) last_->end = cursor_;
+    return first_;
+  }
+
+ private:
+  // Small at first, for tasks of one line; large enough at last that few chunks hold a big task.
+  static constexpr u32 kFirstChunk = 1 << 10;
+  static constexpr u32 kLargestChunk = 1 << 18;
+
+  [[gnu::noinline]] void refill(u32 bytes) {
+    const u32 room = std::max(next_chunk_, bytes);
+    if (room > UINT32_MAX - sizeof(Chunk)) throw std::bad_alloc();
+    auto* chunk = reinterpret_cast<Chunk*>(allocate(sizeof(Chunk) + room));
+    chunk->next = nullptr;
+    if (last_ == nullptr) {
+      first_ = chunk;
+    } else {
+      last_->end = cursor_;
+      last_->next = chunk;
+    }
+    last_ = chunk;
+    cursor_ = chunk->begin();
+    end_ = cursor_ + room;
+    if (next_chunk_ < kLargestChunk) next_chunk_ *= 2;
+  }
+
+  u8* cursor_ = nullptr;
+  u8* end_ = nullptr;
+  Chunk* first_ = nullptr;
+  Chunk* last_ = nullptr;
+  u32 next_chunk_ = kFirstChunk;
+};
+
+/// Reads bytes that may be anything: every step is checked against the end.
+class Reader {
+ public:
+  Reader(const u8* begin, u32 length) : at_(begin), end_(begin + length) {}
+
+  u32 left() const { return static_cast<u32>(end_ - at_); }
+  const u8* take(u32 bytes) {
+    if (bytes > left()) [[unlikely]] fail("a record ends early");
+    const u8* taken = at_;
+    at_ += bytes;
+    return taken;
+  }
+  u8 byte() { return *take(1); }
+  u64 varint() {
+    if (at_ != end_ && *at_ < 0x80) [[likely]] return *at_++;
+    return long_varint();
+  }
+  /// A varint that counts bytes or things in memory, so it has 32 bits at most.
+  u32 varint32() {
+    const u64 value = varint();
+    if (value > UINT32_MAX) [[unlikely]] fail("a length does not fit 32 bits");
+    return static_cast<u32>(value);
+  }
+  [[noreturn, gnu::noinline]] static void fail(const char* what) { throw Malformed(what); }
+
+ private:
+  [[gnu::noinline]] u64 long_varint() {
+    u64 value = 0;
+    for (u32 shift = 0; shift < 64; shift += 7) {
+      const u64 next = byte();
+      if (shift == 63 && next > 1) break;
+      value |= (next & 0x7f) << shift;
+      if (next < 0x80) return value;
+    }
+    fail("a varint has over 64 bits");
+  }
+
+  const u8* at_;
+  const u8* end_;
+};
+
+}  // namespace webmesh::detail

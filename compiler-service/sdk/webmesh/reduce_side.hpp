@@ -1,0 +1,113 @@
+// The reduce's side of the shuffle: groups the records of one bucket by key.
+//
+// With a `combine`, values are folded as they come, so that memory grows with the keys. Without, the bytes stay where
+// the host put them, each key keeps the list of its runs, and they are read only when the key is reduced.
+#pragma once
+
+#include <memory>
+
+#include "api.hpp"
+#include "sort.hpp"
+#include "table.hpp"
+
+namespace webmesh::detail {
+
+/// One record of a segment (docs/guest-abi.md).
+struct Record {
+  const u8* key;
+  u32 key_length;
+  u32 count;
+  u32 length;
+  const u8* values;
+};
+
+inline Record read_record(Reader& from) {
+  Record record;
+  record.key_length = from.varint32();
+  record.key = from.take(record.key_length);
+  record.count = from.varint32();
+  if (record.count == 0) Reader::fail("a record has no values");
+  record.length = from.varint32();
+  record.values = from.take(record.length);
+  return record;
+}
+
+/// The keys of a table, `table.size()` of them, in the order of their bytes.
+template <class Payload>
+Sortable* sorted_keys(Table<Payload>& table) {
+  auto* keys = reinterpret_cast<Sortable*>(allocate((std::size_t{table.size()} + 1) * sizeof(Sortable)));
+  Sortable* end = keys;
+  for (auto& row : table) *end++ = {sort_head(load8(row.key())), row.key(), row.key_length};
+  sort_keys(keys, table.size());
+  return keys;
+}
+
+/// Values as they come, for jobs without `combine`.
+template <class V>
+class RunningReduce {
+ public:
+  struct Runs {
+    Run first;
+    Run* last;
+    u32 count;
+  };
+  using Row = Entry<Runs>;
+  Table<Runs> table;
+
+  /// Whether the bytes that were fed must stay where they are.
+  static constexpr bool keeps_bytes = true;
+
+  void feed(const u8* bytes, u32 length) {
+    for (Reader from(bytes, length); from.left() != 0;) {
+      const Record record = read_record(from);
+      const auto [row, fresh] = table.find_or_add(record.key, record.key_length);
+      Runs& runs = row->payload;
+      if (fresh) {
+        runs.first = {nullptr, record.values, record.length, record.count};
+        runs.last = &runs.first;
+        runs.count = record.count;
+        continue;
+      }
+      auto* run = reinterpret_cast<Run*>(later_runs_.take(sizeof(Run)));
+      *run = {nullptr, record.values, record.length, record.count};
+      runs.last->next = run;
+      runs.last = run;
+      if (record.count > UINT32_MAX - runs.count) Reader::fail("a key has over 2^32 values");
+      runs.count += record.count;
+    }
+  }
+
+  static Values<V> values(Row& row) { return Access::values<V>(&row.payload.first, row.payload.count); }
+
+ private:
+  Arena later_runs_;
+};
+
+/// One value a key, for jobs with `combine`.
+template <class V, class Author>
+class CombiningReduce {
+ public:
+  using Row = Entry<Held<V>>;
+  Table<Held<V>> table;
+
+  static constexpr bool keeps_bytes = false;
+
+  void feed(const u8* bytes, u32 length) {
+    for (Reader from(bytes, length); from.left() != 0;) {
+      const Record record = read_record(from);
+      const auto [row, fresh] = table.find_or_add(record.key, record.key_length);
+      Reader values(record.values, record.length);
+      u32 left = record.count;
+      if (fresh) {
+        std::construct_at(&row->payload.value, read<V>(values));
+        --left;
+      }
+      for (V& into = row->payload.value; left != 0; --left) into = Author::combine(std::move(into), read<V>(values));
+      if (values.left() != 0) Reader::fail("a record has more bytes than its values need");
+    }
+  }
+
+  static Values<V> values(Row& row) { return Access::values<V>(std::move(row.payload.value)); }
+};
+
+}  // namespace webmesh::detail

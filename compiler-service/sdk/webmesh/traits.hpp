@@ -1,0 +1,217 @@
+// What kinds of types can travel between machines, told apart at compile time, and why one cannot.
+//
+// A struct is walked by a structured-binding pack, so that an author declares nothing about it.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace webmesh::detail {
+
+template <class T, template <class...> class Template>
+inline constexpr bool kIs = false;
+template <class... A, template <class...> class Template>
+inline constexpr bool kIs<Template<A...>, Template> = true;
+
+template <class T>
+inline constexpr bool kIsStdArray = false;
+template <class T, std::size_t n>
+inline constexpr bool kIsStdArray<std::array<T, n>> = true;
+
+template <class T>
+concept Text = std::same_as<T, std::string>;
+/// Any integer but bool; 128 bits have no place in a varint.
+template <class T>
+concept Integer = std::integral<T> && !std::same_as<T, bool> && sizeof(T) <= 8;
+/// `long double` is no type of WebAssembly's.
+template <class T>
+concept Float = std::same_as<T, float> || std::same_as<T, double>;
+template <class T>
+concept Enum = std::is_enum_v<T>;
+template <class T>
+concept Optional = kIs<T, std::optional>;
+template <class T>
+concept Variant = kIs<T, std::variant>;
+template <class T>
+concept FixedArray = std::is_bounded_array_v<T> || kIsStdArray<T>;
+
+/// The standard containers that own their elements, and others made like them.
+template <class T>
+concept Container = !Text<T> && !FixedArray<T> && requires(T& container) {
+  typename T::value_type;
+  container.begin();
+  container.end();
+  container.clear();
+  container.size();
+};
+template <class T>
+struct ElementOf {
+  using type = typename T::value_type;
+};
+template <class T, std::size_t n>
+struct ElementOf<T[n]> {
+  using type = T;
+};
+/// What an array or a container holds; by this type, not by `auto`, is it walked: a std::vector<bool> hands out
+/// proxies.
+template <class T>
+using Element = typename ElementOf<T>::type;
+
+/// Containers from keys to values; their `value_type` has a const key, so it is never read into.
+template <class T>
+concept Dictionary = Container<T> && requires {
+  typename T::key_type;
+  typename T::mapped_type;
+};
+/// Types that a structured binding can take apart: pairs, tuples, and structs whose fields are all public.
+template <class T>
+concept Bindable = std::is_class_v<T> && !std::is_union_v<T> &&
+                   requires { std::integral_constant<std::size_t, __builtin_structured_binding_size(T)>{}; };
+template <class T>
+concept Struct = Bindable<T> && !Text<T> && !FixedArray<T> && !Container<T> && !Optional<T> && !Variant<T>;
+
+/// Calls `visit(fields...)` with all fields of a struct, pair or tuple, by reference.
+template <class T, class Visit>
+constexpr decltype(auto) with_fields(T& object, Visit&& visit) {
+  auto& [... fields] = object;
+  return visit(fields...);
+}
+
+template <class... T>
+struct TypeList {};
+
+template <class T>
+auto field_types(T& object) {
+  auto& [... fields] = object;
+  return TypeList<decltype(fields)...>{};
+}
+/// Bit-fields have no address, so nothing can be read into them by reference.
+template <class T>
+auto has_plain_fields(T& object) {
+  auto& [... fields] = object;
+  return std::bool_constant<(requires { &fields; } && ...)>{};
+}
+
+/// The name of a type as the compiler writes it.
+template <class T>
+consteval std::string_view type_name() {
+  constexpr std::string_view whole = __PRETTY_FUNCTION__;
+  constexpr std::string_view before = "[T = ";
+  constexpr std::size_t start = whole.find(before) + before.size();
+  return whole.substr(start, whole.size() - 1 - start);
+}
+
+/// Why a type cannot be stored: the innermost part at fault, and what to do. Empty where all is well.
+struct Problem {
+  std::string_view type;
+  std::string_view why;
+  constexpr explicit operator bool() const { return !why.empty(); }
+};
+
+template <class T, class... Outer>
+consteval Problem problem_of();
+
+template <class... Outer, class... T>
+consteval Problem first_problem(TypeList<T...>) {
+  Problem found;
+  // `||` stops at the first part that is at fault.
+  (void)((found = problem_of<T, Outer...>(), static_cast<bool>(found)) || ...);
+  return found;
+}
+
+template <class... A>
+consteval TypeList<A...> arguments_of(const volatile std::variant<A...>*) { return {}; }
+
+/// Whether values of type T can be stored in the shuffle and in results. `Outer` are the types that T stands in, so
+/// that a type which holds itself (a tree of vectors) is looked at once.
+template <class T, class... Outer>
+consteval Problem problem_of() {
+  constexpr auto because = [](std::string_view why) { return Problem{type_name<T>(), why}; };
+  if constexpr ((std::same_as<T, Outer> || ...)) {
+    return {};
+  } else if constexpr (std::is_reference_v<T>) {
+    return because("a reference means nothing on another machine; store the value itself");
+  } else if constexpr (std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_null_pointer_v<T> ||
+                       kIs<T, std::unique_ptr> || kIs<T, std::shared_ptr> || kIs<T, std::weak_ptr>) {
+    return because("a pointer means nothing on another machine; store what it points to (perhaps in std::optional)");
+  } else if constexpr (std::is_const_v<T> || std::is_volatile_v<T>) {
+    return because("a const or volatile value cannot be read back; store it without");
+  } else if constexpr (std::ranges::view<T> && !FixedArray<T>) {
+    return because("a view does not own its bytes; store std::string or std::vector");
+  } else if constexpr (std::is_void_v<T>) {
+    return because("there is nothing to store; store bool or an empty struct");
+  } else if constexpr (std::same_as<T, bool> || Integer<T> || Float<T> || Enum<T> || Text<T>) {
+    return {};
+  } else if constexpr (std::is_arithmetic_v<T> || std::integral<T>) {
+    return because("numbers of over 64 bits cannot be stored; use double or std::int64_t");
+  } else if constexpr (std::same_as<T, std::monostate>) {
+    return {};
+  } else if constexpr (FixedArray<T>) {
+    return problem_of<Element<T>, T, Outer...>();
+  } else if constexpr (std::is_union_v<T>) {
+    return because("nobody knows which part of a union is set; use std::variant");
+  } else if constexpr (!std::is_default_constructible_v<T> || !std::is_move_constructible_v<T> ||
+                       !std::is_move_assignable_v<T>) {
+    return because("it must have a default constructor and be movable, to be read back");
+  } else if constexpr (Optional<T>) {
+    return problem_of<typename T::value_type, T, Outer...>();
+  } else if constexpr (Variant<T>) {
+    return first_problem<T, Outer...>(arguments_of(static_cast<T*>(nullptr)));
+  } else if constexpr (Dictionary<T>) {
+    return first_problem<T, Outer...>(TypeList<typename T::key_type, typename T::mapped_type>{});
+  } else if constexpr (Container<T>) {
+    return problem_of<Element<T>, T, Outer...>();
+  } else if constexpr (!Bindable<T>) {
+    return because("its fields cannot be reached; make it a plain struct whose fields are all public and its own");
+  } else if constexpr (!decltype(has_plain_fields(std::declval<T&>()))::value) {
+    return because("bit-fields cannot be read back; use whole integers");
+  } else {
+    return first_problem<T, Outer...>(decltype(field_types(std::declval<T&>())){});
+  }
+}
+
+template <class T>
+inline constexpr bool kStorable = !problem_of<T>();
+
+/// Text that is put together at compile time, for a static_assert. What does not fit is cut off.
+class Message {
+ public:
+  constexpr Message() = default;
+  constexpr Message(std::initializer_list<std::string_view> parts) {
+    for (std::string_view part : parts) {
+      for (char letter : part) {
+        if (size_ < sizeof(text_)) text_[size_++] = letter;
+      }
+    }
+  }
+  constexpr const char* data() const { return text_; }
+  constexpr std::size_t size() const { return size_; }
+  constexpr bool empty() const { return size_ == 0; }
+
+ private:
+  char text_[1000] = {};
+  std::size_t size_ = 0;
+};
+
+/// What an author is told about a type that cannot be stored; empty where it can.
+template <class T>
+consteval Message storable_message() {
+  constexpr Problem problem = problem_of<T>();
+  if (!problem) return {};
+  if (problem.type == type_name<T>()) return {"WebMesh: `", problem.type, "` cannot be stored: ", problem.why};
+  return {"WebMesh: `", type_name<T>(), "` cannot be stored because of `", problem.type, "` in it: ", problem.why};
+}
+
+}  // namespace webmesh::detail

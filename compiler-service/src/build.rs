@@ -1,0 +1,115 @@
+//! One source becomes one module: two runs in the sandbox, and what their endings mean.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use crate::cache::Entry;
+use crate::diagnostics;
+use crate::error::CompileError;
+use crate::limits::{MAX_DIAGNOSTICS, MAX_MEMORY, MAX_MODULE, MAX_OBJECT};
+use crate::sandbox::{Finished, Run, Sandbox, Stop};
+use crate::toolchain::{Step, Toolchain};
+
+/// What clang and wasm-ld exit with when they found fault with their input.
+const REFUSED: i32 = 1;
+
+/// The shells' way, and bubblewrap's, to report a death by signal: this plus its number.
+const SIGNALLED: i32 = 128;
+
+/// How LLVM's programs begin a line when an allocation failed, by either of the two ways that they make one. No source
+/// can: what it has clang say stands behind a file's name or a line number.
+const OUT_OF_MEMORY: [&str; 2] =
+    ["LLVM ERROR: out of memory", "terminate called after throwing an instance of 'std::bad_alloc'"];
+
+/// Compiles and links. `name` is what diagnostics call the source.
+///
+/// `wasm-opt` is left out on purpose: the one that Debian has (binaryen 108) is older than the final form of
+/// WebAssembly's exceptions and cannot read a module that uses them.
+pub(crate) fn build(
+    toolchain: &Toolchain,
+    sandbox: &Sandbox,
+    name: &str,
+    source: &[u8],
+    time: Duration,
+    stopping: &AtomicBool,
+) -> Result<Entry, CompileError> {
+    let deadline = Instant::now() + time;
+    let run = |step: &Step, input: &[u8], output_limit| {
+        let finished = sandbox
+            .run(&Run {
+                program: &step.program,
+                arguments: step.arguments(sandbox.input_path()),
+                input,
+                output_limit,
+                messages_limit: 2 * MAX_DIAGNOSTICS,
+                deadline,
+                stopping,
+            })
+            .map_err(|why| CompileError::Unavailable(why.to_string()))?;
+        let messages = toolchain.hide_paths(String::from_utf8_lossy(&finished.messages).into_owned());
+        // The linker knows the author's file only by its place in the sandbox.
+        let messages = messages.replace(sandbox.input_path(), name);
+        let messages = diagnostics::tidy(&messages, finished.messages_missing);
+        judge(finished, messages, time, output_limit)
+    };
+    let (object, warnings) = run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT)?;
+    let (module, more) = run(toolchain.link(), &object, MAX_MODULE)?;
+    Ok(Entry { wasm: module.into(), diagnostics: warnings + &more })
+}
+
+/// The output of a run that went well with its warnings, or what its end means.
+fn judge(
+    finished: Finished,
+    messages: String,
+    time: Duration,
+    output_limit: usize,
+) -> Result<(Vec<u8>, String), CompileError> {
+    let too_long = CompileError::TooLong { seconds: time.as_secs() };
+    match finished.stop {
+        Some(Stop::Deadline) => return Err(too_long),
+        Some(Stop::Output) => {
+            return Err(CompileError::OutputTooLarge { mib: output_limit >> 20 });
+        }
+        Some(Stop::Stopping) => return Err(CompileError::Stopped),
+        None => {}
+    }
+    let out_of_memory = |line: &str| OUT_OF_MEMORY.iter().any(|start| line.starts_with(start));
+    match Ending::of(finished.status) {
+        Ending::Exit(0) => Ok((finished.output, messages)),
+        Ending::Signal(libc::SIGXCPU) => Err(too_long),
+        _ if messages.lines().any(out_of_memory) => Err(CompileError::TooMuchMemory { mib: MAX_MEMORY >> 20 }),
+        Ending::Exit(REFUSED) if !messages.is_empty() => Err(CompileError::Diagnostics(messages)),
+        ending => {
+            tracing::warn!(?ending, %messages, "a compiler run crashed");
+            Err(CompileError::Crashed(ending.to_string()))
+        }
+    }
+}
+
+/// How a process ended, whether bubblewrap stood between or not.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Exit(i32),
+    Signal(i32),
+}
+
+impl Ending {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) if code > SIGNALLED => Self::Signal(code - SIGNALLED),
+            (Some(code), _) => Self::Exit(code),
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}

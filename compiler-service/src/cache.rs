@@ -1,0 +1,249 @@
+//! Compiled modules on disk, by the hash of what they were made from; bounded, the longest unused going first.
+//!
+//! An entry is one file, `<key>.module`: the blake3 hash of the rest, the length of the diagnostics, the diagnostics,
+//! the module. It is written beside its place and renamed, so that a reader sees all or nothing, and checked when read,
+//! so that a damaged entry is a miss. Several processes may share a folder; each keeps to the bound by what it knows.
+
+use std::collections::HashMap;
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+/// Names an entry: the hash of all that the module depends on.
+pub(crate) type Key = blake3::Hash;
+
+const SUFFIX: &str = "module";
+
+/// Bytes in front of the diagnostics: a hash and a `u32`.
+const HEADER: usize = blake3::OUT_LEN + 4;
+
+/// What an entry is charged at least: the block that the file system gives it.
+const BLOCK: u64 = 4096;
+
+/// A module and the warnings of its compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) wasm: Bytes,
+    pub(crate) diagnostics: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+    bound: u64,
+    index: Mutex<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    entries: HashMap<Key, Known>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    bytes: u64,
+    used: SystemTime,
+}
+
+impl Cache {
+    /// Opens the cache in `folder`, making it where it is not there, and cuts it to `bound` bytes.
+    pub(crate) fn open(folder: &Path, bound: u64) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut index = Index::default();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let Some(key) = key_of(&entry.path()) else {
+                continue;
+            };
+            let about = entry.metadata()?;
+            index.insert(key, about.len(), about.modified()?);
+        }
+        let cache = Self { folder: folder.to_path_buf(), bound, index: Mutex::new(index) };
+        // Fails here, at the start, where the folder cannot be written to.
+        tempfile::tempfile_in(folder)?;
+        cache.evict();
+        Ok(cache)
+    }
+
+    /// The entry under `key`, or nothing where there is none that is whole.
+    pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
+        let path = self.path(key);
+        let read = fs::read(&path);
+        let entry = read.as_ref().ok().and_then(|bytes| decode(bytes));
+        if let Some(entry) = entry {
+            let now = SystemTime::now();
+            self.lock().insert(*key, read.map_or(0, |bytes| bytes.len() as u64), now);
+            // Only the order of eviction after a restart hangs on it.
+            if let Err(why) = File::open(&path).and_then(|file| file.set_times(FileTimes::new().set_modified(now))) {
+                tracing::debug!(path = %path.display(), %why, "the time of last use was not kept");
+            }
+            return Some(entry);
+        }
+        self.lock().remove(key);
+        match read {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => {
+                tracing::warn!(path = %path.display(), %why, "a cached module cannot be read")
+            }
+            Ok(_) => {
+                tracing::warn!(path = %path.display(), "a cached module is damaged and was dropped");
+                remove(&path);
+            }
+        }
+        None
+    }
+
+    /// Stores `entry`, and drops the longest unused ones where the bound is passed.
+    pub(crate) fn put(&self, key: &Key, entry: &Entry) -> io::Result<()> {
+        let length = u32::try_from(entry.diagnostics.len()).map_err(io::Error::other)?;
+        let mut rest = blake3::Hasher::new();
+        rest.update(&length.to_le_bytes()).update(entry.diagnostics.as_bytes()).update(&entry.wasm);
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(rest.finalize().as_bytes())?;
+        file.write_all(&length.to_le_bytes())?;
+        file.write_all(entry.diagnostics.as_bytes())?;
+        file.write_all(&entry.wasm)?;
+        file.persist(self.path(key)).map_err(|failed| failed.error)?;
+        let bytes = (HEADER + entry.diagnostics.len() + entry.wasm.len()) as u64;
+        self.lock().insert(*key, bytes, SystemTime::now());
+        self.evict();
+        Ok(())
+    }
+
+    fn evict(&self) {
+        let mut index = self.lock();
+        if index.bytes <= self.bound {
+            return;
+        }
+        let mut oldest: Vec<(SystemTime, Key)> = index.entries.iter().map(|(key, known)| (known.used, *key)).collect();
+        oldest.sort_unstable_by_key(|(used, _)| *used);
+        for (_, key) in oldest {
+            if index.bytes <= self.bound {
+                break;
+            }
+            index.remove(&key);
+            remove(&self.path(&key));
+        }
+    }
+
+    fn path(&self, key: &Key) -> PathBuf {
+        self.folder.join(format!("{key}.{SUFFIX}"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
+        // A panic elsewhere leaves at worst a wrong sum, which the next start puts right.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn insert(&mut self, key: Key, bytes: u64, used: SystemTime) {
+        self.remove(&key);
+        let bytes = bytes.max(BLOCK);
+        self.bytes += bytes;
+        self.entries.insert(key, Known { bytes, used });
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(known) = self.entries.remove(key) {
+            self.bytes -= known.bytes;
+        }
+    }
+}
+
+fn key_of(path: &Path) -> Option<Key> {
+    let name = path.file_name()?.to_str()?;
+    Key::from_hex(name.strip_suffix(SUFFIX)?.strip_suffix('.')?).ok()
+}
+
+fn decode(bytes: &[u8]) -> Option<Entry> {
+    let (hash, rest) = bytes.split_at_checked(blake3::OUT_LEN)?;
+    if blake3::hash(rest).as_bytes() != hash {
+        return None;
+    }
+    let (length, rest) = rest.split_first_chunk()?;
+    let (diagnostics, wasm) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let diagnostics = String::from_utf8(diagnostics.to_vec()).ok()?;
+    Some(Entry { wasm: Bytes::copy_from_slice(wasm), diagnostics })
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        // Another process was faster.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+        Err(why) => {
+            tracing::warn!(path = %path.display(), %why, "a cached module cannot be removed")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(fill: u8, bytes: usize) -> Entry {
+        Entry { wasm: vec![fill; bytes].into(), diagnostics: "a.cpp:1:1: warning: …\n".to_owned() }
+    }
+
+    fn key(of: u8) -> Key {
+        blake3::hash(&[of])
+    }
+
+    #[test]
+    fn an_entry_outlives_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        Cache::open(folder.path(), 1 << 20).unwrap().put(&key(1), &entry(1, 5000)).unwrap();
+        let again = Cache::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(again.get(&key(1)), Some(entry(1, 5000)));
+        assert_eq!(again.get(&key(2)), None);
+    }
+
+    #[test]
+    fn a_damaged_entry_is_a_miss_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), 1 << 20).unwrap();
+        cache.put(&key(1), &entry(1, 5000)).unwrap();
+        let path = cache.path(&key(1));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4000] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(cache.get(&key(1)), None);
+        assert!(!path.exists());
+        fs::write(&path, b"short").unwrap();
+        assert_eq!(cache.get(&key(1)), None);
+    }
+
+    #[test]
+    fn the_longest_unused_goes_when_the_bound_is_passed() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), 25_000).unwrap();
+        for at in 1..=3 {
+            cache.put(&key(at), &entry(at, 7000)).unwrap();
+        }
+        assert!(cache.get(&key(1)).is_some());
+        cache.put(&key(4), &entry(4, 7000)).unwrap();
+        assert_eq!(cache.get(&key(2)), None, "the longest unused");
+        for at in [1, 3, 4] {
+            assert!(cache.get(&key(at)).is_some(), "{at}");
+        }
+        let left: u64 = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(left <= 25_000, "{left} bytes on disk");
+    }
+
+    #[test]
+    fn a_smaller_bound_cuts_an_older_cache_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), 1 << 20).unwrap();
+        for at in 1..=10 {
+            cache.put(&key(at), &entry(at, 9000)).unwrap();
+        }
+        Cache::open(folder.path(), 20_000).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

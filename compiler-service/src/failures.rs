@@ -1,0 +1,92 @@
+//! Remembers for a short time which sources failed, so that a flood of one bad source costs one compile.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::cache::Key;
+use crate::error::CompileError;
+
+#[derive(Debug)]
+pub(crate) struct Failures {
+    known: HashMap<Key, CompileError>,
+    /// In the order of their end.
+    ends: VecDeque<(Instant, Key)>,
+    lifetime: Duration,
+    bound: usize,
+}
+
+impl Failures {
+    pub(crate) fn new(lifetime: Duration, bound: usize) -> Self {
+        Self { known: HashMap::new(), ends: VecDeque::new(), lifetime, bound }
+    }
+
+    /// Why the source of `key` failed, if it did so lately.
+    pub(crate) fn get(&mut self, now: Instant, key: &Key) -> Option<CompileError> {
+        self.expire(now);
+        self.known.get(key).cloned()
+    }
+
+    /// Remembers a failure, unless it says nothing about the source.
+    pub(crate) fn put(&mut self, now: Instant, key: Key, why: &CompileError) {
+        self.expire(now);
+        if why.is_transient() || self.known.insert(key, why.clone()).is_some() {
+            return;
+        }
+        self.ends.push_back((now + self.lifetime, key));
+        if self.ends.len() > self.bound {
+            self.forget_first();
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.ends.front().is_some_and(|(end, _)| *end <= now) {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, key)) = self.ends.pop_front() {
+            self.known.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::BusyReason;
+
+    const LIFETIME: Duration = Duration::from_secs(60);
+    const SLOW: CompileError = CompileError::TooLong { seconds: 15 };
+
+    fn key(of: u8) -> Key {
+        blake3::hash(&[of])
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_its_time_and_no_longer() {
+        let start = Instant::now();
+        let mut failures = Failures::new(LIFETIME, 2);
+        failures.put(start, key(1), &SLOW);
+        assert_eq!(failures.get(start + LIFETIME / 2, &key(1)), Some(SLOW));
+        assert_eq!(failures.get(start + LIFETIME, &key(1)), None);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let start = Instant::now();
+        let mut failures = Failures::new(LIFETIME, 2);
+        for at in 1..=3 {
+            failures.put(start, key(at), &SLOW);
+        }
+        assert_eq!([1, 2, 3].map(|at| failures.get(start, &key(at)).is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn a_busy_compiler_is_asked_again() {
+        let start = Instant::now();
+        let mut failures = Failures::new(LIFETIME, 2);
+        failures.put(start, key(1), &CompileError::Busy(BusyReason::Queue(64)));
+        assert_eq!(failures.get(start, &key(1)), None);
+    }
+}

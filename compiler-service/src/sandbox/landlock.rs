@@ -1,0 +1,81 @@
+//! The sandbox of the kernel's access rules (Landlock), for hosts that forbid user namespaces, as containers often do.
+//!
+//! The compiler can open nothing but the toolchain's files, and the filter of system calls leaves it no other way out.
+//! It is second choice for one reason: a path outside stays visible as a name, so that a source can learn, by
+//! `__has_include`, whether a file exists.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+};
+use seccompiler::BpfProgram;
+
+use super::{Run, View, bare_command, confine, environment, filter, memory_file};
+
+/// The input is a file in memory, handed over as standard input. Landlock knows only files that have a place in the
+/// file system, so that this one can be opened a second time, by its name under `/proc`.
+pub(super) const INPUT: &str = "/proc/self/fd/0";
+
+/// The rules' version that is needed: opening, listing and executing are in the first, and all else that later ones
+/// rule is kept out by the filter.
+const VERSION: ABI = ABI::V1;
+
+/// A kernel with Landlock; whether it confines, the probe finds out.
+#[derive(Debug)]
+pub(crate) struct Landlock {
+    view: View,
+    filter: BpfProgram,
+}
+
+/// What a child lays on itself.
+pub(super) struct Lock {
+    rules: OwnedFd,
+    filter: BpfProgram,
+}
+
+impl Landlock {
+    pub(super) fn new(view: &View) -> Result<Self, String> {
+        rules(view)?;
+        Ok(Self { view: view.clone(), filter: filter::program()? })
+    }
+
+    pub(super) fn command(&self, run: &Run<'_>) -> std::io::Result<Command> {
+        let rules = rules(&self.view).map_err(std::io::Error::other)?;
+        let mut command = bare_command(run.program);
+        command.envs(environment(&self.view)).args(&run.arguments).stdin(Stdio::from(memory_file("input", run.input)?));
+        confine::confine(&mut command, confine::Hold::Lock(Lock { rules, filter: self.filter.clone() }));
+        Ok(command)
+    }
+}
+
+impl Lock {
+    pub(super) fn rules(&self) -> i32 {
+        self.rules.as_raw_fd()
+    }
+
+    pub(super) fn filter(&self) -> &BpfProgram {
+        &self.filter
+    }
+}
+
+/// A fresh set of rules: reading, listing and executing what `view` names, and nothing else.
+fn rules(view: &View) -> Result<OwnedFd, String> {
+    let all = AccessFs::from_all(VERSION);
+    let read = AccessFs::from_read(VERSION);
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(all)
+        .and_then(Ruleset::create)
+        .map_err(|why| {
+            format!("this kernel has no Landlock, or has it turned off ({why}): Linux 5.13 or later has it")
+        })?;
+    for path in &view.read_only {
+        let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let access = if path.is_dir() { read } else { read & AccessFs::from_file(VERSION) };
+        let opened = PathFd::new(path).map_err(|why| failed(&why))?;
+        rules = rules.add_rule(PathBeneath::new(opened, access)).map_err(|why| failed(&why))?;
+    }
+    Option::<OwnedFd>::from(rules).ok_or_else(|| "the kernel made no Landlock rules".to_owned())
+}

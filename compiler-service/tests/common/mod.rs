@@ -1,0 +1,152 @@
+//! What the tests of the compile service share.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use webmesh_compiler::{CompileError, Compiled, Compiler, CompilerConfig, Requester, SandboxKind, Toolchain};
+
+/// The folder that holds the whole project.
+pub(crate) fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the project's folder")
+}
+
+/// The toolchain, without which nothing here means anything: a test without it fails.
+pub(crate) fn toolchain() -> Toolchain {
+    Toolchain::find(None).unwrap_or_else(|why| panic!("{why}\nThe compiler's tests need it: run `make setup` first."))
+}
+
+/// A compiler with a cache of its own.
+pub(crate) struct Service {
+    pub(crate) compiler: Compiler,
+    pub(crate) cache: tempfile::TempDir,
+}
+
+pub(crate) fn service(adjust: impl FnOnce(&mut CompilerConfig)) -> Service {
+    let cache = tempfile::tempdir().expect("a folder for the cache");
+    let mut config = CompilerConfig::new(cache.path().to_path_buf());
+    adjust(&mut config);
+    let compiler = Compiler::new(toolchain(), config).unwrap_or_else(|why| panic!("{why}"));
+    Service { compiler, cache }
+}
+
+/// Every sandbox that works on the machine that tests, of which there must be one; those that do not are named.
+pub(crate) fn sandboxes() -> Vec<SandboxKind> {
+    let works = |kind: &SandboxKind| {
+        let cache = tempfile::tempdir().expect("a folder for the cache");
+        let mut config = CompilerConfig::new(cache.path().to_path_buf());
+        config.sandboxes = vec![*kind];
+        Compiler::new(toolchain(), config).inspect_err(|why| eprintln!("NOT TESTED in {kind}: {why}")).is_ok()
+    };
+    let working: Vec<_> = SandboxKind::ALL.into_iter().filter(works).collect();
+    assert!(!working.is_empty(), "no sandbox works here: install bubblewrap (`make setup`)");
+    working
+}
+
+/// A service in a given sandbox.
+pub(crate) fn service_in(sandbox: SandboxKind, time: Duration) -> Service {
+    service(|config| {
+        config.sandboxes = vec![sandbox];
+        config.time = time;
+    })
+}
+
+/// Somebody who never asked before.
+pub(crate) fn somebody() -> Requester {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    [NEXT.fetch_add(1, Ordering::Relaxed); 32]
+}
+
+/// A job around `extra`, which stands before its functions.
+pub(crate) fn job(extra: &str) -> String {
+    format!("{extra}\n{WORD_COUNT}")
+}
+
+pub(crate) async fn compile(service: &Service, source: &str) -> Result<Compiled, CompileError> {
+    service.compiler.compile(somebody(), "job.cpp", source.as_bytes()).await
+}
+
+/// The word count in the form of the thesis.
+pub(crate) const WORD_COUNT: &str = r#"
+#include <string>
+#include <utility>
+#include <vector>
+using namespace std;
+
+vector<pair<string, int>> map(const string doc) {
+  vector<pair<string, int>> out;
+  string word;
+  for (char c : doc + " ") {
+    if (c > ' ') {
+      word += c;
+    } else if (!word.empty()) {
+      out.emplace_back(word, 1);
+      word.clear();
+    }
+  }
+  return out;
+}
+
+pair<string, int> reduce(const string key, vector<int> vals) {
+  int sum = 0;
+  for (int val : vals) sum += val;
+  return {key, sum};
+}
+"#;
+
+/// `text` without its colours.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        out.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    out + rest
+}
+
+/// Processes below `pid`, by id and name, however deep.
+pub(crate) fn descendants(pid: u32) -> Vec<(u32, String)> {
+    let mut processes = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // A process may end between the listing and the look.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let Some((head, tail)) = stat.rsplit_once(')') else {
+            continue;
+        };
+        let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();
+        let mut fields = tail.split_whitespace();
+        let (state, parent) = (fields.next(), fields.next().and_then(|field| field.parse::<u32>().ok()));
+        if let (Some(state), Some(parent)) = (state, parent)
+            && state != "Z"
+        {
+            processes.push((id, parent, name));
+        }
+    }
+    let mut below = vec![pid];
+    let mut found = Vec::new();
+    while let Some(pid) = below.pop() {
+        for (id, parent, name) in &processes {
+            if *parent == pid {
+                below.push(*id);
+                found.push((*id, name.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Asks until `condition` holds; fails after a minute.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(std::time::Instant::now() < end, "still not so: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,291 @@
+//! Sources that mean harm, in every sandbox there is.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service_in, somebody};
+use webmesh_compiler::{CompileError, SandboxKind, limits};
+
+/// Given to bombs, that the tests end sooner than the real limit would end them.
+const SHORT: Duration = Duration::from_secs(6);
+
+/// A bomb's time, the kill, and a machine that does other things too.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Runs `test` in each sandbox; each must work on a machine that runs the tests.
+async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
+    for kind in sandboxes() {
+        eprintln!("in {kind}:");
+        let service = service_in(kind, time);
+        test(&service).await;
+        eventually("every process of the sandbox is gone", || {
+            !descendants(std::process::id())
+                .iter()
+                .any(|(_, name)| matches!(name.as_str(), "clang" | "wasm-ld" | "lld"))
+        });
+        let strays: Vec<_> = std::fs::read_dir(service.cache.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+            .filter(|name| !name.to_string_lossy().ends_with(".module"))
+            .collect();
+        assert!(strays.is_empty(), "left in the cache: {strays:?}");
+    }
+}
+
+/// Compiles a bomb: it must end in time, one way or another, and leave the compiler working.
+async fn survive(service: &Service, name: &str, source: &str) -> Result<(), CompileError> {
+    let start = Instant::now();
+    let answer = compile(service, source).await.map(drop);
+    let took = start.elapsed();
+    let first_line = |why: &CompileError| plain(&why.to_string()).lines().take(2).collect::<Vec<_>>().join(" ");
+    eprintln!("  {name}: {} after {took:.1?}", answer.as_ref().err().map_or("compiled".to_owned(), first_line));
+    assert!(took < BOUND, "{name} took {took:?}");
+    if let Err(why) = &answer {
+        assert!(!why.is_transient(), "{name}: {why}");
+        assert!(why.to_string().len() < limits::MAX_DIAGNOSTICS + 1000, "{name}: {} bytes", why.to_string().len());
+    }
+    answer
+}
+
+#[tokio::test]
+async fn no_file_of_the_host_can_be_read() {
+    let secret_folder = tempfile::tempdir().unwrap();
+    let secret = secret_folder.path().join("secret.h");
+    std::fs::write(&secret, "int the_secret_of_this_host = 1;\n").unwrap();
+    // Readable by all: it is the sandbox that must keep it, not its mode.
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(secret_folder.path(), everyone).unwrap();
+    let secret = secret.to_str().unwrap();
+    // Every way is tried on the first of these; on the others only the first ways, as many as this.
+    const USUAL: usize = 2;
+    let files = [
+        "/etc/passwd",
+        secret,
+        "/etc/hostname",
+        "/proc/self/environ",
+        "/proc/self/maps",
+        "/proc/1/cmdline",
+        "/proc/cpuinfo",
+        "/sys/kernel/notes",
+        "/dev/zero",
+        "/dev/urandom",
+        "../etc/passwd",
+        "../../../../../../etc/passwd",
+    ];
+    let ways = [
+        ("#include", "#include \"FILE\"\n"),
+        ("#embed", "extern const char data[] = {\n#embed \"FILE\" limit(64)\n};\n"),
+        ("#include <>", "#include <FILE>\n"),
+        ("#include_next", "#include_next \"FILE\"\n"),
+        ("#import", "#import \"FILE\"\n"),
+        (
+            ".incbin",
+            "__asm__(\".section .data.stolen,\\\"\\\",@\\nstolen: .incbin \\\"FILE\\\"\\n.size stolen, 64\\n\");\n",
+        ),
+        (".include", "__asm__(\".include \\\"FILE\\\"\\n\");\n"),
+        ("#pragma dependency", "#pragma GCC dependency \"FILE\"\n"),
+    ];
+    everywhere(limits::MAX_TIME, async |service| {
+        for (number, file) in files.into_iter().enumerate() {
+            for (name, way) in ways.into_iter().take(if number == 0 { ways.len() } else { USUAL }) {
+                let answer = compile(service, &job(&way.replace("FILE", file))).await;
+                let Err(CompileError::Diagnostics(text)) = answer else { panic!("{name} of {file}: {answer:?}") };
+                let text = plain(&text);
+                for secret in ["root:", "the_secret_of_this_host", "HOME=", "processor"] {
+                    assert!(!text.contains(secret), "{name} of {file} leaks: {text}");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_cannot_tell_which_files_the_host_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let present = folder.path().join("present.h");
+    std::fs::write(&present, "").unwrap();
+    let mut paths: Vec<String> = [
+        "/etc/passwd",
+        "/etc/hosts",
+        "/usr/bin/env",
+        "/usr/lib/os-release",
+        "/usr/include/stdio.h",
+        "/usr/share/doc/bash/copyright",
+        "/bin/sh",
+        "/proc/self/exe",
+        "/proc/version",
+        "/sys/class",
+        "/dev/tty",
+        "/dev/sda",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    paths.push(present.display().to_string());
+    let mut source = String::new();
+    for path in &paths {
+        for form in ["__has_include(\"FILE\")", "__has_include(<FILE>)", "__has_embed(\"FILE\")"] {
+            let _ = writeln!(source, "#if {}\n#error sees {path}\n#endif", form.replace("FILE", path));
+        }
+    }
+    for kind in sandboxes() {
+        // Landlock hides what is in a file, not that it is there.
+        if kind != SandboxKind::Landlock {
+            let service = service_in(kind, limits::MAX_TIME);
+            compile(&service, &job(&source)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn line_directives_do_not_make_diagnostics_quote_other_files() {
+    everywhere(limits::MAX_TIME, async |service| {
+        let answer = compile(service, "#line 1 \"/etc/passwd\"\nint wrong = \"text\";\n").await;
+        let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
+        assert!(!text.contains("root:"), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_template_bomb_is_stopped() {
+    let bomb = "template<int D, long long X> struct Bomb {\n\
+                  static constexpr long long v = Bomb<D - 1, 2 * X>::v + Bomb<D - 1, 2 * X + 1>::v;\n\
+                };\n\
+                template<long long X> struct Bomb<0, X> { static constexpr long long v = X; };\n\
+                long long boom = Bomb<40, 1>::v;\n";
+    everywhere(SHORT, async |service| {
+        let why = survive(service, "templates", &job(bomb)).await.unwrap_err();
+        assert!(matches!(why, CompileError::TooLong { .. } | CompileError::TooMuchMemory { .. }), "{why}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_macro_bomb_is_stopped() {
+    let mut bomb = "#define A0 + 1\n".to_owned();
+    for level in 1..=12 {
+        let _ = writeln!(bomb, "#define A{level} {}", format!("A{} ", level - 1).repeat(10));
+    }
+    bomb.push_str("long boom = 0 A12;\n");
+    everywhere(SHORT, async |service| {
+        let why = survive(service, "macros", &job(&bomb)).await.unwrap_err();
+        assert!(
+            matches!(why, CompileError::TooLong { .. } | CompileError::TooMuchMemory { .. } | CompileError::Crashed(_)),
+            "{why}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deep_nesting_is_survived() {
+    const DEPTH: usize = 200_000;
+    let forms = [
+        ("parentheses", format!("int deep = {}1{};", "(".repeat(DEPTH), ")".repeat(DEPTH))),
+        ("braces", format!("void deep() {}{}", "{".repeat(DEPTH), "}".repeat(DEPTH))),
+        ("sums", format!("int deep(int x) {{ return x{}; }}", "+x".repeat(DEPTH))),
+        ("negations", format!("int deep(int x) {{ return {}x; }}", "!".repeat(DEPTH))),
+        ("pointers", format!("int {} deep;", "*".repeat(DEPTH))),
+        ("ifs", format!("void deep(int x) {{ {} ; }}", "if (x) ".repeat(DEPTH / 2))),
+    ];
+    everywhere(SHORT, async |service| {
+        for (name, form) in &forms {
+            let _ = survive(service, name, &job(form)).await;
+        }
+        compile(service, &job("")).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_data_is_refused() {
+    everywhere(limits::MAX_TIME, async |service| {
+        let why = survive(service, "array of 1 GiB", &job("char big[1 << 30] = {1};")).await.unwrap_err();
+        // A slow machine may need all its time to fill the memory.
+        assert!(matches!(why, CompileError::TooMuchMemory { .. } | CompileError::TooLong { .. }), "{why}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_object_or_a_module_over_its_limit_is_refused() {
+    let section = "__asm__(\".section .data.big,\\\"\\\",@\\nbig: .zero 200000000\\n.size big, 200000000\\n\");";
+    let array = "char big[20 << 20] = {1};\n\
+                 extern \"C\" __attribute__((export_name(\"f\"))) char f(int at) { return big[at]; }";
+    everywhere(limits::MAX_TIME, async |service| {
+        for (name, source, limit) in
+            [("object of 200 MB", section, limits::MAX_OBJECT), ("module of 20 MiB", array, limits::MAX_MODULE)]
+        {
+            let expected = CompileError::OutputTooLarge { mib: limit >> 20 };
+            assert_eq!(survive(service, name, &job(source)).await, Err(expected), "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_of_20000_cases_is_stopped_or_compiled_in_time() {
+    let mut source = "#include <string>\nint big(int x, std::string& s) {\n  switch (x) {\n".to_owned();
+    for case in 0..20_000 {
+        let _ = writeln!(source, "case {case}: s += std::to_string(x * {case});");
+    }
+    source.push_str("  }\n  return s.size();\n}\n");
+    everywhere(SHORT, async |service| {
+        let _ = survive(service, "cases", &job(&source)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn endless_diagnostics_are_cut_with_a_note() {
+    let long_name = "x".repeat(50_000);
+    let source = format!("#define E struct {long_name}; {long_name} e = {long_name}::{long_name};\nE E E E E E E E\n");
+    everywhere(SHORT, async |service| {
+        let why = survive(service, "diagnostics", &source).await.unwrap_err();
+        let CompileError::Diagnostics(text) = why else { panic!("{why}") };
+        assert!(text.len() <= limits::MAX_DIAGNOSTICS);
+        assert!(text.ends_with("more bytes of messages are left out\n"), "{}", &text[text.len() - 200..]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_cannot_drive_the_terminal_of_its_reader() {
+    everywhere(limits::MAX_TIME, async |service| {
+        let source = "#error \u{1b}]0;owned\u{7}\u{1b}[2J \u{9b}31m\n";
+        let answer = compile(service, source).await;
+        let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
+        let control = plain(&text).chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        assert_eq!(control, None, "{text:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopping_the_service_ends_what_runs() {
+    for kind in sandboxes() {
+        let service = service_in(kind, limits::MAX_TIME);
+        let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
+        while !is_compiling() {
+            let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
+            assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");
+        }
+        drop(request);
+        let start = Instant::now();
+        drop(service);
+        assert!(start.elapsed() < Duration::from_secs(10), "stopping took {:?}", start.elapsed());
+        eventually("the sandbox is gone", || !is_compiling());
+    }
+}
+
+/// Takes longer than any limit.
+const BOMB: &str = "template<int D, long long X> struct B { static constexpr long long v = B<D-1,2*X>::v + B<D-1,2*X+1>::v; };\n\
+                    template<long long X> struct B<0, X> { static constexpr long long v = X; };\nlong long boom = B<50, 1>::v;\n";
+
+fn is_compiling() -> bool {
+    descendants(std::process::id()).iter().any(|(_, name)| name == "clang")
+}

@@ -1,0 +1,268 @@
+//! What a submitter sees of the compile service.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use common::{WORD_COUNT, compile, job, plain, project, service, somebody, toolchain};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use webmesh_compiler::{
+    BusyReason, CompileError, Compiler, CompilerConfig, StartError, Toolchain, ToolchainError, limits,
+};
+
+#[tokio::test]
+async fn a_word_count_becomes_a_module() {
+    let service = service(|_| {});
+    let compiled = compile(&service, WORD_COUNT).await.unwrap();
+    assert!(compiled.wasm.starts_with(b"\0asm"));
+    assert_eq!(compiled.hash, blake3::hash(&compiled.wasm));
+    assert_eq!(plain(&compiled.diagnostics), "");
+    assert!(!compiled.cached);
+    assert!(compiled.wasm.len() < 200_000, "{} bytes: code that nobody calls is in it", compiled.wasm.len());
+}
+
+#[tokio::test]
+async fn an_error_carries_the_authors_file_name_line_and_colours() {
+    let service = service(|_| {});
+    let source = format!("{WORD_COUNT}\nint wrong = \"text\";\n");
+    let line = source.lines().count();
+    let answer = service.compiler.compile(somebody(), "/home/author/count_words.cpp", source.as_bytes()).await;
+    let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
+    assert!(text.contains("\u{1b}[0;1;31m"), "no colours in {text:?}");
+    let shown = plain(&text);
+    assert!(shown.starts_with(&format!("count_words.cpp:{line}:5: error: ")), "{shown}");
+    assert!(shown.contains("int wrong = \"text\";"), "the line itself is not shown: {shown}");
+    assert!(!shown.contains(&*toolchain().folder().to_string_lossy()), "a path of this host is shown: {shown}");
+}
+
+#[tokio::test]
+async fn a_missing_function_is_the_authors_error_too() {
+    let service = service(|_| {});
+    let answer = compile(&service, "int nothing_here;").await;
+    let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
+    assert!(plain(&text).contains("map"), "{text}");
+}
+
+#[tokio::test]
+async fn a_function_without_a_body_is_told_by_the_linker() {
+    let service = service(|_| {});
+    let calls = "int absent(int);\n\
+                 extern \"C\" __attribute__((export_name(\"f\"))) int f(int x) { return absent(x); }";
+    let answer = compile(&service, &job(calls)).await;
+    let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
+    let shown = plain(&text);
+    assert!(shown.contains("job.cpp: undefined symbol: absent(int)"), "{shown}");
+}
+
+#[tokio::test]
+async fn warnings_come_with_the_module() {
+    let service = service(|_| {});
+    let source = job("#warning mind the gap");
+    for cached in [false, true] {
+        let compiled = compile(&service, &source).await.unwrap();
+        assert_eq!(compiled.cached, cached);
+        assert!(
+            plain(&compiled.diagnostics).contains("job.cpp:1:2: warning: mind the gap"),
+            "{}",
+            compiled.diagnostics
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_second_request_is_answered_from_the_cache_at_once() {
+    let service = service(|_| {});
+    let first = compile(&service, WORD_COUNT).await.unwrap();
+    let mut fastest = u64::MAX;
+    for _ in 0..5 {
+        let again = compile(&service, WORD_COUNT).await.unwrap();
+        assert!(again.cached);
+        assert_eq!((again.hash, &again.wasm), (first.hash, &first.wasm));
+        fastest = fastest.min(again.millis);
+    }
+    assert!(fastest < 20, "{fastest} ms from the cache");
+    assert_eq!(service.compiler.stats().compiled, 1);
+}
+
+#[tokio::test]
+async fn a_restarted_compiler_finds_its_modules_again() {
+    let first = service(|_| {});
+    let compiled = compile(&first, WORD_COUNT).await.unwrap();
+    let (folder, compiler) = (first.cache, first.compiler);
+    drop(compiler);
+    let again = Compiler::new(toolchain(), CompilerConfig::new(folder.path().to_path_buf())).unwrap();
+    let again = again.compile(somebody(), "job.cpp", WORD_COUNT.as_bytes()).await.unwrap();
+    assert!(again.cached);
+    assert_eq!(again.hash, compiled.hash);
+}
+
+#[tokio::test]
+async fn compilers_apart_make_the_same_module() {
+    let source = job(r#"const char* when = __DATE__ " " __TIME__ " " __TIMESTAMP__;"#);
+    let (one, other) = (service(|_| {}), service(|_| {}));
+    let one = compile(&one, &source).await.unwrap();
+    let other = compile(&other, &source).await.unwrap();
+    assert!(!one.cached && !other.cached);
+    assert_eq!(one.hash, other.hash);
+}
+
+#[tokio::test]
+async fn many_who_ask_for_one_source_cost_one_compile() {
+    let service = service(|_| {});
+    let mut answers: FuturesUnordered<_> = (0..20).map(|_| compile(&service, WORD_COUNT)).collect();
+    while let Some(answer) = answers.next().await {
+        answer.unwrap();
+    }
+    assert_eq!(service.compiler.stats().compiled, 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_not_compiled_again_at_once() {
+    let service = service(|_| {});
+    let first = compile(&service, "#error no").await.unwrap_err();
+    let second = compile(&service, "#error no").await.unwrap_err();
+    assert_eq!(first, second);
+    assert_eq!(service.compiler.stats().failed, 1);
+}
+
+#[tokio::test]
+async fn a_modest_requester_does_not_wait_for_a_flood() {
+    let service = service(|config| config.parallel = 1);
+    let (flood, modest) = (somebody(), somebody());
+    let mut requests: FuturesUnordered<_> = (0..6)
+        .map(|number| (flood, number))
+        .chain([(modest, 6)])
+        .map(|(who, number)| {
+            let source = job(&format!("int number = {number};"));
+            let compiler = &service.compiler;
+            async move {
+                compiler.compile(who, "job.cpp", source.as_bytes()).await.unwrap();
+                who
+            }
+        })
+        .collect();
+    let mut order = Vec::new();
+    while let Some(who) = requests.next().await {
+        order.push(who);
+    }
+    let place = order.iter().position(|who| *who == modest);
+    // One may be running and one may have its turn.
+    assert!(place <= Some(2), "the modest one came in place {place:?} of 7");
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so() {
+    let service = service(|config| {
+        config.parallel = 1;
+        config.queue_per_requester = 2;
+    });
+    let flood = somebody();
+    let mut requests: FuturesUnordered<_> = (0..10)
+        .map(|number| {
+            let source = job(&format!("int number = {number};"));
+            let compiler = &service.compiler;
+            async move { compiler.compile(flood, "job.cpp", source.as_bytes()).await }
+        })
+        .collect();
+    let mut refused = 0;
+    while let Some(answer) = requests.next().await {
+        match answer {
+            Ok(_) => {}
+            Err(CompileError::Busy(BusyReason::Requester(2))) => refused += 1,
+            Err(why) => panic!("{why}"),
+        }
+    }
+    assert!(refused > 0);
+    assert_eq!(service.compiler.stats().refused, refused);
+}
+
+#[tokio::test]
+async fn a_source_over_the_limit_is_refused_with_the_limit() {
+    let service = service(|_| {});
+    let answer = compile(&service, &" ".repeat(limits::MAX_SOURCE + 1)).await;
+    assert_eq!(answer, Err(CompileError::SourceTooLarge { bytes: (1 << 20) + 1, limit: 1 << 20 }));
+}
+
+#[tokio::test]
+async fn a_source_with_odd_bytes_is_compiled_as_it_stands() {
+    let service = service(|_| {});
+    let mut source = b"\xef\xbb\xbf// a byte order mark, and \xff in a comment\r\n".to_vec();
+    source.extend_from_slice(WORD_COUNT.replace('\n', "\r\n").as_bytes());
+    service.compiler.compile(somebody(), "wörter zählen.cpp", &source).await.unwrap();
+}
+
+#[test]
+fn a_missing_toolchain_is_named_with_its_remedy() {
+    let empty = tempfile::tempdir().unwrap();
+    let why = Toolchain::find(Some(empty.path())).unwrap_err();
+    assert!(matches!(why, ToolchainError::Missing { .. }));
+    let text = why.to_string();
+    assert!(text.contains("make setup") && text.contains(&*empty.path().to_string_lossy()), "{text}");
+}
+
+#[test]
+fn a_toolchain_with_another_sdk_is_refused() {
+    let ours = toolchain();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(ours.folder().join("toolchain.json"), other.path().join("toolchain.json")).unwrap();
+    std::fs::create_dir(other.path().join("include")).unwrap();
+    std::fs::write(other.path().join("include/webmesh.hpp"), "// another version").unwrap();
+    let why = Toolchain::find(Some(other.path())).unwrap_err();
+    assert!(matches!(why, ToolchainError::OtherVersion { .. }), "{why}");
+    assert!(why.to_string().contains("make setup"), "{why}");
+}
+
+#[test]
+fn without_a_sandbox_the_service_does_not_start() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut config = CompilerConfig::new(cache.path().to_path_buf());
+    config.sandboxes = Vec::new();
+    let refused = Compiler::new(toolchain(), config);
+    assert!(matches!(refused, Err(StartError::NoSandbox(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn every_example_compiles() {
+    let service = service(|_| {});
+    let mut sources = Vec::new();
+    for folder in std::fs::read_dir(project().join("examples")).unwrap() {
+        let folder = folder.unwrap().path();
+        if folder.is_dir() {
+            sources.extend(std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+        }
+    }
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "cpp"));
+    assert!(!sources.is_empty(), "no example has a source");
+    for path in sources {
+        let compiled =
+            service.compiler.compile(somebody(), &path.to_string_lossy(), &std::fs::read(&path).unwrap()).await;
+        let compiled = compiled.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        assert_eq!(compiled.diagnostics, "", "{} has warnings", path.display());
+    }
+}
+
+#[tokio::test]
+async fn every_piece_of_the_guide_compiles() {
+    let service = service(|_| {});
+    let path = project().join("docs/writing-jobs.md");
+    let guide = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+    let mut pieces = 0;
+    let mut block: Option<(usize, String)> = None;
+    for (number, line) in guide.lines().enumerate() {
+        match (&mut block, line.trim_end()) {
+            (None, "```cpp") => block = Some((number + 1, String::new())),
+            (Some((start, source)), "```") => {
+                let answer = compile(&service, source).await;
+                answer.unwrap_or_else(|why| panic!("{}, from line {start}: {why}", path.display()));
+                pieces += 1;
+                block = None;
+            }
+            (Some((_, source)), line) => {
+                source.push_str(line);
+                source.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    assert!(pieces > 0, "{} shows no C++", path.display());
+}

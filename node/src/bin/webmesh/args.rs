@@ -1,0 +1,184 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use libp2p::Multiaddr;
+use webmesh_protocol::limits;
+
+/// A peer-to-peer compute mesh: C++ map and reduce over native nodes and browser tabs, without a scheduler.
+#[derive(Debug, Parser)]
+#[command(name = "webmesh", version, max_term_width = 100)]
+#[command(after_help = "Examples:
+  webmesh run wordcount.cpp books/ -o counts.tsv      count words on this machine alone
+  webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001    give this machine's cores to a mesh
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv
+  webmesh jobs --bootstrap /ip4/192.0.2.7/tcp/4001    what the mesh is doing")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Log more to standard error (-v, -vv); `WEBMESH_LOG` takes filters as `info,webmesh_node=debug`
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job: on an embedded mesh of this machine's cores, or through --bootstrap on a mesh that exists
+    #[command(after_help = "Examples:
+  webmesh run wordcount.cpp books/                    result to standard output
+  cat log | webmesh run grep.cpp - -o hits.tsv        input from standard input
+  webmesh run pi.cpp --tasks 1000                     no input: tasks get the numbers 0 to 999
+  webmesh run job.cpp data/ --peers 4 --threads 1     four peers of one thread each")]
+    Run(RunArgs),
+    /// Run a job through an existing mesh; workers see its code and its data
+    #[command(after_help = "Example:
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv")]
+    Submit(RunArgs),
+    /// Be a peer: work, hold intermediate data, optionally compile and relay
+    #[command(after_help = "Examples:
+  webmesh node                                        find peers of the local network by mDNS
+  webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001 --threads 2 --roles worker,shuffler")]
+    Node(NodeArgs),
+    /// List the jobs that a mesh knows
+    Jobs(AskArgs),
+    /// Tell how far a job is
+    Status(JobArgs),
+    /// Take a job of yours back
+    Cancel(JobArgs),
+    /// List the peers that a mesh knows
+    Peers(AskArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The C++ source
+    #[arg(value_name = "JOB.cpp")]
+    pub(crate) source: PathBuf,
+    /// Files, folders (walked), or - for standard input
+    #[arg(value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Join the mesh through this peer; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Peers of the embedded mesh
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "bootstrap")]
+    pub(crate) peers: NonZeroUsize,
+    /// Threads of each embedded peer [default: all cores, shared]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Partitions of the shuffle [default: by the size of the input]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::PARTITIONS)))]
+    pub(crate) partitions: Option<u16>,
+    /// Copies of each partition, where there are as many shufflers
+    #[arg(long, value_name = "R", default_value = "2", value_parser = clap::value_parser!(u8).range(1..=limits::REPLICAS as i64))]
+    pub(crate) replicas: u8,
+    /// Cut large files at line ends into documents of about SIZE; 1 makes every line a document
+    #[arg(long, value_name = "SIZE", default_value = "512KiB")]
+    pub(crate) chunk: ByteSize,
+    /// Never cut a file
+    #[arg(long)]
+    pub(crate) whole_files: bool,
+    /// Documents that make one task [default: by their size]
+    #[arg(long, value_name = "N")]
+    pub(crate) docs_per_task: Option<NonZeroU32>,
+    /// Tasks of a job without input: task number N maps the document "N"
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub(crate) tasks: u32,
+    /// Seconds that one task may take
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
+    pub(crate) task_timeout: Duration,
+    /// Memory that one task may use
+    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    pub(crate) task_memory: ByteSize,
+    /// How often a failed task is tried again, on other peers where there are any
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) retries: u8,
+    /// Report progress and outcome as JSON lines on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where caches and keys lie
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Join the mesh through this peer; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Listen here; may be repeated [default: QUIC, TCP and WebRTC-direct on every interface, any port]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<Multiaddr>,
+    /// Serve health and metrics over HTTP here
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Where keys, caches and known peers lie
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// What to do for the mesh: worker, shuffler, compiler, relay
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "worker,shuffler,relay")]
+    pub(crate) roles: Vec<Role>,
+    /// Tasks to run at once [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Intermediate data to hold in memory before it goes to disk
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub(crate) memory: ByteSize,
+    /// Do not look for peers on the local network
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+}
+
+/// What a node may do for the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Runs tasks
+    Worker,
+    /// Holds intermediate data
+    Shuffler,
+    /// Turns C++ into WebAssembly
+    Compiler,
+    /// Carries circuits for peers that cannot be dialled
+    Relay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// A peer of the mesh; may be repeated
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where keys lie
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// The job's id, or the beginning of it
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    let most = f64::from(limits::TASK_MILLIS) / 1000.0;
+    if seconds > 0.0 && seconds <= most {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!("a task may take more than 0 and at most {most} seconds"))
+    }
+}

@@ -1,0 +1,245 @@
+//! `webmesh jobs`, `status`, `cancel`, `peers`: what a mesh knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+use webmesh_node::net::peer_id_of;
+use webmesh_protocol::io::Notice;
+use webmesh_protocol::membership::{Kind, Roles};
+use webmesh_protocol::message::{JobStatus, Outcome, PeerStatus, Request, Response};
+use webmesh_protocol::{JobId, PeerKey};
+
+use crate::args::{AskArgs, JobArgs};
+use crate::error::CliError;
+use crate::home;
+use crate::mesh::{Mesh, connected};
+
+/// A cancelled job's end spreads by gossip; this peer stays so long to hear of it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lists jobs.
+pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
+    let mesh = join(&args).await?;
+    let jobs = known_jobs(&mesh).await;
+    mesh.leave().await;
+    if args.json {
+        println!("{}", serde_json::Value::Array(jobs.iter().map(job_json).collect()));
+        return Ok(());
+    }
+    if jobs.is_empty() {
+        eprintln!("the mesh has no jobs");
+    }
+    for job in jobs {
+        println!("{}", job_line(&job));
+    }
+    Ok(())
+}
+
+/// Tells how far a job is.
+pub(crate) async fn status(args: JobArgs) -> Result<(), CliError> {
+    let mesh = join(&args.ask).await?;
+    let jobs = known_jobs(&mesh).await;
+    mesh.leave().await;
+    let job = find(&jobs, &args.job)?;
+    if args.ask.json {
+        println!("{}", job_json(job));
+    } else {
+        println!("{}", job_line(job));
+        for (i, (done, tasks)) in job.stages.iter().enumerate() {
+            println!("  stage {i}: {done} of {tasks} tasks");
+        }
+    }
+    Ok(())
+}
+
+/// Takes a job back.
+pub(crate) async fn cancel(args: JobArgs) -> Result<(), CliError> {
+    let mesh = join(&args.ask).await?;
+    let jobs = known_jobs(&mesh).await;
+    let outcome = cancel_through(&mesh, &jobs, &args).await;
+    mesh.leave().await;
+    let job = outcome?;
+    if args.ask.json {
+        println!("{}", json!({ "event": "cancelled", "job": job.to_string() }));
+    } else {
+        eprintln!("cancelled {job}");
+    }
+    Ok(())
+}
+
+async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobArgs) -> Result<JobId, CliError> {
+    let status = find(jobs, &args.job)?;
+    let key = home::owner_key(&home::data_dir(args.ask.data.clone())?)?;
+    if status.owner != key.public() {
+        return Err(CliError::Failed(format!(
+            "job {} is not yours: it belongs to {}, and only its owner's key can cancel it",
+            status.job,
+            status.owner.short()
+        )));
+    }
+    if status.outcome.is_some() {
+        return Err(CliError::Failed(format!("job {} is over already", status.job)));
+    }
+    let node = &mesh.home().node;
+    let mut notices = node.notices();
+    let tried = timeout(CANCEL_PATIENCE, async {
+        loop {
+            // This peer must have heard of the job to take it back; then its end is told to everyone.
+            node.cancel(status.job, key.clone()).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(300)) => {}
+                Ok(Notice::CancelRefused { .. }) = notices.recv() => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    continue;
+                }
+            }
+            let ended = known_jobs(mesh).await.into_iter().any(|j| j.job == status.job && j.outcome.is_some());
+            if ended {
+                return;
+            }
+        }
+    });
+    tried.await.map_err(|_| CliError::Failed(format!("the mesh does not say that {} has ended", status.job)))?;
+    Ok(status.job)
+}
+
+/// Lists peers.
+pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
+    let mesh = join(&args).await?;
+    let me = mesh.home().node.net().peer();
+    let mut all: BTreeMap<PeerKey, PeerStatus> = BTreeMap::new();
+    for (peer, advert, connected) in mesh.home().node.members().await {
+        all.insert(peer, PeerStatus { peer, advert, connected });
+    }
+    for peer in connected(&mesh.home().node).await {
+        if let Ok((Response::Peers(more), _)) = mesh.home().node.ask(peer, Request::Peers, Default::default()).await {
+            for status in more.into_iter().filter(|s| s.peer != me) {
+                all.entry(status.peer).or_insert(status);
+            }
+        }
+    }
+    let links = mesh.home().node.net().peers();
+    mesh.leave().await;
+    if args.json {
+        let list = all.values().map(|p| {
+            json!({
+                "peer": peer_id_of(&p.peer).to_string(),
+                "kind": kind_name(p.advert.kind),
+                "roles": role_names(&p.advert.roles),
+                "threads": p.advert.threads,
+                "addresses": p.advert.addresses,
+                "agent": p.advert.agent,
+            })
+        });
+        println!("{}", serde_json::Value::Array(list.collect()));
+        return Ok(());
+    }
+    for status in all.values() {
+        let link = links.iter().find(|l| l.peer == status.peer);
+        let address = link.map(|l| l.address.to_string()).or_else(|| status.advert.addresses.first().cloned());
+        println!(
+            "{}  {:9}  {:2} threads  {}  {}",
+            peer_id_of(&status.peer),
+            kind_name(status.advert.kind),
+            status.advert.threads,
+            role_names(&status.advert.roles).join(","),
+            address.unwrap_or_default(),
+        );
+    }
+    Ok(())
+}
+
+async fn join(args: &AskArgs) -> Result<Mesh, CliError> {
+    Mesh::join(args.bootstrap.clone(), &home::data_dir(args.data.clone())?).await
+}
+
+/// The jobs that the connected peers know, those that live first, the youngest first.
+async fn known_jobs(mesh: &Mesh) -> Vec<JobStatus> {
+    let node = &mesh.home().node;
+    let mut all: BTreeMap<JobId, JobStatus> = BTreeMap::new();
+    for peer in connected(node).await {
+        let Ok((Response::Jobs(jobs), _)) = node.ask(peer, Request::Jobs, Default::default()).await else { continue };
+        for job in jobs {
+            let known = all.get(&job.job);
+            if known.is_none_or(|k| rank(&job) > rank(k)) {
+                all.insert(job.job, job);
+            }
+        }
+    }
+    let mut jobs: Vec<JobStatus> = all.into_values().collect();
+    jobs.sort_by_key(|j| (j.outcome.is_some(), j.age));
+    jobs
+}
+
+/// Of two answers about one job, the one that knows more is right: both only ever grow.
+fn rank(job: &JobStatus) -> (bool, u32, bool) {
+    (job.outcome.is_some(), job.stages.iter().map(|(done, _)| done).sum(), !job.name.is_empty())
+}
+
+fn find<'a>(jobs: &'a [JobStatus], id: &str) -> Result<&'a JobStatus, CliError> {
+    let matches: Vec<&JobStatus> = jobs.iter().filter(|j| j.job.to_string().starts_with(id)).collect();
+    match matches[..] {
+        [job] => Ok(job),
+        [] => Err(CliError::Failed(format!("the mesh knows no job `{id}`; `webmesh jobs` lists those that it knows"))),
+        _ => Err(CliError::Usage(format!("several jobs begin with `{id}`; say more of the id"))),
+    }
+}
+
+fn state(job: &JobStatus) -> String {
+    match &job.outcome {
+        None => {
+            let (done, tasks) = job
+                .stages
+                .iter()
+                .fold((0u64, 0u64), |(d, t), &(done, tasks)| (d + u64::from(done), t + u64::from(tasks)));
+            format!("running {:3.0}%", if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 })
+        }
+        Some(Outcome::Done) => "done".to_owned(),
+        Some(Outcome::Cancelled) => "cancelled".to_owned(),
+        Some(Outcome::Failed(why)) => format!("failed: {why}"),
+    }
+}
+
+fn job_line(job: &JobStatus) -> String {
+    format!("{}  {:20}  {:>6} s  {}", job.job, job.name, job.age, state(job))
+}
+
+fn job_json(job: &JobStatus) -> serde_json::Value {
+    let (outcome, why) = match &job.outcome {
+        None => ("running", None),
+        Some(Outcome::Done) => ("done", None),
+        Some(Outcome::Cancelled) => ("cancelled", None),
+        Some(Outcome::Failed(why)) => ("failed", Some(why)),
+    };
+    json!({
+        "job": job.job.to_string(),
+        "owner": job.owner.to_string(),
+        "name": job.name,
+        "state": outcome,
+        "why": why,
+        "age_seconds": job.age,
+        "stages": job.stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect::<Vec<_>>(),
+    })
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Node => "node",
+        Kind::Bootstrap => "bootstrap",
+        Kind::Submitter => "submitter",
+        Kind::Tab => "tab",
+    }
+}
+
+fn role_names(roles: &Roles) -> Vec<&'static str> {
+    let all = [
+        (roles.worker, "worker"),
+        (roles.shuffler, "shuffler"),
+        (roles.compiler, "compiler"),
+        (roles.relay, "relay"),
+        (roles.steward, "steward"),
+    ];
+    all.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
+}

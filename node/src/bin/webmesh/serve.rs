@@ -1,0 +1,48 @@
+//! `webmesh node`: a peer that stays.
+
+use webmesh_node::http;
+use webmesh_node::net::{NetConfig, identity};
+use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::signals;
+use webmesh_protocol::membership::{Kind, Roles};
+
+use crate::args::{NodeArgs, Role};
+use crate::error::CliError;
+use crate::{compiler, home, mesh};
+
+/// Runs a node until it is told to stop.
+pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
+    let stop = signals::stop();
+    let data_dir = home::data_dir(args.data)?;
+    let identity = identity::load_or_create(&data_dir)?;
+    let has = |role| args.roles.contains(&role);
+    let listen =
+        if args.listen.is_empty() { NetConfig::new(identity::to_libp2p(&identity)).listen } else { args.listen };
+    let peer = Peer::start(PeerConfig {
+        kind: Kind::Node,
+        roles: Roles {
+            worker: has(Role::Worker),
+            shuffler: has(Role::Shuffler),
+            relay: has(Role::Relay),
+            ..Roles::default()
+        },
+        threads: args.threads.map_or_else(mesh::cores, usize::from),
+        memory: args.memory.as_u64(),
+        listen,
+        bootstrap: args.bootstrap,
+        lasting: true,
+        mdns: !args.no_mdns,
+        compiler: if has(Role::Compiler) { Some(compiler::start(&data_dir)?) } else { None },
+        identity,
+        data_dir,
+    })
+    .await?;
+    let http = match args.http {
+        Some(address) => Some(http::serve(address, peer.node.clone()).await.map_err(CliError::Failed)?),
+        None => None,
+    };
+    http::print_ready(&peer.node, http);
+    stop.await;
+    peer.node.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! What can go wrong, in words that say what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a [`Runtime`](super::Runtime) could not be made. Fatal for the worker's role.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// wasmtime refused its settings or could not reserve address space.
+    #[error(
+        "cannot set up WebAssembly for {threads} threads: {reason}. If address space ran out, give fewer \
+         threads or raise `ulimit -v`"
+    )]
+    Engine {
+        /// Threads asked for.
+        threads: usize,
+        /// wasmtime's words.
+        reason: String,
+    },
+    /// The folder for compiled modules cannot be used.
+    #[error("cannot use {path} for compiled modules: {source}. Give a folder that this user owns and can write to")]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}. The system's limit of threads may be reached (`ulimit -u`)")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a module was refused. [`is_repeatable`](Self::is_repeatable) says whether it always will be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModuleError {
+    /// Larger than [`MAX_MODULE_BYTES`](super::MAX_MODULE_BYTES).
+    #[error("the module has {size} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: usize,
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The bytes are not those that the hash names.
+    #[error("the module's bytes do not match its hash; fetch it again")]
+    WrongHash,
+    /// Not WebAssembly that this host takes.
+    #[error("not a valid module: {0}")]
+    Invalid(String),
+    /// An import that no host gives.
+    #[error(
+        "the module imports `{module}::{name}`, which jobs cannot use: there are no files, no network and no \
+         threads in a task"
+    )]
+    Import {
+        /// The module imported from.
+        module: String,
+        /// The item's name.
+        name: String,
+    },
+    /// An import of a known name with another type.
+    #[error("the module imports `{name}` with an unknown type; it must be compiled for WASI preview 1")]
+    ImportType {
+        /// The item's name.
+        name: String,
+    },
+    /// An export of the interface is missing.
+    #[error("the module does not export `{0}`; compile the job with the WebMesh SDK's header")]
+    Missing(&'static str),
+    /// An export of the interface has another type.
+    #[error("the module's export `{0}` does not have the type `{1}`; compile the job with this version's SDK")]
+    ExportType(&'static str, &'static str),
+    /// The module speaks another version of the interface.
+    #[error("the module speaks version {found} of the guest interface, this node version {expected}")]
+    Version {
+        /// What the module said.
+        found: i32,
+        /// What this node speaks.
+        expected: i32,
+    },
+    /// The module could not be asked for its version.
+    #[error("the module did not tell its version: {0}")]
+    Probe(TaskErrorKind),
+}
+
+impl ModuleError {
+    /// Whether the same module is refused again, here and on every worker of this version.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::WrongHash => false,
+            Self::Probe(kind) => kind.is_repeatable(),
+            _ => true,
+        }
+    }
+}
+
+/// Why a task gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskError {
+    /// The document that was being mapped, counted from 0 within the task. `None` outside `webmesh_map`.
+    pub document: Option<u32>,
+    /// What happened.
+    pub kind: TaskErrorKind,
+    /// The end of what the task wrote to its descriptors 1 and 2, safe to print; often empty.
+    pub log_tail: String,
+}
+
+/// What happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskErrorKind {
+    /// WebAssembly trapped; wasmtime's words.
+    Trap(String),
+    /// The job threw; the exception's `what()`.
+    Exception(String),
+    /// The job called `exit` with this status.
+    Exit(u32),
+    /// The task ran longer than its limit. Another worker may be quicker.
+    TimeLimit(Duration),
+    /// The task asked for more memory than its limit, in bytes, and then failed.
+    MemoryLimit(u64),
+    /// The task's output is larger than its limit, in bytes.
+    OutputLimit(u64),
+    /// The module breaks the guest interface.
+    BadModule(String),
+    /// The task's input could not be read.
+    Input(String),
+    /// This host could not run the task; another one may.
+    Host(String),
+    /// The job was cancelled.
+    Cancelled,
+}
+
+impl TaskErrorKind {
+    /// Whether the same task fails in the same way on every worker, so that a retry is in vain.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Trap(_)
+            | Self::Exception(_)
+            | Self::Exit(_)
+            | Self::MemoryLimit(_)
+            | Self::OutputLimit(_)
+            | Self::BadModule(_) => true,
+            Self::TimeLimit(_) | Self::Input(_) | Self::Host(_) | Self::Cancelled => false,
+        }
+    }
+}
+
+impl fmt::Display for TaskErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trap(text) => write!(f, "trapped: {text}"),
+            Self::Exception(text) => write!(f, "threw: {text}"),
+            Self::Exit(status) => write!(f, "called exit({status})"),
+            Self::TimeLimit(limit) => write!(f, "ran longer than {} s", limit.as_secs_f64()),
+            Self::MemoryLimit(bytes) => write!(f, "needed more than {} of memory", Size(*bytes)),
+            Self::OutputLimit(bytes) => write!(f, "gave more than {} of output", Size(*bytes)),
+            Self::BadModule(text) => write!(f, "broke the guest interface: {text}"),
+            Self::Input(text) => write!(f, "could not read its input: {text}"),
+            Self::Host(text) => write!(f, "could not run here: {text}"),
+            Self::Cancelled => f.write_str("was cancelled"),
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+impl std::error::Error for TaskError {}
+impl std::error::Error for TaskErrorKind {}
+
+/// A number of bytes in the largest unit that divides it.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 > 0 && self.0.trailing_zeros() >= shift {
+                return write!(f, "{} {unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{} bytes", self.0)
+    }
+}

@@ -1,0 +1,40 @@
+//! Runs a job's tasks in WebAssembly, natively.
+//!
+//! A [`Runtime`] holds one wasmtime engine and compiles modules, which it checks against the guest
+//! interface (`docs/guest-abi.md`). A [`Module`] runs one task at a time on the caller's thread, each in a
+//! fresh instance. A [`Pool`] runs [`Unit`]s of many tasks on its own threads and delivers what they yield in
+//! batches, so that a job of 200,000 one-line tasks costs little more than its instances.
+//!
+//! A guest is hostile until proven otherwise: its pointers are checked, its memory, time, output and log are
+//! bounded, and whatever it does ends as a [`TaskError`] that says what happened.
+
+mod artifact;
+mod cancel;
+mod error;
+mod guest;
+mod limits;
+mod log;
+mod meter;
+mod module;
+mod outbox;
+mod pool;
+mod runtime;
+mod signature;
+mod task;
+mod ticker;
+mod unit;
+mod wasi;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use cancel::CancelToken;
+pub use error::{ModuleError, RuntimeError, TaskError, TaskErrorKind};
+pub use limits::{MAX_MODULE_BYTES, MAX_TASK_MEMORY};
+pub use module::Module;
+pub use outbox::{Deliver, Delivery, TaskDone, TaskOutput};
+pub use pool::{Pool, SubmitError};
+pub use runtime::{Runtime, RuntimeConfig};
+pub use task::{MapOutput, ReduceOutput, TaskLimits, TaskParams};
+pub use unit::{Chunks, MapTask, ReduceTask, SeedOf, Unit, Work};

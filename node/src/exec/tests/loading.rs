@@ -1,0 +1,140 @@
+//! Which modules are taken, and in what words the others are refused.
+
+use super::*;
+
+fn refusal(guest: &Wat) -> ModuleError {
+    load(&runtime(), &guest.wasm()).unwrap_err()
+}
+
+#[test]
+fn a_module_is_compiled_once_while_it_is_held() {
+    let runtime = runtime();
+    let wasm = ECHO.wasm();
+    let first = load(&runtime, &wasm).unwrap();
+    assert!(first.compile_time().is_some());
+    assert!(Arc::ptr_eq(&first, &load(&runtime, &wasm).unwrap()));
+    assert_eq!(first.hash(), blake3::hash(&wasm).as_bytes());
+}
+
+#[test]
+fn every_import_of_the_interface_is_there() {
+    let guest = Wat {
+        imports: r#"
+            (import "wasi_snapshot_preview1" "args_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "args_sizes_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "clock_time_get" (func (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "environ_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "environ_sizes_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_close" (func (param i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_fdstat_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_prestat_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_prestat_dir_name" (func (param i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read" (func (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_seek" (func (param i32 i64 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+            (import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#,
+        ..ECHO
+    };
+    map(&guest.load(), &[b"document"]).unwrap();
+}
+
+#[test]
+fn any_other_import_is_refused_by_name() {
+    for (imports, module, name) in [
+        (r#"(import "env" "system" (func))"#, "env", "system"),
+        (
+            r#"(import "wasi_snapshot_preview1" "path_open"
+                (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))"#,
+            "wasi_snapshot_preview1",
+            "path_open",
+        ),
+        (r#"(import "env" "fd_close" (func (param i32) (result i32)))"#, "env", "fd_close"),
+        (r#"(import "env" "table" (table 1 funcref))"#, "env", "table"),
+    ] {
+        let error = refusal(&Wat { imports, ..ECHO });
+        assert_eq!(error, ModuleError::Import { module: module.into(), name: name.into() });
+        assert!(error.to_string().contains(name) && error.is_repeatable());
+    }
+}
+
+#[test]
+fn an_import_of_another_type_is_refused_by_name() {
+    for imports in [
+        r#"(import "wasi_snapshot_preview1" "fd_close" (func (param i64) (result i32)))"#,
+        r#"(import "wasi_snapshot_preview1" "fd_close" (global i32))"#,
+    ] {
+        assert_eq!(refusal(&Wat { imports, ..ECHO }), ModuleError::ImportType { name: "fd_close".into() });
+    }
+}
+
+#[test]
+fn a_missing_or_misshapen_export_is_named() {
+    let without = |from: &str, to: &str| {
+        let text = ECHO.text();
+        assert!(text.contains(from));
+        load(&runtime(), &wat::parse_str(text.replace(from, to)).unwrap()).unwrap_err()
+    };
+    assert_eq!(without(r#"(export "webmesh_map")"#, ""), ModuleError::Missing("webmesh_map"));
+    assert_eq!(without(r#"(export "_initialize")"#, ""), ModuleError::Missing("_initialize"));
+    assert_eq!(without(r#"(export "memory")"#, ""), ModuleError::Missing("memory"));
+    assert_eq!(
+        without(
+            r#"(export "webmesh_error") (result i32)"#,
+            r#"(export "webmesh_error") (result i32) (result i32) i32.const 0"#
+        ),
+        ModuleError::ExportType("webmesh_error", "() -> i32")
+    );
+    assert_eq!(without(r#"(export "memory")"#, r#"(export "memory2")"#), ModuleError::Missing("memory"));
+    assert_eq!(
+        without(r#"(memory (export "memory") 17)"#, r#"(memory 17) (global (export "memory") i32 (i32.const 0))"#),
+        ModuleError::ExportType("memory", "memory")
+    );
+}
+
+#[test]
+fn another_version_of_the_interface_is_refused() {
+    assert_eq!(refusal(&Wat { version: "i32.const 2", ..ECHO }), ModuleError::Version { found: 2, expected: 1 });
+}
+
+#[test]
+fn a_module_that_cannot_tell_its_version_is_refused() {
+    let error = refusal(&Wat { version: "unreachable", ..ECHO });
+    assert!(matches!(error, ModuleError::Probe(TaskErrorKind::Trap(_))), "{error:?}");
+}
+
+#[test]
+fn what_could_differ_between_hosts_is_refused() {
+    for (what, guest) in [
+        (
+            "relaxed SIMD",
+            Wat {
+                rest: "(func (drop (f32x4.relaxed_madd (v128.const i64x2 0 0) (v128.const i64x2 0 0) (v128.const i64x2 0 0))))",
+                ..ECHO
+            },
+        ),
+        ("threads", Wat { memory: r#"(memory (export "memory") 17 17 shared)"#, ..ECHO }),
+        ("atomics", Wat { rest: "(func (drop (i32.atomic.load (i32.const 0))))", ..ECHO }),
+        ("two memories", Wat { rest: "(memory 1)", ..ECHO }),
+    ] {
+        assert!(matches!(refusal(&guest), ModuleError::Invalid(_)), "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_module_is_refused() {
+    let runtime = runtime();
+    assert!(matches!(load(&runtime, b"").unwrap_err(), ModuleError::Invalid(_)));
+    assert!(matches!(load(&runtime, b"(module)").unwrap_err(), ModuleError::Invalid(_)));
+    let wasm = ECHO.wasm();
+    assert!(matches!(load(&runtime, &wasm[..wasm.len() - 1]).unwrap_err(), ModuleError::Invalid(_)));
+    assert_eq!(runtime.load([0; 32], &wasm).unwrap_err(), ModuleError::WrongHash);
+    let large = vec![0; MAX_MODULE_BYTES + 1];
+    assert!(matches!(load(&runtime, &large).unwrap_err(), ModuleError::TooLarge { .. }));
+}
+
+#[test]
+fn a_table_beyond_every_bound_is_refused() {
+    assert!(matches!(refusal(&Wat { rest: "(table 10000000 funcref)", ..ECHO }), ModuleError::Invalid(_)));
+}

@@ -1,0 +1,44 @@
+//! Compile requests, handed to whatever compiler this peer was started with.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::io::Token;
+use webmesh_protocol::message::Response;
+
+use crate::driver::HostOutput;
+
+/// The answer to a compile request, with its body.
+pub type CompileAnswer = Pin<Box<dyn Future<Output = (Response, Bytes)> + Send>>;
+
+/// A compiler. The node's library does not know which: its binaries bring one.
+pub trait CompileService: Send + Sync {
+    /// Compiles a source for a peer, or says why not.
+    fn compile(&self, from: PeerKey, name: String, source: Bytes) -> CompileAnswer;
+}
+
+impl<F: Fn(PeerKey, String, Bytes) -> CompileAnswer + Send + Sync> CompileService for F {
+    fn compile(&self, from: PeerKey, name: String, source: Bytes) -> CompileAnswer {
+        self(from, name, source)
+    }
+}
+
+/// Compiles, and answers when that is done. The service bounds how many wait.
+pub(super) fn answer(
+    compiler: Arc<dyn CompileService>,
+    sender: mpsc::Sender<HostOutput>,
+    token: Token,
+    from: PeerKey,
+    name: String,
+    source: Bytes,
+) {
+    tokio::spawn(async move {
+        let (response, body) = compiler.compile(from, name, source).await;
+        // Fails only when the driver has ended.
+        let _ = sender.send(HostOutput::Respond { token, response, body }).await;
+    });
+}

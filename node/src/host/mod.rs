@@ -1,0 +1,162 @@
+//! The native host: what the engine needs done, done with threads, wasmtime and a disk.
+
+mod blobs;
+mod compile;
+mod outputs;
+mod segments;
+mod tasks;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::{JobId, PeerKey};
+
+pub use self::compile::{CompileAnswer, CompileService};
+use self::outputs::Outputs;
+use self::segments::SegmentThread;
+use self::tasks::Tasks;
+use crate::driver::{HOST_OUTPUTS, Host, HostOutput};
+use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
+use crate::results::ResultStore;
+use crate::store::blobs::{BlobError, BlobSource, BlobStore, Blobs};
+use crate::store::segments::SegmentStore;
+
+/// Modules and indexes kept on disk.
+const BLOB_CACHE_BYTES: u64 = 256 << 20;
+
+/// What a host may use.
+pub struct HostConfig {
+    /// Threads that run tasks; 0 for a peer that does not work.
+    pub threads: usize,
+    /// Where caches and spilled segments lie.
+    pub data_dir: PathBuf,
+    /// Segments (and results of own jobs) kept in memory before they go to disk, in bytes.
+    pub memory: u64,
+    /// The compiler, where this peer has the role.
+    pub compiler: Option<Arc<dyn CompileService>>,
+}
+
+/// Why a host cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// No wasmtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// No folder for blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+}
+
+/// What a submitter on this peer needs of its host.
+#[derive(Clone)]
+pub struct HostHandle {
+    blobs: Arc<Blobs>,
+    outputs: Arc<Outputs>,
+}
+
+impl HostHandle {
+    /// Serves a job's inputs until they are taken back.
+    pub fn attach(&self, inputs: Arc<dyn BlobSource>) {
+        self.blobs.attach(inputs);
+    }
+
+    /// Serves a job's inputs no longer.
+    pub fn detach(&self, inputs: &Arc<dyn BlobSource>) {
+        self.blobs.detach(inputs);
+    }
+
+    /// Keeps a module, to be served to workers.
+    ///
+    /// # Errors
+    /// Where the disk does not take it.
+    pub fn put(&self, hash: &webmesh_protocol::Hash, bytes: &[u8]) -> Result<(), BlobError> {
+        self.blobs.put(hash, bytes)
+    }
+
+    /// The results of a job that is done.
+    pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
+        self.outputs.take(job)
+    }
+}
+
+/// The native host.
+pub struct NativeHost {
+    blobs: Arc<Blobs>,
+    tasks: Option<Tasks>,
+    segments: SegmentThread,
+    outputs: Arc<Outputs>,
+    compiler: Option<Arc<dyn CompileService>>,
+    sender: mpsc::Sender<HostOutput>,
+}
+
+impl NativeHost {
+    /// Starts the threads of a host; its outputs are for the driver.
+    ///
+    /// # Errors
+    /// Where address space, threads or folders are denied.
+    pub fn start(config: HostConfig) -> Result<(Self, HostHandle, mpsc::Receiver<HostOutput>), HostError> {
+        let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
+        let store = BlobStore::new(config.data_dir.join("blobs"), BLOB_CACHE_BYTES)?;
+        let blobs = Arc::new(Blobs::new(store));
+        let tasks = match config.threads {
+            0 => None,
+            threads => {
+                let cache_dir = Some(config.data_dir.join("compiled"));
+                let runtime = Runtime::new(RuntimeConfig { cache_dir, ..RuntimeConfig::new(threads) })?;
+                Some(Tasks::start(threads, runtime, blobs.clone(), sender.clone())?)
+            }
+        };
+        let outputs = Arc::new(Outputs::new(config.data_dir.join("results"), config.memory / 4));
+        let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
+        let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
+        let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
+        Ok((Self { blobs, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
+    }
+}
+
+impl Host for NativeHost {
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Run(work) => match &mut self.tasks {
+                Some(tasks) => tasks.run(*work),
+                None => tracing::error!("a peer without threads was given a task"),
+            },
+            Action::StopRuns { job } => {
+                if let Some(tasks) = &mut self.tasks {
+                    tasks.stop(job);
+                }
+            }
+            Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
+            Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
+            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.blobs, hash, bytes),
+            Action::StoreOutput { job, task, bytes } => {
+                outputs::store(&self.outputs, &self.sender, job, task, bytes);
+            }
+            Action::Stage { .. }
+            | Action::DropSegment { .. }
+            | Action::ReadBucket { .. }
+            | Action::ServeBucket { .. }
+            | Action::ServePull { .. }
+            | Action::DropJob { .. } => self.segments.send(action),
+            // The driver keeps these to itself.
+            Action::Publish { .. }
+            | Action::Subscribe { .. }
+            | Action::Request { .. }
+            | Action::Respond { .. }
+            | Action::Notify(_) => {}
+        }
+    }
+
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes) -> bool {
+        let Some(compiler) = &self.compiler else { return false };
+        compile::answer(compiler.clone(), self.sender.clone(), token, from, name, source);
+        true
+    }
+
+    fn is_overloaded(&self) -> bool {
+        self.segments.is_overloaded()
+    }
+}

@@ -1,0 +1,53 @@
+//! Results of this peer's own jobs, kept until the job is done.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use webmesh_protocol::JobId;
+use webmesh_protocol::io::Event;
+
+use crate::driver::HostOutput;
+use crate::platform;
+use crate::results::ResultStore;
+
+/// The results of every job that was submitted here and is not collected yet.
+pub(super) struct Outputs {
+    dir: PathBuf,
+    memory: u64,
+    jobs: Mutex<HashMap<JobId, Arc<Mutex<ResultStore>>>>,
+}
+
+impl Outputs {
+    pub(super) fn new(dir: PathBuf, memory: u64) -> Self {
+        Self { dir, memory, jobs: Mutex::default() }
+    }
+
+    fn of(&self, job: JobId) -> Arc<Mutex<ResultStore>> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Mutex::new(ResultStore::new(self.dir.clone(), self.memory)));
+        jobs.entry(job).or_insert_with(fresh).clone()
+    }
+
+    pub(super) fn take(&self, job: JobId) -> Option<ResultStore> {
+        let store = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job)?;
+        let store = Arc::into_inner(store)?;
+        Some(store.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Keeps one task's result.
+pub(super) fn store(outputs: &Arc<Outputs>, sender: &mpsc::Sender<HostOutput>, job: JobId, task: u32, bytes: Bytes) {
+    let (outputs, sender) = (outputs.clone(), sender.clone());
+    platform::spawn_blocking(move || {
+        let result = {
+            let store = outputs.of(job);
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            store.add(task, bytes).map_err(|e| e.to_string())
+        };
+        // Fails only when the driver has ended.
+        let _ = sender.blocking_send(HostOutput::Event(Event::OutputStored { job, task, result }));
+    });
+}

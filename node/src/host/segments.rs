@@ -1,0 +1,100 @@
+//! The segment store on a thread of its own, in the order in which it is asked.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::message::Response;
+
+use crate::driver::HostOutput;
+use crate::store::segments::{SegmentStore, StoreError};
+
+/// Bytes that wait to be staged; beyond, peers are left waiting until the disk has caught up.
+const BACKLOG_BYTES: usize = 48 << 20;
+/// What an action weighs beside its bytes, so that many small ones count too.
+const ACTION_WEIGHT: usize = 512;
+
+/// The way to the segment store.
+pub(super) struct SegmentThread {
+    // Not bounded by itself: the driver stops reading from the network while `is_overloaded` says so, and what
+    // the engine asks for on its own is bounded by the units that it has in hand.
+    actions: std_mpsc::Sender<Action>,
+    backlog: Arc<AtomicUsize>,
+}
+
+impl SegmentThread {
+    pub(super) fn start(mut store: SegmentStore, sender: mpsc::Sender<HostOutput>) -> io::Result<Self> {
+        let (actions, receiver) = std_mpsc::channel::<Action>();
+        let backlog = Arc::new(AtomicUsize::new(0));
+        let done = backlog.clone();
+        thread::Builder::new().name("webmesh-segments".to_owned()).spawn(move || {
+            for action in receiver {
+                let weight = weight(&action);
+                if let Some(output) = carry_out(&mut store, action) {
+                    // Fails only when the driver has ended; then the channel of actions ends too.
+                    let _ = sender.blocking_send(output);
+                }
+                done.fetch_sub(weight, Ordering::Relaxed);
+            }
+        })?;
+        Ok(Self { actions, backlog })
+    }
+
+    pub(super) fn send(&self, action: Action) {
+        self.backlog.fetch_add(weight(&action), Ordering::Relaxed);
+        // Fails only if the thread is gone, which ends with the process.
+        let _ = self.actions.send(action);
+    }
+
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES
+    }
+}
+
+fn weight(action: &Action) -> usize {
+    match action {
+        Action::Stage { body, keep, .. } => ACTION_WEIGHT + body.len() + keep.len() * 8,
+        _ => ACTION_WEIGHT,
+    }
+}
+
+fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
+    let respond = |token, answer: Result<(Response, Bytes), StoreError>| {
+        let (response, body) = answer.unwrap_or_else(|why| {
+            tracing::warn!("segments cannot be read: {why}");
+            (Response::Missing, Bytes::new())
+        });
+        Some(HostOutput::Respond { token, response, body })
+    };
+    match action {
+        Action::Stage { push, keep, body } => {
+            // They were acknowledged already: the engine must know that they are not here.
+            let lost = store.stage(&push, &keep, &body).err()?;
+            Some(HostOutput::Event(Event::StoreFailed { job: push.job, why: lost.to_string() }))
+        }
+        Action::DropSegment { job, stage, partition, task, digest } => {
+            store.drop_segment(job, stage, partition, task, digest);
+            None
+        }
+        Action::ReadBucket { read, bucket } => {
+            let records = store.read_bucket(&bucket).map_err(|why| why.to_string());
+            Some(HostOutput::Event(Event::BucketRead { read, records }))
+        }
+        Action::ServeBucket { token, bucket } => {
+            respond(token, store.read_bucket_framed(&bucket).map(|body| (Response::Body, body)))
+        }
+        Action::ServePull { token, job, stage, partition, from } => {
+            let pulled = store.pull(job, stage, partition, from);
+            respond(token, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
+        }
+        Action::DropJob { job } => {
+            store.drop_job(job);
+            None
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,265 @@
+//! Units of work on their way from the engine to the pool, and their results on the way back.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use webmesh_protocol::io::{self, Event, RunId, TaskFailure, TaskResult, Work, WorkInput};
+use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::pack::{self, Pack};
+use webmesh_protocol::segment::Attempt;
+use webmesh_protocol::{Hash, JobId};
+
+use crate::driver::HostOutput;
+use crate::exec::{
+    CancelToken, Deliver, Delivery, MapTask, Module, Pool, ReduceTask, Runtime, RuntimeError, TaskDone, TaskErrorKind,
+    TaskLimits, TaskOutput, Unit,
+};
+use crate::platform;
+use crate::store::blobs::{BlobSource, Blobs};
+
+/// Modules kept ready to run. More jobs than that at once load theirs again from the disk's cache.
+const MODULES: usize = 16;
+
+/// The tasks of this peer.
+pub(super) struct Tasks {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    pool: Pool,
+    blobs: Arc<Blobs>,
+    sender: mpsc::Sender<HostOutput>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    modules: HashMap<Hash, Loaded>,
+    /// Units that the pool had no room for.
+    waiting: VecDeque<Unit>,
+    running: HashMap<JobId, CancelToken>,
+    uses: u64,
+}
+
+enum Loaded {
+    /// Being loaded; these wait for it.
+    Loading(Vec<Work>),
+    Ready {
+        module: Arc<Module>,
+        used: u64,
+    },
+}
+
+impl Tasks {
+    pub(super) fn start(
+        threads: usize,
+        runtime: Runtime,
+        blobs: Arc<Blobs>,
+        sender: mpsc::Sender<HostOutput>,
+    ) -> Result<Self, RuntimeError> {
+        let pool = Pool::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN))?;
+        Ok(Self { shared: Arc::new(Shared { runtime, pool, blobs, sender, state: Mutex::default() }) })
+    }
+
+    /// Runs a unit as soon as its module is loaded and a thread is free.
+    pub(super) fn run(&mut self, work: Work) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        state.uses += 1;
+        let uses = state.uses;
+        let hash = work.module;
+        match state.modules.get_mut(&hash) {
+            Some(Loaded::Ready { module, used }) => {
+                *used = uses;
+                let module = module.clone();
+                let unit = shared.unit(&mut state, module, work);
+                shared.submit(&mut state, unit);
+            }
+            Some(Loaded::Loading(waiting)) => waiting.push(work),
+            None => {
+                state.modules.insert(hash, Loaded::Loading(vec![work]));
+                let shared = shared.clone();
+                platform::spawn_blocking(move || shared.load(hash));
+            }
+        }
+    }
+
+    /// Ends what runs of a job, and forgets what waits.
+    pub(super) fn stop(&mut self, job: JobId) {
+        let mut state = self.shared.lock();
+        if let Some(cancel) = state.running.remove(&job) {
+            cancel.cancel();
+        }
+        for loaded in state.modules.values_mut() {
+            if let Loaded::Loading(waiting) = loaded {
+                waiting.retain(|work| work.job != job);
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads a module, then runs what waited for it.
+    fn load(self: Arc<Self>, hash: Hash) {
+        let loaded = match self.blobs.load(&hash) {
+            Ok(Some(wasm)) => self.runtime.load(hash.0, &wasm).map_err(|e| e.to_string()),
+            Ok(None) => Err("the module is not here any more".to_owned()),
+            Err(why) => Err(why.to_string()),
+        };
+        let mut state = self.lock();
+        let Some(Loaded::Loading(waiting)) = state.modules.remove(&hash) else { return };
+        match loaded {
+            Ok(module) => {
+                if state.modules.len() >= MODULES {
+                    let used = |l: &Loaded| if let Loaded::Ready { used, .. } = l { *used } else { u64::MAX };
+                    let oldest = state.modules.iter().min_by_key(|(_, l)| used(l)).map(|(h, _)| *h);
+                    oldest.and_then(|h| state.modules.remove(&h));
+                }
+                let used = state.uses;
+                state.modules.insert(hash, Loaded::Ready { module: module.clone(), used });
+                for work in waiting {
+                    let unit = self.unit(&mut state, module.clone(), work);
+                    self.submit(&mut state, unit);
+                }
+            }
+            Err(why) => {
+                drop(state);
+                for work in waiting {
+                    let why = format!("the module cannot be loaded: {why}");
+                    self.refuse(work.run, tasks_of(&work.input), &why, false);
+                }
+            }
+        }
+    }
+
+    fn submit(&self, state: &mut State, unit: Result<Unit, ()>) {
+        let Ok(unit) = unit else { return };
+        state.waiting.push_back(unit);
+        self.fill_pool(state);
+    }
+
+    fn fill_pool(&self, state: &mut State) {
+        while let Some(unit) = state.waiting.pop_front() {
+            if let Err(full) = self.pool.submit(unit) {
+                state.waiting.push_front(*full.0);
+                return;
+            }
+        }
+    }
+
+    /// Says that a unit's tasks cannot be run here.
+    fn refuse(&self, run: RunId, tasks: std::ops::Range<u32>, why: &str, worker_fault: bool) {
+        let failure = || TaskFailure { document: None, why: why.to_owned(), worker_fault };
+        let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
+        self.tell(Event::RunProgress { run, results: tasks.map(result).collect(), last: true });
+    }
+
+    fn tell(&self, event: Event) {
+        // Fails only when the driver has ended. Blocks while the driver is behind: then the pool waits too.
+        let _ = self.sender.blocking_send(HostOutput::Event(event));
+    }
+
+    /// Makes a unit for the pool.
+    fn unit(self: &Arc<Self>, state: &mut State, module: Arc<Module>, work: Work) -> Result<Unit, ()> {
+        let (run, job, stage) = (work.run, work.job, work.stage);
+        let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
+        let cancel = state.running.entry(job).or_default().clone();
+        let buckets = work.shuffle.map_or(1, |(_, buckets)| buckets);
+        let buckets = NonZeroU32::new(buckets).unwrap_or(NonZeroU32::MIN);
+        let tasks = tasks_of(&work.input);
+        let exec_work = match work.input {
+            WorkInput::Pack { pack, tasks, first_document, docs_per_task } => {
+                pack_work(pack, tasks, first_document, docs_per_task, buckets)
+            }
+            WorkInput::Numbers { tasks } => {
+                let texts: Vec<String> = tasks.clone().map(|n| n.to_string()).collect();
+                let pack = Bytes::from(pack::build(texts.iter().map(|t| t.as_bytes())));
+                pack_work(pack, tasks, 0, 1, buckets)
+            }
+            WorkInput::Bucket { task, records } => {
+                let chunks = Box::new(records.into_iter().map(Ok));
+                Ok(crate::exec::Work::Reduce(vec![ReduceTask { task, chunks }]))
+            }
+        };
+        let exec_work = match exec_work {
+            Ok(exec_work) => exec_work,
+            Err(why) => {
+                let shared = self.clone();
+                platform::spawn_blocking(move || shared.refuse(run, tasks, &why, true));
+                return Err(());
+            }
+        };
+        let shared = Arc::downgrade(self);
+        let deliver = Deliver::new(move |delivery: Delivery| {
+            let Some(shared) = shared.upgrade() else { return };
+            let results = delivery.done.into_iter().map(|done| result_of(done, work.shuffle)).collect();
+            shared.tell(Event::RunProgress { run, results, last: delivery.last });
+            if delivery.last {
+                let mut state = shared.lock();
+                shared.fill_pool(&mut state);
+            }
+        });
+        let seed = Arc::new(move |task| Manifest::task_seed(job, stage, task));
+        Ok(Unit { module, limits, seed, cancel, work: exec_work, deliver })
+    }
+}
+
+fn tasks_of(input: &WorkInput) -> std::ops::Range<u32> {
+    match input {
+        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
+        WorkInput::Bucket { task, .. } => *task..*task + 1,
+    }
+}
+
+fn pack_work(
+    pack: Bytes,
+    tasks: std::ops::Range<u32>,
+    first_document: u32,
+    docs_per_task: u32,
+    buckets: NonZeroU32,
+) -> Result<crate::exec::Work, String> {
+    let parsed = Pack::parse(pack.clone()).map_err(|e| e.to_string())?;
+    let count = (tasks.len() as u32).saturating_mul(docs_per_task);
+    let last_document = first_document.saturating_add(count).min(parsed.documents());
+    let documents: Vec<_> = parsed.ranges(first_document..last_document).collect();
+    let found = documents.len() as u32;
+    let map_task = |(i, task): (u32, u32)| {
+        let start = (i * docs_per_task).min(found);
+        MapTask { task, documents: start..start.saturating_add(docs_per_task).min(found) }
+    };
+    let tasks = (0..).zip(tasks).map(map_task).collect();
+    Ok(crate::exec::Work::Map { pack, documents, buckets, tasks })
+}
+
+/// Names a finished task's output by its digest. Runs on the pool's thread: hashing is work too.
+fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
+    let outcome = match done.result {
+        Ok(TaskOutput::Map(output)) => {
+            let partitions = shuffle.map_or(1, |(partitions, _)| partitions);
+            Attempt::cut(&output.data, &output.offsets, partitions)
+                .map(io::TaskOutput::Shuffle)
+                .map_err(|e| TaskFailure { document: None, why: e.to_string(), worker_fault: false })
+        }
+        Ok(TaskOutput::Reduce(output)) => {
+            Ok(io::TaskOutput::Collect { digest: Hash::of(&output.data), bytes: output.data })
+        }
+        Err(error) => {
+            let mut why = error.to_string();
+            if !error.log_tail.is_empty() {
+                why = format!("{why}\nit had written:\n{}", error.log_tail);
+            }
+            // A task that runs out of time counts against the job, though a faster peer might have made it.
+            let worker_fault = !error.kind.is_repeatable() && !matches!(error.kind, TaskErrorKind::TimeLimit(_));
+            Err(TaskFailure { document: error.document, why, worker_fault })
+        }
+    };
+    TaskResult { task: done.task, elapsed: done.elapsed, outcome }
+}

@@ -1,0 +1,228 @@
+//! Files to documents.
+//!
+//! A cut after the first line end at or after each multiple of the chunk size depends on nothing before it.
+//! So a file can be cut by several threads at once, and with large chunks hardly needs reading for it.
+
+use std::fs::File;
+use std::ops::Range;
+
+use memchr::{memchr, memchr_iter};
+use webmesh_protocol::limits;
+
+use super::error::InputError;
+use super::files::Files;
+use super::{DOCUMENTS, LINE_BYTES, Options, parallel};
+
+/// About so much of a file is cut by one thread at a time.
+const SPAN_BYTES: u64 = 8 << 20;
+/// The most that is read at a time: it stays in the processor's cache until it is searched.
+const WINDOW_BYTES: usize = 128 * 1024;
+/// The first read at a cut where cuts lie far apart: most lines end within it.
+const FIRST_WINDOW_BYTES: usize = 4 * 1024;
+/// The header of a pack with one document: see [`webmesh_protocol::pack`].
+const ONE_HEADER_BYTES: u64 = 8;
+
+/// The documents of all files, in order. Four bytes for each, and four for each file.
+#[derive(Debug)]
+pub(super) struct Documents {
+    /// Their lengths in bytes.
+    pub(super) lengths: Vec<u32>,
+    /// The first document of each file; one more entry at the end.
+    first: Vec<u32>,
+}
+
+impl Documents {
+    /// The file of document `i`.
+    pub(super) fn file_of(&self, i: u32) -> usize {
+        self.first.partition_point(|&first| first <= i) - 1
+    }
+
+    /// The documents of file `file`.
+    pub(super) fn of_file(&self, file: usize) -> Range<u32> {
+        self.first[file]..self.first[file + 1]
+    }
+
+    /// Where document `i` begins in its file.
+    pub(super) fn offset(&self, i: u32) -> u64 {
+        let first = self.of_file(self.file_of(i)).start;
+        self.lengths[first as usize..i as usize].iter().map(|&len| u64::from(len)).sum()
+    }
+}
+
+/// Some cuts of one file: those at the multiples of the chunk size that these numbers name.
+struct Span {
+    file: usize,
+    multiples: Range<u64>,
+}
+
+/// Cuts files into documents.
+pub(super) fn cut(files: &Files, options: &Options) -> Result<Documents, InputError> {
+    let chunk = options.chunk;
+    let mut spans = Vec::new();
+    for file in 0..files.len() {
+        let size = files.size(file);
+        let whole = options.whole_files || size <= chunk + chunk / 2;
+        if whole && size > limits::PACK_BYTES as u64 - ONE_HEADER_BYTES {
+            return Err(InputError::FileTooLarge { name: files.name(file), bytes: size });
+        }
+        if !whole {
+            // The last document has at least half a chunk, where lines allow it.
+            let end = (size - chunk.div_ceil(2)) / chunk + 1;
+            let step = (SPAN_BYTES / chunk).max(1);
+            spans.extend((1..end).step_by(step as usize).map(|from| {
+                let multiples = from..(from + step).min(end);
+                Span { file, multiples }
+            }));
+        }
+    }
+    let scratch = || vec![0; WINDOW_BYTES];
+    let cuts = parallel::map(spans.len(), options.threads.max(1), scratch, |window, i| {
+        cuts_of(files, &spans[i], chunk, window)
+    })?;
+    assemble(files, spans.iter().zip(cuts))
+}
+
+/// Where a span begins; its cuts are counted from there, to be kept in 32 bits.
+fn base(span: &Span, chunk: u64) -> u64 {
+    span.multiples.start * chunk - 1
+}
+
+/// The places in the file where the documents of a span end, as distances from its base.
+fn cuts_of(files: &Files, span: &Span, chunk: u64, buf: &mut [u8]) -> Result<Cuts, InputError> {
+    let file = files.open(span.file)?;
+    let size = files.size(span.file);
+    let first_read = if chunk < WINDOW_BYTES as u64 { WINDOW_BYTES } else { FIRST_WINDOW_BYTES };
+    let mut window = Window { files, index: span.file, file: &file, size, first_read, buf, held: 0..0 };
+    let base = base(span, chunk);
+    let mut ends = Vec::new();
+    let mut multiple = span.multiples.start;
+    while multiple < span.multiples.end {
+        let end = window.line_end(multiple * chunk - 1)?;
+        if end >= size {
+            break;
+        }
+        ends.push((end - base) as u32);
+        // Multiples before that line end would cut at the same place.
+        multiple = (end + 1).div_ceil(chunk);
+    }
+    Ok(Cuts { base, ends })
+}
+
+struct Cuts {
+    base: u64,
+    ends: Vec<u32>,
+}
+
+/// A part of a file in memory.
+struct Window<'a> {
+    files: &'a Files,
+    index: usize,
+    file: &'a File,
+    size: u64,
+    first_read: usize,
+    buf: &'a mut [u8],
+    /// The bytes of the file that are in `buf`.
+    held: Range<u64>,
+}
+
+impl Window<'_> {
+    /// The place after the first line end at or after `from`, or the file's end.
+    fn line_end(&mut self, from: u64) -> Result<u64, InputError> {
+        let (mut at, mut ahead) = (from, self.first_read);
+        while at < self.size {
+            if !self.held.contains(&at) {
+                let len = (ahead as u64).min(self.size - at);
+                self.files.read(self.index, self.file, &mut self.buf[..len as usize], at)?;
+                self.held = at..at + len;
+                ahead = WINDOW_BYTES;
+            }
+            let rest = &self.buf[(at - self.held.start) as usize..(self.held.end - self.held.start) as usize];
+            if let Some(i) = memchr(b'\n', rest) {
+                return Ok(at + i as u64 + 1);
+            }
+            at = self.held.end;
+            if at - from > LINE_BYTES {
+                return Err(too_long(self.files, self.index, from));
+            }
+        }
+        Ok(self.size)
+    }
+}
+
+/// Puts the documents of all files in a row.
+fn assemble<'a>(files: &Files, cuts: impl Iterator<Item = (&'a Span, Cuts)>) -> Result<Documents, InputError> {
+    let mut cuts = cuts.peekable();
+    let mut documents = Documents { lengths: Vec::new(), first: Vec::with_capacity(files.len() + 1) };
+    for file in 0..files.len() {
+        documents.first.push(documents.lengths.len() as u32);
+        let mut start = 0;
+        while let Some((_, cuts)) = cuts.next_if(|(span, _)| span.file == file) {
+            for end in cuts.ends.iter().map(|&end| cuts.base + u64::from(end)) {
+                // A line across the end of a span was found by both neighbours.
+                if end > start {
+                    push(files, file, start..end, &mut documents)?;
+                    start = end;
+                }
+            }
+        }
+        push(files, file, start..files.size(file), &mut documents)?;
+    }
+    documents.first.push(documents.lengths.len() as u32);
+    Ok(documents)
+}
+
+fn push(files: &Files, file: usize, at: Range<u64>, documents: &mut Documents) -> Result<(), InputError> {
+    if documents.lengths.len() >= DOCUMENTS as usize {
+        return Err(InputError::TooManyDocuments { documents: u64::from(DOCUMENTS) + 1 });
+    }
+    let len = at.end - at.start;
+    let is_part = len < files.size(file);
+    if is_part && len > LINE_BYTES {
+        refuse_long_lines(files, file, at)?;
+    }
+    documents.lengths.push(len as u32);
+    Ok(())
+}
+
+/// Only documents longer than a line may be hold a line that is too long.
+fn refuse_long_lines(files: &Files, index: usize, at: Range<u64>) -> Result<(), InputError> {
+    let mut line = at.start;
+    for_each_window(files, index, at, |start, window| {
+        for end in memchr_iter(b'\n', window).map(|i| start + i as u64) {
+            if end - line > LINE_BYTES {
+                return Err(too_long(files, index, line));
+            }
+            line = end + 1;
+        }
+        if start + window.len() as u64 - line > LINE_BYTES {
+            return Err(too_long(files, index, line));
+        }
+        Ok(())
+    })
+}
+
+/// The error for the line around `at`, whose number is counted only now that somebody wants to know.
+fn too_long(files: &Files, index: usize, at: u64) -> InputError {
+    let mut line = 1;
+    let counted = for_each_window(files, index, 0..at, |_, window| {
+        line += memchr_iter(b'\n', window).count() as u64;
+        Ok(())
+    });
+    counted.err().unwrap_or_else(|| InputError::LineTooLong { name: files.name(index), line })
+}
+
+fn for_each_window(
+    files: &Files,
+    index: usize,
+    range: Range<u64>,
+    mut show: impl FnMut(u64, &[u8]) -> Result<(), InputError>,
+) -> Result<(), InputError> {
+    let file = files.open(index)?;
+    let mut buf = vec![0; WINDOW_BYTES];
+    for at in range.clone().step_by(WINDOW_BYTES) {
+        let len = (range.end - at).min(WINDOW_BYTES as u64) as usize;
+        files.read(index, &file, &mut buf[..len], at)?;
+        show(at, &buf[..len])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! From the INPUT arguments of a job to packs of documents, and those packs again when a worker asks.
+//!
+//! [`plan`] lists the files, cuts large ones at line ends into documents, gathers small ones into tasks and
+//! packs, and hashes each pack: every byte is read once for that. Nothing is copied: [`PackSource`] reads the
+//! files again when a pack is asked for, and notices if they changed.
+//!
+//! What becomes a document:
+//! - A file of up to one and a half times the chunk size is one document, an empty file an empty one.
+//! - A larger file is cut after the first line end at or after each multiple of the chunk size. A document
+//!   keeps its line ends; the documents of a file in a row are the file. With a chunk of 1 every line is one.
+//! - With whole files, no file is cut.
+//!
+//! What becomes an input:
+//! - A file named as an argument, whatever its name; a folder's files, in order of their names as bytes,
+//!   folders inside walked where their name stands.
+//! - In folders, files and folders whose name begins with a dot are left out, as are sockets, pipes and
+//!   devices. Links to files are followed; links to folders are not, so no walk runs in circles. A link to
+//!   nothing is an error rather than a document less.
+//! - `-`, or a pipe named as an argument, is copied to an unnamed temporary file and is then like any file.
+
+mod cut;
+mod error;
+mod files;
+mod group;
+mod parallel;
+mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use webmesh_protocol::limits;
+use webmesh_protocol::manifest::Inputs;
+
+pub use error::InputError;
+pub use source::PackSource;
+
+/// The size of the documents into which large files are cut, if nothing else is asked for: a task of some
+/// hundredth of a second, and a pack that crosses a home line in less than one.
+pub const CHUNK_BYTES: u64 = 512 * 1024;
+/// The largest chunk: with a line of [`LINE_BYTES`] behind it, it still fits a pack.
+pub const MAX_CHUNK_BYTES: u64 = 32 << 20;
+/// The longest line at which a file can be cut. It has to fit a pack, and the memory of a guest.
+pub const LINE_BYTES: u64 = 16 << 20;
+/// Tasks of a job without input, if nothing else is asked for: enough to keep a small mesh busy.
+pub const NUMBERS: u32 = 64;
+/// Documents of one job: their lengths are kept, four bytes each.
+pub const DOCUMENTS: u32 = 1 << 28;
+
+/// How inputs are cut.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The size in bytes of the documents into which large files are cut.
+    pub chunk: u64,
+    /// Whether no file is cut.
+    pub whole_files: bool,
+    /// How many documents make a task. If it is not given, some [`CHUNK_BYTES`] of documents make one.
+    pub docs_per_task: Option<NonZeroU32>,
+    /// How many tasks there are if there is no input.
+    pub numbers: u32,
+    /// Where standard input is kept while the job runs.
+    pub spool_dir: PathBuf,
+    /// How many threads read and hash.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            chunk: CHUNK_BYTES,
+            whole_files: false,
+            docs_per_task: None,
+            numbers: NUMBERS,
+            spool_dir: std::env::temp_dir(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// How far planning is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub of: u64,
+}
+
+/// A job's inputs, ready for its manifest.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the manifest says of them.
+    pub inputs: Inputs,
+    /// How many tasks the first stage has.
+    pub tasks: u32,
+    /// How many documents there are.
+    pub documents: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// How many files they come from.
+    pub files: u32,
+    /// Where the index and the packs are to be had, if there are any.
+    pub source: Option<Arc<PackSource>>,
+}
+
+/// Plans the inputs of a job. Without `inputs`, its documents are numbers. `progress` is called by the
+/// threads that hash, after every pack, not strictly in order.
+pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
+    if inputs.is_empty() {
+        if options.numbers == 0 || options.numbers > limits::TASKS {
+            return Err(InputError::TooManyTasks { tasks: u64::from(options.numbers) });
+        }
+        let tasks = options.numbers;
+        let documents = u64::from(tasks);
+        return Ok(Plan { inputs: Inputs::Numbers, tasks, documents, bytes: 0, files: 0, source: None });
+    }
+    if options.chunk == 0 || options.chunk > MAX_CHUNK_BYTES {
+        return Err(InputError::Chunk { chunk: options.chunk });
+    }
+    let files = walk::list(inputs, options)?;
+    let documents = cut::cut(&files, options)?;
+    let packs = group::group(&documents, options.docs_per_task)?;
+    let source = PackSource::hash(files, documents, packs, options.threads.max(1), progress)?;
+    Ok(Plan {
+        inputs: source.inputs(),
+        tasks: source.tasks(),
+        documents: source.documents(),
+        bytes: source.bytes(),
+        files: source.files(),
+        source: Some(Arc::new(source)),
+    })
+}

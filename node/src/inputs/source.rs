@@ -1,0 +1,251 @@
+//! Packs made of files on the fly.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use webmesh_protocol::manifest::{BlobRef, Inputs};
+use webmesh_protocol::pack::{Index, PackRef, header};
+use webmesh_protocol::{Hash, codec};
+
+use super::cut::Documents;
+use super::error::InputError;
+use super::files::Files;
+use super::group::Group;
+use super::{Planned, parallel};
+use crate::store::blobs::{BlobError, BlobSource};
+
+/// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are
+/// many enough for blake3 to use its widest instructions however small the files are.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// One pack.
+#[derive(Debug)]
+struct Placed {
+    first_document: u32,
+    /// The file of its first document, and where that begins in it.
+    file: usize,
+    offset: u64,
+    first_task: u32,
+    pack: PackRef,
+}
+
+/// The packs and the index of one job. A pack is read from its files each time it is asked for.
+#[derive(Debug)]
+pub struct PackSource {
+    files: Files,
+    documents: Documents,
+    packs: Vec<Placed>,
+    by_hash: HashMap<Hash, u32>,
+    index: Bytes,
+    index_hash: Hash,
+    tasks: u32,
+}
+
+impl PackSource {
+    /// Reads everything once to know the packs' hashes.
+    pub(super) fn hash(
+        files: Files,
+        documents: Documents,
+        groups: Vec<Group>,
+        threads: usize,
+        progress: &(dyn Fn(Planned) + Sync),
+    ) -> Result<Self, InputError> {
+        let mut packs = place(&documents, &groups);
+        let of: u64 = documents.lengths.iter().map(|&len| u64::from(len)).sum();
+        let done = AtomicU64::new(0);
+        let blobs = parallel::map(
+            packs.len(),
+            threads,
+            || vec![0; BUFFER_BYTES],
+            |buffer, i| {
+                let blob = hash_pack(&files, &documents, &packs[i], buffer)?;
+                let bytes = blob.len - header_len(&packs[i].pack);
+                let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                progress(Planned { bytes, of });
+                Ok(blob)
+            },
+        )?;
+        let mut by_hash = HashMap::with_capacity(packs.len());
+        for (i, (placed, blob)) in (0..).zip(packs.iter_mut().zip(blobs)) {
+            placed.pack.blob = blob;
+            by_hash.insert(blob.hash, i);
+        }
+        let index = codec::encode(&Index { packs: packs.iter().map(|placed| placed.pack).collect() });
+        let tasks = packs.last().map_or(0, |last| last.first_task + last.pack.tasks());
+        let index_hash = Hash::of(&index);
+        Ok(Self { files, documents, packs, by_hash, index: index.into(), index_hash, tasks })
+    }
+
+    /// What the manifest says of these inputs.
+    pub fn inputs(&self) -> Inputs {
+        let index = BlobRef { hash: self.index_hash, len: self.index.len() as u64 };
+        Inputs::Packs { index, documents: self.documents(), bytes: self.bytes() }
+    }
+
+    /// How many tasks the packs hold.
+    pub fn tasks(&self) -> u32 {
+        self.tasks
+    }
+
+    /// How many documents there are.
+    pub fn documents(&self) -> u64 {
+        self.documents.lengths.len() as u64
+    }
+
+    /// How many bytes the documents have.
+    pub fn bytes(&self) -> u64 {
+        self.packs.iter().map(|placed| placed.pack.blob.len - header_len(&placed.pack)).sum()
+    }
+
+    /// How many files there are.
+    pub fn files(&self) -> u32 {
+        self.files.len() as u32
+    }
+
+    /// What people call a document of a task: the file's path, and where the document begins in it if the
+    /// file has several. `None` if there is no such document.
+    pub fn name_of(&self, task: u32, document: u32) -> Option<String> {
+        let pack = self.packs.partition_point(|placed| placed.first_task <= task).checked_sub(1)?;
+        let placed = &self.packs[pack];
+        let in_pack = u64::from(task - placed.first_task) * u64::from(placed.pack.docs_per_task);
+        let in_pack = in_pack + u64::from(document);
+        if document >= placed.pack.docs_per_task || in_pack >= u64::from(placed.pack.documents) {
+            return None;
+        }
+        let document = placed.first_document + in_pack as u32;
+        let file = self.documents.file_of(document);
+        let name = self.files.name(file);
+        if self.documents.of_file(file).len() == 1 {
+            return Some(name);
+        }
+        Some(format!("{name}, from byte {}", self.documents.offset(document)))
+    }
+
+    /// The pack with this hash, read again, or the index; `None` for any other hash.
+    ///
+    /// # Errors
+    /// A file that vanished or changed since it was planned, named.
+    pub fn read(&self, hash: &Hash) -> Result<Option<Bytes>, InputError> {
+        if *hash == self.index_hash {
+            return Ok(Some(self.index.clone()));
+        }
+        let Some(&i) = self.by_hash.get(hash) else { return Ok(None) };
+        let placed = &self.packs[i as usize];
+        let mut bytes = Vec::with_capacity(placed.pack.blob.len as usize);
+        bytes.extend_from_slice(&header(self.lengths(placed)));
+        for part in parts(&self.documents, placed).filter(|part| part.len > 0) {
+            let start = bytes.len();
+            bytes.resize(start + part.len as usize, 0);
+            let file = self.files.open(part.file)?;
+            self.files.read(part.file, &file, &mut bytes[start..], part.offset)?;
+        }
+        if Hash::of(&bytes) != placed.pack.blob.hash {
+            return Err(InputError::Changed { name: self.names_of(placed) });
+        }
+        Ok(Some(bytes.into()))
+    }
+
+    fn lengths(&self, placed: &Placed) -> &[u32] {
+        lengths(&self.documents, placed)
+    }
+
+    /// The file of a pack, or of many the first and the last.
+    fn names_of(&self, placed: &Placed) -> String {
+        let last = self.documents.file_of(placed.first_document + placed.pack.documents - 1);
+        let first = self.files.name(placed.file);
+        match last - placed.file {
+            0 => first,
+            n => format!("one of {} files from {first} to {}", n + 1, self.files.name(last)),
+        }
+    }
+}
+
+impl BlobSource for PackSource {
+    fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        self.read(hash).map_err(|e| BlobError::Input { index: self.index_hash, why: e.to_string() })
+    }
+}
+
+fn header_len(pack: &PackRef) -> u64 {
+    4 + u64::from(pack.documents) * 4
+}
+
+fn lengths<'a>(documents: &'a Documents, placed: &Placed) -> &'a [u32] {
+    &documents.lengths[placed.first_document as usize..][..placed.pack.documents as usize]
+}
+
+/// Finds each pack's place in the files. Its hash is not known yet.
+fn place(documents: &Documents, groups: &[Group]) -> Vec<Placed> {
+    let (mut file, mut offset, mut first_task) = (0, 0, 0);
+    let mut packs = Vec::with_capacity(groups.len());
+    for group in groups {
+        let &Group { first_document, documents: count, docs_per_task } = group;
+        let blob = BlobRef { hash: Hash([0; 32]), len: 0 };
+        let pack = PackRef { blob, documents: count, docs_per_task };
+        // Every file has a document at least, so that the next file follows the last document of this.
+        while documents.of_file(file).end <= first_document {
+            (file, offset) = (file + 1, 0);
+        }
+        let placed = Placed { first_document, file, offset, first_task, pack };
+        first_task += pack.tasks();
+        if let Some(part) = parts(documents, &placed).last() {
+            (file, offset) = (part.file, part.offset + part.len);
+        }
+        packs.push(placed);
+    }
+    packs
+}
+
+/// A part of a file that a pack holds.
+struct Part {
+    file: usize,
+    offset: u64,
+    len: u64,
+}
+
+/// The parts of files that a pack holds, in order. Empty ones are left out, but for the last.
+fn parts<'a>(documents: &'a Documents, placed: &'a Placed) -> impl Iterator<Item = Part> + 'a {
+    let end = placed.first_document + placed.pack.documents;
+    let (mut file, mut offset, mut at) = (placed.file, placed.offset, placed.first_document);
+    std::iter::from_fn(move || {
+        while at < end {
+            let of_file = documents.of_file(file).end.min(end);
+            let lengths = &documents.lengths[at as usize..of_file as usize];
+            let part = Part { file, offset, len: lengths.iter().map(|&len| u64::from(len)).sum() };
+            (file, offset, at) = (file + 1, 0, of_file);
+            if part.len > 0 || at == end {
+                return Some(part);
+            }
+        }
+        None
+    })
+}
+
+fn hash_pack(files: &Files, documents: &Documents, placed: &Placed, buffer: &mut [u8]) -> Result<BlobRef, InputError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut filled = 0;
+    let head = header(lengths(documents, placed));
+    if head.len() <= buffer.len() {
+        buffer[..head.len()].copy_from_slice(&head);
+        filled = head.len();
+    } else {
+        hasher.update(&head);
+    }
+    for part in parts(documents, placed).filter(|part| part.len > 0) {
+        let file = files.open(part.file)?;
+        let (mut offset, end) = (part.offset, part.offset + part.len);
+        while offset < end {
+            if filled == buffer.len() {
+                hasher.update(buffer);
+                filled = 0;
+            }
+            let len = (buffer.len() - filled).min((end - offset) as usize);
+            files.read(part.file, &file, &mut buffer[filled..filled + len], offset)?;
+            filled += len;
+            offset += len as u64;
+        }
+    }
+    hasher.update(&buffer[..filled]);
+    Ok(BlobRef { hash: Hash(*hasher.finalize().as_bytes()), len: hasher.count() })
+}

@@ -1,0 +1,201 @@
+//! Where peers were, or are said to be.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::limits::{ADDRESSES_OF_PEER, KNOWN_PEERS, REDIAL_LONGEST};
+use crate::platform::{self, Instant};
+
+/// A peer is not dialled of our own accord so soon after it could not be reached, and twice as long each time.
+const FIRST_REST: Duration = Duration::from_secs(5);
+
+/// Addresses by peer, at most [`KNOWN_PEERS`] of them.
+#[derive(Debug, Default)]
+pub(super) struct AddressBook {
+    peers: HashMap<PeerId, Entry>,
+    /// What [`AddressBook::news`] tells has changed.
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The best first: one that worked, then the newest.
+    addresses: Vec<Multiaddr>,
+    touched: Instant,
+    /// There was a connection once: worth remembering over a restart.
+    proven: bool,
+    failures: u32,
+    rest_until: Option<Instant>,
+}
+
+impl AddressBook {
+    /// Somebody says that `peer` is at `address`.
+    pub(super) fn add(&mut self, peer: PeerId, address: Multiaddr) {
+        let Some(address) = bare(address) else { return };
+        let entry = self.entry(peer);
+        if !entry.addresses.contains(&address) {
+            if entry.addresses.len() >= ADDRESSES_OF_PEER {
+                entry.addresses.pop();
+            }
+            let after_best = usize::from(entry.proven && !entry.addresses.is_empty());
+            entry.addresses.insert(after_best, address);
+            entry.rest_until = None;
+            let proven = entry.proven;
+            self.changed |= proven;
+        }
+    }
+
+    /// A connection to `peer` stands; `dialled` is the address at which it was reached.
+    pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<Multiaddr>) {
+        self.changed = true;
+        let entry = self.entry(peer);
+        entry.proven = true;
+        entry.failures = 0;
+        entry.rest_until = None;
+        if let Some(address) = dialled.and_then(bare) {
+            entry.addresses.retain(|a| *a != address);
+            entry.addresses.truncate(ADDRESSES_OF_PEER - 1);
+            entry.addresses.insert(0, address);
+        }
+    }
+
+    /// `peer` could not be reached at any of its addresses.
+    pub(super) fn failed(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            let rest = FIRST_REST.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_LONGEST);
+            entry.failures += 1;
+            entry.rest_until = Some(Instant::now() + rest);
+        }
+    }
+
+    /// Forgets a peer that is none of ours.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.peers.remove(peer);
+    }
+
+    /// The addresses of `peer`.
+    pub(super) fn of(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.peers.get(peer).map(|e| e.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Up to `n` peers, drawn at random, that have an address, do not rest, and are not `excluded`.
+    pub(super) fn draw(&self, n: usize, excluded: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
+        let now = Instant::now();
+        let awake = |e: &Entry| !e.addresses.is_empty() && e.rest_until.is_none_or(|until| until <= now);
+        let mut candidates: Vec<_> =
+            self.peers.iter().filter(|(p, e)| awake(e) && !excluded(p)).map(|(p, _)| *p).collect();
+        let mut drawn = Vec::new();
+        while drawn.len() < n && !candidates.is_empty() {
+            drawn.push(candidates.swap_remove(platform::random_below(candidates.len())));
+        }
+        drawn
+    }
+
+    /// Up to `n` peers that were connected once, the last used first, with their addresses; `None` if nothing
+    /// has changed since the last time.
+    pub(super) fn news(&mut self, n: usize) -> Option<Vec<(PeerId, Vec<Multiaddr>)>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let mut proven: Vec<_> = self.peers.iter().filter(|(_, e)| e.proven && !e.addresses.is_empty()).collect();
+        proven.sort_by_key(|(_, e)| std::cmp::Reverse(e.touched));
+        Some(proven.into_iter().take(n).map(|(p, e)| (*p, e.addresses.clone())).collect())
+    }
+
+    /// The entry of `peer`. In a full book, the longest untouched stranger makes room.
+    fn entry(&mut self, peer: PeerId) -> &mut Entry {
+        let now = Instant::now();
+        if !self.peers.contains_key(&peer) && self.peers.len() >= KNOWN_PEERS {
+            let oldest = self.peers.iter().min_by_key(|(_, e)| (e.proven, e.touched)).map(|(p, _)| *p);
+            oldest.and_then(|p| self.peers.remove(&p));
+        }
+        let entry = self.peers.entry(peer).or_insert_with(|| Entry {
+            addresses: Vec::new(),
+            touched: now,
+            proven: false,
+            failures: 0,
+            rest_until: None,
+        });
+        entry.touched = now;
+        entry
+    }
+}
+
+/// The address without the peer id at its end, or `None` if nobody could be dialled there.
+fn bare(mut address: Multiaddr) -> Option<Multiaddr> {
+    let relayed = address.iter().any(|p| p == Protocol::P2pCircuit);
+    if !relayed && matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.pop();
+    }
+    let nowhere = match address.iter().next()? {
+        Protocol::Ip4(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_unspecified(),
+        _ => false,
+    };
+    let too_long = address.len() > webmesh_protocol::limits::ADDRESS_BYTES;
+    (!nowhere && !too_long).then_some(address)
+}
+
+/// Whether `address` means this machine, seen from this machine.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}
+
+/// The peer id at the end of an address.
+pub(super) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => Some(peer),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: usize) -> Multiaddr {
+        format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_that_worked_is_tried_first() {
+        let (mut book, peer) = (AddressBook::default(), PeerId::random());
+        (1..=ADDRESSES_OF_PEER + 5).for_each(|port| book.add(peer, at(port)));
+        book.connected(peer, Some(at(3)));
+        book.add(peer, at(9999));
+        assert_eq!(book.of(&peer)[..2], [at(3), at(9999)]);
+        assert_eq!(book.of(&peer).len(), ADDRESSES_OF_PEER);
+    }
+
+    #[test]
+    fn a_flood_of_strangers_does_not_push_out_a_peer_that_was_connected() {
+        let (mut book, friend) = (AddressBook::default(), PeerId::random());
+        book.connected(friend, Some(at(1)));
+        (0..KNOWN_PEERS + 10).for_each(|_| book.add(PeerId::random(), at(2)));
+        assert_eq!(book.peers.len(), KNOWN_PEERS);
+        assert_eq!(book.of(&friend), [at(1)]);
+    }
+
+    #[test]
+    fn a_peer_that_was_not_reached_rests() {
+        let (mut book, peer) = (AddressBook::default(), PeerId::random());
+        book.add(peer, at(1));
+        assert_eq!(book.draw(5, |_| false), [peer]);
+        book.failed(&peer);
+        assert!(book.draw(5, |_| false).is_empty());
+    }
+
+    #[test]
+    fn nowhere_is_no_address() {
+        let (mut book, peer) = (AddressBook::default(), PeerId::random());
+        book.add(peer, "/ip4/0.0.0.0/tcp/1".parse().unwrap());
+        assert!(book.of(&peer).is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! The peers to stay connected to: dialled until they are there, and again when they are gone.
+
+use std::time::Duration;
+
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId};
+
+use super::address_book::peer_of;
+use super::limits::{REDIAL_FIRST, REDIAL_LONGEST};
+use crate::platform::Instant;
+
+/// The bootstrap peers of the configuration.
+#[derive(Debug)]
+pub(super) struct Bootstrap(Vec<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    address: Multiaddr,
+    peer: Option<PeerId>,
+    state: State,
+    delay: Duration,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    Resting { until: Instant },
+    Dialling(ConnectionId),
+    Connected,
+}
+
+impl Bootstrap {
+    pub(super) fn new(addresses: &[Multiaddr]) -> Self {
+        let state = || State::Resting { until: Instant::now() };
+        let entry = |a: &Multiaddr| Entry { address: a.clone(), peer: peer_of(a), state: state(), delay: REDIAL_FIRST };
+        Self(addresses.iter().map(entry).collect())
+    }
+
+    /// The addresses that are due, with their places.
+    pub(super) fn due(&self) -> Vec<(usize, Multiaddr)> {
+        let now = Instant::now();
+        let due = |e: &Entry| matches!(e.state, State::Resting { until } if until <= now);
+        self.0.iter().enumerate().filter(|(_, e)| due(e)).map(|(i, e)| (i, e.address.clone())).collect()
+    }
+
+    /// The address at `place` is being dialled.
+    pub(super) fn dialling(&mut self, place: usize, id: ConnectionId) {
+        self.0[place].state = State::Dialling(id);
+    }
+
+    /// The address at `place` could not even be dialled.
+    pub(super) fn refused(&mut self, place: usize) {
+        self.0[place].rest();
+    }
+
+    /// A dial failed.
+    pub(super) fn failed(&mut self, id: ConnectionId) {
+        self.0.iter_mut().filter(|e| e.state == State::Dialling(id)).for_each(Entry::rest);
+    }
+
+    /// A connection stands.
+    pub(super) fn connected(&mut self, id: ConnectionId, peer: PeerId) {
+        for entry in &mut self.0 {
+            if entry.state == State::Dialling(id) || entry.peer == Some(peer) {
+                entry.peer = Some(peer);
+                entry.state = State::Connected;
+                entry.delay = REDIAL_FIRST;
+            }
+        }
+    }
+
+    /// The last connection to a peer is gone.
+    pub(super) fn disconnected(&mut self, peer: &PeerId) {
+        self.0.iter_mut().filter(|e| e.peer == Some(*peer) && e.state == State::Connected).for_each(Entry::rest);
+    }
+
+    /// A peer turned out to be none of ours: its pauses do not begin anew.
+    pub(super) fn incompatible(&mut self, peer: &PeerId) {
+        self.0.iter_mut().filter(|e| e.peer == Some(*peer)).for_each(|e| e.delay = REDIAL_LONGEST);
+    }
+}
+
+impl Entry {
+    fn rest(&mut self) {
+        self.state = State::Resting { until: Instant::now() + self.delay };
+        self.delay = (self.delay * 2).min(REDIAL_LONGEST);
+    }
+}

@@ -1,0 +1,124 @@
+//! The handle through which the driver uses the network.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use tokio::sync::{mpsc, oneshot};
+use webmesh_protocol::io::{RequestId, Token};
+use webmesh_protocol::message::{Gossip, Request, Response, Topic};
+use webmesh_protocol::{PeerKey, codec};
+
+use super::counters::Meters;
+use super::requests::Requests;
+use super::status::Status;
+use super::swarm::{self, Command};
+use super::{Counters, NetConfig, NetError, NetEvent, PeerLink, limits};
+
+/// The running network. Cheap to clone; when the last handle is dropped, the network closes its connections
+/// without a goodbye ([`Net::shutdown`] says one).
+#[derive(Clone, Debug)]
+pub struct Net {
+    pub(super) me: PeerKey,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) requests: Arc<Requests>,
+    pub(super) status: Arc<Status>,
+    pub(super) meters: Arc<Meters>,
+}
+
+impl Net {
+    /// Starts listening, and dialling the bootstrap peers. Returns once every address is listened on; the
+    /// second part brings events, and must be read.
+    ///
+    /// # Errors
+    /// [`NetError`] if an address cannot be listened on, a file of the data folder is unusable, or the
+    /// identity is no Ed25519 key. Every one names what is to be done.
+    pub async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
+        swarm::start(config).await
+    }
+
+    /// This peer.
+    pub fn peer(&self) -> PeerKey {
+        self.me
+    }
+
+    /// Publishes a message. It is signed with this peer's key. Where nobody listens yet, it is kept and tried
+    /// again for [`limits::OUTBOX_LIFETIME`]. Own messages do not come back.
+    pub async fn publish(&self, topic: Topic, message: &Gossip) {
+        let data = codec::encode(message);
+        self.command(Command::Publish { topic, data }).await;
+    }
+
+    /// Listens to a topic, or stops.
+    pub async fn subscribe(&self, topic: Topic, on: bool) {
+        self.command(Command::Subscribe { topic, on }).await;
+    }
+
+    /// Asks a peer; answered by [`NetEvent::Response`] with the same `id`. The parts of `body` are sent one
+    /// after another without being copied together. Returns at once.
+    ///
+    /// At most [`limits::STREAMS_TO_PEER`] requests to one peer are on their way at a time, further ones wait
+    /// their turn; with [`limits::REQUESTS_OUT`] in all, the answer is [`Response::Busy`].
+    pub fn request(&self, id: RequestId, to: PeerKey, request: Request, body: Vec<Bytes>) {
+        self.requests.request(id, to, request, body);
+    }
+
+    /// Answers a request. Returns at once. A token whose asker has gone is ignored.
+    pub fn respond(&self, token: Token, response: Response, body: Vec<Bytes>) {
+        self.requests.respond(token, response, body);
+    }
+
+    /// Dials an address, with or without `/p2p/PEER` at its end, and waits for the connection.
+    ///
+    /// # Errors
+    /// [`NetError::Unreachable`] with the reason, [`NetError::Closed`] after the end.
+    pub async fn dial(&self, address: Multiaddr) -> Result<PeerKey, NetError> {
+        let (reply, outcome) = oneshot::channel();
+        self.command(Command::Dial { address, reply }).await;
+        outcome.await.map_err(|_| NetError::Closed)?
+    }
+
+    /// Notes where a peer is said to be (from its advert). It is dialled when it is asked something, or when
+    /// there are fewer connected peers than wanted.
+    pub async fn add_address(&self, peer: PeerKey, addresses: Vec<Multiaddr>) {
+        self.command(Command::AddAddresses { peer, addresses }).await;
+    }
+
+    /// Closes all connections to a peer.
+    pub async fn disconnect(&self, peer: PeerKey) {
+        self.command(Command::Disconnect { peer }).await;
+    }
+
+    /// Where this peer can be dialled: external addresses, then those it listens on, each with `/p2p/PEER` at
+    /// its end.
+    pub fn addresses(&self) -> Vec<Multiaddr> {
+        let status = self.status.lock();
+        let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
+        status.external.iter().chain(inner).cloned().collect()
+    }
+
+    /// The connected peers, by key.
+    pub fn peers(&self) -> Vec<PeerLink> {
+        self.status.lock().peers.values().cloned().collect()
+    }
+
+    /// What went over the network so far.
+    pub fn counters(&self) -> Counters {
+        self.meters.read()
+    }
+
+    /// Says goodbye to the connected peers ([`Request::Goodbye`], at most [`limits::GOODBYE`]), closes all
+    /// connections and ends the network; the channel of events ends with it. Returns when that is done.
+    pub async fn shutdown(&self) {
+        let peers = self.status.lock().peers.keys().copied().collect();
+        self.requests.goodbye(peers, limits::GOODBYE).await;
+        let (done, closed) = oneshot::channel();
+        self.command(Command::Shutdown { done }).await;
+        let _ = closed.await; // an error says that it was closed before
+    }
+
+    async fn command(&self, command: Command) {
+        // Fails only after the end, when there is nothing left to command.
+        let _ = self.commands.send(command).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! Bounds of the network layer, with their reasons. Those that peers must agree on stand in
+//! [`webmesh_protocol::limits`].
+
+use std::time::Duration;
+
+use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES, REQUEST_TIMEOUT, REQUESTS_OF_PEER};
+
+// --- Requests ---------------------------------------------------------------------------------------------
+
+/// Streams that this peer opens to another for requests. One exchange at a time runs on each; few streams,
+/// because WebRTC pays for every new one.
+pub const STREAMS_TO_PEER: usize = 8;
+/// How many of them may carry large bodies, so that a small request never waits behind bulk.
+pub const BULK_STREAMS_TO_PEER: usize = 6;
+/// A request whose body is larger counts as bulk, as does one whose answer usually is.
+pub const BULK_BYTES: usize = 64 * 1024;
+/// A stream of ours that idles so long is closed.
+pub const STREAM_IDLE: Duration = Duration::from_secs(30);
+/// A stream of theirs that idles so long is closed: well after they would have done it themselves, so that the
+/// two sides seldom cross.
+pub const SERVED_STREAM_IDLE: Duration = Duration::from_secs(90);
+/// Streams that are served to one peer: its requests that wait, and a few beyond that are told "busy".
+pub const STREAMS_FROM_PEER: usize = REQUESTS_OF_PEER + STREAMS_TO_PEER;
+/// New streams of one connection that wait to be taken up.
+pub const STREAM_BACKLOG: usize = 32;
+/// Negotiating a stream takes a round trip; after so long the peer is not answering.
+pub const STREAM_OPENING: Duration = Duration::from_secs(10);
+/// A stream that was wished of a connection that was just closing is wished again, so many times in all.
+pub const STREAM_ATTEMPTS: u32 = 6;
+/// The first time after this, then twice as long each time: some 600 ms in all, within which a closed connection
+/// is noticed.
+pub const STREAM_RETRY: Duration = Duration::from_millis(10);
+/// Requests of this peer that are under way or wait for a stream; further ones are answered "busy" at once.
+pub const REQUESTS_OUT: usize = 16 * 1024;
+/// Requests of all other peers that are read or wait for an answer; further ones are answered "busy".
+pub const REQUESTS_IN: usize = 4096;
+/// The driver's answer is awaited so long; by then the asker has given up.
+pub const ANSWER_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
+/// Bytes of frames that are held in memory at a time: read, or waiting for their answer. One of the largest
+/// frames and some hundred pushes of the usual mebibyte.
+pub const BODY_BUDGET: usize = BODY_BYTES + HEAD_BYTES + 126 * 1024 * 1024;
+/// Of these, one peer holds at most one in so many, unless a single frame needs more.
+pub const BODY_BUDGET_SHARE: usize = 2;
+/// Frames up to this size are read whatever the budget says, so that bulk does not hold up control.
+pub const SMALL_FRAME: usize = 16 * 1024;
+/// Memory for a frame's bytes is taken in steps that begin here, twice a push, and double as bytes arrive: a
+/// claimed length alone costs the receiver no more.
+pub const FIRST_ALLOCATION: usize = 2 * webmesh_protocol::limits::PUSH_BYTES;
+/// A frame must keep this pace on the average (bytes a second), else a peer could hold its part of the budget
+/// for years by sending a byte now and then.
+pub const SLOWEST_PACE: u64 = 16 * 1024;
+/// Saying goodbye takes at most so long.
+pub const GOODBYE: Duration = Duration::from_secs(1);
+
+// --- Channels ---------------------------------------------------------------------------------------------
+
+/// Events that wait for the driver.
+pub const EVENTS: usize = 1024;
+/// Events that the swarm holds for a full event channel before it stops reading from its connections.
+pub const EVENTS_HELD: usize = 256;
+/// Commands that wait for the swarm, which takes them whatever else it does.
+pub const COMMANDS: usize = 1024;
+
+// --- Connections ------------------------------------------------------------------------------------------
+
+/// Connections in all: a socket and some hundred kilobytes each. Natives carry up to several hundred tabs.
+pub const CONNECTIONS: u32 = 1024;
+/// Of these, so many may come from others: however many come, some are left for those that this peer wants.
+pub const INCOMING_CONNECTIONS: u32 = 896;
+/// Connections with one peer: both dial at once, and a relayed one is replaced by a direct one.
+pub const CONNECTIONS_OF_PEER: u32 = 4;
+/// Handshakes under way that others began.
+pub const PENDING_INCOMING: u32 = 128;
+/// Dials under way.
+pub const PENDING_OUTGOING: u32 = 128;
+/// Below so many connected peers, known ones are dialled: enough for a gossip mesh that survives the loss of
+/// a few, and for a mesh of a household to know all of itself.
+pub const WANTED_PEERS: usize = 32;
+/// Dials under way that nobody asked for.
+pub const SPECULATIVE_DIALS: usize = 4;
+/// Peers that requests wait for while they are dialled.
+pub const AWAITED_PEERS: usize = 1024;
+/// A connection on which nothing happens is kept so long: dialling again costs more than keeping it.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
+/// Pings are sent so often.
+pub const PING_INTERVAL: Duration = Duration::from_secs(4);
+/// A ping that is not answered in this time ends the connection: a peer that was cut off is noticed within
+/// some 14 s, and a peer that is merely busy has time to answer.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// A bootstrap peer that does not answer is dialled again after this, and twice as long each time.
+pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
+/// It is never left alone for longer.
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(60);
+/// The DHT is asked for a peer's addresses for so long.
+pub const LOOKUP: Duration = Duration::from_secs(8);
+/// Upkeep (redials, idle streams, old outbox) is done this often.
+pub const UPKEEP: Duration = Duration::from_millis(500);
+/// Every listener reports its first address within this time or starting fails.
+pub const LISTEN: Duration = Duration::from_secs(10);
+
+// --- What is remembered -----------------------------------------------------------------------------------
+
+/// Peers whose addresses are known.
+pub const KNOWN_PEERS: usize = webmesh_protocol::limits::ADVERTS;
+/// Addresses of one peer.
+pub const ADDRESSES_OF_PEER: usize = webmesh_protocol::limits::ADDRESSES;
+/// Peers kept over a restart.
+pub const REMEMBERED_PEERS: usize = 256;
+/// The file they are in is refused when larger.
+pub const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
+/// They are written down this often when they changed.
+pub const REMEMBER_INTERVAL: Duration = Duration::from_secs(30);
+/// Records of the DHT held for others.
+pub const DHT_RECORDS: usize = 1024;
+/// Bytes of one.
+pub const DHT_RECORD_BYTES: usize = 1024;
+/// Keys of the DHT for which providers are held.
+pub const DHT_PROVIDED_KEYS: usize = 4096;
+
+// --- Gossip -----------------------------------------------------------------------------------------------
+
+/// Bytes of one gossipsub RPC. Ours are at most a quarter ([`webmesh_protocol::limits::GOSSIP_BYTES`]).
+pub const GOSSIP_RPC_BYTES: usize = 64 * 1024;
+/// Messages queued to one peer.
+pub const GOSSIP_QUEUE: usize = 1024;
+/// Own messages that nobody was there to hear; the oldest go first.
+pub const OUTBOX: usize = 256;
+/// They are tried again for so long.
+pub const OUTBOX_LIFETIME: Duration = Duration::from_secs(5);
+
+// --- Relay ------------------------------------------------------------------------------------------------
+
+/// Peers that may be reached through this relay.
+pub const RELAY_RESERVATIONS: usize = 512;
+/// Circuits at a time.
+pub const RELAY_CIRCUITS: usize = 256;
+/// Circuits of one peer.
+pub const RELAY_CIRCUITS_OF_PEER: usize = 16;
+/// A circuit lives so long: a job's length, not the two minutes that are the libp2p default.
+pub const RELAY_CIRCUIT_DURATION: Duration = Duration::from_secs(3600);
+/// A circuit carries so much: bulk between two tabs that have no other way.
+pub const RELAY_CIRCUIT_BYTES: u64 = 4 << 30;

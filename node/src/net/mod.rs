@@ -1,0 +1,131 @@
+//! The swarm behind a small interface.
+//!
+//! [`Net::start`] runs libp2p on a task of its own. What the network brings comes out of one bounded channel as
+//! [`NetEvent`]s; what the peer wants goes in through [`Net`], a cheap handle that can be cloned.
+//!
+//! ```text
+//! let identity = identity::to_libp2p(&identity::load_or_create(&data_dir)?);   // or identity::generate()
+//! let (net, mut events) = Net::start(NetConfig::new(identity)).await?;
+//! net.subscribe(Topic::Jobs, true).await;
+//! net.publish(Topic::Jobs, &gossip).await;
+//! net.request(id, peer, request, vec![body]);                     // -> NetEvent::Response { id, .. }
+//! net.respond(token, response, vec![body]);                       // <- NetEvent::Request { token, .. }
+//! while let Some(event) = events.recv().await { .. }
+//! net.shutdown().await;
+//! ```
+//!
+//! What the driver may rely on:
+//!
+//! - [`NetEvent::Connected`] comes once per peer, at its first connection and before any request or gossip of
+//!   it; [`NetEvent::Disconnected`] when the last connection is gone. A request that was being read at that
+//!   moment may still come after it.
+//! - Every [`Net::request`] gets exactly one [`NetEvent::Response`], within
+//!   [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) of the last byte that moved.
+//! - A request to a peer without a connection dials it by whatever address is known (see [`Net::add_address`]).
+//! - A request to this peer itself comes back as a [`NetEvent::Request`] without being encoded.
+//! - The body of an answer to [`Request::Blob`] has the hash that was asked for.
+//! - Nothing here waits for the driver but the peers: when the driver does not read its events, incoming bodies
+//!   are not read, and the senders slow down. Methods of [`Net`] never wait for the event channel, so that a
+//!   driver may call them from the loop that reads it.
+
+mod address_book;
+mod behaviour;
+mod bootstrap;
+mod budget;
+mod config;
+mod counters;
+mod error;
+mod gossip;
+mod handle;
+pub mod identity;
+mod keys;
+pub mod limits;
+mod peers_file;
+mod requests;
+mod status;
+mod streams;
+mod swarm;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::io::{RequestError, RequestId, Token};
+use webmesh_protocol::message::{Gossip, Request, Response};
+
+pub use config::NetConfig;
+pub use counters::Counters;
+pub use error::NetError;
+pub use handle::Net;
+pub use keys::{peer_id_of, peer_key_of};
+pub use status::PeerLink;
+
+/// What the network brings.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// The first connection to a peer stands.
+    Connected {
+        /// Who.
+        peer: PeerKey,
+    },
+    /// The last connection to a peer is gone.
+    Disconnected {
+        /// Who.
+        peer: PeerKey,
+    },
+    /// A ping came back.
+    Rtt {
+        /// Who answered.
+        peer: PeerKey,
+        /// There and back.
+        rtt: Duration,
+    },
+    /// Gossip arrived: its signature holds, it decodes, and it came on the topic where it belongs.
+    Gossip {
+        /// Who published it, which need not be who passed it on.
+        from: PeerKey,
+        /// What it says.
+        message: Gossip,
+    },
+    /// A peer asks. Answered by [`Net::respond`], within the peer's patience of
+    /// [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT).
+    Request {
+        /// Who asks.
+        from: PeerKey,
+        /// What to answer by.
+        token: Token,
+        /// What it asks.
+        request: Request,
+        /// The bytes behind it.
+        body: Bytes,
+    },
+    /// A request of this peer has its answer, or none.
+    Response {
+        /// Which request.
+        id: RequestId,
+        /// The answer and its body, or why there is none.
+        outcome: Result<(Response, Bytes), RequestError>,
+    },
+    /// A peer cannot be talked to: it speaks another protocol, or another version of ours. Its connection is
+    /// closed.
+    Incompatible {
+        /// Who.
+        peer: PeerKey,
+        /// Both versions and the remedy, for people.
+        why: String,
+    },
+    /// This peer listens on one more address.
+    Listening {
+        /// The address, with this peer's id at its end.
+        address: Multiaddr,
+    },
+    /// This peer does not listen on that address any more.
+    NotListening {
+        /// The address, with this peer's id at its end.
+        address: Multiaddr,
+    },
+}

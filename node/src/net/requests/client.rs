@@ -1,0 +1,158 @@
+//! Asking: one exchange with another peer.
+
+use bytes::Bytes;
+use libp2p::PeerId;
+use tokio::sync::oneshot;
+use webmesh_protocol::Hash;
+use webmesh_protocol::codec::DecodeError;
+use webmesh_protocol::io::RequestError;
+use webmesh_protocol::limits::REQUEST_TIMEOUT;
+use webmesh_protocol::message::{Request, Response};
+
+use super::Requests;
+use super::frame::{self, FrameError};
+use super::pool::Pool;
+use crate::net::budget::Reservation;
+use crate::net::limits::{BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY};
+use crate::net::streams::{OpenError, Opened};
+use crate::net::swarm::Command;
+use crate::platform;
+
+/// An encoded request.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<Bytes>,
+    pub(super) bulk: bool,
+    /// What the answer's body must hash to.
+    pub(super) wanted: Option<Hash>,
+}
+
+/// An answer; the reservation covers its body until the driver has it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) body: Bytes,
+    pub(super) _reservation: Reservation,
+}
+
+/// Why an exchange came to nothing.
+enum Failed {
+    /// The stream broke before any byte of an answer: it may have been dead already.
+    BeforeAnswer(FrameError),
+    /// It broke later.
+    Frame(FrameError),
+    /// The body is not what was asked for.
+    Corrupt,
+}
+
+impl Question {
+    pub(super) fn new(request: &Request, head: Vec<u8>, body: Vec<Bytes>) -> Self {
+        let bulky = matches!(
+            request,
+            Request::Blob { .. } | Request::Bucket { .. } | Request::Pull { .. } | Request::Compile { .. }
+        );
+        let bulk = bulky || body.iter().map(Bytes::len).sum::<usize>() > BULK_BYTES;
+        let wanted = if let Request::Blob { hash } = request { Some(*hash) } else { None };
+        Self { head, body, bulk, wanted }
+    }
+}
+
+impl Requests {
+    /// Asks `peer` and awaits its answer. A stream from the pool may have died unnoticed: if it breaks before
+    /// a byte of the answer has come, the question is asked once more on a new one. (Requests are statements
+    /// or reads: one that is heard twice does no harm.)
+    pub(super) async fn ask(&self, peer: PeerId, question: &Question) -> Result<Answer, RequestError> {
+        let pool = self.pools.of(peer, || self.budget.share());
+        let _turn = pool.turn(question.bulk).await.ok_or(RequestError::TimedOut)?;
+        if let Some(mut pooled) = pool.take() {
+            match self.exchange(&pool, &mut pooled, question).await {
+                Ok(answer) => {
+                    pool.put(pooled);
+                    return Ok(answer);
+                }
+                Err(Failed::BeforeAnswer(FrameError::Broken(_))) => {}
+                Err(failed) => return Err(self.explain(peer, failed).await),
+            }
+        }
+        let mut fresh = self.open(peer).await?;
+        match self.exchange(&pool, &mut fresh, question).await {
+            Ok(answer) => {
+                pool.put(fresh);
+                Ok(answer)
+            }
+            Err(failed) => Err(self.explain(peer, failed).await),
+        }
+    }
+
+    /// A new stream; the swarm dials where there is no connection.
+    ///
+    /// A connection that is just closing swallows the wish for a stream without a word, until the swarm knows
+    /// that it is gone: then the wish is repeated after a moment, and leads to a new connection.
+    async fn open(&self, peer: PeerId) -> Result<Opened, RequestError> {
+        for attempt in 0..STREAM_ATTEMPTS {
+            let (opener, opened) = oneshot::channel();
+            let commands = self.commands.upgrade().ok_or(RequestError::Unreachable)?;
+            commands.send(Command::Open { peer, opener }).await.map_err(|_| RequestError::Unreachable)?;
+            drop(commands);
+            match platform::timeout(REQUEST_TIMEOUT, opened).await {
+                Some(Ok(Ok(opened))) => {
+                    self.meters.streams_opened.add(1);
+                    return Ok(opened);
+                }
+                Some(Ok(Err(e @ OpenError::Unsupported))) => return Err(RequestError::Protocol(e.to_string())),
+                Some(Ok(Err(OpenError::NoConnection(why)))) => {
+                    tracing::debug!(%peer, why, "no stream");
+                    return Err(RequestError::Unreachable);
+                }
+                Some(Err(_)) => platform::sleep(STREAM_RETRY * 2_u32.pow(attempt)).await,
+                None => return Err(RequestError::TimedOut),
+            }
+        }
+        Err(RequestError::Unreachable)
+    }
+
+    async fn exchange(&self, pool: &Pool, opened: &mut Opened, question: &Question) -> Result<Answer, Failed> {
+        let stream = &mut opened.stream;
+        let sent = frame::write(stream, &question.head, &question.body, &pool.pulse);
+        let sent = sent.await.map_err(Failed::BeforeAnswer)?;
+        self.meters.bytes_out.add(sent);
+        let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;
+        let lengths = lengths.unwrap_or(Err(FrameError::Stalled)).map_err(Failed::BeforeAnswer)?;
+        let reservation = self.budget.reserve(&pool.share, lengths.total()).await;
+        let response = frame::read_head(stream, lengths.head, &pool.pulse).await;
+        let mut hasher = question.wanted.map(|_| blake3::Hasher::new());
+        // Hashed piece by piece, while the bytes are in the processor's cache and without holding up others.
+        let seen = |piece: &[u8]| {
+            if let Some(hasher) = &mut hasher {
+                hasher.update(piece);
+            }
+        };
+        let response: Response = response.map_err(Failed::Frame)?;
+        let body = frame::read_bytes(stream, lengths.body, &pool.pulse, seen).await.map_err(Failed::Frame)?;
+        self.meters.bytes_in.add(lengths.total());
+        let hashed = hasher.map(|h| Hash(*h.finalize().as_bytes()));
+        if response == Response::Body && hashed != question.wanted {
+            return Err(Failed::Corrupt);
+        }
+        Ok(Answer { response, body, _reservation: reservation })
+    }
+
+    /// What a failure means to the engine.
+    async fn explain(&self, peer: PeerId, failed: Failed) -> RequestError {
+        match failed {
+            Failed::Corrupt => RequestError::Corrupt,
+            Failed::BeforeAnswer(FrameError::Stalled) | Failed::Frame(FrameError::Stalled) => RequestError::TimedOut,
+            Failed::BeforeAnswer(FrameError::Broken(e)) | Failed::Frame(FrameError::Broken(e)) => {
+                tracing::debug!(%peer, %e, "a stream broke");
+                RequestError::Unreachable
+            }
+            Failed::BeforeAnswer(e) | Failed::Frame(e) => {
+                if let FrameError::Head(DecodeError::Version { .. }) = e {
+                    self.incompatible(peer, e.to_string()).await;
+                }
+                RequestError::Protocol(e.to_string())
+            }
+        }
+    }
+}

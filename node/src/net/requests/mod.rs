@@ -1,0 +1,187 @@
+//! Requests: the one way in which a peer speaks to another directly.
+//!
+//! Each exchange is a frame there and a frame back on a stream of [`streams::PROTOCOL`](super::streams::PROTOCOL)
+//! that is used again for the next. Asking runs on a task per request, answering on a task per stream; the
+//! swarm's task only opens streams.
+
+mod callers;
+mod client;
+mod frame;
+mod pool;
+mod pulse;
+mod server;
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::AsyncWriteExt;
+use libp2p::PeerId;
+use libp2p::swarm::{ConnectionId, Stream};
+use tokio::sync::mpsc;
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::codec;
+use webmesh_protocol::io::{RequestError, RequestId, Token};
+use webmesh_protocol::limits::REQUESTS_OF_PEER;
+use webmesh_protocol::message::{Request, Response};
+
+use self::callers::{Callers, Place};
+use self::client::Question;
+use self::pool::Pools;
+use self::waiting::{Asker, Waiting};
+use super::NetEvent;
+use super::budget::Budget;
+use super::counters::Meters;
+use super::keys::peer_id_of;
+use super::limits::REQUESTS_OUT;
+use super::swarm::Command;
+use crate::platform;
+
+/// Everything that asking and answering share.
+#[derive(Debug)]
+pub(super) struct Requests {
+    me: PeerKey,
+    /// Both weak: the channel of events ends with the swarm's task, and that with the last handle.
+    events: mpsc::WeakSender<NetEvent>,
+    commands: mpsc::WeakSender<Command>,
+    pools: Pools,
+    callers: Callers,
+    waiting: Waiting,
+    budget: Budget,
+    meters: Arc<Meters>,
+    outgoing: Arc<AtomicUsize>,
+    to_self: Arc<AtomicUsize>,
+}
+
+impl Requests {
+    pub(super) fn new(
+        me: PeerKey,
+        events: mpsc::WeakSender<NetEvent>,
+        commands: mpsc::WeakSender<Command>,
+        body_budget: usize,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self {
+            me,
+            events,
+            commands,
+            pools: Pools::default(),
+            callers: Callers::new(),
+            waiting: Waiting::default(),
+            budget: Budget::new(body_budget, Arc::clone(&meters)),
+            meters,
+            outgoing: Arc::default(),
+            to_self: Arc::default(),
+        }
+    }
+
+    /// See [`Net::request`](super::Net::request).
+    pub(super) fn request(self: &Arc<Self>, id: RequestId, to: PeerKey, request: Request, body: Vec<Bytes>) {
+        let (counter, max) =
+            if to == self.me { (&self.to_self, REQUESTS_OF_PEER) } else { (&self.outgoing, REQUESTS_OUT) };
+        let Some(place) = Place::among(counter, max) else {
+            return self.deliver(NetEvent::Response { id, outcome: Ok((Response::Busy, Bytes::new())) });
+        };
+        if to == self.me {
+            let token = self.waiting.local(id, place);
+            return self.deliver(NetEvent::Request { from: to, token, request, body: join(body) });
+        }
+        let question = Question::new(&request, codec::encode(&request), body);
+        let this = Arc::clone(self);
+        platform::spawn(async move {
+            let answer = this.ask(peer_id_of(&to), &question).await;
+            this.meters.requests_out.add(1);
+            let (outcome, reservation) = match answer {
+                Ok(answer) => (Ok((answer.response, answer.body)), Some(answer._reservation)),
+                Err(e) => (Err(e), None),
+            };
+            this.send(NetEvent::Response { id, outcome }).await;
+            drop((reservation, place));
+        });
+    }
+
+    /// See [`Net::respond`](super::Net::respond).
+    pub(super) fn respond(self: &Arc<Self>, token: Token, response: Response, body: Vec<Bytes>) {
+        match self.waiting.take(token) {
+            // Fails if the asker has given up meanwhile.
+            Some(Asker::Remote(reply)) => drop(reply.send((response, body))),
+            Some(Asker::Local { id, .. }) => {
+                self.deliver(NetEvent::Response { id, outcome: Ok((response, join(body))) });
+            }
+            None => tracing::debug!(?token, "an answer that nobody waits for any more"),
+        }
+    }
+
+    /// Answers what comes on a stream that `peer` opened.
+    pub(super) fn serve_stream(self: &Arc<Self>, peer: PeerId, key: PeerKey, stream: Stream) {
+        match self.callers.stream_of(peer, &self.budget) {
+            Some(caller) => platform::spawn(Arc::clone(self).serve(peer, key, caller, stream)),
+            None => tracing::debug!(%peer, "a peer opens too many streams"),
+        }
+    }
+
+    /// Says goodbye to `peers`, for at most `patience`.
+    pub(super) async fn goodbye(&self, peers: Vec<PeerKey>, patience: Duration) {
+        let question = Question::new(&Request::Goodbye, codec::encode(&Request::Goodbye), Vec::new());
+        let asked = peers.iter().map(|peer| self.ask(peer_id_of(peer), &question));
+        // Whoever does not answer in time will notice the end of its connections.
+        let _ = platform::timeout(patience, futures::future::join_all(asked)).await;
+    }
+
+    /// A connection is gone.
+    pub(super) fn connection_closed(&self, peer: &PeerId, connection: ConnectionId) {
+        self.pools.connection_closed(peer, connection);
+    }
+
+    /// Closes streams that idle and gives up what the driver has forgotten.
+    pub(super) fn upkeep(self: &Arc<Self>) {
+        for mut opened in self.pools.expired() {
+            platform::spawn(async move {
+                let _ = opened.stream.close().await; // broken or closed: gone in either case
+            });
+        }
+        for id in self.waiting.expired() {
+            self.deliver(NetEvent::Response { id, outcome: Err(RequestError::TimedOut) });
+        }
+    }
+
+    async fn incompatible(&self, peer: PeerId, why: String) {
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.send(Command::Incompatible { peer, why }).await; // fails at the end only
+        }
+    }
+
+    /// Gives the driver an event, waiting for room. `false` if the network has ended.
+    async fn send(&self, event: NetEvent) -> bool {
+        match self.events.upgrade() {
+            Some(events) => events.send(event).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Gives the driver an event without waiting for it, so that it may be the driver that calls. Bounded: by
+    /// the places of requests.
+    fn deliver(&self, event: NetEvent) {
+        let Some(events) = self.events.upgrade() else { return };
+        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+            platform::spawn(async move {
+                let _ = events.send(event).await; // fails only when the driver is gone
+            });
+        }
+    }
+}
+
+/// The parts of a body in one piece; copied only where there are several.
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    match parts.len() {
+        0 => Bytes::new(),
+        1 => parts.swap_remove(0),
+        _ => {
+            let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            joined.freeze()
+        }
+    }
+}

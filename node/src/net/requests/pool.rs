@@ -1,0 +1,113 @@
+//! The streams of this peer to another: few, long-lived, one exchange at a time on each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libp2p::PeerId;
+use libp2p::swarm::ConnectionId;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use webmesh_protocol::limits::REQUEST_TIMEOUT;
+
+use super::pulse::Pulse;
+use crate::net::budget::Share;
+use crate::net::limits::{BULK_STREAMS_TO_PEER, STREAM_IDLE, STREAMS_TO_PEER};
+use crate::net::streams::Opened;
+use crate::platform::{self, Instant};
+
+/// The pools of all peers to which there are streams or requests.
+#[derive(Debug, Default)]
+pub(super) struct Pools(Mutex<HashMap<PeerId, Arc<Pool>>>);
+
+/// The streams to one peer.
+#[derive(Debug)]
+pub(super) struct Pool {
+    turns: Semaphore,
+    bulk_turns: Semaphore,
+    idle: Mutex<Vec<(Opened, Instant)>>,
+    /// When a byte last moved to or from the peer.
+    pub(super) pulse: Pulse,
+    /// What the answers of this peer may hold of the budget.
+    pub(super) share: Share,
+}
+
+/// The right to use one stream.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    _turn: SemaphorePermit<'a>,
+    _bulk: Option<SemaphorePermit<'a>>,
+}
+
+impl Pools {
+    /// The pool of `peer`.
+    pub(super) fn of(&self, peer: PeerId, share: impl FnOnce() -> Share) -> Arc<Pool> {
+        let pool = || Pool {
+            turns: Semaphore::new(STREAMS_TO_PEER),
+            bulk_turns: Semaphore::new(BULK_STREAMS_TO_PEER),
+            idle: Mutex::default(),
+            pulse: Pulse::new(),
+            share: share(),
+        };
+        Arc::clone(lock(&self.0).entry(peer).or_insert_with(|| Arc::new(pool())))
+    }
+
+    /// Drops the idle streams of a connection that is gone.
+    pub(super) fn connection_closed(&self, peer: &PeerId, connection: ConnectionId) {
+        if let Some(pool) = lock(&self.0).get(peer) {
+            lock(&pool.idle).retain(|(opened, _)| opened.connection != connection);
+        }
+    }
+
+    /// Takes out streams that have idled for too long, for the caller to close, and forgets pools that nobody
+    /// uses.
+    pub(super) fn expired(&self) -> Vec<Opened> {
+        let mut expired = Vec::new();
+        lock(&self.0).retain(|_, pool| {
+            let mut idle = lock(&pool.idle);
+            // The longest idle ones lie at the bottom: streams are taken from the top.
+            let old = idle.iter().take_while(|(_, since)| since.elapsed() >= STREAM_IDLE).count();
+            expired.extend(idle.drain(..old).map(|(opened, _)| opened));
+            let unused = idle.is_empty();
+            drop(idle);
+            !unused || Arc::strong_count(pool) > 1
+        });
+        expired
+    }
+}
+
+impl Pool {
+    /// Waits for a turn. `None` if meanwhile nothing moved between the two peers for [`REQUEST_TIMEOUT`].
+    pub(super) async fn turn(&self, bulk: bool) -> Option<Turn<'_>> {
+        let bulk = if bulk { Some(self.permit(&self.bulk_turns).await?) } else { None };
+        Some(Turn { _turn: self.permit(&self.turns).await?, _bulk: bulk })
+    }
+
+    async fn permit<'a>(&self, turns: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        let acquire = turns.acquire();
+        futures::pin_mut!(acquire);
+        let mut patience = REQUEST_TIMEOUT;
+        loop {
+            if let Some(permit) = platform::timeout(patience, &mut acquire).await {
+                return permit.ok(); // nobody closes the semaphore
+            }
+            patience = REQUEST_TIMEOUT.saturating_sub(self.pulse.silence());
+            if patience.is_zero() {
+                return None;
+            }
+        }
+    }
+
+    /// The stream that was used last.
+    pub(super) fn take(&self) -> Option<Opened> {
+        lock(&self.idle).pop().map(|(opened, _)| opened)
+    }
+
+    /// Puts a stream back after a whole exchange.
+    pub(super) fn put(&self, opened: Opened) {
+        lock(&self.idle).push((opened, Instant::now()));
+    }
+}
+
+/// A panic of another holder leaves these lists usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

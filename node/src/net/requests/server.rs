@@ -1,0 +1,103 @@
+//! Answering: the streams that other peers opened.
+
+use std::sync::Arc;
+
+use futures::AsyncWriteExt;
+use libp2p::PeerId;
+use libp2p::swarm::Stream;
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::codec::{self, DecodeError};
+use webmesh_protocol::message::{Request, Response};
+
+use super::Requests;
+use super::callers::{Caller, Place};
+use super::frame::{self, FrameError, Lengths};
+use crate::net::NetEvent;
+use crate::net::limits::{ANSWER_TIMEOUT, SERVED_STREAM_IDLE};
+use crate::platform;
+
+impl Requests {
+    /// Answers a peer's requests on one stream, until it closes it, breaks it, or sends what is no frame.
+    pub(super) async fn serve(self: Arc<Self>, peer: PeerId, key: PeerKey, caller: Caller, mut stream: Stream) {
+        if let Err(e) = self.serve_all(key, &caller, &mut stream).await {
+            tracing::debug!(%peer, %e, "a stream is not served any further");
+            match e {
+                // What follows cannot be understood; say so before hanging up.
+                FrameError::TooLong { .. } => {
+                    let _ = self.answer(&mut stream, &caller, Response::Refused(e.to_string()), &[]).await;
+                    let _ = stream.close().await;
+                }
+                FrameError::Head(DecodeError::Version { .. }) => self.incompatible(peer, e.to_string()).await,
+                FrameError::Head(_) | FrameError::Broken(_) | FrameError::Stalled => {}
+            }
+        }
+    }
+
+    async fn serve_all(&self, key: PeerKey, caller: &Caller, stream: &mut Stream) -> Result<(), FrameError> {
+        // An idle stream that ends is the normal end.
+        while let Some(Ok(lengths)) =
+            platform::timeout(SERVED_STREAM_IDLE, frame::read_lengths(stream)).await.map(|read| match read {
+                Err(FrameError::Broken(_)) => Err(()),
+                other => Ok(other),
+            })
+        {
+            let lengths = lengths?;
+            match caller.enter() {
+                Some(place) => self.serve_one(key, caller, place, lengths, stream).await?,
+                None => {
+                    frame::skip(stream, lengths.total(), caller.pulse()).await?;
+                    self.answer(stream, caller, Response::Busy, &[]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a request, hands it to the driver, and writes its answer. The body's part of the budget is held
+    /// until the answer is there: a driver that falls behind slows its peers down.
+    async fn serve_one(
+        &self,
+        key: PeerKey,
+        caller: &Caller,
+        place: Place,
+        lengths: Lengths,
+        stream: &mut Stream,
+    ) -> Result<(), FrameError> {
+        let reservation = self.budget.reserve(caller.share(), lengths.total()).await;
+        let request = frame::read_head::<Request, _>(stream, lengths.head, caller.pulse()).await;
+        let request = match request {
+            Ok(request) => request,
+            Err(FrameError::Head(e)) if !matches!(e, DecodeError::Version { .. }) => {
+                frame::skip(stream, lengths.body, caller.pulse()).await?;
+                return self.answer(stream, caller, Response::Refused(e.to_string()), &[]).await;
+            }
+            Err(e) => return Err(e),
+        };
+        let body = frame::read_bytes(stream, lengths.body, caller.pulse(), |_| ()).await?;
+        self.meters.bytes_in.add(lengths.total());
+        self.meters.requests_in.add(1);
+        let (token, answer) = self.waiting.remote();
+        let event = NetEvent::Request { from: key, token: token.token(), request, body };
+        if !self.send(event).await {
+            return Ok(()); // the driver is gone, and the network with it
+        }
+        let answer = platform::timeout(ANSWER_TIMEOUT, answer).await;
+        drop((token, reservation, place));
+        match answer {
+            Some(Ok((response, body))) => self.answer(stream, caller, response, &body).await,
+            _ => Err(FrameError::Stalled),
+        }
+    }
+
+    async fn answer(
+        &self,
+        stream: &mut Stream,
+        caller: &Caller,
+        response: Response,
+        body: &[bytes::Bytes],
+    ) -> Result<(), FrameError> {
+        let sent = frame::write(stream, &codec::encode(&response), body, caller.pulse()).await?;
+        self.meters.bytes_out.add(sent);
+        Ok(())
+    }
+}

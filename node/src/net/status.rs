@@ -1,0 +1,41 @@
+//! What can be asked of the network without waiting: addresses and connected peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use webmesh_protocol::PeerKey;
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub struct PeerLink {
+    /// Who.
+    pub peer: PeerKey,
+    /// Where it is connected: as dialled, or as it came.
+    pub address: Multiaddr,
+    /// Whether this peer dialled it.
+    pub dialled: bool,
+    /// The last round trip, once there was one.
+    pub rtt: Option<Duration>,
+    /// Program and version, once it has told.
+    pub agent: Option<String>,
+}
+
+/// The swarm task writes it, everyone reads it.
+#[derive(Debug, Default)]
+pub(super) struct Status(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) external: BTreeSet<Multiaddr>,
+    pub(super) listening: BTreeSet<Multiaddr>,
+    pub(super) peers: BTreeMap<PeerKey, PeerLink>,
+}
+
+impl Status {
+    /// Access for a moment; a panic of another holder leaves it usable, for every change is a single step.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

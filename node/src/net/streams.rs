@@ -1,0 +1,249 @@
+//! Streams for requests: a behaviour that opens them on demand and hands over those that peers open.
+//!
+//! In place of the published `libp2p-stream`, which drops an incoming stream when two come at once, keeps a
+//! channel for every connection there ever was, and picks any connection of a peer, relayed or not.
+
+use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll};
+
+use libp2p::PeerId;
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::ReadyUpgrade;
+use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
+use libp2p::swarm::{
+    ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+    NetworkBehaviour, NotifyHandler, Stream, StreamProtocol, StreamUpgradeError, SubstreamProtocol, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use tokio::sync::oneshot;
+
+use super::limits;
+
+/// What a stream speaks.
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/1/request");
+
+/// A stream of ours.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) connection: ConnectionId,
+}
+
+/// Why there is no stream.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// The peer does not know [`PROTOCOL`].
+    #[error("it does not know {PROTOCOL}; update the older of the two")]
+    Unsupported,
+    /// No connection, or it broke.
+    #[error("no connection: {0}")]
+    NoConnection(String),
+}
+
+/// Who wants a stream.
+pub(super) type Opener = oneshot::Sender<Result<Opened, OpenError>>;
+
+/// What the behaviour tells the swarm's task.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A peer opened a stream.
+    Incoming {
+        /// Who.
+        peer: PeerId,
+        /// The stream.
+        stream: Stream,
+    },
+    /// A peer does not know [`PROTOCOL`].
+    Unsupported {
+        /// Who.
+        peer: PeerId,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Behaviour {
+    connections: HashMap<PeerId, Vec<Link>>,
+    out: VecDeque<ToSwarm<Event, Opener>>,
+}
+
+#[derive(Debug)]
+struct Link {
+    id: ConnectionId,
+    relayed: bool,
+}
+
+impl Behaviour {
+    /// Opens a stream over the oldest direct connection to `peer`, or a relayed one where there is no other.
+    /// Gives the opener back when there is none at all.
+    pub(super) fn open(&mut self, peer: PeerId, opener: Opener) -> Result<(), Opener> {
+        let best = self.connections.get(&peer).and_then(|links| links.iter().min_by_key(|l| l.relayed));
+        let Some(link) = best else { return Err(opener) };
+        self.out.push_back(ToSwarm::NotifyHandler {
+            peer_id: peer,
+            handler: NotifyHandler::One(link.id),
+            event: opener,
+        });
+        Ok(())
+    }
+
+    fn established(&mut self, peer: PeerId, id: ConnectionId, relayed: bool) -> Handler {
+        self.connections.entry(peer).or_default().push(Link { id, relayed });
+        Handler { id, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
+    }
+
+    fn closed(&mut self, peer: &PeerId, id: ConnectionId) {
+        if let Some(links) = self.connections.get_mut(peer) {
+            links.retain(|l| l.id != id);
+            if links.is_empty() {
+                self.connections.remove(peer);
+            }
+        }
+    }
+}
+
+fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|p| p == Protocol::P2pCircuit)
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.established(peer, id, is_relayed(local) || is_relayed(remote)))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.established(peer, id, is_relayed(address)))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.closed(&peer_id, connection_id);
+            }
+            // Another behaviour may refuse a connection after this one has agreed to it.
+            FromSwarm::DialFailure(failure) => {
+                if let Some(peer) = failure.peer_id {
+                    self.closed(&peer, failure.connection_id);
+                }
+            }
+            FromSwarm::ListenFailure(failure) => {
+                if let Some(peer) = failure.peer_id {
+                    self.closed(&peer, failure.connection_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        let event = match event {
+            FromHandler::Incoming(stream) => Event::Incoming { peer, stream },
+            FromHandler::Unsupported => Event::Unsupported { peer },
+        };
+        self.out.push_back(ToSwarm::GenerateEvent(event));
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
+        self.out.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// The part that lives on each connection.
+#[derive(Debug)]
+pub(super) struct Handler {
+    id: ConnectionId,
+    openers: VecDeque<Opener>,
+    incoming: VecDeque<Stream>,
+    unsupported: bool,
+}
+
+/// What it tells the behaviour.
+#[derive(Debug)]
+pub(super) enum FromHandler {
+    Incoming(Stream),
+    Unsupported,
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Opener;
+    type ToBehaviour = FromHandler;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Opener;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ()).with_timeout(limits::STREAM_OPENING)
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opener, FromHandler>> {
+        if let Some(stream) = self.incoming.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Incoming(stream)));
+        }
+        if std::mem::take(&mut self.unsupported) {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Unsupported));
+        }
+        if let Some(opener) = self.openers.pop_front() {
+            let protocol =
+                SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), opener).with_timeout(limits::STREAM_OPENING);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, opener: Opener) {
+        // Bounded by the pools: no more openers per peer than streams to it.
+        self.openers.push_back(opener);
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Opener>,
+    ) {
+        // Whoever wanted a stream may have given up meanwhile: a failed send is nobody's loss.
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })
+                if self.incoming.len() < limits::STREAM_BACKLOG =>
+            {
+                self.incoming.push_back(stream);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                let _ = info.send(Ok(Opened { stream, connection: self.id }));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                let error = match error {
+                    StreamUpgradeError::NegotiationFailed => {
+                        self.unsupported = true;
+                        OpenError::Unsupported
+                    }
+                    StreamUpgradeError::Timeout => OpenError::NoConnection("it does not answer".to_owned()),
+                    StreamUpgradeError::Io(e) => OpenError::NoConnection(e.to_string()),
+                    StreamUpgradeError::Apply(never) => match never {},
+                };
+                let _ = info.send(Err(error));
+            }
+            _ => {}
+        }
+    }
+}

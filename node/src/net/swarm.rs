@@ -1,0 +1,379 @@
+//! The task that owns the swarm.
+//!
+//! It turns commands into calls, and what libp2p reports into events. It never waits for the driver: events that
+//! the channel has no room for are held, and with [`limits::EVENTS_HELD`] of them it stops polling the swarm, by
+//! which connections stop being read. Commands are taken all the while, so that a driver that commands while
+//! its events pile up is never stuck.
+
+mod dials;
+mod start;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, kad, ping};
+use tokio::sync::{mpsc, oneshot};
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::message::Topic;
+
+use super::address_book::{AddressBook, is_loopback};
+use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
+use super::bootstrap::Bootstrap;
+use super::gossip::{self, Desk, Refused};
+use super::keys::{peer_id_of, peer_key_of};
+use super::requests::Requests;
+use super::status::{PeerLink, Status};
+use super::streams::{self, Opener};
+use super::{NetError, NetEvent, limits, peers_file};
+use crate::platform::{self, Instant};
+
+pub(super) use start::start;
+
+/// What the handle and the requests want of the swarm.
+#[derive(Debug)]
+pub(super) enum Command {
+    Publish { topic: Topic, data: Vec<u8> },
+    Subscribe { topic: Topic, on: bool },
+    Open { peer: PeerId, opener: Opener },
+    Dial { address: Multiaddr, reply: oneshot::Sender<Result<PeerKey, NetError>> },
+    AddAddresses { peer: PeerKey, addresses: Vec<Multiaddr> },
+    Disconnect { peer: PeerKey },
+    Incompatible { peer: PeerId, why: String },
+    Shutdown { done: oneshot::Sender<()> },
+}
+
+/// What waits for room in the channel of events, in order: a peer's streams are served only once the driver
+/// knows of the peer.
+#[derive(Debug)]
+enum Held {
+    Event(NetEvent),
+    Serve { peer: PeerId, key: PeerKey, stream: Stream },
+}
+
+struct Task {
+    swarm: Swarm<Protocols>,
+    me: PeerId,
+    events: mpsc::Sender<NetEvent>,
+    held: VecDeque<Held>,
+    requests: Arc<Requests>,
+    status: Arc<Status>,
+    desk: Desk,
+    book: AddressBook,
+    bootstrap: Bootstrap,
+    wanted_peers: usize,
+    /// Who waits for a connection to a peer.
+    awaiting: HashMap<PeerId, dials::Awaited>,
+    /// Dials that were asked for by address.
+    asked: HashMap<ConnectionId, dials::Asked>,
+    /// Dials of our own accord.
+    speculative: HashMap<ConnectionId, PeerId>,
+    /// Addresses that the DHT is asked for.
+    lookups: HashMap<kad::QueryId, PeerId>,
+    peers_file: Option<PathBuf>,
+    remembered: Instant,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut next_upkeep = Instant::now();
+        loop {
+            if next_upkeep <= Instant::now() {
+                self.upkeep();
+                next_upkeep = Instant::now() + limits::UPKEEP;
+            }
+            let upkeep = platform::sleep(next_upkeep.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown { done }) => {
+                        self.close().await;
+                        let _ = done.send(()); // whoever asked may have given up
+                        return;
+                    }
+                    Some(command) => self.obey(command),
+                    None => return self.close().await,
+                },
+                room = self.events.clone().reserve_owned(), if !self.held.is_empty() => match room {
+                    Ok(room) => self.release(room),
+                    Err(_) => return self.close().await, // nobody reads events any more
+                },
+                event = self.swarm.select_next_some(), if self.held.len() < limits::EVENTS_HELD => self.on_swarm(event),
+                () = upkeep => {}
+            }
+        }
+    }
+
+    /// Hands out the first thing held, and whatever needs no room behind it.
+    fn release(&mut self, room: mpsc::OwnedPermit<NetEvent>) {
+        let mut room = Some(room);
+        while let Some(held) = self.held.pop_front() {
+            match (held, room.take()) {
+                (Held::Event(event), Some(room)) => drop(room.send(event)),
+                (event @ Held::Event(_), None) => return self.held.push_front(event),
+                (Held::Serve { peer, key, stream }, free) => {
+                    self.requests.serve_stream(peer, key, stream);
+                    room = free;
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, event: NetEvent) {
+        if self.held.is_empty() {
+            match self.events.try_send(event) {
+                Err(mpsc::error::TrySendError::Full(event)) => self.held.push_back(Held::Event(event)),
+                // Closed: noticed at the next turn of the loop.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
+        } else {
+            self.held.push_back(Held::Event(event));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Publish { topic, data } => self.desk.publish(&mut self.swarm.behaviour_mut().gossip, topic, data),
+            Command::Subscribe { topic, on } => gossip::subscribe(&mut self.swarm.behaviour_mut().gossip, topic, on),
+            Command::Open { peer, opener } => self.open(peer, opener),
+            Command::Dial { address, reply } => self.dial_address(address, reply),
+            Command::AddAddresses { peer, addresses } => {
+                let peer = peer_id_of(&peer);
+                if peer != self.me {
+                    addresses.into_iter().take(limits::ADDRESSES_OF_PEER).for_each(|a| self.book.add(peer, a));
+                }
+            }
+            Command::Disconnect { peer } => self.disconnect(peer_id_of(&peer)),
+            Command::Incompatible { peer, why } => self.incompatible(peer, why),
+            Command::Shutdown { .. } => {} // taken by the loop
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<ProtocolsEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_protocol(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.on_connected(peer_id, connection_id, endpoint, num_established.get() == 1);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                tracing::debug!(%peer_id, ?cause, "connection closed");
+                self.requests.connection_closed(&peer_id, connection_id);
+                if num_established == 0 {
+                    self.on_disconnected(peer_id);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.on_dial_failed(connection_id, peer_id, &error);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address, true),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(address, false),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::warn!(?addresses, ?reason, "not listening any more");
+                addresses.into_iter().for_each(|a| self.on_listening(a, false));
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!("a listener failed for a moment: {error}")
+            }
+            _ => {}
+        }
+    }
+
+    fn on_protocol(&mut self, event: ProtocolsEvent) {
+        match event {
+            ProtocolsEvent::Streams(streams::Event::Incoming { peer, stream }) => {
+                let Some(key) = peer_key_of(&peer) else {
+                    return;
+                };
+                if self.held.is_empty() {
+                    self.requests.serve_stream(peer, key, stream);
+                } else {
+                    self.held.push_back(Held::Serve { peer, key, stream });
+                }
+            }
+            ProtocolsEvent::Streams(streams::Event::Unsupported { peer }) => {
+                let why = format!("{} does not know {}: it runs another program or version", peer, streams::PROTOCOL);
+                self.incompatible(peer, why);
+            }
+            ProtocolsEvent::Gossip(event) => self.on_gossip(event),
+            ProtocolsEvent::Identify(identify::Event::Received { peer_id, connection_id: _, info }) => {
+                self.on_identified(peer_id, info);
+            }
+            ProtocolsEvent::Ping(ping::Event { peer, connection, result }) => match result {
+                Ok(rtt) => self.on_rtt(peer, rtt),
+                // Silence, or a broken connection: whatever hangs on it is better off knowing.
+                Err(ping::Failure::Timeout | ping::Failure::Other { .. }) => {
+                    self.swarm.close_connection(connection);
+                }
+                Err(ping::Failure::Unsupported) => {}
+            },
+            ProtocolsEvent::Kad(kad::Event::OutboundQueryProgressed {
+                id,
+                result: kad::QueryResult::GetClosestPeers(found),
+                step,
+                ..
+            }) => {
+                let peers = found.map_or_else(|kad::GetClosestPeersError::Timeout { peers, .. }| peers, |ok| ok.peers);
+                self.on_found(id, peers, step.last);
+            }
+            ProtocolsEvent::Local(event) => {
+                for (peer, address) in platform::discovered(event) {
+                    self.book.add(peer, address);
+                }
+                self.seek_peers();
+            }
+            _ => {}
+        }
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event) {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                match self.desk.hear(gossip, &message_id, &propagation_source, &message) {
+                    Ok((from, message)) => self.emit(NetEvent::Gossip { from, message }),
+                    Err(Refused::OtherVersion(source, why)) => self.incompatible(source, why),
+                    Err(Refused::Nonsense) => {}
+                }
+            }
+            gossipsub::Event::Subscribed { topic, .. } => self.desk.retry(gossip, Some(&topic)),
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint, first: bool) {
+        let address = endpoint.get_remote_address().clone();
+        let dialled = endpoint.is_dialer();
+        let key = peer_key_of(&peer);
+        self.settle_asked(id, key);
+        self.speculative.remove(&id);
+        let Some(key) = key else {
+            tracing::debug!(%peer, "a peer without an Ed25519 key is sent away");
+            return self.disconnect(peer);
+        };
+        self.bootstrap.connected(id, peer);
+        self.book.connected(peer, dialled.then(|| address.clone()));
+        if first {
+            let link = PeerLink { peer: key, address, dialled, rtt: None, agent: None };
+            self.status.lock().peers.insert(key, link);
+            self.emit(NetEvent::Connected { peer: key });
+        }
+        self.settle_awaiting(peer);
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId) {
+        self.bootstrap.disconnected(&peer);
+        let Some(key) = peer_key_of(&peer) else {
+            return;
+        };
+        if self.status.lock().peers.remove(&key).is_some() {
+            self.emit(NetEvent::Disconnected { peer: key });
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        if info.protocol_version != PROTOCOL_VERSION {
+            let theirs: String = info.protocol_version.chars().take(64).collect();
+            let why = format!("it speaks `{theirs}`, this peer `{PROTOCOL_VERSION}`: update the older of the two");
+            return self.incompatible(peer, why);
+        }
+        let Some(key) = peer_key_of(&peer) else {
+            return;
+        };
+        let here = {
+            let mut status = self.status.lock();
+            let Some(link) = status.peers.get_mut(&key) else {
+                return;
+            };
+            link.agent = Some(info.agent_version.chars().take(webmesh_protocol::limits::NAME_BYTES / 4).collect());
+            is_loopback(&link.address)
+        };
+        let serves_dht = info.protocols.contains(&KAD);
+        for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
+            // A loopback address means this machine only to a peer on this machine.
+            if here || !is_loopback(&address) {
+                if serves_dht {
+                    self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+                }
+                self.book.add(peer, address);
+            }
+        }
+    }
+
+    fn on_rtt(&mut self, peer: PeerId, rtt: std::time::Duration) {
+        let Some(key) = peer_key_of(&peer) else {
+            return;
+        };
+        if let Some(link) = self.status.lock().peers.get_mut(&key) {
+            link.rtt = Some(rtt);
+        }
+        self.emit(NetEvent::Rtt { peer: key, rtt });
+    }
+
+    fn on_listening(&mut self, address: Multiaddr, on: bool) {
+        let address = address.with_p2p(self.me).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
+        let changed = {
+            let listening = &mut self.status.lock().listening;
+            if on { listening.insert(address.clone()) } else { listening.remove(&address) }
+        };
+        if changed {
+            self.emit(if on { NetEvent::Listening { address } } else { NetEvent::NotListening { address } });
+        }
+    }
+
+    fn incompatible(&mut self, peer: PeerId, why: String) {
+        tracing::info!(%peer, why, "incompatible");
+        self.book.forget(&peer);
+        self.bootstrap.incompatible(&peer);
+        self.disconnect(peer);
+        if let Some(key) = peer_key_of(&peer) {
+            self.emit(NetEvent::Incompatible { peer: key, why });
+        }
+    }
+
+    fn disconnect(&mut self, peer: PeerId) {
+        // An error says that there was no connection.
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
+    fn upkeep(&mut self) {
+        self.desk.retry(&mut self.swarm.behaviour_mut().gossip, None);
+        self.requests.upkeep();
+        self.dial_bootstrap();
+        self.seek_peers();
+        if self.remembered.elapsed() >= limits::REMEMBER_INTERVAL {
+            self.remember();
+        }
+    }
+
+    /// Writes down the peers if there is something new, without holding anything up.
+    fn remember(&mut self) {
+        self.remembered = Instant::now();
+        if let Some(path) = self.peers_file.clone()
+            && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
+        {
+            platform::spawn_blocking(move || peers_file::save(&path, &peers));
+        }
+    }
+
+    /// Closes every connection, for at most [`limits::GOODBYE`].
+    async fn close(mut self) {
+        // Here and now: the process may end with this.
+        if let Some(path) = &self.peers_file
+            && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
+        {
+            peers_file::save(path, &peers);
+        }
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        peers.into_iter().for_each(|peer| self.disconnect(peer));
+        let swarm = &mut self.swarm;
+        let emptied = async {
+            while swarm.network_info().num_peers() > 0 {
+                swarm.select_next_some().await;
+            }
+        };
+        // Whoever is left learns it from the sockets' end.
+        let _ = platform::timeout(limits::GOODBYE, emptied).await;
+    }
+}

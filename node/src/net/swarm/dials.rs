@@ -1,0 +1,223 @@
+//! Who is dialled, and who waits for it.
+
+use libp2p::kad::{self, PeerInfo};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use libp2p::{Multiaddr, PeerId, TransportError};
+use tokio::sync::oneshot;
+use webmesh_protocol::PeerKey;
+
+use super::Task;
+use crate::net::address_book::peer_of;
+use crate::net::error::{NetError, innermost};
+use crate::net::limits;
+use crate::net::streams::{OpenError, Opener};
+
+/// Requests that wait for a connection to one peer.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    openers: Vec<Opener>,
+    /// The DHT has been asked for more addresses, or is being asked.
+    looked_up: bool,
+}
+
+/// A dial that was asked for by address.
+#[derive(Debug)]
+pub(super) struct Asked {
+    address: Multiaddr,
+    reply: oneshot::Sender<Result<PeerKey, NetError>>,
+}
+
+impl Task {
+    /// Opens a stream, over a new connection if there is none.
+    pub(super) fn open(&mut self, peer: PeerId, opener: Opener) {
+        let Err(opener) = self.swarm.behaviour_mut().streams.open(peer, opener) else {
+            return;
+        };
+        if !self.awaiting.contains_key(&peer) && self.awaiting.len() >= limits::AWAITED_PEERS {
+            return give_up(vec![opener], "too many other peers are being dialled");
+        }
+        let awaited = self.awaiting.entry(peer).or_default();
+        awaited.openers.push(opener);
+        if awaited.openers.len() == 1 {
+            self.dial_awaited(peer);
+        }
+    }
+
+    /// Dials a peer that somebody waits for; without an address, the DHT is asked for one.
+    fn dial_awaited(&mut self, peer: PeerId) {
+        match self.dial_peer(peer) {
+            // The other dial that is under way serves as well.
+            Ok(_) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Err(e) => self.next_way(peer, &innermost(&e)),
+        }
+    }
+
+    fn dial_peer(&mut self, peer: PeerId) -> Result<ConnectionId, DialError> {
+        let options = DialOpts::peer_id(peer)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .addresses(self.book.of(&peer))
+            .extend_addresses_through_behaviour()
+            // From a port of its own: two peers that dial each other from their listening ports at the same
+            // moment get one TCP connection of which both believe that they began it.
+            .allocate_new_port()
+            .build();
+        let id = options.connection_id();
+        self.swarm.dial(options).map(|()| id)
+    }
+
+    /// A dial for somebody who waits came to nothing: the DHT is asked once, then they are told.
+    fn next_way(&mut self, peer: PeerId, why: &str) {
+        let Some(awaited) = self.awaiting.get_mut(&peer) else {
+            return;
+        };
+        if awaited.looked_up {
+            if let Some(awaited) = self.awaiting.remove(&peer) {
+                give_up(awaited.openers, why);
+            }
+        } else {
+            awaited.looked_up = true;
+            let query = self.swarm.behaviour_mut().kad.get_closest_peers(peer);
+            self.lookups.insert(query, peer);
+        }
+    }
+
+    /// The DHT tells of peers.
+    pub(super) fn on_found(&mut self, query: kad::QueryId, peers: Vec<PeerInfo>, last: bool) {
+        for found in peers {
+            if found.peer_id != self.me {
+                found.addrs.into_iter().take(limits::ADDRESSES_OF_PEER).for_each(|a| self.book.add(found.peer_id, a));
+            }
+        }
+        if last
+            && let Some(peer) = self.lookups.remove(&query)
+            && self.awaiting.contains_key(&peer)
+        {
+            self.dial_awaited(peer);
+        }
+    }
+
+    /// A connection to `peer` stands: whoever waits for it gets a stream.
+    pub(super) fn settle_awaiting(&mut self, peer: PeerId) {
+        for opener in self.awaiting.remove(&peer).map(|a| a.openers).unwrap_or_default() {
+            if let Err(opener) = self.swarm.behaviour_mut().streams.open(peer, opener) {
+                give_up(vec![opener], "the connection closed at once");
+            }
+        }
+    }
+
+    /// Dials an address for the handle.
+    pub(super) fn dial_address(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerKey, NetError>>) {
+        // A failed send below means that the asker has given up.
+        let options = match peer_of(&address) {
+            Some(peer) if self.swarm.is_connected(&peer) => {
+                let key = crate::net::peer_key_of(&peer);
+                let _ = reply.send(key.ok_or_else(|| unreachable(&address, "it has no Ed25519 key")));
+                return;
+            }
+            Some(peer) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::Always)
+                .addresses(vec![address.clone()])
+                .allocate_new_port()
+                .build(),
+            None => DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build(),
+        };
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => drop(self.asked.insert(id, Asked { address, reply })),
+            Err(e) => drop(reply.send(Err(unreachable(&address, &explain(&e))))),
+        }
+    }
+
+    /// A connection that was perhaps asked for stands.
+    pub(super) fn settle_asked(&mut self, id: ConnectionId, key: Option<PeerKey>) {
+        if let Some(Asked { address, reply }) = self.asked.remove(&id) {
+            let _ = reply.send(key.ok_or_else(|| unreachable(&address, "it has no Ed25519 key")));
+        }
+    }
+
+    /// A dial failed, whoever it was for.
+    pub(super) fn on_dial_failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
+        tracing::debug!(?peer, %error, "dial failed");
+        self.bootstrap.failed(id);
+        if let Some(Asked { address, reply }) = self.asked.remove(&id) {
+            let _ = reply.send(Err(unreachable(&address, &explain(error))));
+        }
+        self.speculative.remove(&id);
+        if let Some(peer) = peer.filter(|p| !self.swarm.is_connected(p)) {
+            self.book.failed(&peer);
+            self.next_way(peer, &explain(error));
+        }
+    }
+
+    /// Dials the bootstrap peers that are due.
+    pub(super) fn dial_bootstrap(&mut self) {
+        for (place, address) in self.bootstrap.due() {
+            let options = match peer_of(&address) {
+                Some(peer) => DialOpts::peer_id(peer)
+                    .condition(PeerCondition::Disconnected)
+                    .addresses(vec![address])
+                    .allocate_new_port()
+                    .build(),
+                None => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+            };
+            let id = options.connection_id();
+            self.bootstrap.dialling(place, id);
+            if let Err(e) = self.swarm.dial(options) {
+                tracing::debug!(%e, "a bootstrap peer cannot be dialled now");
+                self.bootstrap.refused(place);
+            }
+        }
+    }
+
+    /// Dials some of the known peers while there are too few connections.
+    pub(super) fn seek_peers(&mut self) {
+        let connected = self.swarm.network_info().num_peers();
+        let free = limits::SPECULATIVE_DIALS.saturating_sub(self.speculative.len());
+        let wanted = self.wanted_peers.saturating_sub(connected).min(free);
+        if wanted == 0 {
+            return;
+        }
+        let (me, swarm) = (self.me, &self.swarm);
+        for peer in self.book.draw(wanted, |p| *p == me || swarm.is_connected(p)) {
+            match self.dial_peer(peer) {
+                Ok(id) => drop(self.speculative.insert(id, peer)),
+                Err(DialError::DialPeerConditionFalse(_)) => {}
+                Err(_) => self.book.failed(&peer),
+            }
+        }
+    }
+}
+
+/// Tells those who wait for a connection that there is none. Who has given up meanwhile is not missed.
+fn give_up(openers: Vec<Opener>, why: &str) {
+    for opener in openers {
+        let _ = opener.send(Err(OpenError::NoConnection(why.to_owned())));
+    }
+}
+
+fn unreachable(address: &Multiaddr, why: &str) -> NetError {
+    NetError::Unreachable { address: address.clone(), why: why.to_owned() }
+}
+
+/// What a failed dial means, for people.
+fn explain(error: &DialError) -> String {
+    match error {
+        DialError::WrongPeerId { obtained, .. } => {
+            format!("another peer answers there, {obtained}; check the id at the end of the address")
+        }
+        DialError::LocalPeerId { .. } => "that is this peer itself".to_owned(),
+        DialError::NoAddresses => "no address of it is known".to_owned(),
+        DialError::Transport(errors) => match errors.last() {
+            Some((_, TransportError::MultiaddrNotSupported(_))) => {
+                "it is not an address that can be dialled; one looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"
+                    .to_owned()
+            }
+            Some((_, TransportError::Other(e))) => {
+                format!("{}; check that the peer runs and the port is open", innermost(e))
+            }
+            None => "nothing answered".to_owned(),
+        },
+        other => innermost(other),
+    }
+}

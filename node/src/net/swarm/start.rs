@@ -1,0 +1,145 @@
+//! Setting up the swarm, and listening before anything else happens.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, Swarm};
+use tokio::sync::mpsc;
+
+use super::Task;
+use crate::net::address_book::AddressBook;
+use crate::net::behaviour::{Protocols, ProtocolsEvent};
+use crate::net::bootstrap::Bootstrap;
+use crate::net::counters::Meters;
+use crate::net::error::NetError;
+use crate::net::gossip::Desk;
+use crate::net::requests::Requests;
+use crate::net::status::Status;
+use crate::net::{Net, NetConfig, NetEvent, identity, limits, peers_file};
+use crate::platform::{self, Instant, files};
+
+/// The certificate is a few hundred bytes.
+const CERTIFICATE_BYTES: usize = 64 * 1024;
+
+/// See [`Net::start`].
+pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
+    let me = identity::key_of(&config.identity)?;
+    let certificate = match platform::needs_certificate(&config.listen) {
+        true => Some(certificate(config.data_dir.as_deref())?),
+        false => None,
+    };
+    let meters = Arc::new(Meters::default());
+    let protocols = |relay_client| Protocols::new(&config, Arc::clone(&meters), relay_client);
+    let mut swarm = platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
+        .map_err(|e| NetError::Setup(e.to_string()))?;
+    let mut early = Vec::new();
+    listen(&mut swarm, &config.listen, &mut early).await?;
+
+    let (events, receiver) = mpsc::channel(limits::EVENTS);
+    let (commands, commanded) = mpsc::channel(limits::COMMANDS);
+    let requests = Requests::new(me, events.downgrade(), commands.downgrade(), config.body_budget, Arc::clone(&meters));
+    let requests = Arc::new(requests);
+    let status = Arc::new(Status::default());
+    let peer = *swarm.local_peer_id();
+    for address in config.external {
+        let full = address.clone().with_p2p(peer).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
+        status.lock().external.insert(full);
+        swarm.add_external_address(address);
+    }
+    let mut task = Task {
+        swarm,
+        me: peer,
+        events,
+        held: VecDeque::new(),
+        requests: Arc::clone(&requests),
+        status: Arc::clone(&status),
+        desk: Desk::new(Arc::clone(&meters)),
+        book: AddressBook::default(),
+        bootstrap: Bootstrap::new(&config.bootstrap),
+        wanted_peers: config.wanted_peers,
+        awaiting: HashMap::new(),
+        asked: HashMap::new(),
+        speculative: HashMap::new(),
+        lookups: HashMap::new(),
+        peers_file: config.data_dir.as_deref().map(peers_file::path),
+        remembered: Instant::now(),
+    };
+    for (peer, addresses) in task.peers_file.as_deref().map(peers_file::load).unwrap_or_default() {
+        addresses.into_iter().for_each(|address| task.book.add(peer, address));
+    }
+    early.into_iter().for_each(|event| task.on_swarm(event));
+    platform::spawn(task.run(commanded));
+    Ok((Net { me, commands, requests, status, meters }, receiver))
+}
+
+/// Listens on every address, and waits until each listener has told where it is. What else happens meanwhile
+/// is kept in `early`.
+async fn listen(
+    swarm: &mut Swarm<Protocols>,
+    wanted: &[Multiaddr],
+    early: &mut Vec<SwarmEvent<ProtocolsEvent>>,
+) -> Result<(), NetError> {
+    let mut waiting: HashMap<ListenerId, Multiaddr> = HashMap::new();
+    for address in wanted {
+        let listener = platform::check_port(address)
+            .map_err(|e| NetError::listening(address.clone(), &e))
+            .and_then(|()| swarm.listen_on(address.clone()).map_err(|e| NetError::listening(address.clone(), &e)));
+        match listener {
+            // Not waited for: a machine may have no interface of that kind.
+            Ok(_) if is_any_ip6(address) => {}
+            Ok(id) => drop(waiting.insert(id, address.clone())),
+            // Many machines have no IPv6 at all; that is no reason to refuse "every interface".
+            Err(NetError::Listen { why, .. }) if is_any_ip6(address) => {
+                tracing::debug!(why, "no IPv6")
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    let ready = async {
+        while !waiting.is_empty() {
+            let event = swarm.select_next_some().await;
+            match &event {
+                SwarmEvent::NewListenAddr { listener_id, .. } => drop(waiting.remove(listener_id)),
+                SwarmEvent::ListenerClosed { listener_id, reason: Err(e), .. } => {
+                    if let Some(address) = waiting.remove(listener_id) {
+                        return Err(NetError::listening(address, e));
+                    }
+                }
+                _ => {}
+            }
+            early.push(event);
+        }
+        Ok(())
+    };
+    let silent = platform::timeout(limits::LISTEN, ready).await;
+    silent.unwrap_or_else(|| match waiting.into_values().next() {
+        Some(address) => Err(NetError::Listen { address, why: "no interface has such an address".to_owned() }),
+        None => Ok(()),
+    })
+}
+
+fn is_any_ip6(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+}
+
+/// The WebRTC certificate of the data folder; made, and kept with permissions 0600, where there is none.
+fn certificate(data_dir: Option<&Path>) -> Result<String, NetError> {
+    let new = || platform::new_certificate().map_err(|e| NetError::Setup(e.to_string()));
+    let Some(path) = data_dir.map(|d| d.join("webrtc.pem")) else {
+        return new();
+    };
+    let file = |why: String| NetError::File { path: path.clone(), why };
+    match files::read(&path, CERTIFICATE_BYTES).map_err(|e| file(e.to_string()))? {
+        Some(pem) => String::from_utf8(pem).map_err(|_| file("it is not text; delete it to get a new one".to_owned())),
+        None => {
+            let pem = new()?;
+            files::write_private(&path, pem.as_bytes()).map_err(|e| file(e.to_string()))?;
+            Ok(pem)
+        }
+    }
+}

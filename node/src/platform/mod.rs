@@ -1,0 +1,9 @@
+//! What differs between a native process and a browser tab: transports, tasks, time, chance, files.
+//!
+//! The only place with `cfg(target_family)`. Each target has a module with the same names.
+
+#[cfg(not(target_family = "wasm"))]
+mod native;
+
+#[cfg(not(target_family = "wasm"))]
+pub use native::*;

@@ -1,0 +1,51 @@
+//! Natively: tokio, sockets, a disk.
+
+pub mod files;
+mod listen_only;
+mod transport;
+
+use std::time::Duration;
+
+pub use std::time::Instant;
+
+pub use transport::{
+    Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
+    new_certificate, swarm,
+};
+
+/// Runs a task on its own.
+pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
+/// Runs work that blocks (a disk) where it holds up nobody.
+pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
+    tokio::task::spawn_blocking(work);
+}
+
+/// Waits.
+pub async fn sleep(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Waits for `future`, or gives up after `patience`.
+pub async fn timeout<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(patience, future).await.ok()
+}
+
+/// Bytes that nobody can guess.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    rand::random()
+}
+
+/// A number below `n`, which is above zero.
+pub fn random_below(n: usize) -> usize {
+    rand::random_range(0..n)
+}
+
+/// Chooses the cryptography of TLS and DTLS, once per process. Two of its providers are linked (QUIC brings
+/// aws-lc, DTLS brings ring), and rustls refuses to guess.
+pub fn install_crypto() {
+    // Fails only if one was installed before, which serves as well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,119 @@
+//! What is written while a job runs.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use webmesh_protocol::io::{Notice, Progress};
+use webmesh_protocol::message::{Failure, Outcome};
+use webmesh_protocol::{JobId, PeerKey};
+
+use super::{Display, Outline, Style, Traffic};
+use crate::inputs::Planned;
+use crate::results::Stats;
+
+const JOB: JobId = JobId([1; 32]);
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+    fn json(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn progress(job: JobId, map: u32, reduce: u32) -> Notice {
+    let stages = vec![(map, 1000), (reduce, 256)];
+    Notice::Progress(Progress { job, stages, workers: 3, shufflers: 2, failures: 1 })
+}
+
+/// A job of ten seconds that is told of ten times a second, and of another job between.
+fn run(style: Style) -> Written {
+    let out = Written::default();
+    let display = Display::to(style, Box::new(out.clone()));
+    display.phase("compiling wc.cpp");
+    display.reading(Planned { bytes: 5, of: 10 });
+    let (name, documents, tasks) = ("wc.cpp".to_owned(), 5000, 1000);
+    display.outline(Outline { name, documents, tasks, bytes: 1 << 30, files: 70, source: None });
+    display.traffic(Traffic { peers: 4, sent: 1 << 20, received: 2 << 20 });
+    let start = Instant::now();
+    let mut inner = display.inner();
+    inner.notice(start, &Notice::Submitted { job: JOB });
+    for i in 0..=100 {
+        let now = start + Duration::from_millis(i * 100);
+        inner.notice(now, &progress(JOB, (i * 10) as u32, 0));
+        inner.notice(now, &progress(JobId([2; 32]), 7, 7));
+    }
+    for task in 0..100 {
+        let failure =
+            Failure { job: JOB, stage: 0, task, document: None, why: "it trapped".into(), worker_fault: false };
+        inner.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
+    }
+    let outcome = Outcome::Done;
+    inner.notice(start + Duration::from_secs(10), &Notice::Ended { job: JOB, outcome, failure: None });
+    drop(inner);
+    display.written(Stats { lines: 12_345, keys: 12_000, bytes: 100_000 });
+    out
+}
+
+#[test]
+fn lines_come_every_two_seconds_and_say_how_long_it_takes() {
+    let text = run(Style::Lines).text();
+    let lines: Vec<&str> = text.lines().collect();
+    let progress: Vec<&&str> = lines.iter().filter(|line| line.starts_with("map")).collect();
+    assert_eq!(progress.len(), 5, "{text}");
+    assert!(
+        progress[1].contains("map 400/1000 (100/s), about 6 s left; reduce 0/256; 409.60 MiB of 1.00 GiB"),
+        "{text}"
+    );
+    assert!(progress[1].contains("3 workers, 2 shufflers"), "{text}");
+    assert!(progress[1].contains("4 peers") && progress[1].contains("1 failed attempt"), "{text}");
+    assert!(text.contains("wc.cpp: 1.00 GiB in 70 files, 5,000 documents, 1,000 tasks"), "{text}");
+    assert_eq!(text.matches("it trapped").count(), 5, "failures are not repeated for ever");
+    assert!(lines.last().unwrap().contains("12,345 lines"), "{text}");
+}
+
+#[test]
+fn json_tells_of_everything_in_objects_of_a_line() {
+    let events = run(Style::Json).json();
+    let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
+    assert_eq!(of("submitted")[0]["documents"], 5000);
+    assert_eq!(of("submitted")[0]["tasks"], 1000);
+    let progress = of("progress");
+    assert!((18..=23).contains(&progress.len()), "{}", progress.len());
+    assert_eq!(progress[0]["stages"][0]["seconds_left"], Value::Null);
+    let last = progress.last().unwrap();
+    assert_eq!(last["stages"][0]["done"], 1000, "the last state is told, whenever it came");
+    assert_eq!(last["input_bytes"], 1u64 << 30);
+    assert_eq!(of("task_failed").len(), 100);
+    assert_eq!(of("ended")[0]["outcome"], "done");
+    assert_eq!(of("result")[0]["lines"], 12_345);
+}
+
+#[test]
+fn the_reason_of_a_failure_is_told() {
+    let out = Written::default();
+    let display = Display::to(Style::Json, Box::new(out.clone()));
+    display.notice(&Notice::Submitted { job: JOB });
+    let failure =
+        Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), worker_fault: false };
+    let outcome = Outcome::Failed("a task failed".into());
+    display.notice(&Notice::Ended { job: JOB, outcome, failure: Some(failure) });
+    let last = out.json().pop().unwrap();
+    assert_eq!((&last["outcome"], &last["why"]), (&"failed".into(), &"reduce task 4: out of memory".into()));
+}

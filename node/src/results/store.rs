@@ -1,0 +1,139 @@
+//! Outputs of tasks, until the last is there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::merge::{self, Stats};
+use super::record::{self, RecordError};
+
+/// Read buffers of a merge, all together: what lies on disk is read in pieces as long as this allows.
+const READ_BYTES: usize = 64 << 20;
+/// The shortest and the longest such piece.
+const PIECE_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=256 * 1024;
+
+/// Why results cannot be kept or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// A task's output is not what a task gives. Its worker is to blame; nothing of it was kept.
+    #[error("the result of task {task} is malformed: {source}")]
+    Malformed {
+        /// The task.
+        task: u32,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// The temporary file cannot be written or read.
+    #[error("results cannot be kept in {}: {source}; free some space there or choose another disk with --data", dir.display())]
+    Disk {
+        /// Where they should lie.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The result cannot be written where it belongs.
+    #[error("the result cannot be written: {0}")]
+    Write(io::Error),
+}
+
+/// Where a task's output lies.
+#[derive(Debug)]
+enum Place {
+    Memory(Bytes),
+    Disk { offset: u64, len: u64 },
+}
+
+/// Outputs of the tasks of a job's last stage.
+#[derive(Debug)]
+pub struct ResultStore {
+    dir: PathBuf,
+    memory_limit: u64,
+    outputs: BTreeMap<u32, Place>,
+    memory: u64,
+    /// A file without a name, of which nothing is left however the process ends, and where it ends.
+    spill: Option<(Arc<File>, u64)>,
+}
+
+impl ResultStore {
+    /// An empty store that keeps up to `memory_limit` bytes in memory and what is more in a temporary file
+    /// in `dir`, made on the first need.
+    pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
+        Self { dir, memory_limit, outputs: BTreeMap::new(), memory: 0, spill: None }
+    }
+
+    /// Keeps the output of a task. If the task had one before, the new one counts.
+    pub fn add(&mut self, task: u32, records: Bytes) -> Result<(), ResultError> {
+        record::check(&records).map_err(|source| ResultError::Malformed { task, source })?;
+        let len = records.len() as u64;
+        let place = if self.memory + len <= self.memory_limit {
+            self.memory += len;
+            Place::Memory(records)
+        } else {
+            let offset = self.write(&records).map_err(|source| ResultError::Disk { dir: self.dir.clone(), source })?;
+            Place::Disk { offset, len }
+        };
+        if let Some(Place::Memory(old)) = self.outputs.insert(task, place) {
+            self.memory -= old.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[u8]) -> io::Result<u64> {
+        let (file, end) = match &mut self.spill {
+            Some(spill) => spill,
+            none => {
+                std::fs::create_dir_all(&self.dir)?;
+                none.insert((Arc::new(tempfile::tempfile_in(&self.dir)?), 0))
+            }
+        };
+        let offset = *end;
+        file.write_all_at(records, offset)?;
+        *end += records.len() as u64;
+        Ok(offset)
+    }
+
+    /// Forgets the output of a task.
+    pub fn remove(&mut self, task: u32) {
+        if let Some(Place::Memory(old)) = self.outputs.remove(&task) {
+            self.memory -= old.len() as u64;
+        }
+    }
+
+    /// How many tasks' outputs it keeps.
+    pub fn len(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Whether it keeps none.
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+
+    /// Writes all records, sorted by the bytes of their keys and then of their values, as lines
+    /// `key<TAB>value`. Tab, newline, carriage return and backslash in a key are written as
+    /// `\t \n \r \\`; values are JSON text. Equal records are all written.
+    pub fn merge(self, out: &mut impl Write) -> Result<Stats, ResultError> {
+        let spilled = self.outputs.values().filter(|p| matches!(p, Place::Disk { .. })).count();
+        let piece = (READ_BYTES / spilled.max(1)).clamp(*PIECE_BYTES.start(), *PIECE_BYTES.end());
+        let file = self.spill.map(|(file, _)| file);
+        let mut runs = Vec::with_capacity(self.outputs.len());
+        for place in self.outputs.into_values() {
+            runs.push(match (place, &file) {
+                (Place::Memory(bytes), _) => merge::Run::of_bytes(bytes),
+                (Place::Disk { offset, len }, Some(file)) => {
+                    merge::Run::of_file(Arc::clone(file), offset..offset + len, piece)
+                }
+                (Place::Disk { .. }, None) => unreachable!("what lies on disk was written to the file"),
+            });
+        }
+        merge::merge(runs, out).map_err(|e| match e {
+            merge::MergeError::Read(source) => ResultError::Disk { dir: self.dir, source },
+            merge::MergeError::Write(source) => ResultError::Write(source),
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! One partition's segments in the order of their arrival: in memory, and on disk where memory is short.
+//!
+//! A segment is never moved once it is written but from memory to disk, a whole chunk at a time. What is
+//! known of one costs twelve bytes, so that hundreds of thousands of tiny ones stay cheap.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use webmesh_protocol::Hash;
+
+/// A full chunk: one write when it is spilled and one read when it is wanted again, long enough that a
+/// disk seeks little, short enough to stay in the processor's cache while it is read.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// A partition's first chunk; each further one is twice as long, so that small jobs take little memory.
+const FIRST_CHUNK_BYTES: usize = 4 * 1024;
+/// A chunk that cannot be filled is cut down if this part of it or more would be left over.
+const SPARE_PART: usize = 8;
+
+/// An attempt of which at least one segment is held. Entries name it by its place in the stage's list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Staged {
+    pub(super) task: u32,
+    pub(super) digest: Hash,
+}
+
+/// One segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// Its attempt.
+    pub(super) attempt: u32,
+    /// Where it begins in its chunk.
+    pub(super) start: u32,
+    /// Its length in bytes.
+    pub(super) len: u32,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    Disk { offset: u64, len: usize },
+}
+
+#[derive(Debug)]
+struct Chunk {
+    /// Its first entry; it holds all up to the next chunk's first.
+    first: usize,
+    place: Place,
+}
+
+/// The segments of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    entries: Vec<Entry>,
+    chunks: Vec<Chunk>,
+    /// Bytes of memory that chunks take.
+    memory: usize,
+    /// Tasks with the digests that were dropped: entries before the given place do not count any more.
+    dropped: HashMap<u32, Vec<(Hash, usize)>>,
+}
+
+/// Two attempts of one task lie in a partition that is about to be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TwoAttempts {
+    pub(super) task: u32,
+}
+
+impl Log {
+    /// Bytes of memory that its segments take.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Appends a segment.
+    pub(super) fn append(&mut self, attempt: u32, segment: &[u8]) {
+        let room = match self.chunks.last() {
+            Some(Chunk { place: Place::Memory(bytes), .. }) => bytes.capacity() - bytes.len(),
+            _ => 0,
+        };
+        if room < segment.len() || self.chunks.is_empty() {
+            self.open_chunk(segment.len());
+        }
+        let Some(Chunk { place: Place::Memory(bytes), .. }) = self.chunks.last_mut() else {
+            unreachable!("a chunk in memory was just found or opened");
+        };
+        let entry = Entry { attempt, start: bytes.len() as u32, len: segment.len() as u32 };
+        bytes.extend_from_slice(segment);
+        self.entries.push(entry);
+    }
+
+    fn open_chunk(&mut self, at_least: usize) {
+        let mut usual = FIRST_CHUNK_BYTES;
+        match self.chunks.last_mut().map(|chunk| &mut chunk.place) {
+            Some(Place::Memory(bytes)) => {
+                usual = (bytes.capacity() * 2).clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES);
+                if bytes.capacity() - bytes.len() >= bytes.capacity() / SPARE_PART {
+                    self.memory -= bytes.capacity();
+                    bytes.shrink_to_fit();
+                    self.memory += bytes.capacity();
+                }
+            }
+            Some(Place::Disk { len, .. }) => usual = (*len * 2).clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES),
+            None => {}
+        }
+        let bytes = Vec::with_capacity(usual.max(at_least));
+        self.memory += bytes.capacity();
+        self.chunks.push(Chunk { first: self.entries.len(), place: Place::Memory(bytes) });
+    }
+
+    /// Moves all chunks in memory to `file`, from `end` on, which is moved past them.
+    ///
+    /// After an error the chunks that were not written are where they were.
+    pub(super) fn spill(&mut self, file: &File, end: &mut u64) -> io::Result<()> {
+        // Every spill takes all, so those on disk come first.
+        let first = self.chunks.partition_point(|chunk| matches!(chunk.place, Place::Disk { .. }));
+        for chunk in &mut self.chunks[first..] {
+            if let Place::Memory(bytes) = &mut chunk.place {
+                file.write_all_at(bytes, *end)?;
+                self.memory -= bytes.capacity();
+                let len = bytes.len();
+                chunk.place = Place::Disk { offset: *end, len };
+                *end += len as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the segments of an attempt that were appended so far as if they had never been.
+    pub(super) fn drop_attempt(&mut self, task: u32, digest: Hash) {
+        let marks = self.dropped.entry(task).or_default();
+        marks.retain(|(known, _)| *known != digest);
+        marks.push((digest, self.entries.len()));
+    }
+
+    fn is_dropped(&self, place: usize, staged: &Staged) -> bool {
+        // Nearly always empty, which costs no look-up.
+        !self.dropped.is_empty()
+            && self
+                .dropped
+                .get(&staged.task)
+                .is_some_and(|marks| marks.iter().any(|(digest, before)| *digest == staged.digest && place < *before))
+    }
+
+    /// The entries of tasks from `from` on that were not dropped, each attempt once, by task and then by
+    /// arrival, as pairs of task and place in the log.
+    pub(super) fn by_task(&self, attempts: &[Staged], from: u32) -> Vec<(u32, u32)> {
+        let mut live: Vec<(u32, u32)> = Vec::with_capacity(self.entries.len());
+        for (place, entry) in self.entries.iter().enumerate() {
+            let staged = &attempts[entry.attempt as usize];
+            if staged.task >= from && !self.is_dropped(place, staged) {
+                live.push((staged.task, place as u32));
+            }
+        }
+        // Stable, because arrival is a few ascending runs, which this sort takes as they are.
+        live.sort_by_key(|&(task, _)| task);
+        if live.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            self.keep_each_attempt_once(attempts, &mut live);
+        }
+        live
+    }
+
+    /// A push that was sent twice may have been staged twice.
+    fn keep_each_attempt_once(&self, attempts: &[Staged], live: &mut Vec<(u32, u32)>) {
+        let digest = |place: u32| attempts[self.entries[place as usize].attempt as usize].digest;
+        let mut seen: (u32, Vec<Hash>) = (0, Vec::new());
+        live.retain(|&(task, place)| {
+            if seen.0 != task {
+                seen = (task, Vec::new());
+            }
+            let known = seen.1.contains(&digest(place));
+            if !known {
+                seen.1.push(digest(place));
+            }
+            !known
+        });
+    }
+
+    /// For each entry its rank in ascending order of task, or `None` if it does not count.
+    pub(super) fn ranks(&self, attempts: &[Staged]) -> Result<Vec<Option<u32>>, TwoAttempts> {
+        let live = self.by_task(attempts, 0);
+        if let Some(pair) = live.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(TwoAttempts { task: pair[0].0 });
+        }
+        let mut ranks = vec![None; self.entries.len()];
+        for (rank, &(_, place)) in live.iter().enumerate() {
+            ranks[place as usize] = Some(rank as u32);
+        }
+        Ok(ranks)
+    }
+
+    /// The entry at `place`.
+    pub(super) fn entry(&self, place: u32) -> Entry {
+        self.entries[place as usize]
+    }
+
+    /// Appends the bytes of the entry at `place` to `out`.
+    pub(super) fn read(&self, place: u32, file: Option<&File>, out: &mut Vec<u8>) -> io::Result<()> {
+        let entry = self.entry(place);
+        let (start, len) = (entry.start as usize, entry.len as usize);
+        let chunk = self.chunks.partition_point(|chunk| chunk.first <= place as usize) - 1;
+        match (&self.chunks[chunk].place, file) {
+            (Place::Memory(bytes), _) => out.extend_from_slice(&bytes[start..start + len]),
+            (Place::Disk { offset, .. }, Some(file)) => {
+                let at = out.len();
+                out.resize(at + len, 0);
+                file.read_exact_at(&mut out[at..], offset + start as u64)?;
+            }
+            (Place::Disk { .. }, None) => return Err(io::ErrorKind::NotFound.into()),
+        }
+        Ok(())
+    }
+
+    /// Shows every segment, those that were dropped included, in the order of arrival. What lies on disk is
+    /// read a chunk at a time.
+    pub(super) fn for_each<E: From<io::Error>>(
+        &self,
+        file: Option<&File>,
+        mut show: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut scratch = Vec::new();
+        for (i, chunk) in self.chunks.iter().enumerate() {
+            let bytes = match (&chunk.place, file) {
+                (Place::Memory(bytes), _) => bytes.as_slice(),
+                (Place::Disk { offset, len }, Some(file)) => {
+                    scratch.resize(*len, 0);
+                    file.read_exact_at(&mut scratch, *offset)?;
+                    &scratch
+                }
+                (Place::Disk { .. }, None) => return Err(io::Error::from(io::ErrorKind::NotFound).into()),
+            };
+            let next = self.chunks.get(i + 1).map_or(self.entries.len(), |next| next.first);
+            for (place, entry) in self.entries[chunk.first..next].iter().enumerate() {
+                show(chunk.first + place, &bytes[entry.start as usize..][..entry.len as usize])?;
+            }
+        }
+        Ok(())
+    }
+}

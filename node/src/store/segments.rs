@@ -1,0 +1,364 @@
+//! The shuffler's store: segments by job, stage, partition, task and digest.
+//!
+//! Segments come in as they are pushed and are read by bucket once their partition is sealed. Memory is
+//! bounded: beyond the bound, the partitions that take most of it go to disk. The files have no name, so
+//! that nothing is left of them however the process ends.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use webmesh_protocol::io::BucketRef;
+use webmesh_protocol::message::{Push, PushEntry};
+use webmesh_protocol::{Hash, JobId, limits};
+
+use super::log::{Log, Staged, TwoAttempts};
+use super::shelf::{Bucket, Shelf, ShelfError};
+
+/// The part of the memory that holds partitions sorted into buckets; the rest holds segments.
+const SHELVES_PART: u64 = 4;
+/// One partition may take this part of the memory for sorted buckets, so that reads of several
+/// partitions in turn do not put away each other's.
+const SHELF_PART: u64 = 4;
+/// When memory is full, this part of it is freed, so that the next push does not find it full again.
+const FREED_PART: u64 = 4;
+
+/// Why the store cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A push whose head and body do not fit each other. The sender is to blame; nothing was staged.
+    #[error("a push that does not fit its body: {0}")]
+    BadPush(&'static str),
+    /// Bytes that are no segment. Their worker is to blame.
+    #[error("the segment of task {task} for partition {partition} is malformed: {why}")]
+    BadSegment {
+        /// The task that wrote it.
+        task: u32,
+        /// The partition it was written for.
+        partition: u16,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A bucket was asked for before the losing attempt of a task was dropped.
+    #[error(
+        "two different attempts of task {task} lie in partition {partition}; the one that was not accepted must be dropped before it is read"
+    )]
+    TwoAttempts {
+        /// The task.
+        task: u32,
+        /// The partition.
+        partition: u16,
+    },
+    /// A bucket beyond what can be reduced as a whole.
+    #[error(
+        "bucket {bucket} of partition {partition} holds {bytes} bytes, more than one reduce task can take; run the job with more --partitions"
+    )]
+    BucketTooLarge {
+        /// The partition.
+        partition: u16,
+        /// The bucket in it.
+        bucket: u32,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// Memory is full and the disk took no more. Nothing was staged; what was held is still held.
+    #[error("shuffle data cannot be written to {}: {source}; free some space there, choose another disk with --data, or give this peer more memory with --memory", dir.display())]
+    Spill {
+        /// Where it should go.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What was written to disk cannot be read back.
+    #[error("shuffle data cannot be read back from {}: {source}", dir.display())]
+    Read {
+        /// Where it lies.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a store holds at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of segments and sorted buckets in memory. What is known of each segment, some twelve bytes,
+    /// and of each attempt, some forty, is not counted.
+    pub memory: u64,
+    /// Bytes of segments on disk.
+    pub disk: u64,
+}
+
+/// What one stage of one job wrote, as far as it lies here.
+#[derive(Debug, Default)]
+struct Stage {
+    attempts: Vec<Staged>,
+    /// By number; `None` where nothing was staged.
+    partitions: Vec<Option<Log>>,
+    /// The file of spilled chunks, and where it ends.
+    spill: Option<File>,
+    end: u64,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct SegmentStore {
+    dir: PathBuf,
+    memory_limit: u64,
+    stages: HashMap<(JobId, u8), Stage>,
+    /// Bytes of segments in memory.
+    memory: u64,
+    shelves: HashMap<(JobId, u8, u16), Shelf>,
+    /// Reads so far, which tells old shelves from new ones.
+    reads: u64,
+}
+
+impl SegmentStore {
+    /// An empty store that spills to files in `dir`, made on the first need, and takes about `memory_limit`
+    /// bytes of memory.
+    pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
+        let (stages, shelves) = (HashMap::new(), HashMap::new());
+        Self { dir, memory_limit, stages, memory: 0, shelves, reads: 0 }
+    }
+
+    /// Holds segments of a push: the entries (by their place in the push) and partitions of `keep`.
+    /// A partition that its entry does not list got nothing, which needs no keeping.
+    ///
+    /// On an error nothing of the push is held.
+    pub fn stage(&mut self, push: &Push, keep: &[(u32, u16)], body: &Bytes) -> Result<(), StoreError> {
+        if push.body_len() != body.len() as u64 {
+            return Err(StoreError::BadPush("its segments have another length than its body"));
+        }
+        if keep.iter().any(|&(entry, p)| entry as usize >= push.entries.len() || p >= limits::PARTITIONS) {
+            return Err(StoreError::BadPush("an entry or a partition is to be held that cannot be"));
+        }
+        let mut sorted;
+        let mut keep = keep;
+        if !keep.is_sorted() {
+            sorted = keep.to_vec();
+            sorted.sort_unstable();
+            keep = &sorted;
+        }
+        if keep.is_empty() {
+            return Ok(());
+        }
+        self.make_room(body.len() as u64)?;
+
+        let key = (push.job, push.stage);
+        let stage = self.stages.entry(key).or_default();
+        let mut at = 0usize;
+        for (i, entry) in (0u32..).zip(&push.entries) {
+            let of_entry = keep.partition_point(|&(kept, _)| kept == i);
+            let (mut wanted, rest) = keep.split_at(of_entry);
+            keep = rest;
+            if wanted.is_empty() {
+                at += entry.segments.iter().map(|&(_, len)| len as usize).sum::<usize>();
+                continue;
+            }
+            let attempt = stage.attempts.len() as u32;
+            stage.attempts.push(Staged { task: entry.task, digest: entry.digest });
+            for &(partition, len) in &entry.segments {
+                let segment = &body[at..at + len as usize];
+                at += segment.len();
+                while wanted.first().is_some_and(|&(_, p)| p < partition) {
+                    wanted = &wanted[1..];
+                }
+                if wanted.first().is_some_and(|&(_, p)| p == partition) {
+                    let i = usize::from(partition);
+                    if stage.partitions.len() <= i {
+                        stage.partitions.resize_with(i + 1, || None);
+                    }
+                    let log = stage.partitions[i].get_or_insert_default();
+                    let before = log.memory();
+                    log.append(attempt, segment);
+                    self.memory = self.memory + log.memory() as u64 - before as u64;
+                    if !self.shelves.is_empty() {
+                        self.shelves.remove(&(push.job, push.stage, partition));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Spills until `more` bytes have room.
+    fn make_room(&mut self, more: u64) -> Result<(), StoreError> {
+        let limit = self.memory_limit - self.memory_limit / SHELVES_PART;
+        if self.memory + more <= limit {
+            return Ok(());
+        }
+        let target = (limit - limit / FREED_PART).saturating_sub(more);
+        let mut largest: Vec<(usize, (JobId, u8), usize)> = Vec::new();
+        for (key, stage) in &self.stages {
+            for (partition, log) in stage.partitions.iter().enumerate() {
+                if let Some(log) = log.as_ref().filter(|log| log.memory() > 0) {
+                    largest.push((log.memory(), *key, partition));
+                }
+            }
+        }
+        largest.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, key, partition) in largest {
+            if self.memory <= target {
+                break;
+            }
+            if let Some(stage) = self.stages.get_mut(&key) {
+                let (freed, result) = stage.spill(partition, &self.dir);
+                self.memory -= freed;
+                result.map_err(|source| StoreError::Spill { dir: self.dir.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A bucket's records: those of each task that has any, in ascending order of task, all in one buffer.
+    /// Nothing, if nothing was staged for it.
+    pub fn read_bucket(&mut self, bucket: &BucketRef) -> Result<Vec<Bytes>, StoreError> {
+        Ok(self.bucket(bucket)?.records())
+    }
+
+    /// The same, as it travels: each task's records behind a little-endian `u32` length.
+    pub fn read_bucket_framed(&mut self, bucket: &BucketRef) -> Result<Bytes, StoreError> {
+        Ok(self.bucket(bucket)?.framed)
+    }
+
+    fn bucket(&mut self, at: &BucketRef) -> Result<Bucket, StoreError> {
+        let key = (at.job, at.stage, at.partition);
+        self.reads += 1;
+        if let Some(shelf) = self.shelves.get_mut(&key)
+            && let Some(bucket) = shelf.take(at.bucket)
+        {
+            shelf.used = self.reads;
+            return Ok(bucket);
+        }
+        // Before the next partition is sorted, so that it goes into the memory of the last.
+        for shelf in self.shelves.values_mut() {
+            shelf.put_away_taken();
+        }
+        let Some((stage, log)) = self.log(at.job, at.stage, at.partition) else {
+            return Ok(Bucket::default());
+        };
+        let partition = at.partition;
+        let ranks =
+            log.ranks(&stage.attempts).map_err(|TwoAttempts { task }| StoreError::TwoAttempts { task, partition })?;
+        let room = (self.memory_limit / SHELVES_PART / SHELF_PART) as usize;
+        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), at.bucket, room).map_err(|e| match e {
+            ShelfError::Read(source) => StoreError::Read { dir: self.dir.clone(), source },
+            ShelfError::TooLarge { bucket, bytes } => StoreError::BucketTooLarge { partition, bucket, bytes },
+            ShelfError::Malformed { place, why } => {
+                let attempt = log.entry(place as u32).attempt;
+                StoreError::BadSegment { task: stage.attempts[attempt as usize].task, partition, why }
+            }
+        })?;
+        shelf.used = self.reads;
+        let bucket = shelf.take(at.bucket).unwrap_or_default();
+        self.shelves.insert(key, shelf);
+        self.trim_shelves(key);
+        Ok(bucket)
+    }
+
+    /// Puts sorted buckets away until the rest have room, the longest unused first.
+    fn trim_shelves(&mut self, newest: (JobId, u8, u16)) {
+        let room = (self.memory_limit / SHELVES_PART) as usize;
+        self.shelves.retain(|key, shelf| shelf.bytes > 0 || *key == newest);
+        let mut total: usize = self.shelves.values().map(|shelf| shelf.bytes).sum();
+        while total > room {
+            let others = self.shelves.iter().filter(|(key, _)| **key != newest);
+            let Some(key) = others.min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| *key) else { break };
+            total -= self.shelves.remove(&key).map_or(0, |shelf| shelf.bytes);
+        }
+    }
+
+    /// About [`limits::PUSH_BYTES`] of a partition's segments, of tasks from `from` on in ascending order,
+    /// as a push with its body, and the task to go on from, if there is more. The push's epoch is zero.
+    /// All attempts of one task come together.
+    pub fn pull(
+        &self,
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        from: u32,
+    ) -> Result<(Push, Bytes, Option<u32>), StoreError> {
+        let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new() };
+        let Some((of_stage, log)) = self.log(job, stage, partition) else {
+            return Ok((push, Bytes::new(), None));
+        };
+        let live = log.by_task(&of_stage.attempts, from);
+        let mut body = Vec::new();
+        for of_task in live.chunk_by(|a, b| a.0 == b.0) {
+            let bytes: usize = of_task.iter().map(|&(_, place)| log.entry(place).len as usize).sum();
+            let full =
+                body.len() + bytes > limits::PUSH_BYTES || push.entries.len() + of_task.len() > limits::PUSH_ENTRIES;
+            if full && !push.entries.is_empty() {
+                return Ok((push, body.into(), Some(of_task[0].0)));
+            }
+            for &(task, place) in of_task {
+                let entry = log.entry(place);
+                let digest = of_stage.attempts[entry.attempt as usize].digest;
+                push.entries.push(PushEntry { task, digest, segments: vec![(partition, entry.len)] });
+                log.read(place, of_stage.spill.as_ref(), &mut body)
+                    .map_err(|source| StoreError::Read { dir: self.dir.clone(), source })?;
+            }
+        }
+        Ok((push, body.into(), None))
+    }
+
+    /// Forgets an attempt's segment. Its bytes are freed with the job.
+    pub fn drop_segment(&mut self, job: JobId, stage: u8, partition: u16, task: u32, digest: Hash) {
+        let of_stage = self.stages.get_mut(&(job, stage));
+        let log = of_stage.and_then(|s| s.partitions.get_mut(usize::from(partition))?.as_mut());
+        if let Some(log) = log {
+            log.drop_attempt(task, digest);
+            self.shelves.remove(&(job, stage, partition));
+        }
+    }
+
+    /// Frees all that is held for a job, on disk too.
+    pub fn drop_job(&mut self, job: JobId) {
+        self.shelves.retain(|key, _| key.0 != job);
+        self.stages.retain(|key, stage| {
+            let keep = key.0 != job;
+            if !keep {
+                self.memory -= stage.partitions.iter().flatten().map(|log| log.memory() as u64).sum::<u64>();
+            }
+            keep
+        });
+    }
+
+    /// What it holds at the moment.
+    pub fn usage(&self) -> Usage {
+        let shelves: u64 = self.shelves.values().map(|shelf| shelf.bytes as u64).sum();
+        let disk = self.stages.values().map(|stage| stage.end).sum();
+        Usage { memory: self.memory + shelves, disk }
+    }
+
+    fn log(&self, job: JobId, stage: u8, partition: u16) -> Option<(&Stage, &Log)> {
+        let stage = self.stages.get(&(job, stage))?;
+        Some((stage, stage.partitions.get(usize::from(partition))?.as_ref()?))
+    }
+}
+
+impl Stage {
+    /// Moves a partition to disk. Returns how many bytes of memory that freed, even if not all of it went.
+    fn spill(&mut self, partition: usize, dir: &Path) -> (u64, io::Result<()>) {
+        let Some(log) = self.partitions.get_mut(partition).and_then(Option::as_mut) else {
+            return (0, Ok(()));
+        };
+        let file = match &mut self.spill {
+            Some(file) => file,
+            none => match create_spill(dir) {
+                Ok(file) => none.insert(file),
+                Err(e) => return (0, Err(e)),
+            },
+        };
+        let before = log.memory();
+        let result = log.spill(file, &mut self.end);
+        ((before - log.memory()) as u64, result)
+    }
+}
+
+fn create_spill(dir: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(dir)?;
+    tempfile::tempfile_in(dir)
+}

@@ -1,0 +1,236 @@
+//! The segment store from outside: whatever memory it has, every bucket comes back whole and in order.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use webmesh_protocol::io::BucketRef;
+use webmesh_protocol::message::{Push, PushEntry};
+use webmesh_protocol::segment::{Attempt, bucket};
+use webmesh_protocol::{Hash, JobId};
+
+use super::segments::{SegmentStore, StoreError};
+
+const JOB: JobId = JobId([7; 32]);
+const STAGE: u8 = 0;
+
+/// What one task wrote, told by a seed so that two attempts of it can differ.
+fn attempt(task: u32, seed: u32, partitions: u16, buckets: u32, size: usize) -> Attempt {
+    let mut data = Vec::new();
+    let mut offsets = vec![0];
+    for b in 0..buckets {
+        // Some buckets are empty, and lengths differ.
+        let len = (task as usize * 31 + b as usize * 17 + seed as usize) % (size + 1);
+        if !(task + b).is_multiple_of(3) {
+            data.extend((0..len).map(|i| (task as usize + b as usize * 7 + i + seed as usize) as u8));
+        }
+        offsets.push(data.len() as u32);
+    }
+    Attempt::cut(&data, &offsets, partitions).unwrap()
+}
+
+fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<(u32, u16)>, Bytes) {
+    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new() };
+    let (mut keep, mut body) = (Vec::new(), Vec::new());
+    for (i, (task, attempt)) in (0..).zip(attempts) {
+        let segments = attempt.segments.iter().map(|(p, s)| (*p, s.len() as u32)).collect();
+        push.entries.push(PushEntry { task: *task, digest: attempt.digest, segments });
+        for (partition, segment) in &attempt.segments {
+            keep.push((i, *partition));
+            body.extend_from_slice(segment);
+        }
+    }
+    (push, keep, body.into())
+}
+
+fn at(partition: u16, bucket: u32) -> BucketRef {
+    BucketRef { job: JOB, stage: STAGE, partition, bucket }
+}
+
+/// What a bucket must hold, by the protocol's own slicing.
+fn expected(attempts: &[Attempt], partition: u16, number: u32) -> Vec<Vec<u8>> {
+    let of_partition = attempts.iter().filter_map(|a| a.segments.iter().find(|(p, _)| *p == partition));
+    let records = of_partition.map(|(_, segment)| bucket(segment, number).unwrap().to_vec());
+    records.filter(|r| !r.is_empty()).collect()
+}
+
+fn read(store: &mut SegmentStore, partition: u16, bucket: u32) -> Vec<Vec<u8>> {
+    store.read_bucket(&at(partition, bucket)).unwrap().iter().map(|r| r.to_vec()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_bucket_comes_back_in_order_of_task_however_little_memory_there_is(
+        order in Just((0u32..60).collect::<Vec<_>>()).prop_shuffle(),
+        per_push in 1usize..9,
+        partitions in prop::sample::select(vec![1u16, 2, 4]),
+        memory in prop::sample::select(vec![0u64, 700, 20_000, 1 << 20]),
+        size in prop::sample::select(vec![3usize, 200, 3000]),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SegmentStore::new(dir.path().to_owned(), memory);
+        let attempts: Vec<Attempt> = (0..60).map(|t| attempt(t, 0, partitions, 8, size)).collect();
+        for tasks in order.chunks(per_push) {
+            let entries: Vec<_> = tasks.iter().map(|&t| (t, &attempts[t as usize])).collect();
+            let (push, keep, body) = push_of(&entries);
+            store.stage(&push, &keep, &body).unwrap();
+        }
+        let total: u64 = attempts.iter().map(|a| a.len() as u64).sum();
+        let disk = store.usage().disk;
+        match memory {
+            // What came last was spilled by nothing that came later.
+            0 => prop_assert!(disk > 0 && disk < total),
+            1_048_576 => prop_assert_eq!(disk, 0),
+            _ => {}
+        }
+        for partition in 0..partitions {
+            for b in 0..=8 / u32::from(partitions) {
+                prop_assert_eq!(read(&mut store, partition, b), expected(&attempts, partition, b));
+                // A second reducer may want it too.
+                prop_assert_eq!(read(&mut store, partition, b), expected(&attempts, partition, b));
+            }
+        }
+        store.drop_job(JOB);
+        prop_assert_eq!(store.usage(), Default::default());
+        prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_pulled_and_staged_elsewhere_reads_alike(
+        tasks in prop::collection::btree_set(0u32..10_000, 1..80),
+        memory in prop::sample::select(vec![0u64, 1 << 30]),
+        size in prop::sample::select(vec![5usize, 40_000]),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = SegmentStore::new(dir.path().to_owned(), memory);
+        let mut second = SegmentStore::new(dir.path().to_owned(), memory);
+        for &task in tasks.iter().rev() {
+            let attempt = attempt(task, 0, 2, 8, size);
+            let (push, keep, body) = push_of(&[(task, &attempt)]);
+            first.stage(&push, &keep, &body).unwrap();
+        }
+        let mut from = Some(0);
+        while let Some(task) = from {
+            let (push, body, next) = first.pull(JOB, STAGE, 1, task).unwrap();
+            prop_assert!(body.len() <= webmesh_protocol::limits::PUSH_BYTES);
+            let keep: Vec<_> = (0..push.entries.len() as u32).map(|i| (i, 1)).collect();
+            second.stage(&push, &keep, &body).unwrap();
+            prop_assert!(next.is_none_or(|next| next > task));
+            from = next;
+        }
+        for b in 0..4 {
+            prop_assert_eq!(read(&mut first, 1, b), read(&mut second, 1, b));
+        }
+        prop_assert!(read(&mut second, 0, 0).is_empty());
+    }
+}
+
+#[test]
+fn memory_stays_bounded_while_segments_come_and_buckets_go() {
+    const LIMIT: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = SegmentStore::new(dir.path().to_owned(), LIMIT);
+    let attempts: Vec<Attempt> = (0..1000).map(|t| attempt(t, 0, 4, 32, 2000)).collect();
+    for (task, attempt) in (0..).zip(&attempts) {
+        let (push, keep, body) = push_of(&[(task, attempt)]);
+        store.stage(&push, &keep, &body).unwrap();
+        assert!(store.usage().memory <= LIMIT, "{:?} after task {task}", store.usage());
+    }
+    assert!(store.usage().disk > 3 * LIMIT);
+    for b in 0..8 {
+        for partition in 0..4 {
+            assert_eq!(read(&mut store, partition, b), expected(&attempts, partition, b));
+            assert!(store.usage().memory <= LIMIT, "{:?}", store.usage());
+        }
+    }
+}
+
+#[test]
+fn only_what_is_to_be_kept_is_held() {
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    let attempts: Vec<Attempt> = (0..4).map(|t| attempt(t, 0, 4, 8, 50)).collect();
+    let entries: Vec<_> = (0..).zip(&attempts).collect();
+    let (push, _, body) = push_of(&entries);
+    // Out of order, with a partition for which the entry has nothing.
+    store.stage(&push, &[(3, 1), (1, 1), (1, 3), (2, 9)], &body).unwrap();
+    let of = |tasks: &[usize]| tasks.iter().map(|&t| attempts[t].clone()).collect::<Vec<_>>();
+    for b in 0..2 {
+        assert_eq!(read(&mut store, 1, b), expected(&of(&[1, 3]), 1, b));
+        assert_eq!(read(&mut store, 3, b), expected(&of(&[1]), 3, b));
+        assert!(read(&mut store, 0, b).is_empty());
+    }
+}
+
+#[test]
+fn the_attempt_that_lost_must_be_dropped_before_its_bucket_is_read() {
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    let (won, lost) = (attempt(5, 0, 1, 4, 90), attempt(5, 1, 1, 4, 90));
+    for attempt in [&lost, &won, &won] {
+        let (push, keep, body) = push_of(&[(5, attempt)]);
+        store.stage(&push, &keep, &body).unwrap();
+    }
+    let refused = store.read_bucket(&at(0, 0)).unwrap_err();
+    assert!(matches!(refused, StoreError::TwoAttempts { task: 5, partition: 0 }), "{refused}");
+    let (push, _, _) = store.pull(JOB, STAGE, 0, 0).unwrap();
+    assert_eq!(push.entries.len(), 2, "each attempt is pulled once");
+
+    store.drop_segment(JOB, STAGE, 0, 5, lost.digest);
+    for b in 0..4 {
+        assert_eq!(read(&mut store, 0, b), expected(std::slice::from_ref(&won), 0, b));
+    }
+    // A verdict can be taken back: what is pushed again counts again.
+    store.drop_segment(JOB, STAGE, 0, 5, won.digest);
+    assert!(read(&mut store, 0, 0).is_empty());
+    let (push, keep, body) = push_of(&[(5, &lost)]);
+    store.stage(&push, &keep, &body).unwrap();
+    for b in 0..4 {
+        assert_eq!(read(&mut store, 0, b), expected(std::slice::from_ref(&lost), 0, b));
+    }
+}
+
+#[test]
+fn a_segment_staged_after_a_read_is_in_the_next_read() {
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    let attempts: Vec<Attempt> = (0..2).map(|t| attempt(t, 0, 1, 4, 90)).collect();
+    for n in 1..=2 {
+        let (push, keep, body) = push_of(&[(n as u32 - 1, &attempts[n - 1])]);
+        store.stage(&push, &keep, &body).unwrap();
+        for b in 0..4 {
+            assert_eq!(read(&mut store, 0, b), expected(&attempts[..n], 0, b));
+        }
+    }
+}
+
+#[test]
+fn nonsense_is_refused_and_its_task_named() {
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new() };
+    push.entries.push(PushEntry { task: 41, digest: Hash::of(b""), segments: vec![(2, 3)] });
+    let short = store.stage(&push, &[(0, 2)], &Bytes::from_static(b"ab"));
+    assert!(matches!(short, Err(StoreError::BadPush(_))));
+    let no_such_entry = store.stage(&push, &[(1, 2)], &Bytes::from_static(b"abc"));
+    assert!(matches!(no_such_entry, Err(StoreError::BadPush(_))));
+    let no_such_partition = store.stage(&push, &[(0, u16::MAX)], &Bytes::from_static(b"abc"));
+    assert!(matches!(no_such_partition, Err(StoreError::BadPush(_))));
+    // One bucket of 100 bytes, it says.
+    store.stage(&push, &[(0, 2)], &Bytes::from_static(&[1, 0, 100])).unwrap();
+    let error = store.read_bucket(&at(2, 0)).unwrap_err().to_string();
+    assert!(error.contains("task 41") && error.contains("partition 2"), "{error}");
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_named_with_remedies_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let not_a_folder = dir.path().join("file");
+    std::fs::write(&not_a_folder, b"").unwrap();
+    let mut store = SegmentStore::new(not_a_folder.clone(), 4000);
+    let attempts: Vec<Attempt> = (0..2).map(|t| attempt(t, 0, 1, 4, 900)).collect();
+    let (push, keep, body) = push_of(&[(0, &attempts[0])]);
+    store.stage(&push, &keep, &body).unwrap();
+    let (push, keep, body) = push_of(&[(1, &attempts[1])]);
+    let error = store.stage(&push, &keep, &body).unwrap_err().to_string();
+    assert!(error.contains(&not_a_folder.display().to_string()) && error.contains("--data"), "{error}");
+    for b in 0..4 {
+        assert_eq!(read(&mut store, 0, b), expected(&attempts[..1], 0, b));
+    }
+}

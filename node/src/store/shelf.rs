@@ -1,0 +1,231 @@
+//! One partition's records sorted into buckets.
+//!
+//! Segments arrive task by task; reduce tasks want bucket by bucket. Walking all segments for each bucket
+//! would read a spilled partition once a bucket, so one walk sorts as many buckets as fit a bound.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+use webmesh_protocol::limits;
+use webmesh_protocol::segment::take_varint;
+
+use super::log::Log;
+
+/// The length before each task's records.
+const FRAME_BYTES: usize = 4;
+
+/// One bucket: each task's records behind a little-endian `u32` length, in ascending order of task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bucket {
+    pub(super) framed: Bytes,
+    /// How many tasks have records in it.
+    pub(super) tasks: u32,
+}
+
+impl Bucket {
+    /// The records of each task, sharing one buffer.
+    pub(super) fn records(&self) -> Vec<Bytes> {
+        let mut out = Vec::with_capacity(self.tasks as usize);
+        let mut at = 0;
+        while let Some((frame, _)) = self.framed[at..].split_first_chunk::<FRAME_BYTES>() {
+            let start = at + FRAME_BYTES;
+            at = start + u32::from_le_bytes(*frame) as usize;
+            out.push(self.framed.slice(start..at));
+        }
+        out
+    }
+}
+
+/// Some neighbouring buckets of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    /// The number of the first bucket that is held.
+    first: u32,
+    /// The buckets from there on, with whether each was taken before; `None` where one was put away.
+    buckets: Vec<Option<(Bucket, bool)>>,
+    /// Buckets from this one on are empty.
+    end: u32,
+    /// Bytes held.
+    pub(super) bytes: usize,
+    /// When it was last taken from, by the store's count.
+    pub(super) used: u64,
+}
+
+/// Why a shelf cannot be filled.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ShelfError {
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// The segment at this place of the log.
+    #[error("{why}")]
+    Malformed { place: usize, why: String },
+    #[error("bucket {bucket} holds {bytes} bytes")]
+    TooLarge { bucket: u32, bytes: u64 },
+}
+
+/// The records of one segment for one bucket: at first the rank of its task and the length, then the place
+/// in the bucket's buffer where they belong.
+#[derive(Clone, Copy)]
+struct Piece {
+    rank: u32,
+    len: u32,
+}
+
+impl Shelf {
+    /// Sorts the buckets of `log` from `first` on, as many as have `room` bytes, at least one.
+    /// `ranks` says for each entry of the log where its task stands in order, or that it does not count.
+    pub(super) fn fill(
+        log: &Log,
+        ranks: &[Option<u32>],
+        file: Option<&File>,
+        first: u32,
+        room: usize,
+    ) -> Result<Self, ShelfError> {
+        let mut pieces: Vec<Vec<Piece>> = Vec::new();
+        let mut parts = Vec::new();
+        log.for_each(file, |place, segment| -> Result<(), ShelfError> {
+            let Some(rank) = ranks[place] else { return Ok(()) };
+            directory(segment, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            for &(bucket, len) in &parts {
+                let bucket = bucket as usize;
+                if pieces.len() <= bucket {
+                    pieces.resize_with(bucket + 1, Vec::new);
+                }
+                pieces[bucket].push(Piece { rank, len });
+            }
+            Ok(())
+        })?;
+        let end = pieces.len() as u32;
+        let held = choose(&pieces, first, room)?;
+        let mut buffers: Vec<Vec<u8>> = pieces[held.clone()].iter_mut().map(|pieces| lay_out(pieces)).collect();
+        let mut next = vec![0usize; buffers.len()];
+        log.for_each(file, |place, segment| -> Result<(), ShelfError> {
+            if ranks[place].is_none() {
+                return Ok(());
+            }
+            let mut rest = directory(segment, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            for &(bucket, len) in &parts {
+                let (records, after) = rest.split_at(len as usize);
+                rest = after;
+                let bucket = bucket as usize;
+                if held.contains(&bucket) {
+                    let i = bucket - held.start;
+                    let at = pieces[bucket][next[i]].rank as usize;
+                    buffers[i][at..at + records.len()].copy_from_slice(records);
+                    next[i] += 1;
+                }
+            }
+            Ok(())
+        })?;
+        let bytes = buffers.iter().map(Vec::len).sum();
+        let counts = pieces[held].iter().map(|pieces| pieces.len() as u32);
+        let buckets = buffers
+            .into_iter()
+            .zip(counts)
+            .map(|(buffer, tasks)| Some((Bucket { framed: buffer.into(), tasks }, false)))
+            .collect();
+        Ok(Self { first, buckets, end, bytes, used: 0 })
+    }
+
+    /// A bucket, if it is held, or known to be empty.
+    pub(super) fn take(&mut self, bucket: u32) -> Option<Bucket> {
+        if bucket >= self.end {
+            return Some(Bucket::default());
+        }
+        let i = bucket.checked_sub(self.first)? as usize;
+        let (bucket, taken) = self.buckets.get_mut(i)?.as_mut()?;
+        *taken = true;
+        Some(bucket.clone())
+    }
+
+    /// Puts away what was taken before: a bucket is seldom wanted twice.
+    pub(super) fn put_away_taken(&mut self) {
+        for slot in &mut self.buckets {
+            if let Some((bucket, true)) = slot {
+                self.bytes -= bucket.framed.len();
+                *slot = None;
+            }
+        }
+    }
+}
+
+/// The buckets from `first` on that have room together.
+fn choose(pieces: &[Vec<Piece>], first: u32, room: usize) -> Result<Range<usize>, ShelfError> {
+    let first = (first as usize).min(pieces.len());
+    let mut sum = 0u64;
+    for (bucket, pieces) in pieces.iter().enumerate().skip(first) {
+        let bytes: u64 = pieces.iter().map(|p| u64::from(p.len) + FRAME_BYTES as u64).sum();
+        sum += bytes;
+        // Places within a bucket are 32 bits, and no guest could address more either way.
+        let too_large = bytes > u64::from(u32::MAX);
+        if bucket > first && (too_large || sum > room as u64) {
+            return Ok(first..bucket);
+        }
+        if too_large {
+            return Err(ShelfError::TooLarge { bucket: bucket as u32, bytes });
+        }
+    }
+    Ok(first..pieces.len())
+}
+
+/// Gives each piece, in the order of arrival, its place in the bucket's buffer, which is in order of rank.
+/// Returns the buffer with the lengths written.
+fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
+    let total = pieces.iter().map(|p| p.len as usize + FRAME_BYTES).sum();
+    let mut buffer = vec![0; total];
+    let mut at = 0;
+    let mut put = |piece: &mut Piece| {
+        buffer[at..at + FRAME_BYTES].copy_from_slice(&piece.len.to_le_bytes());
+        let len = piece.len;
+        piece.rank = (at + FRAME_BYTES) as u32;
+        at += FRAME_BYTES + len as usize;
+    };
+    if pieces.is_sorted_by_key(|p| p.rank) {
+        pieces.iter_mut().for_each(put);
+    } else {
+        let mut order: Vec<(u32, u32)> = (0..).zip(&*pieces).map(|(i, p)| (p.rank, i)).collect();
+        // Stable, because arrival is a few ascending runs, which this sort takes as they are.
+        order.sort_by_key(|&(rank, _)| rank);
+        for (_, i) in order {
+            put(&mut pieces[i as usize]);
+        }
+    }
+    buffer
+}
+
+/// Reads the directory of a segment, its buckets with their lengths, into `out`, and returns the bytes that
+/// follow it, which the lengths cut into records.
+fn directory<'a>(segment: &'a [u8], out: &mut Vec<(u32, u32)>) -> Result<&'a [u8], String> {
+    out.clear();
+    let mut rest = segment;
+    let n = varint(&mut rest)?;
+    let mut sum = 0u64;
+    for _ in 0..n {
+        let bucket = varint(&mut rest)?;
+        let len = varint(&mut rest)?;
+        let ascends = out.last().is_none_or(|&(before, _)| bucket > u64::from(before));
+        if !ascends || bucket >= u64::from(limits::BUCKETS) {
+            return Err("its buckets repeat, run backwards, or are no buckets".to_owned());
+        }
+        // A length that is cut off here is more than any segment has, and makes the sum wrong.
+        sum = sum.saturating_add(len);
+        out.push((bucket as u32, len as u32));
+    }
+    if sum != rest.len() as u64 {
+        return Err("its directory does not fit its bytes".to_owned());
+    }
+    Ok(rest)
+}
+
+/// [`take_varint`], with a shorter way for numbers of one byte, which nearly all are.
+fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
+    match bytes.split_first() {
+        Some((&byte, rest)) if byte < 0x80 => {
+            *bytes = rest;
+            Ok(u64::from(byte))
+        }
+        _ => take_varint(bytes).map_err(|e| e.to_string()),
+    }
+}

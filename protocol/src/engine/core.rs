@@ -1,0 +1,127 @@
+//! What all roles of an engine share: the time, the way out, and who is there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
+use crate::membership::{Advert, Directory};
+use crate::message::{Attempts, Gossip, Request, Response, Seals, Topic};
+use crate::time::Time;
+
+/// One hop of gossip, until a round trip has been measured: a home network's worth.
+const FIRST_HOP: Duration = Duration::from_millis(10);
+
+/// What all roles share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) now: Time,
+    pub(super) me: PeerKey,
+    pub(super) advert: Advert,
+    pub(super) directory: Directory,
+    pub(super) actions: VecDeque<Action>,
+    /// Seals that this peer published, for its own worker: gossip does not come back to its source.
+    pub(super) own_seals: Vec<Seals>,
+    /// Requests under way, with what their answers are for.
+    pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// Known peers that run tasks, this one included; counted now and then.
+    pub(super) workers: u32,
+    /// How long a message takes to a neighbour, smoothed, and how far single ones stray from that.
+    hop: (Duration, Duration),
+    next_id: u64,
+}
+
+/// What the answer to a request is for.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Ignored,
+    Hello(PeerKey),
+    Manifest(JobId),
+    Summary { job: JobId, stage: u8, shard: u16 },
+    Claims { job: JobId, stage: u8, shard: u16 },
+    Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Blob { hash: Hash, from: PeerKey },
+    Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
+    Output { job: JobId, stage: u8, task: u32 },
+    Bucket { job: JobId, stage: u8, task: u32 },
+    Commit { job: JobId, stage: u8, epoch: u32, partitions: Vec<u16>, attempts: Attempts },
+    Replica { job: JobId, stage: u8, request: u64 },
+    Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Sealed { job: JobId, stage: u8, partition: u16 },
+    Accept { job: JobId, stage: u8, to: PeerKey, attempts: Attempts },
+}
+
+impl Core {
+    pub(super) fn new(me: PeerKey, advert: Advert) -> Self {
+        Self {
+            now: Time(0),
+            me,
+            advert,
+            directory: Directory::default(),
+            actions: VecDeque::new(),
+            own_seals: Vec::new(),
+            pending: BTreeMap::new(),
+            workers: 1,
+            hop: (FIRST_HOP, FIRST_HOP / 2),
+            next_id: 0,
+        }
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn log(&mut self, text: String) {
+        self.act(Action::Notify(Notice::Log(text)));
+    }
+
+    pub(super) fn publish(&mut self, topic: Topic, message: Gossip) {
+        self.act(Action::Publish { topic, message });
+    }
+
+    pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: Pending) {
+        let id = RequestId(self.next_id());
+        self.pending.insert(id, pending);
+        self.act(Action::Request { id, to, request, body });
+    }
+
+    pub(super) fn respond(&mut self, token: Token, response: Response) {
+        self.act(Action::Respond { token, response, body: Bytes::new() });
+    }
+
+    pub(super) fn next_run(&mut self) -> RunId {
+        RunId(self.next_id())
+    }
+
+    pub(super) fn next_read(&mut self) -> ReadId {
+        ReadId(self.next_id())
+    }
+
+    /// A number that this engine has not used yet.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// How long a message takes to nearly any neighbour.
+    pub(super) fn hop(&self) -> Duration {
+        self.hop.0 + 2 * self.hop.1
+    }
+
+    /// Smooths a measured round trip into the time of one hop, as TCP does for its retransmissions (RFC 6298).
+    pub(super) fn measure_hop(&mut self, rtt: Duration) {
+        let (mean, strays) = self.hop;
+        let hop = rtt / 2;
+        let stray = hop.max(mean) - hop.min(mean);
+        self.hop = ((mean * 7 + hop) / 8, (strays * 3 + stray) / 4);
+    }
+
+    /// Counts the known workers.
+    pub(super) fn count_workers(&mut self) {
+        let me = u32::from(self.advert.roles.worker);
+        let others = self.directory.with_role(|r| r.worker).filter(|(peer, _)| **peer != self.me).count();
+        self.workers = me + others as u32;
+    }
+}

@@ -1,0 +1,298 @@
+//! The jobs that this peer knows: their manifests, newest epochs, and ends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::core::{Core, Pending};
+use crate::epoch::Epoch;
+use crate::id::{JobId, PeerKey};
+use crate::io::RequestError;
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::message::{Announce, End, JobStatus, Outcome, Request, Response};
+use crate::sign::Signed;
+use crate::time::Time;
+
+/// Jobs known, and what changed about them since the engine last looked.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    known: BTreeMap<JobId, Known>,
+    /// Ended jobs, oldest first, so that a late announcement does not bring one back.
+    ended: VecDeque<(JobId, JobStatus)>,
+    /// Ends of jobs that were not known, with who signed them: the announcement may be on its way yet.
+    early: VecDeque<(JobId, PeerKey)>,
+    changes: VecDeque<(JobId, Change)>,
+}
+
+/// Ends kept of jobs that were not known.
+const EARLY: usize = 64;
+
+#[derive(Debug)]
+struct Known {
+    owner: PeerKey,
+    home: PeerKey,
+    manifest: Option<(Signed<Manifest>, Arc<Manifest>)>,
+    epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
+    heard: Time,
+    asked: Time,
+    submitted: Time,
+    done: Vec<u32>,
+    reopened: u32,
+}
+
+/// What the roles must know of a change.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// The job can be worked on: manifest and epoch are known.
+    Open { manifest: Arc<Manifest>, epoch: Arc<Epoch>, signed_epoch: Signed<Epoch>, done: Vec<u32>, reopened: u32 },
+    /// It has a newer epoch.
+    Epoch { epoch: Arc<Epoch>, signed_epoch: Signed<Epoch> },
+    /// Tasks that were done are not any more.
+    Reopened(u32),
+    /// It is over.
+    Over,
+}
+
+impl Jobs {
+    /// What changed since the last call.
+    pub(super) fn changes(&mut self) -> Vec<(JobId, Change)> {
+        self.changes.drain(..).collect()
+    }
+
+    /// Takes an announcement, by gossip or as an offer. Only a job's home announces it.
+    pub(super) fn announced(&mut self, core: &mut Core, from: PeerKey, announce: Announce) {
+        let job = announce.job;
+        if from != announce.home || self.ended.iter().any(|(id, _)| *id == job) {
+            return;
+        }
+        let over = self.early.contains(&(job, announce.owner));
+        if !self.known.contains_key(&job) && (over || !self.has_room(&announce.owner)) {
+            return;
+        }
+        let known = self.known.entry(job).or_insert_with(|| Known {
+            owner: announce.owner,
+            home: announce.home,
+            manifest: None,
+            epoch: None,
+            heard: core.now,
+            asked: Time(0),
+            submitted: core.now - std::time::Duration::from_secs(u64::from(announce.age)),
+            done: Vec::new(),
+            reopened: 0,
+        });
+        if known.home != announce.home || known.owner != announce.owner {
+            return;
+        }
+        known.heard = core.now;
+        known.done = announce.done;
+        if let Some(manifest) = announce.manifest.filter(|_| known.manifest.is_none()) {
+            self.take_manifest(job, manifest);
+        }
+        let known = &self.known[&job];
+        if known.manifest.is_none() && core.now.since(known.asked) > limits::ANNOUNCE_INTERVAL / 2 {
+            let home = known.home;
+            core.request(home, Request::Manifest { job }, vec![], Pending::Manifest(job));
+            if let Some(known) = self.known.get_mut(&job) {
+                known.asked = core.now;
+            }
+        }
+        self.take_epoch(core, &announce.epoch);
+        if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.reopened) {
+            known.reopened = announce.reopened;
+            self.changes.push_back((job, Change::Reopened(announce.reopened)));
+        }
+    }
+
+    fn has_room(&self, owner: &PeerKey) -> bool {
+        let of_owner = self.known.values().filter(|k| k.owner == *owner).count();
+        self.known.len() < limits::JOBS && of_owner < limits::JOBS_OF_OWNER
+    }
+
+    fn take_manifest(&mut self, job: JobId, signed: Signed<Manifest>) {
+        let Some(known) = self.known.get_mut(&job) else { return };
+        if known.manifest.is_some() || Manifest::id_of(&signed) != job || signed.signer() != known.owner {
+            return;
+        }
+        let Ok(manifest) = signed.open() else { return };
+        if manifest.owner != known.owner || manifest.home != known.home {
+            return;
+        }
+        known.manifest = Some((signed, Arc::new(manifest)));
+        self.open_if_complete(job);
+    }
+
+    pub(super) fn on_manifest(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        match outcome {
+            Ok((Response::Manifest(signed), _)) => {
+                if let Some(known) = self.known.get_mut(&job) {
+                    known.heard = core.now;
+                }
+                self.take_manifest(job, signed);
+            }
+            Ok((Response::Missing, _)) => self.gone(job),
+            // Without an answer, the next announcement asks again, or the next look at who is silent.
+            _ => {}
+        }
+    }
+
+    /// Takes an epoch if its owner signed it and it is newer than what is known.
+    pub(super) fn take_epoch(&mut self, _core: &mut Core, signed: &Signed<Epoch>) {
+        // The signature is checked last: most epochs heard are known already.
+        let Ok(job) = signed.peek(|e| e.job) else { return };
+        let Some(known) = self.known.get_mut(&job) else { return };
+        let newest = known.epoch.as_ref().map(|(_, e)| e.number);
+        let newer = signed.peek(|e| newest.is_none_or(|n| e.number > n)).unwrap_or(false);
+        if !newer || signed.signer() != known.owner {
+            return;
+        }
+        let Ok(epoch) = signed.open() else { return };
+        let epoch = Arc::new(epoch);
+        known.epoch = Some((signed.clone(), epoch.clone()));
+        if newest.is_none() {
+            self.open_if_complete(job);
+        } else if known.manifest.is_some() {
+            self.changes.push_back((job, Change::Epoch { epoch, signed_epoch: signed.clone() }));
+        }
+    }
+
+    fn open_if_complete(&mut self, job: JobId) {
+        let Some(Known { manifest: Some((_, manifest)), epoch: Some((signed_epoch, epoch)), done, reopened, .. }) =
+            self.known.get(&job)
+        else {
+            return;
+        };
+        let change = Change::Open {
+            manifest: manifest.clone(),
+            epoch: epoch.clone(),
+            signed_epoch: signed_epoch.clone(),
+            done: done.clone(),
+            reopened: *reopened,
+        };
+        self.changes.push_back((job, change));
+    }
+
+    /// Enters a job of this peer's own.
+    pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
+        let job = announce.job;
+        self.announced(core, core.me, announce);
+        self.take_manifest(job, signed);
+    }
+
+    /// How far a job of this peer's own is.
+    pub(super) fn set_done(&mut self, now: Time, job: JobId, done: Vec<u32>, reopened: u32) {
+        if let Some(known) = self.known.get_mut(&job) {
+            known.heard = now;
+            known.done = done;
+            if reopened > known.reopened {
+                known.reopened = reopened;
+                self.changes.push_back((job, Change::Reopened(reopened)));
+            }
+        }
+    }
+
+    /// Takes the end of a job, if its owner signed it. Says whether that was news.
+    pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
+        let end = signed.open().ok()?;
+        let Some(known) = self.known.get(&end.job) else {
+            if self.early.len() == EARLY {
+                self.early.pop_front();
+            }
+            self.early.push_back((end.job, signed.signer()));
+            return None;
+        };
+        if signed.signer() != known.owner {
+            return None;
+        }
+        let mut status = known.status(core.now, end.job);
+        status.outcome = Some(end.outcome.clone());
+        self.forget(end.job, Some(status));
+        Some(end)
+    }
+
+    /// The job's home does not know it any more: it is over.
+    pub(super) fn gone(&mut self, job: JobId) {
+        self.forget(job, None);
+    }
+
+    fn forget(&mut self, job: JobId, status: Option<JobStatus>) {
+        if self.known.remove(&job).is_some() {
+            self.changes.push_back((job, Change::Over));
+        }
+        if let Some(status) = status {
+            if self.ended.len() == limits::JOBS {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((job, status));
+        }
+    }
+
+    /// Asks the homes of jobs that were not announced for a while whether they live: gossip may be lost for long.
+    pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
+        let now = core.now;
+        let silent = |k: &Known| now.since(k.heard) > limits::ANNOUNCE_LIFETIME / 2;
+        let asked = |k: &Known| now.since(k.asked) < 2 * limits::ANNOUNCE_INTERVAL;
+        for (&job, known) in self.known.iter_mut().filter(|(_, k)| silent(k) && !asked(k)) {
+            known.asked = now;
+            if known.home != core.me {
+                core.request(known.home, Request::Manifest { job }, vec![], Pending::Manifest(job));
+            }
+        }
+    }
+
+    /// Forgets jobs that nobody has announced for too long; a later announcement brings them back.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<JobId> {
+        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > limits::ANNOUNCE_LIFETIME);
+        let silent: Vec<JobId> = silent.map(|(&job, _)| job).collect();
+        silent.iter().for_each(|&job| self.forget(job, None));
+        silent
+    }
+
+    /// How many jobs live.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Where the authority of a job that lives is reached.
+    pub(super) fn home(&self, job: &JobId) -> Option<PeerKey> {
+        self.known.get(job).map(|k| k.home)
+    }
+
+    /// The owner of a job that lives.
+    pub(super) fn owner(&self, job: &JobId) -> Option<PeerKey> {
+        self.known.get(job).map(|k| k.owner)
+    }
+
+    pub(super) fn signed_manifest(&self, job: &JobId) -> Option<Signed<Manifest>> {
+        self.known.get(job)?.manifest.as_ref().map(|(signed, _)| signed.clone())
+    }
+
+    /// All jobs known, those that ended after those that live; as many as one answer may hold.
+    pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
+        let alive = self.known.iter().map(|(&job, k)| k.status(now, job));
+        let ended = self.ended.iter().rev().map(|(_, status)| status.clone());
+        alive.chain(ended).take(limits::JOBS).collect()
+    }
+}
+
+impl Known {
+    fn status(&self, now: Time, job: JobId) -> JobStatus {
+        let manifest = self.manifest.as_ref().map(|(_, m)| m);
+        let tasks = manifest.map(|m| m.stages.iter().map(|s| s.tasks).collect::<Vec<_>>()).unwrap_or_default();
+        let done = self.done.iter().copied().chain(std::iter::repeat(0));
+        JobStatus {
+            job,
+            owner: self.owner,
+            name: manifest.map(|m| m.name.clone()).unwrap_or_default(),
+            stages: done.zip(tasks).collect(),
+            age: now.since(self.submitted).as_secs() as u32,
+            outcome: None::<Outcome>,
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! The peer's mind: events and the time in, actions out.
+//!
+//! One [`Engine`] plays every role its peer takes: [`worker`] claims and runs tasks, [`shuffler`] holds map
+//! output between stages, [`authority`] signs the few common facts of the jobs that were submitted here.
+//! [`jobs`] knows what jobs there are, [`blobs`] gets bytes by name. What they share stands in [`Core`].
+
+mod authority;
+mod blobs;
+mod core;
+mod jobs;
+mod outbox;
+mod packs;
+mod shuffler;
+mod stage;
+mod worker;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::authority::Authority;
+use self::blobs::Blobs;
+use self::core::{Core, Pending};
+use self::jobs::Jobs;
+use self::shuffler::Shuffler;
+use self::worker::Worker;
+use crate::id::{JobId, PeerKey};
+use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
+use crate::limits;
+use crate::membership::{Advert, Directory};
+use crate::message::{Gossip, PeerStatus, Request, Response, Topic};
+use crate::time::Time;
+
+/// Housekeeping (leases, lifetimes, repeats) is done this often.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What an engine must know of its peer.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The peer's key.
+    pub me: PeerKey,
+    /// What it says of itself; its roles are what it will do.
+    pub advert: Advert,
+}
+
+/// What an engine has on its hands; all zero when there is nothing to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests whose answers are awaited.
+    pub requests: usize,
+    /// Jobs that live.
+    pub jobs: usize,
+    /// Blocks claimed.
+    pub claims: usize,
+    /// Units of work that run, or wait for their input.
+    pub runs: usize,
+    /// Finished tasks whose output is not acknowledged.
+    pub attempts: usize,
+}
+
+/// The peer's mind.
+#[derive(Debug)]
+pub struct Engine {
+    core: Core,
+    jobs: Jobs,
+    blobs: Blobs,
+    worker: Worker,
+    shuffler: Shuffler,
+    authority: Authority,
+    tick_at: Time,
+    advert_at: Time,
+}
+
+impl Engine {
+    /// An engine that knows nobody yet.
+    pub fn new(config: Config) -> Self {
+        let mut core = Core::new(config.me, config.advert);
+        core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
+        core.act(Action::Subscribe { topic: Topic::Peers, on: true });
+        Self {
+            worker: Worker::new(&core.advert),
+            core,
+            jobs: Jobs::default(),
+            blobs: Blobs::default(),
+            shuffler: Shuffler::default(),
+            authority: Authority::default(),
+            tick_at: Time(0),
+            advert_at: Time(0),
+        }
+    }
+
+    /// Takes one event. `now` must not run backwards.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        self.core.now = now;
+        match event {
+            Event::Connected { peer } => self.connected(peer),
+            Event::Disconnected { peer } => self.disconnected(peer),
+            Event::Rtt { rtt, .. } => self.core.measure_hop(rtt),
+            Event::Gossip { from, message } => self.gossip(from, message),
+            Event::Request { from, token, request, body } => self.request(from, token, request, body),
+            Event::Response { id, outcome } => self.response(id, outcome),
+            Event::BlobLoaded { hash, bytes } => {
+                if let Some((hash, bytes)) = self.blobs.loaded(&mut self.core, hash, bytes) {
+                    self.worker.on_blob(&mut self.core, hash, bytes);
+                }
+            }
+            Event::RunProgress { run, results, last } => self.worker.on_results(&mut self.core, run, results, last),
+            Event::BucketRead { read, records } => self.worker.on_bucket_read(&mut self.core, read, records),
+            Event::OutputStored { job, task, result } => {
+                self.authority.on_stored(&mut self.core, &mut self.jobs, job, task, result);
+            }
+            Event::StoreFailed { job, why } => self.store_failed(job, why),
+            Event::InputLost { index, why } => {
+                self.authority.on_input_lost(&mut self.core, &mut self.jobs, index, &why);
+            }
+            Event::Submit(submission) => {
+                // Whoever submits and works takes the last place itself.
+                if let Some((job, of)) = self.authority.submit(&mut self.core, &mut self.jobs, *submission) {
+                    self.worker.place(&self.core, job, of.saturating_sub(1), of);
+                }
+            }
+            Event::Cancel { job, key } => self.authority.cancel(&mut self.core, &mut self.jobs, job, &key),
+            Event::Leave => self.worker.leave(&mut self.core),
+            Event::Tick => {}
+        }
+        self.go_on();
+    }
+
+    /// The next thing to do; `None` when there is nothing until the next event.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.core.actions.pop_front()
+    }
+
+    /// When to call [`Engine::handle`] with [`Event::Tick`], if nothing happens before.
+    pub fn deadline(&self) -> Time {
+        self.tick_at
+            .min(self.worker.deadline(self.core.now))
+            .min(self.shuffler.deadline())
+            .min(self.authority.deadline())
+    }
+
+    /// How much this engine has on its hands.
+    pub fn load(&self) -> Load {
+        let (claims, runs, attempts) = self.worker.load();
+        Load { requests: self.core.pending.len(), jobs: self.jobs.len(), claims, runs, attempts }
+    }
+
+    /// Requests of this engine that have no answer yet: whoever leaves had better wait for them.
+    pub fn requests_under_way(&self) -> usize {
+        self.core.pending.len()
+    }
+
+    /// The peers that this one knows of.
+    pub fn directory(&self) -> &Directory {
+        &self.core.directory
+    }
+
+    /// Says anew what this peer is: its addresses changed.
+    pub fn set_addresses(&mut self, addresses: Vec<String>) {
+        self.core.advert.addresses = addresses;
+        self.core.advert.addresses.truncate(limits::ADDRESSES);
+        self.advert_at = self.advert_at.min(self.core.now);
+        for peer in self.core.directory.connected() {
+            let hello = Request::Hello(self.core.advert.clone());
+            self.core.request(peer, hello, vec![], Pending::Hello(peer));
+        }
+    }
+
+    /// Does whatever the last event, or the passing of time, has made possible.
+    fn go_on(&mut self) {
+        let core = &mut self.core;
+        if core.now >= self.tick_at {
+            self.tick_at = core.now + TICK;
+            core.directory.expire(core.now, advert_interval(&core.directory) * 3);
+            core.count_workers();
+            self.jobs.ask_the_silent(core);
+            for job in self.jobs.expire(core.now) {
+                core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
+            }
+            self.blobs.tick(core);
+            self.worker.tick(core);
+            if is_looked_for(&core.advert) && core.now >= self.advert_at {
+                self.advert_at = core.now + advert_interval(&core.directory);
+                let advert = Gossip::Advert(core.advert.clone());
+                core.act(Action::Publish { topic: Topic::Peers, message: advert });
+            }
+        }
+        self.authority.go_on(core, &mut self.jobs);
+        for (job, change) in self.jobs.changes() {
+            self.shuffler.on_job(core, &job, &change);
+            self.worker.on_job(core, &mut self.blobs, &job, &change);
+        }
+        self.shuffler.go_on(core);
+        for seals in std::mem::take(&mut core.own_seals) {
+            self.worker.on_seals(core, core.me, &seals);
+        }
+        self.worker.go_on(core, &mut self.blobs);
+    }
+
+    fn connected(&mut self, peer: PeerKey) {
+        let core = &mut self.core;
+        core.directory.set_connected(core.now, peer, true);
+        core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+        self.authority.on_connected(peer);
+    }
+
+    fn disconnected(&mut self, peer: PeerKey) {
+        self.core.directory.set_connected(self.core.now, peer, false);
+        self.worker.on_broken(&mut self.core, &peer);
+        self.authority.on_disconnected(&self.core, peer);
+    }
+
+    /// This peer lost segments that it had acknowledged. The job's authority goes on without it, as if it had
+    /// left; where this peer is the authority itself, there is nobody else to go on with.
+    fn store_failed(&mut self, job: JobId, why: String) {
+        match self.jobs.home(&job) {
+            Some(home) if home == self.core.me => {
+                let why = format!("intermediate data cannot be kept: {why}");
+                self.authority.fail(&mut self.core, &mut self.jobs, job, why);
+            }
+            Some(home) => self.core.request(home, Request::Goodbye, vec![], Pending::Ignored),
+            None => {}
+        }
+    }
+
+    fn gossip(&mut self, from: PeerKey, message: Gossip) {
+        let core = &mut self.core;
+        match message {
+            Gossip::Announce(announce) => self.jobs.announced(core, from, announce),
+            Gossip::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
+            Gossip::Claim(claim) => {
+                self.authority.on_claim(from, &claim);
+                self.worker.on_claim(core, from, &claim);
+            }
+            Gossip::Seals(seals) => self.worker.on_seals(core, from, &seals),
+            Gossip::Advert(advert) => core.directory.heard(core.now, from, advert),
+        }
+    }
+
+    fn hello(&mut self, peer: PeerKey, advert: Advert) {
+        let works = advert.roles.worker;
+        self.core.directory.heard(self.core.now, peer, advert);
+        if works {
+            self.authority.offer_all_jobs(&mut self.core, peer);
+        }
+    }
+
+    fn request(&mut self, from: PeerKey, token: Token, request: Request, body: Bytes) {
+        let core = &mut self.core;
+        match request {
+            Request::Hello(advert) => {
+                core.respond(token, Response::Hello(core.advert.clone()));
+                self.hello(from, advert);
+            }
+            Request::Offer { announce, slot, of } => {
+                core.respond(token, Response::Ok);
+                if from == announce.home {
+                    self.worker.place(core, announce.job, slot, of);
+                    self.jobs.announced(core, from, announce);
+                }
+            }
+            Request::Manifest { job } => {
+                let answer = self.jobs.signed_manifest(&job).map_or(Response::Missing, Response::Manifest);
+                core.respond(token, answer);
+            }
+            Request::Summary { job, stage, shard } => self.authority.on_summary(core, from, token, job, stage, shard),
+            Request::Claims { job, stage, shard } => {
+                let standings = self.worker.standings(core.now, &job, stage, shard);
+                core.respond(token, standings.map_or(Response::Missing, Response::Claims));
+            }
+            Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
+            Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
+            Request::Commit { job, stage, epoch, partitions, attempts } => {
+                let answer = self.authority.on_commit(core, from, job, stage, epoch, &partitions, &attempts);
+                core.respond(token, answer);
+            }
+            Request::Accept { job, stage, attempts } => {
+                let answer = self.shuffler.on_accept(core, from, job, stage, &attempts);
+                core.respond(token, answer);
+            }
+            Request::Sealed { job, stage, epoch, partition, root } => {
+                let answer = self.authority.on_sealed(core, from, job, stage, epoch, partition, root);
+                core.respond(token, answer);
+            }
+            Request::NewEpoch(epoch) => {
+                self.jobs.take_epoch(core, &epoch);
+                core.respond(token, Response::Ok);
+            }
+            Request::Pull { job, stage, partition, from: task } => {
+                self.shuffler.on_pull(core, token, job, stage, partition, task);
+            }
+            Request::Held { job, stage, partition, from: task } => {
+                let answer = self.shuffler.on_held(job, stage, partition, task);
+                core.respond(token, answer);
+            }
+            Request::Bucket { job, stage, bucket, root } => {
+                self.shuffler.on_bucket(core, token, job, stage, bucket, root);
+            }
+            Request::Output { job, stage, task, digest, root } => {
+                self.authority.on_output(core, from, token, (job, stage, task), digest, root, body);
+            }
+            Request::Failed(failure) => {
+                core.respond(token, Response::Ok);
+                self.authority.on_failure(core, &mut self.jobs, from, failure);
+            }
+            Request::Ended(end) => {
+                core.respond(token, Response::Ok);
+                self.authority.on_ended(core, &mut self.jobs, &end);
+            }
+            Request::Jobs => core.respond(token, Response::Jobs(self.jobs.statuses(core.now))),
+            Request::Peers => {
+                let peers = core.directory.iter().map(|(&peer, member)| PeerStatus {
+                    peer,
+                    advert: member.advert.clone(),
+                    connected: member.connected,
+                });
+                let peers = peers.collect();
+                core.respond(token, Response::Peers(peers));
+            }
+            // The driver gives compile requests to its compiler, where it has one.
+            Request::Compile { .. } => {
+                core.respond(token, Response::Refused("this peer has no compiler; ask one with the role".into()));
+            }
+            Request::Goodbye => {
+                core.respond(token, Response::Ok);
+                core.directory.forget(&from);
+                self.worker.on_goodbye(core, &from);
+                self.authority.on_goodbye(core, from);
+            }
+        }
+    }
+
+    fn response(&mut self, id: RequestId, outcome: Result<(Response, Bytes), RequestError>) {
+        let Some(pending) = self.core.pending.remove(&id) else { return };
+        let core = &mut self.core;
+        if let Ok((Response::NotOwner(epoch), _)) = &outcome {
+            self.jobs.take_epoch(core, epoch);
+        }
+        match pending {
+            Pending::Ignored => {}
+            Pending::Hello(peer) => {
+                if let Ok((Response::Hello(advert), _)) = outcome {
+                    self.hello(peer, advert);
+                }
+            }
+            Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),
+            Pending::Summary { job, stage, shard } => {
+                if let Ok((Response::Summary(summary), _)) = &outcome {
+                    self.jobs.take_epoch(core, &summary.epoch);
+                }
+                if let Ok((Response::Missing, _)) = &outcome {
+                    self.jobs.gone(job);
+                }
+                self.worker.on_summary(core, job, stage, shard, outcome);
+            }
+            Pending::Claims { job, stage, shard } => self.worker.on_standings(core, &job, (stage, shard), outcome),
+            Pending::Held { job, stage, partition, epoch } => {
+                self.shuffler.on_held_answer(core, job, stage, partition, epoch, outcome);
+            }
+            Pending::Blob { hash, from } => {
+                if let Some((hash, bytes)) = self.blobs.answered(core, hash, from, outcome) {
+                    self.worker.on_blob(core, hash, bytes);
+                }
+            }
+            Pending::Push { job, stage, owner, epoch, tasks } => {
+                self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
+            }
+            Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
+            Pending::Bucket { job, stage, task } => self.worker.on_bucket_answer(core, job, stage, task, outcome),
+            Pending::Commit { job, stage, epoch, partitions, attempts } => {
+                let sent = matches!(outcome, Ok((Response::Ok, _)));
+                if !sent {
+                    self.shuffler.commit_failed(core, job, stage, epoch, partitions, attempts);
+                }
+            }
+            Pending::Replica { job, stage, request } => {
+                self.shuffler.on_replicated(core, job, stage, request, &outcome);
+            }
+            Pending::Pull { job, stage, partition, epoch } => {
+                self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
+            }
+            Pending::Sealed { job, stage, partition } => {
+                if !matches!(outcome, Ok((Response::Ok, _))) {
+                    self.shuffler.seal_failed(core, job, stage, partition);
+                }
+            }
+            Pending::Accept { job, stage, to, attempts } => {
+                let taken = matches!(outcome, Ok((Response::Ok, _)));
+                self.authority.on_accept_answer(core, job, stage, to, attempts, taken);
+            }
+        }
+    }
+}
+
+/// Whether strangers look for this peer by what it does. A worker is not: it finds the jobs itself, and those
+/// whom it is connected to know it from its hello.
+fn is_looked_for(advert: &Advert) -> bool {
+    let roles = advert.roles;
+    roles.shuffler || roles.compiler || roles.relay || roles.steward
+}
+
+/// Adverts spread to everyone: the more peers there are, the more rarely each repeats its own, so that all of
+/// them together stay far below the message budget.
+fn advert_interval(directory: &Directory) -> Duration {
+    limits::ADVERT_INTERVAL.max(Duration::from_secs(2) * directory.iter().count() as u32)
+}

@@ -1,0 +1,197 @@
+//! Output that is not acknowledged yet: kept until every owner of the newest epoch has it (rule 2, 13).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::core::{Core, Pending};
+use crate::id::{JobId, PeerKey};
+use crate::limits;
+use crate::message::{Push, PushEntry, Request};
+use crate::ring::Assignment;
+use crate::segment::Attempt;
+use crate::time::Time;
+
+/// After a push that was not taken, its owner is left alone for so long.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// The attempts of one stage of one job that wait for acknowledgements.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    attempts: BTreeMap<u32, Waiting>,
+    queues: BTreeMap<PeerKey, Queue>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    attempt: Attempt,
+    owners: Vec<PeerKey>,
+}
+
+/// What is to be pushed to one owner.
+#[derive(Debug)]
+struct Queue {
+    tasks: Vec<u32>,
+    bytes: usize,
+    /// When it leaves at the latest.
+    flush_at: Time,
+}
+
+impl Outbox {
+    /// Takes a finished attempt.
+    pub(super) fn add(&mut self, now: Time, task: u32, attempt: Attempt, ring: &Assignment) {
+        let owners = ring.owners();
+        self.bytes += attempt.len();
+        for &owner in &owners {
+            self.enqueue(now, owner, task, &attempt, ring);
+        }
+        if let Some(old) = self.attempts.insert(task, Waiting { attempt, owners }) {
+            self.bytes -= old.attempt.len();
+        }
+    }
+
+    fn enqueue(&mut self, now: Time, owner: PeerKey, task: u32, attempt: &Attempt, ring: &Assignment) {
+        let bytes: usize =
+            attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner).map(|(_, segment)| segment.len()).sum();
+        let fresh = Queue { tasks: Vec::new(), bytes: 0, flush_at: now + limits::PUSH_DELAY };
+        let queue = self.queues.entry(owner).or_insert(fresh);
+        queue.tasks.push(task);
+        queue.bytes += bytes;
+    }
+
+    /// Bytes that nobody has acknowledged in full.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many attempts wait.
+    pub(super) fn len(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
+    /// When the next queue must leave.
+    pub(super) fn deadline(&self) -> Time {
+        self.queues.values().map(|q| q.flush_at).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Sends what is full or due; everything if `all`.
+    pub(super) fn flush(&mut self, core: &mut Core, job: JobId, stage: u8, epoch: u32, ring: &Assignment, all: bool) {
+        let due: Vec<PeerKey> = self
+            .queues
+            .iter()
+            .filter(|(_, q)| {
+                let full = q.bytes >= limits::PUSH_BYTES || q.tasks.len() >= limits::PUSH_ENTRIES;
+                let paused = q.flush_at > core.now + limits::PUSH_DELAY;
+                (full || all || q.flush_at <= core.now) && !paused
+            })
+            .map(|(&owner, _)| owner)
+            .collect();
+        for owner in due {
+            let Some(queue) = self.queues.remove(&owner) else { continue };
+            for tasks in self.batches(&queue.tasks, owner, ring) {
+                self.push(core, job, stage, epoch, owner, tasks, ring);
+            }
+        }
+    }
+
+    /// Cuts a queue into pushes within the bounds of a message.
+    fn batches(&self, tasks: &[u32], owner: PeerKey, ring: &Assignment) -> Vec<Vec<u32>> {
+        let mut batches = vec![Vec::new()];
+        let mut bytes = 0;
+        for &task in tasks {
+            let Some(waiting) = self.attempts.get(&task) else { continue };
+            let segments = waiting.attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner);
+            let len: usize = segments.map(|(_, segment)| segment.len()).sum();
+            let last = batches.len() - 1;
+            if !batches[last].is_empty()
+                && (bytes + len > 2 * limits::PUSH_BYTES || batches[last].len() >= limits::PUSH_ENTRIES)
+            {
+                batches.push(Vec::new());
+                bytes = 0;
+            }
+            bytes += len;
+            let last = batches.len() - 1;
+            batches[last].push(task);
+        }
+        batches.retain(|b| !b.is_empty());
+        batches
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it names one push")]
+    fn push(
+        &self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        epoch: u32,
+        owner: PeerKey,
+        mut tasks: Vec<u32>,
+        ring: &Assignment,
+    ) {
+        tasks.sort_unstable();
+        let mut entries = Vec::with_capacity(tasks.len());
+        let mut body: Vec<Bytes> = Vec::new();
+        for task in &tasks {
+            let Some(waiting) = self.attempts.get(task) else { continue };
+            let mut segments = Vec::new();
+            for (partition, segment) in waiting.attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner) {
+                segments.push((*partition, segment.len() as u32));
+                body.push(segment.clone());
+            }
+            entries.push(PushEntry { task: *task, digest: waiting.attempt.digest, segments });
+        }
+        let push = Push { job, stage, epoch, replica: false, entries };
+        core.request(owner, Request::Push(push), body, Pending::Push { job, stage, owner, epoch, tasks });
+    }
+
+    /// An owner acknowledged a push; gives the tasks that all owners have now.
+    pub(super) fn acknowledged(&mut self, owner: PeerKey, tasks: &[u32]) -> Vec<u32> {
+        let mut finished = Vec::new();
+        for &task in tasks {
+            let Some(waiting) = self.attempts.get_mut(&task) else { continue };
+            waiting.owners.retain(|o| *o != owner);
+            if waiting.owners.is_empty() {
+                self.bytes -= waiting.attempt.len();
+                self.attempts.remove(&task);
+                finished.push(task);
+            }
+        }
+        finished
+    }
+
+    /// A push was not taken: it is made again after a pause.
+    pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[u32], ring: &Assignment) {
+        if !ring.owners().contains(&owner) {
+            return;
+        }
+        for &task in tasks {
+            let Some(waiting) = self.attempts.get(&task) else { continue };
+            let attempt = waiting.attempt.clone();
+            self.enqueue(now, owner, task, &attempt, ring);
+        }
+        if let Some(queue) = self.queues.get_mut(&owner) {
+            queue.flush_at = now + RETRY;
+        }
+    }
+
+    /// A new epoch: everything that waits goes to its owners. Those that have it already only say so again.
+    pub(super) fn redirect(&mut self, now: Time, ring: &Assignment) {
+        self.queues.clear();
+        let owners = ring.owners();
+        let attempts: Vec<(u32, Attempt)> = self.attempts.iter().map(|(&t, w)| (t, w.attempt.clone())).collect();
+        for (task, attempt) in attempts {
+            for &owner in &owners {
+                self.enqueue(now, owner, task, &attempt, ring);
+            }
+        }
+        for waiting in self.attempts.values_mut() {
+            waiting.owners = owners.clone();
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The manifest: everything about a job that is settled before it starts, signed by its owner.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Wire;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::limits;
+use crate::sign::{Document, Signed};
+
+/// Some bytes by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// Their hash.
+    pub hash: Hash,
+    /// Their length in bytes.
+    pub len: u64,
+}
+
+/// A job, as its owner signed it. Its id is the hash of the encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Whose job it is: the key that signs the manifest, its epochs and its end.
+    pub owner: PeerKey,
+    /// The peer at which the authority is to be reached. One owner may submit from many peers.
+    pub home: PeerKey,
+    /// Makes two submissions of the same thing two jobs.
+    pub nonce: u64,
+    /// What people call it.
+    pub name: String,
+    /// Orders this owner's own jobs; higher goes first.
+    pub priority: u8,
+    /// The WebAssembly module.
+    pub module: BlobRef,
+    /// What the first stage reads.
+    pub inputs: Inputs,
+    /// What is done, in order.
+    pub stages: Vec<Stage>,
+    /// Who decides the few common facts.
+    pub authority: Authority,
+    /// How results of strangers are checked.
+    pub verify: Verify,
+    /// How many shufflers hold each partition, the owner included.
+    pub replicas: u8,
+}
+
+/// Where documents come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inputs {
+    /// No input: task *t* maps one document that holds *t* in decimal.
+    Numbers,
+    /// Packs of documents, listed in an index (see [`crate::pack`]).
+    Packs {
+        /// The encoded [`crate::pack::Index`].
+        index: BlobRef,
+        /// How many documents there are in all.
+        documents: u64,
+        /// How many bytes they have in all.
+        bytes: u64,
+    },
+}
+
+/// Who signs a job's epochs, acceptances and end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Authority {
+    /// The owner's key, while the submitter lives: an attached job.
+    Owner,
+    /// A majority of these peers: a detached job.
+    Stewards(Vec<PeerKey>),
+}
+
+/// How results are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verify {
+    /// The first answer stands.
+    Off,
+    /// Unproven workers are checked, proven ones at times.
+    Adaptive,
+    /// So many equal answers are needed.
+    Quorum(u8),
+}
+
+/// One stage: the same operator over many tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// What is done to each task.
+    pub operator: Operator,
+    /// Where its tasks' inputs come from.
+    pub source: Source,
+    /// Where their outputs go.
+    pub sink: Sink,
+    /// How many tasks it has.
+    pub tasks: u32,
+    /// Into how many shards its task space is cut, each with a claim topic of its own.
+    pub shards: u16,
+    /// Tasks per block, the unit in which claims are made and settled.
+    pub block: u32,
+    /// What one task may use.
+    pub limits: TaskLimits,
+}
+
+/// What a stage does to its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operator {
+    /// The guest's `map`, a document at a time.
+    Map,
+    /// The guest's `reduce`, a key with all its values at a time.
+    Reduce,
+}
+
+/// Where a stage's tasks read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// The job's inputs.
+    Inputs,
+    /// The buckets that an earlier stage's shuffle made: task *t* reads bucket *t*.
+    Shuffle {
+        /// That stage's place in the list.
+        stage: u8,
+    },
+}
+
+/// Where a stage's tasks write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sink {
+    /// Shufflers, by key.
+    Shuffle {
+        /// Slices of the key space that are owned as a whole.
+        partitions: u16,
+        /// Slices that are reduced as a whole; a multiple of `partitions`. Bucket *b* lies in partition
+        /// `b / (buckets / partitions)`.
+        buckets: u32,
+    },
+    /// The authority: the job's result.
+    Collect,
+}
+
+/// What one task may use before it is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLimits {
+    /// Wall time in milliseconds.
+    pub millis: u32,
+    /// Linear memory in bytes.
+    pub memory: u64,
+    /// Output in bytes.
+    pub output: u64,
+    /// How often it is tried again after its first failure.
+    pub retries: u8,
+}
+
+impl TaskLimits {
+    /// The wall time.
+    pub fn time(&self) -> Duration {
+        Duration::from_millis(u64::from(self.millis))
+    }
+}
+
+impl Stage {
+    /// Partitions and buckets of its shuffle, if it has one.
+    pub fn shuffle(&self) -> Option<(u16, u32)> {
+        match self.sink {
+            Sink::Shuffle { partitions, buckets } => Some((partitions, buckets)),
+            Sink::Collect => None,
+        }
+    }
+
+    /// How many blocks its tasks make.
+    pub fn blocks(&self) -> u32 {
+        self.tasks.div_ceil(self.block.max(1))
+    }
+
+    /// The blocks of shard `shard`; empty, past the last block, if there is no such shard.
+    pub fn shard_blocks(&self, shard: u16) -> std::ops::Range<u32> {
+        let (blocks, shards) = (u64::from(self.blocks()), u64::from(self.shards.max(1)));
+        let at = |s: u64| (blocks * s.min(shards) / shards) as u32;
+        at(u64::from(shard))..at(u64::from(shard) + 1)
+    }
+
+    /// The tasks of a run of blocks.
+    pub fn tasks_of_blocks(&self, blocks: std::ops::Range<u32>) -> std::ops::Range<u32> {
+        let at = |b: u32| b.saturating_mul(self.block).min(self.tasks);
+        at(blocks.start)..at(blocks.end)
+    }
+
+    /// The shard in which a block lies; the last one for blocks that do not exist.
+    pub fn shard_of_block(&self, block: u32) -> u16 {
+        let (blocks, shards) = (u64::from(self.blocks().max(1)), u64::from(self.shards.max(1)));
+        // The inverse of `shard_blocks`: the greatest s with blocks * s / shards <= block.
+        (((u64::from(block) + 1) * shards - 1) / blocks).min(shards - 1) as u16
+    }
+}
+
+/// The partition in which a bucket lies, for numbers that passed the manifest's check; one that does not exist
+/// for a bucket that does not exist.
+pub fn partition_of_bucket(bucket: u32, partitions: u16, buckets: u32) -> u16 {
+    u16::try_from(bucket / (buckets / u32::from(partitions))).unwrap_or(u16::MAX)
+}
+
+impl Manifest {
+    /// The id of the job that this signed manifest describes.
+    pub fn id_of(signed: &Signed<Manifest>) -> JobId {
+        JobId(signed.hash().0)
+    }
+
+    /// The stage's tasks become another stage's input when it shuffles: who reads stage `stage`'s shuffle?
+    pub fn reader_of(&self, stage: u8) -> Option<u8> {
+        self.stages.iter().position(|s| s.source == Source::Shuffle { stage }).map(|i| i as u8)
+    }
+
+    /// The seed of a task's randomness: the same in every attempt and on every peer.
+    pub fn task_seed(job: JobId, stage: u8, task: u32) -> [u8; 32] {
+        Hash::of_parts("webmesh 1 task seed", &[&job.0, &[stage], &task.to_le_bytes()]).0
+    }
+}
+
+impl Wire for Manifest {
+    const NAME: &'static str = "manifest";
+    const MAX_BYTES: usize = limits::MANIFEST_BYTES;
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.name.len() > limits::NAME_BYTES {
+            return Err("a name that is too long");
+        }
+        if self.module.len > limits::MODULE_BYTES as u64 {
+            return Err("a module that is too large");
+        }
+        if matches!(self.inputs, Inputs::Packs { index, .. } if index.len > limits::INDEX_BYTES as u64) {
+            return Err("an input index that is too large");
+        }
+        if self.stages.is_empty() || self.stages.len() > limits::STAGES {
+            return Err("no stages, or too many");
+        }
+        if self.replicas == 0 || usize::from(self.replicas) > limits::REPLICAS {
+            return Err("a number of replicas that cannot be");
+        }
+        if self.stages.last().is_none_or(|last| last.sink != Sink::Collect) {
+            return Err("a last stage that does not give a result");
+        }
+        for (i, stage) in self.stages.iter().enumerate() {
+            stage.check()?;
+            if stage.operator == Operator::Map && stage.sink == Sink::Collect {
+                return Err("a map whose output nobody sorts: guests give results from a reduce only");
+            }
+            match (stage.operator, stage.source) {
+                (Operator::Map, Source::Inputs) => {}
+                (Operator::Reduce, Source::Shuffle { stage: from }) if usize::from(from) < i => {
+                    let read = &self.stages[usize::from(from)];
+                    if read.shuffle().is_none_or(|(_, buckets)| buckets != stage.tasks) {
+                        return Err("a stage whose tasks are not the buckets that it reads");
+                    }
+                }
+                _ => return Err("a stage that cannot read what it names"),
+            }
+            let readers = self.stages.iter().filter(|s| s.source == Source::Shuffle { stage: i as u8 }).count();
+            let last = i + 1 == self.stages.len();
+            if last != (stage.sink == Sink::Collect) || readers != usize::from(!last) {
+                return Err("a stage whose output is not read exactly once");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.tasks == 0 || self.tasks > limits::TASKS {
+            return Err("a stage without tasks, or with too many");
+        }
+        if self.block == 0 || self.blocks() > limits::BLOCKS {
+            return Err("blocks that are too small for the number of tasks");
+        }
+        if self.shards == 0 || u32::from(self.shards) > self.blocks() || self.shards > limits::SHARDS {
+            return Err("no shards, or more than there are blocks");
+        }
+        if let Sink::Shuffle { partitions, buckets } = self.sink {
+            let fits = partitions > 0 && partitions <= limits::PARTITIONS && buckets <= limits::BUCKETS;
+            if !fits || buckets == 0 || !buckets.is_multiple_of(u32::from(partitions)) {
+                return Err("partitions and buckets that do not fit each other");
+            }
+        }
+        let task = &self.limits;
+        if task.millis == 0 || task.millis > limits::TASK_MILLIS || task.memory > limits::TASK_MEMORY_BYTES {
+            return Err("a task limit beyond what peers allow");
+        }
+        if task.output > limits::TASK_OUTPUT_BYTES {
+            return Err("a task output beyond what peers allow");
+        }
+        Ok(())
+    }
+}
+
+impl Document for Manifest {}

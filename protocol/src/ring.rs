@@ -1,0 +1,393 @@
+//! The ring of a job: which shufflers own which partitions, computed from an epoch alone (rule 2).
+//!
+//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded
+//! Loads", 2016, arXiv:1608.01350). Every shuffler stands on a circle at many points; a partition goes to the
+//! first shuffler clockwise from its own point that has room. Room is 5/4 of the shuffler's fair share, so
+//! loads follow weights however the points fall. Only integers are used: every peer, native or tab, computes
+//! the same.
+//!
+//! What moves when a shuffler leaves: its own partitions, and those of others that the bound pushes on. The paper
+//! bounds the latter by O(1/ε²) for each of the former, ε being the slack of 1/4. Over rings drawn at random the
+//! tests find less than a third for each on average among equals, less than two thirds among three or more of
+//! weights from 1 to 8, and never more than 0.4 of all partitions at once.
+//!
+//! Only owners are bounded. A partition's replicas are whoever comes next on the circle, so that the shuffler that
+//! takes over nearly always has a copy; a light one that stands before a heavy one may hold twice its share of copies.
+
+use std::cmp::Reverse;
+
+use crate::epoch::Epoch;
+use crate::id::{Hash, JobId, PeerKey};
+
+/// Points on the circle for each unit of weight. The arc of a shuffler of weight one then strays from its mean
+/// by about an eighth (one over the root of 64), less than the slack that loads are given anyway.
+const POINTS_PER_WEIGHT: usize = 64;
+/// The share of the circle that is in nobody's way: a shuffler takes up to `SLACK.0 / SLACK.1` of its fair load.
+const SLACK: (u64, u64) = (5, 4);
+/// No shuffler owns more than one in so many partitions, while there are that many shufflers (rule 2).
+const LARGEST_SHARE: u64 = 3;
+
+/// Peers on a circle of 2⁶⁴ positions, each at as many points as its weight buys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// Who stands on it, ascending, with weights.
+    peers: Vec<(PeerKey, u8)>,
+    /// Positions, ascending, each with the place of its peer in `peers`.
+    points: Vec<(u64, u16)>,
+}
+
+impl Circle {
+    /// The circle of these peers with their weights, in whatever order they come. Of a peer that comes twice,
+    /// the greater weight counts; of more than 65,536 peers, those with the smallest keys.
+    pub fn new(peers: impl IntoIterator<Item = (PeerKey, u8)>) -> Self {
+        let mut peers: Vec<(PeerKey, u8)> = peers.into_iter().collect();
+        peers.sort_unstable_by_key(|&(peer, weight)| (peer, Reverse(weight)));
+        peers.dedup_by_key(|&mut (peer, _)| peer);
+        let mut points = Vec::new();
+        for (place, &(peer, weight)) in (0..=u16::MAX).zip(&peers) {
+            // Point i is bytes 8i to 8i + 8 of the extended output: a greater weight adds points and moves none.
+            let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 points on the ring");
+            let mut output = hasher.update(&peer.0).finalize_xof();
+            let mut point = [0; 8];
+            for _ in 0..POINTS_PER_WEIGHT * usize::from(weight) {
+                output.fill(&mut point);
+                points.push((u64::from_le_bytes(point), place));
+            }
+        }
+        points.sort_unstable();
+        Self { peers, points }
+    }
+
+    /// The first `n` distinct peers clockwise from `key`; fewer if the circle has fewer.
+    pub fn successors(&self, key: Hash, n: usize) -> Vec<PeerKey> {
+        self.walk(key.draw()).take(n).map(|i| self.peers[i].0).collect()
+    }
+
+    /// The places in `peers` of all distinct peers clockwise from `position`.
+    fn walk(&self, position: u64) -> impl Iterator<Item = usize> {
+        let start = self.points.partition_point(|&(at, _)| at < position);
+        let (before, after) = self.points.split_at(start);
+        let mut met = vec![false; self.peers.len()];
+        let all = after.iter().chain(before).map(|&(_, i)| usize::from(i));
+        all.filter(move |&i| !std::mem::replace(&mut met[i], true)).take(self.peers.len())
+    }
+}
+
+/// The shufflers of one epoch on their circle.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    job: JobId,
+    circle: Circle,
+}
+
+impl Ring {
+    /// The ring of an epoch that has passed its check.
+    pub fn new(epoch: &Epoch) -> Self {
+        let shufflers = epoch.shufflers.iter().map(|s| (s.peer, s.weight));
+        Self { job: epoch.job, circle: Circle::new(shufflers) }
+    }
+
+    /// The first `n` distinct shufflers clockwise from `key`; fewer if there are fewer.
+    pub fn successors(&self, key: Hash, n: usize) -> Vec<PeerKey> {
+        self.circle.successors(key, n)
+    }
+
+    /// Who holds the partitions of stage `stage`'s shuffle, `replicas` copies of each, the owner's included
+    /// (at least one, at most one a shuffler).
+    pub fn owners(&self, stage: u8, partitions: u16, replicas: u8) -> Assignment {
+        let peers = &self.circle.peers;
+        let copies = usize::from(replicas.max(1)).min(peers.len());
+        let mut room = self.capacities(partitions);
+        let mut holders = Vec::with_capacity(usize::from(partitions) * copies);
+        for partition in 0..partitions {
+            let parts = [&self.job.0[..], &[stage], &partition.to_le_bytes()];
+            let position = Hash::of_parts("webmesh 1 partition on the ring", &parts).draw();
+            let clockwise: Vec<usize> = self.circle.walk(position).collect();
+            let Some(first) = clockwise.iter().position(|&i| room[i] > 0) else { break };
+            room[clockwise[first]] -= 1;
+            // Copies lie with whoever comes next after the owner: who takes over from it most likely has one.
+            let from_owner = clockwise.iter().cycle().skip(first);
+            holders.extend(from_owner.take(copies).map(|&i| peers[i].0));
+        }
+        Assignment { copies, holders }
+    }
+
+    /// How many of `partitions` each shuffler may own. They add up to `partitions` at least, as each is at
+    /// least the shuffler's fair share and fair shares add up to the whole.
+    fn capacities(&self, partitions: u16) -> Vec<u16> {
+        let partitions = u64::from(partitions);
+        let most = match self.circle.peers.len() as u64 {
+            n if n >= LARGEST_SHARE => partitions.div_ceil(LARGEST_SHARE),
+            _ => partitions,
+        };
+        let shares = self.fair_shares();
+        let with_slack = |(over, under): (u64, u64)| (partitions * over * SLACK.0).div_ceil(under * SLACK.1);
+        shares.into_iter().map(|share| with_slack(share).min(most) as u16).collect()
+    }
+
+    /// Each shuffler's fair share as a fraction: by weight, but whoever would get more than a third is given a
+    /// third, and the others share the rest by weight.
+    fn fair_shares(&self) -> Vec<(u64, u64)> {
+        let weights: Vec<u64> = self.circle.peers.iter().map(|&(_, weight)| u64::from(weight)).collect();
+        let mut rest: u64 = weights.iter().sum();
+        if (weights.len() as u64) < LARGEST_SHARE {
+            return weights.iter().map(|&weight| (weight, rest)).collect();
+        }
+        // Thirds that are not given away yet, to be shared by the `rest` of the weight.
+        let mut thirds = LARGEST_SHARE;
+        let mut by_weight: Vec<usize> = (0..weights.len()).collect();
+        by_weight.sort_unstable_by_key(|&i| Reverse(weights[i]));
+        let mut capped = 0;
+        while let Some(&i) = by_weight.get(capped).filter(|&&i| thirds > 0 && thirds * weights[i] >= rest) {
+            capped += 1;
+            thirds -= 1;
+            rest -= weights[i];
+        }
+        let mut shares = vec![(1, LARGEST_SHARE); weights.len()];
+        for &i in &by_weight[capped..] {
+            shares[i] = (thirds * weights[i], LARGEST_SHARE * rest);
+        }
+        shares
+    }
+}
+
+/// Who holds the partitions of one shuffle under one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Holders per partition.
+    copies: usize,
+    /// The holders of partition 0, the owner first, then those of partition 1, and so on.
+    holders: Vec<PeerKey>,
+}
+
+impl Assignment {
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        self.holders.len().checked_div(self.copies).unwrap_or(0) as u16
+    }
+
+    /// The owner of a partition.
+    ///
+    /// # Panics
+    /// For a partition that does not exist: ask [`Assignment::owns`] about numbers from the network.
+    pub fn owner(&self, partition: u16) -> PeerKey {
+        self.replicas(partition)[0]
+    }
+
+    /// The holders of a partition: its owner, then its replicas, all distinct. Empty if it does not exist.
+    pub fn replicas(&self, partition: u16) -> &[PeerKey] {
+        let start = usize::from(partition) * self.copies;
+        self.holders.get(start..start + self.copies).unwrap_or_default()
+    }
+
+    /// Everyone who owns a partition, ascending.
+    pub fn owners(&self) -> Vec<PeerKey> {
+        let mut owners: Vec<PeerKey> = self.holders.iter().step_by(self.copies.max(1)).copied().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// Whether `peer` owns `partition`. Nobody owns one that does not exist.
+    pub fn owns(&self, peer: PeerKey, partition: u16) -> bool {
+        self.replicas(partition).first() == Some(&peer)
+    }
+
+    /// Whether `peer` holds `partition`, as its owner or as a replica.
+    pub fn holds(&self, peer: PeerKey, partition: u16) -> bool {
+        self.replicas(partition).contains(&peer)
+    }
+
+    /// The partitions that `peer` owns, ascending.
+    pub fn partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = u16> + '_ {
+        (0..self.partitions()).filter(move |&partition| self.owns(peer, partition))
+    }
+
+    /// The partitions that `peer` holds without owning them, ascending.
+    pub fn replica_partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = u16> + '_ {
+        (0..self.partitions()).filter(move |&partition| self.replicas(partition).iter().skip(1).any(|&p| p == peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::Shuffler;
+    use crate::limits;
+    use proptest::prelude::*;
+
+    /// An epoch of a job drawn from `seed` with one shuffler for each weight.
+    fn epoch(seed: u64, weights: &[u8]) -> Epoch {
+        let key = |kind: &str, i: u64| Hash::of_parts(kind, &[&seed.to_le_bytes(), &i.to_le_bytes()]).0;
+        let shuffler = |(i, &weight): (usize, &u8)| Shuffler { peer: PeerKey(key("peer", i as u64)), weight };
+        let mut shufflers: Vec<Shuffler> = weights.iter().enumerate().map(shuffler).collect();
+        shufflers.sort_unstable_by_key(|s| s.peer);
+        Epoch { job: JobId(key("job", 0)), number: 0, shufflers }
+    }
+
+    fn loads(epoch: &Epoch, assignment: &Assignment) -> Vec<usize> {
+        epoch.shufflers.iter().map(|s| assignment.partitions_of(s.peer).count()).collect()
+    }
+
+    fn weights() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(1..=limits::WEIGHT, 1..=limits::SHUFFLERS)
+    }
+
+    proptest! {
+        #[test]
+        fn every_partition_has_an_owner_and_distinct_replicas(
+            seed: u64, weights in weights(), stage: u8, partitions in 0..=limits::PARTITIONS, replicas in 0u8..=5,
+        ) {
+            let epoch = epoch(seed, &weights);
+            let assignment = Ring::new(&epoch).owners(stage, partitions, replicas);
+            prop_assert_eq!(assignment.partitions(), partitions);
+            for partition in 0..partitions {
+                let holders = assignment.replicas(partition);
+                prop_assert_eq!(holders.len(), usize::from(replicas.max(1)).min(weights.len()));
+                prop_assert_eq!(holders[0], assignment.owner(partition));
+                prop_assert!(assignment.owns(holders[0], partition));
+                let mut distinct = holders.to_vec();
+                distinct.sort_unstable();
+                distinct.dedup();
+                prop_assert_eq!(distinct.len(), holders.len());
+                prop_assert!(holders.iter().all(|h| epoch.shufflers.iter().any(|s| s.peer == *h)));
+            }
+            prop_assert!(assignment.replicas(partitions).is_empty());
+            prop_assert_eq!(loads(&epoch, &assignment).iter().sum::<usize>(), usize::from(partitions));
+            let copies: usize = epoch.shufflers.iter().map(|s| assignment.replica_partitions_of(s.peer).count()).sum();
+            let each = usize::from(replicas.max(1)).min(weights.len()) - 1;
+            prop_assert_eq!(copies, usize::from(partitions) * each);
+        }
+
+        #[test]
+        fn nobody_owns_over_a_third_nor_much_over_its_share(
+            seed: u64, weights in weights(), partitions in 1..=limits::PARTITIONS,
+        ) {
+            let epoch = epoch(seed, &weights);
+            let loads = loads(&epoch, &Ring::new(&epoch).owners(0, partitions, 1));
+            let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
+            // What a cap of a third takes from heavy shufflers falls to the others: at most all that there is.
+            let capped = weights.iter().any(|&w| 3.0 * f64::from(w) >= total);
+            for (shuffler, &load) in epoch.shufflers.iter().zip(&loads) {
+                if weights.len() >= 3 {
+                    prop_assert!(load <= usize::from(partitions).div_ceil(3), "{} of {}", load, partitions);
+                }
+                if weights.len() < 3 || !capped {
+                    let fair = f64::from(partitions) * f64::from(shuffler.weight) / total;
+                    prop_assert!(load as f64 <= (1.25 * fair).ceil(), "{} where {} is fair", load, fair);
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_of_shufflers_is_irrelevant(seed: u64, weights in weights(), turn in 0usize..16) {
+            let sorted = epoch(seed, &weights);
+            let mut turned = sorted.clone();
+            turned.shufflers.reverse();
+            turned.shufflers.rotate_left(turn % weights.len());
+            prop_assert_eq!(Ring::new(&sorted).owners(1, 64, 3), Ring::new(&turned).owners(1, 64, 3));
+        }
+
+        #[test]
+        fn room_for_all_is_found_and_fair_shares_add_up_to_the_whole(seed: u64, weights in weights(), partitions: u16) {
+            let ring = Ring::new(&epoch(seed, &weights));
+            let shares: f64 = ring.fair_shares().iter().map(|&(over, under)| over as f64 / under as f64).sum();
+            prop_assert!((shares - 1.0).abs() < 1e-9, "{}", shares);
+            let room: u64 = ring.capacities(partitions).iter().map(|&c| u64::from(c)).sum();
+            prop_assert!(room >= u64::from(partitions));
+        }
+
+        #[test]
+        fn successors_are_distinct_and_a_leaving_peer_leaves_the_others_in_order(
+            seed: u64, count in 1usize..40, n in 0usize..50, key: [u8; 32],
+        ) {
+            let peers: Vec<PeerKey> = epoch(seed, &vec![1; count]).shufflers.iter().map(|s| s.peer).collect();
+            let circle = Circle::new(peers.iter().map(|&p| (p, 1)));
+            let found = circle.successors(Hash(key), n);
+            prop_assert_eq!(found.len(), n.min(count));
+            let without = Circle::new(peers.iter().filter(|&&p| p != peers[0]).map(|&p| (p, 1)));
+            let all = circle.successors(Hash(key), count);
+            prop_assert!(all.starts_with(&found));
+            let others: Vec<PeerKey> = all.into_iter().filter(|&p| p != peers[0]).collect();
+            prop_assert_eq!(others, without.successors(Hash(key), count));
+        }
+    }
+
+    #[test]
+    fn weights_count() {
+        let (mut heavy, mut light) = (0, 0);
+        for seed in 0..40 {
+            let epoch = epoch(seed, &[1, 1, 1, 1, 4, 4, 4, 4]);
+            let assignment = Ring::new(&epoch).owners(0, 240, 1);
+            for (shuffler, load) in epoch.shufflers.iter().zip(loads(&epoch, &assignment)) {
+                *(if shuffler.weight == 4 { &mut heavy } else { &mut light }) += load;
+            }
+        }
+        let ratio = f64::from(heavy as u32) / f64::from(light as u32);
+        assert!((3.2..5.0).contains(&ratio), "weights of 4 to 1 gave loads of {ratio} to 1");
+    }
+
+    #[test]
+    fn what_a_cap_takes_from_the_heavy_the_light_share() {
+        let shares = Ring::new(&epoch(7, &[8, 1, 1, 1])).fair_shares();
+        let mut shares: Vec<f64> = shares.iter().map(|&(over, under)| over as f64 / under as f64).collect();
+        shares.sort_by(f64::total_cmp);
+        for (share, expected) in shares.iter().zip([2.0 / 9.0, 2.0 / 9.0, 2.0 / 9.0, 1.0 / 3.0]) {
+            assert!((share - expected).abs() < 1e-9, "{shares:?}");
+        }
+    }
+
+    /// Each ring of twenty, and each epoch that follows it when one of its shufflers leaves.
+    fn leavings(weights: &[u8]) -> impl Iterator<Item = (PeerKey, Ring, Ring)> {
+        (0..20).map(|seed| epoch(seed, weights)).flat_map(|before| {
+            let ring = Ring::new(&before);
+            before.shufflers.clone().into_iter().map(move |gone| {
+                let mut after = before.clone();
+                after.shufflers.retain(|s| s.peer != gone.peer);
+                (gone.peer, ring.clone(), Ring::new(&after))
+            })
+        })
+    }
+
+    /// How many of others' partitions move when a shuffler leaves: on average for each one that it owned, and at
+    /// most, as a part of all.
+    fn moved_by_a_leaving(weights: &[u8], partitions: u16) -> (f64, f64) {
+        let (mut owned, mut moved, mut most) = (0, 0, 0);
+        for (gone, old, new) in leavings(weights) {
+            let (old, new) = (old.owners(0, partitions, 1), new.owners(0, partitions, 1));
+            let kept = (0..partitions).filter(|&p| !old.owns(gone, p));
+            let pushed_on = kept.filter(|&p| old.owner(p) != new.owner(p)).count();
+            owned += old.partitions_of(gone).count();
+            moved += pushed_on;
+            most = most.max(pushed_on);
+        }
+        (moved as f64 / owned as f64, most as f64 / f64::from(partitions))
+    }
+
+    const MIXED: [u8; 16] = [8, 1, 4, 2, 8, 1, 4, 2, 8, 1, 4, 2, 8, 1, 4, 2];
+
+    #[test]
+    fn when_a_shuffler_leaves_few_partitions_of_others_move() {
+        for count in [4, 5, 6, 8, 12, 16] {
+            let (average, most) = moved_by_a_leaving(&vec![1; count], limits::PARTITIONS);
+            assert!(average < 1.0 / 3.0 && most < 1.0 / 6.0, "of {count} alike: {average} for each, {most} at most");
+        }
+        for (count, partitions) in [(3, 48), (4, 64), (6, 64), (8, 128), (16, 256), (16, 64)] {
+            let (average, most) = moved_by_a_leaving(&MIXED[..count], partitions);
+            assert!(average < 2.0 / 3.0 && most < 0.4, "of {count} unlike: {average} for each, {most} at most");
+        }
+    }
+
+    #[test]
+    fn who_takes_over_a_partition_nearly_always_holds_a_copy_of_it() {
+        for weights in [&[1; 4][..], &[1; 16], &MIXED] {
+            let (mut all, mut copied) = (0, 0);
+            for (gone, old, new) in leavings(weights) {
+                let (old, new) = (old.owners(0, 128, 2), new.owners(0, 128, 2));
+                all += old.partitions_of(gone).count();
+                copied += old.partitions_of(gone).filter(|&p| old.holds(new.owner(p), p)).count();
+            }
+            assert!(copied * 10 > all * 8, "{copied} of {all}");
+        }
+    }
+}

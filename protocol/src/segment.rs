@@ -1,0 +1,190 @@
+//! Segments: what one attempt wrote for one partition, and the digest that names the whole attempt.
+//!
+//! A segment is a directory of its buckets, then their bytes: `varint n`, then *n* times `varint bucket`
+//! (counted from the partition's first, ascending) and `varint length`, then the buckets' bytes in that order.
+//! A bucket holds shuffle records as the guest wrote them; their layout is the guest interface's business.
+
+use bytes::Bytes;
+
+use crate::id::Hash;
+
+/// Why bytes are no segment.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a malformed segment: {0}")]
+pub struct SegmentError(&'static str);
+
+/// What one attempt produced for the shuffle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The hash over its segments' hashes (rule 9).
+    pub digest: Hash,
+    /// The partitions that got anything, ascending, with their segments.
+    pub segments: Vec<(u16, Bytes)>,
+}
+
+impl Attempt {
+    /// Cuts a guest's output into segments. `offsets` has one entry more than there are buckets;
+    /// bucket *b* is `data[offsets[b]..offsets[b + 1]]`.
+    pub fn cut(data: &[u8], offsets: &[u32], partitions: u16) -> Result<Self, SegmentError> {
+        let buckets = offsets.len().checked_sub(1).ok_or(SegmentError("no offsets"))?;
+        if partitions == 0 || buckets == 0 || !buckets.is_multiple_of(usize::from(partitions)) {
+            return Err(SegmentError("buckets that do not divide into partitions"));
+        }
+        if !offsets.is_sorted() || offsets.last().is_some_and(|&end| end as usize > data.len()) {
+            return Err(SegmentError("offsets that run backwards or past the data"));
+        }
+        let per = buckets / usize::from(partitions);
+        let mut segments = Vec::new();
+        let mut out = Vec::with_capacity(data.len() + buckets.min(64) * 4);
+        let mut cuts = Vec::new();
+        for partition in 0..partitions {
+            let first = usize::from(partition) * per;
+            let bounds = &offsets[first..=first + per];
+            let full = bounds.windows(2).filter(|w| w[0] < w[1]).count();
+            if full == 0 {
+                continue;
+            }
+            put_varint(&mut out, full as u64);
+            for (bucket, w) in bounds.windows(2).enumerate().filter(|(_, w)| w[0] < w[1]) {
+                put_varint(&mut out, bucket as u64);
+                put_varint(&mut out, u64::from(w[1] - w[0]));
+            }
+            out.extend_from_slice(&data[bounds[0] as usize..bounds[per] as usize]);
+            cuts.push((partition, out.len()));
+        }
+        let whole = Bytes::from(out);
+        let mut start = 0;
+        for (partition, end) in cuts {
+            segments.push((partition, whole.slice(start..end)));
+            start = end;
+        }
+        Ok(Self { digest: digest(&segments), segments })
+    }
+
+    /// How many bytes its segments have.
+    pub fn len(&self) -> usize {
+        self.segments.iter().map(|(_, s)| s.len()).sum()
+    }
+
+    /// Whether it wrote nothing.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+}
+
+/// The digest of an attempt: the hash over the numbers and hashes of the partitions that got anything.
+/// An empty partition is left out, which names it just as well as a hash of nothing would.
+pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 attempt digest");
+    for (partition, segment) in segments {
+        hasher.update(&partition.to_le_bytes());
+        hasher.update(blake3::hash(segment).as_bytes());
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// The bytes of bucket `bucket` (counted from the partition's first) within a segment; empty if it has none.
+pub fn bucket(segment: &[u8], bucket: u32) -> Result<&[u8], SegmentError> {
+    let mut rest = segment;
+    let n = take_varint(&mut rest)?;
+    if n > rest.len() as u64 {
+        return Err(SegmentError("a directory longer than the segment"));
+    }
+    let (mut before, mut found, mut next) = (0u64, None, Some(0));
+    for _ in 0..n {
+        let number = take_varint(&mut rest)?;
+        let len = take_varint(&mut rest)?;
+        if next.is_none_or(|next| number < next) {
+            return Err(SegmentError("buckets that repeat or stand out of order"));
+        }
+        next = number.checked_add(1);
+        if number == u64::from(bucket) {
+            found = Some((before, len));
+        }
+        before = before.checked_add(len).ok_or(SegmentError("a length that overflows"))?;
+    }
+    if before != rest.len() as u64 {
+        return Err(SegmentError("a directory that does not fit its bytes"));
+    }
+    Ok(found.map_or(&[][..], |(start, len)| &rest[start as usize..(start + len) as usize]))
+}
+
+/// Appends `n` as unsigned LEB128.
+pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+/// Takes an unsigned LEB128 number from the front of `bytes`.
+pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, SegmentError> {
+    let mut n = 0u64;
+    for (i, &byte) in bytes.iter().enumerate().take(10) {
+        let part = u64::from(byte & 0x7f);
+        if i == 9 && byte > 1 {
+            return Err(SegmentError("a number over 64 bits"));
+        }
+        n |= part << (7 * i);
+        if byte < 0x80 {
+            *bytes = &bytes[i + 1..];
+            return Ok(n);
+        }
+    }
+    Err(SegmentError("a number that does not end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_bucket_comes_back_from_its_segment(
+            lens in prop::collection::vec(0usize..9, 12), partitions in prop::sample::select(vec![1u16, 2, 3, 4, 6, 12]),
+        ) {
+            let mut data = Vec::new();
+            let mut offsets = vec![0u32];
+            for (b, len) in lens.iter().enumerate() {
+                data.extend(std::iter::repeat_n(b as u8, *len));
+                offsets.push(data.len() as u32);
+            }
+            let attempt = Attempt::cut(&data, &offsets, partitions).unwrap();
+            let per = 12 / u32::from(partitions);
+            for b in 0..12u32 {
+                let expected = vec![b as u8; lens[b as usize]];
+                let partition = (b / per) as u16;
+                let got = attempt.segments.iter().find(|(p, _)| *p == partition)
+                    .map_or(&[][..], |(_, s)| bucket(s, b % per).unwrap());
+                prop_assert_eq!(got, expected.as_slice());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), b in 0u32..4) {
+            let _ = bucket(&bytes, b);
+        }
+
+        #[test]
+        fn varints_come_back(n: u64) {
+            let mut out = Vec::new();
+            put_varint(&mut out, n);
+            let mut rest = out.as_slice();
+            prop_assert_eq!(take_varint(&mut rest), Ok(n));
+            prop_assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn equal_outputs_have_equal_digests_and_a_changed_byte_another() {
+        let one = Attempt::cut(b"aabb", &[0, 2, 4], 2).unwrap();
+        let same = Attempt::cut(b"aabb", &[0, 2, 4], 2).unwrap();
+        let other = Attempt::cut(b"aabc", &[0, 2, 4], 2).unwrap();
+        let moved = Attempt::cut(b"aabb", &[0, 4, 4], 2).unwrap();
+        assert_eq!(one.digest, same.digest);
+        assert_ne!(one.digest, other.digest);
+        assert_ne!(one.digest, moved.digest);
+    }
+}

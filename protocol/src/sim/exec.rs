@@ -1,0 +1,161 @@
+//! The executor of a simulated peer: some threads that run tasks, one after another.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::guest;
+use super::world::{What, World};
+use crate::id::{Hash, JobId};
+use crate::io::{Event, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
+use crate::pack::Pack;
+
+/// Results of short tasks are handed over together, after so long.
+const REPORT: Duration = Duration::from_millis(10);
+
+/// The threads of one peer.
+#[derive(Debug)]
+pub(super) struct Executor {
+    threads: Vec<Option<Running>>,
+    queue: VecDeque<Box<Work>>,
+    steps: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    work: Box<Work>,
+    /// The next step that belongs to this; steps of runs that were stopped do not.
+    step: u64,
+    /// Tasks whose results have been handed over.
+    reported: usize,
+    /// Tasks that the step under way runs, with their times.
+    now: Vec<(u32, Duration)>,
+}
+
+impl Executor {
+    pub(super) fn new(threads: u16) -> Self {
+        Self { threads: (0..threads).map(|_| None).collect(), queue: VecDeque::new(), steps: 0 }
+    }
+
+    /// Drops all runs of a job.
+    pub(super) fn stop(&mut self, job: JobId) {
+        self.queue.retain(|work| work.job != job);
+        for thread in &mut self.threads {
+            if thread.as_ref().is_some_and(|r| r.work.job == job) {
+                *thread = None;
+            }
+        }
+    }
+
+    /// Whether nothing runs or waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.threads.iter().all(Option::is_none)
+    }
+}
+
+/// The tasks of a unit of work.
+pub(super) fn tasks_of(input: &WorkInput) -> std::ops::Range<u32> {
+    match input {
+        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
+        WorkInput::Bucket { task, .. } => *task..*task + 1,
+    }
+}
+
+impl World {
+    pub(super) fn run(&mut self, peer: u32, work: Box<Work>) {
+        self.oracle.started(self.now, peer, &work);
+        self.peers[peer as usize].exec.queue.push_back(work);
+        self.use_threads(peer);
+    }
+
+    /// Gives waiting work to idle threads.
+    pub(super) fn use_threads(&mut self, peer: u32) {
+        loop {
+            let exec = &mut self.peers[peer as usize].exec;
+            let Some(thread) = exec.threads.iter().position(Option::is_none) else { return };
+            let Some(work) = exec.queue.pop_front() else { return };
+            exec.threads[thread] = Some(Running { work, step: 0, reported: 0, now: vec![] });
+            self.next_step(peer, thread);
+        }
+    }
+
+    fn next_step(&mut self, peer: u32, thread: usize) {
+        let slowness = self.scenario.slowness(peer);
+        let exec = &mut self.peers[peer as usize].exec;
+        let Some(running) = &mut exec.threads[thread] else { return };
+        let plan = self.oracle.plan(&running.work.job);
+        let mut total = Duration::ZERO;
+        running.now.clear();
+        for task in tasks_of(&running.work.input).skip(running.reported) {
+            let time =
+                plan.map_or(REPORT, |p| p.time_of(self.scenario.seed, running.work.stage, task)).mul_f64(slowness);
+            running.now.push((task, time));
+            total += time;
+            if total >= REPORT {
+                break;
+            }
+        }
+        let second = (self.now / 1_000_000) as usize;
+        if self.busy.len() <= second {
+            self.busy.resize(second + 1, Duration::ZERO);
+        }
+        self.busy[second] += total;
+        exec.steps += 1;
+        running.step = exec.steps;
+        let step = running.step;
+        self.after(total, What::Step { peer, thread, step });
+    }
+
+    pub(super) fn on_step(&mut self, peer: u32, thread: usize, step: u64) {
+        let exec = &mut self.peers[peer as usize].exec;
+        // Steps of runs that were stopped, or of a peer that is gone, come to nothing.
+        let running = exec.threads.get_mut(thread).and_then(Option::as_mut);
+        let Some(running) = running.filter(|r| r.step == step) else { return };
+        let now = std::mem::take(&mut running.now);
+        running.reported += now.len();
+        let last = running.reported == tasks_of(&running.work.input).len();
+        let fails = self.oracle.plan(&running.work.job).and_then(|p| p.fails);
+        let results: Vec<TaskResult> = now
+            .into_iter()
+            .map(|(task, elapsed)| TaskResult { task, elapsed, outcome: outcome(&running.work, task, fails) })
+            .collect();
+        let (run, job, stage) = (running.work.run, running.work.job, running.work.stage);
+        for result in results.iter().filter(|r| r.outcome.is_err()) {
+            self.oracle.failed(&job, stage, result.task);
+        }
+        if last {
+            self.peers[peer as usize].exec.threads[thread] = None;
+            self.use_threads(peer);
+        } else {
+            self.next_step(peer, thread);
+        }
+        self.feed(peer, Event::RunProgress { run, results, last });
+    }
+}
+
+fn outcome(work: &Work, task: u32, fails: Option<u32>) -> Result<TaskOutput, TaskFailure> {
+    let failure = |why: &str| TaskFailure { document: Some(0), why: why.to_owned(), worker_fault: false };
+    if work.stage == 0 && fails == Some(task) {
+        return Err(failure("this document fails everywhere"));
+    }
+    match (&work.input, work.shuffle) {
+        (WorkInput::Bucket { records, .. }, _) => {
+            let bytes: Bytes = guest::reduce(records);
+            Ok(TaskOutput::Collect { digest: Hash::of(&bytes), bytes })
+        }
+        (WorkInput::Numbers { .. }, Some((partitions, buckets))) => {
+            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets)))
+        }
+        (WorkInput::Pack { pack, tasks, first_document, .. }, Some((partitions, buckets))) => {
+            // Each document holds the number of its task, so that a wrong one is noticed.
+            let pack = Pack::parse(pack.clone()).map_err(|e| failure(&e.to_string()))?;
+            let document = pack.document(first_document + task - tasks.start);
+            if document != Some(task.to_string().as_bytes()) {
+                return Err(failure("this is not the task's document"));
+            }
+            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets)))
+        }
+        (_, None) => Err(failure("a map stage that collects is not simulated")),
+    }
+}

@@ -1,0 +1,175 @@
+//! What a simulated peer does for its engine: the driver of the node, without the node.
+
+use bytes::Bytes;
+
+use super::exec::tasks_of;
+use super::rng::draw;
+use super::scenario::Job;
+use super::store::framed;
+use super::world::{DISK, What, World};
+use crate::codec;
+use crate::id::{Hash, PeerKey};
+use crate::io::{Action, Event, Notice, Submission};
+use crate::limits;
+use crate::manifest::BlobRef;
+use crate::message::{Gossip, Request, Response};
+use crate::pack::{self, Index, PackRef};
+use crate::sign::Keypair;
+
+/// The module that all simulated jobs run.
+const MODULE: &[u8] = b"what a simulated module would be";
+
+impl World {
+    pub(super) fn act(&mut self, peer: u32, action: Action) {
+        match action {
+            Action::Publish { topic, message } => {
+                self.watch_gossip(peer, &message);
+                self.gossip_publish(peer, topic, message);
+            }
+            Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
+            Action::Request { id, to, request, body } => {
+                if let Request::Accept { job, stage, attempts } = &request {
+                    self.oracle.accepted(job, *stage, attempts);
+                }
+                self.request(peer, id, to, request, &body);
+            }
+            Action::Respond { token, response, body } => self.respond(peer, token, response, body),
+            Action::ServeBlob { token, hash } => match self.blob(peer, &hash) {
+                Some(bytes) => self.respond(peer, token, Response::Body, bytes),
+                None => self.respond(peer, token, Response::Missing, Bytes::new()),
+            },
+            Action::ServeBucket { token, bucket } => match self.peers[peer as usize].store.bucket(&bucket) {
+                Some(records) => self.respond(peer, token, Response::Body, framed(&records)),
+                None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
+            },
+            Action::ServePull { token, job, stage, partition, from } => {
+                let (push, body, next) = self.peers[peer as usize].store.pull(job, stage, partition, from);
+                self.respond(peer, token, Response::Pulled { push, next }, body);
+            }
+            Action::LoadBlob { hash } => {
+                let bytes = self.blob(peer, &hash);
+                self.after(DISK, What::Event(peer, Box::new(Event::BlobLoaded { hash, bytes })));
+            }
+            Action::StoreBlob { hash, bytes, .. } => {
+                if Hash::of(&bytes) != hash {
+                    self.oracle.broken(format!("peer {peer} stores a blob under another's name"));
+                }
+                self.peers[peer as usize].store.blobs.insert(hash);
+            }
+            Action::Run(work) => {
+                let tasks = tasks_of(&work.input);
+                self.tell(peer, || format!("begins tasks {tasks:?} of stage {}", work.stage));
+                self.note(&[tasks.start.to_le_bytes(), tasks.end.to_le_bytes()].concat());
+                self.run(peer, work);
+            }
+            Action::StopRuns { job } => {
+                self.peers[peer as usize].exec.stop(job);
+                self.use_threads(peer);
+            }
+            Action::Stage { push, keep, body } => self.peers[peer as usize].store.stage(&push, &keep, &body),
+            Action::DropSegment { job, stage, partition, task, digest } => {
+                self.peers[peer as usize].store.drop_segment((job, stage, partition), task, digest);
+            }
+            Action::ReadBucket { read, bucket } => {
+                let records = self.peers[peer as usize].store.bucket(&bucket);
+                if records.is_none() {
+                    self.oracle.broken(format!("peer {peer} reads {bucket:?} that is not settled"));
+                }
+                let records = records.ok_or_else(|| "not settled".to_owned());
+                self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
+            }
+            Action::StoreOutput { job, task, bytes } => {
+                self.oracle.stored(&job, task, bytes);
+                self.after(DISK, What::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
+            }
+            Action::DropJob { job } => self.peers[peer as usize].store.drop_job(job),
+            Action::Notify(notice) => self.hear_notice(peer, notice),
+        }
+    }
+
+    fn hear_notice(&mut self, peer: u32, notice: Notice) {
+        match notice {
+            Notice::Submitted { job } => {
+                if let Some(number) = self.submitting.take() {
+                    self.oracle.submitted(self.now, number, job);
+                }
+            }
+            Notice::SubmitRefused { why } => self.oracle.broken(format!("a job was refused: {why}")),
+            Notice::CancelRefused { why, .. } => self.oracle.broken(format!("a cancel was refused: {why}")),
+            Notice::Ended { job, outcome, failure } => self.oracle.ended(self.now, &job, outcome, failure),
+            Notice::Log(text) => self.log.push((self.now, peer, text)),
+            Notice::Progress(_) | Notice::TaskFailed { .. } => {}
+        }
+    }
+
+    fn watch_gossip(&mut self, peer: u32, message: &Gossip) {
+        match message {
+            Gossip::Claim(claim) => {
+                self.tell(peer, || format!("claims {claim:?}"));
+                self.oracle.claimed(peer, claim);
+            }
+            Gossip::Announce(announce) => {
+                let shufflers: Result<(u32, Vec<PeerKey>), _> =
+                    announce.epoch.peek(|e| (e.number, e.shufflers.iter().map(|s| s.peer).collect()));
+                if let Ok((epoch, shufflers)) = shufflers {
+                    self.oracle.announced(&announce.job, epoch, shufflers);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn blob(&self, peer: u32, hash: &Hash) -> Option<Bytes> {
+        let here = self.peers[peer as usize].store.blobs.contains(hash);
+        self.blobs.get(hash).filter(|_| here).cloned()
+    }
+
+    fn add_blob(&mut self, peer: u32, bytes: Bytes) -> BlobRef {
+        let blob = BlobRef { hash: Hash::of(&bytes), len: bytes.len() as u64 };
+        self.blobs.insert(blob.hash, bytes);
+        self.peers[peer as usize].store.blobs.insert(blob.hash);
+        blob
+    }
+
+    fn owner_key(&self, submitter: u32) -> Keypair {
+        Keypair::from_secret(Hash::of(&draw(&[self.scenario.seed, 6, u64::from(submitter)]).to_le_bytes()).0)
+    }
+
+    pub(super) fn submit(&mut self, number: usize) {
+        let plan: Job = self.scenario.jobs[number].clone();
+        if self.delivered_before.is_empty() {
+            self.delivered_before = self.peers.iter().map(|p| p.router.delivered).collect();
+        }
+        let peer = plan.submitter;
+        let module = self.add_blob(peer, Bytes::from_static(MODULE));
+        if plan.warm {
+            self.peers.iter_mut().for_each(|p| {
+                p.store.blobs.insert(module.hash);
+            });
+        }
+        let index = plan.pack.map(|per_pack| {
+            let mut packs = Vec::new();
+            for first in (0..plan.tasks).step_by(per_pack as usize) {
+                let documents: Vec<String> =
+                    (first..plan.tasks.min(first + per_pack)).map(|task| task.to_string()).collect();
+                let bytes = pack::build(documents.iter().map(String::as_bytes));
+                let blob = self.add_blob(peer, bytes.into());
+                packs.push(PackRef { blob, documents: documents.len() as u32, docs_per_task: 1 });
+            }
+            let index = codec::encode(&Index { packs });
+            assert!(index.len() <= limits::INDEX_BYTES, "a scenario with too many packs");
+            self.add_blob(peer, index.into())
+        });
+        let manifest = plan.manifest(number as u64, module, index);
+        self.submitting = Some(number);
+        let submission = Submission { manifest, key: self.owner_key(peer) };
+        self.feed(peer, Event::Submit(Box::new(submission)));
+    }
+
+    pub(super) fn cancel(&mut self, number: usize) {
+        let submitter = self.scenario.jobs[number].submitter;
+        if let Some(job) = self.oracle.id_of(number) {
+            self.feed(submitter, Event::Cancel { job, key: Box::new(self.owner_key(submitter)) });
+        }
+    }
+}

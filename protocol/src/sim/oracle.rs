@@ -1,0 +1,215 @@
+//! Watches from outside the engines: what ran how often and why, what was accepted, and whether the result is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::exec::tasks_of;
+use super::guest;
+use super::scenario::Job;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::Work;
+use crate::message::{Attempts, Claim, Failure, Outcome};
+
+/// Broken promises that are kept for the report; the first is what matters.
+const KEPT: usize = 20;
+
+/// What is known of all jobs.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    pub(super) fates: Vec<Fate>,
+    by_id: BTreeMap<JobId, usize>,
+    pub(super) dead: BTreeSet<u32>,
+    /// Second attempts that each peer has announced, by job and stage: blocks.
+    speculative: BTreeMap<(u32, JobId, u8), Vec<u32>>,
+    pub(super) violations: Vec<String>,
+}
+
+/// What became of one job.
+#[derive(Debug)]
+pub(super) struct Fate {
+    pub(super) plan: Job,
+    pub(super) submitted: u64,
+    pub(super) ended: Option<(u64, Outcome)>,
+    pub(super) failure: Option<Failure>,
+    pub(super) epoch: u32,
+    /// The shufflers of that epoch.
+    pub(super) shufflers: Vec<PeerKey>,
+    pub(super) counts: Counts,
+    starts: Vec<Vec<Start>>,
+    accepted: BTreeMap<(u8, u32), Hash>,
+    outputs: BTreeMap<u32, Bytes>,
+    id: Option<JobId>,
+    /// When the last map task began, and the last reduce.
+    pub(super) last_start: [u64; 2],
+}
+
+/// How often tasks were begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// In all.
+    pub starts: u64,
+    /// Again, though nothing was wrong with the attempt before: what claims are there to prevent.
+    pub duplicates: u64,
+    /// Of those, the ones of the map stage.
+    pub map_duplicates: u64,
+    /// Again on purpose, beside a slow one.
+    pub speculative: u64,
+    /// Again because an attempt failed, its worker was lost, or its output was lost with a shuffler.
+    pub after_faults: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    times: u8,
+    runner: u32,
+    epoch: u32,
+    failed: bool,
+}
+
+impl Oracle {
+    pub(super) fn new(jobs: &[Job]) -> Self {
+        let fate = |plan: &Job| Fate {
+            plan: plan.clone(),
+            submitted: 0,
+            ended: None,
+            failure: None,
+            epoch: 0,
+            shufflers: Vec::new(),
+            counts: Counts::default(),
+            starts: vec![vec![Start::default(); plan.tasks as usize], vec![Start::default(); plan.buckets as usize]],
+            accepted: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            id: None,
+            last_start: [0; 2],
+        };
+        Self { fates: jobs.iter().map(fate).collect(), ..Self::default() }
+    }
+
+    pub(super) fn broken(&mut self, what: String) {
+        if self.violations.len() < KEPT {
+            self.violations.push(what);
+        }
+    }
+
+    fn fate(&mut self, job: &JobId) -> Option<&mut Fate> {
+        self.by_id.get(job).map(|&i| &mut self.fates[i])
+    }
+
+    pub(super) fn plan(&self, job: &JobId) -> Option<&Job> {
+        self.by_id.get(job).map(|&i| &self.fates[i].plan)
+    }
+
+    pub(super) fn submitted(&mut self, now: u64, number: usize, job: JobId) {
+        self.by_id.insert(job, number);
+        self.fates[number].submitted = now;
+        self.fates[number].id = Some(job);
+    }
+
+    pub(super) fn id_of(&self, number: usize) -> Option<JobId> {
+        self.fates[number].id
+    }
+
+    pub(super) fn all_ended(&self) -> bool {
+        self.fates.iter().all(|f| f.ended.is_some())
+    }
+
+    pub(super) fn announced(&mut self, job: &JobId, epoch: u32, shufflers: Vec<PeerKey>) {
+        if let Some(fate) = self.fate(job) {
+            fate.epoch = epoch;
+            fate.shufflers = shufflers;
+        }
+    }
+
+    pub(super) fn claimed(&mut self, peer: u32, claim: &Claim) {
+        let speculative: Vec<u32> = claim.holds.iter().filter(|h| h.speculative).flat_map(|h| h.run.iter()).collect();
+        let key = (peer, claim.job, claim.stage);
+        if speculative.is_empty() {
+            self.speculative.remove(&key);
+        } else {
+            self.speculative.insert(key, speculative);
+        }
+    }
+
+    /// A worker handed tasks to its threads.
+    pub(super) fn started(&mut self, now: u64, peer: u32, work: &Work) {
+        let Some(&number) = self.by_id.get(&work.job) else { return };
+        let speculative = self.speculative.get(&(peer, work.job, work.stage));
+        let fate = &mut self.fates[number];
+        let block = if work.stage == 0 { fate.plan.block } else { 1 };
+        fate.last_start[usize::from(work.stage.min(1))] = now;
+        for task in tasks_of(&work.input) {
+            let epoch = fate.epoch;
+            let Some(start) = fate.starts[usize::from(work.stage)].get_mut(task as usize) else { continue };
+            fate.counts.starts += 1;
+            if start.times > 0 {
+                if speculative.is_some_and(|s| s.contains(&(task / block))) {
+                    fate.counts.speculative += 1;
+                } else if start.failed || start.epoch < epoch || self.dead.contains(&start.runner) {
+                    fate.counts.after_faults += 1;
+                } else {
+                    fate.counts.duplicates += 1;
+                    fate.counts.map_duplicates += u64::from(work.stage == 0);
+                }
+            }
+            *start = Start { times: start.times.saturating_add(1), runner: peer, epoch, failed: false };
+        }
+    }
+
+    pub(super) fn failed(&mut self, job: &JobId, stage: u8, task: u32) {
+        if let Some(fate) = self.fate(job) {
+            fate.starts[usize::from(stage)][task as usize].failed = true;
+        }
+    }
+
+    pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts) {
+        let Some(fate) = self.fate(job) else { return };
+        let mut other = None;
+        for (task, digest) in attempts.iter() {
+            if *fate.accepted.entry((stage, task)).or_insert(digest) != digest {
+                other = Some(task);
+            }
+        }
+        if let Some(task) = other {
+            self.broken(format!("two digests of task {task} were accepted"));
+        }
+    }
+
+    pub(super) fn stored(&mut self, job: &JobId, task: u32, bytes: Bytes) {
+        let Some(fate) = self.fate(job) else { return };
+        if fate.outputs.insert(task, bytes).is_some() {
+            self.broken(format!("the result of reduce task {task} was stored twice"));
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: u64, job: &JobId, outcome: Outcome, failure: Option<Failure>) {
+        let Some(fate) = self.fate(job) else { return };
+        if fate.ended.is_some() {
+            return self.broken("a job ended twice".to_owned());
+        }
+        let done = outcome == Outcome::Done;
+        fate.ended = Some((now, outcome));
+        fate.failure = failure;
+        if done && let Err(why) = fate.check() {
+            self.broken(why);
+        }
+    }
+}
+
+impl Fate {
+    /// Compares the result with the right one.
+    fn check(&self) -> Result<(), String> {
+        let expected = guest::expected(self.plan.tasks, self.plan.buckets);
+        for (task, expected) in expected.iter().enumerate() {
+            match self.outputs.get(&(task as u32)) {
+                None => return Err(format!("the job is done without the result of reduce task {task}")),
+                Some(bytes) if bytes != expected => return Err(format!("the result of reduce task {task} is wrong")),
+                Some(_) => {}
+            }
+        }
+        match (0..self.plan.tasks).find(|&task| !self.accepted.contains_key(&(0, task))) {
+            Some(task) => Err(format!("the job is done, and task {task} was never accepted")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! The world of a simulation: virtual time, the queue of what is to happen, and the peers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::exec::Executor;
+use super::gossip::{Messages, Router, Rpc};
+use super::net::{Flight, Side};
+use super::oracle::Oracle;
+use super::queue::Queue;
+use super::rng::{Rng, draw};
+use super::scenario::{Fault, Scenario, key_of};
+use super::store::Store;
+use crate::engine::{Config, Engine};
+use crate::id::{Hash, PeerKey};
+use crate::io::{Event, RequestError, RequestId, Token};
+use crate::limits;
+use crate::membership::{Advert, Kind, Roles};
+use crate::message::Response;
+use crate::time::Time;
+
+/// A look at a disk takes so long.
+pub(super) const DISK: Duration = Duration::from_micros(200);
+/// Peers of a new mesh come within so long.
+const ARRIVAL: Duration = Duration::from_secs(1);
+/// Neighbours are pinged so often.
+const PING: Duration = Duration::from_secs(15);
+/// After the last job, engines have so long to put everything away: those that nobody told of its end forget it
+/// when they have not heard of it for [`limits::ANNOUNCE_LIFETIME`].
+const GRACE: Duration = Duration::from_secs(45);
+/// So often old messages are forgotten.
+const FORGET: Duration = Duration::from_secs(5);
+
+/// What will happen.
+#[derive(Debug)]
+pub(super) enum What {
+    Tick(u32),
+    Event(u32, Box<Event>),
+    Rpc { from: u32, to: u32, rpc: Rpc },
+    Heartbeat(u32),
+    Request(Box<Flight>),
+    Answer { to: u32, id: RequestId, outcome: Box<Result<(Response, Bytes), RequestError>>, landed: bool },
+    Connect(u32, u32),
+    Broken(u32, u32),
+    Ping(u32),
+    Step { peer: u32, thread: usize, step: u64 },
+    Arrive(u32),
+    Submit(usize),
+    Cancel(usize),
+    Fault(usize),
+    Churn,
+    Forget,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) key: PeerKey,
+    /// `None` before it joins, and once it is gone.
+    pub(super) engine: Option<Box<Engine>>,
+    born: u64,
+    tick_at: u64,
+    pub(super) connected: BTreeSet<u32>,
+    pub(super) side: Side,
+    pub(super) router: Router,
+    pub(super) exec: Executor,
+    pub(super) store: Store,
+    pub(super) sends_until: u64,
+    pub(super) takes_until: u64,
+    /// Copies of gossip delivered to it until the last job was over.
+    pub(super) delivered_at_end: Option<u64>,
+}
+
+/// Everything.
+pub(super) struct World {
+    pub(super) scenario: Scenario,
+    /// Microseconds since the beginning.
+    pub(super) now: u64,
+    queue: Queue,
+    /// What happens at this very moment.
+    soon: VecDeque<(u32, Event)>,
+    pub(super) rng: Rng,
+    pub(super) peers: Vec<Peer>,
+    pub(super) index: BTreeMap<PeerKey, u32>,
+    pub(super) messages: Messages,
+    pub(super) oracle: Oracle,
+    pub(super) blobs: BTreeMap<Hash, Bytes>,
+    pub(super) tokens: BTreeMap<Token, (u32, RequestId, u32)>,
+    /// Requests without an answer, with who was asked.
+    pub(super) asked: BTreeMap<(u32, RequestId), u32>,
+    pub(super) requests: u64,
+    pub(super) arrived: u64,
+    pub(super) bytes: u64,
+    /// A hash over all that the engines have done so far.
+    pub(super) trace: u64,
+    pub(super) submitting: Option<usize>,
+    /// Copies of gossip delivered to each peer before the first job.
+    pub(super) delivered_before: Vec<u64>,
+    pub(super) events: u64,
+    /// Task time begun in each second.
+    pub(super) busy: Vec<Duration>,
+    /// Messages published, and copies delivered: of jobs, of peers, of claims.
+    pub(super) traffic: [(u64, u64); 3],
+    pub(super) log: Vec<(u64, u32, String)>,
+}
+
+impl World {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut world = Self {
+            now: 0,
+            queue: Queue::default(),
+            soon: VecDeque::new(),
+            rng: Rng::new(scenario.seed),
+            peers: Vec::new(),
+            index: BTreeMap::new(),
+            messages: Messages::default(),
+            oracle: Oracle::new(&scenario.jobs),
+            blobs: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            requests: 0,
+            arrived: 0,
+            bytes: 0,
+            trace: scenario.seed,
+            submitting: None,
+            delivered_before: Vec::new(),
+            events: 0,
+            busy: Vec::new(),
+            traffic: [(0, 0); 3],
+            log: Vec::new(),
+            scenario: scenario.clone(),
+        };
+        for _ in 0..scenario.submitters + scenario.peers {
+            let peer = world.add_peer();
+            let at = world.rng.up_to(ARRIVAL);
+            world.after(at, What::Arrive(peer));
+        }
+        for (i, job) in scenario.jobs.iter().enumerate() {
+            world.after(job.at, What::Submit(i));
+            if let Some(after) = job.cancelled_after {
+                world.after(job.at + after, What::Cancel(i));
+            }
+        }
+        for (i, (at, _)) in scenario.faults.iter().enumerate() {
+            world.after(*at, What::Fault(i));
+        }
+        if let Some(every) = scenario.churn {
+            world.after(every, What::Churn);
+        }
+        world.after(FORGET, What::Forget);
+        world
+    }
+
+    /// A peer that has yet to arrive. Submitters have the first numbers; workers follow.
+    fn add_peer(&mut self) -> u32 {
+        let number = self.peers.len() as u32;
+        let key = key_of(self.scenario.seed, number);
+        self.index.insert(key, number);
+        self.peers.push(Peer {
+            key,
+            engine: None,
+            born: 0,
+            tick_at: u64::MAX,
+            connected: BTreeSet::new(),
+            side: Side::Main,
+            router: Router::new(),
+            exec: Executor::new(self.scenario.threads),
+            store: Store::default(),
+            sends_until: 0,
+            takes_until: 0,
+            delivered_at_end: None,
+        });
+        number
+    }
+
+    /// The number among all peers of worker `worker`.
+    fn worker(&self, worker: u32) -> u32 {
+        self.scenario.submitters + worker
+    }
+
+    pub(super) fn at(&mut self, at: u64, what: What) {
+        self.queue.push(at.max(self.now), what);
+    }
+
+    pub(super) fn after(&mut self, time: Duration, what: What) {
+        self.at(self.now + time.as_micros() as u64, what);
+    }
+
+    pub(super) fn soon(&mut self, peer: u32, event: Event) {
+        self.soon.push_back((peer, event));
+    }
+
+    /// Runs until all jobs are over and put away, or the deadline.
+    pub(super) fn go(&mut self) {
+        let deadline = self.scenario.deadline.as_micros() as u64;
+        let mut end = deadline;
+        loop {
+            if let Some((peer, event)) = self.soon.pop_front() {
+                self.feed(peer, event);
+                continue;
+            }
+            if end == deadline && self.oracle.all_ended() {
+                end = deadline.min(self.now + GRACE.as_micros() as u64);
+                self.peers.iter_mut().for_each(|p| p.delivered_at_end = Some(p.router.delivered));
+            }
+            let Some((at, what)) = self.queue.pop() else { break };
+            if at > end || self.oracle.violations.len() > 3 {
+                break;
+            }
+            self.now = at;
+            self.events += 1;
+            self.happens(what);
+        }
+        if !self.oracle.all_ended() {
+            let said = format!("a job is not over after {} s", self.scenario.deadline.as_secs());
+            self.oracle.broken(said);
+        } else if self.oracle.violations.is_empty() {
+            self.check_all_is_put_away();
+        }
+    }
+
+    fn happens(&mut self, what: What) {
+        match what {
+            What::Tick(peer) => self.on_tick(peer),
+            What::Event(peer, event) => self.feed(peer, *event),
+            What::Rpc { from, to, rpc } => self.on_rpc(from, to, rpc),
+            What::Heartbeat(peer) => self.on_heartbeat(peer),
+            What::Request(flight) => self.on_request(flight),
+            What::Answer { to, id, outcome, landed } => self.on_answer(to, id, outcome, landed),
+            What::Connect(a, b) => self.connect(a, b),
+            What::Broken(a, b) => self.broken(a, b),
+            What::Ping(peer) => self.on_ping(peer),
+            What::Step { peer, thread, step } => self.on_step(peer, thread, step),
+            What::Arrive(peer) => self.arrive(peer),
+            What::Submit(number) => self.submit(number),
+            What::Cancel(number) => self.cancel(number),
+            What::Fault(number) => self.on_fault(number),
+            What::Churn => self.on_churn(),
+            What::Forget => {
+                self.forget_messages();
+                self.after(FORGET, What::Forget);
+            }
+        }
+    }
+
+    fn arrive(&mut self, number: u32) {
+        let submits = number < self.scenario.submitters;
+        let worker = number.wrapping_sub(self.scenario.submitters);
+        let roles =
+            Roles { worker: !submits, shuffler: !submits && worker < self.scenario.shufflers, ..Roles::default() };
+        let advert = Advert {
+            kind: if submits { Kind::Submitter } else { Kind::Node },
+            roles,
+            threads: self.scenario.threads,
+            weight: 1,
+            addresses: vec![format!("/ip4/10.0.{}.{}/udp/4001/quic-v1", number >> 8 & 255, number & 255)],
+            agent: "simulated".to_owned(),
+        };
+        let peer = &mut self.peers[number as usize];
+        peer.engine = Some(Box::new(Engine::new(Config { me: peer.key, advert })));
+        peer.born = self.now;
+        self.feed(number, Event::Tick);
+        self.join(number);
+        let phase = self.rng.up_to(Duration::from_millis(700));
+        self.after(phase, What::Heartbeat(number));
+        self.after(phase, What::Ping(number));
+    }
+
+    /// Opens a peer's first connections.
+    fn join(&mut self, number: u32) {
+        let others: Vec<u32> =
+            (0..self.peers.len() as u32).filter(|&p| p != number && self.peers[p as usize].engine.is_some()).collect();
+        let mut chosen = self.rng.sample(&others, self.scenario.links.connections as usize);
+        chosen.extend(others.iter().filter(|&&p| p < self.scenario.submitters));
+        chosen.into_iter().for_each(|other| self.dial(number, other));
+    }
+
+    fn on_ping(&mut self, peer: u32) {
+        if self.peers[peer as usize].engine.is_none() {
+            return;
+        }
+        self.after(PING, What::Ping(peer));
+        let connected: Vec<u32> = self.peers[peer as usize].connected.iter().copied().collect();
+        if let Some(&other) = connected.get(self.rng.below(connected.len())) {
+            let event = Event::Rtt { peer: self.peers[other as usize].key, rtt: self.round_trip(peer, other) };
+            self.feed(peer, event);
+        }
+    }
+
+    fn on_tick(&mut self, peer: u32) {
+        let this = &mut self.peers[peer as usize];
+        if this.tick_at != self.now {
+            return;
+        }
+        this.tick_at = u64::MAX;
+        let Some(engine) = &this.engine else { return };
+        let due = this.born.saturating_add(engine.deadline().0);
+        if due <= self.now {
+            self.feed(peer, Event::Tick);
+        } else {
+            self.tick_at(peer, due);
+        }
+    }
+
+    fn tick_at(&mut self, peer: u32, due: u64) {
+        if due < self.peers[peer as usize].tick_at {
+            self.peers[peer as usize].tick_at = due.max(self.now);
+            self.at(due, What::Tick(peer));
+        }
+    }
+
+    /// Hands an event to an engine and does what it says.
+    pub(super) fn feed(&mut self, peer: u32, event: Event) {
+        let this = &mut self.peers[peer as usize];
+        let Some(engine) = &mut this.engine else { return };
+        let local = Time(self.now - this.born);
+        engine.handle(local, event);
+        let mut actions = Vec::new();
+        while let Some(action) = engine.poll() {
+            actions.push(action);
+        }
+        let deadline = engine.deadline();
+        let due = this.born.saturating_add(deadline.0);
+        if deadline <= local {
+            let said = format!("at {} us the engine of peer {peer} wants to be woken {deadline:?}, at once", local.0);
+            self.oracle.broken(said);
+        }
+        self.tick_at(peer, due);
+        for action in actions {
+            self.act(peer, action);
+        }
+    }
+
+    /// Notes what an engine does, where somebody watches.
+    pub(super) fn tell(&mut self, peer: u32, what: impl FnOnce() -> String) {
+        if self.scenario.watched {
+            self.log.push((self.now, peer, what()));
+        }
+    }
+
+    /// Adds to the trace.
+    pub(super) fn note(&mut self, bytes: &[u8]) {
+        let words = bytes.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        self.trace = words
+            .fold(self.trace ^ self.now, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+
+    fn on_churn(&mut self) {
+        let Some(every) = self.scenario.churn else { return };
+        self.after(every, What::Churn);
+        let first = self.worker(self.scenario.shufflers);
+        let alive: Vec<u32> =
+            (first..self.peers.len() as u32).filter(|&p| self.peers[p as usize].engine.is_some()).collect();
+        if let [victim] = self.rng.sample(&alive, 1)[..] {
+            self.kill(victim);
+        }
+        let fresh = self.add_peer();
+        self.arrive(fresh);
+    }
+
+    fn on_fault(&mut self, number: usize) {
+        match self.scenario.faults[number].1.clone() {
+            Fault::Kill(worker) => self.kill(self.worker(worker)),
+            Fault::KillShuffler(place) => {
+                let shuffler = self.oracle.fates.first().and_then(|f| f.shufflers.get(place).copied());
+                let peer = shuffler.and_then(|key| self.index.get(&key).copied());
+                // A submitter that has to do it itself is not lost: its job would be.
+                if let Some(peer) = peer.filter(|&p| p >= self.scenario.submitters) {
+                    self.kill(peer);
+                }
+            }
+            Fault::Leave(worker) => self.leave(self.worker(worker)),
+            Fault::Join(count) => {
+                for _ in 0..count {
+                    let peer = self.add_peer();
+                    self.arrive(peer);
+                }
+            }
+            Fault::Cut(workers) => self.cut(self.worker(workers.start)..self.worker(workers.end)),
+            Fault::Heal => {
+                let apart: Vec<u32> =
+                    (0..self.peers.len() as u32).filter(|&p| self.peers[p as usize].side != Side::Main).collect();
+                apart.iter().for_each(|&p| self.peers[p as usize].side = Side::Main);
+                apart.into_iter().for_each(|p| self.join(p));
+            }
+        }
+    }
+
+    /// Ends a peer at once. Its neighbours notice later.
+    pub(super) fn kill(&mut self, number: u32) {
+        let peer = &mut self.peers[number as usize];
+        if peer.engine.take().is_none() {
+            return;
+        }
+        peer.exec = Executor::new(0);
+        self.oracle.dead.insert(number);
+        let neighbours = std::mem::take(&mut self.peers[number as usize].connected);
+        for other in neighbours {
+            let noticed = self.scenario.links.detection + self.rng.up_to(self.scenario.links.detection / 4);
+            self.after(noticed, What::Broken(other, number));
+        }
+    }
+
+    /// A peer leaves in order, as the node does: claims released, goodbyes said, connections closed.
+    fn leave(&mut self, number: u32) {
+        self.feed(number, Event::Leave);
+        let neighbours: Vec<u32> = self.peers[number as usize].connected.iter().copied().collect();
+        for &other in &neighbours {
+            self.say_goodbye(number, other);
+        }
+        let peer = &mut self.peers[number as usize];
+        peer.engine = None;
+        peer.exec = Executor::new(0);
+        self.oracle.dead.insert(number);
+        for other in std::mem::take(&mut self.peers[number as usize].connected) {
+            let closed = self.round_trip(number, other) * 2;
+            self.after(closed, What::Broken(other, number));
+        }
+    }
+
+    fn check_all_is_put_away(&mut self) {
+        for number in 0..self.peers.len() {
+            let peer = &self.peers[number];
+            let Some(engine) = &peer.engine else { continue };
+            let load = engine.load();
+            let clean = load.jobs + load.claims + load.runs + load.attempts == 0;
+            if !clean || !peer.store.is_empty() || !peer.exec.is_idle() {
+                let said =
+                    format!("after the jobs, peer {number} still holds {load:?}, segments: {}", !peer.store.is_empty());
+                self.oracle.broken(said);
+            }
+            if load.requests > limits::REQUESTS_OF_PEER {
+                self.oracle.broken(format!("after the jobs, peer {number} waits for {} answers", load.requests));
+            }
+        }
+    }
+
+    /// A draw for a pair of peers, the same in both directions.
+    pub(super) fn pair(&self, a: u32, b: u32) -> u64 {
+        draw(&[self.scenario.seed, 5, u64::from(a.min(b)), u64::from(a.max(b))])
+    }
+}

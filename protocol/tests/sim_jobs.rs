@@ -1,0 +1,238 @@
+//! Jobs on small simulated meshes: each thing that may go wrong, alone.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use webmesh_protocol::message::Outcome;
+use webmesh_protocol::sim::{Fault, Job, JobReport, Report, Scenario, run};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A seed that no run has had before, printed, so that a failure can be replayed.
+fn fresh_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = since.map_or(0, |d| d.as_nanos() as u64 % 1_000_000_000);
+    println!("seed {seed}");
+    seed
+}
+
+/// Runs a scenario with its own seed and with a fresh one; both must keep every promise.
+fn run_twice(scenario: Scenario, check: impl Fn(&Report)) {
+    for seed in [scenario.seed, fresh_seed()] {
+        let report = run(&Scenario { seed, ..scenario.clone() });
+        println!("{report}");
+        if !report.violations.is_empty() {
+            report.log.iter().for_each(|(at, peer, text)| println!("{:9.3} peer {peer}: {text}", at.as_secs_f64()));
+        }
+        assert!(report.violations.is_empty(), "seed {seed}: {:?}", report.violations);
+        check(&report);
+    }
+}
+
+fn all_done(report: &Report) {
+    assert!(report.jobs.iter().all(JobReport::is_done), "seed {}: {report}", report.seed);
+}
+
+#[test]
+fn one_seed_run_twice_goes_the_same_way() {
+    let scenario = Scenario { churn: Some(secs(4)), ..Scenario::new(fresh_seed(), 15) }.far_apart().with(Job::new(
+        600,
+        millis(300),
+        15,
+    ));
+    let (first, second) = (run(&scenario), run(&scenario));
+    assert_eq!(first.trace, second.trace, "the engines did other things");
+    assert_eq!((first.time, first.events), (second.time, second.events));
+    let other = run(&Scenario { seed: scenario.seed + 1, ..scenario });
+    assert_ne!(first.trace, other.trace, "the trace says nothing");
+}
+
+#[test]
+fn three_peers_do_a_small_job_quickly() {
+    let scenario = Scenario::new(1, 3).with(Job::new(60, millis(50), 3));
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].took < secs(4), "{report}");
+    });
+}
+
+#[test]
+fn ten_short_tasks_on_twenty_peers_take_less_than_300_ms() {
+    let mut job = Job { buckets: 8, partitions: 4, warm: true, ..Job::new(10, millis(1), 1) };
+    job.at = secs(10);
+    let mut scenario = Scenario::new(2, 20).with(job);
+    scenario.links.delay = (Duration::from_micros(200), Duration::from_micros(500));
+    scenario.links.jitter = Duration::from_micros(100);
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].took < millis(300), "{report}");
+    });
+}
+
+#[test]
+fn documents_in_packs_reach_their_tasks() {
+    let job = Job { pack: Some(50), ..Job::new(2_000, millis(10), 5) };
+    run_twice(Scenario::new(3, 5).with(job), all_done);
+}
+
+#[test]
+fn two_submitters_at_once_both_get_their_results() {
+    let scenario = Scenario { submitters: 2, ..Scenario::new(4, 6) }
+        .with(Job::new(300, millis(50), 6))
+        .with(Job { submitter: 1, ..Job::new(200, millis(80), 6) });
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn without_a_shuffler_in_the_mesh_the_submitter_is_one() {
+    let scenario = Scenario { shufflers: 0, ..Scenario::new(5, 4) }.with(Job::new(200, millis(50), 4));
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn a_killed_workers_tasks_are_done_by_others() {
+    let scenario = Scenario::new(6, 5).with(Job::new(300, millis(200), 5)).but(secs(9), Fault::Kill(4));
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].took < secs(40), "{report}");
+    });
+}
+
+#[test]
+fn what_a_lost_shuffler_held_alone_is_computed_again() {
+    let scenario = Scenario { shufflers: 3, ..Scenario::new(7, 8) }
+        .with(Job { replicas: 1, ..Job::new(400, millis(200), 8) })
+        .but(secs(12), Fault::KillShuffler(0));
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].counts.after_faults > 0, "nothing had to be computed again: {report}");
+    });
+}
+
+#[test]
+fn a_replica_takes_over_from_a_lost_shuffler() {
+    let scenario = Scenario { shufflers: 3, ..Scenario::new(8, 8) }
+        .with(Job { replicas: 2, ..Job::new(400, millis(200), 8) })
+        .but(secs(12), Fault::KillShuffler(0));
+    run_twice(scenario, |report| {
+        all_done(report);
+        let again = report.jobs[0].counts.after_faults;
+        assert!(again < 40, "{again} tasks were computed again, though a replica held nearly all");
+    });
+}
+
+#[test]
+fn a_shuffler_lost_while_its_partitions_are_reduced_is_replaced() {
+    for (seed, replicas) in [(9, 1), (10, 2)] {
+        let job = Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) };
+        let mut scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job);
+        // The map stage takes some four seconds; reduces are as long as map tasks.
+        scenario = scenario.but(secs(10), Fault::KillShuffler(1));
+        run_twice(scenario, all_done);
+    }
+}
+
+#[test]
+fn all_shufflers_lost_costs_time_and_not_the_job() {
+    let scenario = Scenario { shufflers: 2, ..Scenario::new(11, 6) }
+        .with(Job { replicas: 2, ..Job::new(300, millis(200), 6) })
+        .but(secs(10), Fault::KillShuffler(0))
+        .but(millis(10_100), Fault::KillShuffler(1));
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn a_cancelled_job_is_dropped_by_everyone() {
+    let job = Job { cancelled_after: Some(secs(4)), ..Job::new(1_000, millis(500), 6) };
+    run_twice(Scenario::new(12, 6).with(job), |report| {
+        assert_eq!(report.jobs[0].outcome, Some(Outcome::Cancelled), "{report}");
+        assert!(report.busy.len() <= 6, "it went on after the fourth second: {report}");
+    });
+}
+
+#[test]
+fn a_task_that_always_fails_ends_the_job_after_its_retries_and_names_the_document() {
+    let job = Job { fails: Some(37), retries: 2, ..Job::new(100, millis(50), 5) };
+    run_twice(Scenario::new(13, 5).with(job), |report| {
+        let job = &report.jobs[0];
+        assert!(matches!(&job.outcome, Some(Outcome::Failed(why)) if why.contains("fails everywhere")), "{report}");
+        let failure = job.failure.as_ref().expect("the failure that ended it");
+        assert_eq!((failure.stage, failure.task, failure.document), (0, 37, Some(0)));
+        assert!(job.counts.after_faults >= 2, "it was not tried again: {report}");
+    });
+}
+
+#[test]
+fn a_fifth_of_all_messages_lost_delays_the_job_and_does_not_spoil_it() {
+    let mut scenario = Scenario::new(14, 8).with(Job::new(300, millis(100), 8));
+    scenario.links.loss = 0.2;
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].took < secs(40), "{report}");
+    });
+}
+
+#[test]
+fn a_late_joiner_takes_part() {
+    let alone = run(&Scenario::new(15, 1).with(Job::new(200, millis(200), 1)));
+    let helped = run(&Scenario::new(15, 1).with(Job::new(200, millis(200), 1)).but(secs(10), Fault::Join(4)));
+    assert!(alone.violations.is_empty() && helped.violations.is_empty(), "{alone}{helped}");
+    assert!(helped.jobs[0].took < alone.jobs[0].took.mul_f64(0.6), "{alone}{helped}");
+}
+
+#[test]
+fn a_goodbye_frees_claims_at_once() {
+    let scenario = || Scenario::new(16, 2).with(Job::new(40, secs(1), 2));
+    let left = run(&scenario().but(secs(15), Fault::Leave(1)));
+    let killed = run(&scenario().but(secs(15), Fault::Kill(1)));
+    println!("{left}{killed}");
+    assert!(left.violations.is_empty() && killed.violations.is_empty());
+    all_done(&left);
+    all_done(&killed);
+    assert!(left.jobs[0].took <= killed.jobs[0].took, "a goodbye helps no more than a lapse: {left}{killed}");
+}
+
+#[test]
+fn peers_that_were_cut_off_come_back() {
+    let scenario = Scenario { shufflers: 3, ..Scenario::new(17, 9) }
+        .with(Job { replicas: 2, ..Job::new(600, millis(200), 9) })
+        .but(secs(9), Fault::Cut(0..4))
+        .but(secs(25), Fault::Heal);
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn workers_that_come_and_go_do_not_spoil_the_job() {
+    let scenario = Scenario { churn: Some(secs(2)), ..Scenario::new(18, 12) }.with(Job::new(500, millis(500), 12));
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn a_short_job_does_not_wait_behind_a_long_one() {
+    // One worker; ten minutes of work; then a second of work, of another submitter and of the same one.
+    for submitter in [0, 1] {
+        let scenario = Scenario { submitters: 2, ..Scenario::new(19, 1) }.with(Job::new(600, secs(1), 1)).with(Job {
+            at: secs(60),
+            submitter,
+            partitions: 1,
+            buckets: 1,
+            ..Job::new(10, millis(100), 1)
+        });
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[1].took < secs(10), "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_slow_workers_tasks_get_second_attempts() {
+    let scenario = Scenario { slowest: 40.0, ..Scenario::new(20, 8) }.with(Job::new(160, millis(250), 8));
+    run_twice(scenario, all_done);
+}

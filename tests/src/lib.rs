@@ -1,0 +1,4 @@
+//! What the whole-system tests share: real processes on loopback, waited for by what they say, never by the clock.
+
+pub mod corpus;
+pub mod process;

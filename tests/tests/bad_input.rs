@@ -1,0 +1,172 @@
+//! Bad input gets an error that names the thing and the remedy; nothing is lost, and the mesh goes on.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use tempfile::TempDir;
+use webmesh_tests::process::{Server, assert_success, example, output, stderr, webmesh};
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, bytes).expect("a file can be written");
+        path
+    }
+
+    fn run(&self, job: &Path, inputs: &[&Path], more: &[&str]) -> Output {
+        let mut command = webmesh(self.0.path());
+        command.arg("run").arg(job).args(inputs).args(more).arg("--data").arg(self.0.path());
+        output(&mut command)
+    }
+
+    /// Runs a job whose map is `body`, over the input "one\n" and "two\n" as two files.
+    fn run_map(&self, body: &str, more: &[&str]) -> Output {
+        let source = format!(
+            "void map(string_view doc, webmesh::Emitter<int>& out) {{ {body} }}\n\
+             pair<string, int> reduce(const string key, vector<int> vals) {{ return {{key, (int)vals.size()}}; }}\n"
+        );
+        let job = self.file("job.cpp", source.as_bytes());
+        let (one, two) = (self.file("one.txt", b"one\n"), self.file("two.txt", b"two\n"));
+        self.run(&job, &[&one, &two], more)
+    }
+}
+
+/// Asserts exit status 1 and a text that holds all of `parts`.
+fn assert_fails(output: &Output, parts: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is missing from:\n{text}");
+    }
+}
+
+#[test]
+fn a_job_that_does_not_compile_is_told_with_the_authors_own_lines() {
+    let place = Place::new();
+    let job =
+        place.file("broken.cpp", b"int x = 1;\nvoid map(string_view doc, webmesh::Emitter<int>& out) { nonsense; }\n");
+    let input = place.file("in", b"x");
+    assert_fails(&place.run(&job, &[&input], &[]), &["broken.cpp:2:", "nonsense"]);
+}
+
+#[test]
+fn a_document_that_traps_is_named_with_what_happened() {
+    let place = Place::new();
+    let output =
+        place.run_map("if (doc.starts_with(\"two\")) __builtin_trap(); out.emit(doc, 1);", &["--retries", "1"]);
+    assert_fails(&output, &["two.txt", "trap"]);
+}
+
+#[test]
+fn an_exception_that_nobody_catches_is_told_by_what_it_says() {
+    let place = Place::new();
+    let output = place.run_map("if (doc.starts_with(\"two\")) std::stoi(\"no number\"); out.emit(doc, 1);", &[]);
+    assert_fails(&output, &["two.txt", "stoi"]);
+}
+
+#[test]
+fn an_endless_loop_ends_at_its_time_limit() {
+    let place = Place::new();
+    let body = "if (doc.starts_with(\"one\")) for (volatile int i = 0;; i = i + 1) {} out.emit(doc, 1);";
+    let output = place.run_map(body, &["--task-timeout", "0.3", "--retries", "1"]);
+    assert_fails(&output, &["one.txt", "0.3 s"]);
+}
+
+#[test]
+fn a_task_that_eats_its_memory_is_told_its_cap() {
+    let place = Place::new();
+    let body =
+        "vector<string> all; if (doc.starts_with(\"one\")) for (;;) all.emplace_back(1 << 20, 'x'); out.emit(doc, 1);";
+    let output = place.run_map(body, &["--task-memory", "64MiB", "--retries", "0"]);
+    assert_fails(&output, &["one.txt", "64 MiB"]);
+}
+
+#[test]
+fn a_missing_input_is_named() {
+    let place = Place::new();
+    let missing = place.0.path().join("nowhere.txt");
+    assert_fails(&place.run(&example("wordcount/wordcount.cpp"), &[&missing], &[]), &["nowhere.txt"]);
+}
+
+#[test]
+fn a_missing_source_is_named() {
+    let place = Place::new();
+    let input = place.file("in", b"x");
+    assert_fails(&place.run(&place.0.path().join("nowhere.cpp"), &[&input], &[]), &["nowhere.cpp"]);
+}
+
+#[test]
+fn bytes_that_are_no_utf8_pass_through() {
+    let place = Place::new();
+    let input = place.file("in", b"caf\xe9 caf\xe9 \xff\xfe\n");
+    let output = place.run(&example("wordcount/wordcount.cpp"), &[&input], &[]);
+    assert_success(&output);
+    assert_eq!(output.stdout, b"caf\xe9\t2\n\xff\xfe\t1\n");
+}
+
+#[test]
+fn an_empty_input_gives_an_empty_result() {
+    let place = Place::new();
+    let input = place.file("in", b"");
+    let output = place.run(&example("wordcount/wordcount.cpp"), &[&input], &[]);
+    assert_success(&output);
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_line_that_is_too_long_is_named() {
+    let place = Place::new();
+    let input = place.file("long.txt", &vec![b'x'; 17 << 20]);
+    assert_fails(&place.run(&example("wordcount/wordcount.cpp"), &[&input], &[]), &["long.txt", "16 MiB"]);
+}
+
+#[test]
+fn an_address_where_nobody_answers_is_named() {
+    let place = Place::new();
+    let input = place.file("in", b"x");
+    let output = place.run(&example("wordcount/wordcount.cpp"), &[&input], &["--bootstrap", "/ip4/127.0.0.1/tcp/9"]);
+    assert_fails(&output, &["/ip4/127.0.0.1/tcp/9"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
+    let mut command = webmesh(place.0.path());
+    command.args(["node", "--no-mdns", "--listen", &address, "--data"]).arg(place.0.path());
+    assert_fails(&output(&mut command), &[&port]);
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let place = Place::new();
+    for arguments in [&["run"][..], &["run", "x.cpp", "--replicas", "0"], &["node", "--roles", "king"], &["fly"]] {
+        let output = output(webmesh(place.0.path()).args(arguments));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_mesh_in_which_a_job_failed_does_the_next_one() {
+    let place = Place::new();
+    let node = Server::node(&place.0.path().join("node"), &[], &["--roles", "worker,shuffler,compiler"]);
+    let bad = place.file(
+        "bad.cpp",
+        b"void map(string_view, webmesh::Emitter<int>&) { abort(); }\n\
+        pair<string, int> reduce(const string key, vector<int> vals) { return {key, 1}; }\n",
+    );
+    let input = place.file("in.txt", b"to be or not to be\n");
+    let bootstrap = ["--bootstrap", &node.address, "--retries", "1"];
+    assert_fails(&place.run(&bad, &[&input], &bootstrap), &["in.txt"]);
+    let good = place.run(&example("wordcount/wordcount.cpp"), &[&input], &bootstrap);
+    assert_success(&good);
+    assert_eq!(good.stdout, b"be\t2\nnot\t1\nor\t1\nto\t2\n");
+}
