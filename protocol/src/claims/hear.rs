@@ -24,7 +24,7 @@ impl ClaimTable {
         }
         let worker = self.worker_index(now, from);
         let entry = &self.workers[usize::from(worker)];
-        if entry.alive && claim.number <= entry.number {
+        if entry.alive && Some(claim.number) <= entry.number {
             // Gossip brings messages out of order, old ones long after.
             return heard;
         }
@@ -36,7 +36,7 @@ impl ClaimTable {
         }
         entry.heard = now;
         entry.alive = true;
-        entry.number = claim.number;
+        entry.number = Some(claim.number);
         entry.finished = finished;
         heard.changed = self.release(worker, 0);
         for run in &claim.done {

@@ -74,8 +74,8 @@ struct Worker {
     heard: Time,
     /// Whether its lease runs.
     alive: bool,
-    /// The number of the newest message heard from it; of this peer, of its last message.
-    number: u32,
+    /// The number of the newest message heard from it, if any was; of this peer, of its last message.
+    number: Option<u32>,
     /// When its count of finished blocks last grew.
     progressed: Time,
     finished: u32,
@@ -215,7 +215,8 @@ impl ClaimTable {
                 self.add_holds(now, &mut holds, *run, i as u16);
             }
             holds.truncate(limits::CLAIM_RUNS);
-            let claim = Claim { number: w.number, holds, done: Vec::new(), finished: w.finished, ..mine.clone() };
+            let claim =
+                Claim { number: w.number.unwrap_or(0), holds, done: Vec::new(), finished: w.finished, ..mine.clone() };
             (w.peer, claim)
         });
         let others: Vec<_> = others.collect();
@@ -236,7 +237,7 @@ impl ClaimTable {
 
     /// This peer's standing, to be published as the next message after `said` others.
     pub fn next_message(&mut self, now: Time, said: u32) -> Claim {
-        self.workers[usize::from(ME)].number = said + 1;
+        self.workers[usize::from(ME)].number = Some(said + 1);
         // Once said, it stays so, even if more workers come and claims take longer to settle.
         for block in self.workers[usize::from(ME)].holds.iter().flat_map(Run::iter).collect::<Vec<_>>() {
             self.cells[block as usize].settled |= self.is_settled(now, block);
@@ -261,7 +262,7 @@ impl ClaimTable {
         let mut done = self.recent.clone();
         done.iter_mut().for_each(|r| r.start += self.blocks.start);
         let (job, stage, shard) = (self.job, self.stage, self.shard);
-        Claim { job, stage, shard, number: me.number, holds, done, finished: me.finished }
+        Claim { job, stage, shard, number: me.number.unwrap_or(0), holds, done, finished: me.finished }
     }
 
     fn cell(&mut self, block: u32) -> Option<&mut Cell> {
@@ -271,7 +272,7 @@ impl ClaimTable {
 
 impl Worker {
     fn new(peer: PeerKey, now: Time) -> Self {
-        Self { peer, heard: now, alive: true, number: 0, progressed: now, finished: 0, holds: Vec::new() }
+        Self { peer, heard: now, alive: true, number: None, progressed: now, finished: 0, holds: Vec::new() }
     }
 }
 
