@@ -51,8 +51,7 @@ impl ClaimTable {
             }
             while (chosen.len() as u32) < want && self.cursor < size && is_free(self, self.cursor) {
                 let cell = &mut self.cells[self.cursor as usize];
-                let term = cell.term;
-                *cell = Cell { holder: ME, term, started: false, doubled: false, settled: false, since: now };
+                *cell = Cell { holder: ME, term: cell.legal, legal: cell.legal, since: now, ..Cell::FREE };
                 self.free -= 1;
                 insert_into(&mut self.workers[usize::from(ME)].holds, self.cursor);
                 chosen.push(self.cursor + first);
@@ -105,11 +104,9 @@ impl ClaimTable {
         let Some(local) = block.checked_sub(self.blocks.start).filter(|&b| b < self.cells.len() as u32) else {
             return;
         };
-        self.mark_done(now, local);
+        self.mark_done(now, local, ME);
         self.give_up(block);
-        let me = &mut self.workers[usize::from(ME)];
-        me.finished += 1;
-        me.progressed = now;
+        self.workers[usize::from(ME)].progress(now);
         insert_into(&mut self.recent, local);
         if self.recent.len() > limits::CLAIM_RUNS {
             // The shortest run tells the others least.

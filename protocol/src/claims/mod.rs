@@ -9,7 +9,6 @@ mod hear;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -39,8 +38,8 @@ pub struct ClaimTable {
     /// Blocks that are neither held nor done.
     free: u32,
     done: BitSet,
-    /// What was heard to be done of late, oldest first.
-    news: VecDeque<(Time, u32)>,
+    /// How many of these rest on the word of others.
+    unproven: u32,
     /// Index 0 is this peer. Places of forgotten workers are used again.
     workers: Vec<Worker>,
     /// Blocks that this peer attempts beside their holder, and whether it has begun.
@@ -57,15 +56,33 @@ pub struct ClaimTable {
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     holder: u16,
+    /// Who said that it is done, where the authority has not; otherwise [`FREE`].
+    done_by: u16,
     term: u8,
+    /// The highest term that a claim on it may have, as far as this peer saw claims lapse.
+    legal: u8,
     /// This peer began it: it is finished whatever others claim.
     started: bool,
     /// A second attempt is under way here or was heard of.
     doubled: bool,
     /// Of another's claim: it has stood for so long that all have heard it.
     settled: bool,
-    /// When it was claimed, or heard to be.
+    /// When it was claimed, or heard to be; once done, when that was heard.
     since: Time,
+}
+
+impl Cell {
+    /// A block that nobody has claimed yet.
+    const FREE: Self = Self {
+        holder: FREE,
+        done_by: FREE,
+        term: 0,
+        legal: 0,
+        started: false,
+        doubled: false,
+        settled: false,
+        since: Time(0),
+    };
 }
 
 #[derive(Debug)]
@@ -76,10 +93,15 @@ struct Worker {
     alive: bool,
     /// The number of the newest message heard from it, if any was; of this peer, of its last message.
     number: Option<u32>,
-    /// When its count of finished blocks last grew.
+    /// Whether what it said has been true so far.
+    trusted: bool,
+    /// When it last finished a block that it held.
     progressed: Time,
+    /// Blocks that it held here and that are done.
     finished: u32,
     holds: Vec<Run>,
+    /// Blocks that it attempts beside their holders.
+    seconds: Vec<u32>,
 }
 
 /// What [`ClaimTable::hear`] changed for this peer.
@@ -98,16 +120,15 @@ impl ClaimTable {
     /// of the submitter, or a hash of its key; any number will do.
     pub fn new(me: PeerKey, job: JobId, stage: u8, shard: u16, blocks: Range<u32>, start: u64) -> Self {
         let size = blocks.end - blocks.start;
-        let cell = Cell { holder: FREE, term: 0, started: false, doubled: false, settled: false, since: Time(0) };
         let myself = Worker::new(me, Time(0));
         Self {
             job,
             stage,
             shard,
-            cells: vec![cell; size as usize],
+            cells: vec![Cell::FREE; size as usize],
             free: size,
             done: BitSet::new(size),
-            news: VecDeque::new(),
+            unproven: 0,
             workers: vec![myself],
             speculative: Vec::new(),
             recent: Vec::new(),
@@ -136,6 +157,11 @@ impl ClaimTable {
     /// Whether every block is done, as far as this peer knows.
     pub fn is_drained(&self) -> bool {
         self.done.is_full()
+    }
+
+    /// Whether the authority, or this peer itself, vouches for all that is done.
+    pub fn is_proven(&self) -> bool {
+        self.unproven == 0
     }
 
     /// Workers that were heard of in this shard and have not lapsed, this peer included.
@@ -238,6 +264,7 @@ impl ClaimTable {
     /// This peer's standing, to be published as the next message after `said` others.
     pub fn next_message(&mut self, now: Time, said: u32) -> Claim {
         self.workers[usize::from(ME)].number = Some(said + 1);
+        self.workers[usize::from(ME)].heard = now;
         // Once said, it stays so, even if more workers come and claims take longer to settle.
         for block in self.workers[usize::from(ME)].holds.iter().flat_map(Run::iter).collect::<Vec<_>>() {
             self.cells[block as usize].settled |= self.is_settled(now, block);
@@ -272,7 +299,23 @@ impl ClaimTable {
 
 impl Worker {
     fn new(peer: PeerKey, now: Time) -> Self {
-        Self { peer, heard: now, alive: true, number: None, progressed: now, finished: 0, holds: Vec::new() }
+        Self {
+            peer,
+            heard: now,
+            alive: true,
+            number: None,
+            trusted: true,
+            progressed: now,
+            finished: 0,
+            holds: Vec::new(),
+            seconds: Vec::new(),
+        }
+    }
+
+    /// It finished a block that it held.
+    fn progress(&mut self, now: Time) {
+        self.finished += 1;
+        self.progressed = now;
     }
 }
 

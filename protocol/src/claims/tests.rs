@@ -4,6 +4,8 @@ use super::*;
 /// Messages said before, in tests of one message each.
 const SAID: u32 = 0;
 const SETTLE: Duration = Duration::from_millis(100);
+/// The longest time that a claim may stand.
+const LONGEST: Duration = Duration::from_secs(60);
 
 fn key(n: u8) -> PeerKey {
     PeerKey(Hash::of(&[n]).0)
@@ -13,6 +15,22 @@ fn table(me: u8, start: u64) -> ClaimTable {
     let mut table = ClaimTable::new(key(me), JobId([7; 32]), 0, 0, 0..100, start);
     table.set_settle(SETTLE);
     table
+}
+
+/// A claim on blocks 0 to `count`, by who says that it finished `finished` others.
+fn claim(number: u32, count: u32, finished: u32) -> Claim {
+    let hold = Hold { run: Run::new(0, count), term: 0, speculative: false, settled: false };
+    Claim { job: JobId([7; 32]), stage: 0, shard: 0, number, holds: vec![hold], done: vec![], finished }
+}
+
+/// Of a message about blocks 0 to 8: they are done.
+fn done(number: u32) -> Claim {
+    Claim { holds: vec![], done: vec![Run::new(0, 8)], ..claim(number, 0, 8) }
+}
+
+fn holder_of(table: &ClaimTable, block: u32) -> Option<PeerKey> {
+    let holds = |claim: &Claim| claim.holds.iter().any(|h| h.run.iter().contains(&block));
+    table.standings(Time(0)).iter().find(|(_, claim)| holds(claim)).map(|(peer, _)| *peer)
 }
 
 fn always(_: u32) -> bool {
@@ -59,16 +77,7 @@ fn a_claim_that_all_have_heard_stands_against_one_by_who_has_not() {
 #[test]
 fn a_claim_over_the_allowance_is_ignored() {
     let mut a = table(1, 0);
-    let greedy = Claim {
-        job: JobId([7; 32]),
-        stage: 0,
-        shard: 0,
-        number: 1,
-        holds: vec![Hold { run: Run::new(0, 100), term: 9, speculative: false, settled: false }],
-        done: vec![],
-        finished: 1_000_000,
-    };
-    a.hear(Time(1), key(2), &greedy);
+    a.hear(Time(1), key(2), &claim(1, 100, 1_000_000));
     assert_eq!(a.free(), 100);
 }
 
@@ -78,12 +87,12 @@ fn a_silent_worker_lapses_and_its_late_claim_loses_to_the_next_holder() {
     b.choose(Time(0), 8, always, always);
     a.hear(Time(1), key(2), &b.next_message(Time(0), SAID));
     assert_eq!(a.free(), 92);
-    assert!(!a.lapse(Time(2), limits::LEASE));
-    assert!(a.lapse(Time(2) + limits::LEASE, limits::LEASE));
+    assert!(!a.lapse(Time(2), limits::LEASE, LONGEST));
+    assert!(a.lapse(Time(2) + limits::LEASE, limits::LEASE, LONGEST));
     assert_eq!(a.choose(Time(0), 8, always, always), (0..8).collect::<Vec<_>>());
     let heard = a.hear(Time(3) + limits::LEASE, key(2), &b.next_message(Time(0), SAID));
     assert!(heard.lost.is_empty(), "the higher term stands");
-    assert_eq!(b.hear(Time(9), key(1), &a.next_message(Time(0), SAID)).lost.len(), 8);
+    assert_eq!(b.hear(Time(3) + limits::LEASE, key(1), &a.next_message(Time(0), SAID)).lost.len(), 8);
 }
 
 #[test]
@@ -132,4 +141,72 @@ fn a_stuck_workers_block_gets_one_second_attempt() {
     assert_eq!(a.choose_straggler(later, Duration::from_secs(5), always), None);
     assert_eq!(a.choose_straggler(later, Duration::from_secs(2), always), Some(0));
     assert_eq!(a.choose_straggler(later, Duration::from_secs(2), always), None);
+}
+
+#[test]
+fn nobody_ends_a_shard_by_saying_that_it_is_done() {
+    let mut a = table(1, 0);
+    a.hear(Time(1), key(2), &Claim { done: vec![Run::new(0, 100)], ..done(1) });
+    assert_eq!((a.left(), a.free()), (100, 100));
+}
+
+#[test]
+fn who_said_done_what_the_authority_does_not_know_is_not_believed_again() {
+    let mut a = table(1, 0);
+    a.hear(Time(1), key(2), &claim(1, 8, 0));
+    a.hear(Time(2), key(2), &done(2));
+    assert_eq!(a.left(), 92, "it held these");
+    a.set_done(Time(3), std::iter::empty());
+    assert_eq!(a.left(), 92, "its word may be on its way to the authority too");
+    a.set_done(Time(3) + 2 * NEWS, std::iter::empty());
+    assert_eq!(a.free(), 100);
+    a.hear(Time(4) + 2 * NEWS, key(2), &claim(3, 8, 0));
+    assert_eq!(a.free(), 100, "it holds nothing any more");
+}
+
+#[test]
+fn tasks_that_are_opened_again_are_nobodys_lie() {
+    let mut a = table(1, 0);
+    a.hear(Time(1), key(2), &claim(1, 8, 0));
+    a.hear(Time(2), key(2), &done(2));
+    a.forget_news();
+    a.set_done(Time(3) + 2 * NEWS, std::iter::empty());
+    a.hear(Time(4) + 2 * NEWS, key(2), &claim(3, 8, 8));
+    assert_eq!(a.free(), 92);
+}
+
+#[test]
+fn a_claim_that_is_repeated_for_ever_ends_when_its_tasks_must_have() {
+    let mut a = table(1, 0);
+    for second in 0..120 {
+        let now = Time(0) + Duration::from_secs(u64::from(second));
+        a.hear(now, key(2), &claim(second + 1, 8, second * 100));
+        a.lapse(now, limits::LEASE, LONGEST);
+    }
+    assert_eq!(a.free(), 100);
+}
+
+#[test]
+fn a_higher_term_before_a_lapse_takes_nothing_from_a_holder() {
+    let mut a = table(1, 50);
+    a.choose(Time(0), 8, always, always);
+    a.next_message(Time(0), SAID);
+    a.hear(Time(1), key(2), &claim(1, 8, 0));
+    // Whichever of the two a draw would prefer.
+    for other in 3..9 {
+        let run = Run::new(if other % 2 == 0 { 0 } else { 50 }, 8);
+        let hold = Hold { run, term: 255, speculative: false, settled: false };
+        a.hear(Time(1) + SETTLE, key(other), &Claim { holds: vec![hold], ..claim(1, 0, 0) });
+    }
+    assert_eq!((holder_of(&a, 0), holder_of(&a, 50)), (Some(key(2)), Some(key(1))));
+}
+
+#[test]
+fn who_says_that_it_finished_everything_is_believed_its_share_of_what_is_done() {
+    let mut a = ClaimTable::new(key(1), JobId([7; 32]), 0, 0, 0..1_000, 0);
+    a.set_done(Time(0), 900..1_000);
+    a.hear(Time(1), key(2), &claim(1, 800, 1_000_000));
+    assert_eq!(a.free(), 900);
+    a.hear(Time(2), key(2), &claim(2, 200, 1_000_000));
+    assert_eq!(a.free(), 700, "two workers may have done fifty each");
 }

@@ -77,6 +77,13 @@ impl StageWork {
         limits::LEASE.max(self.heartbeat() * 3)
     }
 
+    /// No claim stands longer, whatever its holder says: of the blocks in its hand one may run as long as the
+    /// manifest lets it, and the next behind it.
+    pub(super) fn longest_hold(&self) -> Duration {
+        let stage = self.stage();
+        Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease()
+    }
+
     /// How many workers there are in this shard, heard or not.
     pub(super) fn company(&self, core: &Core) -> u32 {
         let known = (core.workers / u32::from(self.stage().shards)).min(EXPECTED);

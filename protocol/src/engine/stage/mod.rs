@@ -342,7 +342,7 @@ impl StageWork {
 
     /// Leases that ran out.
     pub(super) fn lapse(&mut self, core: &Core) {
-        if self.table.lapse(core.now, self.lease()) {
+        if self.table.lapse(core.now, self.lease(), self.longest_hold()) {
             self.look_at = self.look_at.min(core.now + self.thin(core));
         }
     }

@@ -180,12 +180,12 @@ impl StageWork {
             return;
         }
         let drained = self.table.is_drained() && self.stage().shards > 1;
-        self.summary_at = core.now
-            + match self.is_over() {
-                true => SUMMARY_WHEN_OVER,
-                false if drained => self.settle(core),
-                false => self.summary_wait,
-            };
+        let wait = match self.is_over() {
+            true if self.table.is_proven() => SUMMARY_WHEN_OVER,
+            false if drained => self.settle(core),
+            _ => self.summary_wait,
+        };
+        self.summary_at = core.now + wait;
     }
 
     /// Something goes wrong again and again: the authority is asked before long.
