@@ -7,7 +7,7 @@ use super::{Cell, ClaimTable, FREE, Heard, ME, Worker, allowance};
 use crate::id::PeerKey;
 use crate::limits;
 use crate::message::{Claim, Hold};
-use crate::ranges::{BitSet, Run, remove_from, runs_of};
+use crate::ranges::{BitSet, Run, insert_into, remove_from, runs_of};
 use crate::time::Time;
 
 /// After a worker's connection broke, its lease ends so soon, unless it is heard again.
@@ -43,6 +43,28 @@ impl ClaimTable {
             self.give_up(heard.lost[i]);
         }
         heard
+    }
+
+    /// Takes a worker's standing from another's mouth: until it speaks itself, what nobody else holds is left to it.
+    /// Nothing else is believed, and no worker that was heard makes room for one that may be invented.
+    pub fn hear_of(&mut self, now: Time, peer: PeerKey, claim: &Claim, lease: Duration) {
+        if self.workers.len() == limits::SHARD_WORKERS || self.workers.iter().any(|w| w.peer == peer) {
+            return;
+        }
+        let worker = self.worker_index(now, peer);
+        // Whoever lives speaks more than once in a lease.
+        self.workers[usize::from(worker)].heard = now - lease / 2;
+        if !self.is_allowed(worker, claim) {
+            return;
+        }
+        for hold in claim.holds.iter().filter(|h| !h.speculative) {
+            for block in self.within(hold.run).iter().flat_map(Run::iter) {
+                let free = self.cells[block as usize].holder == FREE && !self.done.contains(block);
+                if free && self.take_hold(now, worker, block, hold, &mut Heard::default()) {
+                    insert_into(&mut self.workers[usize::from(worker)].holds, block);
+                }
+            }
+        }
     }
 
     /// Whether a claim keeps within what its sender has earned (rule 5). Its word on how much it finished counts as

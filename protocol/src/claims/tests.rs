@@ -125,7 +125,11 @@ fn a_newcomer_learns_what_all_others_hold() {
     b.choose(Time(0), 8, always, always);
     a.hear(Time(1), key(2), &b.next_message(Time(0), SAID));
     for (peer, claim) in a.standings(Time(0)) {
-        c.hear(Time(2), peer, &claim);
+        if peer == key(1) {
+            c.hear(Time(2), peer, &claim);
+        } else {
+            c.hear_of(Time(2), peer, &claim, limits::LEASE);
+        }
     }
     assert_eq!(c.free(), 84);
     assert_eq!(c.active_workers(), 3);
@@ -209,4 +213,25 @@ fn who_says_that_it_finished_everything_is_believed_its_share_of_what_is_done() 
     assert_eq!(a.free(), 900);
     a.hear(Time(2), key(2), &claim(2, 200, 1_000_000));
     assert_eq!(a.free(), 700, "two workers may have done fifty each");
+}
+
+#[test]
+fn what_is_told_of_others_takes_nothing_from_anybody_and_mutes_no_worker() {
+    let mut a = table(1, 0);
+    a.choose(Time(0), 4, always, always);
+    let invented = Claim { done: vec![Run::new(50, 50)], ..claim(u32::MAX, 8, 8) };
+    a.hear_of(Time(1), key(2), &invented, limits::LEASE);
+    assert_eq!((a.held(), a.free(), a.left()), (4, 92, 100), "four blocks were free");
+    a.hear(Time(2), key(2), &Claim { holds: vec![], ..claim(1, 0, 0) });
+    assert_eq!(a.free(), 96, "it says itself that it holds nothing");
+}
+
+#[test]
+fn workers_that_are_only_told_of_make_no_others_forgotten() {
+    let mut a = table(1, 0);
+    a.hear(Time(1), key(2), &claim(1, 8, 0));
+    for n in 0..1_000u32 {
+        a.hear_of(Time(2), PeerKey(Hash::of(&n.to_le_bytes()).0), &claim(1, 0, 0), limits::LEASE);
+    }
+    assert_eq!(holder_of(&a, 0), Some(key(2)));
 }

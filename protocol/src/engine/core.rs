@@ -40,7 +40,7 @@ pub(super) enum Pending {
     Hello(PeerKey),
     Manifest(JobId),
     Summary { job: JobId, stage: u8, shard: u16 },
-    Claims { job: JobId, stage: u8, shard: u16 },
+    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
     Blob { hash: Hash, from: PeerKey },
     Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },

@@ -353,7 +353,9 @@ impl Engine {
                 }
                 self.worker.on_summary(core, job, stage, shard, outcome);
             }
-            Pending::Claims { job, stage, shard } => self.worker.on_standings(core, &job, (stage, shard), outcome),
+            Pending::Claims { job, stage, shard, from } => {
+                self.worker.on_standings(core, &job, (stage, shard), from, outcome);
+            }
             Pending::Held { job, stage, partition, epoch } => {
                 self.shuffler.on_held_answer(core, job, stage, partition, epoch, outcome);
             }

@@ -49,20 +49,25 @@ impl StageWork {
         (shard == self.table.shard() && !self.entering).then(|| self.table.standings(now))
     }
 
-    /// Someone in this shard told what all its workers hold, or does not know.
+    /// `from`, in this shard, told what all its workers hold, or does not know.
     pub(in crate::engine) fn hear_standings(
         &mut self,
         core: &Core,
         shard: u16,
+        from: PeerKey,
         standings: Option<&[(PeerKey, Claim)]>,
     ) {
         if shard != self.table.shard() {
             return;
         }
         self.asking = self.asking.saturating_sub(1);
-        for (peer, claim) in standings.unwrap_or_default() {
-            if (claim.job, claim.stage) == (self.job, self.number) {
-                self.hear(core, *peer, claim);
+        let of_shard = |claim: &Claim| (claim.job, claim.stage, claim.shard) == (self.job, self.number, shard);
+        let standings_here = standings.unwrap_or_default().iter().filter(|(_, claim)| of_shard(claim));
+        for (peer, claim) in standings_here.collect::<Vec<_>>() {
+            if *peer == from {
+                self.hear(core, from, claim);
+            } else if *peer != core.me {
+                self.table.hear_of(core.now, *peer, claim, self.lease());
             }
         }
         if !self.entering {
@@ -166,7 +171,12 @@ impl StageWork {
         }
         self.asking = peers.len().min(ASK_CLAIMS);
         for &peer in peers.iter().take(ASK_CLAIMS) {
-            core.request(peer, Request::Claims { job, stage, shard }, vec![], Pending::Claims { job, stage, shard });
+            core.request(
+                peer,
+                Request::Claims { job, stage, shard },
+                vec![],
+                Pending::Claims { job, stage, shard, from: peer },
+            );
         }
         if peers.is_empty() {
             self.entering = false;

@@ -309,12 +309,13 @@ impl Worker {
         core: &Core,
         job: &JobId,
         (stage, shard): (u8, u16),
+        from: PeerKey,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
         let Some(stage) = self.stage(job, stage) else { return };
         match outcome {
-            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, Some(&standings)),
-            _ => stage.hear_standings(core, shard, None),
+            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
+            _ => stage.hear_standings(core, shard, from, None),
         }
     }
 
