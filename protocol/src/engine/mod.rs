@@ -194,7 +194,7 @@ impl Engine {
         for seals in std::mem::take(&mut core.own_seals) {
             self.worker.on_seals(core, core.me, &seals);
         }
-        self.worker.go_on(core, &mut self.blobs);
+        self.worker.go_on(core, &mut self.blobs, &self.shuffler);
     }
 
     fn connected(&mut self, peer: PeerKey) {

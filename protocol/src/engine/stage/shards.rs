@@ -198,9 +198,9 @@ impl StageWork {
         self.summary_at = core.now + wait;
     }
 
-    /// Something goes wrong again and again: the authority is asked before long.
-    pub(in crate::engine) fn ask_summary_soon(&mut self, now: Time) {
-        self.summary_at = self.summary_at.min(now + SUMMARY_WAIT.1);
+    /// The authority is asked after `wait` at the latest.
+    pub(in crate::engine) fn ask_summary_within(&mut self, now: Time, wait: Duration) {
+        self.summary_at = self.summary_at.min(now + wait);
     }
 
     /// Asks the authority what is done.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Worker, listen};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
+use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Unit};
 use crate::id::{JobId, PeerKey};
 use crate::manifest::Source;
@@ -71,12 +72,12 @@ impl Worker {
         self.running.len() + self.fetching
     }
 
-    pub(super) fn start_units(&mut self, core: &mut Core, blobs: &mut Blobs) {
+    pub(super) fn start_units(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
         let most = self.threads as usize * UNITS_PER_THREAD + UNITS_AHEAD;
         while self.in_hand() < most {
             let Some((id, unit)) = self.pick_unit(core.now) else { return };
             self.started += 1;
-            self.prepare(core, blobs, id, unit);
+            self.prepare(core, blobs, shuffler, id, unit);
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{RETRY_INPUT, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
+use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
 use crate::id::{Hash, JobId};
 use crate::io::{Action, BucketRef, ReadId, RequestError, Work, WorkInput};
@@ -13,10 +14,10 @@ use crate::message::{Request, Response};
 
 impl Worker {
     /// Gets a unit's input, and runs it once that is here.
-    pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId, unit: Unit) {
+    pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler, id: JobId, unit: Unit) {
         let Some(job) = self.jobs.get(&id) else { return };
         if job.manifest.stages[usize::from(unit.stage)].source != Source::Inputs {
-            return self.fetch_bucket(core, id, unit);
+            return self.fetch_bucket(core, shuffler, id, unit);
         }
         let Some(layout) = job.layout.clone() else {
             let input = WorkInput::Numbers { tasks: unit.tasks.clone() };
@@ -41,13 +42,17 @@ impl Worker {
         blobs.fetch(core, pack, job.manifest.home, None);
     }
 
-    fn fetch_bucket(&mut self, core: &mut Core, id: JobId, unit: Unit) {
+    fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, unit: Unit) {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let work = &mut job.stages[usize::from(stage)];
-        let Some((from, partition, root, owner)) = work.reads(task) else {
+        // Others may say that this peer sealed a partition; what lies here is whole if its own shuffler says so.
+        let sealed = work.reads(task).filter(|&(from, partition, root, owner)| {
+            owner != core.me || shuffler.has_sealed(&id, from, partition, &root)
+        });
+        let Some((from, partition, root, owner)) = sealed else {
             // Unsealed since it was claimed.
-            unit.tasks.clone().for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+            work.task_failed(core.now, task, RETRY_INPUT);
             return;
         };
         let (partitions, buckets) = job.manifest.stages[usize::from(from)].shuffle().unwrap_or((1, 1));

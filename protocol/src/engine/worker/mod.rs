@@ -3,6 +3,8 @@
 mod choice;
 mod inputs;
 mod job;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::blobs::Blobs;
 use super::core::{Core, Pending};
 use super::jobs::Change;
 use super::packs::Packs;
+use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
 use crate::id::{JobId, PeerKey};
 use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
@@ -25,6 +28,10 @@ use crate::time::Time;
 
 /// The pause after an input or an answer could not be had.
 const RETRY_INPUT: Duration = Duration::from_millis(500);
+/// Where pushes fail again and again, the authority is asked before long.
+const SUMMARY_TROUBLE: Duration = Duration::from_secs(5);
+/// So is it after an answer under another epoch than the one known here, which is on its way.
+const SUMMARY_AGAIN: Duration = Duration::from_millis(500);
 /// Places offered for jobs that are not open yet.
 const PLACES: usize = 64;
 
@@ -138,15 +145,15 @@ impl Worker {
     }
 
     /// Goes on with every job: units, claims, output, messages.
-    pub(super) fn go_on(&mut self, core: &mut Core, blobs: &mut Blobs) {
+    pub(super) fn go_on(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
         for (id, job) in self.jobs.iter_mut().filter(|(_, j)| j.active) {
             job.set_up(core, blobs);
             job.send_outputs(core, *id);
         }
         // Units leave the queues first, so that claims see what room there is; some claims may start at once.
-        self.start_units(core, blobs);
+        self.start_units(core, blobs, shuffler);
         if self.claim(core) {
-            self.start_units(core, blobs);
+            self.start_units(core, blobs, shuffler);
         }
         // With nothing left to run, output need not wait for company.
         let idle = self.in_hand() == 0;
@@ -237,7 +244,7 @@ impl Worker {
         } else {
             work.outbox.refused(core.now, owner, tasks, ring);
             // The owner may be lost, or the job over: the authority knows.
-            work.ask_summary_soon(core.now);
+            work.ask_summary_within(core.now, SUMMARY_TROUBLE);
         }
     }
 
@@ -289,6 +296,11 @@ impl Worker {
         }
         let source = open.manifest.stages[usize::from(stage)].source;
         let ring = match source {
+            // Under another epoch others may have sealed them than those that this peer takes for their owners.
+            Source::Shuffle { .. } if summary.epoch.peek(|e| e.number) != Ok(open.epoch.number) => {
+                work.ask_summary_within(core.now, SUMMARY_AGAIN);
+                None
+            }
             Source::Shuffle { stage } => open.rings[usize::from(stage)].clone(),
             Source::Inputs => None,
         };
