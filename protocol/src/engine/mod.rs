@@ -368,7 +368,7 @@ impl Engine {
                 self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, stage, task } => self.worker.on_bucket_answer(core, job, stage, task, outcome),
+            Pending::Bucket { job, unit } => self.worker.on_bucket_answer(core, job, unit, outcome),
             Pending::Commit { job, stage, epoch, partitions, attempts } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {

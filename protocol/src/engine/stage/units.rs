@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::StageWork;
+use crate::id::Hash;
 use crate::manifest::Source;
 use crate::pack::Layout;
 use crate::time::Time;
@@ -23,6 +24,8 @@ const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 pub(in crate::engine) struct Unit {
     pub(in crate::engine) stage: u8,
     pub(in crate::engine) tasks: Range<u32>,
+    /// The root of the partition that they read, once that is known.
+    pub(in crate::engine) root: Option<Hash>,
 }
 
 impl StageWork {
@@ -61,7 +64,7 @@ impl StageWork {
             let count = self.stage().tasks_of_blocks(block..block + 1).len() as u32;
             self.tasks_left.insert(block, count);
         }
-        Some(Unit { stage: self.number, tasks })
+        Some(Unit { stage: self.number, tasks, root: None })
     }
 
     /// A task of this stage took so long.

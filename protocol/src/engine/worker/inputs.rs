@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{RETRY_INPUT, Worker};
+use super::{RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
 use crate::id::{Hash, JobId};
-use crate::io::{Action, BucketRef, ReadId, RequestError, Work, WorkInput};
+use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
 use crate::manifest::Source;
 use crate::message::{Request, Response};
 
@@ -24,10 +24,10 @@ impl Worker {
             return self.run(core, id, unit, input);
         };
         // A block may lie in two packs.
-        let mut tasks = unit.tasks;
+        let mut tasks = unit.tasks.clone();
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
             let end = of_pack.end.min(tasks.end);
-            self.prepare_pack(core, blobs, id, Unit { stage: unit.stage, tasks: tasks.start..end }, pack.blob.hash);
+            self.prepare_pack(core, blobs, id, Unit { tasks: tasks.start..end, ..unit.clone() }, pack.blob.hash);
             tasks.start = end;
         }
     }
@@ -42,7 +42,7 @@ impl Worker {
         blobs.fetch(core, pack, job.manifest.home, None);
     }
 
-    fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, unit: Unit) {
+    fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let work = &mut job.stages[usize::from(stage)];
@@ -55,17 +55,18 @@ impl Worker {
             work.task_failed(core.now, task, RETRY_INPUT);
             return;
         };
+        unit.root = Some(root);
         let (partitions, buckets) = job.manifest.stages[usize::from(from)].shuffle().unwrap_or((1, 1));
         self.fetching += 1;
         if owner == core.me {
             let read = core.next_read();
             let bucket =
                 BucketRef { job: id, stage: from, partition, bucket: task % (buckets / u32::from(partitions)) };
-            self.reads.insert(read, (id, stage, task));
+            self.reads.insert(read, (id, unit));
             core.act(Action::ReadBucket { read, bucket });
         } else {
             let request = Request::Bucket { job: id, stage: from, bucket: task, root };
-            core.request(owner, request, vec![], Pending::Bucket { job: id, stage, task });
+            core.request(owner, request, vec![], Pending::Bucket { job: id, unit });
         }
     }
 
@@ -91,7 +92,7 @@ impl Worker {
             input,
             shuffle: stage.shuffle(),
         };
-        self.running.insert(run, (id, unit));
+        self.running.insert(run, Running::new(id, unit));
         core.act(Action::Run(Box::new(work)));
     }
 
@@ -125,12 +126,8 @@ impl Worker {
         read: ReadId,
         records: Result<Vec<Bytes>, String>,
     ) {
-        let Some((job, stage, task)) = self.reads.remove(&read) else { return };
-        self.fetching -= 1;
-        if let Err(why) = &records {
-            core.log(format!("bucket {task} of job {} cannot be read: {why}", job.short()));
-        }
-        self.bucket_here(core, job, stage, task, records.ok());
+        let Some((job, unit)) = self.reads.remove(&read) else { return };
+        self.bucket_here(core, job, unit, records.map_err(NoBucket::Unreadable));
     }
 
     /// The owner of a partition answered.
@@ -138,31 +135,45 @@ impl Worker {
         &mut self,
         core: &mut Core,
         job: JobId,
-        stage: u8,
-        task: u32,
+        unit: Unit,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        self.fetching -= 1;
         let records = match outcome {
-            Ok((Response::Body, body)) => split_records(&body),
-            _ => None,
+            Ok((Response::Body, body)) => {
+                split_records(&body).ok_or_else(|| NoBucket::Unreadable("its owner sent malformed records".to_owned()))
+            }
+            Ok((Response::Refused(why), _)) => Err(NoBucket::Unreadable(why)),
+            _ => Err(NoBucket::Missing),
         };
-        if let (None, Some(work)) = (&records, self.stage(&job, stage)) {
+        if let (Err(_), Some(work)) = (&records, self.stage(&job, unit.stage)) {
             work.ask_summary(core);
         }
-        self.bucket_here(core, job, stage, task, records);
+        self.bucket_here(core, job, unit, records);
     }
 
-    fn bucket_here(&mut self, core: &mut Core, id: JobId, stage: u8, task: u32, records: Option<Vec<Bytes>>) {
-        let Some(work) = self.stage(&id, stage) else { return };
+    fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
+        self.fetching -= 1;
+        let (stage, task) = (unit.stage, unit.tasks.start);
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
         match records {
-            Some(records) => {
-                let unit = Unit { stage, tasks: task..task + 1 };
-                self.run(core, id, unit, WorkInput::Bucket { task, records });
+            Ok(records) => self.run(core, id, unit, WorkInput::Bucket { task, records }),
+            Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
+            Err(NoBucket::Unreadable(why)) => {
+                let why = format!("the bucket of reduce task {task} cannot be read: {why}");
+                let failure = TaskFailure { document: None, why, worker_fault: false };
+                job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
             }
-            None => work.task_failed(core.now, task, RETRY_INPUT),
         }
     }
+}
+
+/// Why there is no bucket to reduce.
+enum NoBucket {
+    /// It lies elsewhere, or its owner was not reached: no fault of the task's.
+    Missing,
+    /// It lies where it should and cannot be read, which trying elsewhere does not help: the task's failure, so that
+    /// the job ends with the reason once its retries are spent.
+    Unreadable(String),
 }
 
 /// Takes a served bucket apart: each task's records stand behind their `u32` length.

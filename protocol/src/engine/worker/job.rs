@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::RETRY_INPUT;
+use super::{RETRY_HERE, RETRY_INPUT};
 use crate::codec;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId};
-use crate::io::{BlobClass, TaskOutput, TaskResult};
+use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest, Source};
 use crate::message::{Failure, Request};
 use crate::pack::{Index, Layout};
 use crate::ring::{Assignment, Ring};
 use crate::time::Time;
-
-/// The pause after a task failed here, when nobody else could try it.
-const RETRY_HERE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct WorkerJob {
@@ -151,33 +148,35 @@ impl WorkerJob {
         })
     }
 
-    pub(super) fn take_result(&mut self, core: &mut Core, id: JobId, stage: u8, result: TaskResult) {
-        let task = result.task;
-        let work = &mut self.stages[usize::from(stage)];
+    pub(super) fn take_result(&mut self, core: &mut Core, id: JobId, unit: &Unit, result: TaskResult) {
+        let (stage, task) = (unit.stage, result.task);
         match result.outcome {
             Ok(TaskOutput::Shuffle(attempt)) => {
                 if let Some(ring) = &self.rings[usize::from(stage)] {
-                    work.outbox.add(core.now, task, attempt, ring);
+                    self.stages[usize::from(stage)].outbox.add(core.now, task, attempt, ring);
                 }
             }
             Ok(TaskOutput::Collect { digest, bytes }) => {
-                let root = work.reads(task).map(|(_, _, root, _)| root);
-                self.outputs.insert((stage, task), Output { digest, root, bytes, send_at: core.now });
+                self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
                 self.outputs_at = core.now;
             }
-            Err(failure) => {
-                work.task_failed(core.now, task, RETRY_HERE);
-                let failure = Failure {
-                    job: id,
-                    stage,
-                    task,
-                    document: failure.document,
-                    why: cut_text(failure.why),
-                    worker_fault: failure.worker_fault,
-                };
-                core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
-            }
+            Err(failure) => self.task_failed(core, id, (stage, task), failure, RETRY_HERE),
         }
+    }
+
+    /// A task gave no result: its block goes back, and the authority hears why.
+    pub(super) fn task_failed(
+        &mut self,
+        core: &mut Core,
+        id: JobId,
+        (stage, task): (u8, u32),
+        failure: TaskFailure,
+        pause: Duration,
+    ) {
+        self.stages[usize::from(stage)].task_failed(core.now, task, pause);
+        let TaskFailure { document, why, worker_fault } = failure;
+        let failure = Failure { job: id, stage, task, document, why: cut_text(why), worker_fault };
+        core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
     }
 
     pub(super) fn send_outputs(&mut self, core: &mut Core, id: JobId) {

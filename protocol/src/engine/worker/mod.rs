@@ -23,9 +23,11 @@ use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
 use crate::manifest::Source;
 use crate::membership::Advert;
 use crate::message::{Claim, Response, Seals, Topic};
-use crate::ranges::numbers_in_bytes;
+use crate::ranges::{BitSet, numbers_in_bytes};
 use crate::time::Time;
 
+/// The pause after a task failed here, when nobody else could try it.
+const RETRY_HERE: Duration = Duration::from_millis(100);
 /// The pause after an input or an answer could not be had.
 const RETRY_INPUT: Duration = Duration::from_millis(500);
 /// Where pushes fail again and again, the authority is asked before long.
@@ -41,14 +43,39 @@ pub(super) struct Worker {
     threads: u32,
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,
-    running: BTreeMap<RunId, (JobId, Unit)>,
-    reads: BTreeMap<ReadId, (JobId, u8, u32)>,
+    running: BTreeMap<RunId, Running>,
+    reads: BTreeMap<ReadId, (JobId, Unit)>,
     /// Units that wait for a pack, a bucket or a module.
     fetching: usize,
     packs: Packs,
     topics: BTreeMap<Topic, u32>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
+}
+
+/// A unit whose tasks run.
+#[derive(Debug)]
+struct Running {
+    job: JobId,
+    unit: Unit,
+    /// Tasks that ended, counted from the unit's first.
+    ended: BitSet,
+}
+
+impl Running {
+    fn new(job: JobId, unit: Unit) -> Self {
+        Self { job, ended: BitSet::new(unit.tasks.len() as u32), unit }
+    }
+
+    /// Notes that a task ended; says whether it is one that had not.
+    fn ends(&mut self, task: u32) -> bool {
+        task.checked_sub(self.unit.tasks.start).is_some_and(|nth| self.ended.insert(nth))
+    }
+
+    /// Tasks that have not ended.
+    fn unended(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ended.iter_missing().map(|nth| self.unit.tasks.start + nth)
+    }
 }
 
 impl Worker {
@@ -122,13 +149,13 @@ impl Worker {
             *pending = Pending::Ignored;
             self.fetching -= 1;
         }
-        self.reads.retain(|_, (job, _, _)| {
+        self.reads.retain(|_, (job, _)| {
             *job != id || {
                 self.fetching -= 1;
                 false
             }
         });
-        self.running.retain(|_, (job, _)| *job != id);
+        self.running.retain(|_, running| running.job != id);
         // What another job needs too stays: the same inputs may be submitted twice.
         for hash in std::mem::take(&mut job.waiting).into_keys() {
             if !self.jobs.values().any(|j| j.waiting.contains_key(&hash)) {
@@ -200,18 +227,26 @@ impl Worker {
 
     /// Tasks of a run ended.
     pub(super) fn on_results(&mut self, core: &mut Core, run: RunId, results: Vec<TaskResult>, last: bool) {
-        let Some((id, unit)) = self.running.get(&run).cloned() else { return };
-        if last {
-            self.running.remove(&run);
-        }
+        let Some(mut running) = self.running.remove(&run) else { return };
+        let (id, stage) = (running.job, running.unit.stage);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
             job.served += elapsed.as_micros() as u64;
-            job.stages[usize::from(unit.stage)].measure(ended, elapsed);
+            job.stages[usize::from(stage)].measure(ended, elapsed);
         }
         for result in results {
-            job.take_result(core, id, unit.stage, result);
+            if running.ends(result.task) {
+                job.take_result(core, id, &running.unit, result);
+            }
+        }
+        if !last {
+            self.running.insert(run, running);
+            return;
+        }
+        // Whatever kept these from a result, their block must not stay held for ever.
+        for task in running.unended() {
+            job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_HERE);
         }
     }
 

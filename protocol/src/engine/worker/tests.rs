@@ -6,15 +6,15 @@ use bytes::Bytes;
 
 use super::Worker;
 use crate::engine::blobs::Blobs;
-use crate::engine::core::Core;
+use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Change;
 use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, RequestId};
+use crate::io::{Action, RequestId, TaskOutput, TaskResult, Work};
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
-use crate::message::{Request, Response, Summary};
+use crate::message::{Failure, Request, Response, Seals, Summary};
 use crate::sign::{Keypair, Signed};
 
 const ROOT: Hash = Hash([1; 32]);
@@ -91,11 +91,32 @@ impl Bench {
         pick(&self.actions.remove(at)?)
     }
 
+    fn run(&mut self) -> Option<Box<Work>> {
+        let at = self.actions.iter().position(|a| matches!(a, Action::Run(_)))?;
+        match self.actions.remove(at) {
+            Some(Action::Run(work)) => Some(work),
+            _ => None,
+        }
+    }
+
     fn bucket_asked(&mut self) -> Option<(RequestId, PeerKey)> {
         self.take(|action| match action {
             Action::Request { id, to, request: Request::Bucket { .. }, .. } => Some((*id, *to)),
             _ => None,
         })
+    }
+
+    fn failure(&mut self) -> Option<Failure> {
+        self.take(|action| match action {
+            Action::Request { request: Request::Failed(failure), .. } => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
+    fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
+        let Some(Pending::Bucket { job, unit }) = self.core.pending.remove(&id) else { panic!("no bucket is awaited") };
+        self.worker.on_bucket_answer(&mut self.core, job, unit, Ok((response, body)));
+        self.go_on(Duration::ZERO);
     }
 
     /// The authority says that all of the first stage is done, and its partitions sealed.
@@ -106,6 +127,14 @@ impl Bench {
         let summary = Summary { epoch, reopened: 0, done, seals, shards, peers: vec![] };
         self.worker.on_summary(&mut self.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
         self.go_on(Duration::from_secs(1));
+    }
+
+    fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
+        let elapsed = Duration::from_millis(10);
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
+        self.worker.on_results(&mut self.core, work.run, results, last);
+        self.go_on(Duration::ZERO);
     }
 }
 
@@ -169,6 +198,7 @@ impl Plan {
 }
 
 const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, reduces: true };
+const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, reduces: false };
 
 #[test]
 fn a_seal_of_an_older_epoch_opens_nothing() {
@@ -193,4 +223,66 @@ fn what_this_peer_did_not_seal_is_not_read_from_its_store() {
     let read = bench.take(|action| if let Action::ReadBucket { bucket, .. } = action { Some(*bucket) } else { None });
     assert_eq!(read, None, "its shuffler holds nothing");
     assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
+}
+
+#[test]
+fn a_run_that_ends_early_gives_its_block_back() {
+    let mut bench = Bench::new();
+    bench.open(&COLLECTS, other());
+    let work = bench.run().expect("a block to run");
+    assert_eq!(bench.worker.load().0, 1, "it holds the block");
+    bench.results(&work, 0..2, true);
+    assert_eq!(bench.worker.load().0, 0, "two of its tasks gave no result");
+    bench.go_on(Duration::from_secs(1));
+    assert!(bench.run().is_some(), "it is tried again");
+}
+
+#[test]
+fn a_result_names_the_root_that_was_read() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    let map = bench.run().expect("the map tasks");
+    assert_eq!(map.stage, 0);
+    bench.answer_bucket(id, Response::Body, Bytes::new());
+    let reduce = bench.run().expect("its reduce");
+    // Sealed anew while it runs: what it read is the old data.
+    let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
+    bench.results(&reduce, [task], true);
+    let root = bench.take(|action| match action {
+        Action::Request { request: Request::Output { root, .. }, .. } => Some(*root),
+        _ => None,
+    });
+    assert_eq!(root, Some(Some(ROOT)));
+}
+
+#[test]
+fn a_bucket_that_its_owner_cannot_read_counts_as_a_failure_of_its_task() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Missing, Bytes::new());
+    assert_eq!(bench.failure(), None, "it may lie elsewhere by now");
+    bench.go_on(Duration::from_secs(3));
+    let (id, _) = bench.bucket_asked().expect("the next bucket");
+    bench.answer_bucket(id, Response::Refused("the disk is broken".to_owned()), Bytes::new());
+    let failure = bench.failure().expect("a word to the authority");
+    assert!(failure.why.contains("the disk is broken") && !failure.worker_fault, "{failure:?}");
+}
+
+#[test]
+fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Body, Bytes::from_static(b"no records"));
+    assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
 }
