@@ -30,11 +30,11 @@ impl ClaimTable {
             return heard;
         }
         entry.heard = now;
-        entry.alive = true;
         entry.number = Some(claim.number);
         if entry.holds.is_empty() {
             entry.progressed = now;
         }
+        self.set_alive(worker, true);
         self.take_done(now, worker, &claim.done, &mut heard);
         let holds = if self.is_allowed(worker, claim) { &claim.holds[..] } else { &[] };
         self.take_holds(now, worker, holds, &mut heard);
@@ -189,14 +189,21 @@ impl ClaimTable {
             return i as u16;
         }
         let worker = Worker::new(peer, now);
+        self.active += 1;
         if self.workers.len() < limits::SHARD_WORKERS {
             self.workers.push(worker);
             return (self.workers.len() - 1) as u16;
         }
         let silent = self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| w.heard).map_or(1, |(i, _)| i);
         self.release(silent as u16);
+        self.set_alive(silent as u16, false);
         self.workers[silent] = worker;
         silent as u16
+    }
+
+    fn set_alive(&mut self, worker: u16, alive: bool) {
+        let was = std::mem::replace(&mut self.workers[usize::from(worker)].alive, alive);
+        self.active = self.active + u32::from(alive) - u32::from(was);
     }
 
     /// Frees what a worker holds after a lapse: who claims it next does so under a higher term, and wins against
@@ -215,9 +222,8 @@ impl ClaimTable {
 
     /// A worker said what is not true, or holds on to what it does not do: nothing it says counts any more.
     fn distrust(&mut self, worker: u16) {
-        let entry = &mut self.workers[usize::from(worker)];
-        entry.trusted = false;
-        entry.alive = false;
+        self.workers[usize::from(worker)].trusted = false;
+        self.set_alive(worker, false);
         self.release(worker);
     }
 
@@ -231,7 +237,7 @@ impl ClaimTable {
                 continue;
             }
             if now.since(entry.heard) > lease {
-                self.workers[usize::from(worker)].alive = false;
+                self.set_alive(worker, false);
                 freed |= self.release(worker);
             } else if entry.holds.iter().flat_map(Run::iter).any(|b| self.is_overdue(now, worker, b, longest)) {
                 self.distrust(worker);
@@ -257,7 +263,7 @@ impl ClaimTable {
     /// A worker said goodbye: what it held is free at once.
     pub fn left_for_good(&mut self, peer: &PeerKey) -> bool {
         let Some(i) = self.workers.iter().skip(1).position(|w| w.peer == *peer) else { return false };
-        self.workers[i + 1].alive = false;
+        self.set_alive(i as u16 + 1, false);
         self.release(i as u16 + 1)
     }
 

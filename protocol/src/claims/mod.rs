@@ -42,6 +42,8 @@ pub struct ClaimTable {
     unproven: u32,
     /// Index 0 is this peer. Places of forgotten workers are used again.
     workers: Vec<Worker>,
+    /// How many of them have a lease that runs: asked for with every event.
+    active: u32,
     /// Blocks that this peer attempts beside their holder, and whether it has begun.
     speculative: Vec<(u32, bool)>,
     /// Blocks that this peer finished, in as many runs as a message has room for.
@@ -130,6 +132,7 @@ impl ClaimTable {
             done: BitSet::new(size),
             unproven: 0,
             workers: vec![myself],
+            active: 1,
             speculative: Vec::new(),
             recent: Vec::new(),
             cursor: (start % u64::from(size.max(1))) as u32,
@@ -166,7 +169,7 @@ impl ClaimTable {
 
     /// Workers that were heard of in this shard and have not lapsed, this peer included.
     pub fn active_workers(&self) -> u32 {
-        self.workers.iter().filter(|w| w.alive).count() as u32
+        self.active
     }
 
     /// Those of them, without this peer, that hold anything; the others wait for something to do.

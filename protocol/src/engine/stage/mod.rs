@@ -4,7 +4,7 @@ mod budget;
 mod shards;
 mod units;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -294,7 +294,8 @@ impl StageWork {
         // Others must hear what is kept against them, and what is given up for them.
         self.contested |= heard.contested || !heard.lost.is_empty();
         if !heard.lost.is_empty() {
-            self.queue.retain(|(b, _)| !heard.lost.contains(b));
+            let lost: BTreeSet<u32> = heard.lost.iter().copied().collect();
+            self.queue.retain(|(b, _)| !lost.contains(b));
         }
         if (heard.changed || !heard.lost.is_empty()) && !self.entering && self.table.free() > 0 {
             let at = core.now + self.thin(core);

@@ -107,7 +107,8 @@ impl StageWork {
         }
         let size = self.table.blocks().len() as u32;
         let needless = self.table.set_done(now, done.take_while(|&block| block < size));
-        self.queue.retain(|(b, _)| !needless.contains(b));
+        // They ascend.
+        self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
         for &(partition, root) in &summary.seals {
             if let Some(owner) = owner_of(partition) {
                 self.hear_seal(core, partition, root, owner);
