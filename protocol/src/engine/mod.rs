@@ -95,7 +95,7 @@ impl Engine {
         match event {
             Event::Connected { peer } => self.connected(peer),
             Event::Disconnected { peer } => self.disconnected(peer),
-            Event::Rtt { rtt, .. } => self.core.measure_hop(rtt),
+            Event::Rtt { peer, rtt } => self.core.measure_hop(peer, rtt),
             Event::Gossip { from, message } => self.gossip(from, message),
             Event::Request { from, token, request, body } => self.request(from, token, request, body),
             Event::Response { id, outcome } => self.response(id, outcome),
@@ -206,6 +206,7 @@ impl Engine {
 
     fn disconnected(&mut self, peer: PeerKey) {
         self.core.directory.set_connected(self.core.now, peer, false);
+        self.core.forget_hop(&peer);
         self.worker.on_broken(&mut self.core, &peer);
         self.authority.on_disconnected(&self.core, peer);
     }
