@@ -134,6 +134,12 @@ impl Blobs {
         self.fetches.remove(hash);
     }
 
+    /// How many blobs are shared.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> usize {
+        self.uploads.len()
+    }
+
     /// Answers a peer that wants a blob.
     pub(super) fn serve(&mut self, core: &mut Core, from: PeerKey, token: Token, hash: Hash) {
         if let Some(uploads) = self.uploads.get_mut(&hash) {

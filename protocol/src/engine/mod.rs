@@ -12,6 +12,8 @@ mod outbox;
 mod packs;
 mod shuffler;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::time::Duration;
@@ -255,9 +257,11 @@ impl Engine {
             }
             Request::Offer { announce, slot, of } => {
                 core.respond(token, Response::Ok);
-                if from == announce.home {
-                    self.worker.place(core, announce.job, slot, of);
-                    self.jobs.announced(core, from, announce);
+                let job = announce.job;
+                self.jobs.announced(core, from, announce);
+                // A place in a job that was not taken up would only fill the room for others.
+                if self.jobs.home(&job) == Some(from) {
+                    self.worker.place(core, job, slot, of);
                 }
             }
             Request::Manifest { job } => {

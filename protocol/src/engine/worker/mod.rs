@@ -18,7 +18,7 @@ use super::jobs::Change;
 use super::packs::Packs;
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
-use crate::id::{JobId, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
 use crate::manifest::Source;
 use crate::membership::Advert;
@@ -48,6 +48,8 @@ pub(super) struct Worker {
     /// Units that wait for a pack, a bucket or a module.
     fetching: usize,
     packs: Packs,
+    /// Module and index of each job that others may ask this peer for.
+    shared: BTreeMap<JobId, Vec<Hash>>,
     topics: BTreeMap<Topic, u32>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
@@ -88,6 +90,7 @@ impl Worker {
             reads: BTreeMap::new(),
             fetching: 0,
             packs: Packs::default(),
+            shared: BTreeMap::new(),
             topics: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
@@ -106,13 +109,22 @@ impl Worker {
         }
     }
 
+    /// How many places wait for their jobs.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
-                // Whoever knows the job may be asked for these, as a home or as one who fetched them.
                 let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
-                opened.shared_blobs().for_each(|hash| blobs.share(hash));
+                // The home is asked for these, and so is whoever has fetched them.
+                if self.enabled || manifest.home == core.me {
+                    opened.shared_blobs().for_each(|hash| blobs.share(hash));
+                    self.shared.insert(*job, opened.shared_blobs().collect());
+                }
                 if self.enabled {
                     self.jobs.insert(*job, opened);
                     self.activate(core);
@@ -135,6 +147,11 @@ impl Worker {
                     self.activate(core);
                 }
                 self.places.remove(job);
+                for hash in self.shared.remove(job).unwrap_or_default() {
+                    if !self.shared.values().flatten().any(|h| *h == hash) {
+                        blobs.unshare(&hash);
+                    }
+                }
             }
         }
     }
@@ -160,11 +177,6 @@ impl Worker {
         for hash in std::mem::take(&mut job.waiting).into_keys() {
             if !self.jobs.values().any(|j| j.waiting.contains_key(&hash)) {
                 self.packs.drop_pack(&hash);
-                blobs.unshare(&hash);
-            }
-        }
-        for hash in job.shared_blobs() {
-            if !self.jobs.values().any(|j| j.shared_blobs().any(|h| h == hash)) {
                 blobs.unshare(&hash);
             }
         }

@@ -40,7 +40,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let roles = Roles { worker: true, ..Roles::default() };
+        Self::with_roles(Roles { worker: true, ..Roles::default() })
+    }
+
+    fn with_roles(roles: Roles) -> Self {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
             worker: Worker::new(&advert),
@@ -285,4 +288,22 @@ fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Body, Bytes::from_static(b"no records"));
     assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
+}
+
+#[test]
+fn a_peer_that_runs_nothing_shares_no_blobs_of_others_jobs() {
+    let mut bench = Bench::with_roles(Roles::default());
+    bench.open(&COLLECTS, other());
+    assert_eq!(bench.blobs.shared(), 0);
+}
+
+#[test]
+fn what_a_job_shared_is_shared_until_the_last_job_that_needs_it_is_over() {
+    let mut bench = Bench::new();
+    let jobs = [1, 2].map(|nonce| bench.open(&Plan { nonce, ..COLLECTS }, other()));
+    assert_eq!(bench.blobs.shared(), 1, "both run the same module");
+    bench.change(&jobs[0], &Change::Over);
+    assert_eq!(bench.blobs.shared(), 1);
+    bench.change(&jobs[1], &Change::Over);
+    assert_eq!(bench.blobs.shared(), 0);
 }
