@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::job::WorkerJob;
 use super::{Worker, listen};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Unit};
 use crate::id::{JobId, PeerKey};
+use crate::limits;
 use crate::manifest::Source;
 use crate::time::Time;
 
@@ -99,8 +101,15 @@ impl Worker {
             })
             .collect();
         order.sort_unstable_by_key(|&(id, rank)| (rank, id));
+        // A job may fill twice what all of them together leave free: alone it gets two thirds, and one whose shufflers
+        // take nothing leaves room to the others (dynamic thresholds: Choudhury and Hahne, 1998).
+        let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
+        let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
         // One long unit waits behind those that run: more would only be missing elsewhere.
         let long = self.in_hand() <= self.threads as usize;
-        order.into_iter().find_map(|(id, _)| Some((id, self.jobs.get_mut(&id)?.next_unit(now, long)?)))
+        order.into_iter().find_map(|(id, _)| {
+            let job = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free)?;
+            Some((id, job.next_unit(now, long)?))
+        })
     }
 }

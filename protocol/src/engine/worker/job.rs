@@ -35,6 +35,7 @@ pub(super) struct WorkerJob {
     pub(super) waiting: BTreeMap<Hash, Vec<Unit>>,
     /// Results of a collecting stage that the authority has not acknowledged, with when to send them again.
     pub(super) outputs: BTreeMap<(u8, u32), Output>,
+    pub(super) output_bytes: usize,
     /// When the first of them is to be sent.
     pub(super) outputs_at: Time,
     pub(super) opened: Time,
@@ -77,6 +78,7 @@ impl WorkerJob {
             stages: Vec::new(),
             waiting: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            output_bytes: 0,
             outputs_at: Time::NEVER,
             opened: now,
             served: 0,
@@ -135,12 +137,19 @@ impl WorkerJob {
         }
     }
 
-    pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
-        let unacked: usize = self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>()
-            + self.outputs.values().map(|o| o.bytes.len()).sum::<usize>();
-        if unacked > limits::UNACKED_BYTES {
-            return None;
+    /// Bytes of output that nobody has acknowledged.
+    pub(super) fn unacked(&self) -> usize {
+        self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>() + self.output_bytes
+    }
+
+    /// The authority has a result, or does not want it.
+    pub(super) fn drop_output(&mut self, stage: u8, task: u32) {
+        if let Some(output) = self.outputs.remove(&(stage, task)) {
+            self.output_bytes -= output.bytes.len();
         }
+    }
+
+    pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
         let layout = self.layout.clone();
         self.stages.iter_mut().rev().filter(|stage| long || !stage.is_long()).find_map(|stage| {
             let reads_inputs = stage.number == 0;
@@ -157,6 +166,8 @@ impl WorkerJob {
                 }
             }
             Ok(TaskOutput::Collect { digest, bytes }) => {
+                self.drop_output(stage, task);
+                self.output_bytes += bytes.len();
                 self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
                 self.outputs_at = core.now;
             }

@@ -198,9 +198,7 @@ impl Worker {
         let idle = self.in_hand() == 0;
         for (id, job) in &mut self.jobs {
             for stage in &mut job.stages {
-                if let Some(ring) = &job.rings[usize::from(stage.number)] {
-                    stage.outbox.flush(core, *id, stage.number, job.epoch.number, ring, idle);
-                }
+                stage.outbox.flush(core, *id, stage.number, job.epoch.number, idle);
                 stage.speak(core);
             }
         }
@@ -279,17 +277,13 @@ impl Worker {
         if open.epoch.number != epoch {
             return;
         }
-        let (Some(work), Some(Some(ring))) =
-            (open.stages.get_mut(usize::from(stage)), open.rings.get(usize::from(stage)))
-        else {
-            return;
-        };
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
         if matches!(outcome, Ok((Response::Ok, _))) {
             for task in work.outbox.acknowledged(owner, tasks) {
                 work.task_finished(core.now, task);
             }
         } else {
-            work.outbox.refused(core.now, owner, tasks, ring);
+            work.outbox.refused(core.now, owner, tasks);
             // The owner may be lost, or the job over: the authority knows.
             work.ask_summary_within(core.now, SUMMARY_TROUBLE);
         }
@@ -304,17 +298,16 @@ impl Worker {
         task: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let Some(open) = self.jobs.get_mut(&job) else { return };
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
         match outcome {
             Ok((Response::Ok, _)) => {
-                open.outputs.remove(&(stage, task));
-                work.task_finished(core.now, task);
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_finished(core.now, task);
             }
             Ok((Response::Missing | Response::Refused(_), _)) => {
-                open.outputs.remove(&(stage, task));
-                work.task_failed(core.now, task, RETRY_INPUT);
-                work.ask_summary(core);
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
+                open.stages[usize::from(stage)].ask_summary(core);
             }
             _ => {
                 if let Some(output) = open.outputs.get_mut(&(stage, task)) {

@@ -12,6 +12,7 @@ use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, RequestId, TaskOutput, TaskResult, Work};
+use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Failure, Request, Response, Seals, Summary};
@@ -133,8 +134,13 @@ impl Bench {
     }
 
     fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
+        self.results_of(work, tasks, last, 1);
+    }
+
+    /// Results of so many bytes each.
+    fn results_of(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool, bytes: usize) {
         let elapsed = Duration::from_millis(10);
-        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: vec![0; bytes].into() };
         let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
         self.worker.on_results(&mut self.core, work.run, results, last);
         self.go_on(Duration::ZERO);
@@ -306,4 +312,24 @@ fn what_a_job_shared_is_shared_until_the_last_job_that_needs_it_is_over() {
     assert_eq!(bench.blobs.shared(), 1);
     bench.change(&jobs[1], &Change::Over);
     assert_eq!(bench.blobs.shared(), 0);
+}
+
+#[test]
+fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
+    let mut bench = Bench::new();
+    let (mut unacked, mut jobs) = (0, std::collections::BTreeSet::new());
+    let part = limits::UNACKED_BYTES / 16;
+    for nonce in 0..8 {
+        bench.open(&Plan { nonce, tasks: 1, ..COLLECTS }, other());
+    }
+    while let Some(work) = bench.run() {
+        jobs.insert(work.job);
+        unacked += part;
+        bench.results_of(&work, [0], true, part);
+        // Its answer never comes, so it is not over; another one comes in its place.
+        bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, ..COLLECTS }, other());
+    }
+    assert!(jobs.len() > 8, "{} jobs began", jobs.len());
+    let in_hand = 4 * part;
+    assert!(unacked <= limits::UNACKED_BYTES + in_hand, "{unacked} bytes are held");
 }
