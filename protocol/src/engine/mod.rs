@@ -180,7 +180,7 @@ impl Engine {
                 core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
             }
             self.blobs.tick(core);
-            self.worker.tick(core);
+            self.worker.tick(core, &mut self.blobs);
             if is_looked_for(&core.advert) && core.now >= self.advert_at {
                 self.advert_at = core.now + advert_interval(&core.directory);
                 let advert = Gossip::Advert(core.advert.clone());

@@ -39,11 +39,15 @@ pub(super) struct WorkerJob {
     /// When the first of them is to be sent.
     pub(super) outputs_at: Time,
     pub(super) opened: Time,
-    /// Microseconds of thread time spent on it.
-    pub(super) served: u64,
+    /// When something last came of it here.
+    pub(super) progressed: Time,
     pub(super) done: Vec<u32>,
     pub(super) reopened: u32,
     pub(super) active: bool,
+    /// How often it had to give its place away, nothing having come of it.
+    pub(super) put_off: u32,
+    /// It took the last place, which is the youngest job's.
+    pub(super) youngest: bool,
 }
 
 /// Whether something is here that a job needs before anything runs.
@@ -81,15 +85,32 @@ impl WorkerJob {
             output_bytes: 0,
             outputs_at: Time::NEVER,
             opened: now,
-            served: 0,
+            progressed: now,
             done,
             reopened,
             active: false,
+            put_off: 0,
+            youngest: false,
         }
     }
 
     pub(super) fn is_set_up(&self) -> bool {
         self.module == Have::Yes && self.index == Have::Yes
+    }
+
+    /// Whether anything of it is in hand here.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outputs.is_empty() || self.stages.iter().any(StageWork::is_busy)
+    }
+
+    /// Whether blocks are claimed that have not begun.
+    pub(super) fn has_claims(&self) -> bool {
+        self.stages.iter().any(StageWork::has_claims)
+    }
+
+    /// Whether a unit could begin.
+    pub(super) fn has_unit(&self, now: Time) -> bool {
+        self.stages.iter().any(|s| s.has_unit(now))
     }
 
     /// What many ask for: module and index.

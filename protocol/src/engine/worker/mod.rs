@@ -5,6 +5,7 @@ mod inputs;
 mod job;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::job::WorkerJob;
+use self::turns::Turns;
 use super::blobs::Blobs;
 use super::core::{Core, Pending};
 use super::jobs::Change;
@@ -53,6 +55,7 @@ pub(super) struct Worker {
     topics: BTreeMap<Topic, u32>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
+    turns: Turns,
 }
 
 /// A unit whose tasks run.
@@ -60,13 +63,15 @@ pub(super) struct Worker {
 struct Running {
     job: JobId,
     unit: Unit,
+    /// Microseconds that it will take yet, as far as that is known.
+    estimate: u64,
     /// Tasks that ended, counted from the unit's first.
     ended: BitSet,
 }
 
 impl Running {
-    fn new(job: JobId, unit: Unit) -> Self {
-        Self { job, ended: BitSet::new(unit.tasks.len() as u32), unit }
+    fn new(job: JobId, unit: Unit, estimate: u64) -> Self {
+        Self { job, estimate, ended: BitSet::new(unit.tasks.len() as u32), unit }
     }
 
     /// Notes that a task ended; says whether it is one that had not.
@@ -94,6 +99,7 @@ impl Worker {
             topics: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
+            turns: Turns::default(),
         }
     }
 
@@ -127,7 +133,7 @@ impl Worker {
                 }
                 if self.enabled {
                     self.jobs.insert(*job, opened);
-                    self.activate(core);
+                    self.activate(core, blobs);
                 }
             }
             Change::Epoch { epoch, .. } => {
@@ -143,8 +149,12 @@ impl Worker {
             }
             Change::Over => {
                 if let Some(over) = self.jobs.remove(job) {
+                    let owner = over.manifest.owner;
                     self.close(core, blobs, *job, over);
-                    self.activate(core);
+                    if self.jobs.values().all(|j| j.manifest.owner != owner) {
+                        self.turns.forget(&owner);
+                    }
+                    self.activate(core, blobs);
                 }
                 self.places.remove(job);
                 for hash in self.shared.remove(job).unwrap_or_default() {
@@ -204,10 +214,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn tick(&mut self, core: &mut Core) {
+    pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
         for stage in self.jobs.values_mut().flat_map(|j| &mut j.stages) {
             stage.lapse(core);
+            stage.release_unstarted(core.now);
         }
+        self.put_off_idle_jobs(core, blobs);
     }
 
     /// Blocks claimed, units in hand, finished tasks that are not acknowledged.
@@ -242,7 +254,9 @@ impl Worker {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
-            job.served += elapsed.as_micros() as u64;
+            self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
+            running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
+            (job.progressed, job.put_off) = (core.now, 0);
             job.stages[usize::from(stage)].measure(ended, elapsed);
         }
         for result in results {

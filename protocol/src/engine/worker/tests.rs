@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Worker;
+use super::{Worker, choice};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Change;
@@ -17,6 +17,7 @@ use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Sour
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Failure, Request, Response, Seals, Summary};
 use crate::sign::{Keypair, Signed};
+use crate::time::Time;
 
 const ROOT: Hash = Hash([1; 32]);
 /// Buckets of the shuffles below, each a partition of its own.
@@ -78,7 +79,9 @@ impl Bench {
         self.core.now = self.core.now + time;
         self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
         while let Some(action) = self.core.actions.pop_front() {
-            if let Action::LoadBlob { hash } = action {
+            if let Action::LoadBlob { hash } = action
+                && hash != Hash([NOWHERE; 32])
+            {
                 let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
                 let (hash, bytes) = loaded.expect("a blob that is waited for");
                 self.worker.on_blob(&mut self.core, hash, bytes);
@@ -133,6 +136,38 @@ impl Bench {
         self.go_on(Duration::from_secs(1));
     }
 
+    /// Runs units one after another, each task for so long, and takes all output; gives whose units ran.
+    fn run_units(&mut self, units: usize, task_time: Duration) -> Vec<JobId> {
+        let mut ran = Vec::new();
+        while ran.len() < units {
+            let Some(work) = self.run() else {
+                self.worker.tick(&mut self.core, &mut self.blobs);
+                self.go_on(Duration::from_millis(200));
+                continue;
+            };
+            let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+            let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+            let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
+            let results: Vec<_> = tasks.clone().map(result).collect();
+            self.core.now = self.core.now + task_time * results.len() as u32;
+            self.worker.on_results(&mut self.core, work.run, results, true);
+            self.go_on(Duration::ZERO);
+            self.take_outputs();
+            ran.push(work.job);
+        }
+        ran
+    }
+
+    fn take_outputs(&mut self) {
+        let outputs: Vec<_> = self.core.pending.extract_if(.., |_, p| matches!(p, Pending::Output { .. })).collect();
+        for (_, output) in outputs {
+            if let Pending::Output { job, stage, task } = output {
+                self.worker.on_output_answer(&mut self.core, job, stage, task, Ok((Response::Ok, Bytes::new())));
+            }
+        }
+        self.go_on(Duration::ZERO);
+    }
+
     fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
         self.results_of(work, tasks, last, 1);
     }
@@ -152,8 +187,12 @@ impl Bench {
 struct Plan {
     owner: u8,
     nonce: u64,
-    /// Tasks of its first stage, which are one block.
+    /// Tasks of its first stage,
     tasks: u32,
+    /// and of each block of it.
+    block: u32,
+    /// The name of its module; all but [`NOWHERE`] are here.
+    module: u8,
     /// Whether a second stage reads what the first one wrote; otherwise that one collects.
     reduces: bool,
 }
@@ -172,7 +211,7 @@ impl Plan {
             sink: if self.reduces { shuffle } else { Sink::Collect },
             tasks: self.tasks,
             shards: 1,
-            block: self.tasks,
+            block: self.block,
             limits,
         };
         let second = Stage {
@@ -190,7 +229,7 @@ impl Plan {
             nonce: self.nonce,
             name: String::new(),
             priority: 0,
-            module: BlobRef { hash: Hash([7; 32]), len: 1 },
+            module: BlobRef { hash: Hash([self.module; 32]), len: 1 },
             inputs: Inputs::Numbers,
             stages: if self.reduces { vec![first, second] } else { vec![first] },
             authority: Authority::Owner,
@@ -206,8 +245,10 @@ impl Plan {
     }
 }
 
-const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, reduces: true };
-const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, reduces: false };
+/// A module that nobody has.
+const NOWHERE: u8 = 255;
+const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: true };
+const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: false };
 
 #[test]
 fn a_seal_of_an_older_epoch_opens_nothing() {
@@ -320,16 +361,107 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
     let (mut unacked, mut jobs) = (0, std::collections::BTreeSet::new());
     let part = limits::UNACKED_BYTES / 16;
     for nonce in 0..8 {
-        bench.open(&Plan { nonce, tasks: 1, ..COLLECTS }, other());
+        bench.open(&Plan { nonce, tasks: 1, block: 1, ..COLLECTS }, other());
     }
     while let Some(work) = bench.run() {
         jobs.insert(work.job);
         unacked += part;
         bench.results_of(&work, [0], true, part);
         // Its answer never comes, so it is not over; another one comes in its place.
-        bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, ..COLLECTS }, other());
+        bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
     assert!(jobs.len() > 8, "{} jobs began", jobs.len());
     let in_hand = 4 * part;
     assert!(unacked <= limits::UNACKED_BYTES + in_hand, "{unacked} bytes are held");
+}
+
+/// A job of many short blocks.
+const LONG_JOB: Plan = Plan { owner: 1, nonce: 1, tasks: 100_000, block: 1, module: 7, reduces: false };
+
+#[test]
+fn a_newcomer_shares_with_an_owner_that_was_served_for_long() {
+    let mut bench = Bench::new();
+    let old = bench.open(&LONG_JOB, other());
+    bench.run_units(1_000, Duration::from_millis(100));
+    let new = bench.open(&Plan { owner: 2, nonce: 2, ..LONG_JOB }, other());
+    let ran = bench.run_units(200, Duration::from_millis(100));
+    let of_new = ran.iter().filter(|&&job| job == new).count();
+    let of_old = ran.iter().filter(|&&job| job == old).count();
+    // One unit in eight goes to the youngest job.
+    assert!(of_new > 80 && of_old > 60, "{of_old} units of the old job, {of_new} of the new one");
+}
+
+#[test]
+fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
+    let mut bench = Bench::new();
+    let long = bench.open(&LONG_JOB, other());
+    bench.run_units(3, Duration::from_secs(1));
+    bench.open(&Plan { owner: 2, nonce: 2, ..LONG_JOB }, other());
+    for _ in 0..20 {
+        // Whatever runs, each job's tasks take as long as they do.
+        let work = loop {
+            match bench.run() {
+                Some(work) => break work,
+                None => bench.go_on(Duration::from_millis(200)),
+            }
+        };
+        let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
+        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let results = tasks.clone().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
+        let results: Vec<_> = results.collect();
+        bench.core.now = bench.core.now + time * results.len() as u32;
+        bench.worker.on_results(&mut bench.core, work.run, results, true);
+        bench.go_on(Duration::ZERO);
+        bench.take_outputs();
+        if work.job == long && bench.core.now > Time(0) + Duration::from_secs(4) {
+            return;
+        }
+    }
+    panic!("twenty units of the short job ran, and none of the long one");
+}
+
+#[test]
+fn claims_are_made_ahead_in_a_few_jobs_only() {
+    let mut bench = Bench::new();
+    for owner in 1..=20 {
+        bench.open(&Plan { owner, nonce: u64::from(owner), ..LONG_JOB }, other());
+        bench.go_on(Duration::from_millis(1));
+    }
+    bench.run_units(100, Duration::from_millis(500));
+    let claiming = bench.worker.jobs.values().filter(|j| j.has_claims()).count();
+    assert!(claiming <= 5, "blocks of {claiming} jobs wait here");
+}
+
+#[test]
+fn one_owners_jobs_do_not_keep_anothers_out() {
+    let mut bench = Bench::new();
+    for nonce in 0..2 * choice::ACTIVE_JOBS as u64 {
+        bench.open(&Plan { nonce, ..LONG_JOB }, other());
+    }
+    let job = bench.open(&Plan { owner: 2, ..LONG_JOB }, other());
+    assert!(bench.run_units(20, Duration::from_millis(100)).contains(&job));
+}
+
+#[test]
+fn jobs_of_which_nothing_comes_give_their_places_away() {
+    let mut bench = Bench::new();
+    for owner in 0..choice::ACTIVE_JOBS as u8 {
+        bench.open(&Plan { owner, module: NOWHERE, ..LONG_JOB }, other());
+    }
+    let jobs = [100, 101].map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other()));
+    bench.go_on(choice::IDLE_JOB + Duration::from_secs(1));
+    let ran = bench.run_units(20, Duration::from_millis(100));
+    assert!(jobs.iter().all(|job| ran.contains(job)), "{} units ran", ran.len());
+}
+
+#[test]
+fn the_youngest_job_has_a_place_however_many_are_under_way() {
+    let mut bench = Bench::new();
+    for owner in 0..choice::ACTIVE_JOBS as u8 - 1 {
+        bench.open(&Plan { owner, ..LONG_JOB }, other());
+    }
+    bench.core.now = bench.core.now + Duration::from_secs(1);
+    let job = bench.open(&Plan { owner: 100, ..LONG_JOB }, other());
+    assert!(bench.run_units(40, Duration::from_millis(100)).contains(&job));
 }
