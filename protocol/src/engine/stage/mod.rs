@@ -51,6 +51,8 @@ pub(super) struct StageWork {
     /// How near its job's turn is.
     pub(super) turn: Turn,
     budget: Budget,
+    /// Stages of all jobs in which this peer hears the claims of others.
+    pub(super) shared: u32,
     unsaid: bool,
     /// Claims crossed, and the others must hear whether this peer keeps its own.
     contested: bool,
@@ -107,6 +109,7 @@ impl StageWork {
             outbox: Outbox::default(),
             turn: Turn { near: true, rivals: 1 },
             budget: Budget::full(),
+            shared: 1,
             unsaid: false,
             contested: false,
             look_at: Time(0),

@@ -15,7 +15,7 @@ use crate::io::{Action, RequestId, TaskOutput, TaskResult, Work};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
-use crate::message::{Failure, Request, Response, Seals, Summary};
+use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, Summary};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
@@ -464,4 +464,30 @@ fn the_youngest_job_has_a_place_however_many_are_under_way() {
     bench.core.now = bench.core.now + Duration::from_secs(1);
     let job = bench.open(&Plan { owner: 100, ..LONG_JOB }, other());
     assert!(bench.run_units(40, Duration::from_millis(100)).contains(&job));
+}
+
+#[test]
+fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
+    let said_in_two_minutes = |jobs: u8| {
+        let mut bench = Bench::new();
+        let neighbours: Vec<PeerKey> = (50..70).map(|n| PeerKey([n; 32])).collect();
+        let jobs: Vec<JobId> = (0..jobs).map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other())).collect();
+        let mut said = 0;
+        for second in 0..240 {
+            for (&job, &from) in jobs.iter().flat_map(|job| neighbours.iter().map(move |n| (job, n))) {
+                let number = second + 1;
+                let claim = Claim { job, stage: 0, shard: 0, number, holds: vec![], done: vec![], finished: 0 };
+                bench.worker.on_claim(&mut bench.core, from, &claim);
+            }
+            bench.worker.tick(&mut bench.core, &mut bench.blobs);
+            bench.run_units(10, Duration::from_millis(100));
+            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claim(_), .. });
+            // The first messages of a job may follow each other quickly.
+            said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
+            bench.actions.retain(|a| !claims(a));
+        }
+        said
+    };
+    let (one, many) = (said_in_two_minutes(1), said_in_two_minutes(8));
+    assert!(one > 0 && many <= 2 * one, "{one} messages in one job, {many} in eight");
 }
