@@ -15,6 +15,9 @@ const BROKEN_LEASE: Duration = Duration::from_millis(1_500);
 /// What its holder said to be done is believed for so long against an older word of the authority: a worker says so
 /// once its output is acknowledged, and that has yet to reach the authority.
 pub(super) const NEWS: Duration = Duration::from_secs(5);
+/// Whoever said what is not true is not listened to for so long: one whose output was delayed on its way to the
+/// authority is back by then, and a liar has a few seconds in a minute.
+const DISTRUST: Duration = Duration::from_secs(60);
 
 impl ClaimTable {
     /// Takes another worker's standing, from itself.
@@ -26,7 +29,7 @@ impl ClaimTable {
         let worker = self.worker_index(now, from);
         let entry = &mut self.workers[usize::from(worker)];
         // Gossip brings messages out of order, old ones long after.
-        if !entry.trusted || (entry.alive && Some(claim.number) <= entry.number) {
+        if now < entry.ignored_until || (entry.alive && Some(claim.number) <= entry.number) {
             return heard;
         }
         entry.heard = now;
@@ -197,6 +200,8 @@ impl ClaimTable {
         let silent = self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| w.heard).map_or(1, |(i, _)| i);
         self.release(silent as u16);
         self.set_alive(silent as u16, false);
+        // Nor is the newcomer to blame for what that one said.
+        self.cells.iter_mut().filter(|c| usize::from(c.done_by) == silent).for_each(|c| c.done_by = FREE);
         self.workers[silent] = worker;
         silent as u16
     }
@@ -220,9 +225,12 @@ impl ClaimTable {
         !holds.is_empty()
     }
 
-    /// A worker said what is not true, or holds on to what it does not do: nothing it says counts any more.
-    fn distrust(&mut self, worker: u16) {
-        self.workers[usize::from(worker)].trusted = false;
+    /// A worker said what is not true, or holds on to what it does not do: it is not listened to for a while, nor
+    /// does what it said before count.
+    fn distrust(&mut self, now: Time, worker: u16) {
+        let entry = &mut self.workers[usize::from(worker)];
+        entry.ignored_until = now + DISTRUST;
+        entry.finished = 0;
         self.set_alive(worker, false);
         self.release(worker);
     }
@@ -240,7 +248,7 @@ impl ClaimTable {
                 self.set_alive(worker, false);
                 freed |= self.release(worker);
             } else if entry.holds.iter().flat_map(Run::iter).any(|b| self.is_overdue(now, worker, b, longest)) {
-                self.distrust(worker);
+                self.distrust(now, worker);
                 freed = true;
             }
         }
@@ -307,7 +315,7 @@ impl ClaimTable {
     }
 
     /// Of what was believed to be done and the authority does not know of, the latest stays; whoever told the rest
-    /// is not believed again.
+    /// is not believed for a while.
     fn keep_news(&mut self, now: Time, before: &BitSet) {
         self.unproven = 0;
         let mut liars = BTreeSet::new();
@@ -322,6 +330,6 @@ impl ClaimTable {
                 liars.insert(done_by);
             }
         }
-        liars.into_iter().for_each(|worker| self.distrust(worker));
+        liars.into_iter().for_each(|worker| self.distrust(now, worker));
     }
 }
