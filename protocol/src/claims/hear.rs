@@ -71,28 +71,35 @@ impl ClaimTable {
     }
 
     /// Whether a claim keeps within what its sender has earned (rule 5). Its word on how much it finished counts as
-    /// far as it held that much here, or may have done its share of what was done before this peer listened.
+    /// far as that is believed, or it may have done its share of what was done before this peer listened.
     fn is_allowed(&self, worker: u16, claim: &Claim) -> bool {
-        let seen: u32 = self.workers.iter().map(|w| w.finished).sum();
+        let seen: u32 = self.workers.iter().map(|w| w.finished + w.unheard).sum();
         let share = self.done.count().saturating_sub(seen) / self.active_workers().max(1);
-        let finished = claim.finished.min(self.workers[usize::from(worker)].finished + share);
+        let entry = &self.workers[usize::from(worker)];
+        let finished = claim.finished.min(entry.finished + entry.unheard + share);
         claim.holds.iter().map(|h| h.run.len).sum::<u32>() <= allowance(finished)
     }
 
-    /// A worker says what it finished: believed of blocks that it held here, so that nobody ends a job by a word.
+    /// A worker says what it finished: believed of blocks that it held here, and of as many that nobody holds as it
+    /// might have claimed in messages that were lost, so that nobody ends a job by a word.
     fn take_done(&mut self, now: Time, worker: u16, done: &[Run], heard: &mut Heard) {
-        for run in done {
-            for block in self.within(*run).iter().flat_map(Run::iter) {
-                let cell = self.cells[block as usize];
-                let entry = &self.workers[usize::from(worker)];
-                if (cell.holder != worker && !entry.seconds.contains(&block)) || !self.mark_done(now, block, worker) {
-                    continue;
-                }
-                self.workers[usize::from(worker)].progress(now);
-                heard.changed = true;
-                if cell.holder == ME && !cell.started {
-                    heard.lost.push(block + self.blocks.start);
-                }
+        for block in done.iter().filter_map(|run| self.within(*run)).flat_map(|run| run.iter()).collect::<Vec<_>>() {
+            let cell = self.cells[block as usize];
+            let entry = &mut self.workers[usize::from(worker)];
+            let held = cell.holder == worker || entry.seconds.contains(&block);
+            let may = held || (cell.holder == FREE && entry.unheard < allowance(entry.finished));
+            if !may || self.done.contains(block) {
+                continue;
+            }
+            if held {
+                entry.progress(now);
+            } else {
+                entry.unheard += 1;
+            }
+            self.mark_done(now, block, worker);
+            heard.changed = true;
+            if cell.holder == ME && !cell.started {
+                heard.lost.push(block + self.blocks.start);
             }
         }
     }
@@ -171,10 +178,10 @@ impl ClaimTable {
         term.min(cell.legal.saturating_add(u8::from(lapsed)))
     }
 
-    /// Notes that a block is done, by the word of `by`; says whether that was new.
-    pub(super) fn mark_done(&mut self, now: Time, block: u32, by: u16) -> bool {
+    /// Notes that a block is done, by the word of `by`.
+    pub(super) fn mark_done(&mut self, now: Time, block: u32, by: u16) {
         if !self.done.insert(block) {
-            return false;
+            return;
         }
         let cell = &mut self.cells[block as usize];
         if cell.holder == FREE {
@@ -183,7 +190,6 @@ impl ClaimTable {
         cell.done_by = by;
         cell.since = now;
         self.unproven += u32::from(by != ME);
-        true
     }
 
     /// Finds or makes a worker's place; in a full table the longest silent one makes room.
@@ -318,6 +324,7 @@ impl ClaimTable {
     /// is not believed for a while.
     fn keep_news(&mut self, now: Time, before: &BitSet) {
         self.unproven = 0;
+        self.workers.iter_mut().for_each(|w| w.unheard = 0);
         let mut liars = BTreeSet::new();
         for block in before.iter().filter(|b| !self.done.contains(*b)).collect::<Vec<_>>() {
             let Cell { done_by, since, .. } = self.cells[block as usize];

@@ -101,6 +101,8 @@ struct Worker {
     progressed: Time,
     /// Blocks that it held here and that are done.
     finished: u32,
+    /// Blocks that it said are done and was not heard to hold, since the authority last told.
+    unheard: u32,
     holds: Vec<Run>,
     /// Blocks that it attempts beside their holders.
     seconds: Vec<u32>,
@@ -310,6 +312,7 @@ impl Worker {
             ignored_until: Time(0),
             progressed: now,
             finished: 0,
+            unheard: 0,
             holds: Vec::new(),
             seconds: Vec::new(),
         }

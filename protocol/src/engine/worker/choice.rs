@@ -20,6 +20,8 @@ pub(super) const ACTIVE_JOBS: usize = 32;
 /// Where others wait, a job of which nothing came for so long gives its place to the next: long enough to fetch a
 /// module over a slow line.
 pub(super) const IDLE_JOB: Duration = Duration::from_secs(30);
+/// So many short units in a row may go before a long one whose turn it is.
+const PASSES: u32 = 16;
 /// Blocks are claimed ahead in so many jobs at a time, those whose turn is next: a claim that waits here keeps others
 /// from the block.
 const NEAR_JOBS: usize = 4;
@@ -179,16 +181,20 @@ impl Worker {
         }
         // One long unit waits behind those that run: more would only be missing elsewhere.
         let long = self.in_hand() <= self.threads as usize;
+        let mut waits = false;
         for id in order {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free) else { continue };
             if let Some(unit) = job.next_unit(now, long) {
+                self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {
                     self.turns.comes_to(&job.manifest.owner);
                 }
                 return Some((id, unit));
             }
-            // A long unit whose turn it is waits for a thread; shorter ones would never let it have one.
-            if !long && !youngest && job.has_unit(now) {
+            // A long unit whose turn it is waits for a thread. A few short ones may go first, but not without end:
+            // as long as they fill the threads, it would never have one.
+            waits |= !long && job.has_unit(now);
+            if waits && self.passed >= PASSES {
                 return None;
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Worker {
     topics: BTreeMap<Topic, u32>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
+    /// Short units in a row that went before a long one.
+    passed: u32,
     turns: Turns,
 }
 
@@ -99,6 +101,7 @@ impl Worker {
             topics: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
+            passed: 0,
             turns: Turns::default(),
         }
     }
