@@ -34,11 +34,14 @@ fn eight_jobs_at_once_keep_the_message_budget_of_one() {
 fn one_owners_forty_jobs_do_not_keep_anothers_short_one_waiting() {
     let mut scenario = Scenario { submitters: 2, ..Scenario::new(32, 4) };
     for _ in 0..40 {
-        scenario = scenario.with(Job::new(40, Duration::from_millis(500), 4));
+        scenario = scenario.with(Job { buckets: 8, ..Job::new(20, Duration::from_millis(200), 4) });
     }
-    let short = Job { submitter: 1, at: Duration::from_secs(20), ..Job::new(20, Duration::from_millis(100), 4) };
+    let short =
+        Job { submitter: 1, at: Duration::from_secs(15), buckets: 8, ..Job::new(20, Duration::from_millis(100), 4) };
     let report = run_and_print(&scenario.with(short));
     assert!(report.jobs[40].took < Duration::from_secs(15), "{report}");
+    let twice: u64 = report.jobs.iter().map(|job| job.counts.duplicates).sum();
+    assert!(twice < 15, "{twice} of 1,148 tasks ran twice");
 }
 
 #[test]

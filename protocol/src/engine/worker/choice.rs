@@ -102,15 +102,16 @@ impl Worker {
         let youngest = places == ACTIVE_JOBS - 1 && !self.jobs.values().any(|j| j.youngest);
         let place = self.places.remove(&id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        let late = job.put_off > 0 || job.opened < core.now;
         job.active = true;
         job.youngest = youngest;
         job.progressed = core.now;
         for number in 0..job.manifest.stages.len() as u8 {
             let place = place.filter(|_| number == 0);
             let mut stage = StageWork::new(core, id, number, job.manifest.clone(), place);
-            // Whoever comes late learns what is done already.
-            if job.done.iter().any(|&done| done > 0) {
-                stage.ask_summary(core);
+            // Whoever comes late, or comes back, learns first what is done and who does the rest.
+            if late || job.done.iter().any(|&done| done > 0) {
+                stage.await_standings(core);
             }
             listen(&mut self.topics, core, stage.topic, true);
             job.stages.push(stage);
@@ -133,6 +134,10 @@ impl Worker {
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
             let turn = Turn { near: near || place == 0, rivals };
+            if !turn.near {
+                // It waits for others here, not they for it.
+                job.progressed = core.now;
+            }
             // Later stages first: what they need is here, and their results free it.
             for i in (0..job.stages.len()).rev() {
                 let upstream_over = match job.manifest.stages[i].source {
