@@ -1,0 +1,225 @@
+//! The shuffler: holds segments by task and digest until the authority accepts them, then seals partitions.
+//!
+//! A partition is complete locally (rule 12): when every task of the stage has an accepted digest and its
+//! segments lie here, the owner seals the partition, and the reduces over it may begin. There is no barrier.
+
+mod pulls;
+mod replicas;
+mod shuffle;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::replicas::REPLICA_TRIES;
+use self::shuffle::Shuffle;
+use super::core::{Core, Pending};
+use super::jobs::Change;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::{Action, BucketRef, RequestError, Token};
+use crate::limits;
+use crate::manifest::partition_of_bucket;
+use crate::message::{Attempts, Push, PushEntry, Response};
+use crate::time::Time;
+
+/// A message to the authority that was not taken is sent again after so long.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// This peer as a shuffler.
+#[derive(Debug, Default)]
+pub(super) struct Shuffler {
+    jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
+}
+
+impl Shuffler {
+    /// Something about a job changed.
+    pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
+        match change {
+            Change::Open { manifest, epoch, signed_epoch, .. } => {
+                let stages = (0..manifest.stages.len() as u8)
+                    .map(|stage| Shuffle::new(core.me, *job, stage, manifest, epoch, signed_epoch))
+                    .collect();
+                self.jobs.insert(*job, stages);
+            }
+            Change::Epoch { epoch, signed_epoch } => {
+                for shuffle in self.jobs.get_mut(job).into_iter().flatten().flatten() {
+                    shuffle.new_epoch(core, epoch, signed_epoch);
+                }
+            }
+            Change::Reopened(_) => {}
+            Change::Over => {
+                self.jobs.remove(job);
+                core.act(Action::DropJob { job: *job });
+            }
+        }
+    }
+
+    fn get(&mut self, job: JobId, stage: u8) -> Option<&mut Shuffle> {
+        self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
+    }
+
+    /// Attempts arrive, from a worker or as copies from an owner.
+    pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
+        let answer = match self.get(push.job, push.stage) {
+            // The announcement may still be on its way.
+            None => Response::Busy,
+            Some(_) if push.body_len() != body.len() as u64 => {
+                Response::Refused("the segments are not as long as the push says".to_owned())
+            }
+            Some(shuffle) => shuffle.take_push(core, from, push, body),
+        };
+        core.respond(token, answer);
+    }
+
+    /// The authority accepts digests.
+    pub(super) fn on_accept(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        job: JobId,
+        stage: u8,
+        attempts: &Attempts,
+    ) -> Response {
+        let Some(shuffle) = self.get(job, stage) else { return Response::Busy };
+        if from != shuffle.manifest.home {
+            return Response::Refused("only the job's authority accepts".to_owned());
+        }
+        if shuffle.owned.is_empty() {
+            // The epoch that makes this peer an owner is on its way here.
+            return Response::Busy;
+        }
+        shuffle.prepare();
+        for (task, digest) in attempts.iter() {
+            shuffle.accept(core, task, digest);
+        }
+        shuffle.seal_what_is_complete(core);
+        Response::Ok
+    }
+
+    /// A reducer wants a bucket.
+    pub(super) fn on_bucket(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, bucket: u32, root: Hash) {
+        let me = core.me;
+        let found = self.get(job, stage).and_then(|shuffle| {
+            let (partitions, buckets) = shuffle.manifest.stages[usize::from(stage)].shuffle()?;
+            (bucket < buckets).then_some(())?;
+            let partition = partition_of_bucket(bucket, partitions, buckets);
+            if !shuffle.ring.owns(me, partition) {
+                return Some(Err(Response::NotOwner(shuffle.signed_epoch.clone())));
+            }
+            (shuffle.sealed.get(&partition) == Some(&root)).then_some(())?;
+            let bucket = bucket % (buckets / u32::from(partitions));
+            Some(Ok(BucketRef { job, stage, partition, bucket }))
+        });
+        match found {
+            Some(Ok(bucket)) => core.act(Action::ServeBucket { token, bucket }),
+            Some(Err(answer)) => core.respond(token, answer),
+            None => core.respond(token, Response::Missing),
+        }
+    }
+
+    /// A new holder wants a partition's segments.
+    pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
+        let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
+        if held {
+            core.act(Action::ServePull { token, job, stage, partition, from });
+        } else {
+            core.respond(token, Response::Missing);
+        }
+    }
+
+    /// A new holder asks what there is of a partition.
+    pub(super) fn on_held(&mut self, job: JobId, stage: u8, partition: u16, from: u32) -> Response {
+        let Some(shuffle) = self.get(job, stage) else { return Response::Missing };
+        let Some(held) = shuffle.held.get(&partition) else { return Response::Missing };
+        let mut tasks = held.iter().skip_while(|&task| task < from);
+        let entry = |task: u32| PushEntry { task, digest: shuffle.digests[task as usize], segments: Vec::new() };
+        let entries: Vec<PushEntry> = tasks.by_ref().take(limits::PUSH_ENTRIES).map(entry).collect();
+        let next = tasks.next();
+        let push = Push { job, stage, epoch: shuffle.epoch.number, replica: true, entries };
+        Response::Pulled { push, next }
+    }
+
+    /// A holder told what it has of a partition, or has nothing.
+    pub(super) fn on_held_answer(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        if let Some(shuffle) = self.get(job, stage).filter(|s| s.epoch.number == epoch) {
+            shuffle.listed(core, partition, outcome);
+        }
+    }
+
+    /// A holder sent segments of a partition, or has none.
+    pub(super) fn on_pulled(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        if let Some(shuffle) = self.get(job, stage).filter(|s| s.epoch.number == epoch) {
+            shuffle.pulled(core, partition, outcome);
+        }
+    }
+
+    pub(super) fn on_replicated(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        copy: u64,
+        outcome: &Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(shuffle) = self.get(job, stage) else { return };
+        let Some(waiting) = shuffle.copies.get_mut(&copy) else { return };
+        waiting.tries += 1;
+        if matches!(outcome, Ok((Response::Ok, _))) || waiting.tries >= REPLICA_TRIES {
+            shuffle.copies.remove(&copy);
+            shuffle.seal_what_is_complete(core);
+        } else {
+            waiting.send_at = core.now + RETRY;
+            shuffle.copies_at = shuffle.copies_at.min(waiting.send_at);
+        }
+    }
+
+    pub(super) fn commit_failed(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        epoch: u32,
+        partitions: Vec<u16>,
+        attempts: Attempts,
+    ) {
+        let again = core.now + RETRY;
+        if let Some(shuffle) = self.get(job, stage) {
+            let pending = Pending::Commit { job, stage, epoch, partitions, attempts };
+            shuffle.commits_failed.push((again, pending));
+        }
+    }
+
+    pub(super) fn seal_failed(&mut self, core: &mut Core, job: JobId, stage: u8, partition: u16) {
+        let again = core.now + RETRY;
+        if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
+            shuffle.seals_due.insert(partition, again);
+        }
+    }
+
+    pub(super) fn go_on(&mut self, core: &mut Core) {
+        for shuffle in self.jobs.values_mut().flatten().flatten() {
+            shuffle.go_on(core);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        self.jobs.values().flatten().flatten().map(Shuffle::deadline).min().unwrap_or(Time::NEVER)
+    }
+}

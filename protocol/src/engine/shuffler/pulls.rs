@@ -1,0 +1,119 @@
+//! Partitions that a new holder pulls from those who held them before.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::shuffle::{Shuffle, send_commit, split_by_task};
+use crate::engine::core::{Core, Pending};
+use crate::id::{Hash, PeerKey};
+use crate::io::{Action, RequestError};
+use crate::message::{Attempts, Push, PushEntry, Request, Response};
+use crate::ring::Assignment;
+
+/// A partition on its way here from another holder.
+#[derive(Debug, Default)]
+pub(super) struct Pulling {
+    /// Whom to ask, the last one first.
+    pub(super) holders: Vec<PeerKey>,
+    /// Attempts that the holder being asked has, and whose segments have not come; in the end, those that wrote
+    /// nothing for the partition.
+    pub(super) listed: BTreeMap<u32, Hash>,
+}
+
+impl Shuffle {
+    /// Asks the holders of the epoch before, one after another, for a partition's segments.
+    pub(super) fn pull(&mut self, core: &mut Core, partition: u16, before: &Assignment) {
+        let alive = |peer: &&PeerKey| **peer != core.me && self.epoch.shufflers.iter().any(|s| s.peer == **peer);
+        let holders: Vec<PeerKey> = before.replicas(partition).iter().filter(alive).copied().collect();
+        self.pulling.insert(partition, Pulling { holders, listed: BTreeMap::new() });
+        self.ask_held(core, partition, 0);
+    }
+
+    /// Asks for the attempts that the next holder has, those without a segment included: what is listed is in its
+    /// store by the time it is asked for segments.
+    pub(super) fn ask_held(&mut self, core: &mut Core, partition: u16, from: u32) {
+        let Some(to) = self.pulling.get(&partition).and_then(|p| p.holders.last().copied()) else {
+            self.pulling.remove(&partition);
+            return;
+        };
+        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let request = Request::Held { job, stage, partition, from };
+        core.request(to, request, vec![], Pending::Held { job, stage, partition, epoch });
+    }
+
+    pub(super) fn listed(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+        let tasks = self.tasks();
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        match outcome {
+            Ok((Response::Pulled { push, next }, _)) => {
+                let listed = push.entries.iter().filter(|e| e.task < tasks);
+                pulling.listed.extend(listed.map(|e| (e.task, e.digest)));
+                match next {
+                    Some(next) => self.ask_held(core, partition, next),
+                    None => self.ask_segments(core, partition, 0),
+                }
+            }
+            _ => self.next_holder(core, partition),
+        }
+    }
+
+    pub(super) fn next_holder(&mut self, core: &mut Core, partition: u16) {
+        if let Some(pulling) = self.pulling.get_mut(&partition) {
+            pulling.holders.pop();
+            pulling.listed.clear();
+        }
+        self.ask_held(core, partition, 0);
+    }
+
+    pub(super) fn ask_segments(&mut self, core: &mut Core, partition: u16, from: u32) {
+        let Some(&to) = self.pulling.get(&partition).and_then(|p| p.holders.last()) else { return };
+        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let request = Request::Pull { job, stage, partition, from };
+        core.request(to, request, vec![], Pending::Pull { job, stage, partition, epoch });
+    }
+
+    pub(super) fn pulled(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let fits = |push: &Push, body: &Bytes| {
+            let ours = (push.job, push.stage) == (self.job, self.stage) && push.body_len() == body.len() as u64;
+            ours && push.entries.iter().all(|e| e.segments.iter().all(|s| s.0 == partition))
+        };
+        let (push, next, body) = match outcome {
+            Ok((Response::Pulled { push, next }, body)) if fits(&push, &body) => (push, next, body),
+            _ => return self.next_holder(core, partition),
+        };
+        for entry in &push.entries {
+            if pulling.listed.get(&entry.task) == Some(&entry.digest) {
+                pulling.listed.remove(&entry.task);
+            }
+        }
+        self.take_pulled(core, partition, push, body);
+        match next {
+            Some(next) => self.ask_segments(core, partition, next),
+            None => {
+                let rest = self.pulling.remove(&partition).map(|p| p.listed).unwrap_or_default();
+                let entries = rest.into_iter().map(|(task, digest)| PushEntry { task, digest, segments: Vec::new() });
+                let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+                let push = Push { job, stage, epoch, replica: true, entries: entries.collect() };
+                self.take_pulled(core, partition, push, Bytes::new());
+                self.seal_what_is_complete(core);
+            }
+        }
+    }
+
+    /// Holds attempts that were pulled, and commits them where this peer owns the partition.
+    pub(super) fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, body: Bytes) {
+        push.epoch = self.epoch.number;
+        let staged = self.stage_entries(&push, &[partition]);
+        if !staged.keep.is_empty() {
+            core.act(Action::Stage { push, keep: staged.keep, body });
+        }
+        if self.owned.contains(&partition) {
+            for commits in split_by_task(staged.noted) {
+                let names = (self.job, self.stage, self.epoch.number);
+                send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(&commits));
+            }
+        }
+    }
+}

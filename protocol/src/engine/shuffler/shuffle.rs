@@ -1,0 +1,391 @@
+//! One stage's shuffle at one of its shufflers: what lies here, what is accepted, what is sealed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::pulls::Pulling;
+use super::replicas::Copy;
+use crate::engine::core::{Core, Pending};
+use crate::epoch::Epoch;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::Action;
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
+use crate::ranges::BitSet;
+use crate::ring::{Assignment, Ring};
+use crate::sign::Signed;
+use crate::time::Time;
+
+/// Commits are gathered for so long: one message for many, and hardly felt in a small job.
+const COMMIT_DELAY: Duration = Duration::from_millis(15);
+/// Attempts in one commit: their digests make a quarter of a mebibyte.
+const COMMIT_ATTEMPTS: usize = 8192;
+
+/// Nothing is staged for the task.
+const NONE: Hash = Hash([0; 32]);
+
+/// One stage's shuffle, as far as it concerns this peer.
+#[derive(Debug)]
+pub(super) struct Shuffle {
+    pub(super) job: JobId,
+    pub(super) stage: u8,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) epoch: Arc<Epoch>,
+    pub(super) signed_epoch: Signed<Epoch>,
+    pub(super) ring: Assignment,
+    pub(super) owned: Vec<u16>,
+    /// The first digest staged for each task, or the accepted one.
+    pub(super) digests: Vec<Hash>,
+    /// Further digests of tasks whose attempts did not agree.
+    pub(super) others: BTreeMap<u32, Vec<Hash>>,
+    pub(super) accepted: BitSet,
+    /// Tasks whose segments lie here, per partition owned or replicated.
+    pub(super) held: BTreeMap<u16, BitSet>,
+    pub(super) sealed: BTreeMap<u16, Hash>,
+    /// Seals that the authority has not acknowledged, with when to say so again.
+    pub(super) seals_due: BTreeMap<u16, Time>,
+    pub(super) commits: Vec<(u32, Hash)>,
+    /// When commits leave; commits for a part of the partitions only leave at once.
+    pub(super) commit_at: Time,
+    pub(super) commits_failed: Vec<(Time, Pending)>,
+    /// Copies on their way to replicas.
+    pub(super) copies: BTreeMap<u64, Copy>,
+    /// When the first of them is to be sent again.
+    pub(super) copies_at: Time,
+    /// Partitions that are being pulled from another holder.
+    pub(super) pulling: BTreeMap<u16, Pulling>,
+}
+
+impl Shuffle {
+    pub(super) fn new(
+        me: PeerKey,
+        job: JobId,
+        stage: u8,
+        manifest: &Arc<Manifest>,
+        epoch: &Arc<Epoch>,
+        signed: &Signed<Epoch>,
+    ) -> Option<Self> {
+        let of = &manifest.stages[usize::from(stage)];
+        let (partitions, _) = of.shuffle()?;
+        let ring = Ring::new(epoch).owners(stage, partitions, manifest.replicas);
+        Some(Self {
+            job,
+            stage,
+            owned: ring.partitions_of(me).collect(),
+            ring,
+            // Tables are made at the first push: an epoch that names this peer costs nothing yet.
+            digests: Vec::new(),
+            others: BTreeMap::new(),
+            accepted: BitSet::new(0),
+            held: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            seals_due: BTreeMap::new(),
+            commits: Vec::new(),
+            commit_at: Time::NEVER,
+            commits_failed: Vec::new(),
+            copies: BTreeMap::new(),
+            copies_at: Time::NEVER,
+            pulling: BTreeMap::new(),
+            manifest: manifest.clone(),
+            epoch: epoch.clone(),
+            signed_epoch: signed.clone(),
+        })
+    }
+
+    pub(super) fn tasks(&self) -> u32 {
+        self.manifest.stages[usize::from(self.stage)].tasks
+    }
+
+    pub(super) fn take_push(&mut self, core: &mut Core, from: PeerKey, push: Push, body: Bytes) -> Response {
+        if push.epoch < self.epoch.number {
+            return Response::NotOwner(self.signed_epoch.clone());
+        }
+        if push.epoch > self.epoch.number {
+            // The newer epoch is on its way here too.
+            return Response::Busy;
+        }
+        let mine: Vec<u16> = if push.replica {
+            // An owner's copies speak of its own partitions only: of another's, they hold nothing.
+            self.ring.replica_partitions_of(core.me).filter(|&p| self.ring.owns(from, p)).collect()
+        } else {
+            self.owned.clone()
+        };
+        if mine.is_empty() {
+            return Response::NotOwner(self.signed_epoch.clone());
+        }
+        let Staged { keep, noted, fresh } = self.stage_entries(&push, &mine);
+        if push.replica {
+            if !keep.is_empty() {
+                core.act(Action::Stage { push, keep, body });
+            }
+            return Response::Ok;
+        }
+        if !noted.is_empty() && self.commit_at == Time::NEVER {
+            self.commit_at = core.now + COMMIT_DELAY;
+        }
+        self.commits.extend(noted);
+        self.copy_to_replicas(core, &push, &fresh, &body);
+        if !keep.is_empty() {
+            core.act(Action::Stage { push, keep, body });
+        }
+        Response::Ok
+    }
+
+    /// Makes the tables of a peer that holds nothing yet.
+    pub(super) fn prepare(&mut self) {
+        if self.digests.is_empty() {
+            self.digests = vec![NONE; self.tasks() as usize];
+            self.accepted = BitSet::new(self.tasks());
+        }
+    }
+
+    /// Notes the attempts of a push for the partitions `mine`.
+    pub(super) fn stage_entries(&mut self, push: &Push, mine: &[u16]) -> Staged {
+        let tasks = self.tasks();
+        self.prepare();
+        for &partition in mine {
+            self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
+        }
+        let mut held: Vec<(u16, &mut BitSet)> =
+            self.held.iter_mut().filter(|(p, _)| mine.contains(p)).map(|(&p, held)| (p, held)).collect();
+        let mut staged = Staged::default();
+        for (i, entry) in push.entries.iter().enumerate().filter(|(_, e)| e.task < tasks) {
+            let accepted = self.accepted.contains(entry.task);
+            let Some(first) = note_digest(&mut self.digests, &mut self.others, accepted, entry) else { continue };
+            staged.noted.push((entry.task, entry.digest));
+            let mut fresh = false;
+            for (partition, held) in &mut held {
+                // Under the first digest a bit says whether it is here; under another one it came just now.
+                if first && !held.insert(entry.task) {
+                    continue;
+                }
+                fresh = true;
+                if entry.segments.binary_search_by_key(partition, |s| s.0).is_ok() {
+                    staged.keep.push((i as u32, *partition));
+                }
+            }
+            if fresh {
+                staged.fresh.push(i);
+            }
+        }
+        staged
+    }
+
+    pub(super) fn accept(&mut self, core: &mut Core, task: u32, digest: Hash) {
+        if task >= self.tasks() || !self.accepted.insert(task) {
+            return;
+        }
+        let first = self.digests[task as usize];
+        let others = self.others.remove(&task).unwrap_or_default();
+        if first != digest && !others.contains(&digest) {
+            // Whatever lies here is not what was accepted: to be pulled, or computed again.
+            self.held.values_mut().for_each(|held| {
+                held.remove(task);
+            });
+        }
+        let losers = others.into_iter().chain([first]).filter(|d| *d != digest && *d != NONE);
+        for loser in losers.collect::<Vec<_>>() {
+            for &partition in self.held.keys() {
+                let (job, stage) = (self.job, self.stage);
+                core.act(Action::DropSegment { job, stage, partition, task, digest: loser });
+            }
+        }
+        self.digests[task as usize] = digest;
+    }
+
+    pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
+        if self.owned.is_empty() || !self.accepted.is_full() || !self.copies.is_empty() {
+            return;
+        }
+        let complete = |p: &u16| !self.sealed.contains_key(p) && self.held.get(p).is_some_and(BitSet::is_full);
+        let fresh: Vec<u16> = self.owned.iter().copied().filter(complete).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let root = self.root();
+        for &partition in &fresh {
+            self.sealed.insert(partition, root);
+            self.seals_due.insert(partition, core.now);
+        }
+        let Some(reader) = self.manifest.reader_of(self.stage) else { return };
+        let seals = Seals {
+            job: self.job,
+            stage: self.stage,
+            epoch: self.epoch.number,
+            seals: fresh.iter().map(|&p| (p, root)).collect(),
+        };
+        let shards = self.manifest.stages[usize::from(reader)].shards;
+        let topics: BTreeSet<Topic> = (0..shards).map(|s| Topic::of_shard(self.job, reader, s)).collect();
+        for topic in topics {
+            core.publish(topic, Gossip::Seals(seals.clone()));
+        }
+        core.own_seals.push(seals);
+    }
+
+    /// The root over all accepted digests: what a reduce says that it has read.
+    pub(super) fn root(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 root of accepted digests");
+        self.digests.iter().for_each(|digest| {
+            hasher.update(&digest.0);
+        });
+        Hash(*hasher.finalize().as_bytes())
+    }
+
+    pub(super) fn go_on(&mut self, core: &mut Core) {
+        let (job, stage, epoch, home) = (self.job, self.stage, self.epoch.number, self.manifest.home);
+        let now = core.now;
+        if now >= self.commit_at || self.commits.len() >= COMMIT_ATTEMPTS {
+            let mut commits = std::mem::take(&mut self.commits);
+            self.commit_at = Time::NEVER;
+            commits.sort_unstable();
+            commits.dedup();
+            for commits in split_by_task(commits) {
+                send_commit(core, home, (job, stage, epoch), vec![], Attempts::pack(&commits));
+            }
+        }
+        if self.commits_failed.iter().any(|(at, _)| *at <= now) {
+            for (_, pending) in self.commits_failed.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+                if let Pending::Commit { epoch: made_for, partitions, attempts, .. } = pending
+                    && made_for == epoch
+                {
+                    send_commit(core, home, (job, stage, epoch), partitions, attempts);
+                }
+            }
+        }
+        if self.copies_at <= now {
+            let due: Vec<u64> =
+                self.copies.iter().filter(|(_, c)| c.send_at <= now).map(|(&number, _)| number).collect();
+            for number in due {
+                let Some(mut copy) = self.copies.remove(&number) else { continue };
+                copy.send_at = Time::NEVER;
+                self.send_copy(core, number, &copy);
+                self.copies.insert(number, copy);
+            }
+            self.copies_at = self.copies.values().map(|c| c.send_at).min().unwrap_or(Time::NEVER);
+        }
+        if self.seals_due.is_empty() {
+            return;
+        }
+        for &partition in self.seals_due.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p) {
+            let Some(&root) = self.sealed.get(&partition) else { continue };
+            let request = Request::Sealed { job, stage, epoch, partition, root };
+            core.request(home, request, vec![], Pending::Sealed { job, stage, partition });
+        }
+        self.seals_due.retain(|_, at| *at > now);
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let failed = self.commits_failed.iter().map(|(at, _)| *at);
+        let seals = self.seals_due.values().copied();
+        failed.chain(seals).chain([self.commit_at, self.copies_at]).min().unwrap_or(Time::NEVER)
+    }
+
+    /// A new set of shufflers: what this peer holds as a replica of what it owns now is committed at once;
+    /// what it lacks it pulls from whoever held it before and is still there (rule 2).
+    pub(super) fn new_epoch(&mut self, core: &mut Core, epoch: &Arc<Epoch>, signed: &Signed<Epoch>) {
+        let of = &self.manifest.stages[usize::from(self.stage)];
+        let Some((partitions, _)) = of.shuffle() else { return };
+        let before =
+            std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
+        let owned_before = std::mem::replace(&mut self.owned, self.ring.partitions_of(core.me).collect());
+        self.epoch = epoch.clone();
+        self.signed_epoch = signed.clone();
+        self.copies.clear();
+        self.copies_at = Time::NEVER;
+        self.commits_failed.clear();
+        self.pulling.clear();
+        let owned = self.owned.clone();
+        self.sealed.retain(|p, _| owned.contains(p));
+        self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
+        // Commits that may not have arrived under the old epoch are made again under this one.
+        let again: Vec<u16> = owned.iter().copied().filter(|p| !self.sealed.contains_key(p)).collect();
+        for partition in again {
+            self.commit_partition(core, partition);
+            if !owned_before.contains(&partition) {
+                self.pull(core, partition, &before);
+            }
+        }
+        let mut copies: Vec<u16> = self.ring.replica_partitions_of(core.me).collect();
+        copies.retain(|&p| !before.holds(core.me, p));
+        for partition in copies {
+            self.pull(core, partition, &before);
+        }
+        self.seal_what_is_complete(core);
+    }
+
+    pub(super) fn commit_partition(&mut self, core: &mut Core, partition: u16) {
+        let Some(held) = self.held.get(&partition).filter(|h| h.count() > 0) else { return };
+        let attempts: Vec<(u32, Hash)> = held.iter().map(|task| (task, self.digests[task as usize])).collect();
+        for part in attempts.chunks(COMMIT_ATTEMPTS) {
+            let names = (self.job, self.stage, self.epoch.number);
+            send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(part));
+        }
+    }
+}
+
+/// What of a push is held.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// Entries (by their place) and partitions for the segment store.
+    pub(super) keep: Vec<(u32, u16)>,
+    /// All attempts that lie here now.
+    pub(super) noted: Vec<(u32, Hash)>,
+    /// Entries that brought anything new.
+    pub(super) fresh: Vec<usize>,
+}
+
+/// Enters an attempt's digest: whether it is the task's first, or `None` if it need not be staged.
+pub(super) fn note_digest(
+    digests: &mut [Hash],
+    others: &mut BTreeMap<u32, Vec<Hash>>,
+    accepted: bool,
+    entry: &PushEntry,
+) -> Option<bool> {
+    let first = &mut digests[entry.task as usize];
+    if *first == NONE {
+        *first = entry.digest;
+    }
+    if *first == entry.digest {
+        return Some(true);
+    }
+    if accepted {
+        return None;
+    }
+    let others = others.entry(entry.task).or_default();
+    if others.contains(&entry.digest) || others.len() + 1 >= limits::DIGESTS_OF_TASK {
+        return None;
+    }
+    others.push(entry.digest);
+    Some(false)
+}
+
+pub(super) fn send_commit(
+    core: &mut Core,
+    home: PeerKey,
+    (job, stage, epoch): (JobId, u8, u32),
+    partitions: Vec<u16>,
+    attempts: Attempts,
+) {
+    let request = Request::Commit { job, stage, epoch, partitions: partitions.clone(), attempts: attempts.clone() };
+    core.request(home, request, vec![], Pending::Commit { job, stage, epoch, partitions, attempts });
+}
+
+/// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and
+/// none is too large for a message.
+pub(super) fn split_by_task(attempts: Vec<(u32, Hash)>) -> Vec<Vec<(u32, Hash)>> {
+    let mut parts: Vec<Vec<(u32, Hash)>> = Vec::new();
+    for attempt in attempts {
+        let room = |part: &&mut Vec<(u32, Hash)>| {
+            part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.0 < attempt.0)
+        };
+        match parts.iter_mut().rev().find(room) {
+            Some(part) => part.push(attempt),
+            None => parts.push(vec![attempt]),
+        }
+    }
+    parts
+}
