@@ -104,6 +104,9 @@ pub const PUSH_DELAY: Duration = Duration::from_millis(50);
 pub const UNACKED_BYTES: usize = 64 << 20;
 /// Different digests staged for one task. One is right; a few liars may be too.
 pub const DIGESTS_OF_TASK: usize = 4;
+/// Digests beside the first that an authority remembers for all tasks of a shuffle, until one of each is accepted:
+/// some 10 MB. Those beyond are not counted; the first ones of all tasks still are.
+pub const OTHER_DIGESTS: usize = 1 << 16;
 
 // --- Peers ------------------------------------------------------------------------------------------------
 

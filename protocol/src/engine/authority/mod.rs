@@ -152,6 +152,10 @@ impl Authority {
         let Some(shuffle) = &mut of.shuffle else { return Response::Missing };
         let owned: Vec<u16> = shuffle.ring.partitions_of(from).collect();
         let meant: Vec<u16> = owned.into_iter().filter(|p| partitions.is_empty() || partitions.contains(p)).collect();
+        if meant.is_empty() {
+            // Who owns nothing has no say in what is accepted.
+            return Response::NotOwner(job.signed_epoch.clone());
+        }
         for (task, digest) in attempts.iter() {
             if shuffle.commit(core.now, task, digest, &meant) {
                 of.done.insert(task);

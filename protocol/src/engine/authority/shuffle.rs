@@ -1,9 +1,10 @@
 //! What the authority knows of one stage's shuffle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::{Hash, PeerKey};
+use crate::limits;
 use crate::message::Attempts;
 use crate::ranges::BitSet;
 use crate::ring::Assignment;
@@ -17,12 +18,15 @@ const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 #[derive(Debug)]
 pub(super) struct Shuffle {
     pub(super) ring: Assignment,
-    /// The accepted digest of each task: the first that an owner committed.
-    pub(super) digests: Vec<Hash>,
-    /// Which tasks' segments each partition's owner holds.
-    pub(super) held: Vec<BitSet>,
+    /// The leading digest of each task: the accepted one, or else the first that an owner committed.
+    digests: Vec<Hash>,
+    accepted: BitSet,
+    /// Of which tasks each partition's owner holds the leading digest.
+    held: Vec<BitSet>,
     /// How many partitions lack each task.
     pub(super) lacking: Vec<u16>,
+    /// Of tasks without an accepted digest, the others, with the partitions whose owners hold them.
+    others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
     pub(super) sealed: BTreeMap<u16, Hash>,
     pub(super) accept: Vec<(u32, Hash)>,
     pub(super) accept_at: Time,
@@ -32,7 +36,10 @@ pub(super) struct Shuffle {
     pub(super) reopen_at: Time,
 }
 
+/// No attempt has been committed.
 const NONE: Hash = Hash([0; 32]);
+/// The last of all digests.
+const LAST: Hash = Hash([u8::MAX; 32]);
 
 impl Shuffle {
     pub(super) fn new(ring: Assignment, tasks: u32) -> Self {
@@ -40,8 +47,10 @@ impl Shuffle {
         Self {
             ring,
             digests: vec![NONE; tasks as usize],
+            accepted: BitSet::new(tasks),
             held: (0..partitions).map(|_| BitSet::new(tasks)).collect(),
             lacking: vec![partitions; tasks as usize],
+            others: BTreeMap::new(),
             sealed: BTreeMap::new(),
             accept: Vec::new(),
             accept_at: Time::NEVER,
@@ -51,27 +60,54 @@ impl Shuffle {
         }
     }
 
-    /// Notes that the owner of `partitions` holds an attempt; says whether the task is complete with that.
+    /// Notes that the owner of `partitions`, of which there is one at least, holds an attempt; says whether the
+    /// task is complete with that. The first digest that all owners hold is accepted: one that some of them never
+    /// get, because its worker was lost or sent it to them only, is in nobody's way.
     pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
-        let Some(accepted) = self.digests.get_mut(task as usize) else { return false };
-        if *accepted == NONE {
-            *accepted = digest;
+        let Some(leading) = self.digests.get_mut(task as usize) else { return false };
+        if *leading == NONE {
+            *leading = digest;
         }
-        if *accepted != digest {
-            return false;
+        if *leading == digest {
+            self.hold(now, task, partitions)
+        } else {
+            !self.accepted.contains(task) && self.commit_other(now, task, digest, partitions)
         }
-        let lacking = &mut self.lacking[task as usize];
+    }
+
+    fn hold(&mut self, now: Time, task: u32, partitions: &[u16]) -> bool {
         let fresh = partitions.iter().filter(|p| self.held[usize::from(**p)].insert(task)).count() as u16;
+        let lacking = &mut self.lacking[task as usize];
         *lacking -= fresh;
+        let complete = fresh > 0 && *lacking == 0;
         if fresh > 0 && self.reopen_at != Time::NEVER {
             // More is still coming forward.
             self.reopen_at = self.reopen_at.max(now + REOPEN_AFTER);
         }
-        let complete = fresh > 0 && *lacking == 0;
         if complete {
-            self.accept.push((task, digest));
+            self.accepted.insert(task);
+            self.accept.push((task, self.digests[task as usize]));
+            self.others.extract_if((task, NONE)..=(task, LAST), |_, _| true).for_each(drop);
         }
         complete
+    }
+
+    fn commit_other(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
+        if self.others.len() >= limits::OTHER_DIGESTS && !self.others.contains_key(&(task, digest)) {
+            return false;
+        }
+        let of = self.others.entry((task, digest)).or_default();
+        of.extend(partitions);
+        if of.len() < self.held.len() {
+            return false;
+        }
+        let all: Vec<u16> = of.iter().copied().collect();
+        self.digests[task as usize] = digest;
+        self.lacking[task as usize] = all.len() as u16;
+        self.held.iter_mut().for_each(|held| {
+            held.remove(task);
+        });
+        self.hold(now, task, &all)
     }
 
     /// Partitions whose owner changed are held by nobody until their new owners say otherwise.
@@ -87,6 +123,10 @@ impl Shuffle {
                 self.lacking[task as usize] += 1;
             }
             *held = BitSet::new(held.size());
+            self.others.retain(|_, of| {
+                of.remove(&partition);
+                !of.is_empty()
+            });
         }
         self.accept_failed.retain(|(_, to, _)| self.ring.owners().contains(to));
         self.tries.clear();

@@ -131,11 +131,13 @@ impl Shuffler {
     /// A new holder asks what there is of a partition.
     pub(super) fn on_held(&mut self, job: JobId, stage: u8, partition: u16, from: u32) -> Response {
         let Some(shuffle) = self.get(job, stage) else { return Response::Missing };
-        let Some(held) = shuffle.held.get(&partition) else { return Response::Missing };
-        let mut tasks = held.iter().skip_while(|&task| task < from);
-        let entry = |task: u32| PushEntry { task, digest: shuffle.digests[task as usize], segments: Vec::new() };
-        let entries: Vec<PushEntry> = tasks.by_ref().take(limits::PUSH_ENTRIES).map(entry).collect();
-        let next = tasks.next();
+        if !shuffle.held.contains_key(&partition) {
+            return Response::Missing;
+        }
+        let mut attempts = shuffle.attempts_of(partition, from).into_iter();
+        let entry = |(task, digest)| PushEntry { task, digest, segments: Vec::new() };
+        let entries: Vec<PushEntry> = attempts.by_ref().take(limits::PUSH_ENTRIES).map(entry).collect();
+        let next = attempts.next().map(|(task, _)| task);
         let push = Push { job, stage, epoch: shuffle.epoch.number, replica: true, entries };
         Response::Pulled { push, next }
     }

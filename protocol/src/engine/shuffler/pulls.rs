@@ -1,6 +1,6 @@
 //! Partitions that a new holder pulls from those who held them before.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ pub(super) struct Pulling {
     pub(super) holders: Vec<PeerKey>,
     /// Attempts that the holder being asked has, and whose segments have not come; in the end, those that wrote
     /// nothing for the partition.
-    pub(super) listed: BTreeMap<u32, Hash>,
+    pub(super) listed: BTreeSet<(u32, Hash)>,
 }
 
 impl Shuffle {
@@ -26,7 +26,7 @@ impl Shuffle {
     pub(super) fn pull(&mut self, core: &mut Core, partition: u16, before: &Assignment) {
         let alive = |peer: &&PeerKey| **peer != core.me && self.epoch.shufflers.iter().any(|s| s.peer == **peer);
         let holders: Vec<PeerKey> = before.replicas(partition).iter().filter(alive).copied().collect();
-        self.pulling.insert(partition, Pulling { holders, listed: BTreeMap::new() });
+        self.pulling.insert(partition, Pulling { holders, listed: BTreeSet::new() });
         self.ask_held(core, partition, 0);
     }
 
@@ -84,9 +84,7 @@ impl Shuffle {
             _ => return self.next_holder(core, partition),
         };
         for entry in &push.entries {
-            if pulling.listed.get(&entry.task) == Some(&entry.digest) {
-                pulling.listed.remove(&entry.task);
-            }
+            pulling.listed.remove(&(entry.task, entry.digest));
         }
         self.take_pulled(core, partition, push, body);
         match next {

@@ -14,7 +14,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::Action;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
+use crate::message::{Attempts, Gossip, Push, Request, Response, Seals, Topic};
 use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
 use crate::sign::Signed;
@@ -27,6 +27,8 @@ const COMMIT_ATTEMPTS: usize = 8192;
 
 /// Nothing is staged for the task.
 const NONE: Hash = Hash([0; 32]);
+/// The last of all digests.
+const LAST: Hash = Hash([u8::MAX; 32]);
 
 /// One stage's shuffle, as far as it concerns this peer.
 #[derive(Debug)]
@@ -38,12 +40,12 @@ pub(super) struct Shuffle {
     pub(super) signed_epoch: Signed<Epoch>,
     pub(super) ring: Assignment,
     pub(super) owned: Vec<u16>,
-    /// The first digest staged for each task, or the accepted one.
+    /// The leading digest of each task: the accepted one, or else the first that was staged.
     pub(super) digests: Vec<Hash>,
-    /// Further digests of tasks whose attempts did not agree.
-    pub(super) others: BTreeMap<u32, Vec<Hash>>,
+    /// Of tasks whose attempts did not agree, the other digests, with the partitions for which they lie here.
+    pub(super) others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
     pub(super) accepted: BitSet,
-    /// Tasks whose segments lie here, per partition owned or replicated.
+    /// Tasks whose leading digest's segments lie here, per partition owned or replicated.
     pub(super) held: BTreeMap<u16, BitSet>,
     pub(super) sealed: BTreeMap<u16, Hash>,
     /// Seals that the authority has not acknowledged, with when to say so again.
@@ -117,7 +119,7 @@ impl Shuffle {
         if mine.is_empty() {
             return Response::NotOwner(self.signed_epoch.clone());
         }
-        let Staged { keep, noted, fresh } = self.stage_entries(&push, &mine);
+        let Staged { keep, noted, fresh, refused } = self.stage_entries(&push, &mine);
         if push.replica {
             if !keep.is_empty() {
                 core.act(Action::Stage { push, keep, body });
@@ -132,7 +134,8 @@ impl Shuffle {
         if !keep.is_empty() {
             core.act(Action::Stage { push, keep, body });
         }
-        Response::Ok
+        // What is not held must not be acknowledged.
+        if refused { Response::Busy } else { Response::Ok }
     }
 
     /// Makes the tables of a peer that holds nothing yet.
@@ -150,51 +153,68 @@ impl Shuffle {
         for &partition in mine {
             self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
         }
-        let mut held: Vec<(u16, &mut BitSet)> =
-            self.held.iter_mut().filter(|(p, _)| mine.contains(p)).map(|(&p, held)| (p, held)).collect();
         let mut staged = Staged::default();
         for (i, entry) in push.entries.iter().enumerate().filter(|(_, e)| e.task < tasks) {
-            let accepted = self.accepted.contains(entry.task);
-            let Some(first) = note_digest(&mut self.digests, &mut self.others, accepted, entry) else { continue };
+            let Some(fresh) = self.hold(entry.task, entry.digest, mine) else {
+                staged.refused |= !self.accepted.contains(entry.task);
+                continue;
+            };
             staged.noted.push((entry.task, entry.digest));
-            let mut fresh = false;
-            for (partition, held) in &mut held {
-                // Under the first digest a bit says whether it is here; under another one it came just now.
-                if first && !held.insert(entry.task) {
-                    continue;
-                }
-                fresh = true;
-                if entry.segments.binary_search_by_key(partition, |s| s.0).is_ok() {
-                    staged.keep.push((i as u32, *partition));
-                }
-            }
-            if fresh {
+            if !fresh.is_empty() {
                 staged.fresh.push(i);
             }
+            let written = |p: &u16| entry.segments.binary_search_by_key(p, |s| s.0).is_ok();
+            staged.keep.extend(fresh.into_iter().filter(written).map(|p| (i as u32, p)));
         }
         staged
+    }
+
+    /// Notes that an attempt lies here for `partitions`; gives those for which it did not before, or `None` if it
+    /// is not to be held: another one is accepted, or there are too many.
+    fn hold(&mut self, task: u32, digest: Hash, partitions: &[u16]) -> Option<Vec<u16>> {
+        let leading = &mut self.digests[task as usize];
+        if *leading == NONE {
+            *leading = digest;
+        }
+        if *leading == digest {
+            let mut insert = |p: &u16| self.held.get_mut(p).is_some_and(|held| held.insert(task));
+            return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
+        }
+        let full = || self.others.range((task, NONE)..=(task, LAST)).count() + 1 >= limits::DIGESTS_OF_TASK;
+        if self.accepted.contains(task) || (!self.others.contains_key(&(task, digest)) && full()) {
+            return None;
+        }
+        let of = self.others.entry((task, digest)).or_default();
+        Some(partitions.iter().copied().filter(|&p| of.insert(p)).collect())
     }
 
     pub(super) fn accept(&mut self, core: &mut Core, task: u32, digest: Hash) {
         if task >= self.tasks() || !self.accepted.insert(task) {
             return;
         }
-        let first = self.digests[task as usize];
-        let others = self.others.remove(&task).unwrap_or_default();
-        if first != digest && !others.contains(&digest) {
-            // Whatever lies here is not what was accepted: to be pulled, or computed again.
-            self.held.values_mut().for_each(|held| {
-                held.remove(task);
-            });
+        let leading = std::mem::replace(&mut self.digests[task as usize], digest);
+        let range = (task, NONE)..=(task, LAST);
+        let mut others: BTreeMap<(u32, Hash), BTreeSet<u16>> = self.others.extract_if(range, |_, _| true).collect();
+        if leading != digest {
+            // Where the accepted one does not lie, nothing does: it is to be pulled, or computed again.
+            let here = others.remove(&(task, digest)).unwrap_or_default();
+            let mut lost = BTreeSet::new();
+            for (&partition, held) in &mut self.held {
+                if held.remove(task) {
+                    lost.insert(partition);
+                }
+                if here.contains(&partition) {
+                    held.insert(task);
+                }
+            }
+            others.insert((task, leading), lost);
         }
-        let losers = others.into_iter().chain([first]).filter(|d| *d != digest && *d != NONE);
-        for loser in losers.collect::<Vec<_>>() {
-            for &partition in self.held.keys() {
-                let (job, stage) = (self.job, self.stage);
-                core.act(Action::DropSegment { job, stage, partition, task, digest: loser });
+        let (job, stage) = (self.job, self.stage);
+        for ((task, digest), partitions) in others {
+            for partition in partitions {
+                core.act(Action::DropSegment { job, stage, partition, task, digest });
             }
         }
-        self.digests[task as usize] = digest;
     }
 
     pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
@@ -318,12 +338,20 @@ impl Shuffle {
     }
 
     pub(super) fn commit_partition(&mut self, core: &mut Core, partition: u16) {
-        let Some(held) = self.held.get(&partition).filter(|h| h.count() > 0) else { return };
-        let attempts: Vec<(u32, Hash)> = held.iter().map(|task| (task, self.digests[task as usize])).collect();
-        for part in attempts.chunks(COMMIT_ATTEMPTS) {
+        for part in split_by_task(self.attempts_of(partition, 0)) {
             let names = (self.job, self.stage, self.epoch.number);
-            send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(part));
+            send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(&part));
         }
+    }
+
+    /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
+    pub(super) fn attempts_of(&self, partition: u16, from: u32) -> Vec<(u32, Hash)> {
+        let held = self.held.get(&partition).into_iter().flat_map(BitSet::iter).skip_while(|&task| task < from);
+        let leading = held.map(|task| (task, self.digests[task as usize]));
+        let others = self.others.range((from, NONE)..).filter(|(_, of)| of.contains(&partition)).map(|(&name, _)| name);
+        let mut attempts: Vec<(u32, Hash)> = leading.chain(others).collect();
+        attempts.sort_unstable();
+        attempts
     }
 }
 
@@ -336,31 +364,8 @@ pub(super) struct Staged {
     pub(super) noted: Vec<(u32, Hash)>,
     /// Entries that brought anything new.
     pub(super) fresh: Vec<usize>,
-}
-
-/// Enters an attempt's digest: whether it is the task's first, or `None` if it need not be staged.
-pub(super) fn note_digest(
-    digests: &mut [Hash],
-    others: &mut BTreeMap<u32, Vec<Hash>>,
-    accepted: bool,
-    entry: &PushEntry,
-) -> Option<bool> {
-    let first = &mut digests[entry.task as usize];
-    if *first == NONE {
-        *first = entry.digest;
-    }
-    if *first == entry.digest {
-        return Some(true);
-    }
-    if accepted {
-        return None;
-    }
-    let others = others.entry(entry.task).or_default();
-    if others.contains(&entry.digest) || others.len() + 1 >= limits::DIGESTS_OF_TASK {
-        return None;
-    }
-    others.push(entry.digest);
-    Some(false)
+    /// There was no room for some, and their tasks have no accepted digest yet.
+    pub(super) refused: bool,
 }
 
 pub(super) fn send_commit(

@@ -1,0 +1,68 @@
+//! What an authority believes of its shufflers and workers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::message::{Announce, Request, Response};
+use webmesh_protocol::{Hash, PeerKey};
+
+use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, commit, digest, key, manifest};
+
+/// A peer with a job of its own that peers 1 and 2 shuffle.
+fn home() -> (Peer, Announce) {
+    let mut home = Peer::new(0, NOTHING);
+    home.meet(key(1), SHUFFLER);
+    home.meet(key(2), SHUFFLER);
+    let announce = home.submit(manifest());
+    home.requests();
+    (home, announce)
+}
+
+/// The acceptances sent since the last look: to whom, and what.
+fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
+    home.wait(Duration::from_millis(50));
+    let accept = |(_, to, request)| match request {
+        Request::Accept { attempts, .. } => Some((to, attempts.iter().collect())),
+        _ => None,
+    };
+    home.requests().into_iter().filter_map(accept).collect()
+}
+
+#[test]
+fn who_owns_no_partition_has_no_say_in_what_is_accepted() {
+    let (mut home, job) = home();
+    let lie = commit(job.job, 0, &[(0, digest("lie"))]);
+    assert!(matches!(home.ask(key(9), lie, Bytes::new()), Some(Response::NotOwner(_))));
+    for shuffler in [1, 2] {
+        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("truth"))]), Bytes::new());
+    }
+    assert_eq!(accepted(&mut home).len(), 2, "a stranger's digest stands in the way");
+}
+
+#[test]
+fn the_first_digest_that_all_owners_hold_is_accepted() {
+    let (mut home, job) = home();
+    // A worker that sent one owner its output, and was lost; then another whose output differs.
+    home.ask(key(1), commit(job.job, 0, &[(0, digest("half"))]), Bytes::new());
+    for shuffler in [1, 2] {
+        assert_eq!(accepted(&mut home), []);
+        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("whole"))]), Bytes::new());
+    }
+    let accepted = accepted(&mut home);
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|(_, attempts)| *attempts == [(0, digest("whole"))]));
+}
+
+#[test]
+fn a_digest_accepted_once_stays() {
+    let (mut home, job) = home();
+    for what in ["first", "second"] {
+        for shuffler in [1, 2] {
+            let attempts: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
+            home.ask(key(shuffler), commit(job.job, 0, &attempts), Bytes::new());
+        }
+    }
+    let accepted = accepted(&mut home);
+    assert!(!accepted.is_empty());
+    assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
+}

@@ -1,0 +1,5 @@
+//! Single engines, told by hand what others say: honest peers, liars and the forgetful.
+
+mod authority;
+mod peer;
+mod shuffler;

@@ -1,0 +1,86 @@
+//! What a shuffler holds, commits and seals.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::message::{Announce, Attempts, Request, Response};
+use webmesh_protocol::{Hash, limits};
+
+use super::peer::{Peer, SHUFFLER, TASKS, announced, digest, key, manifest, push};
+
+/// Peer 1, a shuffler of a job of peer 0 with peer 2.
+fn shuffler() -> (Peer, Announce) {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let mut manifest = manifest();
+    manifest.replicas = 1;
+    let announce = announced(&manifest, 0, &[key(1), key(2)]);
+    offer(&mut shuffler, &announce);
+    shuffler.requests();
+    (shuffler, announce)
+}
+
+fn offer(shuffler: &mut Peer, announce: &Announce) {
+    let offer = Request::Offer { announce: announce.clone(), slot: 0, of: 1 };
+    shuffler.ask(key(0), offer, Bytes::new());
+}
+
+/// A commit: under which epoch, whether for all that its sender owns, and of what.
+type Commit = (u32, bool, Vec<(u32, Hash)>);
+
+/// What it committed since the last look.
+fn committed(shuffler: &mut Peer) -> Vec<Commit> {
+    shuffler.wait(Duration::from_millis(50));
+    let commit = |(_, to, request)| match request {
+        Request::Commit { epoch, partitions, attempts, .. } => {
+            assert_eq!(to, key(0));
+            Some((epoch, partitions.is_empty(), attempts.iter().collect()))
+        }
+        _ => None,
+    };
+    shuffler.requests().into_iter().filter_map(commit).collect()
+}
+
+fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[(u32, Hash)]) {
+    let accept = Request::Accept { job: announce.job, stage: 0, attempts: Attempts::pack(attempts) };
+    assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+}
+
+fn has_sealed(shuffler: &mut Peer) -> bool {
+    shuffler.wait(Duration::from_millis(50));
+    shuffler.requests().iter().any(|(_, _, request)| matches!(request, Request::Sealed { .. }))
+}
+
+#[test]
+fn a_digest_that_is_not_held_is_not_acknowledged() {
+    let (mut shuffler, job) = shuffler();
+    for i in 0..limits::DIGESTS_OF_TASK {
+        let request = push(job.job, 0, &[(0, digest(&i.to_string()))]);
+        assert_eq!(shuffler.ask(key(5), request, Bytes::new()), Some(Response::Ok));
+    }
+    let late = push(job.job, 0, &[(0, digest("late"))]);
+    assert_eq!(shuffler.ask(key(6), late, Bytes::new()), Some(Response::Busy));
+}
+
+#[test]
+fn every_digest_that_is_acknowledged_is_committed_however_often_it_comes() {
+    let (mut shuffler, job) = shuffler();
+    for what in ["one", "other", "other"] {
+        shuffler.ask(key(5), push(job.job, 0, &[(0, digest(what))]), Bytes::new());
+        assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest(what))])]);
+    }
+}
+
+#[test]
+fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
+    let (mut shuffler, job) = shuffler();
+    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
+    let mut accepted = mine.clone();
+    accepted[2].1 = digest("never seen here");
+    accept(&mut shuffler, &job, &accepted);
+    assert!(!has_sealed(&mut shuffler));
+    shuffler.ask(key(5), push(job.job, 0, &accepted), Bytes::new());
+    accept(&mut shuffler, &job, &accepted);
+    assert!(has_sealed(&mut shuffler));
+}
