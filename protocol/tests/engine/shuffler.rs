@@ -6,7 +6,7 @@ use bytes::Bytes;
 use webmesh_protocol::message::{Announce, Attempts, Request, Response};
 use webmesh_protocol::{Hash, limits};
 
-use super::peer::{Peer, SHUFFLER, TASKS, announced, digest, key, manifest, push};
+use super::peer::{Peer, SHUFFLER, TASKS, announced, digest, epoch, key, manifest, push};
 
 /// Peer 1, a shuffler of a job of peer 0 with peer 2.
 fn shuffler() -> (Peer, Announce) {
@@ -83,4 +83,14 @@ fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
     shuffler.ask(key(5), push(job.job, 0, &accepted), Bytes::new());
     accept(&mut shuffler, &job, &accepted);
     assert!(has_sealed(&mut shuffler));
+}
+
+#[test]
+fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_with_it() {
+    let (mut shuffler, job) = shuffler();
+    shuffler.ask(key(5), push(job.job, 0, &[(0, digest("mine"))]), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
+    let committed = committed(&mut shuffler);
+    assert!(!committed.is_empty());
+    assert!(committed.iter().all(|(epoch, all, _)| *epoch == 1 && !all), "{committed:?}");
 }

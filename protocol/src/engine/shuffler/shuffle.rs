@@ -312,14 +312,20 @@ impl Shuffle {
         let before =
             std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
         let owned_before = std::mem::replace(&mut self.owned, self.ring.partitions_of(core.me).collect());
+        let next = self.epoch.number.checked_add(1) == Some(epoch.number);
         self.epoch = epoch.clone();
         self.signed_epoch = signed.clone();
+        // They speak of all that this peer owned, which is not what it owns.
+        self.commits.clear();
+        self.commit_at = Time::NEVER;
         self.copies.clear();
         self.copies_at = Time::NEVER;
         self.commits_failed.clear();
         self.pulling.clear();
         let owned = self.owned.clone();
-        self.sealed.retain(|p, _| owned.contains(p));
+        // In an epoch that was not heard of here, another may have owned a partition: the authority has forgotten
+        // that it was sealed.
+        self.sealed.retain(|p, _| next && owned.contains(p));
         self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
         // Commits that may not have arrived under the old epoch are made again under this one.
         let again: Vec<u16> = owned.iter().copied().filter(|p| !self.sealed.contains_key(p)).collect();
