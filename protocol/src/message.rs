@@ -335,6 +335,11 @@ pub enum Request {
     },
     /// A task gave no result.
     Failed(Failure),
+    /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
+    Resign {
+        /// The job.
+        job: JobId,
+    },
     /// A job is over.
     Ended(Signed<End>),
     /// The jobs that the answerer knows.

@@ -210,15 +210,15 @@ impl Engine {
         self.authority.on_disconnected(&self.core, peer);
     }
 
-    /// This peer lost segments that it had acknowledged. The job's authority goes on without it, as if it had
-    /// left; where this peer is the authority itself, there is nobody else to go on with.
+    /// This peer lost segments that it had acknowledged. It holds nothing of the job any more and says so, until the
+    /// job's authority goes on without it; where this peer is the authority itself, the job ends.
     fn store_failed(&mut self, job: JobId, why: String) {
         match self.jobs.home(&job) {
             Some(home) if home == self.core.me => {
                 let why = format!("intermediate data cannot be kept: {why}");
                 self.authority.fail(&mut self.core, &mut self.jobs, job, why);
             }
-            Some(home) => self.core.request(home, Request::Goodbye, vec![], Pending::Ignored),
+            Some(home) => self.shuffler.resign(&mut self.core, job, home),
             None => {}
         }
     }
@@ -302,6 +302,10 @@ impl Engine {
             Request::Failed(failure) => {
                 core.respond(token, Response::Ok);
                 self.authority.on_failure(core, &mut self.jobs, from, failure);
+            }
+            Request::Resign { job } => {
+                core.respond(token, Response::Ok);
+                self.authority.on_resigned(core, from, job);
             }
             Request::Ended(end) => {
                 core.respond(token, Response::Ok);

@@ -276,6 +276,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Peers),
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
+        job().prop_map(|job| Request::Resign { job }),
     ]
 }
 

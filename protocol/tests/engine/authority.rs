@@ -1,8 +1,11 @@
 //! What an authority believes of its shufflers and workers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use webmesh_protocol::epoch::Epoch;
+use webmesh_protocol::io::Event;
 use webmesh_protocol::message::{Announce, Request, Response};
 use webmesh_protocol::{Hash, PeerKey};
 
@@ -65,4 +68,29 @@ fn a_digest_accepted_once_stays() {
     let accepted = accepted(&mut home);
     assert!(!accepted.is_empty());
     assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
+}
+
+/// The epoch that was told to a shuffler last.
+fn newest_epoch(home: &mut Peer) -> Option<Epoch> {
+    let epoch = |(_, _, request)| match request {
+        Request::NewEpoch(epoch) => epoch.open().ok(),
+        _ => None,
+    };
+    home.requests().into_iter().filter_map(epoch).last()
+}
+
+#[test]
+fn a_shuffler_that_resigned_is_replaced_and_not_named_again() {
+    let (mut home, job) = home();
+    home.meet(key(3), SHUFFLER);
+    home.ask(key(1), Request::Resign { job: job.job }, Bytes::new());
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    let named = |epoch: &Epoch| -> BTreeSet<PeerKey> { epoch.shufflers.iter().map(|s| s.peer).collect() };
+    assert_eq!(named(&epoch), BTreeSet::from([key(2), key(3)]));
+    // It comes back, and another goes.
+    home.feed(Event::Disconnected { peer: key(1) });
+    home.meet(key(1), SHUFFLER);
+    home.ask(key(3), Request::Resign { job: job.job }, Bytes::new());
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    assert!(!named(&epoch).contains(&key(1)), "given up once, given up for good");
 }

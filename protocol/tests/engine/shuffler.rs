@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use webmesh_protocol::io::Event;
 use webmesh_protocol::message::{Announce, Attempts, Request, Response};
 use webmesh_protocol::{Hash, limits};
 
@@ -93,4 +94,25 @@ fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_
     let committed = committed(&mut shuffler);
     assert!(!committed.is_empty());
     assert!(committed.iter().all(|(epoch, all, _)| *epoch == 1 && !all), "{committed:?}");
+}
+
+#[test]
+fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothing_more() {
+    let (mut shuffler, job) = shuffler();
+    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
+    shuffler.feed(Event::StoreFailed { job: job.job, why: "a full disk".to_owned() });
+    let resigned = |shuffler: &mut Peer| {
+        shuffler.wait(Duration::from_secs(3));
+        let requests = shuffler.requests();
+        assert!(!requests.iter().any(|(_, _, r)| matches!(r, Request::Commit { .. } | Request::Sealed { .. })));
+        requests.iter().filter(|(_, to, r)| *to == key(0) && matches!(r, Request::Resign { .. })).count()
+    };
+    assert!(resigned(&mut shuffler) > 1);
+    assert_ne!(shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new()), Some(Response::Ok));
+    let attempts = Attempts::pack(&mine);
+    let accept = Request::Accept { job: job.job, stage: 0, attempts };
+    assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
+    assert_eq!(resigned(&mut shuffler), 0);
 }

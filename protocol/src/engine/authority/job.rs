@@ -49,7 +49,8 @@ pub(super) struct Job {
     pub(super) failures: u32,
     /// Shufflers whose connection broke, with when they are given up.
     pub(super) missing: BTreeMap<PeerKey, Time>,
-    /// Shufflers that were given up and have not come back since.
+    /// Shufflers that were given up: once lost, a peer is not named again, or one that comes and goes would cost the
+    /// job an epoch each time.
     pub(super) gone: BTreeSet<PeerKey>,
     pub(super) offered: BTreeSet<PeerKey>,
 }
@@ -68,6 +69,11 @@ impl Job {
         if self.workers.len() < WORKERS {
             self.workers.insert(worker);
         }
+    }
+
+    /// Whether a peer shuffles in the newest epoch.
+    pub(super) fn is_shuffler(&self, peer: &PeerKey) -> bool {
+        self.epoch.shufflers.iter().any(|s| s.peer == *peer)
     }
 
     pub(super) fn done(&self) -> Vec<u32> {

@@ -109,7 +109,6 @@ impl Authority {
     pub(super) fn on_connected(&mut self, peer: PeerKey) {
         self.jobs.values_mut().for_each(|job| {
             job.missing.remove(&peer);
-            job.gone.remove(&peer);
         });
     }
 
@@ -117,7 +116,7 @@ impl Authority {
         for job in self.jobs.values_mut() {
             job.offered.remove(&peer);
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
-            if job.epoch.shufflers.iter().any(|s| s.peer == peer) {
+            if job.is_shuffler(&peer) {
                 job.missing.entry(peer).or_insert(core.now + SHUFFLER_GRACE);
             }
         }
@@ -126,9 +125,16 @@ impl Authority {
     pub(super) fn on_goodbye(&mut self, core: &mut Core, peer: PeerKey) {
         for job in self.jobs.values_mut() {
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
-            if job.epoch.shufflers.iter().any(|s| s.peer == peer) {
+            if job.is_shuffler(&peer) {
                 job.missing.insert(peer, core.now);
             }
+        }
+    }
+
+    /// A shuffler has lost what it held for a job.
+    pub(super) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_shuffler(&peer)) {
+            job.missing.insert(peer, core.now);
         }
     }
 

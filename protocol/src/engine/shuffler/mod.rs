@@ -20,16 +20,20 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, RequestError, Token};
 use crate::limits;
 use crate::manifest::partition_of_bucket;
-use crate::message::{Attempts, Push, PushEntry, Response};
+use crate::message::{Attempts, Push, PushEntry, Request, Response};
 use crate::time::Time;
 
 /// A message to the authority that was not taken is sent again after so long.
 const RETRY: Duration = Duration::from_millis(300);
+/// Who lost a job's segments says so again after so long, until an epoch goes on without it.
+const RESIGN_AGAIN: Duration = Duration::from_secs(1);
 
 /// This peer as a shuffler.
 #[derive(Debug, Default)]
 pub(super) struct Shuffler {
     jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
+    /// Jobs whose segments were lost here, with their homes and when to say so again.
+    resigned: BTreeMap<JobId, (PeerKey, Time)>,
 }
 
 impl Shuffler {
@@ -43,6 +47,9 @@ impl Shuffler {
                 self.jobs.insert(*job, stages);
             }
             Change::Epoch { epoch, signed_epoch } => {
+                if !epoch.shufflers.iter().any(|s| s.peer == core.me) {
+                    self.resigned.remove(job);
+                }
                 for shuffle in self.jobs.get_mut(job).into_iter().flatten().flatten() {
                     shuffle.new_epoch(core, epoch, signed_epoch);
                 }
@@ -50,8 +57,18 @@ impl Shuffler {
             Change::Reopened(_) => {}
             Change::Over => {
                 self.jobs.remove(job);
+                self.resigned.remove(job);
                 core.act(Action::DropJob { job: *job });
             }
+        }
+    }
+
+    /// Segments of a job were lost. Nothing more is held or served: what a missing segment held would be taken for
+    /// nothing written.
+    pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey) {
+        if self.jobs.remove(&job).is_some() {
+            self.resigned.insert(job, (home, core.now));
+            core.act(Action::DropJob { job });
         }
     }
 
@@ -219,9 +236,15 @@ impl Shuffler {
         for shuffle in self.jobs.values_mut().flatten().flatten() {
             shuffle.go_on(core);
         }
+        let now = core.now;
+        for (&job, (home, at)) in self.resigned.iter_mut().filter(|(_, (_, at))| *at <= now) {
+            *at = now + RESIGN_AGAIN;
+            core.request(*home, Request::Resign { job }, vec![], Pending::Ignored);
+        }
     }
 
     pub(super) fn deadline(&self) -> Time {
-        self.jobs.values().flatten().flatten().map(Shuffle::deadline).min().unwrap_or(Time::NEVER)
+        let shuffles = self.jobs.values().flatten().flatten().map(Shuffle::deadline);
+        shuffles.chain(self.resigned.values().map(|(_, at)| *at)).min().unwrap_or(Time::NEVER)
     }
 }
