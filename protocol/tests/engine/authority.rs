@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::io::Event;
-use webmesh_protocol::message::{Announce, Request, Response};
-use webmesh_protocol::{Hash, PeerKey};
+use webmesh_protocol::message::{Announce, Failure, Outcome, Request, Response};
+use webmesh_protocol::{Hash, JobId, PeerKey};
 
-use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, commit, digest, key, manifest};
+use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
 
 /// A peer with a job of its own that peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
@@ -93,4 +93,64 @@ fn a_shuffler_that_resigned_is_replaced_and_not_named_again() {
     home.ask(key(3), Request::Resign { job: job.job }, Bytes::new());
     let epoch = newest_epoch(&mut home).expect("a new epoch");
     assert!(!named(&epoch).contains(&key(1)), "given up once, given up for good");
+}
+
+/// A worker's word that a task fails.
+fn failure(job: JobId, task: u32, worker_fault: bool) -> Request {
+    let why = "it fails".to_owned();
+    Request::Failed(Failure { job, stage: 0, task, document: None, why, worker_fault })
+}
+
+#[test]
+fn failures_told_by_strangers_do_not_end_a_job() {
+    let (mut home, job) = home();
+    home.meet(key(3), WORKER);
+    for _ in 0..20 {
+        home.ask(key(9), failure(job.job, 0, false), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
+}
+
+#[test]
+fn one_workers_word_does_not_end_a_job_while_there_are_others_to_ask() {
+    let (mut home, job) = home();
+    (3..6).for_each(|worker| home.meet(key(worker), WORKER));
+    for _ in 0..20 {
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
+    // Four tries among three workers: two each at most.
+    home.ask(key(4), failure(job.job, 0, false), Bytes::new());
+    home.ask(key(5), failure(job.job, 0, false), Bytes::new());
+    assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn workers_that_have_left_are_not_waited_for() {
+    let (mut home, job) = home();
+    for worker in 3..8 {
+        home.meet(key(worker), WORKER);
+        home.ask(key(worker), failure(job.job, 1, false), Bytes::new());
+        if worker == 4 {
+            (1..3).for_each(|shuffler| {
+                home.ask(key(shuffler), commit(job.job, 0, &[(1, digest("done after all"))]), Bytes::new());
+            });
+        }
+    }
+    (4..8).for_each(|worker| home.feed(Event::Disconnected { peer: key(worker) }));
+    for _ in 0..4 {
+        assert_eq!(home.ended(), None);
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn faults_of_workers_do_not_count_against_a_task() {
+    let (mut home, job) = home();
+    home.meet(key(3), WORKER);
+    for _ in 0..20 {
+        home.ask(key(3), failure(job.job, 0, true), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::engine::{Config, Engine};
 use webmesh_protocol::epoch::{Epoch, Shuffler};
-use webmesh_protocol::io::{Action, Event, RequestId, Submission, Token};
+use webmesh_protocol::io::{Action, Event, Notice, RequestId, Submission, Token};
 use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Response};
+use webmesh_protocol::message::{Announce, Attempts, Outcome, Push, PushEntry, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::time::Time;
 use webmesh_protocol::{Hash, JobId, PeerKey};
@@ -39,6 +39,7 @@ pub(super) fn owner() -> Keypair {
 
 pub(super) const SHUFFLER: Roles =
     Roles { worker: false, shuffler: true, compiler: false, relay: false, steward: false };
+pub(super) const WORKER: Roles = Roles { worker: true, shuffler: false, compiler: false, relay: false, steward: false };
 pub(super) const NOTHING: Roles =
     Roles { worker: false, shuffler: false, compiler: false, relay: false, steward: false };
 
@@ -111,6 +112,14 @@ impl Peer {
             _ => None,
         });
         offered.expect("the job is offered to somebody")
+    }
+
+    /// How a job ended, if it has.
+    pub(super) fn ended(&self) -> Option<Outcome> {
+        self.actions.iter().find_map(|a| match a {
+            Action::Notify(Notice::Ended { outcome, .. }) => Some(outcome.clone()),
+            _ => None,
+        })
     }
 }
 

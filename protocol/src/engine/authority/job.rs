@@ -16,7 +16,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Progress, Token};
 use crate::limits;
 use crate::manifest::{Manifest, Sink, Source, partition_of_bucket};
-use crate::message::{Announce, Attempts, End, Gossip, Request, Response, Topic};
+use crate::message::{Announce, Attempts, End, Failure, Gossip, Request, Response, Topic};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::{Keypair, Signed};
@@ -28,8 +28,19 @@ pub(super) const SHUFFLER_GRACE: Duration = Duration::from_millis(1_500);
 const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 /// Progress is told to the user this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Tasks whose failures are remembered. Those beyond wait until some of these are done, or end the job.
+const FAILED_TASKS: usize = 4096;
 /// Peers that are offered a new job directly.
 const OFFERS: usize = 32;
+
+/// Failed attempts at one task.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// Who made them, those that count.
+    by: Vec<PeerKey>,
+    /// When the last of them was heard of.
+    at: Time,
+}
 
 #[derive(Debug)]
 pub(super) struct Job {
@@ -45,7 +56,8 @@ pub(super) struct Job {
     pub(super) announce_at: Time,
     pub(super) progress_at: Time,
     pub(super) workers: BTreeSet<PeerKey>,
-    pub(super) failed: BTreeMap<(u8, u32), Vec<PeerKey>>,
+    /// Tasks that are not done and failed somewhere.
+    pub(super) failed: BTreeMap<(u8, u32), Failed>,
     pub(super) failures: u32,
     /// Shufflers whose connection broke, with when they are given up.
     pub(super) missing: BTreeMap<PeerKey, Time>,
@@ -74,6 +86,35 @@ impl Job {
     /// Whether a peer shuffles in the newest epoch.
     pub(super) fn is_shuffler(&self, peer: &PeerKey) -> bool {
         self.epoch.shufflers.iter().any(|s| s.peer == *peer)
+    }
+
+    /// Whether a peer is known as one that runs tasks.
+    pub(super) fn is_worker(&self, core: &Core, peer: &PeerKey) -> bool {
+        let says_so = core.directory.get(peer).is_some_and(|m| m.advert.roles.worker);
+        says_so || *peer == core.me || self.workers.contains(peer)
+    }
+
+    /// A worker failed at a task. Gives how many tries the task has left.
+    pub(super) fn note_failure(&mut self, core: &Core, from: PeerKey, failure: &Failure) -> u32 {
+        let of = &self.manifest.stages[usize::from(failure.stage)].limits;
+        let tries = u32::from(of.retries) + 1;
+        let name = (failure.stage, failure.task);
+        let full = self.failed.len() >= FAILED_TASKS && !self.failed.contains_key(&name);
+        if failure.worker_fault || full {
+            return tries - self.failed.get(&name).map_or(0, |f| f.by.len() as u32).min(tries);
+        }
+        // Nobody's word alone ends a job while there are others to ask: each may use up a share of the tries; more
+        // only where, for as long as the task may take, nobody else has done it either.
+        let connected = core.directory.with_role(|r| r.worker).filter(|(p, m)| m.connected && **p != core.me).count();
+        let workers = connected as u32 + u32::from(core.advert.roles.worker);
+        let share = tries.div_ceil(workers.max(1)) as usize;
+        let failed = self.failed.entry(name).or_insert(Failed { by: Vec::new(), at: core.now });
+        let used = failed.by.iter().filter(|p| **p == from).count();
+        if used < share || core.now.since(failed.at) > of.time() {
+            failed.by.push(from);
+            failed.at = core.now;
+        }
+        tries.saturating_sub(failed.by.len() as u32)
     }
 
     pub(super) fn done(&self) -> Vec<u32> {

@@ -39,8 +39,6 @@ const RETRY: Duration = Duration::from_millis(300);
 const LOST_AFTER: u32 = 10;
 /// Workers kept apart for the count that users see, and for who failed what.
 const WORKERS: usize = 4096;
-/// Tasks whose failures are remembered; more at a time end the job: it cannot succeed.
-const FAILED_TASKS: usize = 4096;
 
 /// The jobs that were submitted at this peer.
 #[derive(Debug, Default)]
@@ -165,6 +163,7 @@ impl Authority {
         for (task, digest) in attempts.iter() {
             if shuffle.commit(core.now, task, digest, &meant) {
                 of.done.insert(task);
+                job.failed.remove(&(stage, task));
                 if shuffle.accept_at == Time::NEVER {
                     shuffle.accept_at = core.now + ACCEPT_DELAY;
                 }
@@ -233,11 +232,13 @@ impl Authority {
         result: Result<(), String>,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(stage) = job.stages.iter_mut().find(|s| s.storing.contains_key(&task)) else { return };
+        let mut stages = (0u8..).zip(&mut job.stages);
+        let Some((number, stage)) = stages.find(|(_, s)| s.storing.contains_key(&task)) else { return };
         let tokens = stage.storing.remove(&task).unwrap_or_default();
         match result {
             Ok(()) => {
                 stage.done.insert(task);
+                job.failed.remove(&(number, task));
                 tokens.into_iter().for_each(|t| core.respond(t, Response::Ok));
             }
             Err(why) => {
@@ -264,25 +265,20 @@ impl Authority {
     /// A worker could not do a task.
     pub(super) fn on_failure(&mut self, core: &mut Core, jobs: &mut Jobs, from: PeerKey, failure: Failure) {
         let Some(job) = self.jobs.get_mut(&failure.job) else { return };
-        job.saw(from);
-        let Some(stage) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
-        let done = job.stages[usize::from(failure.stage)].done.contains(failure.task);
-        if failure.task >= stage.tasks || done {
+        if !job.is_worker(core, &from) {
             return;
         }
-        job.failures += 1;
-        let retries = u32::from(stage.limits.retries);
-        let failed = job.failed.entry((failure.stage, failure.task)).or_default();
-        // One peer's word alone does not end a job while there are enough others to ask.
-        let others_left = job.workers.len() as u32 > retries && failed.contains(&from);
-        if !others_left && !failure.worker_fault {
-            failed.push(from);
+        let Some(stage) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
+        if failure.task >= stage.tasks || job.stages[usize::from(failure.stage)].done.contains(failure.task) {
+            return;
         }
-        let left = (retries + 1).saturating_sub(failed.len() as u32);
+        job.saw(from);
+        job.failures += 1;
+        let left = job.note_failure(core, from, &failure);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(Action::Notify(notice));
         let id = failure.job;
-        if left == 0 || job.failed.len() > FAILED_TASKS {
+        if left == 0 {
             let why = failure.why.clone();
             self.end(core, jobs, id, Outcome::Failed(why), Some(failure));
         }
