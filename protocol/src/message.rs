@@ -257,6 +257,9 @@ pub enum Request {
         stage: u8,
         /// The epoch under which the sender owns the partitions.
         epoch: u32,
+        /// When the sender opened the job, in a measure of its own. A greater number than before means that it has
+        /// forgotten what it held: it was started anew, or took the job for over.
+        opened: u64,
         /// The partitions; empty means all that it owns.
         partitions: Vec<u16>,
         /// The attempts.

@@ -19,6 +19,8 @@ const FIRST_HOP: Duration = Duration::from_millis(10);
 pub(super) struct Core {
     pub(super) now: Time,
     pub(super) me: PeerKey,
+    /// Greater at each start of this peer.
+    pub(super) started: u64,
     pub(super) advert: Advert,
     pub(super) directory: Directory,
     pub(super) actions: VecDeque<Action>,
@@ -46,7 +48,7 @@ pub(super) enum Pending {
     Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
     Output { job: JobId, stage: u8, task: u32 },
     Bucket { job: JobId, stage: u8, task: u32 },
-    Commit { job: JobId, stage: u8, epoch: u32, partitions: Vec<u16>, attempts: Attempts },
+    Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
     Replica { job: JobId, stage: u8, request: u64 },
     Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
     Sealed { job: JobId, stage: u8, partition: u16 },
@@ -54,10 +56,11 @@ pub(super) enum Pending {
 }
 
 impl Core {
-    pub(super) fn new(me: PeerKey, advert: Advert) -> Self {
+    pub(super) fn new(me: PeerKey, started: u64, advert: Advert) -> Self {
         Self {
             now: Time(0),
             me,
+            started,
             advert,
             directory: Directory::default(),
             actions: VecDeque::new(),
@@ -65,7 +68,8 @@ impl Core {
             pending: BTreeMap::new(),
             workers: 1,
             hop: (FIRST_HOP, FIRST_HOP / 2),
-            next_id: 0,
+            // Answers to questions of an earlier life are no answers to this one's.
+            next_id: started,
         }
     }
 

@@ -39,6 +39,9 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Config {
     /// The peer's key.
     pub me: PeerKey,
+    /// A number that is greater at each start: microseconds of the wall clock, say. By it others see that a peer which
+    /// came back has forgotten what it held.
+    pub started: u64,
     /// What it says of itself; its roles are what it will do.
     pub advert: Advert,
 }
@@ -74,7 +77,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows nobody yet.
     pub fn new(config: Config) -> Self {
-        let mut core = Core::new(config.me, config.advert);
+        let mut core = Core::new(config.me, config.started, config.advert);
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
         Self {
@@ -270,8 +273,8 @@ impl Engine {
             }
             Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
             Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
-            Request::Commit { job, stage, epoch, partitions, attempts } => {
-                let answer = self.authority.on_commit(core, from, job, stage, epoch, &partitions, &attempts);
+            Request::Commit { job, stage, epoch, opened, partitions, attempts } => {
+                let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), &partitions, &attempts);
                 core.respond(token, answer);
             }
             Request::Accept { job, stage, attempts } => {
@@ -371,10 +374,10 @@ impl Engine {
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
             Pending::Bucket { job, stage, task } => self.worker.on_bucket_answer(core, job, stage, task, outcome),
-            Pending::Commit { job, stage, epoch, partitions, attempts } => {
+            pending @ Pending::Commit { job, stage, .. } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {
-                    self.shuffler.commit_failed(core, job, stage, epoch, partitions, attempts);
+                    self.shuffler.commit_failed(core, job, stage, pending);
                 }
             }
             Pending::Replica { job, stage, request } => {

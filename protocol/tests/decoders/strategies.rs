@@ -248,8 +248,15 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         }),
         hash().prop_map(|hash| Request::Blob { hash }),
         push().prop_map(Request::Push),
-        (job(), any::<u8>(), any::<u32>(), partitions, attempts()).prop_map(
-            |(job, stage, epoch, partitions, attempts)| Request::Commit { job, stage, epoch, partitions, attempts }
+        (job(), any::<u8>(), any::<(u32, u64)>(), partitions, attempts()).prop_map(
+            |(job, stage, (epoch, opened), partitions, attempts)| Request::Commit {
+                job,
+                stage,
+                epoch,
+                opened,
+                partitions,
+                attempts
+            }
         ),
         (job(), any::<u8>(), attempts()).prop_map(|(job, stage, attempts)| Request::Accept { job, stage, attempts }),
         (job(), any::<u8>(), any::<u32>(), any::<u16>(), hash()).prop_map(|(job, stage, epoch, partition, root)| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::Event;
-use webmesh_protocol::message::{Announce, Failure, Outcome, Request, Response};
+use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, Outcome, Request, Response};
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
@@ -153,4 +153,36 @@ fn faults_of_workers_do_not_count_against_a_task() {
         home.ask(key(3), failure(job.job, 0, true), Bytes::new());
     }
     assert_eq!(home.ended(), None);
+}
+
+#[test]
+fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
+    let (mut home, job) = home();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    (1..3).for_each(|shuffler| {
+        home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
+    });
+    assert_eq!(done(&mut home), TASKS);
+    // Peer 1 was started anew so quickly that nobody noticed.
+    let greeting = |opened| {
+        let (job, partitions, attempts) = (job.job, vec![], Attempts::default());
+        Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts }
+    };
+    home.ask(key(1), greeting(2), Bytes::new());
+    home.wait(Duration::from_secs(5));
+    assert_eq!(done(&mut home), 0, "what it held is lost, and must be computed again");
+    // A message of its former life is late.
+    home.ask(key(1), commit(job.job, 0, &all), Bytes::new());
+    assert_eq!(done(&mut home), 0);
+}
+
+/// How many map tasks are done, as the next announcement says.
+fn done(home: &mut Peer) -> u32 {
+    home.actions();
+    home.wait(Duration::from_secs(3));
+    let announced = home.actions().into_iter().rev().find_map(|action| match action {
+        Action::Publish { message: Gossip::Announce(announce), .. } => Some(announce.done[0]),
+        _ => None,
+    });
+    announced.expect("an announcement")
 }

@@ -49,7 +49,7 @@ pub(super) fn advert(roles: Roles) -> Advert {
 
 impl Peer {
     pub(super) fn new(number: u8, roles: Roles) -> Self {
-        let engine = Engine::new(Config { me: key(number), advert: advert(roles) });
+        let engine = Engine::new(Config { me: key(number), started: 1, advert: advert(roles) });
         let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
         peer.feed(Event::Tick);
         peer
@@ -187,7 +187,7 @@ pub(super) fn digest(what: &str) -> Hash {
 
 /// A shuffler's word that it holds attempts for all that it owns.
 pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
-    Request::Commit { job, stage: 0, epoch, partitions: vec![], attempts: Attempts::pack(attempts) }
+    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts: Attempts::pack(attempts) }
 }
 
 /// A push of attempts that wrote nothing.

@@ -144,7 +144,7 @@ impl Authority {
         from: PeerKey,
         id: JobId,
         stage: u8,
-        epoch: u32,
+        (epoch, opened): (u32, u64),
         partitions: &[u16],
         attempts: &Attempts,
     ) -> Response {
@@ -159,6 +159,10 @@ impl Authority {
         if meant.is_empty() {
             // Who owns nothing has no say in what is accepted.
             return Response::NotOwner(job.signed_epoch.clone());
+        }
+        if !shuffle.is_of_this_life(core.now, from, opened) {
+            core.log(format!("{} commits in job {} what it has forgotten since", from.short(), id.short()));
+            return Response::Missing;
         }
         for (task, digest) in attempts.iter() {
             if shuffle.commit(core.now, task, digest, &meant) {

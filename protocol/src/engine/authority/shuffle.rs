@@ -28,6 +28,8 @@ pub(super) struct Shuffle {
     /// Of tasks without an accepted digest, the others, with the partitions whose owners hold them.
     others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
     pub(super) sealed: BTreeMap<u16, Hash>,
+    /// When each owner opened the job, in its own measure.
+    opened: BTreeMap<PeerKey, u64>,
     pub(super) accept: Vec<(u32, Hash)>,
     pub(super) accept_at: Time,
     pub(super) accept_failed: Vec<(Time, PeerKey, Attempts)>,
@@ -52,6 +54,7 @@ impl Shuffle {
             lacking: vec![partitions; tasks as usize],
             others: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            opened: BTreeMap::new(),
             accept: Vec::new(),
             accept_at: Time::NEVER,
             accept_failed: Vec::new(),
@@ -110,26 +113,43 @@ impl Shuffle {
         self.hold(now, task, &all)
     }
 
+    /// Whether an owner still knows what it commits: it opened the job then, and not again. If it did so just now, it
+    /// has lost all that it held before.
+    pub(super) fn is_of_this_life(&mut self, now: Time, owner: PeerKey, opened: u64) -> bool {
+        let known = *self.opened.entry(owner).or_insert(opened);
+        if opened > known {
+            self.opened.insert(owner, opened);
+            self.ring.partitions_of(owner).collect::<Vec<_>>().into_iter().for_each(|p| self.forget(p));
+            self.reopen_at = now + REOPEN_AFTER;
+        }
+        opened >= known
+    }
+
+    /// Nobody holds a partition any more.
+    fn forget(&mut self, partition: u16) {
+        self.sealed.remove(&partition);
+        let held = &mut self.held[usize::from(partition)];
+        for task in held.iter() {
+            self.lacking[task as usize] += 1;
+        }
+        *held = BitSet::new(held.size());
+        self.others.retain(|_, of| {
+            of.remove(&partition);
+            !of.is_empty()
+        });
+    }
+
     /// Partitions whose owner changed are held by nobody until their new owners say otherwise.
     pub(super) fn new_ring(&mut self, now: Time, ring: Assignment) {
         let before = std::mem::replace(&mut self.ring, ring);
         for partition in 0..self.ring.partitions() {
-            if before.owner(partition) == self.ring.owner(partition) {
-                continue;
+            if before.owner(partition) != self.ring.owner(partition) {
+                self.forget(partition);
             }
-            self.sealed.remove(&partition);
-            let held = &mut self.held[usize::from(partition)];
-            for task in held.iter() {
-                self.lacking[task as usize] += 1;
-            }
-            *held = BitSet::new(held.size());
-            self.others.retain(|_, of| {
-                of.remove(&partition);
-                !of.is_empty()
-            });
         }
         self.accept_failed.retain(|(_, to, _)| self.ring.owners().contains(to));
         self.tries.clear();
+        self.opened.retain(|owner, _| self.ring.owners().contains(owner));
         self.reopen_at = now + REOPEN_AFTER;
     }
 }

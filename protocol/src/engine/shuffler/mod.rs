@@ -40,10 +40,15 @@ impl Shuffler {
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
         match change {
-            Change::Open { manifest, epoch, signed_epoch, .. } => {
-                let stages = (0..manifest.stages.len() as u8)
-                    .map(|stage| Shuffle::new(core.me, *job, stage, manifest, epoch, signed_epoch))
+            Change::Open { manifest, epoch, signed_epoch, done, .. } => {
+                let mut stages: Vec<Option<Shuffle>> = (0..manifest.stages.len() as u8)
+                    .map(|stage| Shuffle::new(core, *job, stage, manifest, epoch, signed_epoch))
                     .collect();
+                for (shuffle, done) in stages.iter_mut().zip(done) {
+                    if let Some(shuffle) = shuffle {
+                        shuffle.open(core, *done > 0);
+                    }
+                }
                 self.jobs.insert(*job, stages);
             }
             Change::Epoch { epoch, signed_epoch } => {
@@ -209,19 +214,10 @@ impl Shuffler {
         }
     }
 
-    pub(super) fn commit_failed(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        partitions: Vec<u16>,
-        attempts: Attempts,
-    ) {
+    pub(super) fn commit_failed(&mut self, core: &mut Core, job: JobId, stage: u8, commit: Pending) {
         let again = core.now + RETRY;
         if let Some(shuffle) = self.get(job, stage) {
-            let pending = Pending::Commit { job, stage, epoch, partitions, attempts };
-            shuffle.commits_failed.push((again, pending));
+            shuffle.commits_failed.push((again, commit));
         }
     }
 

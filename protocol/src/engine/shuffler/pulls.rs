@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::shuffle::{Shuffle, send_commit, split_by_task};
+use super::shuffle::{Shuffle, split_by_task};
 use crate::engine::core::{Core, Pending};
 use crate::id::{Hash, PeerKey};
 use crate::io::{Action, RequestError};
@@ -109,8 +109,7 @@ impl Shuffle {
         }
         if self.owned.contains(&partition) {
             for commits in split_by_task(staged.noted) {
-                let names = (self.job, self.stage, self.epoch.number);
-                send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(&commits));
+                self.send_commit(core, vec![partition], Attempts::pack(&commits));
             }
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Shuffle {
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) signed_epoch: Signed<Epoch>,
+    /// Tells this opening of the job from those before, of which nothing is left.
+    pub(super) opened: u64,
     pub(super) ring: Assignment,
     pub(super) owned: Vec<u16>,
     /// The leading digest of each task: the accepted one, or else the first that was staged.
@@ -64,7 +66,7 @@ pub(super) struct Shuffle {
 
 impl Shuffle {
     pub(super) fn new(
-        me: PeerKey,
+        core: &Core,
         job: JobId,
         stage: u8,
         manifest: &Arc<Manifest>,
@@ -77,7 +79,8 @@ impl Shuffle {
         Some(Self {
             job,
             stage,
-            owned: ring.partitions_of(me).collect(),
+            opened: core.started.saturating_add(core.now.0),
+            owned: ring.partitions_of(core.me).collect(),
             ring,
             // Tables are made at the first push: an epoch that names this peer costs nothing yet.
             digests: Vec::new(),
@@ -96,6 +99,19 @@ impl Shuffle {
             epoch: epoch.clone(),
             signed_epoch: signed.clone(),
         })
+    }
+
+    /// Begins with nothing, and says so: the authority may know this peer as one that held something. Where tasks are
+    /// done already, others may have copies of them.
+    pub(super) fn open(&mut self, core: &mut Core, begun: bool) {
+        if !self.owned.is_empty() {
+            self.send_commit(core, vec![], Attempts::default());
+        }
+        if begun {
+            let before = self.ring.clone();
+            let mine: Vec<u16> = (0..before.partitions()).filter(|&p| before.holds(core.me, p)).collect();
+            mine.into_iter().for_each(|partition| self.pull(core, partition, &before));
+        }
     }
 
     pub(super) fn tasks(&self) -> u32 {
@@ -257,6 +273,7 @@ impl Shuffle {
 
     pub(super) fn go_on(&mut self, core: &mut Core) {
         let (job, stage, epoch, home) = (self.job, self.stage, self.epoch.number, self.manifest.home);
+        let this_life = (epoch, self.opened);
         let now = core.now;
         if now >= self.commit_at || self.commits.len() >= COMMIT_ATTEMPTS {
             let mut commits = std::mem::take(&mut self.commits);
@@ -264,15 +281,15 @@ impl Shuffle {
             commits.sort_unstable();
             commits.dedup();
             for commits in split_by_task(commits) {
-                send_commit(core, home, (job, stage, epoch), vec![], Attempts::pack(&commits));
+                self.send_commit(core, vec![], Attempts::pack(&commits));
             }
         }
         if self.commits_failed.iter().any(|(at, _)| *at <= now) {
             for (_, pending) in self.commits_failed.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
-                if let Pending::Commit { epoch: made_for, partitions, attempts, .. } = pending
-                    && made_for == epoch
+                if let Pending::Commit { epoch, opened, partitions, attempts, .. } = pending
+                    && (epoch, opened) == this_life
                 {
-                    send_commit(core, home, (job, stage, epoch), partitions, attempts);
+                    self.send_commit(core, partitions, attempts);
                 }
             }
         }
@@ -323,6 +340,9 @@ impl Shuffle {
         self.commits_failed.clear();
         self.pulling.clear();
         let owned = self.owned.clone();
+        if !owned.is_empty() {
+            self.send_commit(core, vec![], Attempts::default());
+        }
         // In an epoch that was not heard of here, another may have owned a partition: the authority has forgotten
         // that it was sealed.
         self.sealed.retain(|p, _| next && owned.contains(p));
@@ -345,9 +365,17 @@ impl Shuffle {
 
     pub(super) fn commit_partition(&mut self, core: &mut Core, partition: u16) {
         for part in split_by_task(self.attempts_of(partition, 0)) {
-            let names = (self.job, self.stage, self.epoch.number);
-            send_commit(core, self.manifest.home, names, vec![partition], Attempts::pack(&part));
+            self.send_commit(core, vec![partition], Attempts::pack(&part));
         }
+    }
+
+    /// Tells the authority of attempts that lie here for some partitions, or for all that this peer owns.
+    pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<u16>, attempts: Attempts) {
+        let (job, stage, epoch, opened) = (self.job, self.stage, self.epoch.number, self.opened);
+        let (of, what) = (partitions.clone(), attempts.clone());
+        let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what };
+        let pending = Pending::Commit { job, stage, epoch, opened, partitions, attempts };
+        core.request(self.manifest.home, request, vec![], pending);
     }
 
     /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
@@ -372,17 +400,6 @@ pub(super) struct Staged {
     pub(super) fresh: Vec<usize>,
     /// There was no room for some, and their tasks have no accepted digest yet.
     pub(super) refused: bool,
-}
-
-pub(super) fn send_commit(
-    core: &mut Core,
-    home: PeerKey,
-    (job, stage, epoch): (JobId, u8, u32),
-    partitions: Vec<u16>,
-    attempts: Attempts,
-) {
-    let request = Request::Commit { job, stage, epoch, partitions: partitions.clone(), attempts: attempts.clone() };
-    core.request(home, request, vec![], Pending::Commit { job, stage, epoch, partitions, attempts });
 }
 
 /// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and
