@@ -63,10 +63,12 @@ fn weight(action: &Action) -> usize {
 }
 
 fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
-    let respond = |token, answer: Result<(Response, Bytes), StoreError>| {
+    // A bucket that lies here and cannot be read is its task's failure; segments that a new owner wants may still lie
+    // elsewhere.
+    let respond = |token, refuse: bool, answer: Result<(Response, Bytes), StoreError>| {
         let (response, body) = answer.unwrap_or_else(|why| {
             tracing::warn!("segments cannot be read: {why}");
-            (Response::Missing, Bytes::new())
+            (if refuse { Response::Refused(why.to_string()) } else { Response::Missing }, Bytes::new())
         });
         Some(HostOutput::Respond { token, response, body })
     };
@@ -85,11 +87,11 @@ fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
         Action::ServeBucket { token, bucket } => {
-            respond(token, store.read_bucket_framed(&bucket).map(|body| (Response::Body, body)))
+            respond(token, true, store.read_bucket_framed(&bucket).map(|body| (Response::Body, body)))
         }
         Action::ServePull { token, job, stage, partition, from } => {
             let pulled = store.pull(job, stage, partition, from);
-            respond(token, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
+            respond(token, false, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
         }
         Action::DropJob { job } => {
             store.drop_job(job);

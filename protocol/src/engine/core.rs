@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::stage::Unit;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
 use crate::membership::{Advert, Directory};
@@ -42,12 +43,12 @@ pub(super) enum Pending {
     Hello(PeerKey),
     Manifest(JobId),
     Summary { job: JobId, stage: u8, shard: u16 },
-    Claims { job: JobId, stage: u8, shard: u16 },
+    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
     Blob { hash: Hash, from: PeerKey },
     Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
     Output { job: JobId, stage: u8, task: u32 },
-    Bucket { job: JobId, stage: u8, task: u32 },
+    Bucket { job: JobId, unit: Unit },
     Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
     Replica { job: JobId, stage: u8, request: u64 },
     Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },

@@ -197,7 +197,7 @@ impl Engine {
         for seals in std::mem::take(&mut core.own_seals) {
             self.worker.on_seals(core, core.me, &seals);
         }
-        self.worker.go_on(core, &mut self.blobs);
+        self.worker.go_on(core, &mut self.blobs, &self.shuffler);
     }
 
     fn connected(&mut self, peer: PeerKey) {
@@ -360,7 +360,9 @@ impl Engine {
                 }
                 self.worker.on_summary(core, job, stage, shard, outcome);
             }
-            Pending::Claims { job, stage, shard } => self.worker.on_standings(core, &job, (stage, shard), outcome),
+            Pending::Claims { job, stage, shard, from } => {
+                self.worker.on_standings(core, &job, (stage, shard), from, outcome);
+            }
             Pending::Held { job, stage, partition, epoch } => {
                 self.shuffler.on_held_answer(core, job, stage, partition, epoch, outcome);
             }
@@ -373,7 +375,7 @@ impl Engine {
                 self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, stage, task } => self.worker.on_bucket_answer(core, job, stage, task, outcome),
+            Pending::Bucket { job, unit } => self.worker.on_bucket_answer(core, job, unit, outcome),
             pending @ Pending::Commit { job, stage, .. } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {

@@ -373,7 +373,7 @@ impl World {
             Fault::KillShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.kill(peer)),
             Fault::RestartShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.restart(peer)),
             Fault::MuteShuffler(place) => {
-                for peer in self.shuffler(place) {
+                if let Some(peer) = self.shuffler(place) {
                     self.peers[peer as usize].mute = true;
                     self.oracle.dead.insert(peer);
                 }

@@ -77,6 +77,12 @@ impl Shuffler {
         }
     }
 
+    /// Whether this peer sealed a partition under a root, and still owns it.
+    pub(super) fn has_sealed(&self, job: &JobId, stage: u8, partition: u16, root: &Hash) -> bool {
+        let shuffle = self.jobs.get(job).and_then(|stages| stages.get(usize::from(stage))?.as_ref());
+        shuffle.is_some_and(|s| s.sealed.get(&partition) == Some(root))
+    }
+
     fn get(&mut self, job: JobId, stage: u8) -> Option<&mut Shuffle> {
         self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
     }
