@@ -388,6 +388,11 @@ impl Engine {
             Pending::Pull { job, stage, partition, epoch } => {
                 self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
             }
+            Pending::Watch { job, peer } => {
+                if outcome.is_ok() {
+                    self.authority.on_watched(core, job, peer);
+                }
+            }
             Pending::Sealed { job, stage, partition } => {
                 if !matches!(outcome, Ok((Response::Ok, _))) {
                     self.shuffler.seal_failed(core, job, stage, partition);

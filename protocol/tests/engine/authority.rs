@@ -186,3 +186,39 @@ fn done(home: &mut Peer) -> u32 {
     });
     announced.expect("an announcement")
 }
+
+/// Lets time pass while shufflers answer whatever is asked of them; gives the newest epoch.
+fn wait_while_answering(home: &mut Peer, time: Duration, answering: &[PeerKey]) -> Option<Epoch> {
+    let mut newest = None;
+    for _ in 0..time.as_secs() {
+        home.wait(Duration::from_secs(1));
+        for (id, to, request) in home.requests() {
+            if let Request::NewEpoch(epoch) = request {
+                newest = epoch.open().ok();
+            }
+            if answering.contains(&to) {
+                home.answer(id, Response::Ok);
+            }
+        }
+    }
+    newest
+}
+
+#[test]
+fn a_shuffler_that_is_connected_and_silent_is_replaced() {
+    let (mut home, _) = home();
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(40), &[key(2)]).expect("a word to the shufflers");
+    assert_eq!((epoch.number, epoch.shufflers.len()), (1, 1));
+    assert_eq!(epoch.shufflers[0].peer, key(2));
+}
+
+#[test]
+fn a_shuffler_that_answers_and_gets_nowhere_while_others_do_is_replaced() {
+    let (mut home, job) = home();
+    let both = [key(1), key(2)];
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(200), &both).expect("a word to the shufflers");
+    assert_eq!(epoch.number, 0, "a task may take long, and nobody is to blame");
+    home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a word to the shufflers");
+    assert!(epoch.number == 1 && epoch.shufflers.iter().all(|s| s.peer != key(1)), "{epoch:?}");
+}

@@ -85,6 +85,11 @@ impl Peer {
         self.actions().into_iter().filter_map(request).collect()
     }
 
+    /// Answers a request of the engine's.
+    pub(super) fn answer(&mut self, id: RequestId, response: Response) {
+        self.feed(Event::Response { id, outcome: Ok((response, Bytes::new())) });
+    }
+
     /// Asks the engine; `None` if the answer is left to the driver, or to later.
     pub(super) fn ask(&mut self, from: PeerKey, request: Request, body: Bytes) -> Option<Response> {
         self.tokens += 1;

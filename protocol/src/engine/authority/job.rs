@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::choice::choose_shufflers;
 use super::shards::Shards;
 use super::shuffle::Shuffle;
+use super::watch::Watch;
 use super::{ACCEPT_ATTEMPTS, WORKERS};
 use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Jobs;
@@ -65,6 +66,7 @@ pub(super) struct Job {
     /// job an epoch each time.
     pub(super) gone: BTreeSet<PeerKey>,
     pub(super) offered: BTreeSet<PeerKey>,
+    pub(super) watch: Watch,
 }
 
 #[derive(Debug)]
@@ -222,6 +224,7 @@ impl Job {
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        self.watch(core);
         let lost: BTreeSet<PeerKey> = self.missing.iter().filter(|(_, at)| **at <= core.now).map(|(&p, _)| p).collect();
         if !lost.is_empty() {
             self.new_epoch(core, jobs, &lost);
@@ -249,7 +252,7 @@ impl Job {
             let failed = s.accept_failed.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER);
             [s.accept_at, s.reopen_at, failed]
         });
-        missing.chain(shuffles).chain([self.announce_at, self.progress_at]).min().unwrap_or(Time::NEVER)
+        missing.chain(shuffles).chain([self.announce_at, self.progress_at, self.watch.at]).min().unwrap_or(Time::NEVER)
     }
 
     /// Shufflers that were heard of and are not connected have to show themselves soon.

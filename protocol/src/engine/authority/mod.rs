@@ -7,6 +7,7 @@ mod choice;
 mod job;
 mod shards;
 mod shuffle;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use self::choice::choose_shufflers;
 use self::job::{Job, SHUFFLER_GRACE, Stage};
 use self::shards::Shards;
 use self::shuffle::Shuffle;
+use self::watch::Watch;
 use super::core::Core;
 use super::jobs::Jobs;
 use crate::epoch::Epoch;
@@ -89,6 +91,7 @@ impl Authority {
             missing: BTreeMap::new(),
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
+            watch: Watch::new(core.now),
             manifest,
         };
         jobs.enter_own(core, job.signed.clone(), job.announce(core.now));
@@ -116,6 +119,8 @@ impl Authority {
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
                 job.missing.entry(peer).or_insert(core.now + SHUFFLER_GRACE);
+                // Asked for a sign of life, it is dialled.
+                job.watch.at = core.now;
             }
         }
     }
@@ -353,6 +358,13 @@ impl Authority {
                 job.missing.entry(to).or_insert(core.now);
             }
             shuffle.accept_failed.push((core.now + RETRY, to, attempts));
+        }
+    }
+
+    /// A shuffler gave a sign of life.
+    pub(super) fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.watched(core.now, peer);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::watch::Standing;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::Attempts;
@@ -20,14 +21,16 @@ pub(super) struct Shuffle {
     pub(super) ring: Assignment,
     /// The leading digest of each task: the accepted one, or else the first that an owner committed.
     digests: Vec<Hash>,
-    accepted: BitSet,
+    pub(super) accepted: BitSet,
     /// Of which tasks each partition's owner holds the leading digest.
-    held: Vec<BitSet>,
+    pub(super) held: Vec<BitSet>,
     /// How many partitions lack each task.
     pub(super) lacking: Vec<u16>,
     /// Of tasks without an accepted digest, the others, with the partitions whose owners hold them.
     others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
     pub(super) sealed: BTreeMap<u16, Hash>,
+    /// How far each owner had come when it last came further.
+    pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
     /// When each owner opened the job, in its own measure.
     opened: BTreeMap<PeerKey, u64>,
     pub(super) accept: Vec<(u32, Hash)>,
@@ -54,6 +57,7 @@ impl Shuffle {
             lacking: vec![partitions; tasks as usize],
             others: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            standings: BTreeMap::new(),
             opened: BTreeMap::new(),
             accept: Vec::new(),
             accept_at: Time::NEVER,
@@ -149,6 +153,7 @@ impl Shuffle {
         }
         self.accept_failed.retain(|(_, to, _)| self.ring.owners().contains(to));
         self.tries.clear();
+        self.standings.clear();
         self.opened.retain(|owner, _| self.ring.owners().contains(owner));
         self.reopen_at = now + REOPEN_AFTER;
     }
