@@ -83,6 +83,15 @@ pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
+/// The root over the accepted digests of all tasks of a stage: what a reduce says that it has read.
+pub fn root(digests: &[Hash]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 root of accepted digests");
+    digests.iter().for_each(|digest| {
+        hasher.update(&digest.0);
+    });
+    Hash(*hasher.finalize().as_bytes())
+}
+
 /// The bytes of bucket `bucket` (counted from the partition's first) within a segment; empty if it has none.
 pub fn bucket(segment: &[u8], bucket: u32) -> Result<&[u8], SegmentError> {
     let mut rest = segment;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::io::{Action, Event};
 use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, Outcome, Request, Response};
-use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
-use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
 
 /// A peer with a job of its own that peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
@@ -221,4 +221,22 @@ fn a_shuffler_that_answers_and_gets_nowhere_while_others_do_is_replaced() {
     home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
     let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a word to the shufflers");
     assert!(epoch.number == 1 && epoch.shufflers.iter().all(|s| s.peer != key(1)), "{epoch:?}");
+}
+
+#[test]
+fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
+    let (mut home, job) = home();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    (1..3).for_each(|shuffler| {
+        home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
+    });
+    let root = segment::root(&all.iter().map(|a| a.1).collect::<Vec<_>>());
+    let mut seal = |from: PeerKey, root: Hash| -> Vec<Response> {
+        let seal = |partition| Request::Sealed { job: job.job, stage: 0, epoch: 0, partition, root };
+        (0..PARTITIONS).filter_map(|p| home.ask(from, seal(p), Bytes::new())).collect()
+    };
+    assert!(seal(key(1), root).contains(&Response::Ok));
+    assert!(!seal(key(2), digest("another root")).contains(&Response::Ok));
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    assert_eq!(epoch.shufflers.iter().map(|s| s.peer).collect::<Vec<_>>(), [key(1)]);
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use self::choice::choose_shufflers;
 use self::job::{Job, SHUFFLER_GRACE, Stage};
 use self::shards::Shards;
-use self::shuffle::Shuffle;
+use self::shuffle::{NotSealed, Shuffle};
 use self::watch::Watch;
 use super::core::Core;
 use super::jobs::Jobs;
@@ -202,12 +202,18 @@ impl Authority {
         }
         let shuffle = job.stages.get_mut(usize::from(stage)).and_then(|s| s.shuffle.as_mut());
         let Some(shuffle) = shuffle.filter(|s| s.ring.owns(from, partition)) else { return Response::Missing };
-        if shuffle.lacking.iter().any(|&n| n > 0) {
-            core.log(format!("{} sealed partition {partition} of job {} too early", from.short(), id.short()));
-            return Response::Busy;
+        match shuffle.seal(partition, root) {
+            Ok(()) => Response::Ok,
+            Err(NotSealed::TooEarly) => {
+                core.log(format!("{} sealed partition {partition} of job {} too early", from.short(), id.short()));
+                Response::Busy
+            }
+            Err(NotSealed::OtherRoot) => {
+                core.log(format!("{} sealed in job {} what was not accepted: given up", from.short(), id.short()));
+                job.missing.insert(from, core.now);
+                Response::Missing
+            }
         }
-        shuffle.sealed.insert(partition, root);
-        Response::Ok
     }
 
     /// The result of a collecting stage's task arrives.

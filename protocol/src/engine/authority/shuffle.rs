@@ -9,6 +9,7 @@ use crate::limits;
 use crate::message::Attempts;
 use crate::ranges::BitSet;
 use crate::ring::Assignment;
+use crate::segment;
 use crate::time::Time;
 
 /// After a new epoch, when nothing has been committed for so long, tasks that lack segments are opened again:
@@ -31,6 +32,8 @@ pub(super) struct Shuffle {
     pub(super) sealed: BTreeMap<u16, Hash>,
     /// How far each owner had come when it last came further.
     pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
+    /// Over all accepted digests, once there is one of each task.
+    root: Option<Hash>,
     /// When each owner opened the job, in its own measure.
     opened: BTreeMap<PeerKey, u64>,
     pub(super) accept: Vec<(u32, Hash)>,
@@ -46,6 +49,14 @@ const NONE: Hash = Hash([0; 32]);
 /// The last of all digests.
 const LAST: Hash = Hash([u8::MAX; 32]);
 
+/// Why a seal is not taken.
+pub(super) enum NotSealed {
+    /// Not all is here, as far as the authority has heard.
+    TooEarly,
+    /// It stands for other attempts than those accepted.
+    OtherRoot,
+}
+
 impl Shuffle {
     pub(super) fn new(ring: Assignment, tasks: u32) -> Self {
         let partitions = ring.partitions();
@@ -57,6 +68,7 @@ impl Shuffle {
             lacking: vec![partitions; tasks as usize],
             others: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            root: None,
             standings: BTreeMap::new(),
             opened: BTreeMap::new(),
             accept: Vec::new(),
@@ -115,6 +127,19 @@ impl Shuffle {
             held.remove(task);
         });
         self.hold(now, task, &all)
+    }
+
+    /// Takes a seal from a partition's owner.
+    pub(super) fn seal(&mut self, partition: u16, root: Hash) -> Result<(), NotSealed> {
+        if !self.accepted.is_full() || !self.held[usize::from(partition)].is_full() {
+            return Err(NotSealed::TooEarly);
+        }
+        // No accepted digest ever changes.
+        if *self.root.get_or_insert_with(|| segment::root(&self.digests)) != root {
+            return Err(NotSealed::OtherRoot);
+        }
+        self.sealed.insert(partition, root);
+        Ok(())
     }
 
     /// Whether an owner still knows what it commits: it opened the job then, and not again. If it did so just now, it

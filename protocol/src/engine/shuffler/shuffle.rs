@@ -17,6 +17,7 @@ use crate::manifest::Manifest;
 use crate::message::{Attempts, Gossip, Push, Request, Response, Seals, Topic};
 use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
+use crate::segment;
 use crate::sign::Signed;
 use crate::time::Time;
 
@@ -242,7 +243,7 @@ impl Shuffle {
         if fresh.is_empty() {
             return;
         }
-        let root = self.root();
+        let root = segment::root(&self.digests);
         for &partition in &fresh {
             self.sealed.insert(partition, root);
             self.seals_due.insert(partition, core.now);
@@ -260,15 +261,6 @@ impl Shuffle {
             core.publish(topic, Gossip::Seals(seals.clone()));
         }
         core.own_seals.push(seals);
-    }
-
-    /// The root over all accepted digests: what a reduce says that it has read.
-    pub(super) fn root(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 root of accepted digests");
-        self.digests.iter().for_each(|digest| {
-            hasher.update(&digest.0);
-        });
-        Hash(*hasher.finalize().as_bytes())
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core) {
