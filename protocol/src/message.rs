@@ -165,6 +165,11 @@ impl Wire for Gossip {
 }
 
 impl Announce {
+    /// Whether its owner signed its epoch.
+    pub fn is_signed_by_owner(&self) -> bool {
+        self.epoch.signer() == self.owner && self.epoch.open().is_ok_and(|epoch| epoch.job == self.job)
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let manifest = self.manifest.as_ref().map_or(0, Signed::payload_len);
         if self.done.len() > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {

@@ -42,6 +42,7 @@ pub(super) enum Pending {
     Ignored,
     Hello(PeerKey),
     Manifest(JobId),
+    RivalManifest(JobId),
     Summary { job: JobId, stage: u8, shard: u16 },
     Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Held { job: JobId, stage: u8, partition: u16, epoch: u32 },

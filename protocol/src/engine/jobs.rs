@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -36,7 +37,9 @@ struct Known {
     manifest: Option<(Signed<Manifest>, Arc<Manifest>)>,
     epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
     heard: Time,
-    asked: Time,
+    asked: Option<Time>,
+    /// When somebody else who announced it was asked for its manifest.
+    rival_asked: Option<Time>,
     submitted: Time,
     done: Vec<u32>,
     reopened: u32,
@@ -67,37 +70,31 @@ impl Jobs {
         if from != announce.home || self.ended.iter().any(|(id, _)| *id == job) {
             return;
         }
-        let over = self.early.contains(&(job, announce.owner));
-        if !self.known.contains_key(&job) && (over || !self.has_room(&announce.owner)) {
-            return;
+        if !self.known.contains_key(&job) {
+            let over = self.early.contains(&(job, announce.owner));
+            // Whoever is said to own a job must have signed its epoch: a name alone would fill another's places.
+            if over || !announce.is_signed_by_owner() || !self.make_room(&announce.owner) {
+                return;
+            }
+            self.known.insert(job, Known::new(core.now, &announce));
         }
-        let known = self.known.entry(job).or_insert_with(|| Known {
-            owner: announce.owner,
-            home: announce.home,
-            manifest: None,
-            epoch: None,
-            heard: core.now,
-            asked: Time(0),
-            submitted: core.now - std::time::Duration::from_secs(u64::from(announce.age)),
-            done: Vec::new(),
-            reopened: 0,
-        });
-        if known.home != announce.home || known.owner != announce.owner {
+        if let Some(manifest) = announce.manifest {
+            self.take_manifest(job, manifest);
+        }
+        let Some(known) = self.known.get_mut(&job) else { return };
+        let rival = known.home != announce.home || known.owner != announce.owner;
+        let asked = if rival { &mut known.rival_asked } else { &mut known.asked };
+        let again = asked.is_none_or(|at| core.now.since(at) > limits::ANNOUNCE_INTERVAL / 2);
+        if known.manifest.is_none() && again {
+            *asked = Some(core.now);
+            let pending = if rival { Pending::RivalManifest(job) } else { Pending::Manifest(job) };
+            core.request(announce.home, Request::Manifest { job }, vec![], pending);
+        }
+        if rival {
             return;
         }
         known.heard = core.now;
         known.done = announce.done;
-        if let Some(manifest) = announce.manifest.filter(|_| known.manifest.is_none()) {
-            self.take_manifest(job, manifest);
-        }
-        let known = &self.known[&job];
-        if known.manifest.is_none() && core.now.since(known.asked) > limits::ANNOUNCE_INTERVAL / 2 {
-            let home = known.home;
-            core.request(home, Request::Manifest { job }, vec![], Pending::Manifest(job));
-            if let Some(known) = self.known.get_mut(&job) {
-                known.asked = core.now;
-            }
-        }
         self.take_epoch(core, &announce.epoch);
         if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.reopened) {
             known.reopened = announce.reopened;
@@ -105,19 +102,35 @@ impl Jobs {
         }
     }
 
-    fn has_room(&self, owner: &PeerKey) -> bool {
+    /// Whether one more job of an owner may be known. Where the tables are full, the longest silent job whose manifest
+    /// has not been seen makes room.
+    fn make_room(&mut self, owner: &PeerKey) -> bool {
         let of_owner = self.known.values().filter(|k| k.owner == *owner).count();
-        self.known.len() < limits::JOBS && of_owner < limits::JOBS_OF_OWNER
+        let mut full = self.known.len() >= limits::JOBS || of_owner >= limits::JOBS_OF_OWNER;
+        if full {
+            let own = |k: &Known| of_owner < limits::JOBS_OF_OWNER || k.owner == *owner;
+            let unproven = self.known.iter().filter(|(_, k)| k.manifest.is_none() && own(k));
+            if let Some(job) = unproven.min_by_key(|(_, k)| k.heard).map(|(&job, _)| job) {
+                self.forget(job, None);
+                full = false;
+            }
+        }
+        !full
     }
 
+    /// Takes a job's manifest, whoever it comes from: the id is its hash. What others announced under that id before,
+    /// with another owner or home, gives way to it.
     fn take_manifest(&mut self, job: JobId, signed: Signed<Manifest>) {
-        let Some(known) = self.known.get_mut(&job) else { return };
-        if known.manifest.is_some() || Manifest::id_of(&signed) != job || signed.signer() != known.owner {
+        let Some(known) = self.known.get_mut(&job).filter(|k| k.manifest.is_none()) else { return };
+        if Manifest::id_of(&signed) != job {
             return;
         }
         let Ok(manifest) = signed.open() else { return };
-        if manifest.owner != known.owner || manifest.home != known.home {
+        if manifest.owner != signed.signer() {
             return;
+        }
+        if (known.owner, known.home) != (manifest.owner, manifest.home) {
+            (known.owner, known.home, known.epoch) = (manifest.owner, manifest.home, None);
         }
         known.manifest = Some((signed, Arc::new(manifest)));
         self.open_if_complete(job);
@@ -139,6 +152,13 @@ impl Jobs {
             Ok((Response::Missing, _)) => self.gone(job),
             // Without an answer, the next announcement asks again, or the next look at who is silent.
             _ => {}
+        }
+    }
+
+    /// A peer that announced a job as another's sent its manifest, or has none.
+    pub(super) fn on_rival_manifest(&mut self, job: JobId, outcome: Result<(Response, Bytes), RequestError>) {
+        if let Ok((Response::Manifest(signed), _)) = outcome {
+            self.take_manifest(job, signed);
         }
     }
 
@@ -168,6 +188,10 @@ impl Jobs {
         else {
             return;
         };
+        // A job whose results nobody checks, though its owner asks for it, is not to be helped.
+        if manifest.unsupported().is_some() {
+            return;
+        }
         let change = Change::Open {
             manifest: manifest.clone(),
             epoch: epoch.clone(),
@@ -178,9 +202,10 @@ impl Jobs {
         self.changes.push_back((job, change));
     }
 
-    /// Enters a job of this peer's own.
+    /// Enters a job of this peer's own, however many there are, and whoever announced one under its id before.
     pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
         let job = announce.job;
+        self.known.insert(job, Known::new(core.now, &announce));
         self.announced(core, core.me, announce);
         self.take_manifest(job, signed);
     }
@@ -237,9 +262,9 @@ impl Jobs {
     pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
         let now = core.now;
         let silent = |k: &Known| now.since(k.heard) > limits::ANNOUNCE_LIFETIME / 2;
-        let asked = |k: &Known| now.since(k.asked) < 2 * limits::ANNOUNCE_INTERVAL;
+        let asked = |k: &Known| k.asked.is_some_and(|at| now.since(at) < 2 * limits::ANNOUNCE_INTERVAL);
         for (&job, known) in self.known.iter_mut().filter(|(_, k)| silent(k) && !asked(k)) {
-            known.asked = now;
+            known.asked = Some(now);
             if known.home != core.me {
                 core.request(known.home, Request::Manifest { job }, vec![], Pending::Manifest(job));
             }
@@ -282,6 +307,21 @@ impl Jobs {
 }
 
 impl Known {
+    fn new(now: Time, announce: &Announce) -> Self {
+        Self {
+            owner: announce.owner,
+            home: announce.home,
+            manifest: None,
+            epoch: None,
+            heard: now,
+            asked: None,
+            rival_asked: None,
+            submitted: now - Duration::from_secs(u64::from(announce.age)),
+            done: Vec::new(),
+            reopened: 0,
+        }
+    }
+
     fn status(&self, now: Time, job: JobId) -> JobStatus {
         let manifest = self.manifest.as_ref().map(|(_, m)| m);
         let tasks = manifest.map(|m| m.stages.iter().map(|s| s.tasks).collect::<Vec<_>>()).unwrap_or_default();

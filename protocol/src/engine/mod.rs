@@ -351,6 +351,7 @@ impl Engine {
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),
+            Pending::RivalManifest(job) => self.jobs.on_rival_manifest(job, outcome),
             Pending::Summary { job, stage, shard } => {
                 if let Ok((Response::Summary(summary), _)) = &outcome {
                     self.jobs.take_epoch(core, &summary.epoch);

@@ -57,7 +57,7 @@ impl Authority {
         manifest.owner = key.public();
         manifest.home = core.me;
         let check = crate::codec::Wire::check(&manifest);
-        if let Err(why) = check {
+        if let Err(why) = check.and_then(|()| manifest.unsupported().map_or(Ok(()), Err)) {
             core.act(Action::Notify(Notice::SubmitRefused { why: format!("the job has {why}") }));
             return None;
         }
