@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::io::Event;
-use webmesh_protocol::message::{Announce, Attempts, Request, Response};
-use webmesh_protocol::{Hash, limits};
+use webmesh_protocol::io::{Event, RequestId};
+use webmesh_protocol::message::{Announce, Attempts, Push, Request, Response};
+use webmesh_protocol::ring::Ring;
+use webmesh_protocol::{Hash, PeerKey, limits};
 
-use super::peer::{Peer, SHUFFLER, TASKS, announced, digest, epoch, key, manifest, push};
+use super::peer::{PARTITIONS, Peer, SHUFFLER, TASKS, announced, digest, epoch, key, manifest, push};
 
 /// Peer 1, a shuffler of a job of peer 0 with peer 2.
 fn shuffler() -> (Peer, Announce) {
@@ -116,4 +117,51 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
     assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
     assert_eq!(resigned(&mut shuffler), 0);
+}
+
+/// The questions for what there is of a partition, since the last look: to whom, and of what.
+fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, u16, u32)> {
+    let held = |(id, to, request)| match request {
+        Request::Held { partition, from, .. } => Some((id, to, partition, from)),
+        _ => None,
+    };
+    shuffler.requests().into_iter().filter_map(held).collect()
+}
+
+#[test]
+fn a_pull_goes_on_through_another_epoch() {
+    let (mut shuffler, job) = shuffler();
+    // Peer 3 held all and is one of two now; before it could answer, there is a third.
+    let all = epoch(job.job, 1, &[key(3)]);
+    shuffler.ask(key(0), Request::NewEpoch(all), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
+    let first = asked_for_held(&mut shuffler);
+    assert!(!first.is_empty());
+    let next = epoch(job.job, 3, &[key(1), key(3), key(4)]);
+    let ring = Ring::new(&next.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    shuffler.ask(key(0), Request::NewEpoch(next), Bytes::new());
+    let again = asked_for_held(&mut shuffler);
+    for (_, to, partition, _) in first.into_iter().filter(|&(_, _, p, _)| ring.owns(key(1), p)) {
+        assert!(again.iter().any(|a| (a.1, a.2) == (to, partition)), "the pull of {partition} was given up");
+    }
+}
+
+#[test]
+fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
+    let (mut shuffler, job) = shuffler();
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(3)])), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
+    let mut questions = 0;
+    loop {
+        let asked = asked_for_held(&mut shuffler);
+        if asked.is_empty() {
+            break;
+        }
+        questions += asked.len();
+        assert!(questions < 100, "it is asked again and again");
+        for (id, ..) in asked {
+            let push = Push { job: job.job, stage: 0, epoch: 2, replica: true, entries: vec![] };
+            shuffler.answer(id, Response::Pulled { push, next: Some(0) });
+        }
+    }
 }

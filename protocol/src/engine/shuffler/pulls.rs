@@ -16,27 +16,47 @@ use crate::ring::Assignment;
 pub(super) struct Pulling {
     /// Whom to ask, the last one first.
     pub(super) holders: Vec<PeerKey>,
+    /// The task from which that was asked last. Each answer must lead on from there, or it would never end.
+    from: u32,
     /// Attempts that the holder being asked has, and whose segments have not come; in the end, those that wrote
     /// nothing for the partition.
     pub(super) listed: BTreeSet<(u32, Hash)>,
 }
 
 impl Shuffle {
-    /// Asks the holders of the epoch before, one after another, for a partition's segments.
-    pub(super) fn pull(&mut self, core: &mut Core, partition: u16, before: &Assignment) {
-        let alive = |peer: &&PeerKey| **peer != core.me && self.epoch.shufflers.iter().any(|s| s.peer == **peer);
-        let holders: Vec<PeerKey> = before.replicas(partition).iter().filter(alive).copied().collect();
-        self.pulling.insert(partition, Pulling { holders, listed: BTreeSet::new() });
+    /// Asks holders, those of them that still shuffle, one after another for a partition's segments: the last first.
+    pub(super) fn pull(&mut self, core: &mut Core, partition: u16, mut holders: Vec<PeerKey>) {
+        let mut known = BTreeSet::from([core.me]);
+        holders.retain(|peer| self.epoch.shufflers.iter().any(|s| s.peer == *peer) && known.insert(*peer));
+        self.pulling.insert(partition, Pulling { holders, ..Pulling::default() });
         self.ask_held(core, partition, 0);
+    }
+
+    /// Pulls what this peer holds under the newest epoch and did not under the one before; what it was pulling then
+    /// and has not got, from whoever may have it still.
+    pub(super) fn pull_what_is_new(&mut self, core: &mut Core, before: &Assignment) {
+        let unfinished = std::mem::take(&mut self.pulling);
+        for partition in 0..self.ring.partitions() {
+            let owns = self.ring.owns(core.me, partition);
+            let new = if owns { !before.owns(core.me, partition) } else { !before.holds(core.me, partition) };
+            let begun = unfinished.get(&partition);
+            if self.ring.holds(core.me, partition) && (new || begun.is_some()) {
+                let mut holders = begun.map(|pulling| pulling.holders.clone()).unwrap_or_default();
+                holders.extend(before.replicas(partition));
+                self.pull(core, partition, holders);
+            }
+        }
     }
 
     /// Asks for the attempts that the next holder has, those without a segment included: what is listed is in its
     /// store by the time it is asked for segments.
     pub(super) fn ask_held(&mut self, core: &mut Core, partition: u16, from: u32) {
-        let Some(to) = self.pulling.get(&partition).and_then(|p| p.holders.last().copied()) else {
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let Some(&to) = pulling.holders.last() else {
             self.pulling.remove(&partition);
             return;
         };
+        pulling.from = from;
         let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
         let request = Request::Held { job, stage, partition, from };
         core.request(to, request, vec![], Pending::Held { job, stage, partition, epoch });
@@ -50,7 +70,8 @@ impl Shuffle {
                 let listed = push.entries.iter().filter(|e| e.task < tasks);
                 pulling.listed.extend(listed.map(|e| (e.task, e.digest)));
                 match next {
-                    Some(next) => self.ask_held(core, partition, next),
+                    Some(next) if next > pulling.from => self.ask_held(core, partition, next),
+                    Some(_) => self.next_holder(core, partition),
                     None => self.ask_segments(core, partition, 0),
                 }
             }
@@ -67,7 +88,9 @@ impl Shuffle {
     }
 
     pub(super) fn ask_segments(&mut self, core: &mut Core, partition: u16, from: u32) {
-        let Some(&to) = self.pulling.get(&partition).and_then(|p| p.holders.last()) else { return };
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let Some(&to) = pulling.holders.last() else { return };
+        pulling.from = from;
         let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
         let request = Request::Pull { job, stage, partition, from };
         core.request(to, request, vec![], Pending::Pull { job, stage, partition, epoch });
@@ -80,7 +103,11 @@ impl Shuffle {
             ours && push.entries.iter().all(|e| e.segments.iter().all(|s| s.0 == partition))
         };
         let (push, next, body) = match outcome {
-            Ok((Response::Pulled { push, next }, body)) if fits(&push, &body) => (push, next, body),
+            Ok((Response::Pulled { push, next }, body))
+                if fits(&push, &body) && next.is_none_or(|next| next > pulling.from) =>
+            {
+                (push, next, body)
+            }
             _ => return self.next_holder(core, partition),
         };
         for entry in &push.entries {

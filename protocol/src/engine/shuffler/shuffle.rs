@@ -109,9 +109,9 @@ impl Shuffle {
             self.send_commit(core, vec![], Attempts::default());
         }
         if begun {
-            let before = self.ring.clone();
-            let mine: Vec<u16> = (0..before.partitions()).filter(|&p| before.holds(core.me, p)).collect();
-            mine.into_iter().for_each(|partition| self.pull(core, partition, &before));
+            for partition in (0..self.ring.partitions()).filter(|&p| self.ring.holds(core.me, p)).collect::<Vec<_>>() {
+                self.pull(core, partition, self.ring.replicas(partition).to_vec());
+            }
         }
     }
 
@@ -320,7 +320,7 @@ impl Shuffle {
         let Some((partitions, _)) = of.shuffle() else { return };
         let before =
             std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
-        let owned_before = std::mem::replace(&mut self.owned, self.ring.partitions_of(core.me).collect());
+        self.owned = self.ring.partitions_of(core.me).collect();
         let next = self.epoch.number.checked_add(1) == Some(epoch.number);
         self.epoch = epoch.clone();
         self.signed_epoch = signed.clone();
@@ -330,7 +330,6 @@ impl Shuffle {
         self.copies.clear();
         self.copies_at = Time::NEVER;
         self.commits_failed.clear();
-        self.pulling.clear();
         let owned = self.owned.clone();
         if !owned.is_empty() {
             self.send_commit(core, vec![], Attempts::default());
@@ -340,22 +339,12 @@ impl Shuffle {
         self.sealed.retain(|p, _| next && owned.contains(p));
         self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
         // Commits that may not have arrived under the old epoch are made again under this one.
-        let again: Vec<u16> = owned.iter().copied().filter(|p| !self.sealed.contains_key(p)).collect();
-        for partition in again {
-            self.commit_partition(core, partition);
-            if !owned_before.contains(&partition) {
-                self.pull(core, partition, &before);
-            }
-        }
-        let mut copies: Vec<u16> = self.ring.replica_partitions_of(core.me).collect();
-        copies.retain(|&p| !before.holds(core.me, p));
-        for partition in copies {
-            self.pull(core, partition, &before);
-        }
+        owned.iter().filter(|p| !self.sealed.contains_key(p)).for_each(|&p| self.commit_partition(core, p));
+        self.pull_what_is_new(core, &before);
         self.seal_what_is_complete(core);
     }
 
-    pub(super) fn commit_partition(&mut self, core: &mut Core, partition: u16) {
+    pub(super) fn commit_partition(&self, core: &mut Core, partition: u16) {
         for part in split_by_task(self.attempts_of(partition, 0)) {
             self.send_commit(core, vec![partition], Attempts::pack(&part));
         }
