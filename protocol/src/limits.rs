@@ -102,6 +102,9 @@ pub const PUSH_BYTES: usize = 1 << 20;
 pub const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// Output that a worker holds unacknowledged; beyond, it starts no further task (rule 13).
 pub const UNACKED_BYTES: usize = 64 << 20;
+/// Copies on their way to replicas, of all jobs, in bytes; beyond, workers wait with what would be copied. As much as a
+/// worker may hold unacknowledged.
+pub const COPY_BYTES: usize = UNACKED_BYTES;
 /// Different digests staged for one task. One is right; a few liars may be too.
 pub const DIGESTS_OF_TASK: usize = 4;
 /// Digests beside the first that an authority remembers for all tasks of a shuffle, until one of each is accepted:

@@ -1,11 +1,13 @@
 //! What a shuffler holds, commits and seals.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::io::{Event, RequestId};
-use webmesh_protocol::message::{Announce, Attempts, Push, Request, Response};
-use webmesh_protocol::ring::Ring;
+use webmesh_protocol::io::{Event, RequestError, RequestId};
+use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Response};
+use webmesh_protocol::ring::{Assignment, Ring};
 use webmesh_protocol::{Hash, PeerKey, limits};
 
 use super::peer::{PARTITIONS, Peer, SHUFFLER, TASKS, announced, digest, epoch, key, manifest, push};
@@ -164,4 +166,62 @@ fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
             shuffler.answer(id, Response::Pulled { push, next: Some(0) });
         }
     }
+}
+
+/// Peer 1, a shuffler of a job with replicas, with peers 2 and 3.
+fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let announce = announced(manifest, 0, &[key(1), key(2), key(3)]);
+    let ring = Ring::new(&announce.epoch.open().expect("an epoch")).owners(0, PARTITIONS, manifest.replicas);
+    offer(&mut shuffler, &announce);
+    shuffler.requests();
+    (shuffler, announce, ring)
+}
+
+#[test]
+fn a_replica_that_does_not_answer_holds_up_neither_its_partitions_for_long_nor_those_of_others() {
+    let (mut shuffler, job, ring) = copier(&manifest());
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
+    let copies: Vec<(RequestId, PeerKey)> = shuffler
+        .requests()
+        .into_iter()
+        .filter_map(|(id, to, request)| matches!(request, Request::Push(_)).then_some((id, to)))
+        .collect();
+    let sealed = |shuffler: &mut Peer| -> BTreeSet<u16> {
+        shuffler.wait(Duration::from_millis(50));
+        let sealed =
+            |(_, _, request)| if let Request::Sealed { partition, .. } = request { Some(partition) } else { None };
+        shuffler.requests().into_iter().filter_map(sealed).collect()
+    };
+    accept(&mut shuffler, &job, &all);
+    assert_eq!(sealed(&mut shuffler), BTreeSet::new());
+    let (silent, quick) = (copies[0], copies[1]);
+    shuffler.answer(quick.0, Response::Ok);
+    let mine = ring.partitions_of(key(1)).collect::<BTreeSet<u16>>();
+    let of_silent = mine.iter().copied().filter(|&p| ring.holds(silent.1, p)).collect::<BTreeSet<u16>>();
+    assert!(!of_silent.is_empty() && of_silent != mine, "the ring does not fit this test");
+    assert_eq!(sealed(&mut shuffler), &mine - &of_silent);
+    shuffler.feed(Event::Response { id: silent.0, outcome: Err(RequestError::TimedOut) });
+    assert_eq!(sealed(&mut shuffler), of_silent);
+}
+
+#[test]
+fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
+    let mut manifest = manifest();
+    manifest.stages[0].tasks = 1_000;
+    manifest.stages[0].limits.output = 1 << 20;
+    let (mut shuffler, job, ring) = copier(&manifest);
+    let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
+    let segment = Bytes::from(vec![0; 1 << 20]);
+    for task in 0..3 * (limits::COPY_BYTES / segment.len()) as u32 {
+        let segments = vec![(partition, segment.len() as u32)];
+        let entry = PushEntry { task, digest: digest("large"), segments };
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries: vec![entry] };
+        if shuffler.ask(key(5), Request::Push(push), segment.clone()) != Some(Response::Ok) {
+            return;
+        }
+    }
+    panic!("all is taken, and no replica has any of it");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::replicas::REPLICA_TRIES;
+use self::replicas::Copy;
 use self::shuffle::Shuffle;
 use super::core::{Core, Pending};
 use super::jobs::Change;
@@ -89,7 +89,13 @@ impl Shuffler {
 
     /// Attempts arrive, from a worker or as copies from an owner.
     pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
+        let shuffles = self.jobs.values().flatten().flatten();
+        let copying: usize = shuffles.flat_map(|s| s.copies.values()).map(Copy::bytes).sum();
         let answer = match self.get(push.job, push.stage) {
+            // Replicas are slower than workers: these wait.
+            Some(shuffle) if copying > limits::COPY_BYTES && shuffle.manifest.replicas > 1 && !push.replica => {
+                Response::Busy
+            }
             // The announcement may still be on its way.
             None => Response::Busy,
             Some(_) if push.body_len() != body.len() as u64 => {
@@ -209,15 +215,8 @@ impl Shuffler {
         outcome: &Result<(Response, Bytes), RequestError>,
     ) {
         let Some(shuffle) = self.get(job, stage) else { return };
-        let Some(waiting) = shuffle.copies.get_mut(&copy) else { return };
-        waiting.tries += 1;
-        if matches!(outcome, Ok((Response::Ok, _))) || waiting.tries >= REPLICA_TRIES {
-            shuffle.copies.remove(&copy);
-            shuffle.seal_what_is_complete(core);
-        } else {
-            waiting.send_at = core.now + RETRY;
-            shuffle.copies_at = shuffle.copies_at.min(waiting.send_at);
-        }
+        shuffle.copied(core.now, copy, outcome);
+        shuffle.seal_what_is_complete(core);
     }
 
     pub(super) fn commit_failed(&mut self, core: &mut Core, job: JobId, stage: u8, commit: Pending) {

@@ -61,6 +61,8 @@ pub(super) struct Shuffle {
     pub(super) copies: BTreeMap<u64, Copy>,
     /// When the first of them is to be sent again.
     pub(super) copies_at: Time,
+    /// Replicas that did not answer in this epoch.
+    pub(super) left_behind: BTreeSet<PeerKey>,
     /// Partitions that are being pulled from another holder.
     pub(super) pulling: BTreeMap<u16, Pulling>,
 }
@@ -95,6 +97,7 @@ impl Shuffle {
             commits_failed: Vec::new(),
             copies: BTreeMap::new(),
             copies_at: Time::NEVER,
+            left_behind: BTreeSet::new(),
             pulling: BTreeMap::new(),
             manifest: manifest.clone(),
             epoch: epoch.clone(),
@@ -235,10 +238,11 @@ impl Shuffle {
     }
 
     pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
-        if self.owned.is_empty() || !self.accepted.is_full() || !self.copies.is_empty() {
+        if self.owned.is_empty() || !self.accepted.is_full() {
             return;
         }
-        let complete = |p: &u16| !self.sealed.contains_key(p) && self.held.get(p).is_some_and(BitSet::is_full);
+        let held = |p: &u16| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
+        let complete = |p: &u16| !self.sealed.contains_key(p) && held(p);
         let fresh: Vec<u16> = self.owned.iter().copied().filter(complete).collect();
         if fresh.is_empty() {
             return;
@@ -328,6 +332,7 @@ impl Shuffle {
         self.commits.clear();
         self.commit_at = Time::NEVER;
         self.copies.clear();
+        self.left_behind.clear();
         self.copies_at = Time::NEVER;
         self.commits_failed.clear();
         let owned = self.owned.clone();
