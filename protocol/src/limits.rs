@@ -102,6 +102,14 @@ pub const PUSH_BYTES: usize = 1 << 20;
 pub const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// Output that a worker holds unacknowledged; beyond, it starts no further task (rule 13).
 pub const UNACKED_BYTES: usize = 64 << 20;
+/// Tables of all shuffles here, in bytes: those of eight of the largest stages, or of some thousand ordinary ones. Jobs
+/// beyond wait until one ends; an owner's may take up a quarter.
+pub const TABLE_BYTES: usize = 512 << 20;
+/// The part of tables and of segments that the jobs of one owner may take up.
+pub const PART_OF_OWNER: usize = 4;
+/// Segments held for all jobs, in bytes, on disk mostly. A job has up to 16 shufflers: one whose data are larger than
+/// its owner's part of 16 such peers would need a mesh of another size.
+pub const SEGMENT_BYTES: u64 = 256 << 30;
 /// Copies on their way to replicas, of all jobs, in bytes; beyond, workers wait with what would be copied. As much as a
 /// worker may hold unacknowledged.
 pub const COPY_BYTES: usize = UNACKED_BYTES;

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::id::Hash;
 
+/// The most that a segment's directory adds to its buckets' bytes: for each segment and for each bucket.
+pub const DIRECTORY_BYTES: (u64, u64) = (3, 8);
+
 /// Why bytes are no segment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a malformed segment: {0}")]

@@ -10,7 +10,7 @@ use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Re
 use webmesh_protocol::ring::{Assignment, Ring};
 use webmesh_protocol::{Hash, PeerKey, limits};
 
-use super::peer::{PARTITIONS, Peer, SHUFFLER, TASKS, announced, digest, epoch, key, manifest, push};
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, digest, epoch, key, manifest, push};
 
 /// Peer 1, a shuffler of a job of peer 0 with peer 2.
 fn shuffler() -> (Peer, Announce) {
@@ -224,4 +224,48 @@ fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
         }
     }
     panic!("all is taken, and no replica has any of it");
+}
+
+#[test]
+fn a_peer_without_the_role_holds_nothing_for_others() {
+    for roles in [WORKER, NOTHING] {
+        let mut peer = Peer::new(1, roles);
+        peer.meet(key(0), SHUFFLER);
+        let announce = announced(&manifest(), 0, &[key(1)]);
+        offer(&mut peer, &announce);
+        let answer = peer.ask(key(5), push(announce.job, 0, &[(0, digest("mine"))]), Bytes::new());
+        assert!(matches!(answer, Some(Response::Refused(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_attempt_larger_than_its_job_allows_is_refused() {
+    let (mut shuffler, job) = shuffler();
+    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
+    let mut push_of = |len: u64| {
+        let segments = vec![(partition, len as u32)];
+        let entries = vec![PushEntry { task: 0, digest: digest("large"), segments }];
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries };
+        shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]))
+    };
+    let most = manifest().stages[0].limits.output;
+    assert_eq!(push_of(most), Some(Response::Ok));
+    assert!(matches!(push_of(most * 2), Some(Response::Refused(_))));
+}
+
+#[test]
+fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let mut taken = 0;
+    for nonce in 0..16 {
+        let mut manifest = Manifest { nonce, ..manifest() };
+        (manifest.stages[0].tasks, manifest.stages[0].block) = (limits::TASKS, 64);
+        let announce = announced(&manifest, 0, &[key(1)]);
+        offer(&mut shuffler, &announce);
+        let answer = shuffler.ask(key(5), push(announce.job, 0, &[(0, digest("one"))]), Bytes::new());
+        taken += usize::from(answer == Some(Response::Ok));
+    }
+    assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / limits::PART_OF_OWNER, "{taken}");
 }

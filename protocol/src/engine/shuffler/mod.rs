@@ -41,6 +41,10 @@ impl Shuffler {
     pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, signed_epoch, done, .. } => {
+                if !core.advert.roles.shuffler && manifest.home != core.me {
+                    // Whoever names this peer all the same is mistaken, or means no good.
+                    return;
+                }
                 let mut stages: Vec<Option<Shuffle>> = (0..manifest.stages.len() as u8)
                     .map(|stage| Shuffle::new(core, *job, stage, manifest, epoch, signed_epoch))
                     .collect();
@@ -83,6 +87,28 @@ impl Shuffler {
         shuffle.is_some_and(|s| s.sealed.get(&partition) == Some(root))
     }
 
+    /// Whether a shuffle may have its tables, and so many more bytes of segments.
+    fn has_room(&self, job: JobId, stage: u8, bytes: usize) -> bool {
+        let Some(shuffle) = self.jobs.get(&job).and_then(|stages| stages.get(usize::from(stage))?.as_ref()) else {
+            return true;
+        };
+        let owner = shuffle.manifest.owner;
+        let tables = if shuffle.is_prepared() { 0 } else { shuffle.table_bytes() };
+        let (mut all, mut of_owner) = ((tables, bytes as u64), (tables, bytes as u64));
+        for other in self.jobs.values().flatten().flatten().filter(|s| s.is_prepared()) {
+            let (tables, bytes) = (other.table_bytes(), other.staged);
+            all = (all.0 + tables, all.1 + bytes);
+            if other.manifest.owner == owner {
+                of_owner = (of_owner.0 + tables, of_owner.1 + bytes);
+            }
+        }
+        let part = limits::PART_OF_OWNER;
+        all.0 <= limits::TABLE_BYTES
+            && of_owner.0 <= limits::TABLE_BYTES / part
+            && all.1 <= limits::SEGMENT_BYTES
+            && of_owner.1 <= limits::SEGMENT_BYTES / part as u64
+    }
+
     fn get(&mut self, job: JobId, stage: u8) -> Option<&mut Shuffle> {
         self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
     }
@@ -91,7 +117,10 @@ impl Shuffler {
     pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
         let shuffles = self.jobs.values().flatten().flatten();
         let copying: usize = shuffles.flat_map(|s| s.copies.values()).map(Copy::bytes).sum();
+        let has_room = self.has_room(push.job, push.stage, body.len());
         let answer = match self.get(push.job, push.stage) {
+            None if !core.advert.roles.shuffler => Response::Refused("this peer is no shuffler".to_owned()),
+            Some(_) if !has_room => Response::Busy,
             // Replicas are slower than workers: these wait.
             Some(shuffle) if copying > limits::COPY_BYTES && shuffle.manifest.replicas > 1 && !push.replica => {
                 Response::Busy
@@ -100,6 +129,9 @@ impl Shuffler {
             None => Response::Busy,
             Some(_) if push.body_len() != body.len() as u64 => {
                 Response::Refused("the segments are not as long as the push says".to_owned())
+            }
+            Some(shuffle) if !shuffle.is_within_limits(&push) => {
+                Response::Refused("a task wrote more than its job allows".to_owned())
             }
             Some(shuffle) => shuffle.take_push(core, from, push, body),
         };
@@ -115,7 +147,8 @@ impl Shuffler {
         stage: u8,
         attempts: &Attempts,
     ) -> Response {
-        let Some(shuffle) = self.get(job, stage) else { return Response::Busy };
+        let has_room = self.has_room(job, stage, 0);
+        let Some(shuffle) = self.get(job, stage).filter(|_| has_room) else { return Response::Busy };
         if from != shuffle.manifest.home {
             return Response::Refused("only the job's authority accepts".to_owned());
         }
@@ -186,7 +219,8 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        if let Some(shuffle) = self.get(job, stage).filter(|s| s.epoch.number == epoch) {
+        let has_room = self.has_room(job, stage, 0);
+        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
             shuffle.listed(core, partition, outcome);
         }
     }
@@ -201,7 +235,8 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        if let Some(shuffle) = self.get(job, stage).filter(|s| s.epoch.number == epoch) {
+        let has_room = self.has_room(job, stage, outcome.as_ref().map_or(0, |(_, body)| body.len()));
+        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
             shuffle.pulled(core, partition, outcome);
         }
     }

@@ -14,7 +14,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::Action;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::message::{Attempts, Gossip, Push, Request, Response, Seals, Topic};
+use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
 use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
 use crate::segment;
@@ -39,6 +39,8 @@ pub(super) struct Shuffle {
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) signed_epoch: Signed<Epoch>,
+    /// Bytes of segments that were staged, those that were dropped since included.
+    pub(super) staged: u64,
     /// Tells this opening of the job from those before, of which nothing is left.
     pub(super) opened: u64,
     pub(super) ring: Assignment,
@@ -82,6 +84,7 @@ impl Shuffle {
         Some(Self {
             job,
             stage,
+            staged: 0,
             opened: core.started.saturating_add(core.now.0),
             owned: ring.partitions_of(core.me).collect(),
             ring,
@@ -158,6 +161,26 @@ impl Shuffle {
         if refused { Response::Busy } else { Response::Ok }
     }
 
+    /// What its tables take up once they are made: for each task a digest, and a bit for each partition held here.
+    pub(super) fn table_bytes(&self) -> usize {
+        let partitions = usize::from(self.ring.partitions());
+        self.tasks() as usize * (size_of::<Hash>() + (partitions + 1).div_ceil(8))
+    }
+
+    pub(super) fn is_prepared(&self) -> bool {
+        !self.digests.is_empty()
+    }
+
+    /// Whether no attempt of a push is larger than a task's output may be.
+    pub(super) fn is_within_limits(&self, push: &Push) -> bool {
+        let of = &self.manifest.stages[usize::from(self.stage)];
+        let Some((partitions, buckets)) = of.shuffle() else { return false };
+        let (per_segment, per_bucket) = segment::DIRECTORY_BYTES;
+        let most = of.limits.output + u64::from(partitions) * per_segment + u64::from(buckets) * per_bucket;
+        let len = |entry: &PushEntry| entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
+        push.entries.iter().all(|entry| len(entry) <= most)
+    }
+
     /// Makes the tables of a peer that holds nothing yet.
     pub(super) fn prepare(&mut self) {
         if self.digests.is_empty() {
@@ -184,7 +207,11 @@ impl Shuffle {
                 staged.fresh.push(i);
             }
             let written = |p: &u16| entry.segments.binary_search_by_key(p, |s| s.0).is_ok();
+            let kept = staged.keep.len();
             staged.keep.extend(fresh.into_iter().filter(written).map(|p| (i as u32, p)));
+            if staged.keep.len() > kept {
+                self.staged += entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
+            }
         }
         staged
     }
