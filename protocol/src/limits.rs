@@ -127,10 +127,13 @@ pub const ADVERTS: usize = 4096;
 pub const ADDRESSES: usize = 16;
 /// One address.
 pub const ADDRESS_BYTES: usize = 256;
-/// An advert is forgotten after so long without a newer one.
-pub const ADVERT_LIFETIME: Duration = Duration::from_secs(90);
-/// Adverts are repeated this often.
+/// Adverts are repeated this often in a small mesh,
 pub const ADVERT_INTERVAL: Duration = Duration::from_secs(30);
+/// and this often however many peers there are, or say that they are: who floods the mesh with adverts must not
+/// silence everybody else's, nor keep its own alive.
+pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
+/// So many intervals without a newer advert, and a peer without a connection is forgotten.
+pub const ADVERT_LIFETIMES: u32 = 3;
 /// A job is announced again this often while it lives.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// A job that nobody announced for so long is forgotten.

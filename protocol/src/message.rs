@@ -554,6 +554,40 @@ pub struct PeerStatus {
     pub connected: bool,
 }
 
+/// Bytes of numbers, keys and names of fields in an element of a list: more than there are, whatever the numbers.
+const FIELDS: usize = 256;
+
+impl JobStatus {
+    /// How much it takes in an answer at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let why = match &self.outcome {
+            Some(Outcome::Failed(why)) => why.len(),
+            _ => 0,
+        };
+        FIELDS + self.name.len() + 12 * self.stages.len() + why
+    }
+}
+
+impl PeerStatus {
+    /// How much it takes in an answer at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let addresses: usize = self.advert.addresses.iter().map(|address| 4 + address.len()).sum();
+        FIELDS + 64 + self.advert.agent.len() + addresses
+    }
+}
+
+/// The first elements of a list, as many as fit into an answer.
+pub(crate) fn as_many_as_fit<T>(list: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut room = limits::HEAD_BYTES - FIELDS;
+    let fits = |element: &T| {
+        let size = size(element);
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    list.take_while(fits).collect()
+}
+
 impl Wire for Request {
     const NAME: &'static str = "request";
     const MAX_BYTES: usize = limits::HEAD_BYTES;

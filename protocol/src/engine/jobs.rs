@@ -12,7 +12,7 @@ use crate::id::{JobId, PeerKey};
 use crate::io::RequestError;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::message::{Announce, End, JobStatus, Outcome, Request, Response};
+use crate::message::{self, Announce, End, JobStatus, Outcome, Request, Response};
 use crate::sign::Signed;
 use crate::time::Time;
 
@@ -302,7 +302,7 @@ impl Jobs {
     pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
         let alive = self.known.iter().map(|(&job, k)| k.status(now, job));
         let ended = self.ended.iter().rev().map(|(_, status)| status.clone());
-        alive.chain(ended).take(limits::JOBS).collect()
+        message::as_many_as_fit(alive.chain(ended).take(limits::JOBS), JobStatus::size)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
-use crate::message::{Gossip, PeerStatus, Request, Response, Topic};
+use crate::message::{self, Gossip, PeerStatus, Request, Response, Topic};
 use crate::time::Time;
 
 /// Housekeeping (leases, lifetimes, repeats) is done this often.
@@ -174,7 +174,7 @@ impl Engine {
         let core = &mut self.core;
         if core.now >= self.tick_at {
             self.tick_at = core.now + TICK;
-            core.directory.expire(core.now, advert_interval(&core.directory) * 3);
+            core.directory.expire(core.now, advert_interval(&core.directory) * limits::ADVERT_LIFETIMES);
             core.count_workers();
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
@@ -321,7 +321,9 @@ impl Engine {
                     advert: member.advert.clone(),
                     connected: member.connected,
                 });
-                let peers = peers.collect();
+                // Those connected first, where not all fit into an answer.
+                let (near, far): (Vec<PeerStatus>, Vec<PeerStatus>) = peers.partition(|p| p.connected);
+                let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
                 core.respond(token, Response::Peers(peers));
             }
             // The driver gives compile requests to its compiler, where it has one.
@@ -415,7 +417,8 @@ fn is_looked_for(advert: &Advert) -> bool {
 }
 
 /// Adverts spread to everyone: the more peers there are, the more rarely each repeats its own, so that all of
-/// them together stay far below the message budget.
+/// them together stay far below the message budget; within bounds.
 fn advert_interval(directory: &Directory) -> Duration {
-    limits::ADVERT_INTERVAL.max(Duration::from_secs(2) * directory.iter().count() as u32)
+    let by_peers = Duration::from_secs(2) * directory.iter().count() as u32;
+    by_peers.clamp(limits::ADVERT_INTERVAL, limits::ADVERT_INTERVAL_MOST)
 }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use webmesh_protocol::io::{Action, Event, Notice, Submission};
 use webmesh_protocol::manifest::{Authority, Manifest, Verify};
-use webmesh_protocol::message::{Announce, Gossip, JobStatus, Request, Response};
+use webmesh_protocol::membership::Advert;
+use webmesh_protocol::message::{Announce, End, Gossip, JobStatus, Outcome, Request, Response};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{JobId, PeerKey, limits};
+use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits};
 
-use super::peer::{NOTHING, Peer, WORKER, announced, key, manifest, owner};
+use super::peer::{NOTHING, Peer, SHUFFLER, WORKER, advert, announced, key, manifest, owner};
 
 fn hear(peer: &mut Peer, announce: Announce) {
     peer.feed(Event::Gossip { from: announce.home, message: Gossip::Announce(announce) });
@@ -79,6 +80,45 @@ fn a_peer_can_always_submit_whatever_others_have_announced() {
     peer.meet(key(4), WORKER);
     let announce = peer.submit(Manifest { nonce: 5_000, ..manifest() });
     assert!(known(&mut peer).iter().any(|status| status.job == announce.job));
+}
+
+#[test]
+fn lists_of_peers_and_jobs_fit_into_an_answer_however_long_their_texts_are() {
+    let mut home = Peer::new(0, NOTHING);
+    let long = Advert { addresses: vec!["a".repeat(limits::ADDRESS_BYTES); limits::ADDRESSES], ..advert(SHUFFLER) };
+    for i in 0..1_000u32 {
+        let from = PeerKey(Hash::of(&i.to_le_bytes()).0);
+        home.feed(Event::Gossip { from, message: Gossip::Advert(long.clone()) });
+    }
+    home.meet(key(4), WORKER);
+    for nonce in 0..300 {
+        let announce = home.submit(Manifest { nonce, name: "n".repeat(limits::NAME_BYTES), ..manifest() });
+        let why = "w".repeat(limits::TEXT_BYTES);
+        let end = owner().sign(&End { job: announce.job, outcome: Outcome::Failed(why) });
+        home.feed(Event::Gossip { from: key(0), message: Gossip::Ended(end) });
+    }
+    for request in [Request::Peers, Request::Jobs] {
+        let answer = home.ask(key(9), request, Bytes::new()).expect("an answer");
+        let encoded = codec::encode(&answer);
+        assert!(encoded.len() > limits::HEAD_BYTES / 2, "{} bytes: it leaves out more than it must", encoded.len());
+        codec::decode::<Response>(&encoded).expect("an answer that its asker takes");
+        let Response::Peers(peers) = answer else { continue };
+        assert!(peers.iter().any(|p| p.peer == key(4)), "a connected peer is left out");
+    }
+}
+
+#[test]
+fn a_flood_of_adverts_is_forgotten_and_does_not_silence_others() {
+    let mut peer = Peer::new(1, SHUFFLER);
+    for i in 0..limits::ADVERTS as u32 {
+        let from = PeerKey(Hash::of(&i.to_le_bytes()).0);
+        peer.feed(Event::Gossip { from, message: Gossip::Advert(advert(SHUFFLER)) });
+    }
+    peer.actions();
+    peer.wait(limits::ADVERT_INTERVAL_MOST * (limits::ADVERT_LIFETIMES + 1));
+    let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Advert(_), .. });
+    assert!(peer.actions().iter().filter(own).count() >= limits::ADVERT_LIFETIMES as usize);
+    assert_eq!(peer.engine.directory().iter().count(), 0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) const PARTITIONS: u16 = 8;
 
 /// An engine with all that it has done and nobody has looked at.
 pub(super) struct Peer {
-    engine: Engine,
+    pub(super) engine: Engine,
     now: Time,
     tokens: u64,
     actions: Vec<Action>,
