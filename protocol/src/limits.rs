@@ -136,7 +136,11 @@ pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
 pub const ADVERT_LIFETIMES: u32 = 3;
 /// A job is announced again this often while it lives.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// A job that nobody announced for so long is forgotten.
+/// Of so many jobs; with more, each is announced more rarely.
+pub const JOBS_ANNOUNCED_OFTEN: usize = 4;
+/// But this often at least, however many jobs there are.
+pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
+/// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);
 /// A request without an answer is given up after so long; bulk transfers count from their last byte.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);

@@ -53,6 +53,7 @@ pub(super) enum Pending {
     Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
     Replica { job: JobId, stage: u8, request: u64 },
     Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Cancel(JobId),
     Watch { job: JobId, peer: PeerKey },
     Sealed { job: JobId, stage: u8, partition: u16 },
     Accept { job: JobId, stage: u8, to: PeerKey, attempts: Attempts },

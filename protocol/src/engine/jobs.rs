@@ -261,7 +261,8 @@ impl Jobs {
     /// Asks the homes of jobs that were not announced for a while whether they live: gossip may be lost for long.
     pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
         let now = core.now;
-        let silent = |k: &Known| now.since(k.heard) > limits::ANNOUNCE_LIFETIME / 2;
+        let lifetime = self.lifetime();
+        let silent = |k: &Known| now.since(k.heard) > lifetime / 2;
         let asked = |k: &Known| k.asked.is_some_and(|at| now.since(at) < 2 * limits::ANNOUNCE_INTERVAL);
         for (&job, known) in self.known.iter_mut().filter(|(_, k)| silent(k) && !asked(k)) {
             known.asked = Some(now);
@@ -273,10 +274,23 @@ impl Jobs {
 
     /// Forgets jobs that nobody has announced for too long; a later announcement brings them back.
     pub(super) fn expire(&mut self, now: Time) -> Vec<JobId> {
-        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > limits::ANNOUNCE_LIFETIME);
+        let lifetime = self.lifetime();
+        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > lifetime);
         let silent: Vec<JobId> = silent.map(|(&job, _)| job).collect();
         silent.iter().for_each(|&job| self.forget(job, None));
         silent
+    }
+
+    /// How often each job is announced: the more there are, the more rarely, so that all of them together keep the
+    /// message budget (rule 6).
+    pub(super) fn announce_interval(&self) -> Duration {
+        let crowd = self.known.len().div_ceil(limits::JOBS_ANNOUNCED_OFTEN).max(1) as u32;
+        (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
+    }
+
+    /// A job of which nothing was heard for so long is forgotten.
+    fn lifetime(&self) -> Duration {
+        limits::ANNOUNCE_LIFETIME.max(self.announce_interval() * 3)
     }
 
     /// How many jobs live.

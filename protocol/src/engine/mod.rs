@@ -391,6 +391,7 @@ impl Engine {
             Pending::Pull { job, stage, partition, epoch } => {
                 self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
             }
+            Pending::Cancel(job) => self.authority.on_cancel_answer(core.now, job, outcome.is_ok()),
             Pending::Watch { job, peer } => {
                 if outcome.is_ok() {
                     self.authority.on_watched(core, job, peer);

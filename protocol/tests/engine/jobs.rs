@@ -1,7 +1,9 @@
 //! Which announcements a peer believes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use webmesh_protocol::io::{Action, Event, Notice, Submission};
+use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
 use webmesh_protocol::manifest::{Authority, Manifest, Verify};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Announce, End, Gossip, JobStatus, Outcome, Request, Response};
@@ -137,4 +139,43 @@ fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
         hear(&mut worker, announced(&manifest, 0, &[key(1)]));
         assert!(!worker.actions().iter().any(|a| matches!(a, Action::LoadBlob { .. })));
     }
+}
+
+#[test]
+fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
+    let mut peer = Peer::new(3, WORKER);
+    let job = job(1);
+    hear(&mut peer, job.clone());
+    peer.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
+    let told = |peer: &mut Peer| -> Vec<RequestId> {
+        let requests = peer.requests().into_iter();
+        let ended = |(id, to, r)| (to == job.home && matches!(r, Request::Ended(_))).then_some(id);
+        requests.filter_map(ended).collect()
+    };
+    let [first] = told(&mut peer)[..] else { panic!("the home is told once") };
+    peer.feed(Event::Response { id: first, outcome: Err(RequestError::TimedOut) });
+    peer.wait(Duration::from_secs(2));
+    let [second] = told(&mut peer)[..] else { panic!("it is told once more") };
+    peer.answer(second, Response::Ok);
+    peer.wait(Duration::from_secs(20));
+    assert_eq!(told(&mut peer), []);
+}
+
+#[test]
+fn many_jobs_are_announced_more_rarely_each_and_live_on() {
+    let announced = |jobs: u64| -> usize {
+        let mut home = Peer::new(0, NOTHING);
+        home.meet(key(4), WORKER);
+        for nonce in 0..jobs {
+            home.submit(Manifest { nonce, ..manifest() });
+        }
+        home.actions();
+        home.wait(Duration::from_secs(60));
+        assert_eq!(known(&mut home).len(), jobs as usize);
+        let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Announce(_), .. });
+        home.actions().iter().filter(own).count()
+    };
+    let few = announced(limits::JOBS_ANNOUNCED_OFTEN as u64);
+    let many = announced(8 * limits::JOBS_ANNOUNCED_OFTEN as u64);
+    assert!(many < few * 3 / 2, "{few} announcements of a few jobs, {many} of eight times as many");
 }

@@ -234,7 +234,7 @@ impl Job {
             self.send_accepts(core, stage);
         }
         if core.now >= self.announce_at {
-            self.announce_at = core.now + limits::ANNOUNCE_INTERVAL;
+            self.announce_at = core.now + jobs.announce_interval();
             let announce = self.announce(core.now);
             jobs.set_done(core.now, self.id, announce.done.clone(), self.reopened);
             core.publish(Topic::Jobs, Gossip::Announce(announce));

@@ -19,13 +19,14 @@ use self::job::{Job, SHUFFLER_GRACE, Stage};
 use self::shards::Shards;
 use self::shuffle::{NotSealed, Shuffle};
 use self::watch::Watch;
-use super::core::Core;
+use super::core::{Core, Pending};
 use super::jobs::Jobs;
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Submission, Token};
+use crate::limits;
 use crate::manifest::{Inputs, Manifest, Sink, Source};
-use crate::message::{Attempts, End, Failure, Gossip, Outcome, Response, ShardLeft, Summary, Topic};
+use crate::message::{Attempts, End, Failure, Gossip, Outcome, Request, Response, ShardLeft, Summary, Topic};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::{Keypair, Signed};
@@ -41,11 +42,28 @@ const RETRY: Duration = Duration::from_millis(300);
 const LOST_AFTER: u32 = 10;
 /// Workers kept apart for the count that users see, and for who failed what.
 const WORKERS: usize = 4096;
+/// A job's home that did not hear that the job was cancelled is told again after so long,
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
+/// and so often in all.
+const CANCEL_TRIES: u32 = 10;
+
+/// A job that was cancelled here, and whose home is elsewhere.
+#[derive(Debug)]
+struct Cancelled {
+    job: JobId,
+    to: PeerKey,
+    end: Signed<End>,
+    tries: u32,
+    /// `NEVER` while an answer is awaited.
+    send_at: Time,
+}
 
 /// The jobs that were submitted at this peer.
 #[derive(Debug, Default)]
 pub(super) struct Authority {
     jobs: BTreeMap<JobId, Job>,
+    /// Ends that were signed here of jobs whose home is elsewhere and has not answered yet.
+    ends: Vec<Cancelled>,
 }
 
 impl Authority {
@@ -379,6 +397,10 @@ impl Authority {
         match jobs.owner(&id) {
             Some(owner) if owner == key.public() => {
                 let end = key.sign(&End { job: id, outcome: Outcome::Cancelled });
+                // Gossip may be lost; the home must hear of it, or the job goes on.
+                if let Some(to) = jobs.home(&id).filter(|home| *home != core.me && self.ends.len() < limits::JOBS) {
+                    self.ends.push(Cancelled { job: id, to, end: end.clone(), tries: 0, send_at: core.now });
+                }
                 self.on_ended(core, jobs, &end);
                 core.publish(Topic::Jobs, Gossip::Ended(end));
             }
@@ -391,6 +413,16 @@ impl Authority {
                 core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
             }
         }
+    }
+
+    /// A job's home heard of its end, or did not.
+    pub(super) fn on_cancel_answer(&mut self, now: Time, id: JobId, heard: bool) {
+        self.ends.retain_mut(|cancelled| {
+            if cancelled.job == id {
+                cancelled.send_at = now + CANCEL_AGAIN;
+            }
+            cancelled.job != id || (!heard && cancelled.tries < CANCEL_TRIES)
+        });
     }
 
     /// The owner's word that a job is over, from wherever it comes.
@@ -421,13 +453,21 @@ impl Authority {
                 over.push(job.id);
             }
         }
+        let now = core.now;
+        for cancelled in self.ends.iter_mut().filter(|c| c.send_at <= now) {
+            cancelled.send_at = Time::NEVER;
+            cancelled.tries += 1;
+            let pending = Pending::Cancel(cancelled.job);
+            core.request(cancelled.to, Request::Ended(cancelled.end.clone()), vec![], pending);
+        }
         for id in over {
             self.end(core, jobs, id, Outcome::Done, None);
         }
     }
 
     pub(super) fn deadline(&self) -> Time {
-        self.jobs.values().map(Job::deadline).min().unwrap_or(Time::NEVER)
+        let ends = self.ends.iter().map(|cancelled| cancelled.send_at);
+        self.jobs.values().map(Job::deadline).chain(ends).min().unwrap_or(Time::NEVER)
     }
 
     /// A peer works on a job of this peer's.
