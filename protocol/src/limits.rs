@@ -119,6 +119,31 @@ pub const DIGESTS_OF_TASK: usize = 4;
 /// some 10 MB. Those beyond are not counted; the first ones of all tasks still are.
 pub const OTHER_DIGESTS: usize = 1 << 16;
 
+// --- Gossip -----------------------------------------------------------------------------------------------
+// How gossipsub is set up: here, so that the simulator models what nodes do.
+
+/// Members of a topic's mesh that a peer aims at,
+pub const GOSSIP_MESH: usize = 8;
+/// when it has fewer than so many.
+pub const GOSSIP_MESH_LOW: usize = 5;
+/// A peer with so many takes no more. Many more than it aims at: tabs hang on one native like a star, and who is not
+/// in its mesh hears only with the next heartbeats.
+pub const GOSSIP_MESH_HIGH: usize = 48;
+/// Who is told lazily at each heartbeat: so many, or a quarter of those who are not in the mesh.
+pub const GOSSIP_LAZY: usize = 6;
+/// Heartbeats for which a message is told of.
+pub const GOSSIP_TOLD: usize = 4;
+/// Time between heartbeats.
+pub const GOSSIP_HEARTBEAT: Duration = Duration::from_millis(700);
+/// A message is known by its name for so long.
+pub const GOSSIP_SEEN: Duration = Duration::from_secs(60);
+/// Who was pruned from a mesh may come back after so long: workers move from topic to topic as shards drain.
+pub const GOSSIP_PRUNED: Duration = Duration::from_secs(15);
+/// Who left a topic may come back after so long.
+pub const GOSSIP_LEFT: Duration = Duration::from_secs(2);
+/// Of messages to pass on that wait for a peer's line, those beyond so much time are dropped.
+pub const GOSSIP_QUEUE: Duration = Duration::from_secs(3);
+
 // --- Peers ------------------------------------------------------------------------------------------------
 
 /// Peers whose adverts are remembered.
