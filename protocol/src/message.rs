@@ -276,6 +276,8 @@ pub enum Request {
         job: JobId,
         /// The stage.
         stage: u8,
+        /// The epoch in which the receiver owns something.
+        epoch: u32,
         /// The attempts.
         attempts: Attempts,
     },

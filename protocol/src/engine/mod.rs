@@ -277,8 +277,8 @@ impl Engine {
                 let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), &partitions, &attempts);
                 core.respond(token, answer);
             }
-            Request::Accept { job, stage, attempts } => {
-                let answer = self.shuffler.on_accept(core, from, job, stage, &attempts);
+            Request::Accept { job, stage, epoch, attempts } => {
+                let answer = self.shuffler.on_accept(core, from, job, stage, epoch, &attempts);
                 core.respond(token, answer);
             }
             Request::Sealed { job, stage, epoch, partition, root } => {

@@ -224,6 +224,14 @@ fn a_shuffler_that_answers_and_gets_nowhere_while_others_do_is_replaced() {
 }
 
 #[test]
+fn each_epoch_names_the_one_before() {
+    let (mut home, job) = home();
+    home.ask(key(1), Request::Resign { job: job.job }, Bytes::new());
+    let second = newest_epoch(&mut home).expect("a new epoch");
+    assert_eq!(second.previous, Some(job.epoch.hash()));
+}
+
+#[test]
 fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
     let (mut home, job) = home();
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();

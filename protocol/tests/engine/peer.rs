@@ -182,7 +182,8 @@ pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey])
 pub(super) fn epoch(job: JobId, number: u32, shufflers: &[PeerKey]) -> Signed<Epoch> {
     let mut shufflers: Vec<Shuffler> = shufflers.iter().map(|&peer| Shuffler { peer, weight: 1 }).collect();
     shufflers.sort_unstable_by_key(|s| s.peer);
-    owner().sign(&Epoch { job, number, shufflers })
+    let previous = (number > 0).then(|| digest("the epoch before"));
+    owner().sign(&Epoch { job, number, previous, shufflers })
 }
 
 /// A digest that an attempt might have.

@@ -47,7 +47,7 @@ fn committed(shuffler: &mut Peer) -> Vec<Commit> {
 }
 
 fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[(u32, Hash)]) {
-    let accept = Request::Accept { job: announce.job, stage: 0, attempts: Attempts::pack(attempts) };
+    let accept = Request::Accept { job: announce.job, stage: 0, epoch: 0, attempts: Attempts::pack(attempts) };
     assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
 }
 
@@ -115,7 +115,7 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
     assert!(resigned(&mut shuffler) > 1);
     assert_ne!(shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new()), Some(Response::Ok));
     let attempts = Attempts::pack(&mine);
-    let accept = Request::Accept { job: job.job, stage: 0, attempts };
+    let accept = Request::Accept { job: job.job, stage: 0, epoch: 0, attempts };
     assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
     assert_eq!(resigned(&mut shuffler), 0);
@@ -268,4 +268,14 @@ fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
         taken += usize::from(answer == Some(Response::Ok));
     }
     assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / limits::PART_OF_OWNER, "{taken}");
+}
+
+#[test]
+fn an_acceptance_of_an_epoch_that_has_not_come_yet_waits_for_it() {
+    let (mut shuffler, job) = shuffler();
+    let attempts = Attempts::pack(&[(0, digest("mine"))]);
+    let accept = Request::Accept { job: job.job, stage: 0, epoch: 1, attempts };
+    assert_eq!(shuffler.ask(key(0), accept.clone(), Bytes::new()), Some(Response::Busy));
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
+    assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
 }

@@ -282,7 +282,8 @@ impl Job {
             }
         }
         shufflers.sort_unstable_by_key(|s| s.peer);
-        self.epoch = Epoch { job: self.id, number: self.epoch.number + 1, shufflers };
+        let previous = Some(self.signed_epoch.hash());
+        self.epoch = Epoch { job: self.id, number: self.epoch.number + 1, previous, shufflers };
         self.signed_epoch = self.key.sign(&self.epoch);
         self.expect_shufflers(core);
         let ring = Ring::new(&self.epoch);
@@ -319,7 +320,7 @@ impl Job {
     }
 
     pub(super) fn send_accepts(&mut self, core: &mut Core, stage: usize) {
-        let id = self.id;
+        let (id, epoch) = (self.id, self.epoch.number);
         let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
         let mut messages: Vec<(PeerKey, Attempts)> = Vec::new();
         if core.now >= shuffle.accept_at || shuffle.accept.len() >= ACCEPT_ATTEMPTS {
@@ -335,7 +336,7 @@ impl Job {
         messages.extend(again.map(|(_, to, attempts)| (to, attempts)));
         for (to, attempts) in messages {
             let stage = stage as u8;
-            let request = Request::Accept { job: id, stage, attempts: attempts.clone() };
+            let request = Request::Accept { job: id, stage, epoch, attempts: attempts.clone() };
             core.request(to, request, vec![], Pending::Accept { job: id, stage, to, attempts });
         }
     }

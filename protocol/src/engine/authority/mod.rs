@@ -81,7 +81,8 @@ impl Authority {
         }
         let signed = key.sign(&manifest);
         let id = Manifest::id_of(&signed);
-        let epoch = Epoch { job: id, number: 0, shufflers: choose_shufflers(core, &manifest, &BTreeSet::new()) };
+        let shufflers = choose_shufflers(core, &manifest, &BTreeSet::new());
+        let epoch = Epoch { job: id, number: 0, previous: None, shufflers };
         let signed_epoch = key.sign(&epoch);
         let ring = Ring::new(&epoch);
         let stages = manifest.stages.iter().enumerate().map(|(i, stage)| Stage {

@@ -145,6 +145,7 @@ impl Shuffler {
         from: PeerKey,
         job: JobId,
         stage: u8,
+        epoch: u32,
         attempts: &Attempts,
     ) -> Response {
         let has_room = self.has_room(job, stage, 0);
@@ -152,7 +153,7 @@ impl Shuffler {
         if from != shuffle.manifest.home {
             return Response::Refused("only the job's authority accepts".to_owned());
         }
-        if shuffle.owned.is_empty() {
+        if epoch > shuffle.epoch.number || shuffle.owned.is_empty() {
             // The epoch that makes this peer an owner is on its way here.
             return Response::Busy;
         }

@@ -191,7 +191,8 @@ impl Plan {
     }
 
     fn epoch(&self, job: JobId, number: u32, shuffler: PeerKey) -> (Arc<Epoch>, Signed<Epoch>) {
-        let epoch = Epoch { job, number, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
+        let previous = (number > 0).then_some(ROOT);
+        let epoch = Epoch { job, number, previous, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
         let signed = self.key().sign(&epoch);
         (Arc::new(epoch), signed)
     }
