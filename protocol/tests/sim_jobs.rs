@@ -148,6 +148,33 @@ fn all_shufflers_lost_costs_time_and_not_the_job() {
 }
 
 #[test]
+fn a_shuffler_that_was_started_again_and_forgot_everything_does_not_stall_the_job() {
+    // While tasks are mapped, and while they are reduced; with a copy of what was lost, and without.
+    for (seed, at, replicas) in [(21, 9, 1), (22, 12, 1), (23, 9, 2), (24, 12, 2)] {
+        let job = Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) };
+        let scenario =
+            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::RestartShuffler(1));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(40), "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_shuffler_that_hangs_is_replaced_before_long() {
+    for (seed, shufflers) in [(25, 3), (26, 1)] {
+        let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
+            .with(Job { buckets: 64, ..Job::new(100, millis(200), 6) })
+            .but(secs(7), Fault::MuteShuffler(0));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(60), "{report}");
+        });
+    }
+}
+
+#[test]
 fn a_cancelled_job_is_dropped_by_everyone() {
     let job = Job { cancelled_after: Some(secs(4)), ..Job::new(1_000, millis(500), 6) };
     run_twice(Scenario::new(12, 6).with(job), |report| {

@@ -21,6 +21,8 @@ const FIRST_HOP: Duration = Duration::from_millis(10);
 pub(super) struct Core {
     pub(super) now: Time,
     pub(super) me: PeerKey,
+    /// Greater at each start of this peer.
+    pub(super) started: u64,
     pub(super) advert: Advert,
     pub(super) directory: Directory,
     pub(super) actions: VecDeque<Action>,
@@ -43,6 +45,7 @@ pub(super) enum Pending {
     Ignored,
     Hello(PeerKey),
     Manifest(JobId),
+    RivalManifest(JobId),
     Summary { job: JobId, stage: u8, shard: u16 },
     Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
@@ -50,18 +53,21 @@ pub(super) enum Pending {
     Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
     Output { job: JobId, stage: u8, task: u32 },
     Bucket { job: JobId, unit: Unit },
-    Commit { job: JobId, stage: u8, epoch: u32, partitions: Vec<u16>, attempts: Attempts },
+    Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
     Replica { job: JobId, stage: u8, request: u64 },
     Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Cancel(JobId),
+    Watch { job: JobId, peer: PeerKey },
     Sealed { job: JobId, stage: u8, partition: u16 },
     Accept { job: JobId, stage: u8, to: PeerKey, attempts: Attempts },
 }
 
 impl Core {
-    pub(super) fn new(me: PeerKey, advert: Advert) -> Self {
+    pub(super) fn new(me: PeerKey, started: u64, advert: Advert) -> Self {
         Self {
             now: Time(0),
             me,
+            started,
             advert,
             directory: Directory::default(),
             actions: VecDeque::new(),
@@ -70,7 +76,8 @@ impl Core {
             workers: 1,
             hops: BTreeMap::new(),
             hop: FIRST_HOP,
-            next_id: 0,
+            // Answers to questions of an earlier life are no answers to this one's.
+            next_id: started,
         }
     }
 

@@ -28,7 +28,7 @@ impl World {
             }
             Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             Action::Request { id, to, request, body } => {
-                if let Request::Accept { job, stage, attempts } = &request {
+                if let Request::Accept { job, stage, attempts, .. } = &request {
                     self.oracle.accepted(job, *stage, attempts);
                 }
                 self.request(peer, id, to, request, &body);

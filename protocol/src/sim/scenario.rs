@@ -95,6 +95,11 @@ pub enum Fault {
     Kill(u32),
     /// A shuffler of the first job is killed: that of this number in the newest epoch.
     KillShuffler(usize),
+    /// A shuffler of the first job is killed and started again with its key and nothing else, before anybody has
+    /// given it up: that of this number in the newest epoch.
+    RestartShuffler(usize),
+    /// A shuffler of the first job hangs: its connections stand, and it does nothing any more.
+    MuteShuffler(usize),
     /// A worker leaves in order.
     Leave(u32),
     /// So many new workers join.

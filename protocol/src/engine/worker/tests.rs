@@ -49,7 +49,7 @@ impl Bench {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
             worker: Worker::new(&advert),
-            core: Core::new(me(), advert),
+            core: Core::new(me(), 1, advert),
             blobs: Blobs::default(),
             shuffler: Shuffler::default(),
             actions: VecDeque::new(),
@@ -239,7 +239,8 @@ impl Plan {
     }
 
     fn epoch(&self, job: JobId, number: u32, shuffler: PeerKey) -> (Arc<Epoch>, Signed<Epoch>) {
-        let epoch = Epoch { job, number, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
+        let previous = (number > 0).then_some(ROOT);
+        let epoch = Epoch { job, number, previous, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
         let signed = self.key().sign(&epoch);
         (Arc::new(epoch), signed)
     }
