@@ -89,6 +89,9 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const HEARTBEAT: Duration = Duration::from_millis(3_300);
 /// Claims aim at so much work ahead: long enough for few messages, short enough that a lost peer costs little.
 pub const CLAIM_AHEAD: Duration = Duration::from_millis(1_500);
+/// One hop of gossip is taken to last so long at most, whatever was measured: twice what it takes to the other side
+/// of the world. Claims settle after a few of them, so that slow neighbours would slow every job.
+pub const HOP: Duration = Duration::from_millis(300);
 /// Control messages delivered to a peer in a second, duplicates included (rule 6).
 pub const CONTROL_PER_SECOND: u32 = 50;
 

@@ -8,6 +8,7 @@ use std::thread;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::limits;
 use webmesh_protocol::message::Response;
 
 use crate::driver::HostOutput;
@@ -87,7 +88,16 @@ fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
         Action::ServeBucket { token, bucket } => {
-            respond(token, true, store.read_bucket_framed(&bucket).map(|body| (Response::Body, body)))
+            let body = store.read_bucket_framed(&bucket).and_then(|body| match body.len() {
+                // Its owner can reduce it itself; nobody else can be sent it.
+                len if len > limits::BODY_BYTES => Err(StoreError::BucketTooLarge {
+                    partition: bucket.partition,
+                    bucket: bucket.bucket,
+                    bytes: len as u64,
+                }),
+                _ => Ok((Response::Body, body)),
+            });
+            respond(token, true, body)
         }
         Action::ServePull { token, job, stage, partition, from } => {
             let pulled = store.pull(job, stage, partition, from);

@@ -15,6 +15,9 @@ const BROKEN_LEASE: Duration = Duration::from_millis(1_500);
 /// What its holder said to be done is believed for so long against an older word of the authority: a worker says so
 /// once its output is acknowledged, and that has yet to reach the authority.
 pub(super) const NEWS: Duration = Duration::from_secs(5);
+/// Whoever said what is not true is not listened to for so long: one whose output was delayed on its way to the
+/// authority is back by then, and a liar has a few seconds in a minute.
+const DISTRUST: Duration = Duration::from_secs(60);
 
 impl ClaimTable {
     /// Takes another worker's standing, from itself.
@@ -26,7 +29,7 @@ impl ClaimTable {
         let worker = self.worker_index(now, from);
         let entry = &mut self.workers[usize::from(worker)];
         // Gossip brings messages out of order, old ones long after.
-        if !entry.trusted || (entry.alive && Some(claim.number) <= entry.number) {
+        if now < entry.ignored_until || (entry.alive && Some(claim.number) <= entry.number) {
             return heard;
         }
         entry.heard = now;
@@ -68,28 +71,35 @@ impl ClaimTable {
     }
 
     /// Whether a claim keeps within what its sender has earned (rule 5). Its word on how much it finished counts as
-    /// far as it held that much here, or may have done its share of what was done before this peer listened.
+    /// far as that is believed, or it may have done its share of what was done before this peer listened.
     fn is_allowed(&self, worker: u16, claim: &Claim) -> bool {
-        let seen: u32 = self.workers.iter().map(|w| w.finished).sum();
+        let seen: u32 = self.workers.iter().map(|w| w.finished + w.unheard).sum();
         let share = self.done.count().saturating_sub(seen) / self.active_workers().max(1);
-        let finished = claim.finished.min(self.workers[usize::from(worker)].finished + share);
+        let entry = &self.workers[usize::from(worker)];
+        let finished = claim.finished.min(entry.finished + entry.unheard + share);
         claim.holds.iter().map(|h| h.run.len).sum::<u32>() <= allowance(finished)
     }
 
-    /// A worker says what it finished: believed of blocks that it held here, so that nobody ends a job by a word.
+    /// A worker says what it finished: believed of blocks that it held here, and of as many that nobody holds as it
+    /// might have claimed in messages that were lost, so that nobody ends a job by a word.
     fn take_done(&mut self, now: Time, worker: u16, done: &[Run], heard: &mut Heard) {
-        for run in done {
-            for block in self.within(*run).iter().flat_map(Run::iter) {
-                let cell = self.cells[block as usize];
-                let entry = &self.workers[usize::from(worker)];
-                if (cell.holder != worker && !entry.seconds.contains(&block)) || !self.mark_done(now, block, worker) {
-                    continue;
-                }
-                self.workers[usize::from(worker)].progress(now);
-                heard.changed = true;
-                if cell.holder == ME && !cell.started {
-                    heard.lost.push(block + self.blocks.start);
-                }
+        for block in done.iter().filter_map(|run| self.within(*run)).flat_map(|run| run.iter()).collect::<Vec<_>>() {
+            let cell = self.cells[block as usize];
+            let entry = &mut self.workers[usize::from(worker)];
+            let held = cell.holder == worker || entry.seconds.contains(&block);
+            let may = held || (cell.holder == FREE && entry.unheard < allowance(entry.finished));
+            if !may || self.done.contains(block) {
+                continue;
+            }
+            if held {
+                entry.progress(now);
+            } else {
+                entry.unheard += 1;
+            }
+            self.mark_done(now, block, worker);
+            heard.changed = true;
+            if cell.holder == ME && !cell.started {
+                heard.lost.push(block + self.blocks.start);
             }
         }
     }
@@ -168,10 +178,10 @@ impl ClaimTable {
         term.min(cell.legal.saturating_add(u8::from(lapsed)))
     }
 
-    /// Notes that a block is done, by the word of `by`; says whether that was new.
-    pub(super) fn mark_done(&mut self, now: Time, block: u32, by: u16) -> bool {
+    /// Notes that a block is done, by the word of `by`.
+    pub(super) fn mark_done(&mut self, now: Time, block: u32, by: u16) {
         if !self.done.insert(block) {
-            return false;
+            return;
         }
         let cell = &mut self.cells[block as usize];
         if cell.holder == FREE {
@@ -180,7 +190,6 @@ impl ClaimTable {
         cell.done_by = by;
         cell.since = now;
         self.unproven += u32::from(by != ME);
-        true
     }
 
     /// Finds or makes a worker's place; in a full table the longest silent one makes room.
@@ -197,6 +206,8 @@ impl ClaimTable {
         let silent = self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| w.heard).map_or(1, |(i, _)| i);
         self.release(silent as u16);
         self.set_alive(silent as u16, false);
+        // Nor is the newcomer to blame for what that one said.
+        self.cells.iter_mut().filter(|c| usize::from(c.done_by) == silent).for_each(|c| c.done_by = FREE);
         self.workers[silent] = worker;
         silent as u16
     }
@@ -220,9 +231,12 @@ impl ClaimTable {
         !holds.is_empty()
     }
 
-    /// A worker said what is not true, or holds on to what it does not do: nothing it says counts any more.
-    fn distrust(&mut self, worker: u16) {
-        self.workers[usize::from(worker)].trusted = false;
+    /// A worker said what is not true, or holds on to what it does not do: it is not listened to for a while, nor
+    /// does what it said before count.
+    fn distrust(&mut self, now: Time, worker: u16) {
+        let entry = &mut self.workers[usize::from(worker)];
+        entry.ignored_until = now + DISTRUST;
+        entry.finished = 0;
         self.set_alive(worker, false);
         self.release(worker);
     }
@@ -240,7 +254,7 @@ impl ClaimTable {
                 self.set_alive(worker, false);
                 freed |= self.release(worker);
             } else if entry.holds.iter().flat_map(Run::iter).any(|b| self.is_overdue(now, worker, b, longest)) {
-                self.distrust(worker);
+                self.distrust(now, worker);
                 freed = true;
             }
         }
@@ -307,9 +321,10 @@ impl ClaimTable {
     }
 
     /// Of what was believed to be done and the authority does not know of, the latest stays; whoever told the rest
-    /// is not believed again.
+    /// is not believed for a while.
     fn keep_news(&mut self, now: Time, before: &BitSet) {
         self.unproven = 0;
+        self.workers.iter_mut().for_each(|w| w.unheard = 0);
         let mut liars = BTreeSet::new();
         for block in before.iter().filter(|b| !self.done.contains(*b)).collect::<Vec<_>>() {
             let Cell { done_by, since, .. } = self.cells[block as usize];
@@ -322,6 +337,6 @@ impl ClaimTable {
                 liars.insert(done_by);
             }
         }
-        liars.into_iter().for_each(|worker| self.distrust(worker));
+        liars.into_iter().for_each(|worker| self.distrust(now, worker));
     }
 }

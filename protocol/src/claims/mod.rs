@@ -95,12 +95,14 @@ struct Worker {
     alive: bool,
     /// The number of the newest message heard from it, if any was; of this peer, of its last message.
     number: Option<u32>,
-    /// Whether what it said has been true so far.
-    trusted: bool,
+    /// It said what is not true: nothing that it says counts until then.
+    ignored_until: Time,
     /// When it last finished a block that it held.
     progressed: Time,
     /// Blocks that it held here and that are done.
     finished: u32,
+    /// Blocks that it said are done and was not heard to hold, since the authority last told.
+    unheard: u32,
     holds: Vec<Run>,
     /// Blocks that it attempts beside their holders.
     seconds: Vec<u32>,
@@ -307,9 +309,10 @@ impl Worker {
             heard: now,
             alive: true,
             number: None,
-            trusted: true,
+            ignored_until: Time(0),
             progressed: now,
             finished: 0,
+            unheard: 0,
             holds: Vec::new(),
             seconds: Vec::new(),
         }

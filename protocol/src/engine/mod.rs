@@ -12,6 +12,8 @@ mod outbox;
 mod packs;
 mod shuffler;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::time::Duration;
@@ -98,7 +100,7 @@ impl Engine {
         match event {
             Event::Connected { peer } => self.connected(peer),
             Event::Disconnected { peer } => self.disconnected(peer),
-            Event::Rtt { rtt, .. } => self.core.measure_hop(rtt),
+            Event::Rtt { peer, rtt } => self.core.measure_hop(peer, rtt),
             Event::Gossip { from, message } => self.gossip(from, message),
             Event::Request { from, token, request, body } => self.request(from, token, request, body),
             Event::Response { id, outcome } => self.response(id, outcome),
@@ -181,7 +183,7 @@ impl Engine {
                 core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
             }
             self.blobs.tick(core);
-            self.worker.tick(core);
+            self.worker.tick(core, &mut self.blobs);
             if is_looked_for(&core.advert) && core.now >= self.advert_at {
                 self.advert_at = core.now + advert_interval(&core.directory);
                 let advert = Gossip::Advert(core.advert.clone());
@@ -209,6 +211,7 @@ impl Engine {
 
     fn disconnected(&mut self, peer: PeerKey) {
         self.core.directory.set_connected(self.core.now, peer, false);
+        self.core.forget_hop(&peer);
         self.worker.on_broken(&mut self.core, &peer);
         self.authority.on_disconnected(&self.core, peer);
     }
@@ -257,9 +260,11 @@ impl Engine {
             }
             Request::Offer { announce, slot, of } => {
                 core.respond(token, Response::Ok);
-                if from == announce.home {
-                    self.worker.place(core, announce.job, slot, of);
-                    self.jobs.announced(core, from, announce);
+                let job = announce.job;
+                self.jobs.announced(core, from, announce);
+                // A place in a job that was not taken up would only fill the room for others.
+                if self.jobs.home(&job) == Some(from) {
+                    self.worker.place(core, job, slot, of);
                 }
             }
             Request::Manifest { job } => {

@@ -55,13 +55,19 @@ impl Budget {
 }
 
 impl StageWork {
-    /// The time between two messages of this worker, so that all workers of the shard keep the budget of rule 6.
+    /// Whether claims of others are heard here.
+    pub(in crate::engine) fn is_shared(&self) -> bool {
+        self.table.active_workers() > 1 && !self.is_over() && !self.is_closed()
+    }
+
+    /// The time between two messages of this worker, so that all workers of the shard, and of the other shards that
+    /// this peer hears, keep the budget of rule 6.
     pub(super) fn gap(&self) -> Duration {
         match self.table.active_workers() {
             0 | 1 => SHORTEST_GAP,
             workers => {
                 let shared = limits::CONTROL_PER_SECOND - OTHER_MESSAGES;
-                (Duration::from_secs(1) * workers * GOSSIP_COPIES / shared).max(SHORTEST_GAP)
+                (Duration::from_secs(1) * workers * GOSSIP_COPIES * self.shared / shared).max(SHORTEST_GAP)
             }
         }
     }

@@ -48,7 +48,11 @@ pub(super) struct StageWork {
     /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer heard of it.
     seals: BTreeMap<u16, (Hash, PeerKey, Time)>,
     pub(super) outbox: Outbox,
+    /// How near its job's turn is.
+    pub(super) turn: Turn,
     budget: Budget,
+    /// Stages of all jobs in which this peer hears the claims of others.
+    pub(super) shared: u32,
     unsaid: bool,
     /// Claims crossed, and the others must hear whether this peer keeps its own.
     contested: bool,
@@ -68,6 +72,15 @@ pub(super) struct StageWork {
     reopened: u32,
     /// All shards of the stage, as the authority last described them.
     shards: Vec<ShardLeft>,
+}
+
+/// What the worker's other jobs leave to one of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Whether its turn is near enough to claim blocks.
+    pub(super) near: bool,
+    /// How many jobs have anything in hand, this one included.
+    pub(super) rivals: u32,
 }
 
 impl StageWork {
@@ -94,7 +107,9 @@ impl StageWork {
             avoid: BTreeMap::new(),
             seals: BTreeMap::new(),
             outbox: Outbox::default(),
+            turn: Turn { near: true, rivals: 1 },
             budget: Budget::full(),
+            shared: 1,
             unsaid: false,
             contested: false,
             look_at: Time(0),
@@ -176,7 +191,7 @@ impl StageWork {
             let scarce = self.table.free() < (threads + 1) * self.table.active_workers();
             return if self.budget.said == 0 || scarce { 1 } else { threads + 1 };
         };
-        let ahead = limits::CLAIM_AHEAD.max(self.gap() * 5 / 2).as_micros() as f64;
+        let ahead = limits::CLAIM_AHEAD.max(self.gap() * 5 / 2).as_micros() as f64 / f64::from(self.turn.rivals);
         ((ahead * f64::from(threads) / pace.max(1.0)).ceil() as u32).clamp(threads, limits::BLOCKS)
     }
 
@@ -198,7 +213,7 @@ impl StageWork {
             Some(_) => self.queue.len() as u32 * 2 <= self.wanted(threads),
             None => self.table.held() < self.wanted(threads),
         };
-        few && !self.is_over() && !self.is_closed()
+        few && self.turn.near && !self.is_over() && !self.is_closed()
     }
 
     /// Claims what is worth claiming now, and says so; gives whether that was anything. `upstream_over` says whether

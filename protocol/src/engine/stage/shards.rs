@@ -37,11 +37,16 @@ impl StageWork {
             None => self.look_at = core.now + self.settle(core) + self.thin(core),
         }
         if self.stage().shards > 1 {
-            self.entering = true;
-            self.asking = 0;
-            self.look_at = core.now + ENTER_WAIT;
-            self.ask_summary(core);
+            self.await_standings(core);
         }
+    }
+
+    /// Claims nothing before this peer knows how things stand here: what is done, and who works on the rest.
+    pub(in crate::engine) fn await_standings(&mut self, core: &mut Core) {
+        self.entering = true;
+        self.asking = 0;
+        self.look_at = core.now + ENTER_WAIT;
+        self.ask_summary(core);
     }
 
     /// The claims of this shard, for one who enters it.

@@ -16,7 +16,9 @@ const UNIT_TIME: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_millis(200);
 /// Tasks in one unit, however short they are.
 const UNIT_TASKS: u32 = 4096;
-/// A block that failed here is left to others for so long.
+/// A block that was claimed and has not had its turn for so long is let go.
+const UNSTARTED: Duration = Duration::from_secs(10);
+/// A block that failed here, or did not have its turn, is left to others for so long.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 
 /// Consecutive tasks for one thread.
@@ -32,6 +34,35 @@ impl StageWork {
     /// Whether one block takes as long as many units.
     pub(in crate::engine) fn is_long(&self) -> bool {
         self.pace.is_some_and(|pace| pace > LONG.as_micros() as f64)
+    }
+
+    /// Whether blocks are claimed that have not begun.
+    pub(in crate::engine) fn has_claims(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether the next of them could begin.
+    pub(in crate::engine) fn has_unit(&self, now: Time) -> bool {
+        self.queue.front().is_some_and(|&(_, from)| from <= now)
+    }
+
+    /// Lets go of what waits for its turn for too long while nothing of this stage runs: others may have room for it.
+    pub(in crate::engine) fn release_unstarted(&mut self, now: Time) {
+        let waited = self.queue.front().is_some_and(|&(_, from)| now.since(from) > UNSTARTED);
+        if !waited || !self.tasks_left.is_empty() {
+            return;
+        }
+        for (block, _) in std::mem::take(&mut self.queue) {
+            self.table.give_up(block);
+        }
+        self.look_at = self.look_at.max(now + LEAVE_TO_OTHERS);
+        self.unsaid = true;
+    }
+
+    /// Microseconds that a unit will take, as far as that is known.
+    pub(in crate::engine) fn estimate(&self, unit: &Unit) -> u64 {
+        let pace = self.pace.unwrap_or(0.0) / f64::from(self.stage().block);
+        (pace * unit.tasks.len() as f64) as u64
     }
 
     /// The next unit whose claim has settled; its blocks count as started.

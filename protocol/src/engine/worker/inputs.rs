@@ -92,7 +92,8 @@ impl Worker {
             input,
             shuffle: stage.shuffle(),
         };
-        self.running.insert(run, Running::new(id, unit));
+        let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
+        self.running.insert(run, Running::new(id, unit, estimate));
         core.act(Action::Run(Box::new(work)));
     }
 

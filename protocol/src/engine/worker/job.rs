@@ -35,14 +35,19 @@ pub(super) struct WorkerJob {
     pub(super) waiting: BTreeMap<Hash, Vec<Unit>>,
     /// Results of a collecting stage that the authority has not acknowledged, with when to send them again.
     pub(super) outputs: BTreeMap<(u8, u32), Output>,
+    pub(super) output_bytes: usize,
     /// When the first of them is to be sent.
     pub(super) outputs_at: Time,
     pub(super) opened: Time,
-    /// Microseconds of thread time spent on it.
-    pub(super) served: u64,
+    /// When something last came of it here.
+    pub(super) progressed: Time,
     pub(super) done: Vec<u32>,
     pub(super) reopened: u32,
     pub(super) active: bool,
+    /// How often it had to give its place away, nothing having come of it.
+    pub(super) put_off: u32,
+    /// It took the last place, which is the youngest job's.
+    pub(super) youngest: bool,
 }
 
 /// Whether something is here that a job needs before anything runs.
@@ -77,17 +82,35 @@ impl WorkerJob {
             stages: Vec::new(),
             waiting: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            output_bytes: 0,
             outputs_at: Time::NEVER,
             opened: now,
-            served: 0,
+            progressed: now,
             done,
             reopened,
             active: false,
+            put_off: 0,
+            youngest: false,
         }
     }
 
     pub(super) fn is_set_up(&self) -> bool {
         self.module == Have::Yes && self.index == Have::Yes
+    }
+
+    /// Whether anything of it is in hand here.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outputs.is_empty() || self.stages.iter().any(StageWork::is_busy)
+    }
+
+    /// Whether blocks are claimed that have not begun.
+    pub(super) fn has_claims(&self) -> bool {
+        self.stages.iter().any(StageWork::has_claims)
+    }
+
+    /// Whether a unit could begin.
+    pub(super) fn has_unit(&self, now: Time) -> bool {
+        self.stages.iter().any(|s| s.has_unit(now))
     }
 
     /// What many ask for: module and index.
@@ -135,12 +158,19 @@ impl WorkerJob {
         }
     }
 
-    pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
-        let unacked: usize = self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>()
-            + self.outputs.values().map(|o| o.bytes.len()).sum::<usize>();
-        if unacked > limits::UNACKED_BYTES {
-            return None;
+    /// Bytes of output that nobody has acknowledged.
+    pub(super) fn unacked(&self) -> usize {
+        self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>() + self.output_bytes
+    }
+
+    /// The authority has a result, or does not want it.
+    pub(super) fn drop_output(&mut self, stage: u8, task: u32) {
+        if let Some(output) = self.outputs.remove(&(stage, task)) {
+            self.output_bytes -= output.bytes.len();
         }
+    }
+
+    pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
         let layout = self.layout.clone();
         self.stages.iter_mut().rev().filter(|stage| long || !stage.is_long()).find_map(|stage| {
             let reads_inputs = stage.number == 0;
@@ -157,6 +187,8 @@ impl WorkerJob {
                 }
             }
             Ok(TaskOutput::Collect { digest, bytes }) => {
+                self.drop_output(stage, task);
+                self.output_bytes += bytes.len();
                 self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
                 self.outputs_at = core.now;
             }

@@ -5,6 +5,7 @@ mod inputs;
 mod job;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::job::WorkerJob;
+use self::turns::Turns;
 use super::blobs::Blobs;
 use super::core::{Core, Pending};
 use super::jobs::Change;
 use super::packs::Packs;
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
-use crate::id::{JobId, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
 use crate::manifest::Source;
 use crate::membership::Advert;
@@ -48,9 +50,14 @@ pub(super) struct Worker {
     /// Units that wait for a pack, a bucket or a module.
     fetching: usize,
     packs: Packs,
+    /// Module and index of each job that others may ask this peer for.
+    shared: BTreeMap<JobId, Vec<Hash>>,
     topics: BTreeMap<Topic, u32>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
+    /// Short units in a row that went before a long one.
+    passed: u32,
+    turns: Turns,
 }
 
 /// A unit whose tasks run.
@@ -58,13 +65,15 @@ pub(super) struct Worker {
 struct Running {
     job: JobId,
     unit: Unit,
+    /// Microseconds that it will take yet, as far as that is known.
+    estimate: u64,
     /// Tasks that ended, counted from the unit's first.
     ended: BitSet,
 }
 
 impl Running {
-    fn new(job: JobId, unit: Unit) -> Self {
-        Self { job, ended: BitSet::new(unit.tasks.len() as u32), unit }
+    fn new(job: JobId, unit: Unit, estimate: u64) -> Self {
+        Self { job, estimate, ended: BitSet::new(unit.tasks.len() as u32), unit }
     }
 
     /// Notes that a task ended; says whether it is one that had not.
@@ -88,9 +97,12 @@ impl Worker {
             reads: BTreeMap::new(),
             fetching: 0,
             packs: Packs::default(),
+            shared: BTreeMap::new(),
             topics: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
+            passed: 0,
+            turns: Turns::default(),
         }
     }
 
@@ -106,16 +118,25 @@ impl Worker {
         }
     }
 
+    /// How many places wait for their jobs.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
-                // Whoever knows the job may be asked for these, as a home or as one who fetched them.
                 let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
-                opened.shared_blobs().for_each(|hash| blobs.share(hash));
+                // The home is asked for these, and so is whoever has fetched them.
+                if self.enabled || manifest.home == core.me {
+                    opened.shared_blobs().for_each(|hash| blobs.share(hash));
+                    self.shared.insert(*job, opened.shared_blobs().collect());
+                }
                 if self.enabled {
                     self.jobs.insert(*job, opened);
-                    self.activate(core);
+                    self.activate(core, blobs);
                 }
             }
             Change::Epoch { epoch, .. } => {
@@ -131,10 +152,19 @@ impl Worker {
             }
             Change::Over => {
                 if let Some(over) = self.jobs.remove(job) {
+                    let owner = over.manifest.owner;
                     self.close(core, blobs, *job, over);
-                    self.activate(core);
+                    if self.jobs.values().all(|j| j.manifest.owner != owner) {
+                        self.turns.forget(&owner);
+                    }
+                    self.activate(core, blobs);
                 }
                 self.places.remove(job);
+                for hash in self.shared.remove(job).unwrap_or_default() {
+                    if !self.shared.values().flatten().any(|h| *h == hash) {
+                        blobs.unshare(&hash);
+                    }
+                }
             }
         }
     }
@@ -163,11 +193,6 @@ impl Worker {
                 blobs.unshare(&hash);
             }
         }
-        for hash in job.shared_blobs() {
-            if !self.jobs.values().any(|j| j.shared_blobs().any(|h| h == hash)) {
-                blobs.unshare(&hash);
-            }
-        }
         core.act(Action::StopRuns { job: id });
     }
 
@@ -186,18 +211,20 @@ impl Worker {
         let idle = self.in_hand() == 0;
         for (id, job) in &mut self.jobs {
             for stage in &mut job.stages {
-                if let Some(ring) = &job.rings[usize::from(stage.number)] {
-                    stage.outbox.flush(core, *id, stage.number, job.epoch.number, ring, idle);
-                }
+                stage.outbox.flush(core, *id, stage.number, job.epoch.number, idle);
                 stage.speak(core);
             }
         }
     }
 
-    pub(super) fn tick(&mut self, core: &mut Core) {
+    pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
+        let shared = self.jobs.values().flat_map(|j| &j.stages).filter(|s| s.is_shared()).count().max(1) as u32;
         for stage in self.jobs.values_mut().flat_map(|j| &mut j.stages) {
+            stage.shared = shared;
             stage.lapse(core);
+            stage.release_unstarted(core.now);
         }
+        self.put_off_idle_jobs(core, blobs);
     }
 
     /// Blocks claimed, units in hand, finished tasks that are not acknowledged.
@@ -232,7 +259,9 @@ impl Worker {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
-            job.served += elapsed.as_micros() as u64;
+            self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
+            running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
+            (job.progressed, job.put_off) = (core.now, 0);
             job.stages[usize::from(stage)].measure(ended, elapsed);
         }
         for result in results {
@@ -267,17 +296,13 @@ impl Worker {
         if open.epoch.number != epoch {
             return;
         }
-        let (Some(work), Some(Some(ring))) =
-            (open.stages.get_mut(usize::from(stage)), open.rings.get(usize::from(stage)))
-        else {
-            return;
-        };
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
         if matches!(outcome, Ok((Response::Ok, _))) {
             for task in work.outbox.acknowledged(owner, tasks) {
                 work.task_finished(core.now, task);
             }
         } else {
-            work.outbox.refused(core.now, owner, tasks, ring);
+            work.outbox.refused(core.now, owner, tasks);
             // The owner may be lost, or the job over: the authority knows.
             work.ask_summary_within(core.now, SUMMARY_TROUBLE);
         }
@@ -292,17 +317,16 @@ impl Worker {
         task: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let Some(open) = self.jobs.get_mut(&job) else { return };
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
         match outcome {
             Ok((Response::Ok, _)) => {
-                open.outputs.remove(&(stage, task));
-                work.task_finished(core.now, task);
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_finished(core.now, task);
             }
             Ok((Response::Missing | Response::Refused(_), _)) => {
-                open.outputs.remove(&(stage, task));
-                work.task_failed(core.now, task, RETRY_INPUT);
-                work.ask_summary(core);
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
+                open.stages[usize::from(stage)].ask_summary(core);
             }
             _ => {
                 if let Some(output) = open.outputs.get_mut(&(stage, task)) {
