@@ -166,7 +166,7 @@ mod tests {
         let agent = String::new();
         let advert =
             Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
-        let mut core = Core::new(PeerKey([0; 32]), advert);
+        let mut core = Core::new(PeerKey([0; 32]), 1, advert);
         for n in 1..=neighbours {
             core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
             for _ in 0..50 {

@@ -372,6 +372,13 @@ impl World {
             Fault::Kill(worker) => self.kill(self.worker(worker)),
             Fault::KillShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.kill(peer)),
             Fault::RestartShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.restart(peer)),
+            Fault::FailStore(place) => {
+                if let (Some(peer), Some(job)) = (self.shuffler(place), self.oracle.id_of(0)) {
+                    self.peers[peer as usize].store.drop_job(job);
+                    self.oracle.dead.insert(peer);
+                    self.feed(peer, Event::StoreFailed { job, why: "a simulated disk is full".to_owned() });
+                }
+            }
             Fault::MuteShuffler(place) => {
                 if let Some(peer) = self.shuffler(place) {
                     self.peers[peer as usize].mute = true;

@@ -14,6 +14,8 @@ const OTHER_MESSAGES: u32 = 20;
 /// Messages that may follow each other quickly, where a worker has been silent for long: at the start, while it
 /// finds its pace, and at the end, when batches are small.
 const BURST: f64 = 6.0;
+/// In each of many jobs too it takes a few messages to find the pace, the first claims being small.
+const LEAST_BURST: f64 = 3.0;
 /// The first messages may follow each other so quickly,
 const QUICK_GAP: Duration = Duration::from_millis(20);
 /// and those after the first few.
@@ -38,16 +40,16 @@ impl Budget {
         Self { messages: BURST, at: Time(0), said: 0, last: Time(0) }
     }
 
-    /// When there is room for the next message, one coming in each `gap`.
-    pub(super) fn next(&self, gap: Duration) -> Time {
+    /// When there is room for the next message, one coming in each `gap`, `burst` at most.
+    pub(super) fn next(&self, gap: Duration, burst: f64) -> Time {
         let shortest = if self.said < QUICK_MESSAGES { QUICK_GAP } else { SHORTEST_GAP };
         let spaced = if self.said == 0 { Time(0) } else { self.last + shortest };
-        spaced.max(self.at + gap.mul_f64((1.0 - self.messages).max(0.0)))
+        spaced.max(self.at + gap.mul_f64((1.0 - self.messages.min(burst)).max(0.0)))
     }
 
-    pub(super) fn spend(&mut self, now: Time, gap: Duration) {
+    pub(super) fn spend(&mut self, now: Time, gap: Duration, burst: f64) {
         let came_in = now.since(self.at).as_secs_f64() / gap.as_secs_f64().max(1e-6);
-        self.messages = (self.messages + came_in).min(BURST) - 1.0;
+        self.messages = (self.messages + came_in).min(burst) - 1.0;
         self.at = now;
         self.last = now;
         self.said += 1;
@@ -70,6 +72,16 @@ impl StageWork {
                 (Duration::from_secs(1) * workers * GOSSIP_COPIES * self.shared / shared).max(SHORTEST_GAP)
             }
         }
+    }
+
+    /// When this worker may speak next.
+    pub(super) fn may_speak_at(&self) -> Time {
+        self.budget.next(self.gap(), self.burst())
+    }
+
+    /// Messages that may follow each other quickly, shared with the other shards too.
+    pub(super) fn burst(&self) -> f64 {
+        (BURST / f64::from(self.shared)).max(LEAST_BURST)
     }
 
     /// A worker that holds anything speaks up so often, however little it has to say; rarely enough that it does

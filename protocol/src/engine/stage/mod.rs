@@ -191,8 +191,13 @@ impl StageWork {
             let scarce = self.table.free() < (threads + 1) * self.table.active_workers();
             return if self.budget.said == 0 || scarce { 1 } else { threads + 1 };
         };
-        let ahead = limits::CLAIM_AHEAD.max(self.gap() * 5 / 2).as_micros() as f64 / f64::from(self.turn.rivals);
+        let ahead = self.ahead().as_micros() as f64 / f64::from(self.turn.rivals);
         ((ahead * f64::from(threads) / pace.max(1.0)).ceil() as u32).clamp(threads, limits::BLOCKS)
+    }
+
+    /// Claims aim at work for so long.
+    fn ahead(&self) -> Duration {
+        limits::CLAIM_AHEAD.max(self.gap() * 5 / 2)
     }
 
     /// The most blocks to claim at once: half of this worker's share of what is free, so that the last batches are
@@ -226,7 +231,7 @@ impl StageWork {
             return false;
         }
         let now = core.now;
-        if now < self.look_at.max(self.budget.next(self.gap())) {
+        if now < self.look_at.max(self.may_speak_at()) {
             return false;
         }
         self.entering = false;
@@ -276,7 +281,7 @@ impl StageWork {
         if holds && !self.contested {
             self.budget.last + self.heartbeat()
         } else if self.contested || self.unsaid {
-            self.budget.next(self.gap())
+            self.may_speak_at()
         } else {
             Time::NEVER
         }
@@ -285,7 +290,7 @@ impl StageWork {
     fn publish(&mut self, core: &mut Core) {
         self.table.set_settle(self.settle(core));
         let claim = self.table.next_message(core.now, self.budget.said);
-        self.budget.spend(core.now, self.gap());
+        self.budget.spend(core.now, self.gap(), self.burst());
         self.unsaid = false;
         self.contested = false;
         core.publish(self.topic, Gossip::Claim(claim));
@@ -295,7 +300,7 @@ impl StageWork {
     pub(super) fn deadline(&self, now: Time, threads: u32) -> Time {
         // Once it may be started, a claim waits for room in hand, not for time.
         let start = self.queue.front().map_or(Time::NEVER, |&(_, from)| if from > now { from } else { Time::NEVER });
-        let claim = if self.wants_more(threads) { self.look_at.max(self.budget.next(self.gap())) } else { Time::NEVER };
+        let claim = if self.wants_more(threads) { self.look_at.max(self.may_speak_at()) } else { Time::NEVER };
         self.must_speak_at().min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
     }
 

@@ -16,7 +16,7 @@ const UNIT_TIME: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_millis(200);
 /// Tasks in one unit, however short they are.
 const UNIT_TASKS: u32 = 4096;
-/// A block that was claimed and has not had its turn for so long is let go.
+/// A block that was claimed and has not had its turn for so long, or twice as long as claims aim at, is let go.
 const UNSTARTED: Duration = Duration::from_secs(10);
 /// A block that failed here, or did not have its turn, is left to others for so long.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
@@ -48,7 +48,8 @@ impl StageWork {
 
     /// Lets go of what waits for its turn for too long while nothing of this stage runs: others may have room for it.
     pub(in crate::engine) fn release_unstarted(&mut self, now: Time) {
-        let waited = self.queue.front().is_some_and(|&(_, from)| now.since(from) > UNSTARTED);
+        let patience = UNSTARTED.max(2 * self.ahead());
+        let waited = self.queue.front().is_some_and(|&(_, from)| now.since(from) > patience);
         if !waited || !self.tasks_left.is_empty() {
             return;
         }

@@ -24,7 +24,7 @@ pub(super) const IDLE_JOB: Duration = Duration::from_secs(30);
 const PASSES: u32 = 16;
 /// Blocks are claimed ahead in so many jobs at a time, those whose turn is next: a claim that waits here keeps others
 /// from the block.
-const NEAR_JOBS: usize = 4;
+pub(super) const NEAR_JOBS: usize = 4;
 /// Units in hand for each thread, beside a few for all: one runs, one waits with its input here.
 const UNITS_PER_THREAD: usize = 2;
 /// Units in hand beside those: their inputs are on their way while others run.

@@ -218,7 +218,9 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
-        let shared = self.jobs.values().flat_map(|j| &j.stages).filter(|s| s.is_shared()).count().max(1) as u32;
+        // Nobody claims in more jobs at a time than those whose turn is next.
+        let shared = self.jobs.values().flat_map(|j| &j.stages).filter(|s| s.is_shared()).count();
+        let shared = shared.clamp(1, choice::NEAR_JOBS + 1) as u32;
         for stage in self.jobs.values_mut().flat_map(|j| &mut j.stages) {
             stage.shared = shared;
             stage.lapse(core);
