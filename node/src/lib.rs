@@ -19,7 +19,6 @@ pub mod platform;
 #[cfg(not(target_family = "wasm"))]
 pub mod progress;
 #[cfg(not(target_family = "wasm"))]
-#[cfg(not(target_family = "wasm"))]
 pub mod results;
 #[cfg(not(target_family = "wasm"))]
 pub mod signals;
