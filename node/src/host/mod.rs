@@ -71,7 +71,7 @@ impl HostHandle {
         self.blobs.put(hash, bytes)
     }
 
-    /// The results of a job that is done.
+    /// The results of a job that is done; `None` if nothing of them was ever kept here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
     }
