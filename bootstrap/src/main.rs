@@ -82,7 +82,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         compiler: Some(service(Arc::new(compiler))),
     })
     .await?;
-    let http = http::serve(args.http, peer.node.clone()).await.map_err(anyhow::Error::msg)?;
+    let http = http::serve(args.http, peer.node.clone()).await?;
     http::print_ready(&peer.node, Some(http));
     stop.await;
     peer.node.shutdown().await;

@@ -1,6 +1,7 @@
 //! What a command fails with, and what the shell is told.
 
 use webmesh_compiler::{StartError, ToolchainError};
+use webmesh_node::http::HttpError;
 use webmesh_node::inputs::InputError;
 use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
@@ -21,6 +22,9 @@ pub(crate) enum CliError {
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The inputs.
     #[error(transparent)]
     Inputs(#[from] InputError),

@@ -38,7 +38,7 @@ pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
     })
     .await?;
     let http = match args.http {
-        Some(address) => Some(http::serve(address, peer.node.clone()).await.map_err(CliError::Failed)?),
+        Some(address) => Some(http::serve(address, peer.node.clone()).await?),
         None => None,
     };
     http::print_ready(&peer.node, http);
