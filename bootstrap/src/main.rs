@@ -13,7 +13,6 @@ use directories::ProjectDirs;
 use libp2p::Multiaddr;
 use webmesh_compiler::{Compiler, CompilerConfig, Toolchain, answer};
 use webmesh_node::host::{CompileAnswer, CompileService};
-use webmesh_node::net::identity;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::{http, signals};
 use webmesh_protocol::PeerKey;
@@ -69,7 +68,6 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let compiler = Compiler::new(Toolchain::find(None)?, CompilerConfig::new(data_dir.join("modules")))?;
     let listen = if args.listen.is_empty() { usual_addresses() } else { args.listen };
     let peer = Peer::start(PeerConfig {
-        identity: identity::load_or_create(&data_dir)?,
         kind: Kind::Bootstrap,
         roles: Roles { relay: true, ..Roles::default() },
         threads: 1,

@@ -8,7 +8,6 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use webmesh_node::driver::Node;
 use webmesh_node::host::CompileService;
-use webmesh_node::net::identity;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::membership::{Kind, Roles};
@@ -58,7 +57,6 @@ impl Mesh {
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],
         };
         let config = |dir: PathBuf, bootstrap, compiler| PeerConfig {
-            identity: identity::generate(),
             kind: Kind::Node,
             roles: Roles { worker: true, shuffler: true, ..Roles::default() },
             threads,
@@ -86,7 +84,6 @@ impl Mesh {
     pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path) -> Result<Self, CliError> {
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"];
         let peer = Peer::start(PeerConfig {
-            identity: identity::generate(),
             kind: Kind::Submitter,
             roles: Roles::default(),
             threads: 1,

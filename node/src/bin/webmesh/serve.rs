@@ -1,7 +1,7 @@
 //! `webmesh node`: a peer that stays.
 
 use webmesh_node::http;
-use webmesh_node::net::{NetConfig, identity};
+use webmesh_node::net::NetConfig;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::signals;
 use webmesh_protocol::membership::{Kind, Roles};
@@ -14,10 +14,9 @@ use crate::{compiler, home, mesh};
 pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
     let stop = signals::stop();
     let data_dir = home::data_dir(args.data)?;
-    let identity = identity::load_or_create(&data_dir)?;
     let has = |role| args.roles.contains(&role);
     let listen =
-        if args.listen.is_empty() { NetConfig::new(identity::to_libp2p(&identity)).listen } else { args.listen };
+        if args.listen.is_empty() { NetConfig::everywhere() } else { args.listen };
     let peer = Peer::start(PeerConfig {
         kind: Kind::Node,
         roles: Roles {
@@ -33,7 +32,6 @@ pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
         lasting: true,
         mdns: !args.no_mdns,
         compiler: if has(Role::Compiler) { Some(compiler::start(&data_dir)?) } else { None },
-        identity,
         data_dir,
     })
     .await?;
