@@ -24,3 +24,5 @@ pub mod results;
 pub mod signals;
 #[cfg(not(target_family = "wasm"))]
 pub mod store;
+#[cfg(not(target_family = "wasm"))]
+pub mod terminal;
