@@ -167,6 +167,8 @@ fn an_option_that_cannot_be_is_named_and_exits_with_2() {
         (vec!["run", job, input, "--threads", "2", mesh[0], mesh[1]], "--threads"),
         (vec!["run", job, input, "--peers", "2", mesh[0], mesh[1]], "--peers"),
         (vec!["submit", job, input], "--bootstrap"),
+        (vec!["submit", job, input, mesh[0], mesh[1], "--detach", "-o", "x"], "--output"),
+        (vec!["submit", job, "-", mesh[0], mesh[1], "--detach"], "standard input"),
     ] {
         let output = place.output(&arguments);
         println!("{arguments:?}");
@@ -186,6 +188,7 @@ fn with_json_every_line_is_json_whatever_goes_wrong() {
         (vec!["run", &broken, "--json", "--tasks", "0"], 2, "--tasks"),
         (vec!["jobs", mesh[0], mesh[1], mesh[2]], 1, "/ip4/127.0.0.1/tcp/9"),
         (vec!["cancel", "3f7a", mesh[0], mesh[1], mesh[2]], 1, "/ip4/127.0.0.1/tcp/9"),
+        (vec!["results", "3f7a", "--json"], 1, "3f7a"),
     ] {
         let output = place.output(&arguments);
         let text = stderr(&output);
@@ -391,4 +394,88 @@ fn a_job_under_nohup_outlives_its_terminal() {
     assert_eq!(code, Some(0), "{said}");
     let expected = corpus::count_words(&[&input]).expect("the corpus can be counted");
     assert!(fs::read(&result).expect("a result") == expected, "not the independent count");
+}
+
+// --- Detached jobs ----------------------------------------------------------------------------------------
+
+/// Submits a detached job; gives its id.
+fn detach(place: &Place, node: &Server, arguments: &[&str]) -> String {
+    let all = [&["submit", "--detach", "--bootstrap", &node.address][..], arguments].concat();
+    let submitted = place.output(&all);
+    assert_success(&submitted);
+    let said = String::from_utf8(submitted.stdout).expect("UTF-8");
+    let id = said.strip_suffix('\n').expect("a line").to_owned();
+    assert!(id.len() == 64 && id.chars().all(|c| c.is_ascii_hexdigit()), "no job id alone: {said}");
+    id
+}
+
+/// The process that carries a job of this user.
+fn carrier(place: &Place) -> Option<Pid> {
+    let folder = text(place.path("data/detached"));
+    fs::read_dir("/proc").expect("Linux").flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).into_owned();
+        (command.contains("--carry") && command.contains(&folder)).then(|| Pid::from_raw(pid))?
+    })
+}
+
+#[test]
+fn a_detached_job_gives_its_result_to_whoever_asks_later() {
+    let place = Place::new();
+    let node = Server::node(&place.path("node"), &[], ALL_ROLES);
+    let input = place.folder("input");
+    corpus::reviews(&input, 30, 100_000, 20_000, 24).expect("the corpus can be written");
+    let expected = corpus::count_words(&[&input]).expect("the corpus can be counted");
+    let id = detach(&place, &node, &[&wordcount(), &text(input)]);
+    let file = place.path("result.tsv");
+    assert_success(&place.output(&["results", &id, "--wait", "-o", &text(file.clone())]));
+    assert!(fs::read(&file).expect("a result") == expected, "not the independent count");
+    // Again, by the beginning of the id, to standard output.
+    let again = place.output(&["results", &id[..6]]);
+    assert_success(&again);
+    assert!(again.stdout == expected, "not the same result");
+    let jobs = place.output(&["jobs", "--json", "--bootstrap", &node.address]);
+    let jobs: Value = serde_json::from_slice(&jobs.stdout).expect("a list of jobs");
+    assert_eq!((&jobs[0]["job"], &jobs[0]["state"]), (&id.into(), &"done".into()));
+    wait_for("the carrier's end", || carrier(&place).is_none().then_some(()));
+}
+
+#[test]
+fn a_detached_job_tells_how_it_stands_and_can_be_cancelled() {
+    let place = Place::new();
+    let node = Server::node(&place.path("node"), &[], ALL_ROLES);
+    let [job, input] = place.endless();
+    let id = detach(&place, &node, &[&job, &input, "--task-timeout", "3000"]);
+    let running = place.output(&["results", &id]);
+    assert_exit(&running, 1, &["still runs", "--wait"]);
+    assert!(running.stdout.is_empty());
+    let waiting = place.webmesh(&["results", &id, "--wait"]).stderr(Stdio::piped()).spawn().expect("it starts");
+    assert_success(&place.output(&["cancel", &id, "--bootstrap", &node.address]));
+    assert_exit(&waiting.wait_with_output().expect("it ends"), 1, &["the job was cancelled"]);
+    assert_exit(&place.output(&["results", &id]), 1, &["the job was cancelled"]);
+}
+
+#[test]
+fn a_detached_job_whose_process_was_killed_is_told_to_be_lost() {
+    let place = Place::new();
+    let node = Server::node(&place.path("node"), &[], ALL_ROLES);
+    let [job, input] = place.endless();
+    let id = detach(&place, &node, &[&job, &input, "--task-timeout", "3000"]);
+    kill_process(carrier(&place).expect("a carrier"), Signal::KILL).expect("it can be killed");
+    assert_exit(&place.output(&["results", &id, "--wait"]), 1, &["is lost", "submit it again"]);
+}
+
+#[test]
+fn a_detached_job_that_cannot_be_submitted_fails_at_once_and_leaves_nothing() {
+    let place = Place::new();
+    let node = Server::node(&place.path("node"), &[], ALL_ROLES);
+    let broken = text(place.file("broken.cpp", "nonsense"));
+    let output = place.output(&["submit", &broken, &readme(), "--detach", "--bootstrap", &node.address]);
+    assert_exit(&output, 1, &["broken.cpp:1:"]);
+    assert!(output.stdout.is_empty());
+    assert_eq!(list(&place.path("data/detached")), [] as [PathBuf; 0]);
+    assert_exit(&place.output(&["results", "3f7a"]), 1, &["3f7a", "--detach"]);
+    let asked = place.output(&["results", "3f7a", "--bootstrap", &node.address]);
+    assert_exit(&asked, 1, &["the mesh knows no job `3f7a`"]);
 }

@@ -29,6 +29,9 @@ pub(crate) struct Cli {
     /// Log more to standard error (-v, -vv); `WEBMESH_LOG` takes filters as `info,webmesh_node=debug`
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Carry a detached job whose folder this is: what `submit --detach` starts
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) carry: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,8 +44,13 @@ pub(crate) enum Command {
   webmesh run job.cpp data/ --peers 4 --threads 1     four peers of one thread each")]
     Run(RunArgs),
     /// Run a job through an existing mesh; workers see its code and its data
-    #[command(after_help = "Example:
-  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv")]
+    #[command(after_help = "Examples:
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 --detach
+  webmesh results 3f7a -o counts.tsv                  later, by the job's id or its beginning
+
+A detached job goes on when its terminal is closed, carried by a process in the background. It lives as long as
+this machine and that process: if either ends before the job, the job is lost.")]
     Submit(SubmitArgs),
     /// Be a peer: work, hold intermediate data, optionally compile and relay
     #[command(after_help = "Examples:
@@ -58,6 +66,13 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   webmesh status 3f7a --bootstrap /ip4/192.0.2.7/tcp/4001")]
     Status(JobIdArgs),
+    /// Write the result of a job that was submitted with --detach on this machine
+    #[command(after_help = "Examples:
+  webmesh results 3f7a -o counts.tsv                  the beginning of the job's id is enough
+  webmesh results 3f7a --wait | head                  wait for the job's end, with its progress
+
+Results are kept for seven days after the end of their job.")]
+    Results(ResultsArgs),
     /// Take a job of yours back
     #[command(after_help = "Example:
   webmesh cancel 3f7a --bootstrap /ip4/192.0.2.7/tcp/4001")]
@@ -78,6 +93,7 @@ impl Command {
             Self::Node(_) => false,
             Self::Jobs(ask) | Self::Peers(ask) => ask.json,
             Self::Status(args) | Self::Cancel(args) => args.ask.json,
+            Self::Results(args) => args.json,
         }
     }
 }
@@ -104,6 +120,9 @@ pub(crate) struct SubmitArgs {
     /// Join the mesh through this peer; may be repeated. To run a job on this machine alone, use `run`
     #[arg(long, value_name = "ADDR", required = true)]
     pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Print the job's id once it is submitted, and leave it to a process in the background
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) detach: bool,
 }
 
 /// A job, and what becomes of its result.
@@ -215,6 +234,28 @@ pub(crate) struct JobIdArgs {
     pub(crate) job: String,
     #[command(flatten)]
     pub(crate) ask: AskArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// The job's id, or the beginning of it
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Wait for the end of a job that still runs
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// A peer of the mesh, to be asked about a job that is not kept here; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Report progress and outcome as JSON lines on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the job was submitted with the same option
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 fn chunk(text: &str) -> Result<ByteSize, String> {

@@ -1,8 +1,10 @@
 //! `webmesh jobs`, `status`, `cancel`, `peers`: what a mesh knows.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::time::timeout;
 use webmesh_node::net::peer_id_of;
@@ -46,6 +48,14 @@ pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
     let stages = job.stages.iter().enumerate();
     let stages = stages.map(|(i, (done, tasks))| format!("  stage {i}: {done} of {tasks} tasks\n"));
     out::print(&(job_line(job) + &stages.collect::<String>()))
+}
+
+/// What a mesh knows of a job, in a line.
+pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, id: &str) -> Result<String, CliError> {
+    let mesh = Mesh::join(bootstrap, &home::data_dir(data)?).await?;
+    let jobs = known_jobs(&mesh).await;
+    mesh.leave().await;
+    Ok(job_line(find(&jobs, id)?).trim_end().to_owned())
 }
 
 /// Takes a job back.

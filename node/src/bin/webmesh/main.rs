@@ -4,6 +4,7 @@ mod args;
 mod ask;
 mod compile;
 mod compiler;
+mod detached;
 mod error;
 mod home;
 mod mesh;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
     };
     start_log(cli.verbose);
     webmesh_node::platform::install_crypto();
-    let json = cli.command.is_json();
+    // A carrier's standard error is the log of its job.
+    let json = cli.command.is_json() || cli.carry.is_some();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return report(&CliError::Failed(format!("no threads can be had: {why}")), json),
@@ -55,7 +57,12 @@ fn main() -> ExitCode {
 async fn obey(cli: Cli, stop: &Stop) -> Result<(), CliError> {
     match cli.command {
         Command::Run(args) => run::run(args, stop).await,
-        Command::Submit(args) => run::submit(args.job, args.bootstrap, stop).await,
+        Command::Submit(args) => match cli.carry {
+            Some(folder) => run::submit(args.job, args.bootstrap, Some(detached::Carried::take(folder)?), stop).await,
+            None if args.detach => detached::start(&args.job, stop).await,
+            None => run::submit(args.job, args.bootstrap, None, stop).await,
+        },
+        Command::Results(args) => detached::results(args, stop).await,
         Command::Node(args) => serve::node(args, stop).await,
         Command::Jobs(args) => interruptible(stop, ask::jobs(args)).await,
         Command::Status(args) => interruptible(stop, ask::status(args)).await,

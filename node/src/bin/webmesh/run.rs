@@ -22,6 +22,7 @@ use webmesh_protocol::sign::Keypair;
 
 use crate::args::{JobArgs, RunArgs};
 use crate::compile::{compile, cut_name};
+use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
 use crate::mesh::{Mesh, cores};
 use crate::{compiler, home, out};
@@ -30,12 +31,14 @@ use crate::{compiler, home, out};
 enum Output {
     Stdout,
     File(OutputFile),
+    /// To the folder of a detached job, where its owner fetches it.
+    Kept(Carried),
 }
 
 /// Runs a job on an embedded mesh, or through the peers that were named.
 pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     if !args.bootstrap.is_empty() {
-        return submit(args.job, args.bootstrap, stop).await;
+        return submit(args.job, args.bootstrap, None, stop).await;
     }
     let data_dir = home::data_dir(args.job.data.clone())?;
     let source = read_source(&args.job.source)?;
@@ -44,15 +47,20 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
         Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &data_dir, compiler).await
     };
     let mesh = interruptible(stop, start).await?;
-    carry_through(&args.job, mesh, source, &data_dir, stop).await
+    carry_through(&args.job, mesh, source, &data_dir, None, stop).await
 }
 
-/// Runs a job through a mesh that exists.
-pub(crate) async fn submit(job: JobArgs, bootstrap: Vec<Multiaddr>, stop: &Stop) -> Result<(), CliError> {
+/// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
+pub(crate) async fn submit(
+    job: JobArgs,
+    bootstrap: Vec<Multiaddr>,
+    carried: Option<Carried>,
+    stop: &Stop,
+) -> Result<(), CliError> {
     let source = read_source(&job.source)?;
     let data_dir = home::data_dir(job.data.clone())?;
     let mesh = interruptible(stop, Mesh::join(bootstrap, &data_dir)).await?;
-    carry_through(&job, mesh, source, &data_dir, stop).await
+    carry_through(&job, mesh, source, &data_dir, carried, stop).await
 }
 
 async fn carry_through(
@@ -60,10 +68,14 @@ async fn carry_through(
     mesh: Mesh,
     source: Bytes,
     data_dir: &Path,
+    carried: Option<Carried>,
     stop: &Stop,
 ) -> Result<(), CliError> {
-    let display = Arc::new(Display::new(Style::of_stderr(args.json)));
-    let outcome = match interruptible(stop, prepare(args, &mesh, source, data_dir, &display)).await {
+    let display = Arc::new(match &carried {
+        Some(carried) => carried.display()?,
+        None => Display::new(Style::of_stderr(args.json)),
+    });
+    let outcome = match interruptible(stop, prepare(args, &mesh, source, data_dir, carried, &display)).await {
         Ok(job) => job.run(&mesh, &display, stop).await,
         Err(why) => Err(why),
     };
@@ -95,12 +107,14 @@ async fn prepare(
     mesh: &Mesh,
     source: Bytes,
     data_dir: &Path,
+    carried: Option<Carried>,
     display: &Arc<Display>,
 ) -> Result<Job, CliError> {
     // The output is opened first: better to hear now than after an hour that it cannot be written.
-    let output = match &args.output {
-        Some(path) => Output::File(OutputFile::create(path)?),
-        None => Output::Stdout,
+    let output = match (carried, &args.output) {
+        (Some(carried), _) => Output::Kept(carried),
+        (None, Some(path)) => Output::File(OutputFile::create(path)?),
+        (None, None) => Output::Stdout,
     };
     let name = args.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     display.phase(&format!("compiling {name} and reading the input"));
@@ -149,7 +163,7 @@ async fn plan_inputs(args: &JobArgs, data_dir: &Path, display: &Arc<Display>) ->
 
 impl Job {
     /// Submits the job and sees it through; a `stop` on the way cancels it.
-    async fn run(self, mesh: &Mesh, display: &Display, stop: &Stop) -> Result<(), CliError> {
+    async fn run(mut self, mesh: &Mesh, display: &Display, stop: &Stop) -> Result<(), CliError> {
         let job = self.follow(&mesh.home().node, display, stop).await?;
         display.phase("merging the result");
         let results = mesh.home().host.take_results(job);
@@ -162,7 +176,7 @@ impl Job {
     }
 
     /// Submits the job and follows it until it is done.
-    async fn follow(&self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
+    async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
         let mut notices = node.notices();
         node.submit(Submission { manifest: self.manifest.clone(), key: self.key.clone() }).await;
         let (mut submitted, mut cancelled) = (None, false);
@@ -185,6 +199,9 @@ impl Job {
             let counters = node.net().counters();
             let peers = node.net().peers().len() as u32;
             display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
+            if let (Notice::Submitted { job }, Output::Kept(carried)) = (&notice, &mut self.output) {
+                carried.name(*job)?;
+            }
             display.notice(&notice);
             match notice {
                 Notice::Submitted { job } => submitted = Some(job),
@@ -234,6 +251,7 @@ async fn write(results: ResultStore, output: Output, stop: &Stop) -> Result<Opti
             };
         }
         Output::File(file) => file,
+        Output::Kept(carried) => carried.result()?,
     };
     let stats = merge(results, file.writer()?, stop).await?;
     file.finish()?;
