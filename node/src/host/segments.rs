@@ -21,13 +21,17 @@ const ACTION_WEIGHT: usize = 512;
 
 /// The way to the segment store.
 pub(super) struct SegmentThread {
-    // Not bounded by itself: the driver stops reading from the network while `is_overloaded` says so, and what
-    // the engine asks for on its own is bounded by the units that it has in hand.
     actions: std_mpsc::Sender<Action>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl SegmentThread {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded from outside: the driver stops reading from the network while `is_overloaded` says so, and \
+                  what the engine asks for on its own is bounded by the units that it has in hand. A driver that waited \
+                  here would wait for a thread that waits for it."
+    )]
     pub(super) fn start(mut store: SegmentStore, sender: mpsc::Sender<HostOutput>) -> io::Result<Self> {
         let (actions, receiver) = std_mpsc::channel::<Action>();
         let backlog = Arc::new(AtomicUsize::new(0));
