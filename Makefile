@@ -21,14 +21,13 @@ demo: build ## Count the words of the sources that cargo fetched, on an embedded
 test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
 	@scripts/test
 
-lint: ## Formatting and clippy, warnings denied
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets --features webmesh-protocol/sim -- -D warnings
+lint: setup ## Formatting and clippy, warnings denied
+	@scripts/lint
 
-bench: build ## Measure what docs/benchmarks.md tells
-	@scripts/bench
+bench: build ## Measure what docs/benchmarks.md tells; PARTS="gb files tasks small compile sim" chooses
+	@scripts/bench $(PARTS)
 
-sim: ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"
+sim: setup ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"
 	$(CARGO) run --release -p webmesh-protocol --features sim --example simulate -- $(ARGS)
 
 clean: ## Remove what was built here (the C++ toolchain stays; it is shared by all clones)
