@@ -1,7 +1,8 @@
 //! What a module would cost to compile, told before it is: a compilation cannot be interrupted.
 //!
-//! Cranelift gives every value that is live, in a local or on the operand stack, a range of its own wherever control flow
-//! parts or meets. Its work is thus the sum over such places of the values there, which a module's size does not bound.
+//! Cranelift gives every value that is live, in a local or on the operand stack, a range of its own wherever control
+//! flow parts or meets. Its work is thus the sum over such places of the values there, which a module's size does not
+//! bound.
 
 use wasmparser::{
     BinaryReaderError, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, Parser, ValidPayload,
