@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, setsid};
@@ -42,6 +43,10 @@ const RESULT: &str = "result.tsv";
 
 // --- The carrier ------------------------------------------------------------------------------------------
 
+/// Keeps a carrier's lock until the process is gone: why a job failed is the last that it says, and whoever finds the
+/// log unlocked takes what stands there for all there is.
+static LOCK: OnceLock<File> = OnceLock::new();
+
 /// The carrier's hold on its job's folder.
 pub(crate) struct Carried {
     folder: PathBuf,
@@ -56,6 +61,8 @@ impl Carried {
         setsid().map_err(|why| failed(why.into()))?;
         let log = OpenOptions::new().append(true).open(folder.join(LOG)).map_err(failed)?;
         log.lock().map_err(failed)?;
+        let held = log.try_clone().map_err(failed)?;
+        LOCK.get_or_init(|| held);
         Ok(Self { folder, log })
     }
 
