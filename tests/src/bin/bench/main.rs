@@ -33,8 +33,10 @@ impl Bench {
     }
 }
 
-/// What can be measured, by name.
-const PARTS: [(&str, fn(&Bench)); 6] = [
+/// What can be measured: its name, and what measures it.
+type Part = (&'static str, fn(&Bench));
+
+const PARTS: [Part; 6] = [
     ("gb", jobs::gigabyte),
     ("files", jobs::many_files),
     ("tasks", mesh::many_tasks),
