@@ -104,7 +104,8 @@ impl Authority {
             submitted: core.now,
             announce_at: core.now,
             progress_at: core.now,
-            workers: BTreeSet::new(),
+            // What this peer claims itself reaches its neighbours by gossip, and not it.
+            workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
             failed: BTreeMap::new(),
             failures: 0,
             missing: BTreeMap::new(),
