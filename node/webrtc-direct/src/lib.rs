@@ -16,3 +16,8 @@ pub mod limits;
 pub mod noise;
 pub mod sdp;
 pub mod stream;
+
+#[cfg(target_arch = "wasm32")]
+mod browser;
+#[cfg(target_arch = "wasm32")]
+pub use browser::{Config, Connection, ConnectionError, Error, Substream, Transport};
