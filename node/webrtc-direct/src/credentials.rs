@@ -10,7 +10,7 @@ use std::fmt;
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
-use crate::limits::{PASSWORD_CHARS, RANDOM_CHARS, UFRAG_CHARS};
+use crate::limits::{PASSWORD_CHARS, RANDOM_CHARS, UFRAG_CHARS, USERNAME_CHARS};
 
 /// Prefix of the server's fragment in version 1.
 pub const PREFIX_V1: &str = "libp2p+webrtc+v1/";
@@ -50,6 +50,9 @@ pub enum InvalidCredentials {
     /// No `:` between the two fragments.
     #[error("STUN username has no ':' between the server's and the client's fragment")]
     NoSeparator,
+    /// Longer than STUN allows.
+    #[error("STUN username is longer than {USERNAME_CHARS} bytes")]
+    TooLong,
     /// A fragment that RFC 8839 does not allow.
     #[error("the {0} is not 4 to 256 of the characters A-Z a-z 0-9 + /")]
     Ufrag(&'static str),
@@ -118,6 +121,9 @@ impl Pair {
     ///
     /// Allocates nothing unless all of it is valid.
     pub fn from_username(username: &str) -> Result<Self, InvalidCredentials> {
+        if username.len() > USERNAME_CHARS {
+            return Err(InvalidCredentials::TooLong);
+        }
         let (server, client) = username.split_once(':').ok_or(InvalidCredentials::NoSeparator)?;
         check_ufrag(server, "server's fragment")?;
         check_ufrag(client, "client's fragment")?;

@@ -17,6 +17,11 @@ pub mod noise;
 pub mod sdp;
 pub mod stream;
 
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::{Certificate, CertificateError, Config, Connection, Error, Substream, Transport};
+
 #[cfg(target_arch = "wasm32")]
 mod browser;
 #[cfg(target_arch = "wasm32")]

@@ -32,5 +32,41 @@ pub const STREAM_LINGER: Duration = Duration::from_secs(10);
 pub const UFRAG_CHARS: std::ops::RangeInclusive<usize> = 4..=256;
 /// Characters of an ICE password, RFC 8839 section 5.4.
 pub const PASSWORD_CHARS: std::ops::RangeInclusive<usize> = 22..=256;
+/// Characters of a STUN username, RFC 8489 section 14.3.
+pub const USERNAME_CHARS: usize = 508;
 /// Characters of the random part of what we generate: 190 bits.
 pub const RANDOM_CHARS: usize = 32;
+
+// --- Connections (native) -----------------------------------------------------------------------------------
+
+/// From a client's first STUN request, or from our first, to the end of the Noise handshake.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Handshakes under way on one listener: some 40 KiB each.
+pub const PENDING_HANDSHAKES: usize = 256;
+/// Handshakes under way from one IPv4 address or one IPv6 /64. A household or office behind one address fits.
+pub const PENDING_HANDSHAKES_PER_HOST: usize = 32;
+/// A server that does not answer version 2 within this is asked in version 1.
+pub const VERSION_FALLBACK: Duration = Duration::from_secs(3);
+/// A connection is lost after this much silence, with probes unanswered.
+pub const DEAD_AFTER: Duration = Duration::from_secs(8);
+/// A probe goes out after this much silence; a client also proves its consent this often (RFC 7675).
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(2500);
+/// After a connection ended, STUN requests with its credentials are ignored this long: the peer's last requests, on
+/// their way or repeated, would otherwise open it again.
+pub const TOMBSTONE: Duration = Duration::from_secs(30);
+/// Ended connections that are remembered: at 30 s each, 130 ends a second.
+pub const TOMBSTONES: usize = 4096;
+/// Addresses from which one client may speak: its interfaces, and NATs that change their mind.
+pub const ADDRESSES_PER_CONNECTION: usize = 8;
+/// Batches of datagrams that wait for one connection. Further ones are dropped, as UDP may; SCTP repeats.
+pub const DATAGRAM_QUEUE: usize = 256;
+/// Connections that the swarm has not looked at yet. Further clients repeat their STUN requests.
+pub const INCOMING_QUEUE: usize = 64;
+/// Unread data that SCTP holds for one connection, advertised as its receive window.
+pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
+/// Data handed to SCTP and not yet acknowledged, for all streams of one connection together.
+pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
+/// Associations that a peer may begin while none is established: its INIT may be repeated when our answer is lost.
+pub const SCTP_BEGINNINGS: usize = 8;
+/// Stream resets that came before the data which they follow, held until it comes.
+pub const HELD_RESETS: usize = 64;

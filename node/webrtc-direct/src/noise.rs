@@ -28,8 +28,8 @@ where
 {
     let config = noise::Config::new(keys)?.with_prologue(prologue(client, server));
     let info = protocol(&config);
-    let (peer, mut channel) = config.upgrade_outbound(channel, info).await?;
-    channel.close().await?;
+    let (peer, channel) = config.upgrade_outbound(channel, info).await?;
+    close(channel).await;
     Ok(peer)
 }
 
@@ -45,9 +45,16 @@ where
 {
     let config = noise::Config::new(keys)?.with_prologue(prologue(client, server));
     let info = protocol(&config);
-    let (peer, mut channel) = config.upgrade_inbound(channel, info).await?;
-    channel.close().await?;
+    let (peer, channel) = config.upgrade_inbound(channel, info).await?;
+    close(channel).await;
     Ok(peer)
+}
+
+/// Closes the channel. The other side has what it needs and may have closed it first.
+async fn close(mut channel: impl AsyncWrite + Unpin) {
+    if let Err(error) = channel.close().await {
+        tracing::debug!(%error, "the peer closed the handshake's channel first");
+    }
 }
 
 fn protocol(config: &noise::Config) -> &'static str {

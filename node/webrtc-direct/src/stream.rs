@@ -120,6 +120,15 @@ pub struct Stream {
     /// How far we may go; no bound while the peer has shown no understanding of credits.
     limit: Option<u64>,
 
+    /// The peer has said that it sends no more: by FIN, by RESET_STREAM, or by closing the channel.
+    peer_ended: bool,
+    /// We have said so, by FIN or by RESET_STREAM.
+    end_told: bool,
+    /// We have sent STOP_SENDING.
+    stop_told: bool,
+    /// The peer has sent STOP_SENDING, or has closed the channel.
+    peer_stopped: bool,
+
     fin_ack_due: bool,
     stop_due: bool,
     reset_due: bool,
@@ -142,6 +151,10 @@ impl Stream {
             unsent: BytesMut::new(),
             written: 0,
             limit: peer_knows_credits.then_some(RECEIVE_WINDOW_BYTES as u64),
+            peer_ended: false,
+            end_told: false,
+            stop_told: false,
+            peer_stopped: false,
             fin_ack_due: false,
             stop_due: false,
             reset_due: false,
@@ -182,6 +195,7 @@ impl Stream {
             self.limit = Some(self.limit.unwrap_or(0).max(credit));
             progress.writable = true;
         }
+        self.peer_ended |= matches!(message.flag, Some(Flag::Fin | Flag::Reset));
         match message.flag {
             Some(Flag::Fin) => {
                 self.fin_ack_due = true;
@@ -194,15 +208,21 @@ impl Stream {
                 self.fail_read(StreamError::Reset);
                 progress.readable = true;
             }
-            Some(Flag::StopSending) if self.write != WriteHalf::Finished => {
-                self.fail_write(StreamError::Stopped);
-                progress.writable = true;
+            Some(Flag::StopSending) => {
+                self.peer_stopped = true;
+                // After our FIN its FIN_ACK is still to come.
+                if matches!(self.write, WriteHalf::Open | WriteHalf::Closing) {
+                    // Who has closed says no more, so the end is told now.
+                    self.reset_due |= self.write == WriteHalf::Closing;
+                    self.fail_write(StreamError::Stopped);
+                    progress.writable = true;
+                }
             }
             Some(Flag::FinAck) if self.write == WriteHalf::FinSent => {
                 self.write = WriteHalf::Finished;
                 progress.writable = true;
             }
-            Some(Flag::Reset | Flag::StopSending | Flag::FinAck) | None => {}
+            Some(Flag::Reset | Flag::FinAck) | None => {}
         }
     }
 
@@ -215,6 +235,7 @@ impl Stream {
     pub fn next_message(&mut self) -> Option<Bytes> {
         if self.reset_due {
             self.reset_due = false;
+            self.end_told = true;
             return Some(Message::flag(Flag::Reset).encode());
         }
         if self.fin_ack_due {
@@ -223,6 +244,7 @@ impl Stream {
         }
         if self.stop_due {
             self.stop_due = false;
+            self.stop_told = true;
             return Some(Message::flag(Flag::StopSending).encode());
         }
         if self.credit_due {
@@ -236,6 +258,7 @@ impl Stream {
         if self.write == WriteHalf::Closing {
             // Not in one message with the last data: one published implementation loses that data.
             self.write = WriteHalf::FinSent;
+            self.end_told = true;
             return Some(Message::flag(Flag::Fin).encode());
         }
         None
@@ -253,6 +276,10 @@ impl Stream {
 
     /// The data channel was closed by the peer, or the connection ended.
     pub fn channel_closed(&mut self) {
+        self.peer_ended = true;
+        self.peer_stopped = true;
+        self.end_told = true;
+        self.stop_told = true;
         self.fail_write(StreamError::Gone);
         if self.read == ReadHalf::Open {
             // What has come stays readable.
@@ -266,14 +293,18 @@ impl Stream {
         self.peer_knows_credits
     }
 
-    /// Whether the data channel may be closed: each half has ended in a way that the other side knows or need not
-    /// know, and nothing is left to send.
+    /// Whether the data channel may be closed: nothing is left to send, and the peer will send nothing more, neither
+    /// data nor flags, as it has ended its sending and has confirmed our FIN or said that it stopped reading.
+    ///
+    /// Two ends of this crate get there once both users have let go. Others may never say so: close the channel
+    /// [`STREAM_LINGER`](crate::limits::STREAM_LINGER) after [`Stream::release`] all the same.
     pub fn is_done(&self) -> bool {
         let written = match self.write {
-            WriteHalf::Finished | WriteHalf::Failed(_) => true,
+            WriteHalf::Finished => true,
+            WriteHalf::Failed(_) => self.peer_stopped,
             WriteHalf::Open | WriteHalf::Closing | WriteHalf::FinSent => false,
         };
-        written && self.read != ReadHalf::Open && !self.has_message()
+        written && self.peer_ended && !self.has_message()
     }
 
     // --- The user's side --------------------------------------------------------------------------------------
@@ -359,8 +390,10 @@ impl Stream {
         self.stop_reading();
         if self.write == WriteHalf::Open {
             self.fail_write(StreamError::Closed);
-            self.reset_due = true;
         }
+        // Both are told also where the peer has ended that half: it waits for us to, before it closes the channel.
+        self.stop_due |= matches!(self.read, ReadHalf::Failed(_)) && !self.stop_told;
+        self.reset_due |= matches!(self.write, WriteHalf::Failed(_)) && !self.end_told;
     }
 
     // --- Within -----------------------------------------------------------------------------------------------
