@@ -11,11 +11,11 @@
 //! # Credits
 //! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
 //! two ends of this crate the reader says in a message how far the writer may go
-//! ([`Message::credit`](crate::frame::Message::credit)). Nobody is sent a credit who has not shown to understand
-//! it, as one published implementation takes a message without data for the end of the stream. Who opens a channel
-//! shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others ignore; who accepts such a channel shows
-//! it by sending a credit. Once a peer has shown it on any stream of a connection, a window of
-//! [`RECEIVE_WINDOW_BYTES`] holds on each new stream from its start.
+//! ([`Message::credit`](crate::frame::Message::credit)), [`RECEIVE_WINDOW_BYTES`] from the start. Nobody is sent a
+//! credit who has not shown to understand it, as one published implementation takes a message without data for the
+//! end of the stream. Who opens a channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others
+//! ignore; who accepts such a channel answers with a credit before all else. So the first message that the opener
+//! gets tells what the peer is; until then it keeps within the window, and after another it need not.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,14 +29,16 @@ use crate::limits::{RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES}
 /// Protocol of the data channels that we open: "this end understands credits".
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
 
-/// What the connection knows of the peer when a stream begins.
+/// What is known of the peer when a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credits {
-    /// Nothing: the peer may be any implementation. Write freely, send no credit.
+    /// We open the channel, and the peer may be any implementation: its first message will tell.
     Unknown,
-    /// The peer understands credits.
+    /// The peer opened the channel and has not said that it understands credits.
+    Absent,
+    /// We open the channel, and the peer has shown on another one that it understands credits.
     Known,
-    /// The peer understands credits and may not know yet that we do: tell it at once.
+    /// The peer opened the channel and has said that it understands credits: tell it at once that we do.
     Announce,
 }
 
@@ -117,7 +119,7 @@ pub struct Stream {
     unsent: BytesMut,
     /// Bytes taken from the writer since the start.
     written: u64,
-    /// How far we may go; no bound while the peer has shown no understanding of credits.
+    /// How far we may go; no bound if the peer understands no credits.
     limit: Option<u64>,
 
     /// The peer has said that it sends no more: by FIN, by RESET_STREAM, or by closing the channel.
@@ -138,7 +140,7 @@ pub struct Stream {
 impl Stream {
     /// A stream at its start.
     pub fn new(credits: Credits) -> Self {
-        let peer_knows_credits = credits != Credits::Unknown;
+        let peer_knows_credits = matches!(credits, Credits::Known | Credits::Announce);
         Self {
             decoder: Decoder::default(),
             read: ReadHalf::Open,
@@ -150,7 +152,7 @@ impl Stream {
             write: WriteHalf::Open,
             unsent: BytesMut::new(),
             written: 0,
-            limit: peer_knows_credits.then_some(RECEIVE_WINDOW_BYTES as u64),
+            limit: (credits != Credits::Absent).then_some(RECEIVE_WINDOW_BYTES as u64),
             peer_ended: false,
             end_told: false,
             stop_told: false,
@@ -181,19 +183,27 @@ impl Stream {
     }
 
     fn receive_message(&mut self, message: Message, progress: &mut Progress) {
-        if !message.data.is_empty() && self.read == ReadHalf::Open {
-            self.received_bytes += message.data.len();
-            self.received.push_back(message.data);
-            progress.readable = true;
-            if self.received_bytes > RECEIVE_HARD_BYTES {
-                self.fail(StreamError::Violated);
-                progress.writable = true;
-            }
-        }
         if let Some(credit) = message.credit {
             self.peer_knows_credits = true;
             self.limit = Some(self.limit.unwrap_or(0).max(credit));
             progress.writable = true;
+        } else if !self.peer_knows_credits && self.limit.is_some() {
+            self.limit = None;
+            progress.writable = true;
+        }
+        if !message.data.is_empty() && self.read == ReadHalf::Open {
+            self.received_bytes += message.data.len();
+            self.received.push_back(message.data);
+            progress.readable = true;
+            let overrun = if self.peer_knows_credits {
+                self.consumed + self.received_bytes as u64 > self.granted
+            } else {
+                self.received_bytes > RECEIVE_HARD_BYTES
+            };
+            if overrun {
+                self.fail(StreamError::Violated);
+                progress.writable = true;
+            }
         }
         self.peer_ended |= matches!(message.flag, Some(Flag::Fin | Flag::Reset));
         match message.flag {
@@ -226,9 +236,15 @@ impl Stream {
         }
     }
 
-    /// Whether the channel may deliver more. A channel that can wait should wait while this is false.
+    /// Whether the channel may deliver more. A channel that can wait should wait while this is false. It never is
+    /// where the peer understands credits: that would hold up the credits and flags behind its data.
     pub fn has_room(&self) -> bool {
-        self.received_bytes < RECEIVE_WINDOW_BYTES
+        self.peer_knows_credits || self.received_bytes < RECEIVE_WINDOW_BYTES
+    }
+
+    /// Bytes received and not read yet.
+    pub fn unread(&self) -> usize {
+        self.received_bytes
     }
 
     /// The next message for the data channel. Call only if the channel has room for it.

@@ -72,8 +72,6 @@ pub(crate) struct Channels {
     /// Channels whose user has let go, in the order of their deadlines.
     lingering: VecDeque<(Instant, Key)>,
     peer_knows_credits: bool,
-    /// The peer has been shown, or told, that we understand credits.
-    told_credits: bool,
     dialer: bool,
 }
 
@@ -93,7 +91,6 @@ impl Channels {
             sending: 0,
             lingering: VecDeque::new(),
             peer_knows_credits: false,
-            told_credits: false,
             dialer,
         })
     }
@@ -160,7 +157,7 @@ impl Channels {
         match event {
             Event::Connected => {
                 self.connected = true;
-                self.insert(HANDSHAKE, Credits::Unknown);
+                self.insert(HANDSHAKE, Credits::Absent);
                 self.sctp.open(HANDSHAKE);
                 // Data may have overtaken what establishes the association.
                 for id in self.sctp.ids() {
@@ -221,12 +218,7 @@ impl Channels {
         };
         let knows = protocol == CREDIT_PROTOCOL.as_bytes();
         self.peer_knows_credits |= knows;
-        let credits = match (knows, self.told_credits) {
-            (true, false) => Credits::Announce,
-            (true, true) => Credits::Known,
-            (false, _) => Credits::Unknown,
-        };
-        self.told_credits |= knows;
+        let credits = if knows { Credits::Announce } else { Credits::Absent };
         self.send(id, Kind::Control, &dcep::Message::Ack.encode(), now);
         let key = self.insert(id, credits);
         self.queue(key);
@@ -344,7 +336,6 @@ impl Channels {
         };
         let open = dcep::Message::Open { protocol: Bytes::from_static(CREDIT_PROTOCOL.as_bytes()) };
         self.send(id, Kind::Control, &open.encode(), now);
-        self.told_credits = true;
         let credits = if self.peer_knows_credits { Credits::Known } else { Credits::Unknown };
         Poll::Ready(self.insert(id, credits))
     }

@@ -1,8 +1,8 @@
 //! Stream resets, watched from outside the association.
 //!
-//! The SCTP library forgets a reset that the peer put off ("in progress"), and answers with no reset of its own where
-//! it put one off itself; either would leave a stream half open for ever. So a reset that comes too early is held
-//! here until its data has come, one that the peer puts off is repeated, and a stream's id is given out again only
+//! The SCTP library forgets a reset that the peer put off ("in progress"), does not repeat one that answers the peer's
+//! if it is lost, and answers with none where it put the peer's off; each would leave a stream half open for ever. So
+//! a reset that comes too early is held here until its data has come, ours are repeated until they are carried out, and a stream's id is given out again only
 //! when none of our resets of it is under way: a late one would close the new stream.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use super::packet::{self, Chunk, Outcome};
 use crate::limits::HELD_RESETS;
 
-/// When a reset that the peer put off is repeated: after some round trips, most of the time.
-const REPEAT: Duration = Duration::from_millis(500);
+/// When a reset that the peer has not carried out is repeated: after some round trips, most of the time.
+const REPEAT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Resets {
@@ -30,7 +30,7 @@ pub(crate) struct Resets {
 struct UnderWay {
     streams: Vec<u16>,
     packet: Bytes,
-    repeat_at: Option<Instant>,
+    repeat_at: Instant,
 }
 
 #[derive(Debug)]
@@ -43,12 +43,13 @@ struct Held {
 
 impl Resets {
     /// Sees a packet on its way out.
-    pub(crate) fn sent(&mut self, packet: &Bytes) {
+    pub(crate) fn sent(&mut self, packet: &Bytes, now: Instant) {
         for chunk in packet::read(packet) {
             match chunk {
                 Chunk::Sack { cumulative_tsn, .. } => self.received = Some(cumulative_tsn),
                 Chunk::ResetRequest { sequence, streams, .. } => {
-                    self.under_way.insert(sequence, UnderWay { streams, packet: packet.clone(), repeat_at: None });
+                    let reset = UnderWay { streams, packet: packet.clone(), repeat_at: now + REPEAT };
+                    self.under_way.insert(sequence, reset);
                 }
                 Chunk::Init { .. } | Chunk::ResetResponse { .. } => {}
             }
@@ -56,7 +57,7 @@ impl Resets {
     }
 
     /// Sees a packet that has come, and gives it back if the association is to have it now.
-    pub(crate) fn received(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool, now: Instant) -> Option<Bytes> {
+    pub(crate) fn received(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool) -> Option<Bytes> {
         let mut hold = None;
         for chunk in packet::read(&packet) {
             match chunk {
@@ -69,12 +70,7 @@ impl Resets {
                 Chunk::ResetResponse { sequence, outcome: Outcome::Final } => {
                     self.under_way.remove(&sequence);
                 }
-                Chunk::ResetResponse { sequence, outcome: Outcome::InProgress } => {
-                    if let Some(reset) = self.under_way.get_mut(&sequence) {
-                        reset.repeat_at = Some(now + REPEAT);
-                    }
-                }
-                Chunk::Init { .. } | Chunk::Sack { .. } | Chunk::ResetRequest { .. } => {}
+                Chunk::Init { .. } | Chunk::Sack { .. } | Chunk::ResetRequest { .. } | Chunk::ResetResponse { .. } => {}
             }
         }
         let Some((sequence, last_tsn, streams)) = hold else { return Some(packet) };
@@ -93,14 +89,14 @@ impl Resets {
 
     /// A packet of ours that is to be repeated now.
     pub(crate) fn repeat(&mut self, now: Instant) -> Option<Bytes> {
-        let reset = self.under_way.values_mut().find(|reset| reset.repeat_at.is_some_and(|at| at <= now))?;
-        reset.repeat_at = None;
+        let reset = self.under_way.values_mut().find(|reset| reset.repeat_at <= now)?;
+        reset.repeat_at = now + REPEAT;
         Some(reset.packet.clone())
     }
 
     /// When [`Resets::repeat`] has something to say.
     pub(crate) fn next_repeat(&self) -> Option<Instant> {
-        self.under_way.values().filter_map(|reset| reset.repeat_at).min()
+        self.under_way.values().map(|reset| reset.repeat_at).min()
     }
 
     /// Whether a reset of the stream, ours or the peer's, is still to be carried out.
@@ -145,45 +141,46 @@ mod tests {
 
     #[test]
     fn a_reset_that_overtook_its_data_waits_for_it() {
-        let now = Instant::now();
         let mut resets = Resets::default();
-        resets.sent(&sack(7));
+        resets.sent(&sack(7), Instant::now());
         let early = request(1, 9, 2);
-        assert_eq!(resets.received(early.clone(), free, now), None);
-        assert_eq!(resets.received(early.clone(), free, now), None, "repeated by the peer: held once");
+        assert_eq!(resets.received(early.clone(), free), None);
+        assert_eq!(resets.received(early.clone(), free), None, "repeated by the peer: held once");
         assert_eq!(resets.release(free), None);
         assert!(resets.is_under_way(2) && !resets.has_due(free));
-        resets.sent(&sack(9));
+        resets.sent(&sack(9), Instant::now());
         assert!(resets.has_due(free));
         assert_eq!(resets.release(|stream| stream == 2), None, "its reader has not taken all");
         assert_eq!(resets.release(free), Some(early));
         assert_eq!(resets.release(free), None);
         let in_time = request(2, 9, 4);
-        assert_eq!(resets.received(in_time.clone(), free, now), Some(in_time));
+        assert_eq!(resets.received(in_time.clone(), free), Some(in_time));
     }
 
     #[test]
-    fn a_reset_that_the_peer_put_off_is_repeated_and_keeps_its_id() {
+    fn a_reset_is_repeated_until_it_is_carried_out_and_keeps_its_id() {
         let now = Instant::now();
         let mut resets = Resets::default();
         let ours = request(1, 9, 2);
-        resets.sent(&ours);
+        resets.sent(&ours, now);
         assert!(resets.is_under_way(2) && !resets.is_under_way(4));
-        assert!(resets.received(response(1, 6), free, now).is_some());
+        assert!(resets.received(response(1, 6), free).is_some());
         assert_eq!(resets.repeat(now), None);
         assert_eq!(resets.next_repeat(), Some(now + REPEAT));
-        assert_eq!(resets.repeat(now + REPEAT), Some(ours));
-        assert_eq!(resets.next_repeat(), None);
+        assert_eq!(resets.repeat(now + REPEAT), Some(ours.clone()));
+        assert_eq!(resets.repeat(now + REPEAT), None);
+        assert_eq!(resets.repeat(now + 2 * REPEAT), Some(ours));
         assert!(resets.is_under_way(2));
-        assert!(resets.received(response(1, 1), free, now).is_some());
+        assert!(resets.received(response(1, 1), free).is_some());
         assert!(!resets.is_under_way(2));
+        assert_eq!((resets.repeat(now + 9 * REPEAT), resets.next_repeat()), (None, None));
     }
 
     #[test]
     fn what_is_held_is_bounded() {
         let mut resets = Resets::default();
         for sequence in 0..=u8::MAX {
-            assert_eq!(resets.received(request(sequence, 9, 2), free, Instant::now()), None);
+            assert_eq!(resets.received(request(sequence, 9, 2), free), None);
         }
         assert_eq!(resets.held.len(), HELD_RESETS);
     }

@@ -77,7 +77,7 @@ impl Sctp {
 
     /// Takes a packet. `busy` says of a stream whether its reader is behind, so that it cannot be reset yet.
     pub(crate) fn receive(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
-        match self.resets.received(packet, busy, now) {
+        match self.resets.received(packet, busy) {
             Some(packet) => self.feed(packet, now),
             None => Ok(()),
         }
@@ -138,7 +138,7 @@ impl Sctp {
                 for packet in &packets {
                     // A packet of data alone is of no interest, and most are.
                     if packet.get(12).is_some_and(|&kind| kind != 0) {
-                        self.resets.sent(packet);
+                        self.resets.sent(packet, now);
                         for chunk in packet::read(packet) {
                             self.window_closed |= matches!(chunk, Chunk::Sack { window: 0, .. });
                         }

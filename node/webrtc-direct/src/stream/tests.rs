@@ -167,7 +167,6 @@ fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
     }
     assert_eq!(sent, RECEIVE_WINDOW_BYTES);
     assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
-    assert!(!reader.has_room());
 
     let mut buffer = vec![0; RECEIVE_WINDOW_BYTES / 2];
     assert_eq!(reader.read(&mut buffer), Poll::Ready(Ok(buffer.len())));
@@ -177,8 +176,10 @@ fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
 
 #[test]
 fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = (Stream::new(Credits::Unknown), Stream::new(Credits::Absent));
     let mut buffer = vec![0; RECEIVE_WINDOW_BYTES];
+    write_all(&mut b, b"any answer");
+    exchange(&mut a, &mut b);
     for _ in 0..100 {
         write_all(&mut a, &[1; SEND_BUFFER_BYTES]);
         while let Some(message) = a.next_message() {
@@ -190,19 +191,64 @@ fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
 }
 
 #[test]
-fn an_announced_credit_bounds_a_writer_that_did_not_know() {
-    let mut writer = Stream::new(Credits::Unknown);
-    let mut reader = Stream::new(Credits::Announce);
-    while !writer.peer_knows_credits() {
-        write_all(&mut writer, &[1; 10]);
-        exchange(&mut writer, &mut reader);
-    }
-    let mut sent = 10;
+fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() {
+    let (mut writer, mut reader) = (Stream::new(Credits::Unknown), Stream::new(Credits::Announce));
+    let mut sent = 0;
     while let Poll::Ready(written) = writer.write(&[1; 4096]) {
         sent += written.unwrap();
-        exchange(&mut writer, &mut reader);
+        while let Some(message) = writer.next_message() {
+            reader.receive(message).unwrap();
+        }
     }
     assert_eq!(sent, RECEIVE_WINDOW_BYTES);
+    exchange(&mut writer, &mut reader);
+    assert!(writer.peer_knows_credits());
+    assert_eq!(writer.write(&[1]), Poll::Pending, "the first credit says no more than what is known");
+    assert_eq!(reader.read(&mut vec![0; sent / 2]), Poll::Ready(Ok(sent / 2)));
+    exchange(&mut writer, &mut reader);
+    assert_eq!(writer.write(&[1]), Poll::Ready(Ok(1)));
+}
+
+/// Both ends are full in both directions: credits must get through all the same.
+#[test]
+fn two_ends_that_echo_each_other_do_not_lock_up() {
+    let (mut a, mut b) = (Stream::new(Credits::Unknown), Stream::new(Credits::Announce));
+    let (mut asked, mut answered, mut carried) = (0, 0, Vec::new());
+    let total = 8 * RECEIVE_WINDOW_BYTES;
+    let mut buffer = vec![0; 32 * 1024];
+    while answered < total {
+        let before = (asked, answered, carried.len());
+        if let Poll::Ready(written) = a.write(&vec![1; (total - asked).min(30_000)]) {
+            asked += written.unwrap();
+        }
+        exchange(&mut a, &mut b);
+        if carried.is_empty()
+            && let Poll::Ready(read) = b.read(&mut buffer)
+        {
+            carried.extend_from_slice(&buffer[..read.unwrap()]);
+        }
+        if let Poll::Ready(written) = b.write(&carried) {
+            carried.drain(..written.unwrap());
+        }
+        exchange(&mut a, &mut b);
+        if let Poll::Ready(read) = a.read(&mut buffer) {
+            answered += read.unwrap();
+        }
+        assert_ne!(before, (asked, answered, carried.len()), "locked up");
+    }
+}
+
+#[test]
+fn a_peer_that_overruns_its_credit_loses_its_stream() {
+    let (mut writer, mut reader) = (Stream::new(Credits::Absent), Stream::new(Credits::Known));
+    while reader.read == ReadHalf::Open {
+        assert!(writer.write(&[1; 4096]).is_ready());
+        while let Some(message) = writer.next_message() {
+            reader.receive(message).unwrap();
+        }
+        assert!(reader.received_bytes <= RECEIVE_WINDOW_BYTES);
+    }
+    assert_eq!(reader.read(&mut [0]), Poll::Ready(Err(StreamError::Violated)));
 }
 
 #[test]

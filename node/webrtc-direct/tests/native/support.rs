@@ -131,13 +131,16 @@ pub(crate) fn echo(mut connection: Connection) -> tokio::task::JoinHandle<Connec
     })
 }
 
-/// Sends `data`, closes, and reads all that comes.
+/// Sends `data` and closes, while it reads all that comes.
 pub(crate) async fn ask(stream: &mut Substream, data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut answer = Vec::new();
-    stream.write_all(data).await?;
-    stream.close().await?;
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer)
+    let (mut reader, mut writer) = stream.split();
+    let asking = async {
+        writer.write_all(data).await?;
+        writer.close().await
+    };
+    let (asked, answered) = tokio::join!(asking, reader.read_to_end(&mut answer));
+    asked.and(answered).map(|_| answer)
 }
 
 /// Polls until the condition holds: for what happens in tasks that nobody can wait for.
