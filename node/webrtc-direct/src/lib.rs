@@ -26,3 +26,6 @@ pub use native::{Certificate, CertificateError, Config, Connection, Error, Subst
 mod browser;
 #[cfg(target_arch = "wasm32")]
 pub use browser::{Config, Connection, ConnectionError, Error, Substream, Transport};
+#[cfg(all(feature = "fuzzing", not(target_arch = "wasm32")))]
+#[doc(hidden)]
+pub use native::fuzzing;

@@ -11,6 +11,8 @@ mod dcep;
 mod demux;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ids;
 mod listener;
 mod packet;

@@ -321,3 +321,6 @@ fn dtls_error(error: dimpl::Error) -> Error {
         other => Error::Dtls(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ fn forged(username: &str, nonce: u32) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_garbage_begins_nothing_and_others_are_served() {
+    let _quiet = alone().await;
     let mut server = Server::start(config()).await;
     let (tasks_before, memory_before) = (tasks(), memory());
     let to = target(&server);
@@ -57,6 +58,7 @@ async fn a_flood_of_garbage_begins_nothing_and_others_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_never_finish_are_bounded_and_given_up() {
+    let _quiet = together().await;
     const PENDING: usize = 8;
     let mut server = Server::start(config().with_pending_handshakes(PENDING, PENDING)).await;
     let tasks_before = tasks();
@@ -81,6 +83,7 @@ async fn clients_that_never_finish_are_bounded_and_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_stops_half_way_ends_at_its_deadline_and_frees_its_place() {
+    let _quiet = together().await;
     let mut server = Server::start(config().with_pending_handshakes(1, 1)).await;
     let before = tasks();
     // Lets STUN through and no DTLS, so that the handshake never ends.

@@ -11,6 +11,7 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_come_and_go_free_everything() {
+    let _quiet = alone().await;
     let mut server = Server::start(config()).await;
     for round in 0..2 {
         let (sockets_before, tasks_before, memory_before) = (sockets(), tasks(), memory());
@@ -31,6 +32,7 @@ async fn connections_that_come_and_go_free_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_says_goodbye_is_gone_at_once() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     for _ in 0..2 {
         let (dialled, mut accepted) = server.connect(Version::V2).await;
@@ -46,6 +48,7 @@ async fn a_peer_that_says_goodbye_is_gone_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_peer_is_noticed_within_ten_seconds_by_both_sides() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let proxy = Proxy::start(&server.address, Weather::clear()).await;
     let (_, mut dialled) = within(dial(&proxy.address, Version::V2)).await.unwrap();
@@ -59,6 +62,7 @@ async fn a_dead_peer_is_noticed_within_ten_seconds_by_both_sides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_connection_stays() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, mut accepted) = server.connect(Version::V2).await;
     let idle = Duration::from_secs(12);
@@ -70,6 +74,7 @@ async fn an_idle_connection_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_certificate_keeps_the_address() {
+    let _quiet = together().await;
     let pem = Certificate::generate().unwrap().to_pem();
     let mut hashes = Vec::new();
     for _ in 0..2 {
@@ -83,6 +88,7 @@ async fn a_kept_certificate_keeps_the_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_with_another_certificate_or_peer_is_not_reached() {
+    let _quiet = together().await;
     let server = Server::start(config()).await;
     let elsewhere = Server::start(config()).await;
     let mixed = server.address.iter().take(3).chain(elsewhere.address.iter().skip(3)).collect();
@@ -96,6 +102,7 @@ async fn an_address_with_another_certificate_or_peer_is_not_reached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_knows_only_v1_is_reached_after_v2_failed() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let proxy = Proxy::start(&server.address, Weather { no_v2: true, ..Weather::clear() }).await;
     let keys = Keypair::generate_ed25519();
@@ -106,6 +113,7 @@ async fn a_server_that_knows_only_v1_is_reached_after_v2_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
+    let _quiet = alone().await;
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let certificate = Certificate::generate().unwrap();
     let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
@@ -117,6 +125,7 @@ async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dial_that_is_dropped_leaves_nothing() {
+    let _quiet = alone().await;
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let certificate = Certificate::generate().unwrap();
     let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));

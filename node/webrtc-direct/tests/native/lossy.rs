@@ -133,6 +133,7 @@ impl Sky {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_weather_slows_but_neither_breaks_nor_stalls() {
+    let _quiet = together().await;
     let weather = Weather { delay: Duration::from_millis(25), lost: 10, doubled: 10, late: 10, no_v2: false };
     let mut server = Server::start(config()).await;
     let proxy = Proxy::start(&server.address, weather).await;
@@ -147,6 +148,7 @@ async fn bad_weather_slows_but_neither_breaks_nor_stalls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_close_and_ids_come_back_in_bad_weather() {
+    let _quiet = together().await;
     let weather = Weather { delay: Duration::from_millis(2), lost: 30, doubled: 30, late: 30, no_v2: false };
     let mut server = Server::start(config()).await;
     let proxy = Proxy::start(&server.address, weather).await;

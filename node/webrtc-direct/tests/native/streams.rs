@@ -6,6 +6,7 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_versions_carry_streams_in_both_directions() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     for version in [Version::V1, Version::V2] {
         let (mut dialled, mut accepted) = server.connect(version).await;
@@ -29,6 +30,7 @@ async fn both_versions_carry_streams_in_both_directions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_streams_one_after_another_leave_nothing_behind() {
+    let _quiet = alone().await;
     const STREAMS: usize = 10_000;
     let mut server = Server::start(config()).await;
     let (mut dialled, accepted) = server.connect(Version::V2).await;
@@ -51,6 +53,7 @@ async fn many_streams_one_after_another_leave_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_stops_the_writer_and_loses_nothing() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, mut accepted) = server.connect(Version::V2).await;
     let mut writer = open(&mut dialled).await;
@@ -86,6 +89,7 @@ async fn a_slow_reader_stops_the_writer_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_is_reset_at_the_other_end_and_no_other_stream_is() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, mut accepted) = server.connect(Version::V2).await;
     let mut kept = open(&mut dialled).await;
@@ -106,6 +110,7 @@ async fn a_dropped_stream_is_reset_at_the_other_end_and_no_other_stream_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_streams_at_once_share_a_connection() {
+    let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, accepted) = server.connect(Version::V2).await;
     let _echo = echo(accepted);

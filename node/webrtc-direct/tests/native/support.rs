@@ -116,6 +116,18 @@ pub(crate) async fn ended(connection: &mut Connection) -> Error {
     .await
 }
 
+/// Held by tests that look at figures of the whole process, and by nobody else in need of quiet.
+pub(crate) async fn alone() -> tokio::sync::RwLockWriteGuard<'static, ()> {
+    QUIET.write().await
+}
+
+/// Held by all others while they run.
+pub(crate) async fn together() -> tokio::sync::RwLockReadGuard<'static, ()> {
+    QUIET.read().await
+}
+
+static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// Sends back what comes on every stream, until the connection ends.
 pub(crate) fn echo(mut connection: Connection) -> tokio::task::JoinHandle<Connection> {
     tokio::spawn(async move {
