@@ -13,8 +13,8 @@ pub const DATA_BYTES: usize = MESSAGE_BYTES - MESSAGE_OVERHEAD;
 /// Written but not yet handed to the data channel, per stream: four messages keep the channel busy.
 pub const SEND_BUFFER_BYTES: usize = 4 * MESSAGE_BYTES;
 /// Received but not yet read, per stream, before the reader's side asks the writer to wait. On a path of 50 ms this
-/// lets one stream move 5 MiB/s.
-pub const RECEIVE_WINDOW_BYTES: usize = 256 * 1024;
+/// lets one stream move 10 MiB/s. Both ends reckon with it before they have spoken: another value is another protocol.
+pub const RECEIVE_WINDOW_BYTES: usize = 512 * 1024;
 /// A peer that knows nothing of credits cannot be told to wait where the receiver's data channel has no
 /// back-pressure (browsers). Past this much unread data its stream is given up rather than the tab's memory.
 pub const RECEIVE_HARD_BYTES: usize = 16 * 1024 * 1024;
@@ -62,6 +62,11 @@ pub const ADDRESSES_PER_CONNECTION: usize = 8;
 pub const DATAGRAM_QUEUE: usize = 256;
 /// Connections that the swarm has not looked at yet. Further clients repeat their STUN requests.
 pub const INCOMING_QUEUE: usize = 64;
+/// Unread data of all streams of one connection. Past it, each stream gets no more than [`UNREAD_SHARE_BYTES`], and
+/// the rest waits in SCTP until its window closes.
+pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
+/// What each stream may have unread whatever the others have: credits and flags get through while the window is open.
+pub const UNREAD_SHARE_BYTES: usize = 16 * 1024;
 /// Unread data that SCTP holds for one connection, advertised as its receive window.
 pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Data handed to SCTP and not yet acknowledged, for all streams of one connection together.

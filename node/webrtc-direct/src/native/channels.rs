@@ -1,6 +1,6 @@
 //! The data channels of one connection: opening, moving messages between streams and SCTP, closing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::dcep;
 use super::error::Error;
 use super::ids::Ids;
 use super::sctp::{Event, Kind, Sctp};
-use crate::limits::{INBOUND_BACKLOG, SCTP_SEND_BYTES, STREAM_LINGER, STREAMS};
+use crate::limits::{INBOUND_BACKLOG, SCTP_SEND_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES, UNREAD_SHARE_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Progress, Stream};
 
 /// Name of a channel within its connection, never given out twice as SCTP's ids are.
@@ -65,6 +65,10 @@ pub(crate) struct Channels {
     backlog: VecDeque<Key>,
     acceptor: Option<Waker>,
     opener: Option<Waker>,
+    /// Ids of streams whose readers are behind: what comes for them stays in SCTP.
+    paused: BTreeSet<u16>,
+    /// Bytes that all streams together hold for their readers.
+    unread: usize,
     /// Channels with something to send, in turn.
     ready: VecDeque<Key>,
     /// Bytes that SCTP holds for sending.
@@ -87,6 +91,8 @@ impl Channels {
             backlog: VecDeque::new(),
             acceptor: None,
             opener: None,
+            paused: BTreeSet::new(),
+            unread: 0,
             ready: VecDeque::new(),
             sending: 0,
             lingering: VecDeque::new(),
@@ -98,8 +104,8 @@ impl Channels {
     // --- Packets and time -------------------------------------------------------------------------------------
 
     pub(crate) fn receive(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
-        let (channels, by_id) = (&self.channels, &self.by_id);
-        self.sctp.receive(packet, |id| is_behind(channels, by_id, id), now)
+        let paused = &self.paused;
+        self.sctp.receive(packet, |id| paused.contains(&id), now)
     }
 
     /// Does all that can be done now, until SCTP has nothing more to say.
@@ -109,8 +115,8 @@ impl Channels {
             while let Some(event) = self.sctp.poll()? {
                 self.handle(event, now)?;
             }
-            let (channels, by_id) = (&self.channels, &self.by_id);
-            self.sctp.release_resets(|id| is_behind(channels, by_id, id), now)?;
+            let paused = &self.paused;
+            self.sctp.release_resets(|id| paused.contains(&id), now)?;
             match self.sctp.poll()? {
                 Some(event) => self.handle(event, now)?,
                 None => break,
@@ -134,7 +140,7 @@ impl Channels {
         let packets = self.sctp.transmit(now);
         // Whole messages are taken from SCTP at once while their readers keep up. So these have no end, and the
         // library would take them without bound.
-        if self.sctp.window_was_closed() && self.channels.values().all(|channel| channel.stream.has_room()) {
+        if self.sctp.window_was_closed() && self.paused.is_empty() {
             return Err(Error::Violation("a message longer than the receive window"));
         }
         Ok(packets)
@@ -142,7 +148,7 @@ impl Channels {
 
     /// Whether [`Channels::advance`] has more to do after what [`Channels::transmit`] gave.
     pub(crate) fn has_due_resets(&self) -> bool {
-        self.sctp.has_due_resets(|id| is_behind(&self.channels, &self.by_id, id))
+        self.sctp.has_due_resets(|id| self.paused.contains(&id))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -182,8 +188,9 @@ impl Channels {
         loop {
             let key = self.by_id.get(&id).copied();
             if let Some(channel) = key.and_then(|key| self.channels.get(&key))
-                && !channel.stream.has_room()
+                && !self.has_room(channel)
             {
+                self.paused.insert(id);
                 return;
             }
             let Some((kind, message)) = self.sctp.read(id) else { return };
@@ -196,16 +203,41 @@ impl Channels {
         }
     }
 
-    fn deliver(&mut self, key: Key, id: u16, message: Bytes, now: Instant) {
-        let Some(channel) = self.channels.get_mut(&key) else { return };
-        match channel.stream.receive(message) {
-            Ok(progress) => channel.wake(progress),
-            Err(error) => {
-                tracing::debug!(id, %error, "stream given up");
-                channel.wake_all();
-            }
+    fn has_room(&self, channel: &Channel) -> bool {
+        let in_all = self.unread < UNREAD_BYTES || channel.stream.unread() < UNREAD_SHARE_BYTES;
+        in_all && channel.stream.has_room()
+    }
+
+    /// Reads on where a reader was behind, if it is no longer. Whether there was one.
+    fn resume(&mut self, now: Instant) -> bool {
+        let paused = std::mem::take(&mut self.paused);
+        for &id in &paused {
+            self.read(id, now);
         }
-        self.peer_knows_credits |= channel.stream.peer_knows_credits();
+        !paused.is_empty()
+    }
+
+    /// Lets a stream change, and keeps count of what is unread.
+    fn change<T>(&mut self, key: Key, act: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+        let channel = self.channels.get_mut(&key)?;
+        let before = channel.stream.unread();
+        let result = act(channel);
+        self.unread = self.unread - before + channel.stream.unread();
+        Some(result)
+    }
+
+    fn deliver(&mut self, key: Key, id: u16, message: Bytes, now: Instant) {
+        let knows = self.change(key, |channel| {
+            match channel.stream.receive(message) {
+                Ok(progress) => channel.wake(progress),
+                Err(error) => {
+                    tracing::debug!(id, %error, "stream given up");
+                    channel.wake_all();
+                }
+            }
+            channel.stream.peer_knows_credits()
+        });
+        self.peer_knows_credits |= knows == Some(true);
         self.queue(key);
         self.settle(key, now);
     }
@@ -238,6 +270,7 @@ impl Channels {
 
     /// Both sides have closed a channel.
     fn closed(&mut self, id: u16, now: Instant) {
+        self.paused.remove(&id);
         let Some(key) = self.by_id.remove(&id) else { return };
         if self.is_ours(id) && id != HANDSHAKE {
             self.ids.release(id);
@@ -354,27 +387,22 @@ impl Channels {
     /// Lets the user's side of a stream act; afterwards the stream is moved along. None if the stream is forgotten.
     /// Also says whether SCTP has something to do now.
     pub(crate) fn with<T>(&mut self, key: Key, act: impl FnOnce(&mut Channel) -> T, now: Instant) -> Option<(T, bool)> {
-        let channel = self.channels.get_mut(&key)?;
-        let had_room = channel.stream.has_room();
-        let result = act(channel);
-        let id = channel.id.filter(|_| !had_room && channel.stream.has_room());
-        if let Some(id) = id {
-            self.read(id, now);
-        }
+        let result = self.change(key, act)?;
+        let resumed = self.resume(now);
         self.queue(key);
         self.settle(key, now);
-        Some((result, id.is_some() || !self.ready.is_empty()))
+        Some((result, resumed || !self.ready.is_empty()))
     }
 
     /// The user lets go of a stream.
     pub(crate) fn release(&mut self, key: Key, now: Instant) {
-        if let Some(channel) = self.channels.get_mut(&key) {
+        let release = |channel: &mut Channel| {
             channel.released = true;
             channel.stream.release();
+        };
+        if self.change(key, release).is_some() {
             self.lingering.push_back((now + STREAM_LINGER, key));
-            if let Some(id) = channel.id {
-                self.read(id, now);
-            }
+            self.resume(now);
             self.queue(key);
             self.settle(key, now);
         }
@@ -389,6 +417,7 @@ impl Channels {
         }
         self.channels.retain(|_, channel| !channel.released);
         self.by_id.clear();
+        self.paused.clear();
         self.ready.clear();
         self.lingering.clear();
         wake(&mut self.acceptor);
@@ -403,10 +432,6 @@ impl Channels {
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }
-}
-
-fn is_behind(channels: &HashMap<Key, Channel>, by_id: &HashMap<u16, Key>, id: u16) -> bool {
-    by_id.get(&id).and_then(|key| channels.get(key)).is_some_and(|channel| !channel.stream.has_room())
 }
 
 fn wake(waker: &mut Option<Waker>) {

@@ -120,7 +120,7 @@ async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
     let before = (sockets(), tasks());
     let result = within(dial(&address, Version::V2)).await;
     assert!(matches!(result, Err(Error::NoAnswer)), "{result:?}");
-    until("the dial's socket is closed", || (sockets(), tasks()) == before).await;
+    until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,5 +132,5 @@ async fn a_dial_that_is_dropped_leaves_nothing() {
     let before = (sockets(), tasks());
     let dial = dial(&address, Version::V2);
     assert!(tokio::time::timeout(Duration::from_millis(200), dial).await.is_err());
-    until("the dial's socket is closed", || (sockets(), tasks()) == before).await;
+    until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
 }

@@ -1,6 +1,8 @@
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::limits::{RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
+use libp2p_webrtc_direct::limits::{
+    RECEIVE_WINDOW_BYTES, SCTP_RECEIVE_BYTES, SCTP_SEND_BYTES, SEND_BUFFER_BYTES, UNREAD_BYTES,
+};
 
 use crate::support::*;
 
@@ -122,5 +124,49 @@ async fn many_streams_at_once_share_a_connection() {
     }
     for asked in asking {
         assert!(within(asked).await.unwrap());
+    }
+}
+
+/// More than all streams together may hold, and nobody reads: the writers wait, memory stays bounded, and in the
+/// end everything arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_readers_cost_no_more_than_the_connection_may() {
+    let _quiet = alone().await;
+    const STREAMS: usize = 100;
+    let mut server = Server::start(config()).await;
+    let (mut dialled, mut accepted) = server.connect(Version::V2).await;
+    let before = memory();
+    let (mut writing, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        let mut stream = open(&mut dialled).await;
+        stream.write_all(b"!").await.unwrap();
+        writing.push(tokio::spawn(async move {
+            stream.write_all(&pattern(RECEIVE_WINDOW_BYTES)).await.unwrap();
+            stream.close().await.unwrap();
+            stream
+        }));
+        readers.push(accept(&mut accepted).await);
+    }
+    let mut last = 0;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let now = memory();
+        if now.abs_diff(last) < 1 << 20 {
+            break;
+        }
+        last = now;
+    }
+    // Both ends are in this process: what the writers hold back is theirs, what the readers hold is bounded.
+    let held = memory().saturating_sub(before);
+    let writers = STREAMS * (RECEIVE_WINDOW_BYTES + SEND_BUFFER_BYTES);
+    let bound = writers + UNREAD_BYTES + SCTP_RECEIVE_BYTES as usize + SCTP_SEND_BYTES + (8 << 20);
+    assert!(held < bound, "{held} bytes held");
+    for mut reader in readers {
+        let mut seen = Vec::new();
+        within(reader.read_to_end(&mut seen)).await.unwrap();
+        assert!(seen[0] == b'!' && seen[1..] == pattern(RECEIVE_WINDOW_BYTES));
+    }
+    for writing in writing {
+        within(writing).await.unwrap();
     }
 }
