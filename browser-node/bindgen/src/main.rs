@@ -12,6 +12,7 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [module, out] = &arguments[..] else { anyhow::bail!("usage: wasm-bindgen-step MODULE.wasm OUT_DIR") };
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(module).web(true)?.typescript(true);
+    // The module is looked for beside the script, unless its user says otherwise.
+    bindgen.input_path(module).web(true)?.typescript(true).omit_default_module_path(false);
     bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))
 }

@@ -9,10 +9,12 @@ mod connection;
 mod dial;
 mod js;
 mod limits;
+mod liveness;
 mod stream;
 mod transport;
 
 pub use connection::{Connection, ConnectionError};
 pub use dial::Error;
+pub use js::JsError;
 pub use stream::Substream;
 pub use transport::{Config, Transport};

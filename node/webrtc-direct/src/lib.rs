@@ -25,7 +25,7 @@ pub use native::{Certificate, CertificateError, Config, Connection, Error, Subst
 #[cfg(target_arch = "wasm32")]
 mod browser;
 #[cfg(target_arch = "wasm32")]
-pub use browser::{Config, Connection, ConnectionError, Error, Substream, Transport};
+pub use browser::{Config, Connection, ConnectionError, Error, JsError, Substream, Transport};
 #[cfg(all(feature = "fuzzing", not(target_arch = "wasm32")))]
 #[doc(hidden)]
 pub use native::fuzzing;

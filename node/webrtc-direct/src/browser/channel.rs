@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
@@ -13,7 +14,7 @@ use web_time::Instant;
 use super::connection::Shared;
 use super::js::{JsError, Listener};
 use super::limits::{CHANNEL_BUFFER_BYTES, CHANNEL_LOW_BYTES};
-use crate::stream::{Credits, Stream};
+use crate::stream::{Credits, Stream, StreamError};
 
 /// Who opened a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,14 @@ impl Channel {
         let data = event.unchecked_into::<MessageEvent>().data();
         // A message of text is no message of the protocol: it is taken for one without a length, and refused.
         let delivery = data.dyn_into::<ArrayBuffer>().map(|buffer| Bytes::from(Uint8Array::new(&buffer).to_vec()));
+        let before = self.stream.borrow().unread();
         let result = self.stream.borrow_mut().receive(delivery.unwrap_or_else(|_| Bytes::from_static(&[0xff; 10])));
+        if !self.count_unread(before) {
+            tracing::debug!("stream given up: too much of the connection's data is not read");
+            self.raw.close();
+            self.gone();
+            return;
+        }
         match result {
             Ok(progress) => {
                 if progress.readable {
@@ -131,6 +139,26 @@ impl Channel {
         sent
     }
 
+    /// Reads for the user, and tells the peer how far it may go on.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
+        let before = self.stream.borrow().unread();
+        let result = self.stream.borrow_mut().read(buffer);
+        if result.is_ready() {
+            self.count_unread(before);
+            if self.pump() {
+                // A credit was due and took its turn; data may have gone with it.
+                self.writer.wake();
+            }
+        }
+        result
+    }
+
+    /// Tells the connection what is unread now. False if that is too much.
+    fn count_unread(&self, before: usize) -> bool {
+        let after = self.stream.borrow().unread();
+        self.connection.upgrade().is_none_or(|connection| connection.count_unread(before, after))
+    }
+
     fn pump_and_wake(&self) {
         if self.pump() {
             self.writer.wake();
@@ -155,7 +183,9 @@ impl Channel {
 
     /// The user lets go of the stream. The channel closes as soon as the peer need not be told anything more.
     pub(super) fn release(&self) {
+        let before = self.stream.borrow().unread();
         self.stream.borrow_mut().release();
+        self.count_unread(before);
         self.released.set(Some(Instant::now()));
         self.pump();
         if self.lingers_since().is_some()

@@ -18,9 +18,10 @@ use web_sys::{
 
 use super::channel::{Channel, Opener};
 use super::js::{self, JsError, Listener};
-use super::limits::{CLOSE_TIMEOUT, DISCONNECTED_GRACE, OUTBOUND_STREAMS};
+use super::limits::{CLOSE_TIMEOUT, OUTBOUND_STREAMS, UNREAD_BYTES};
+use super::liveness;
 use super::stream::Substream;
-use crate::limits::{INBOUND_BACKLOG, STREAM_LINGER, STREAMS};
+use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS};
 use crate::stream::{CREDIT_PROTOCOL, Credits};
 
 /// Why a connection is over.
@@ -33,7 +34,7 @@ pub enum ConnectionError {
     #[error("the peer closed the connection or does not answer")]
     Lost,
     /// The browser refused something.
-    #[error("the browser refused: {0}")]
+    #[error(transparent)]
     Browser(#[from] JsError),
 }
 
@@ -51,7 +52,10 @@ pub(super) struct Shared {
     channels: RefCell<HashMap<u64, Rc<Channel>>>,
     next_key: Cell<u64>,
     inbound: RefCell<VecDeque<Rc<Channel>>>,
-    credits: Cell<Credits>,
+    /// The peer has shown that it understands credits.
+    credits: Cell<bool>,
+    /// Bytes received on all channels and not read yet.
+    unread: Cell<usize>,
     /// ICE has found that the peer answers.
     answered: Cell<bool>,
     over: RefCell<Option<ConnectionError>>,
@@ -73,7 +77,8 @@ impl Connection {
             channels: RefCell::default(),
             next_key: Cell::new(0),
             inbound: RefCell::default(),
-            credits: Cell::new(Credits::Unknown),
+            credits: Cell::new(false),
+            unread: Cell::new(0),
             answered: Cell::new(false),
             over: RefCell::default(),
             sweeping: Cell::new(false),
@@ -96,7 +101,7 @@ impl Connection {
         options.set_negotiated(true);
         options.set_id(0);
         let channel = raw.create_data_channel_with_data_channel_dict("", &options);
-        let handshake = shared.add(channel, Opener::Both, Credits::Unknown)?;
+        let handshake = shared.add(channel, Opener::Both, Credits::Absent)?;
         Ok((connection, Substream::new(handshake)))
     }
 
@@ -151,7 +156,7 @@ impl StreamMuxer for Connection {
         options.set_protocol(CREDIT_PROTOCOL);
         let raw = shared.raw.create_data_channel_with_data_channel_dict("", &options);
         // Who opens a channel announces credits by its protocol.
-        let credits = if shared.credits.get() == Credits::Unknown { Credits::Unknown } else { Credits::Known };
+        let credits = if shared.credits.get() { Credits::Known } else { Credits::Unknown };
         Poll::Ready(Ok(Substream::new(shared.add(raw, Opener::Us, credits)?)))
     }
 
@@ -213,14 +218,11 @@ impl Shared {
             raw.close();
             return;
         }
-        let credits = match (js::protocol(&raw).as_deref() == Some(CREDIT_PROTOCOL), self.credits.get()) {
-            (false, _) => Credits::Unknown,
-            (true, Credits::Known) => Credits::Known,
-            // Until the peer has shown by a credit of its own that it has heard of ours.
-            (true, _) => Credits::Announce,
-        };
-        if credits != Credits::Unknown && self.credits.get() == Credits::Unknown {
-            self.credits.set(Credits::Announce);
+        // Announced on each channel: its opener takes another first message for that of a peer without credits.
+        let knows = js::protocol(&raw).as_deref() == Some(CREDIT_PROTOCOL);
+        let credits = if knows { Credits::Announce } else { Credits::Absent };
+        if knows {
+            self.peer_knows_credits();
         }
         match self.add(raw, Opener::Peer, credits) {
             Ok(channel) => {
@@ -237,10 +239,12 @@ impl Shared {
             RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed => self.end(ConnectionError::Lost),
             RtcPeerConnectionState::Disconnected => {
                 let shared = Rc::downgrade(self);
+                let raw = self.raw.clone();
                 wasm_bindgen_futures::spawn_local(async move {
-                    Delay::new(DISCONNECTED_GRACE).await;
+                    Delay::new(DEAD_AFTER.saturating_sub(liveness::silence(&raw).await)).await;
+                    // It may have come back.
                     if let Some(shared) = shared.upgrade()
-                        && shared.raw.connection_state() == RtcPeerConnectionState::Disconnected
+                        && raw.connection_state() == RtcPeerConnectionState::Disconnected
                     {
                         shared.end(ConnectionError::Lost);
                     }
@@ -268,15 +272,20 @@ impl Shared {
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// The peer has used credits: it knows ours, or announced its own.
+    /// The peer has shown that it understands credits.
     pub(super) fn peer_knows_credits(&self) {
-        self.credits.set(Credits::Known);
+        self.credits.set(true);
     }
 
-    /// The id of a channel is free again.
+    /// Unread data of one channel has changed. False if all channels together have too much.
+    pub(super) fn count_unread(&self, before: usize, after: usize) -> bool {
+        self.unread.set(self.unread.get().saturating_sub(before) + after);
+        self.unread.get() <= UNREAD_BYTES
+    }
+
+    /// The id of a channel is free again. If nobody has accepted its stream yet, what has come can still be read.
     pub(super) fn forget(&self, key: u64) {
         self.channels.borrow_mut().remove(&key);
-        self.inbound.borrow_mut().retain(|channel| channel.key != key);
         self.outbound_waker.wake();
         self.close_waker.wake();
     }

@@ -21,28 +21,31 @@ use crate::sdp::{self, InvalidSdp};
 
 /// Why a dial failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The address cannot be dialled.
     #[error(transparent)]
     Address(#[from] InvalidAddress),
     /// The browser has no WebRTC here, or refused a step.
-    #[error("the browser refused: {0}")]
+    #[error(transparent)]
     Browser(#[from] JsError),
     /// The browser's session description lacks something.
     #[error(transparent)]
     Sdp(#[from] InvalidSdp),
-    /// Nobody answered, or the server's certificate was not that of the address.
-    #[error("no connection: {0}; is the server up, its UDP port open, and the certhash the one it has now?")]
-    Connection(#[from] ConnectionError),
+    /// The browser gave up.
+    #[error(
+        "no connection: nobody answers there, UDP is blocked on the way, or the server's certificate is not that of the address"
+    )]
+    NoAnswer,
     /// Not done in time.
-    #[error("no authenticated connection within {} s: nothing answers there, or UDP is blocked on the way", DIAL_TIMEOUT.as_secs())]
+    #[error("no authenticated peer within {} s: nobody answers there, or UDP is blocked on the way", DIAL_TIMEOUT.as_secs())]
     Timeout,
     /// Configured with none.
     #[error("no version of webrtc-direct to dial with")]
     NoVersion,
     /// The peer could not prove who it is.
-    #[error("the handshake failed: {0}")]
-    Handshake(#[from] noise::Error),
+    #[error("the handshake failed")]
+    Handshake(#[source] noise::Error),
     /// Another peer than the address names.
     #[error("the server is {found}, not {expected} as the address says")]
     WrongPeer {
@@ -51,6 +54,15 @@ pub enum Error {
         /// Who is in the address.
         expected: PeerId,
     },
+}
+
+impl From<ConnectionError> for Error {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Browser(error) => Self::Browser(error),
+            ConnectionError::Closed | ConnectionError::Lost => Self::NoAnswer,
+        }
+    }
 }
 
 /// Dials, in whatever version the server and the browser both take.
@@ -75,7 +87,7 @@ async fn dial_without_end(
     let found = match noise::client(keys, handshake, fingerprint, address.fingerprint).await {
         Ok(peer) => peer,
         // A handshake that broke off says less than the reason why.
-        Err(error) => return Err(connection.over().map_or(Error::Handshake(error), Error::Connection)),
+        Err(error) => return Err(connection.over().map_or(Error::Handshake(error), Error::from)),
     };
     match address.peer {
         Some(expected) if expected != found => Err(Error::WrongPeer { found, expected }),

@@ -35,7 +35,7 @@ impl Drop for Listener {
 
 /// An exception, as text: JavaScript's own value cannot leave its thread.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
+#[error("the browser refused: {0}")]
 pub struct JsError(String);
 
 impl From<JsValue> for JsError {

@@ -29,12 +29,7 @@ impl AsyncRead for Substream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let channel = &self.channel;
         channel.reader.register(cx.waker());
-        let result = channel.stream.borrow_mut().read(buffer);
-        if result.is_ready() && channel.pump() {
-            // A credit was due and took its turn; data may have gone with it.
-            channel.writer.wake();
-        }
-        result.map_err(io::Error::from)
+        channel.read(buffer).map_err(io::Error::from)
     }
 }
 
