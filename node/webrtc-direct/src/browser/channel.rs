@@ -60,12 +60,13 @@ impl Channel {
             connection,
             listeners: RefCell::default(),
         });
-        let mut listeners = Vec::with_capacity(4);
-        listeners.push(channel.listener("message", Self::on_message)?);
-        listeners.push(channel.listener("open", |channel, _| channel.pump_and_wake())?);
-        listeners.push(channel.listener("bufferedamountlow", |channel, _| channel.pump_and_wake())?);
-        // Browsers follow an `error` by a `close`.
-        listeners.push(channel.listener("close", |channel, _| channel.on_closed())?);
+        let listeners = vec![
+            channel.listener("message", Self::on_message)?,
+            channel.listener("open", |channel, _| channel.pump_and_wake())?,
+            channel.listener("bufferedamountlow", |channel, _| channel.pump_and_wake())?,
+            // Browsers follow an `error` by a `close`.
+            channel.listener("close", |channel, _| channel.on_closed())?,
+        ];
         channel.listeners.replace(listeners);
         Ok(channel)
     }
