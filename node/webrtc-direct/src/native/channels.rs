@@ -244,7 +244,8 @@ impl Channels {
 
     /// The peer opens a channel.
     fn opened(&mut self, id: u16, message: Bytes, now: Instant) {
-        let peers = !self.is_ours(id) && id != HANDSHAKE;
+        // Browsers use id 0 again once the handshake's channel is closed.
+        let peers = !self.is_ours(id);
         let Some(dcep::Message::Open { protocol }) = dcep::Message::decode(message).filter(|_| peers) else {
             return tracing::debug!(id, "a channel opened against the rules");
         };
