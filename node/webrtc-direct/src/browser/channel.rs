@@ -134,7 +134,8 @@ impl Channel {
             }
             sent = true;
         }
-        if self.released.get().is_some() && self.stream.borrow().is_done() {
+        // Who opened a channel closes it, and the other side's browser follows. If it does not, the sweep does.
+        if self.opener != Opener::Peer && self.released.get().is_some() && self.stream.borrow().is_done() {
             self.raw.close();
         }
         sent
