@@ -159,7 +159,7 @@ impl Socket {
             && let Some(&(next_to, next_end)) = batch.ends.get(first + count)
             && next_to == to
             && next_end - end <= size
-            && next_end - start <= RECEIVE_BYTES - 1
+            && next_end - start < RECEIVE_BYTES
         {
             let shorter = next_end - end < size;
             end = next_end;
