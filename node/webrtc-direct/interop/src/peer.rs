@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, ping};
 use libp2p_stream::Control;
@@ -56,7 +57,7 @@ pub(super) async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut swarm = swarm(&arguments)?;
     let control = swarm.behaviour().stream.new_control();
-    let spawn = |task| drop(tokio::spawn(task));
+    let spawn = |task: BoxFuture<'static, ()>| drop(tokio::spawn(task));
     tokio::spawn({
         let control = control.clone();
         async move {
@@ -125,7 +126,7 @@ fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
     match event {
         SwarmEvent::NewListenAddr { mut address, .. } => {
             address.push(libp2p::multiaddr::Protocol::P2p(local));
-            say(&json!({ "listening": address }));
+            say(&json!({ "listening": address.to_string() }));
         }
         SwarmEvent::ConnectionEstablished { peer_id, .. } => say(&json!({ "connected": peer_id.to_string() })),
         SwarmEvent::ConnectionClosed { peer_id, cause, .. } => {
