@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench sim clean
+.PHONY: help setup build demo test test-webrtc-direct lint bench sim clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -13,13 +13,16 @@ setup: ## Install what is missing: Debian's packages (as root or with sudo) and 
 	@scripts/setup
 
 build: setup ## Build everything, optimised
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release
 
 demo: build ## Count the words of the sources that cargo fetched, on an embedded mesh
 	@scripts/demo
 
 test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
 	@scripts/test
+
+test-webrtc-direct: ## Test the transport for browsers, which is in the making and not part of `make test` yet
+	$(CARGO) test -p libp2p-webrtc-direct
 
 lint: setup ## Formatting and clippy, warnings denied
 	@scripts/lint
