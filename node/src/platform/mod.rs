@@ -7,3 +7,9 @@ mod native;
 
 #[cfg(not(target_family = "wasm"))]
 pub use native::*;
+
+#[cfg(target_family = "wasm")]
+mod web;
+
+#[cfg(target_family = "wasm")]
+pub use web::*;

@@ -1,0 +1,28 @@
+//! A tab has no data folder: what it keeps, the page keeps for it.
+
+use std::io;
+use std::path::Path;
+
+/// Finds no file.
+///
+/// # Errors
+/// None.
+pub fn read(_: &Path, _: usize) -> io::Result<Option<Vec<u8>>> {
+    Ok(None)
+}
+
+/// Writes nothing.
+///
+/// # Errors
+/// Always: there is no disk.
+pub fn write(_: &Path, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Writes nothing.
+///
+/// # Errors
+/// Always: there is no disk.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, bytes)
+}

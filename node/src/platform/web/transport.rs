@@ -1,0 +1,79 @@
+//! WebRTC-direct, dialled only, and circuits over relays.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use libp2p::identity::Keypair;
+use libp2p::swarm::{NetworkBehaviour, Swarm, dummy};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, relay, yamux};
+use libp2p_webrtc_direct as webrtc;
+
+/// Connecting takes at most so long, handshakes included.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// Why there are no transports.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TransportError(String);
+
+/// A tab listens on no address of its own.
+pub fn needs_certificate(_: &[Multiaddr]) -> bool {
+    false
+}
+
+/// The browser makes a certificate for each connection.
+///
+/// # Errors
+/// Always.
+pub fn new_certificate() -> Result<String, TransportError> {
+    Err(TransportError("a tab has no certificate of its own".to_owned()))
+}
+
+/// A swarm over what a tab can dial.
+///
+/// # Errors
+/// [`TransportError`] if a transport cannot be set up.
+pub fn swarm<B: NetworkBehaviour>(
+    identity: &Keypair,
+    _: Option<&str>,
+    idle: Duration,
+    protocols: impl FnOnce(relay::client::Behaviour) -> Result<B, String>,
+) -> Result<Swarm<B>, TransportError> {
+    let other = |e: &dyn std::fmt::Display| TransportError(e.to_string());
+    let swarm = SwarmBuilder::with_existing_identity(identity.clone())
+        .with_wasm_bindgen()
+        .with_other_transport(|identity| webrtc::Transport::new(identity.clone(), webrtc::Config::default()))
+        .map_err(|e| other(&e))?
+        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .map_err(|e| other(&e))?
+        .with_behaviour(|_, relay_client| Ok(protocols(relay_client)?))
+        .map_err(|e| other(&e))?
+        .with_swarm_config(|config| config.with_idle_connection_timeout(idle))
+        .with_connection_timeout(CONNECT)
+        .build();
+    Ok(swarm)
+}
+
+/// A tab has no ports.
+///
+/// # Errors
+/// None.
+pub fn check_port(_: &Multiaddr) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// A tab cannot look around in the local network.
+pub type LocalDiscovery = dummy::Behaviour;
+
+/// A peer that was found, and where.
+pub type Discovered = (PeerId, Multiaddr);
+
+/// Nothing.
+pub fn local_discovery(_: PeerId) -> Option<LocalDiscovery> {
+    None
+}
+
+/// Nobody is found.
+pub fn discovered(event: Infallible) -> Vec<Discovered> {
+    match event {}
+}
