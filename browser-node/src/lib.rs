@@ -1,2 +1,8 @@
-//! A tab as a peer: a placeholder that builds. The node's library is split for it already: what differs between
-//! a native process and a tab lies in `webmesh_node::platform` and behind `webmesh_node::driver::Host`.
+//! A tab as a peer of the mesh: the same engine and network as natively, over WebRTC-direct, with tasks in Web Workers.
+//!
+//! The page's script (`browser-node/web`) starts a [`Tab`](web::Tab) and gives it a *runner*, which owns the Workers.
+
+pub mod memory_limit;
+
+#[cfg(target_family = "wasm")]
+mod web;

@@ -1,0 +1,124 @@
+//! What JavaScript sees.
+
+mod blobs;
+mod host;
+mod runner;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+use webmesh_node::driver::Node;
+use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
+use webmesh_node::platform;
+use webmesh_protocol::membership::{Advert, Kind, Roles};
+use webmesh_protocol::sign;
+
+use self::host::TabHost;
+use self::runner::{Runner, Runs};
+
+/// A tab connects to so many peers of its own accord: each connection costs it a part of a megabyte.
+const WANTED_PEERS: usize = 6;
+
+/// This tab as a peer.
+#[wasm_bindgen]
+pub struct Tab {
+    node: Node,
+    runs: Rc<Runs>,
+}
+
+fn error(error: impl std::fmt::Display) -> JsError {
+    JsError::new(&error.to_string())
+}
+
+/// A new identity: 32 bytes that the page keeps to itself.
+#[wasm_bindgen(js_name = newIdentity)]
+pub fn new_identity() -> Vec<u8> {
+    platform::random_bytes::<32>().to_vec()
+}
+
+#[wasm_bindgen]
+impl Tab {
+    /// Joins the mesh by peers whose addresses are known. `identity` has 32 bytes; `threads` may be zero.
+    pub async fn join(identity: Vec<u8>, bootstrap: Vec<String>, threads: u16, runner: Runner) -> Result<Tab, JsError> {
+        let secret: [u8; 32] = identity.try_into().map_err(|_| error("an identity has 32 bytes"))?;
+        let key = sign::Keypair::from_secret(secret);
+        let bootstrap: Result<Vec<Multiaddr>, _> = bootstrap.iter().map(|address| address.parse()).collect();
+        let (net, events) = Net::start(NetConfig {
+            listen: vec![],
+            bootstrap: bootstrap.map_err(error)?,
+            mdns: false,
+            dht_server: false,
+            wanted_peers: WANTED_PEERS,
+            ..NetConfig::new(identity::to_libp2p(&key))
+        })
+        .await
+        .map_err(error)?;
+        let advert = Advert {
+            kind: Kind::Tab,
+            roles: Roles { worker: threads > 0, ..Roles::default() },
+            threads,
+            weight: 1,
+            addresses: Vec::new(),
+            agent: concat!("webmesh-tab/", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let (host, runs, outputs) = TabHost::new(runner);
+        Ok(Self { node: Node::start(net, events, advert, host, outputs), runs })
+    }
+
+    /// A task of a unit is done: the bytes that it gave, and where its buckets begin (a map) or nothing (a reduce).
+    pub fn finished(&self, run: f64, task: u32, millis: f64, data: Vec<u8>, offsets: Option<Vec<u32>>, last: bool) {
+        self.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);
+    }
+
+    /// A task of a unit failed. `document` counts within the task; `fault` says that it was this tab that could not.
+    #[allow(clippy::too_many_arguments, reason = "JavaScript hands them over one by one")]
+    pub fn failed(
+        &self,
+        run: f64,
+        task: u32,
+        millis: f64,
+        document: Option<u32>,
+        why: String,
+        fault: bool,
+        last: bool,
+    ) {
+        self.runs.failed(run as u64, task, millis, document, why, fault, last);
+    }
+
+    /// This peer's id.
+    #[wasm_bindgen(getter)]
+    pub fn peer(&self) -> String {
+        peer_id_of(&self.node.net().peer()).to_string()
+    }
+
+    /// What the page shows of this peer and of those it knows, as JSON.
+    pub async fn status(&self) -> String {
+        let members = self.node.members().await;
+        let peers: Vec<_> = members
+            .into_iter()
+            .map(|(peer, advert, connected)| {
+                json!({
+                    "peer": peer_id_of(&peer).to_string(),
+                    "kind": advert.kind,
+                    "roles": advert.roles,
+                    "threads": advert.threads,
+                    "agent": advert.agent,
+                    "connected": connected,
+                })
+            })
+            .collect();
+        let net = self.node.net();
+        let counters: serde_json::Map<_, _> =
+            net.counters().named().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
+        let connected = net.peers().len();
+        json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }).to_string()
+    }
+
+    /// Leaves in order: claims released, goodbyes said.
+    pub async fn leave(&self) {
+        self.node.shutdown().await;
+    }
+}

@@ -1,0 +1,237 @@
+//! Units of work on their way from the engine to the page's Workers, and their results on the way back.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use js_sys::{Uint8Array, Uint32Array};
+use wasm_bindgen::prelude::*;
+use webmesh_node::driver::HostOutput;
+use webmesh_protocol::io::{Event, RunId, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
+use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::pack::Pack;
+use webmesh_protocol::segment::Attempt;
+use webmesh_protocol::{Hash, JobId};
+
+use super::blobs::Blobs;
+use super::host::Sender;
+use crate::memory_limit;
+
+#[wasm_bindgen]
+extern "C" {
+    /// The page's Workers: `web/src/runner.ts`.
+    pub type Runner;
+
+    /// Whether a module is ready, or on its way to be.
+    #[wasm_bindgen(method)]
+    fn has(this: &Runner, module: &str) -> bool;
+
+    /// Compiles a module, to be known by this name.
+    #[wasm_bindgen(method)]
+    fn load(this: &Runner, module: &str, wasm: Uint8Array);
+
+    /// Runs the tasks of a unit, one after another, each in a fresh instance; says of each what became of it.
+    #[wasm_bindgen(method)]
+    fn run(this: &Runner, unit: Unit);
+
+    /// Ends what runs of a job, and forgets what waits.
+    #[wasm_bindgen(method)]
+    fn stop(this: &Runner, job: &str);
+}
+
+/// A unit of work as the page's script sees it.
+#[wasm_bindgen(getter_with_clone)]
+pub struct Unit {
+    /// What its results will be known by.
+    pub run: f64,
+    /// The job.
+    pub job: String,
+    /// The module, as it was loaded.
+    pub module: String,
+    /// Milliseconds that a task may take.
+    pub millis: u32,
+    /// Bytes that a task may give.
+    pub output: f64,
+    /// Buckets to write; a reduce has none.
+    pub buckets: Option<u32>,
+    /// The first task; the others follow.
+    #[wasm_bindgen(js_name = firstTask)]
+    pub first_task: u32,
+    /// 32 bytes of seed for each task.
+    pub seeds: Uint8Array,
+    /// The inputs of all tasks, one behind the other.
+    pub bytes: Uint8Array,
+    /// Where each input ends in `bytes`.
+    pub ends: Uint32Array,
+    /// Inputs of each task; the last may have fewer.
+    #[wasm_bindgen(js_name = inputsPerTask)]
+    pub inputs_per_task: u32,
+}
+
+/// The units that the runner has.
+pub(super) struct Runs {
+    runner: Runner,
+    blobs: Rc<RefCell<Blobs>>,
+    sender: Sender,
+    running: RefCell<HashMap<u64, Running>>,
+}
+
+struct Running {
+    job: JobId,
+    shuffle: Option<(u16, u32)>,
+}
+
+impl Runs {
+    pub(super) fn new(runner: Runner, blobs: Rc<RefCell<Blobs>>, sender: Sender) -> Self {
+        Self { runner, blobs, sender, running: RefCell::default() }
+    }
+
+    pub(super) fn run(&self, work: Work) {
+        let (run, tasks) = (work.run, tasks_of(&work.input));
+        if let Err(why) = self.begin(work) {
+            let failure = || TaskFailure { document: None, why: why.clone(), worker_fault: true };
+            let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(failure()) };
+            self.tell(run, tasks.map(result).collect(), true);
+        }
+    }
+
+    fn begin(&self, work: Work) -> Result<(), String> {
+        let module = self.load(&work.module, work.limits.memory)?;
+        let (bytes, ends, inputs_per_task, tasks) = inputs_of(work.input)?;
+        let seeds: Vec<u8> =
+            tasks.clone().flat_map(|task| Manifest::task_seed(work.job, work.stage, task)).collect();
+        let unit = Unit {
+            run: work.run.0 as f64,
+            job: hex::encode(work.job.0),
+            module,
+            millis: work.limits.millis,
+            output: work.limits.output as f64,
+            buckets: work.shuffle.map(|(_, buckets)| buckets),
+            first_task: tasks.start,
+            seeds: Uint8Array::from(&seeds[..]),
+            bytes,
+            ends: Uint32Array::from(&ends[..]),
+            inputs_per_task,
+        };
+        self.running.borrow_mut().insert(work.run.0, Running { job: work.job, shuffle: work.shuffle });
+        self.runner.run(unit);
+        Ok(())
+    }
+
+    /// Sees that the module is with the runner, bounded to `memory` bytes; gives its name there.
+    fn load(&self, hash: &Hash, memory: u64) -> Result<String, String> {
+        let name = format!("{}:{memory}", hex::encode(hash.0));
+        if !self.runner.has(&name) {
+            let wasm = self.blobs.borrow_mut().get(hash).ok_or("the module is not here any more")?;
+            let wasm = memory_limit::bound(&wasm, memory).map_err(|e| e.to_string())?;
+            self.runner.load(&name, Uint8Array::from(&wasm[..]));
+        }
+        Ok(name)
+    }
+
+    pub(super) fn stop(&self, job: JobId) {
+        self.running.borrow_mut().retain(|_, running| running.job != job);
+        self.runner.stop(&hex::encode(job.0));
+    }
+
+    pub(super) fn finished(
+        &self,
+        run: u64,
+        task: u32,
+        millis: f64,
+        data: Bytes,
+        offsets: Option<Vec<u32>>,
+        last: bool,
+    ) {
+        let Some(shuffle) = self.shuffle_of(run, last) else { return };
+        let outcome = match offsets {
+            Some(offsets) => Attempt::cut(&data, &offsets, shuffle.map_or(1, |(partitions, _)| partitions))
+                .map(TaskOutput::Shuffle)
+                .map_err(|e| TaskFailure { document: None, why: e.to_string(), worker_fault: false }),
+            None => Ok(TaskOutput::Collect { digest: Hash::of(&data), bytes: data }),
+        };
+        self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "as JavaScript hands them over")]
+    pub(super) fn failed(
+        &self,
+        run: u64,
+        task: u32,
+        millis: f64,
+        document: Option<u32>,
+        why: String,
+        worker_fault: bool,
+        last: bool,
+    ) {
+        if self.shuffle_of(run, last).is_some() {
+            let outcome = Err(TaskFailure { document, why, worker_fault });
+            self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
+        }
+    }
+
+    /// Where the output of a run goes; `None` if nobody waits for it any more. The last word ends the run.
+    fn shuffle_of(&self, run: u64, last: bool) -> Option<Option<(u16, u32)>> {
+        let mut running = self.running.borrow_mut();
+        if last {
+            return running.remove(&run).map(|running| running.shuffle);
+        }
+        running.get(&run).map(|running| running.shuffle)
+    }
+
+    fn tell(&self, run: RunId, results: Vec<TaskResult>, last: bool) {
+        self.sender.tell(HostOutput::Event(Event::RunProgress { run, results, last }));
+    }
+}
+
+fn duration(millis: f64) -> Duration {
+    Duration::try_from_secs_f64(millis / 1000.0).unwrap_or_default()
+}
+
+fn tasks_of(input: &WorkInput) -> Range<u32> {
+    match input {
+        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
+        WorkInput::Bucket { task, .. } => *task..*task + 1,
+    }
+}
+
+/// The inputs in a row, where each ends, how many a task has, and the tasks.
+fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>), String> {
+    match input {
+        WorkInput::Pack { pack, tasks, first_document, docs_per_task } => {
+            let parsed = Pack::parse(pack.clone()).map_err(|e| e.to_string())?;
+            let count = (tasks.len() as u32).saturating_mul(docs_per_task);
+            let last_document = first_document.saturating_add(count).min(parsed.documents());
+            let ranges: Vec<Range<u32>> = parsed.ranges(first_document..last_document).collect();
+            // Documents of a pack lie in a row.
+            let start = ranges.first().map_or(0, |range| range.start);
+            let end = ranges.last().map_or(start, |range| range.end);
+            let ends = ranges.iter().map(|range| range.end - start).collect();
+            Ok((Uint8Array::from(&pack[start as usize..end as usize]), ends, docs_per_task, tasks))
+        }
+        WorkInput::Numbers { tasks } => {
+            let (mut text, mut ends) = (String::new(), Vec::new());
+            for task in tasks.clone() {
+                text += &task.to_string();
+                ends.push(text.len() as u32);
+            }
+            Ok((Uint8Array::from(text.as_bytes()), ends, 1, tasks))
+        }
+        WorkInput::Bucket { task, records } => {
+            let len: usize = records.iter().map(Bytes::len).sum();
+            let bytes = Uint8Array::new_with_length(u32::try_from(len).map_err(|_| "a bucket of over 4 GiB")?);
+            let (mut at, mut ends) = (0, Vec::with_capacity(records.len()));
+            for part in &records {
+                let end = at + part.len() as u32;
+                bytes.subarray(at, end).copy_from(part);
+                ends.push(end);
+                at = end;
+            }
+            let inputs = records.len() as u32;
+            Ok((bytes, ends, inputs.max(1), task..task + 1))
+        }
+    }
+}
