@@ -12,14 +12,21 @@ pub const MESSAGE_OVERHEAD: usize = 8;
 pub const DATA_BYTES: usize = MESSAGE_BYTES - MESSAGE_OVERHEAD;
 /// Written but not yet handed to the data channel, per stream: four messages keep the channel busy.
 pub const SEND_BUFFER_BYTES: usize = 4 * MESSAGE_BYTES;
-/// Received but not yet read, per stream, before the reader's side asks the writer to wait. On a path of 50 ms this
-/// lets one stream move 10 MiB/s. Both ends reckon with it before they have spoken: another value is another protocol.
+/// What a writer may send on a stream before its reader has read anything. Every stream has this much whatever the
+/// others hold, so no stream waits for another's reader. Both ends reckon with it before they have spoken: another
+/// value is another protocol.
+pub const INITIAL_WINDOW_BYTES: usize = 32 * 1024;
+/// Received but not yet read, per stream that its user reads, before the reader's side asks the writer to wait. On a
+/// path of 50 ms this lets one stream move 10 MiB/s.
 pub const RECEIVE_WINDOW_BYTES: usize = 512 * 1024;
+/// What all streams of one connection may hold unread, or have promised to take, beyond [`INITIAL_WINDOW_BYTES`]
+/// each: thirty streams at their full pace. When it is short, windows shrink to the initial one.
+pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
 /// A peer that knows nothing of credits cannot be told to wait where the receiver's data channel has no
 /// back-pressure (browsers). Past this much unread data its stream is given up rather than the tab's memory.
 pub const RECEIVE_HARD_BYTES: usize = 16 * 1024 * 1024;
-/// Streams open at once on one connection, of both sides together: memory for streams stays below a few MiB even
-/// if a stranger opens all of them and says nothing.
+/// Streams open at once on one connection, of both sides together: below 2 MiB even if a stranger opens all of them
+/// and says nothing, 32 MiB and [`UNREAD_BYTES`] if all are full and nobody reads.
 pub const STREAMS: usize = 1024;
 /// Streams that the peer opened and that nobody has accepted yet.
 pub const INBOUND_BACKLOG: usize = 128;
@@ -62,12 +69,8 @@ pub const ADDRESSES_PER_CONNECTION: usize = 8;
 pub const DATAGRAM_QUEUE: usize = 256;
 /// Connections that the swarm has not looked at yet. Further clients repeat their STUN requests.
 pub const INCOMING_QUEUE: usize = 64;
-/// Unread data of all streams of one connection. Past it, each stream gets no more than [`UNREAD_SHARE_BYTES`], and
-/// the rest waits in SCTP until its window closes.
-pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
-/// What each stream may have unread whatever the others have: credits and flags get through while the window is open.
-pub const UNREAD_SHARE_BYTES: usize = 16 * 1024;
-/// Unread data that SCTP holds for one connection, advertised as its receive window.
+/// Unread data that SCTP holds for one connection, advertised as its receive window. It fills only if the peer knows
+/// nothing of credits.
 pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Data handed to SCTP and not yet acknowledged, for all streams of one connection together.
 pub const SCTP_SEND_BYTES: usize = 1024 * 1024;

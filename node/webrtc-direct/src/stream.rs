@@ -11,8 +11,8 @@
 //! # Credits
 //! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
 //! two ends of this crate the reader says in a message how far the writer may go
-//! ([`Message::credit`](crate::frame::Message::credit)), [`RECEIVE_WINDOW_BYTES`] from the start. Nobody is sent a
-//! credit who has not shown to understand it, as one published implementation takes a message without data for the
+//! ([`Message::credit`](crate::frame::Message::credit)): [`INITIAL_WINDOW_BYTES`] from the start, and up to
+//! [`RECEIVE_WINDOW_BYTES`] once its user reads ([`Stream::grant`]). Nobody is sent a credit who has not shown to understand it, as one published implementation takes a message without data for the
 //! end of the stream. Who opens a channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others
 //! ignore; who accepts such a channel answers with a credit before all else. So the first message that the opener
 //! gets tells what the peer is; until then it keeps within the window, and after another it need not.
@@ -24,7 +24,7 @@ use std::task::Poll;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
-use crate::limits::{RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
+use crate::limits::{INITIAL_WINDOW_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
 
 /// Protocol of the data channels that we open: "this end understands credits".
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
@@ -111,8 +111,10 @@ pub struct Stream {
     received_bytes: usize,
     /// Bytes handed to the reader, or thrown away for it, since the start.
     consumed: u64,
-    /// How far we have told the peer that it may go.
+    /// How far we have told the peer that it may go, or are about to.
     granted: u64,
+    /// How far that was beyond what was read, when it was last looked at.
+    window: usize,
     peer_knows_credits: bool,
 
     write: WriteHalf,
@@ -147,12 +149,13 @@ impl Stream {
             received: VecDeque::new(),
             received_bytes: 0,
             consumed: 0,
-            granted: RECEIVE_WINDOW_BYTES as u64,
+            granted: INITIAL_WINDOW_BYTES as u64,
+            window: INITIAL_WINDOW_BYTES,
             peer_knows_credits,
             write: WriteHalf::Open,
             unsent: BytesMut::new(),
             written: 0,
-            limit: (credits != Credits::Absent).then_some(RECEIVE_WINDOW_BYTES as u64),
+            limit: (credits != Credits::Absent).then_some(INITIAL_WINDOW_BYTES as u64),
             peer_ended: false,
             end_told: false,
             stop_told: false,
@@ -236,10 +239,41 @@ impl Stream {
         }
     }
 
-    /// Whether the channel may deliver more. A channel that can wait should wait while this is false. It never is
-    /// where the peer understands credits: that would hold up the credits and flags behind its data.
-    pub fn has_room(&self) -> bool {
-        self.peer_knows_credits || self.received_bytes < RECEIVE_WINDOW_BYTES
+    /// Whether the channel may deliver more, if the connection has `spare` bytes left for its streams ([`Stream::grant`]).
+    /// A channel that can wait should wait while this is false. It never is where the peer understands credits: that
+    /// would hold up the credits and flags behind its data.
+    pub fn has_room(&self, spare: usize) -> bool {
+        let bound = if spare > 0 { RECEIVE_WINDOW_BYTES } else { INITIAL_WINDOW_BYTES };
+        self.peer_knows_credits || self.received_bytes < bound
+    }
+
+    /// Lets the peer go on, if the user has read enough that it is worth a message. To be called after each read.
+    ///
+    /// `spare`: bytes that the connection may still promise to its streams, beyond [`INITIAL_WINDOW_BYTES`] each. What
+    /// this stream takes of them is in [`Stream::beyond`].
+    pub fn grant(&mut self, spare: usize) {
+        if !self.peer_knows_credits || self.read != ReadHalf::Open {
+            return;
+        }
+        let ahead = (self.granted - self.consumed) as usize;
+        // For each half of a window: few messages, and the writer does not run dry.
+        if ahead > self.window / 2 {
+            return;
+        }
+        // Half of what is left, so that something is left for others.
+        let beyond = (self.beyond() + spare / 2).min(RECEIVE_WINDOW_BYTES - INITIAL_WINDOW_BYTES);
+        self.window = INITIAL_WINDOW_BYTES + beyond;
+        if self.window > ahead {
+            self.granted = self.consumed + self.window as u64;
+            self.credit_due = true;
+        }
+    }
+
+    /// Bytes beyond [`INITIAL_WINDOW_BYTES`] that this stream holds unread or has promised to take.
+    pub fn beyond(&self) -> usize {
+        let open = self.peer_knows_credits && self.read == ReadHalf::Open;
+        let held = if open { (self.granted - self.consumed) as usize } else { self.received_bytes };
+        held.saturating_sub(INITIAL_WINDOW_BYTES)
     }
 
     /// Bytes received and not read yet.
@@ -265,7 +299,6 @@ impl Stream {
         }
         if self.credit_due {
             self.credit_due = false;
-            self.granted = self.consumed + RECEIVE_WINDOW_BYTES as u64;
             return Some(Message { credit: Some(self.granted), ..Message::default() }.encode());
         }
         if !self.unsent.is_empty() {
@@ -345,7 +378,6 @@ impl Stream {
         if length > 0 {
             self.received_bytes -= length;
             self.consumed += length as u64;
-            self.grant();
             return Poll::Ready(Ok(length));
         }
         match self.read {
@@ -413,15 +445,6 @@ impl Stream {
     }
 
     // --- Within -----------------------------------------------------------------------------------------------
-
-    fn grant(&mut self) {
-        let window = RECEIVE_WINDOW_BYTES as u64;
-        // A credit for each half of a window: few messages, and the writer does not run dry.
-        if self.peer_knows_credits && self.read == ReadHalf::Open && self.consumed + window - self.granted >= window / 2
-        {
-            self.credit_due = true;
-        }
-    }
 
     fn discard_received(&mut self) {
         self.consumed += self.received_bytes as u64;

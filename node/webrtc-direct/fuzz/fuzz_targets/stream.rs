@@ -13,6 +13,8 @@ fuzz_target!(|deliveries: Vec<Vec<u8>>| {
                 break;
             }
             let _ = stream.read(&mut [0; 100]);
+            stream.grant(1 << 20);
+            assert!(stream.beyond() < 2 << 20);
             let _ = stream.write(&[0; 100]);
             let _ = stream.next_message();
         }

@@ -16,12 +16,12 @@ use web_sys::{
     RtcDataChannelEvent, RtcDataChannelInit, RtcIceConnectionState, RtcPeerConnection, RtcPeerConnectionState,
 };
 
-use super::channel::{Channel, Opener};
+use super::channel::{Channel, Held, Opener};
 use super::js::{self, JsError, Listener};
-use super::limits::{CLOSE_TIMEOUT, OUTBOUND_STREAMS, UNREAD_BYTES};
+use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
 use super::liveness;
 use super::stream::Substream;
-use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS};
+use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits};
 
 /// Why a connection is over.
@@ -56,6 +56,8 @@ pub(super) struct Shared {
     credits: Cell<bool>,
     /// Bytes received on all channels and not read yet.
     unread: Cell<usize>,
+    /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
+    beyond: Cell<usize>,
     /// ICE has found that the peer answers.
     answered: Cell<bool>,
     over: RefCell<Option<ConnectionError>>,
@@ -79,6 +81,7 @@ impl Connection {
             inbound: RefCell::default(),
             credits: Cell::new(false),
             unread: Cell::new(0),
+            beyond: Cell::new(0),
             answered: Cell::new(false),
             over: RefCell::default(),
             sweeping: Cell::new(false),
@@ -148,7 +151,7 @@ impl StreamMuxer for Connection {
         if let Some(error) = shared.check() {
             return Poll::Ready(Err(error));
         }
-        let (all, ours) = shared.count();
+        let (all, ours) = shared.count_channels();
         if all >= STREAMS || ours >= OUTBOUND_STREAMS {
             return Poll::Pending;
         }
@@ -267,7 +270,7 @@ impl Shared {
     }
 
     /// Channels in all, and those that we opened.
-    fn count(&self) -> (usize, usize) {
+    fn count_channels(&self) -> (usize, usize) {
         let channels = self.channels.borrow();
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
@@ -277,10 +280,20 @@ impl Shared {
         self.credits.set(true);
     }
 
-    /// Unread data of one channel has changed. False if all channels together have too much.
-    pub(super) fn count_unread(&self, before: usize, after: usize) -> bool {
-        self.unread.set(self.unread.get().saturating_sub(before) + after);
-        self.unread.get() <= UNREAD_BYTES
+    /// What one channel holds has changed.
+    pub(super) fn count(&self, before: Held, after: Held) {
+        self.unread.set(self.unread.get() - before.unread + after.unread);
+        self.beyond.set(self.beyond.get() - before.beyond + after.beyond);
+    }
+
+    /// Whether all channels together have too much unread.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.unread.get() > HARD_UNREAD_BYTES
+    }
+
+    /// Bytes that may still be promised to streams.
+    pub(super) fn spare(&self) -> usize {
+        UNREAD_BYTES.saturating_sub(self.beyond.get())
     }
 
     /// The id of a channel is free again. If nobody has accepted its stream yet, what has come can still be read.

@@ -1,9 +1,14 @@
 use super::*;
-use crate::limits::DATA_BYTES;
+use crate::limits::{DATA_BYTES, UNREAD_BYTES};
 use proptest::prelude::*;
+
+/// Nothing is scarce.
+const SPARE: usize = usize::MAX;
 
 /// Moves messages between two streams until neither has any.
 fn exchange(a: &mut Stream, b: &mut Stream) {
+    a.grant(SPARE);
+    b.grant(SPARE);
     while a.has_message() || b.has_message() {
         while let Some(message) = a.next_message() {
             b.receive(message).unwrap();
@@ -165,19 +170,60 @@ fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
         sent += written.unwrap();
         exchange(&mut writer, &mut reader);
     }
-    assert_eq!(sent, RECEIVE_WINDOW_BYTES);
-    assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
+    assert_eq!(sent, INITIAL_WINDOW_BYTES);
+    assert_eq!(reader.received_bytes, INITIAL_WINDOW_BYTES);
 
-    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES / 2];
+    // A reader that reads gets more, and stops the writer again once it does not.
+    let mut buffer = vec![0; INITIAL_WINDOW_BYTES / 2];
     assert_eq!(reader.read(&mut buffer), Poll::Ready(Ok(buffer.len())));
     exchange(&mut writer, &mut reader);
-    assert_eq!(writer.write(&chunk), Poll::Ready(Ok(chunk.len())));
+    while let Poll::Ready(written) = writer.write(&chunk) {
+        sent += written.unwrap();
+        exchange(&mut writer, &mut reader);
+    }
+    assert_eq!(sent, buffer.len() + RECEIVE_WINDOW_BYTES);
+    assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
+}
+
+/// However many read and stop, what they hold together has its bound, and each goes on when its own reader does.
+#[test]
+fn streams_share_what_their_connection_may_hold() {
+    const STREAMS: usize = 100;
+    let mut streams: Vec<_> =
+        (0..STREAMS).map(|_| (Stream::new(Credits::Known), Stream::new(Credits::Known), 0)).collect();
+    let mut beyond = 0;
+    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES];
+    for _ in 0..10 {
+        for (writer, reader, carried) in &mut streams {
+            let before = *carried;
+            while let Poll::Ready(written) = writer.write(&buffer[..SEND_BUFFER_BYTES]) {
+                *carried += written.unwrap();
+                while let Some(message) = writer.next_message() {
+                    reader.receive(message).unwrap();
+                }
+            }
+            assert!(*carried - before >= INITIAL_WINDOW_BYTES, "{before} bytes, then {carried}");
+            let held = beyond_after(&mut beyond, reader, &mut buffer);
+            assert!(held <= UNREAD_BYTES, "{held} bytes");
+            exchange(writer, reader);
+        }
+    }
+    assert!(beyond > UNREAD_BYTES / 2, "little of {UNREAD_BYTES} bytes was used: {beyond}");
+}
+
+/// Reads all, grants what is left, and gives what all streams hold then.
+fn beyond_after(all: &mut usize, reader: &mut Stream, buffer: &mut [u8]) -> usize {
+    let before = reader.beyond();
+    while reader.read(buffer).is_ready() {}
+    reader.grant(UNREAD_BYTES - *all);
+    *all = *all - before + reader.beyond();
+    *all
 }
 
 #[test]
 fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
     let (mut a, mut b) = (Stream::new(Credits::Unknown), Stream::new(Credits::Absent));
-    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES];
+    let mut buffer = vec![0; SEND_BUFFER_BYTES];
     write_all(&mut b, b"any answer");
     exchange(&mut a, &mut b);
     for _ in 0..100 {
@@ -200,7 +246,7 @@ fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() 
             reader.receive(message).unwrap();
         }
     }
-    assert_eq!(sent, RECEIVE_WINDOW_BYTES);
+    assert_eq!(sent, INITIAL_WINDOW_BYTES);
     exchange(&mut writer, &mut reader);
     assert!(writer.peer_knows_credits());
     assert_eq!(writer.write(&[1]), Poll::Pending, "the first credit says no more than what is known");
@@ -246,16 +292,19 @@ fn a_peer_that_overruns_its_credit_loses_its_stream() {
         while let Some(message) = writer.next_message() {
             reader.receive(message).unwrap();
         }
-        assert!(reader.received_bytes <= RECEIVE_WINDOW_BYTES);
+        assert!(reader.received_bytes <= INITIAL_WINDOW_BYTES);
     }
     assert_eq!(reader.read(&mut [0]), Poll::Ready(Err(StreamError::Violated)));
 }
 
 #[test]
 fn what_is_buffered_for_sending_is_bounded() {
-    let mut stream = Stream::new(Credits::Unknown);
-    assert_eq!(stream.write(&vec![1; 1 << 20]), Poll::Ready(Ok(SEND_BUFFER_BYTES)));
-    assert_eq!(stream.write(b"x"), Poll::Pending);
+    let mut stream = Stream::new(Credits::Absent);
+    let (mut sent, data) = (0, vec![1; 1 << 20]);
+    while let Poll::Ready(written) = stream.write(&data) {
+        sent += written.unwrap();
+    }
+    assert_eq!(sent, SEND_BUFFER_BYTES);
     assert!(stream.next_message().is_some());
     assert_eq!(stream.write(&vec![1; 1 << 20]), Poll::Ready(Ok(DATA_BYTES)));
 }
@@ -337,7 +386,8 @@ proptest! {
                 }
                 Step::Send(count) => {
                     for _ in 0..count {
-                        if known || ends[you].has_room() {
+                        ends[you].grant(SPARE);
+                        if known || ends[you].has_room(SPARE) {
                             wire[me].extend(ends[me].next_message());
                             if let Some(message) = wire[me].pop_front() {
                                 ends[you].receive(message).unwrap();
