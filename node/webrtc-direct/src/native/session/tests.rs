@@ -3,8 +3,8 @@
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::stream::Stream;
 use crate::credentials::Version;
+use crate::stream::Stream;
 
 const TICK: Duration = Duration::from_millis(10);
 
