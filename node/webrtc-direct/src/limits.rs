@@ -78,3 +78,5 @@ pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
 pub const SCTP_BEGINNINGS: usize = 8;
 /// Stream resets that came before the data which they follow, held until it comes.
 pub const HELD_RESETS: usize = 64;
+/// Stream resets of the peer whose answers are kept, should it ask again: more than are under way at once.
+pub const ANSWERED_RESETS: usize = 64;

@@ -84,7 +84,7 @@ pub(crate) struct Channels {
 impl Channels {
     pub(crate) fn new(dialer: bool, now: Instant) -> Result<Self, Error> {
         Ok(Self {
-            sctp: if dialer { Sctp::client(now)? } else { Sctp::server() },
+            sctp: if dialer { Sctp::client(now)? } else { Sctp::server(now) },
             connected: false,
             channels: HashMap::new(),
             by_id: HashMap::new(),
