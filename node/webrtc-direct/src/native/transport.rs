@@ -24,7 +24,7 @@ use super::demux::Limits;
 use super::driver::{self, Handshake, Input};
 use super::error::Error;
 use super::listener::{Incoming, Listener};
-use super::session::{Role, Session};
+use super::session::Session;
 use super::socket::{ReceiveBuffer, Socket};
 use crate::address::{self, DialAddress, InvalidAddress};
 use crate::credentials::{Pair, Version};
@@ -241,9 +241,9 @@ async fn dial_with(
     let socket = Arc::new(Socket::bind(any)?);
     let pair = Pair::generate(version);
     let expected = Some(target.fingerprint);
-    let session = Session::new(Role::Dialer, pair, target.socket, &config.certificate, expected, Instant::now())?;
+    let session = Session::new(Endpoint::Dialer, pair, target.socket, &config.certificate, expected, Instant::now())?;
     let handshake = Handshake {
-        role: Role::Dialer,
+        role: Endpoint::Dialer,
         keys: keys.clone(),
         own_fingerprint: config.certificate.fingerprint(),
         answer_within,

@@ -25,8 +25,8 @@ impl World {
         let (own, certificate) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
         let pair = Pair::generate(version);
         let expected = Some(certificate.fingerprint());
-        let dialer = Session::new(Role::Dialer, pair.clone(), listener_address, &own, expected, now).unwrap();
-        let listener = Session::new(Role::Listener, pair, dialer_address, &certificate, None, now).unwrap();
+        let dialer = Session::new(Endpoint::Dialer, pair.clone(), listener_address, &own, expected, now).unwrap();
+        let listener = Session::new(Endpoint::Listener, pair, dialer_address, &certificate, None, now).unwrap();
         Self { now, dialer, listener, dialer_address, listener_address, cut: false }
     }
 
