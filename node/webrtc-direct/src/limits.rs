@@ -54,6 +54,9 @@ pub const PENDING_HANDSHAKES: usize = 256;
 pub const PENDING_HANDSHAKES_PER_HOST: usize = 32;
 /// A server that does not answer version 2 within this is asked in version 1.
 pub const VERSION_FALLBACK: Duration = Duration::from_secs(3);
+/// A server that answers to no version is given up after this much more: with the time before, below the 10 s after
+/// which a swarm gives up unless told otherwise, without a reason.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(6);
 /// A connection is lost after this much silence, with probes unanswered.
 pub const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// A probe goes out after this much silence; a client also proves its consent this often (RFC 7675).

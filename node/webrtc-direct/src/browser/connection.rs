@@ -13,7 +13,8 @@ use libp2p_core::muxing::{StreamMuxer, StreamMuxerEvent};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{
-    RtcDataChannelEvent, RtcDataChannelInit, RtcIceConnectionState, RtcPeerConnection, RtcPeerConnectionState,
+    EventTarget, RtcDataChannelEvent, RtcDataChannelInit, RtcIceConnectionState, RtcPeerConnection,
+    RtcPeerConnectionState,
 };
 
 use super::channel::{Channel, Held, Opener};
@@ -93,10 +94,13 @@ impl Connection {
         });
         // From here on whatever fails closes what the browser has opened.
         let connection = Self { shared: SendWrapper::new(shared.clone()), closing: None };
+        let page = js_sys::global().unchecked_into::<EventTarget>();
         let listeners = vec![
-            shared.listener("datachannel", Shared::on_channel)?,
-            shared.listener("connectionstatechange", |shared, _| shared.on_state())?,
-            shared.listener("iceconnectionstatechange", |shared, _| shared.on_ice_state())?,
+            // A page that goes says goodbye; otherwise the peer would wait for it to come back.
+            shared.listener(&page, "pagehide", |shared, _| shared.end(ConnectionError::Closed))?,
+            shared.listener(&raw, "datachannel", Shared::on_channel)?,
+            shared.listener(&raw, "connectionstatechange", |shared, _| shared.on_state())?,
+            shared.listener(&raw, "iceconnectionstatechange", |shared, _| shared.on_ice_state())?,
         ];
         shared.listeners.replace(listeners);
 
@@ -110,6 +114,19 @@ impl Connection {
 
     pub(super) fn raw(&self) -> &RtcPeerConnection {
         &self.shared.raw
+    }
+
+    /// Listens for the peer's goodbye, which ends SCTP and leaves the connection's own state as it was. To be called
+    /// once both descriptions are set: SCTP is not there before.
+    pub(super) fn listen_for_goodbye(&self) -> Result<(), JsError> {
+        let Some(sctp) = js::sctp(&self.shared.raw) else { return Ok(()) };
+        let listener = self.shared.listener(&sctp, "statechange", |shared, event| {
+            if js::is_closed(&event) {
+                shared.end(ConnectionError::Lost);
+            }
+        })?;
+        self.shared.listeners.borrow_mut().push(listener);
+        Ok(())
     }
 
     /// Ready once the peer has answered, by ICE alone, or the connection is over.
@@ -193,9 +210,14 @@ impl Drop for Connection {
 }
 
 impl Shared {
-    fn listener(self: &Rc<Self>, event: &'static str, handler: fn(&Rc<Self>, JsValue)) -> Result<Listener, JsError> {
+    fn listener(
+        self: &Rc<Self>,
+        target: &EventTarget,
+        event: &'static str,
+        handler: fn(&Rc<Self>, JsValue),
+    ) -> Result<Listener, JsError> {
         let shared = Rc::downgrade(self);
-        Listener::new(&self.raw, event, move |event| {
+        Listener::new(target, event, move |event| {
             if let Some(shared) = shared.upgrade() {
                 handler(&shared, event);
             }

@@ -161,6 +161,7 @@ impl Attempt {
         let fingerprint = sdp::fingerprint(&local)?;
         let answer = sdp::answer(address.socket, address.fingerprint, &pair.server, sdp::mid(&local)?);
         set(raw.set_remote_description(&description(RtcSdpType::Answer, &answer))).await?;
+        connection.listen_for_goodbye()?;
         tracing::debug!(server = %address.socket, ?version, "dialling");
         Ok(Self { connection, handshake, fingerprint })
     }

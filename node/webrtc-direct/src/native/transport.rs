@@ -29,7 +29,7 @@ use super::socket::{ReceiveBuffer, Socket};
 use crate::address::{self, DialAddress, InvalidAddress};
 use crate::credentials::{Pair, Version};
 use crate::limits::{
-    HANDSHAKE_DEADLINE, INCOMING_QUEUE, PENDING_HANDSHAKES, PENDING_HANDSHAKES_PER_HOST, VERSION_FALLBACK,
+    ANSWER_DEADLINE, INCOMING_QUEUE, PENDING_HANDSHAKES, PENDING_HANDSHAKES_PER_HOST, VERSION_FALLBACK,
 };
 
 /// How the transport behaves.
@@ -213,7 +213,7 @@ async fn dial(keys: Keypair, config: Config, target: DialAddress) -> Result<(Pee
     let mut versions = config.versions.iter().copied().peekable();
     let mut result = Err(Error::NoAnswer);
     while let Some(version) = versions.next() {
-        let patience = if versions.peek().is_some() { VERSION_FALLBACK } else { HANDSHAKE_DEADLINE };
+        let patience = if versions.peek().is_some() { VERSION_FALLBACK } else { ANSWER_DEADLINE };
         result = dial_with(&keys, &config, &target, version, patience).await;
         if !matches!(result, Err(Error::NoAnswer)) {
             break;
