@@ -10,6 +10,8 @@ pub const MESSAGE_BYTES: usize = 16 * 1024;
 pub const MESSAGE_OVERHEAD: usize = 8;
 /// Data in one message.
 pub const DATA_BYTES: usize = MESSAGE_BYTES - MESSAGE_OVERHEAD;
+/// Data in one message to a peer that may be libp2p-webrtc 0.10 or older: it reads into 8 KiB and fails on more.
+pub const OLD_DATA_BYTES: usize = 8 * 1024 - MESSAGE_OVERHEAD;
 /// Written but not yet handed to the data channel, per stream: four messages keep the channel busy.
 pub const SEND_BUFFER_BYTES: usize = 4 * MESSAGE_BYTES;
 /// What a writer may send on a stream before its reader has read anything. Every stream has this much whatever the

@@ -8,6 +8,10 @@
 //! As the specification says: FIN ends one direction and is confirmed by FIN_ACK, STOP_SENDING ends the other,
 //! RESET_STREAM gives up. The data channel may be closed once [`Stream::is_done`].
 //!
+//! The published crates for Rust (libp2p-webrtc 0.10, libp2p-webrtc-websys 0.5) are older than FIN_ACK, and take one for
+//! a broken stream. They speak version 1 only. So a peer of version 1 that has not shown to know FIN_ACK gets none before
+//! our own end, after which these read no more, and gets no message that is too long for them.
+//!
 //! # Credits
 //! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
 //! two ends of this crate the reader says in a message how far the writer may go
@@ -24,7 +28,9 @@ use std::task::Poll;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
-use crate::limits::{INITIAL_WINDOW_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
+use crate::limits::{
+    DATA_BYTES, INITIAL_WINDOW_BYTES, OLD_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES,
+};
 
 /// Protocol of the data channels that we open: "this end understands credits".
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
@@ -116,6 +122,7 @@ pub struct Stream {
     /// How far that was beyond what was read, when it was last looked at.
     window: usize,
     peer_knows_credits: bool,
+    peer_knows_fin_ack: bool,
 
     write: WriteHalf,
     unsent: BytesMut,
@@ -140,8 +147,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream at its start.
-    pub fn new(credits: Credits) -> Self {
+    /// A stream at its start. `fin_ack`: the peer is known to know FIN_ACK, by its version or from another stream.
+    pub fn new(credits: Credits, fin_ack: bool) -> Self {
         let peer_knows_credits = matches!(credits, Credits::Known | Credits::Announce);
         Self {
             decoder: Decoder::default(),
@@ -152,6 +159,7 @@ impl Stream {
             granted: INITIAL_WINDOW_BYTES as u64,
             window: INITIAL_WINDOW_BYTES,
             peer_knows_credits,
+            peer_knows_fin_ack: fin_ack || peer_knows_credits,
             write: WriteHalf::Open,
             unsent: BytesMut::new(),
             written: 0,
@@ -188,6 +196,7 @@ impl Stream {
     fn receive_message(&mut self, message: Message, progress: &mut Progress) {
         if let Some(credit) = message.credit {
             self.peer_knows_credits = true;
+            self.peer_knows_fin_ack = true;
             self.limit = Some(self.limit.unwrap_or(0).max(credit));
             progress.writable = true;
         } else if !self.peer_knows_credits && self.limit.is_some() {
@@ -209,6 +218,7 @@ impl Stream {
             }
         }
         self.peer_ended |= matches!(message.flag, Some(Flag::Fin | Flag::Reset));
+        self.peer_knows_fin_ack |= message.flag == Some(Flag::FinAck);
         match message.flag {
             Some(Flag::Fin) => {
                 self.fin_ack_due = true;
@@ -288,7 +298,7 @@ impl Stream {
             self.end_told = true;
             return Some(Message::flag(Flag::Reset).encode());
         }
-        if self.fin_ack_due {
+        if self.may_confirm() {
             self.fin_ack_due = false;
             return Some(Message::flag(Flag::FinAck).encode());
         }
@@ -302,7 +312,8 @@ impl Stream {
             return Some(Message { credit: Some(self.granted), ..Message::default() }.encode());
         }
         if !self.unsent.is_empty() {
-            return Some(frame::encode_data(&mut self.unsent));
+            let bound = if self.peer_knows_fin_ack { DATA_BYTES } else { OLD_DATA_BYTES };
+            return Some(frame::encode_data(&mut self.unsent, bound));
         }
         if self.write == WriteHalf::Closing {
             // Not in one message with the last data: one published implementation loses that data.
@@ -316,11 +327,15 @@ impl Stream {
     /// Whether [`Stream::next_message`] would give one.
     pub fn has_message(&self) -> bool {
         self.reset_due
-            || self.fin_ack_due
+            || self.may_confirm()
             || self.stop_due
             || self.credit_due
             || !self.unsent.is_empty()
             || self.write == WriteHalf::Closing
+    }
+
+    fn may_confirm(&self) -> bool {
+        self.fin_ack_due && (self.peer_knows_fin_ack || self.end_told)
     }
 
     /// The data channel was closed by the peer, or the connection ended.
@@ -340,6 +355,11 @@ impl Stream {
     /// Whether the peer has shown that it understands credits.
     pub fn peer_knows_credits(&self) -> bool {
         self.peer_knows_credits
+    }
+
+    /// Whether the peer has shown that it knows FIN_ACK.
+    pub fn peer_knows_fin_ack(&self) -> bool {
+        self.peer_knows_fin_ack
     }
 
     /// Whether the data channel may be closed: nothing is left to send, and the peer will send nothing more, neither

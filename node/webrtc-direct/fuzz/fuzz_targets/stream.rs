@@ -7,7 +7,7 @@ use libp2p_webrtc_direct::stream::{Credits, Stream};
 
 fuzz_target!(|deliveries: Vec<Vec<u8>>| {
     for credits in [Credits::Unknown, Credits::Absent, Credits::Known, Credits::Announce] {
-        let mut stream = Stream::new(credits);
+        let mut stream = Stream::new(credits, true);
         for delivery in &deliveries {
             if stream.receive(Bytes::copy_from_slice(delivery)).is_err() {
                 break;

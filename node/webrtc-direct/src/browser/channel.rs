@@ -52,6 +52,7 @@ impl Channel {
         opener: Opener,
         raw: RtcDataChannel,
         credits: Credits,
+        fin_ack: bool,
         connection: Weak<Shared>,
     ) -> Result<Rc<Self>, JsError> {
         raw.set_binary_type(RtcDataChannelType::Arraybuffer);
@@ -60,7 +61,7 @@ impl Channel {
             key,
             opener,
             raw,
-            stream: RefCell::new(Stream::new(credits)),
+            stream: RefCell::new(Stream::new(credits, fin_ack)),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             released: Cell::new(None),
@@ -113,10 +114,8 @@ impl Channel {
                 self.wake();
             }
         }
-        if self.stream.borrow().peer_knows_credits()
-            && let Some(connection) = self.connection.upgrade()
-        {
-            connection.peer_knows_credits();
+        if let Some(connection) = self.connection.upgrade() {
+            connection.learn_of_peer(&self.stream.borrow());
         }
         if self.pump() {
             self.writer.wake();

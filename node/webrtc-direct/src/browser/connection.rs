@@ -22,8 +22,9 @@ use super::js::{self, JsError, Listener};
 use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
 use super::liveness;
 use super::stream::Substream;
+use crate::credentials::Version;
 use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
-use crate::stream::{CREDIT_PROTOCOL, Credits};
+use crate::stream::{CREDIT_PROTOCOL, Credits, Stream};
 
 /// Why a connection is over.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     inbound: RefCell<VecDeque<Rc<Channel>>>,
     /// The peer has shown that it understands credits.
     credits: Cell<bool>,
+    /// The peer has shown that it knows FIN_ACK.
+    fin_ack: Cell<bool>,
     /// Bytes received on all channels and not read yet.
     unread: Cell<usize>,
     /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
@@ -73,7 +76,7 @@ pub(super) struct Shared {
 impl Connection {
     /// A connection that is not under way yet, ready for what a peer may do from its first moment on, with the stream
     /// for the handshake.
-    pub(super) fn new() -> Result<(Self, Substream), JsError> {
+    pub(super) fn new(version: Version) -> Result<(Self, Substream), JsError> {
         let raw = RtcPeerConnection::new()?;
         let shared = Rc::new(Shared {
             raw: raw.clone(),
@@ -81,6 +84,8 @@ impl Connection {
             next_key: Cell::new(0),
             inbound: RefCell::default(),
             credits: Cell::new(false),
+            // It is older than version 2.
+            fin_ack: Cell::new(version == Version::V2),
             unread: Cell::new(0),
             beyond: Cell::new(0),
             answered: Cell::new(false),
@@ -231,7 +236,7 @@ impl Shared {
         credits: Credits,
     ) -> Result<Rc<Channel>, JsError> {
         let key = self.next_key.replace(self.next_key.get() + 1);
-        let channel = Channel::new(key, opener, raw, credits, Rc::downgrade(self))?;
+        let channel = Channel::new(key, opener, raw, credits, self.fin_ack.get(), Rc::downgrade(self))?;
         self.channels.borrow_mut().insert(key, channel.clone());
         Ok(channel)
     }
@@ -246,11 +251,9 @@ impl Shared {
         // Announced on each channel: its opener takes another first message for that of a peer without credits.
         let knows = js::protocol(&raw).as_deref() == Some(CREDIT_PROTOCOL);
         let credits = if knows { Credits::Announce } else { Credits::Absent };
-        if knows {
-            self.peer_knows_credits();
-        }
         match self.add(raw, Opener::Peer, credits) {
             Ok(channel) => {
+                self.learn_of_peer(&channel.stream.borrow());
                 channel.pump();
                 self.inbound.borrow_mut().push_back(channel);
                 self.inbound_waker.wake();
@@ -297,9 +300,10 @@ impl Shared {
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// The peer has shown that it understands credits.
-    pub(super) fn peer_knows_credits(&self) {
-        self.credits.set(true);
+    /// What a stream has learnt of the peer is of use to all.
+    pub(super) fn learn_of_peer(&self, stream: &Stream) {
+        self.credits.set(self.credits.get() | stream.peer_knows_credits());
+        self.fin_ack.set(self.fin_ack.get() | stream.peer_knows_fin_ack());
     }
 
     /// What one channel holds has changed.

@@ -140,7 +140,7 @@ impl Attempt {
 
     /// Makes the connection and both descriptions; the browser begins to ask the server.
     async fn start(version: Version, address: &DialAddress) -> Result<Self, Error> {
-        let (connection, handshake) = Connection::new()?;
+        let (connection, handshake) = Connection::new(version)?;
         let raw = connection.raw();
         let offer: RtcSessionDescription = JsFuture::from(raw.create_offer()).await.map_err(JsError::from)?.into();
         let (credentials, offer) = match version {

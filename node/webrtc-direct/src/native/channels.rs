@@ -10,6 +10,7 @@ use super::dcep;
 use super::error::Error;
 use super::ids::Ids;
 use super::sctp::{Event, Kind, Sctp};
+use crate::credentials::Version;
 use crate::limits::{INBOUND_BACKLOG, SCTP_SEND_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Progress, Stream};
 
@@ -78,11 +79,12 @@ pub(crate) struct Channels {
     /// Channels whose user has let go, in the order of their deadlines.
     lingering: VecDeque<(Instant, Key)>,
     peer_knows_credits: bool,
+    peer_knows_fin_ack: bool,
     dialer: bool,
 }
 
 impl Channels {
-    pub(crate) fn new(dialer: bool, now: Instant) -> Result<Self, Error> {
+    pub(crate) fn new(dialer: bool, version: Version, now: Instant) -> Result<Self, Error> {
         Ok(Self {
             sctp: if dialer { Sctp::client(now)? } else { Sctp::server(now) },
             connected: false,
@@ -100,6 +102,8 @@ impl Channels {
             sending: 0,
             lingering: VecDeque::new(),
             peer_knows_credits: false,
+            // It is older than version 2.
+            peer_knows_fin_ack: version == Version::V2,
             dialer,
         })
     }
@@ -238,9 +242,12 @@ impl Channels {
                     channel.wake_all();
                 }
             }
-            channel.stream.peer_knows_credits()
+            (channel.stream.peer_knows_credits(), channel.stream.peer_knows_fin_ack())
         });
-        self.peer_knows_credits |= knows == Some(true);
+        if let Some((credits, fin_ack)) = knows {
+            self.peer_knows_credits |= credits;
+            self.peer_knows_fin_ack |= fin_ack;
+        }
         self.queue(key);
         self.settle(key, now);
     }
@@ -344,7 +351,7 @@ impl Channels {
         let key = self.next_key;
         self.next_key += 1;
         let channel = Channel {
-            stream: Stream::new(credits),
+            stream: Stream::new(credits, self.peer_knows_fin_ack),
             reader: None,
             writer: None,
             id: Some(id),

@@ -61,6 +61,7 @@ impl Session {
         let mut dtls = Dtls::new_12(dtls_config()?, certificate.dtls(), now);
         let dialer = role == Endpoint::Dialer;
         dtls.set_active(dialer);
+        let channels = Channels::new(dialer, pair.version, now)?;
         Ok(Self {
             role,
             pair,
@@ -71,7 +72,7 @@ impl Session {
             secured: false,
             remote_fingerprint: None,
             expected_fingerprint,
-            channels: Channels::new(dialer, now)?,
+            channels,
             reached: !dialer,
             request: TransId::new(),
             next_probe: if dialer { now } else { now + PROBE_INTERVAL },
