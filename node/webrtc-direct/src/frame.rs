@@ -112,8 +112,8 @@ impl Message {
 }
 
 /// A data message of one part of a buffer, encoded without a copy in between. Empties the part that it takes.
-pub(crate) fn encode_data(buffer: &mut BytesMut) -> Bytes {
-    let length = buffer.len().min(DATA_BYTES);
+pub(crate) fn encode_data(buffer: &mut BytesMut, bound: usize) -> Bytes {
+    let length = buffer.len().min(bound);
     let body = 1 + varint_len(length as u64) + length;
     let mut message = BytesMut::with_capacity(varint_len(body as u64) + body);
     put_varint(&mut message, body as u64);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn the_largest_message_is_at_most_16_kib() {
         let mut buffer = BytesMut::from(&vec![7; 3 * DATA_BYTES][..]);
-        let first = encode_data(&mut buffer);
+        let first = encode_data(&mut buffer, DATA_BYTES);
         assert!(first.len() <= MESSAGE_BYTES, "{}", first.len());
         assert_eq!(buffer.len(), 2 * DATA_BYTES);
         assert_eq!(decode_all(&[&first]).unwrap()[0].data.len(), DATA_BYTES);

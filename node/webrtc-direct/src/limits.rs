@@ -10,16 +10,25 @@ pub const MESSAGE_BYTES: usize = 16 * 1024;
 pub const MESSAGE_OVERHEAD: usize = 8;
 /// Data in one message.
 pub const DATA_BYTES: usize = MESSAGE_BYTES - MESSAGE_OVERHEAD;
+/// Data in one message to a peer that may be libp2p-webrtc 0.10 or older: it reads into 8 KiB and fails on more.
+pub const OLD_DATA_BYTES: usize = 8 * 1024 - MESSAGE_OVERHEAD;
 /// Written but not yet handed to the data channel, per stream: four messages keep the channel busy.
 pub const SEND_BUFFER_BYTES: usize = 4 * MESSAGE_BYTES;
-/// Received but not yet read, per stream, before the reader's side asks the writer to wait. On a path of 50 ms this
-/// lets one stream move 10 MiB/s. Both ends reckon with it before they have spoken: another value is another protocol.
+/// What a writer may send on a stream before its reader has read anything. Every stream has this much whatever the
+/// others hold, so no stream waits for another's reader. Both ends reckon with it before they have spoken: another
+/// value is another protocol.
+pub const INITIAL_WINDOW_BYTES: usize = 32 * 1024;
+/// Received but not yet read, per stream that its user reads, before the reader's side asks the writer to wait. On a
+/// path of 50 ms this lets one stream move 10 MiB/s.
 pub const RECEIVE_WINDOW_BYTES: usize = 512 * 1024;
+/// What all streams of one connection may hold unread, or have promised to take, beyond [`INITIAL_WINDOW_BYTES`]
+/// each: thirty streams at their full pace. When it is short, windows shrink to the initial one.
+pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
 /// A peer that knows nothing of credits cannot be told to wait where the receiver's data channel has no
 /// back-pressure (browsers). Past this much unread data its stream is given up rather than the tab's memory.
 pub const RECEIVE_HARD_BYTES: usize = 16 * 1024 * 1024;
-/// Streams open at once on one connection, of both sides together: memory for streams stays below a few MiB even
-/// if a stranger opens all of them and says nothing.
+/// Streams open at once on one connection, of both sides together: below 2 MiB even if a stranger opens all of them
+/// and says nothing, 32 MiB and [`UNREAD_BYTES`] if all are full and nobody reads.
 pub const STREAMS: usize = 1024;
 /// Streams that the peer opened and that nobody has accepted yet.
 pub const INBOUND_BACKLOG: usize = 128;
@@ -47,6 +56,9 @@ pub const PENDING_HANDSHAKES: usize = 256;
 pub const PENDING_HANDSHAKES_PER_HOST: usize = 32;
 /// A server that does not answer version 2 within this is asked in version 1.
 pub const VERSION_FALLBACK: Duration = Duration::from_secs(3);
+/// A server that answers to no version is given up after this much more: with the time before, below the 10 s after
+/// which a swarm gives up unless told otherwise, without a reason.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(6);
 /// A connection is lost after this much silence, with probes unanswered.
 pub const DEAD_AFTER: Duration = Duration::from_secs(8);
 /// A probe goes out after this much silence; a client also proves its consent this often (RFC 7675).
@@ -62,12 +74,8 @@ pub const ADDRESSES_PER_CONNECTION: usize = 8;
 pub const DATAGRAM_QUEUE: usize = 256;
 /// Connections that the swarm has not looked at yet. Further clients repeat their STUN requests.
 pub const INCOMING_QUEUE: usize = 64;
-/// Unread data of all streams of one connection. Past it, each stream gets no more than [`UNREAD_SHARE_BYTES`], and
-/// the rest waits in SCTP until its window closes.
-pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
-/// What each stream may have unread whatever the others have: credits and flags get through while the window is open.
-pub const UNREAD_SHARE_BYTES: usize = 16 * 1024;
-/// Unread data that SCTP holds for one connection, advertised as its receive window.
+/// Unread data that SCTP holds for one connection, advertised as its receive window. It fills only if the peer knows
+/// nothing of credits.
 pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Data handed to SCTP and not yet acknowledged, for all streams of one connection together.
 pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
@@ -75,3 +83,5 @@ pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
 pub const SCTP_BEGINNINGS: usize = 8;
 /// Stream resets that came before the data which they follow, held until it comes.
 pub const HELD_RESETS: usize = 64;
+/// Stream resets of the peer whose answers are kept, should it ask again: more than are under way at once.
+pub const ANSWERED_RESETS: usize = 64;

@@ -2,6 +2,7 @@
 
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p_core::UpgradeInfo;
+use libp2p_core::connection::Endpoint;
 use libp2p_core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade};
 use libp2p_identity::{Keypair, PeerId};
 use libp2p_noise as noise;
@@ -16,10 +17,13 @@ pub fn prologue(client: Fingerprint, server: Fingerprint) -> Vec<u8> {
     [PREFIX, &client.to_multihash().to_bytes(), &server.to_multihash().to_bytes()].concat()
 }
 
-/// The server's part. It speaks first, as DTLS lets it send first.
-pub async fn server<T>(
+/// Shakes hands as one of the two ends: the dialer is the client. Who the other end is.
+///
+/// Noise's own roles are the other way round: the server speaks first, as DTLS lets it send first.
+pub async fn authenticate<T>(
     keys: &Keypair,
     channel: T,
+    end: Endpoint,
     client: Fingerprint,
     server: Fingerprint,
 ) -> Result<PeerId, noise::Error>
@@ -27,25 +31,11 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let config = noise::Config::new(keys)?.with_prologue(prologue(client, server));
-    let info = protocol(&config);
-    let (peer, channel) = config.upgrade_outbound(channel, info).await?;
-    close(channel).await;
-    Ok(peer)
-}
-
-/// The client's part.
-pub async fn client<T>(
-    keys: &Keypair,
-    channel: T,
-    client: Fingerprint,
-    server: Fingerprint,
-) -> Result<PeerId, noise::Error>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let config = noise::Config::new(keys)?.with_prologue(prologue(client, server));
-    let info = protocol(&config);
-    let (peer, channel) = config.upgrade_inbound(channel, info).await?;
+    let info = config.protocol_info().next().expect("Noise has one protocol name");
+    let (peer, channel) = match end {
+        Endpoint::Dialer => config.upgrade_inbound(channel, info).await?,
+        Endpoint::Listener => config.upgrade_outbound(channel, info).await?,
+    };
     close(channel).await;
     Ok(peer)
 }
@@ -55,10 +45,6 @@ async fn close(mut channel: impl AsyncWrite + Unpin) {
     if let Err(error) = channel.close().await {
         tracing::debug!(%error, "the peer closed the handshake's channel first");
     }
-}
-
-fn protocol(config: &noise::Config) -> &'static str {
-    config.protocol_info().next().expect("Noise has one protocol name")
 }
 
 #[cfg(test)]

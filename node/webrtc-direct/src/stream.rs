@@ -8,11 +8,15 @@
 //! As the specification says: FIN ends one direction and is confirmed by FIN_ACK, STOP_SENDING ends the other,
 //! RESET_STREAM gives up. The data channel may be closed once [`Stream::is_done`].
 //!
+//! The published crates for Rust (libp2p-webrtc 0.10, libp2p-webrtc-websys 0.5) are older than FIN_ACK, and take one for
+//! a broken stream. They speak version 1 only. So a peer of version 1 that has not shown to know FIN_ACK gets none before
+//! our own end, after which these read no more, and gets no message that is too long for them.
+//!
 //! # Credits
 //! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
 //! two ends of this crate the reader says in a message how far the writer may go
-//! ([`Message::credit`](crate::frame::Message::credit)), [`RECEIVE_WINDOW_BYTES`] from the start. Nobody is sent a
-//! credit who has not shown to understand it, as one published implementation takes a message without data for the
+//! ([`Message::credit`](crate::frame::Message::credit)): [`INITIAL_WINDOW_BYTES`] from the start, and up to
+//! [`RECEIVE_WINDOW_BYTES`] once its user reads ([`Stream::grant`]). Nobody is sent a credit who has not shown to understand it, as one published implementation takes a message without data for the
 //! end of the stream. Who opens a channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others
 //! ignore; who accepts such a channel answers with a credit before all else. So the first message that the opener
 //! gets tells what the peer is; until then it keeps within the window, and after another it need not.
@@ -24,7 +28,9 @@ use std::task::Poll;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
-use crate::limits::{RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
+use crate::limits::{
+    DATA_BYTES, INITIAL_WINDOW_BYTES, OLD_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES,
+};
 
 /// Protocol of the data channels that we open: "this end understands credits".
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
@@ -111,9 +117,12 @@ pub struct Stream {
     received_bytes: usize,
     /// Bytes handed to the reader, or thrown away for it, since the start.
     consumed: u64,
-    /// How far we have told the peer that it may go.
+    /// How far we have told the peer that it may go, or are about to.
     granted: u64,
+    /// How far that was beyond what was read, when it was last looked at.
+    window: usize,
     peer_knows_credits: bool,
+    peer_knows_fin_ack: bool,
 
     write: WriteHalf,
     unsent: BytesMut,
@@ -138,8 +147,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream at its start.
-    pub fn new(credits: Credits) -> Self {
+    /// A stream at its start. `fin_ack`: the peer is known to know FIN_ACK, by its version or from another stream.
+    pub fn new(credits: Credits, fin_ack: bool) -> Self {
         let peer_knows_credits = matches!(credits, Credits::Known | Credits::Announce);
         Self {
             decoder: Decoder::default(),
@@ -147,12 +156,14 @@ impl Stream {
             received: VecDeque::new(),
             received_bytes: 0,
             consumed: 0,
-            granted: RECEIVE_WINDOW_BYTES as u64,
+            granted: INITIAL_WINDOW_BYTES as u64,
+            window: INITIAL_WINDOW_BYTES,
             peer_knows_credits,
+            peer_knows_fin_ack: fin_ack || peer_knows_credits,
             write: WriteHalf::Open,
             unsent: BytesMut::new(),
             written: 0,
-            limit: (credits != Credits::Absent).then_some(RECEIVE_WINDOW_BYTES as u64),
+            limit: (credits != Credits::Absent).then_some(INITIAL_WINDOW_BYTES as u64),
             peer_ended: false,
             end_told: false,
             stop_told: false,
@@ -185,6 +196,7 @@ impl Stream {
     fn receive_message(&mut self, message: Message, progress: &mut Progress) {
         if let Some(credit) = message.credit {
             self.peer_knows_credits = true;
+            self.peer_knows_fin_ack = true;
             self.limit = Some(self.limit.unwrap_or(0).max(credit));
             progress.writable = true;
         } else if !self.peer_knows_credits && self.limit.is_some() {
@@ -206,6 +218,7 @@ impl Stream {
             }
         }
         self.peer_ended |= matches!(message.flag, Some(Flag::Fin | Flag::Reset));
+        self.peer_knows_fin_ack |= message.flag == Some(Flag::FinAck);
         match message.flag {
             Some(Flag::Fin) => {
                 self.fin_ack_due = true;
@@ -236,10 +249,41 @@ impl Stream {
         }
     }
 
-    /// Whether the channel may deliver more. A channel that can wait should wait while this is false. It never is
-    /// where the peer understands credits: that would hold up the credits and flags behind its data.
-    pub fn has_room(&self) -> bool {
-        self.peer_knows_credits || self.received_bytes < RECEIVE_WINDOW_BYTES
+    /// Whether the channel may deliver more, if the connection has `spare` bytes left for its streams ([`Stream::grant`]).
+    /// A channel that can wait should wait while this is false. It never is where the peer understands credits: that
+    /// would hold up the credits and flags behind its data.
+    pub fn has_room(&self, spare: usize) -> bool {
+        let bound = if spare > 0 { RECEIVE_WINDOW_BYTES } else { INITIAL_WINDOW_BYTES };
+        self.peer_knows_credits || self.received_bytes < bound
+    }
+
+    /// Lets the peer go on, if the user has read enough that it is worth a message. To be called after each read.
+    ///
+    /// `spare`: bytes that the connection may still promise to its streams, beyond [`INITIAL_WINDOW_BYTES`] each. What
+    /// this stream takes of them is in [`Stream::beyond`].
+    pub fn grant(&mut self, spare: usize) {
+        if !self.peer_knows_credits || self.read != ReadHalf::Open {
+            return;
+        }
+        let ahead = (self.granted - self.consumed) as usize;
+        // For each half of a window: few messages, and the writer does not run dry.
+        if ahead > self.window / 2 {
+            return;
+        }
+        // Half of what is left, so that something is left for others.
+        let beyond = (self.beyond() + spare / 2).min(RECEIVE_WINDOW_BYTES - INITIAL_WINDOW_BYTES);
+        self.window = INITIAL_WINDOW_BYTES + beyond;
+        if self.window > ahead {
+            self.granted = self.consumed + self.window as u64;
+            self.credit_due = true;
+        }
+    }
+
+    /// Bytes beyond [`INITIAL_WINDOW_BYTES`] that this stream holds unread or has promised to take.
+    pub fn beyond(&self) -> usize {
+        let open = self.peer_knows_credits && self.read == ReadHalf::Open;
+        let held = if open { (self.granted - self.consumed) as usize } else { self.received_bytes };
+        held.saturating_sub(INITIAL_WINDOW_BYTES)
     }
 
     /// Bytes received and not read yet.
@@ -254,7 +298,7 @@ impl Stream {
             self.end_told = true;
             return Some(Message::flag(Flag::Reset).encode());
         }
-        if self.fin_ack_due {
+        if self.may_confirm() {
             self.fin_ack_due = false;
             return Some(Message::flag(Flag::FinAck).encode());
         }
@@ -265,11 +309,11 @@ impl Stream {
         }
         if self.credit_due {
             self.credit_due = false;
-            self.granted = self.consumed + RECEIVE_WINDOW_BYTES as u64;
             return Some(Message { credit: Some(self.granted), ..Message::default() }.encode());
         }
         if !self.unsent.is_empty() {
-            return Some(frame::encode_data(&mut self.unsent));
+            let bound = if self.peer_knows_fin_ack { DATA_BYTES } else { OLD_DATA_BYTES };
+            return Some(frame::encode_data(&mut self.unsent, bound));
         }
         if self.write == WriteHalf::Closing {
             // Not in one message with the last data: one published implementation loses that data.
@@ -283,11 +327,15 @@ impl Stream {
     /// Whether [`Stream::next_message`] would give one.
     pub fn has_message(&self) -> bool {
         self.reset_due
-            || self.fin_ack_due
+            || self.may_confirm()
             || self.stop_due
             || self.credit_due
             || !self.unsent.is_empty()
             || self.write == WriteHalf::Closing
+    }
+
+    fn may_confirm(&self) -> bool {
+        self.fin_ack_due && (self.peer_knows_fin_ack || self.end_told)
     }
 
     /// The data channel was closed by the peer, or the connection ended.
@@ -307,6 +355,11 @@ impl Stream {
     /// Whether the peer has shown that it understands credits.
     pub fn peer_knows_credits(&self) -> bool {
         self.peer_knows_credits
+    }
+
+    /// Whether the peer has shown that it knows FIN_ACK.
+    pub fn peer_knows_fin_ack(&self) -> bool {
+        self.peer_knows_fin_ack
     }
 
     /// Whether the data channel may be closed: nothing is left to send, and the peer will send nothing more, neither
@@ -345,7 +398,6 @@ impl Stream {
         if length > 0 {
             self.received_bytes -= length;
             self.consumed += length as u64;
-            self.grant();
             return Poll::Ready(Ok(length));
         }
         match self.read {
@@ -413,15 +465,6 @@ impl Stream {
     }
 
     // --- Within -----------------------------------------------------------------------------------------------
-
-    fn grant(&mut self) {
-        let window = RECEIVE_WINDOW_BYTES as u64;
-        // A credit for each half of a window: few messages, and the writer does not run dry.
-        if self.peer_knows_credits && self.read == ReadHalf::Open && self.consumed + window - self.granted >= window / 2
-        {
-            self.credit_due = true;
-        }
-    }
 
     fn discard_received(&mut self) {
         self.consumed += self.received_bytes as u64;

@@ -7,12 +7,14 @@ use libp2p_webrtc_direct::stream::{Credits, Stream};
 
 fuzz_target!(|deliveries: Vec<Vec<u8>>| {
     for credits in [Credits::Unknown, Credits::Absent, Credits::Known, Credits::Announce] {
-        let mut stream = Stream::new(credits);
+        let mut stream = Stream::new(credits, true);
         for delivery in &deliveries {
             if stream.receive(Bytes::copy_from_slice(delivery)).is_err() {
                 break;
             }
             let _ = stream.read(&mut [0; 100]);
+            stream.grant(1 << 20);
+            assert!(stream.beyond() < 2 << 20);
             let _ = stream.write(&[0; 100]);
             let _ = stream.next_message();
         }

@@ -43,7 +43,8 @@ async def echo(host, peer, length):
     stream = await host.new_stream(ID.from_base58(peer), [ECHO])
     sent = bytes(i * 7 % 256 for i in range(length))
     await stream.write(sent)
-    await stream.muxed_stream.close_write()
+    # There is no public way to close one half.
+    await stream.muxed_stream._close_write()
     got = await read_to_end(stream)
     if got != sent:
         raise ValueError(f"sent {length} bytes, {len(got)} others came back")

@@ -25,6 +25,13 @@ pub(super) enum Opener {
     Peer,
 }
 
+/// What a stream holds, for its connection to count.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    pub(super) unread: usize,
+    pub(super) beyond: usize,
+}
+
 pub(super) struct Channel {
     /// Its name within the connection. Not the channel's id, which a browser may not know yet and uses again.
     pub(super) key: u64,
@@ -45,6 +52,7 @@ impl Channel {
         opener: Opener,
         raw: RtcDataChannel,
         credits: Credits,
+        fin_ack: bool,
         connection: Weak<Shared>,
     ) -> Result<Rc<Self>, JsError> {
         raw.set_binary_type(RtcDataChannelType::Arraybuffer);
@@ -53,7 +61,7 @@ impl Channel {
             key,
             opener,
             raw,
-            stream: RefCell::new(Stream::new(credits)),
+            stream: RefCell::new(Stream::new(credits, fin_ack)),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             released: Cell::new(None),
@@ -84,9 +92,9 @@ impl Channel {
         let data = event.unchecked_into::<MessageEvent>().data();
         // A message of text is no message of the protocol: it is taken for one without a length, and refused.
         let delivery = data.dyn_into::<ArrayBuffer>().map(|buffer| Bytes::from(Uint8Array::new(&buffer).to_vec()));
-        let before = self.stream.borrow().unread();
-        let result = self.stream.borrow_mut().receive(delivery.unwrap_or_else(|_| Bytes::from_static(&[0xff; 10])));
-        if !self.count_unread(before) {
+        let delivery = delivery.unwrap_or_else(|_| Bytes::from_static(&[0xff; 10]));
+        let result = self.change(|stream| stream.receive(delivery));
+        if self.connection.upgrade().is_some_and(|connection| connection.is_overfull()) {
             tracing::debug!("stream given up: too much of the connection's data is not read");
             self.raw.close();
             self.gone();
@@ -106,10 +114,8 @@ impl Channel {
                 self.wake();
             }
         }
-        if self.stream.borrow().peer_knows_credits()
-            && let Some(connection) = self.connection.upgrade()
-        {
-            connection.peer_knows_credits();
+        if let Some(connection) = self.connection.upgrade() {
+            connection.learn_of_peer(&self.stream.borrow());
         }
         if self.pump() {
             self.writer.wake();
@@ -143,22 +149,26 @@ impl Channel {
 
     /// Reads for the user, and tells the peer how far it may go on.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
-        let before = self.stream.borrow().unread();
-        let result = self.stream.borrow_mut().read(buffer);
-        if result.is_ready() {
-            self.count_unread(before);
-            if self.pump() {
-                // A credit was due and took its turn; data may have gone with it.
-                self.writer.wake();
-            }
+        let result = self.change(|stream| stream.read(buffer));
+        if result.is_ready() && self.pump() {
+            // A credit was due and took its turn; data may have gone with it.
+            self.writer.wake();
         }
         result
     }
 
-    /// Tells the connection what is unread now. False if that is too much.
-    fn count_unread(&self, before: usize) -> bool {
-        let after = self.stream.borrow().unread();
-        self.connection.upgrade().is_none_or(|connection| connection.count_unread(before, after))
+    /// Lets the stream change, and tells the connection what it holds then.
+    fn change<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
+        let connection = self.connection.upgrade();
+        let mut stream = self.stream.borrow_mut();
+        let held = |stream: &Stream| Held { unread: stream.unread(), beyond: stream.beyond() };
+        let before = held(&stream);
+        let result = act(&mut stream);
+        if let Some(connection) = connection {
+            stream.grant(connection.spare());
+            connection.count(before, held(&stream));
+        }
+        result
     }
 
     fn pump_and_wake(&self) {
@@ -185,9 +195,7 @@ impl Channel {
 
     /// The user lets go of the stream. The channel closes as soon as the peer need not be told anything more.
     pub(super) fn release(&self) {
-        let before = self.stream.borrow().unread();
-        self.stream.borrow_mut().release();
-        self.count_unread(before);
+        self.change(Stream::release);
         self.released.set(Some(Instant::now()));
         self.pump();
         if self.lingers_since().is_some()
@@ -217,7 +225,7 @@ impl Channel {
 
     /// Ends the stream: its channel or the whole connection is no more. Takes the handlers off.
     pub(super) fn gone(&self) {
-        self.stream.borrow_mut().channel_closed();
+        self.change(Stream::channel_closed);
         self.listeners.take();
         self.wake();
     }

@@ -13,16 +13,18 @@ use libp2p_core::muxing::{StreamMuxer, StreamMuxerEvent};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{
-    RtcDataChannelEvent, RtcDataChannelInit, RtcIceConnectionState, RtcPeerConnection, RtcPeerConnectionState,
+    EventTarget, RtcDataChannelEvent, RtcDataChannelInit, RtcIceConnectionState, RtcPeerConnection,
+    RtcPeerConnectionState,
 };
 
-use super::channel::{Channel, Opener};
+use super::channel::{Channel, Held, Opener};
 use super::js::{self, JsError, Listener};
-use super::limits::{CLOSE_TIMEOUT, OUTBOUND_STREAMS, UNREAD_BYTES};
+use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
 use super::liveness;
 use super::stream::Substream;
-use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS};
-use crate::stream::{CREDIT_PROTOCOL, Credits};
+use crate::credentials::Version;
+use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
+use crate::stream::{CREDIT_PROTOCOL, Credits, Stream};
 
 /// Why a connection is over.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -54,8 +56,12 @@ pub(super) struct Shared {
     inbound: RefCell<VecDeque<Rc<Channel>>>,
     /// The peer has shown that it understands credits.
     credits: Cell<bool>,
+    /// The peer has shown that it knows FIN_ACK.
+    fin_ack: Cell<bool>,
     /// Bytes received on all channels and not read yet.
     unread: Cell<usize>,
+    /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
+    beyond: Cell<usize>,
     /// ICE has found that the peer answers.
     answered: Cell<bool>,
     over: RefCell<Option<ConnectionError>>,
@@ -70,7 +76,7 @@ pub(super) struct Shared {
 impl Connection {
     /// A connection that is not under way yet, ready for what a peer may do from its first moment on, with the stream
     /// for the handshake.
-    pub(super) fn new() -> Result<(Self, Substream), JsError> {
+    pub(super) fn new(version: Version) -> Result<(Self, Substream), JsError> {
         let raw = RtcPeerConnection::new()?;
         let shared = Rc::new(Shared {
             raw: raw.clone(),
@@ -78,7 +84,10 @@ impl Connection {
             next_key: Cell::new(0),
             inbound: RefCell::default(),
             credits: Cell::new(false),
+            // It is older than version 2.
+            fin_ack: Cell::new(version == Version::V2),
             unread: Cell::new(0),
+            beyond: Cell::new(0),
             answered: Cell::new(false),
             over: RefCell::default(),
             sweeping: Cell::new(false),
@@ -90,10 +99,13 @@ impl Connection {
         });
         // From here on whatever fails closes what the browser has opened.
         let connection = Self { shared: SendWrapper::new(shared.clone()), closing: None };
+        let page = js_sys::global().unchecked_into::<EventTarget>();
         let listeners = vec![
-            shared.listener("datachannel", Shared::on_channel)?,
-            shared.listener("connectionstatechange", |shared, _| shared.on_state())?,
-            shared.listener("iceconnectionstatechange", |shared, _| shared.on_ice_state())?,
+            // A page that goes says goodbye; otherwise the peer would wait for it to come back.
+            shared.listener(&page, "pagehide", |shared, _| shared.end(ConnectionError::Closed))?,
+            shared.listener(&raw, "datachannel", Shared::on_channel)?,
+            shared.listener(&raw, "connectionstatechange", |shared, _| shared.on_state())?,
+            shared.listener(&raw, "iceconnectionstatechange", |shared, _| shared.on_ice_state())?,
         ];
         shared.listeners.replace(listeners);
 
@@ -107,6 +119,19 @@ impl Connection {
 
     pub(super) fn raw(&self) -> &RtcPeerConnection {
         &self.shared.raw
+    }
+
+    /// Listens for the peer's goodbye, which ends SCTP and leaves the connection's own state as it was. To be called
+    /// once both descriptions are set: SCTP is not there before.
+    pub(super) fn listen_for_goodbye(&self) -> Result<(), JsError> {
+        let Some(sctp) = js::sctp(&self.shared.raw) else { return Ok(()) };
+        let listener = self.shared.listener(&sctp, "statechange", |shared, event| {
+            if js::is_closed(&event) {
+                shared.end(ConnectionError::Lost);
+            }
+        })?;
+        self.shared.listeners.borrow_mut().push(listener);
+        Ok(())
     }
 
     /// Ready once the peer has answered, by ICE alone, or the connection is over.
@@ -148,7 +173,7 @@ impl StreamMuxer for Connection {
         if let Some(error) = shared.check() {
             return Poll::Ready(Err(error));
         }
-        let (all, ours) = shared.count();
+        let (all, ours) = shared.count_channels();
         if all >= STREAMS || ours >= OUTBOUND_STREAMS {
             return Poll::Pending;
         }
@@ -190,9 +215,14 @@ impl Drop for Connection {
 }
 
 impl Shared {
-    fn listener(self: &Rc<Self>, event: &'static str, handler: fn(&Rc<Self>, JsValue)) -> Result<Listener, JsError> {
+    fn listener(
+        self: &Rc<Self>,
+        target: &EventTarget,
+        event: &'static str,
+        handler: fn(&Rc<Self>, JsValue),
+    ) -> Result<Listener, JsError> {
         let shared = Rc::downgrade(self);
-        Listener::new(&self.raw, event, move |event| {
+        Listener::new(target, event, move |event| {
             if let Some(shared) = shared.upgrade() {
                 handler(&shared, event);
             }
@@ -206,7 +236,7 @@ impl Shared {
         credits: Credits,
     ) -> Result<Rc<Channel>, JsError> {
         let key = self.next_key.replace(self.next_key.get() + 1);
-        let channel = Channel::new(key, opener, raw, credits, Rc::downgrade(self))?;
+        let channel = Channel::new(key, opener, raw, credits, self.fin_ack.get(), Rc::downgrade(self))?;
         self.channels.borrow_mut().insert(key, channel.clone());
         Ok(channel)
     }
@@ -221,11 +251,9 @@ impl Shared {
         // Announced on each channel: its opener takes another first message for that of a peer without credits.
         let knows = js::protocol(&raw).as_deref() == Some(CREDIT_PROTOCOL);
         let credits = if knows { Credits::Announce } else { Credits::Absent };
-        if knows {
-            self.peer_knows_credits();
-        }
         match self.add(raw, Opener::Peer, credits) {
             Ok(channel) => {
+                self.learn_of_peer(&channel.stream.borrow());
                 channel.pump();
                 self.inbound.borrow_mut().push_back(channel);
                 self.inbound_waker.wake();
@@ -267,20 +295,31 @@ impl Shared {
     }
 
     /// Channels in all, and those that we opened.
-    fn count(&self) -> (usize, usize) {
+    fn count_channels(&self) -> (usize, usize) {
         let channels = self.channels.borrow();
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// The peer has shown that it understands credits.
-    pub(super) fn peer_knows_credits(&self) {
-        self.credits.set(true);
+    /// What a stream has learnt of the peer is of use to all.
+    pub(super) fn learn_of_peer(&self, stream: &Stream) {
+        self.credits.set(self.credits.get() | stream.peer_knows_credits());
+        self.fin_ack.set(self.fin_ack.get() | stream.peer_knows_fin_ack());
     }
 
-    /// Unread data of one channel has changed. False if all channels together have too much.
-    pub(super) fn count_unread(&self, before: usize, after: usize) -> bool {
-        self.unread.set(self.unread.get().saturating_sub(before) + after);
-        self.unread.get() <= UNREAD_BYTES
+    /// What one channel holds has changed.
+    pub(super) fn count(&self, before: Held, after: Held) {
+        self.unread.set(self.unread.get() - before.unread + after.unread);
+        self.beyond.set(self.beyond.get() - before.beyond + after.beyond);
+    }
+
+    /// Whether all channels together have too much unread.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.unread.get() > HARD_UNREAD_BYTES
+    }
+
+    /// Bytes that may still be promised to streams.
+    pub(super) fn spare(&self) -> usize {
+        UNREAD_BYTES.saturating_sub(self.beyond.get())
     }
 
     /// The id of a channel is free again. If nobody has accepted its stream yet, what has come can still be read.

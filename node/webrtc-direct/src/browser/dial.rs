@@ -4,6 +4,7 @@ use futures::StreamExt;
 use futures::future::{self, Either};
 use futures::stream::FuturesUnordered;
 use futures_timer::Delay;
+use libp2p_core::connection::Endpoint;
 use libp2p_identity::{Keypair, PeerId};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
@@ -84,7 +85,7 @@ async fn dial_without_end(
     address: &DialAddress,
 ) -> Result<(PeerId, Connection), Error> {
     let Attempt { connection, handshake, fingerprint } = first_to_answer(versions, address).await?;
-    let found = match noise::client(keys, handshake, fingerprint, address.fingerprint).await {
+    let found = match noise::authenticate(keys, handshake, Endpoint::Dialer, fingerprint, address.fingerprint).await {
         Ok(peer) => peer,
         // A handshake that broke off says less than the reason why.
         Err(error) => return Err(connection.over().map_or(Error::Handshake(error), Error::from)),
@@ -139,7 +140,7 @@ impl Attempt {
 
     /// Makes the connection and both descriptions; the browser begins to ask the server.
     async fn start(version: Version, address: &DialAddress) -> Result<Self, Error> {
-        let (connection, handshake) = Connection::new()?;
+        let (connection, handshake) = Connection::new(version)?;
         let raw = connection.raw();
         let offer: RtcSessionDescription = JsFuture::from(raw.create_offer()).await.map_err(JsError::from)?.into();
         let (credentials, offer) = match version {
@@ -160,6 +161,7 @@ impl Attempt {
         let fingerprint = sdp::fingerprint(&local)?;
         let answer = sdp::answer(address.socket, address.fingerprint, &pair.server, sdp::mid(&local)?);
         set(raw.set_remote_description(&description(RtcSdpType::Answer, &answer))).await?;
+        connection.listen_for_goodbye()?;
         tracing::debug!(server = %address.socket, ?version, "dialling");
         Ok(Self { connection, handshake, fingerprint })
     }

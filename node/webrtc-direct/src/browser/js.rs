@@ -2,7 +2,7 @@
 
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
-use web_sys::{EventTarget, RtcDataChannel};
+use web_sys::{EventTarget, RtcDataChannel, RtcPeerConnection};
 
 /// A handler of one event. Dropping it takes it off its target, so that no event can reach a closure that is gone.
 pub(super) struct Listener {
@@ -48,7 +48,24 @@ impl From<JsValue> for JsError {
     }
 }
 
-/// The protocol that a channel's opener named. web-sys has no accessor.
+// What web-sys has no accessors for.
+
+/// The protocol that a channel's opener named.
 pub(super) fn protocol(channel: &RtcDataChannel) -> Option<String> {
-    js_sys::Reflect::get(channel, &"protocol".into()).ok()?.as_string()
+    get(channel, "protocol")?.as_string()
+}
+
+/// The `RTCSctpTransport` of a connection whose descriptions are set.
+pub(super) fn sctp(connection: &RtcPeerConnection) -> Option<EventTarget> {
+    get(connection, "sctp")?.dyn_into().ok()
+}
+
+/// Whether an event tells of something whose `state` is now "closed".
+pub(super) fn is_closed(event: &JsValue) -> bool {
+    let state = get(event, "target").and_then(|target| get(&target, "state"));
+    state.is_some_and(|state| state == "closed")
+}
+
+fn get(object: &JsValue, name: &str) -> Option<JsValue> {
+    js_sys::Reflect::get(object, &name.into()).ok()
 }

@@ -10,7 +10,8 @@ use super::dcep;
 use super::error::Error;
 use super::ids::Ids;
 use super::sctp::{Event, Kind, Sctp};
-use crate::limits::{INBOUND_BACKLOG, SCTP_SEND_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES, UNREAD_SHARE_BYTES};
+use crate::credentials::Version;
+use crate::limits::{INBOUND_BACKLOG, SCTP_SEND_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Progress, Stream};
 
 /// Name of a channel within its connection, never given out twice as SCTP's ids are.
@@ -60,6 +61,8 @@ pub(crate) struct Channels {
     channels: HashMap<Key, Channel>,
     by_id: HashMap<u16, Key>,
     next_key: Key,
+    /// The channel of the Noise handshake. Its id may belong to another one later.
+    handshake: Option<Key>,
     ids: Ids,
     /// Channels that the peer opened and nobody has accepted.
     backlog: VecDeque<Key>,
@@ -67,8 +70,8 @@ pub(crate) struct Channels {
     opener: Option<Waker>,
     /// Ids of streams whose readers are behind: what comes for them stays in SCTP.
     paused: BTreeSet<u16>,
-    /// Bytes that all streams together hold for their readers.
-    unread: usize,
+    /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
+    beyond: usize,
     /// Channels with something to send, in turn.
     ready: VecDeque<Key>,
     /// Bytes that SCTP holds for sending.
@@ -76,27 +79,31 @@ pub(crate) struct Channels {
     /// Channels whose user has let go, in the order of their deadlines.
     lingering: VecDeque<(Instant, Key)>,
     peer_knows_credits: bool,
+    peer_knows_fin_ack: bool,
     dialer: bool,
 }
 
 impl Channels {
-    pub(crate) fn new(dialer: bool, now: Instant) -> Result<Self, Error> {
+    pub(crate) fn new(dialer: bool, version: Version, now: Instant) -> Result<Self, Error> {
         Ok(Self {
-            sctp: if dialer { Sctp::client(now)? } else { Sctp::server() },
+            sctp: if dialer { Sctp::client(now)? } else { Sctp::server(now) },
             connected: false,
             channels: HashMap::new(),
             by_id: HashMap::new(),
             next_key: 0,
+            handshake: None,
             ids: Ids::new(dialer),
             backlog: VecDeque::new(),
             acceptor: None,
             opener: None,
             paused: BTreeSet::new(),
-            unread: 0,
+            beyond: 0,
             ready: VecDeque::new(),
             sending: 0,
             lingering: VecDeque::new(),
             peer_knows_credits: false,
+            // It is older than version 2.
+            peer_knows_fin_ack: version == Version::V2,
             dialer,
         })
     }
@@ -123,13 +130,12 @@ impl Channels {
             }
         }
         while self.lingering.front().is_some_and(|(deadline, _)| *deadline <= now) {
-            if let Some((_, key)) = self.lingering.pop_front()
-                && let Some(channel) = self.channels.get_mut(&key)
-            {
+            let Some((_, key)) = self.lingering.pop_front() else { break };
+            self.change(key, |channel| {
                 channel.overdue = true;
                 channel.stream.channel_closed();
-                self.settle(key, now);
-            }
+            });
+            self.settle(key, now);
         }
         self.pump(now);
         Ok(())
@@ -163,7 +169,7 @@ impl Channels {
         match event {
             Event::Connected => {
                 self.connected = true;
-                self.insert(HANDSHAKE, Credits::Absent);
+                self.handshake = Some(self.insert(HANDSHAKE, Credits::Absent));
                 self.sctp.open(HANDSHAKE);
                 // Data may have overtaken what establishes the association.
                 for id in self.sctp.ids() {
@@ -188,7 +194,7 @@ impl Channels {
         loop {
             let key = self.by_id.get(&id).copied();
             if let Some(channel) = key.and_then(|key| self.channels.get(&key))
-                && !self.has_room(channel)
+                && !channel.stream.has_room(self.spare())
             {
                 self.paused.insert(id);
                 return;
@@ -203,9 +209,8 @@ impl Channels {
         }
     }
 
-    fn has_room(&self, channel: &Channel) -> bool {
-        let in_all = self.unread < UNREAD_BYTES || channel.stream.unread() < UNREAD_SHARE_BYTES;
-        in_all && channel.stream.has_room()
+    fn spare(&self) -> usize {
+        UNREAD_BYTES.saturating_sub(self.beyond)
     }
 
     /// Reads on where a reader was behind, if it is no longer. Whether there was one.
@@ -217,12 +222,14 @@ impl Channels {
         !paused.is_empty()
     }
 
-    /// Lets a stream change, and keeps count of what is unread.
+    /// Lets a stream change, and keeps count of what it holds.
     fn change<T>(&mut self, key: Key, act: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+        let spare = self.spare();
         let channel = self.channels.get_mut(&key)?;
-        let before = channel.stream.unread();
+        let before = channel.stream.beyond();
         let result = act(channel);
-        self.unread = self.unread - before + channel.stream.unread();
+        channel.stream.grant(spare);
+        self.beyond = self.beyond - before + channel.stream.beyond();
         Some(result)
     }
 
@@ -235,9 +242,12 @@ impl Channels {
                     channel.wake_all();
                 }
             }
-            channel.stream.peer_knows_credits()
+            (channel.stream.peer_knows_credits(), channel.stream.peer_knows_fin_ack())
         });
-        self.peer_knows_credits |= knows == Some(true);
+        if let Some((credits, fin_ack)) = knows {
+            self.peer_knows_credits |= credits;
+            self.peer_knows_fin_ack |= fin_ack;
+        }
         self.queue(key);
         self.settle(key, now);
     }
@@ -276,11 +286,11 @@ impl Channels {
         if self.is_ours(id) && id != HANDSHAKE {
             self.ids.release(id);
         }
-        if let Some(channel) = self.channels.get_mut(&key) {
+        self.change(key, |channel| {
             channel.id = None;
             channel.stream.channel_closed();
             channel.wake_all();
-        }
+        });
         self.settle(key, now);
     }
 
@@ -341,7 +351,7 @@ impl Channels {
         let key = self.next_key;
         self.next_key += 1;
         let channel = Channel {
-            stream: Stream::new(credits),
+            stream: Stream::new(credits, self.peer_knows_fin_ack),
             reader: None,
             writer: None,
             id: Some(id),
@@ -356,7 +366,7 @@ impl Channels {
     }
 
     pub(crate) fn handshake(&self) -> Option<Key> {
-        self.by_id.get(&HANDSHAKE).copied()
+        self.handshake
     }
 
     /// Opens a channel. Pending while there are as many as there may be.
@@ -417,6 +427,7 @@ impl Channels {
             channel.wake_all();
         }
         self.channels.retain(|_, channel| !channel.released);
+        self.beyond = self.channels.values().map(|channel| channel.stream.beyond()).sum();
         self.by_id.clear();
         self.paused.clear();
         self.ready.clear();
@@ -427,6 +438,12 @@ impl Channels {
 
     pub(crate) fn abort(&mut self) {
         self.sctp.abort();
+    }
+
+    /// Does as browsers do, which use the id of the handshake's channel again.
+    #[cfg(test)]
+    pub(crate) fn release_handshake_id(&mut self) {
+        self.ids.release(HANDSHAKE);
     }
 
     /// Streams that are not forgotten, for tests of growth.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use libp2p_core::connection::Endpoint;
 use libp2p_identity::{Keypair, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Shared, State, Substream, Watch};
 use super::error::Error;
-use super::session::Role;
 use super::socket::{Batch, Datagrams, ReceiveBuffer, Socket};
 use crate::fingerprint::Fingerprint;
 use crate::limits::HANDSHAKE_DEADLINE;
@@ -29,7 +29,7 @@ pub(crate) enum Input {
 
 /// How to go about the handshake.
 pub(crate) struct Handshake {
-    pub(crate) role: Role,
+    pub(crate) role: Endpoint,
     pub(crate) keys: Keypair,
     pub(crate) own_fingerprint: Fingerprint,
     /// Give up if the peer has not answered at all within this.
@@ -161,10 +161,11 @@ async fn authenticate(shared: &Arc<Shared>, handshake: &Handshake) -> Result<Pee
         return Err(Error::Violation("no certificate, or no handshake channel"));
     };
     let (keys, own) = (&handshake.keys, handshake.own_fingerprint);
-    let result = match handshake.role {
-        Role::Dialer => noise::client(keys, channel, own, remote).await,
-        Role::Listener => noise::server(keys, channel, remote, own).await,
+    let (client, server) = match handshake.role {
+        Endpoint::Dialer => (own, remote),
+        Endpoint::Listener => (remote, own),
     };
+    let result = noise::authenticate(keys, channel, handshake.role, client, server).await;
     // If the connection broke, its own reason says more than the channel's.
     result.map_err(|error| shared.lock().session.over().cloned().unwrap_or(error.into()))
 }

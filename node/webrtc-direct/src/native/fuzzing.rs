@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use libp2p_core::connection::Endpoint;
 
 use super::certificate::Certificate;
-use super::session::{Role, Session};
+use super::session::Session;
 use super::socket::Batch;
 use super::{dcep, packet, stun};
 use crate::credentials::{Pair, Version};
@@ -37,7 +38,7 @@ pub fn session(mut bytes: &[u8]) {
     let (Ok(certificate), now) = (Certificate::generate(), Instant::now()) else { return };
     let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let pair = Pair::generate(Version::V2);
-    let Ok(mut session) = Session::new(Role::Listener, pair, remote, &certificate, None, now) else { return };
+    let Ok(mut session) = Session::new(Endpoint::Listener, pair, remote, &certificate, None, now) else { return };
     let mut out = Batch::default();
     session.advance(&mut out, now);
     while let Ok(length) = bytes.try_get_u16() {

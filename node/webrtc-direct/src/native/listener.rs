@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use libp2p_core::connection::Endpoint;
 use libp2p_identity::Keypair;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
@@ -15,7 +16,7 @@ use super::connection::Shared;
 use super::demux::{Demux, Limits, Route};
 use super::driver::{self, Established, Handshake, Input};
 use super::error::Error;
-use super::session::{Role, Session};
+use super::session::Session;
 use super::socket::{Datagrams, ReceiveBuffer, Socket};
 use super::stun;
 use crate::credentials::Pair;
@@ -118,11 +119,11 @@ impl Listener {
     /// None if the swarm is behind, or gone: the client asks again.
     fn open(&mut self, from: SocketAddr, pair: Pair) -> Result<Option<Id>, Error> {
         let Ok(permit) = self.incoming.try_reserve() else { return Ok(None) };
-        let session = Session::new(Role::Listener, pair.clone(), from, &self.certificate, None, Instant::now())?;
+        let session = Session::new(Endpoint::Listener, pair.clone(), from, &self.certificate, None, Instant::now())?;
         let (input, datagrams) = mpsc::channel(DATAGRAM_QUEUE);
         let (done, established) = oneshot::channel();
         let handshake = Handshake {
-            role: Role::Listener,
+            role: Endpoint::Listener,
             keys: self.keys.clone(),
             own_fingerprint: self.certificate.fingerprint(),
             answer_within: HANDSHAKE_DEADLINE,

@@ -1,9 +1,10 @@
 //! Stream resets, watched from outside the association.
 //!
 //! The SCTP library forgets a reset that the peer put off ("in progress"), does not repeat one that answers the peer's
-//! if it is lost, and answers with none where it put the peer's off; each would leave a stream half open for ever. So
-//! a reset that comes too early is held here until its data has come, ours are repeated until they are carried out, and a stream's id is given out again only
-//! when none of our resets of it is under way: a late one would close the new stream.
+//! if it is lost, and answers with none where it put the peer's off; each would leave a stream half open for ever. And
+//! it carries out again a reset that comes again, on a stream that may be another by then. So a reset that comes too
+//! early is held here until its data has come, one that comes again gets the same answer again, ours are repeated until
+//! they are carried out, and a stream's id is given out again only when none of our resets of it is under way.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::packet::{self, Chunk, Outcome};
-use crate::limits::HELD_RESETS;
+use crate::limits::{ANSWERED_RESETS, HELD_RESETS};
 
 /// When a reset that the peer has not carried out is repeated: after some round trips, most of the time.
 const REPEAT: Duration = Duration::from_secs(1);
@@ -22,6 +23,10 @@ pub(crate) struct Resets {
     under_way: HashMap<u32, UnderWay>,
     /// The peer's, whose time has not come.
     held: VecDeque<Held>,
+    /// The peer's that have been carried out, with our answers, the oldest first.
+    answered: VecDeque<(u32, Bytes)>,
+    /// Answers that are to be given again.
+    again: VecDeque<Bytes>,
     /// All of the peer's data up to here has come.
     received: Option<u32>,
 }
@@ -51,6 +56,12 @@ impl Resets {
                     let reset = UnderWay { streams, packet: packet.clone(), repeat_at: now + REPEAT };
                     self.under_way.insert(sequence, reset);
                 }
+                Chunk::ResetResponse { sequence, outcome: Outcome::Final } => {
+                    self.answered.push_back((sequence, packet.clone()));
+                    if self.answered.len() > ANSWERED_RESETS {
+                        self.answered.pop_front();
+                    }
+                }
                 Chunk::Init { .. } | Chunk::ResetResponse { .. } => {}
             }
         }
@@ -64,6 +75,7 @@ impl Resets {
                 Chunk::Init { first_tsn } if self.received.is_none() => {
                     self.received = Some(first_tsn.wrapping_sub(1));
                 }
+                Chunk::ResetRequest { sequence, .. } if self.is_answered(sequence) => return None,
                 Chunk::ResetRequest { sequence, last_tsn, streams } if !self.is_due(last_tsn, &streams, &busy) => {
                     hold = Some((sequence, last_tsn, streams));
                 }
@@ -87,8 +99,24 @@ impl Resets {
         self.held.remove(at).map(|held| held.packet)
     }
 
+    /// Whether the peer's reset has been carried out; if so, it is told again.
+    fn is_answered(&mut self, sequence: u32) -> bool {
+        if let Some((_, answer)) = self.answered.iter().find(|(answered, _)| *answered == sequence) {
+            if !self.again.contains(answer) {
+                self.again.push_back(answer.clone());
+            }
+            return true;
+        }
+        // One that nobody remembers, and that its sender cannot be waiting for.
+        let oldest = self.answered.front().filter(|_| self.answered.len() == ANSWERED_RESETS);
+        oldest.is_some_and(|(oldest, _)| packet::at_most(sequence, *oldest))
+    }
+
     /// A packet of ours that is to be repeated now.
     pub(crate) fn repeat(&mut self, now: Instant) -> Option<Bytes> {
+        if let Some(answer) = self.again.pop_front() {
+            return Some(answer);
+        }
         let reset = self.under_way.values_mut().find(|reset| reset.repeat_at <= now)?;
         reset.repeat_at = now + REPEAT;
         Some(reset.packet.clone())
@@ -177,7 +205,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_that_comes_again_is_answered_again_and_not_carried_out_again() {
+        let now = Instant::now();
+        let mut resets = Resets::default();
+        resets.sent(&sack(9), now);
+        let theirs = request(1, 9, 2);
+        assert_eq!(resets.received(theirs.clone(), free), Some(theirs.clone()));
+        resets.sent(&response(1, 6), now);
+        assert_eq!(resets.received(theirs.clone(), free), Some(theirs.clone()), "it was put off");
+        resets.sent(&response(1, 1), now);
+        assert_eq!(resets.received(theirs.clone(), free), None);
+        assert_eq!(resets.received(theirs, free), None);
+        assert_eq!((resets.repeat(now), resets.repeat(now)), (Some(response(1, 1)), None));
+        let next = request(2, 9, 2);
+        assert_eq!(resets.received(next.clone(), free), Some(next));
+    }
+
+    #[test]
     fn what_is_held_is_bounded() {
+        let now = Instant::now();
+        let mut resets = Resets::default();
+        resets.sent(&sack(9), now);
+        for sequence in 1..=u8::MAX {
+            assert!(resets.received(request(sequence, 9, 2), free).is_some());
+            resets.sent(&response(sequence, 1), now);
+            assert_eq!(resets.received(request(1, 9, 2), free), None, "however long ago it was");
+        }
+        assert_eq!(resets.answered.len(), ANSWERED_RESETS);
         let mut resets = Resets::default();
         for sequence in 0..=u8::MAX {
             assert_eq!(resets.received(request(sequence, 9, 2), free), None);

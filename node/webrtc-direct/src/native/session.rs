@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dimpl::{Dtls, Output};
 use is::stun::TransId;
+use libp2p_core::connection::Endpoint;
 
 use super::certificate::Certificate;
 use super::channels::Channels;
@@ -26,15 +27,8 @@ const RECORD_BYTES: usize = 17 * 1024;
 /// A tick that comes this much too late means that this process slept: the peer was not silent, we were deaf.
 const DEAF: Duration = Duration::from_secs(2);
 
-/// Which side of the connection this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Dialer,
-    Listener,
-}
-
 pub(crate) struct Session {
-    role: Role,
+    role: Endpoint,
     pair: Pair,
     remote: SocketAddr,
     dtls: Dtls,
@@ -57,7 +51,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(
-        role: Role,
+        role: Endpoint,
         pair: Pair,
         remote: SocketAddr,
         certificate: &Certificate,
@@ -65,8 +59,9 @@ impl Session {
         now: Instant,
     ) -> Result<Self, Error> {
         let mut dtls = Dtls::new_12(dtls_config()?, certificate.dtls(), now);
-        let dialer = role == Role::Dialer;
+        let dialer = role == Endpoint::Dialer;
         dtls.set_active(dialer);
+        let channels = Channels::new(dialer, pair.version, now)?;
         Ok(Self {
             role,
             pair,
@@ -77,7 +72,7 @@ impl Session {
             secured: false,
             remote_fingerprint: None,
             expected_fingerprint,
-            channels: Channels::new(dialer, now)?,
+            channels,
             reached: !dialer,
             request: TransId::new(),
             next_probe: if dialer { now } else { now + PROBE_INTERVAL },
@@ -198,16 +193,16 @@ impl Session {
     fn probe(&mut self, out: &mut Batch, now: Instant) {
         let silent = now.saturating_duration_since(self.heard) >= PROBE_INTERVAL;
         match self.role {
-            Role::Dialer => {
+            Endpoint::Dialer => {
                 let username = self.pair.username_to_server();
                 self.ask(stun::request(&username, &self.pair.server, true, self.request), out);
             }
             // A lite server need not ask, and a client that talks is not asked.
-            Role::Listener if silent => {
+            Endpoint::Listener if silent => {
                 let username = self.pair.username_to_client();
                 self.ask(stun::request(&username, &self.pair.client, false, self.request), out);
             }
-            Role::Listener => {}
+            Endpoint::Listener => {}
         }
         self.next_probe = now + if self.reached { PROBE_INTERVAL } else { FIRST_REQUESTS };
     }
@@ -222,15 +217,15 @@ impl Session {
     fn receive_stun(&mut self, from: SocketAddr, datagram: &[u8], out: &mut Batch, now: Instant) {
         let Some(message) = stun::Message::parse(datagram) else { return };
         let (own, peer, username) = match self.role {
-            Role::Dialer => (&self.pair.client, &self.pair.server, self.pair.username_to_client()),
-            Role::Listener => (&self.pair.server, &self.pair.client, self.pair.username_to_server()),
+            Endpoint::Dialer => (&self.pair.client, &self.pair.server, self.pair.username_to_client()),
+            Endpoint::Listener => (&self.pair.server, &self.pair.client, self.pair.username_to_server()),
         };
         if message.is_request() && message.username() == Some(&username) && message.verify(own.password()) {
             if let Some(response) = stun::response(message.transaction(), from, own) {
                 out.push(from, &response);
             }
             self.heard = now;
-            if self.role == Role::Listener && message.nominates() && from != self.remote {
+            if self.role == Endpoint::Listener && message.nominates() && from != self.remote {
                 tracing::debug!(old = %self.remote, new = %from, "the peer moved to another address");
                 self.remote = from;
             }

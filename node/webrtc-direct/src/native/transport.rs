@@ -24,12 +24,12 @@ use super::demux::Limits;
 use super::driver::{self, Handshake, Input};
 use super::error::Error;
 use super::listener::{Incoming, Listener};
-use super::session::{Role, Session};
+use super::session::Session;
 use super::socket::{ReceiveBuffer, Socket};
 use crate::address::{self, DialAddress, InvalidAddress};
 use crate::credentials::{Pair, Version};
 use crate::limits::{
-    HANDSHAKE_DEADLINE, INCOMING_QUEUE, PENDING_HANDSHAKES, PENDING_HANDSHAKES_PER_HOST, VERSION_FALLBACK,
+    ANSWER_DEADLINE, INCOMING_QUEUE, PENDING_HANDSHAKES, PENDING_HANDSHAKES_PER_HOST, VERSION_FALLBACK,
 };
 
 /// How the transport behaves.
@@ -213,7 +213,7 @@ async fn dial(keys: Keypair, config: Config, target: DialAddress) -> Result<(Pee
     let mut versions = config.versions.iter().copied().peekable();
     let mut result = Err(Error::NoAnswer);
     while let Some(version) = versions.next() {
-        let patience = if versions.peek().is_some() { VERSION_FALLBACK } else { HANDSHAKE_DEADLINE };
+        let patience = if versions.peek().is_some() { VERSION_FALLBACK } else { ANSWER_DEADLINE };
         result = dial_with(&keys, &config, &target, version, patience).await;
         if !matches!(result, Err(Error::NoAnswer)) {
             break;
@@ -241,9 +241,9 @@ async fn dial_with(
     let socket = Arc::new(Socket::bind(any)?);
     let pair = Pair::generate(version);
     let expected = Some(target.fingerprint);
-    let session = Session::new(Role::Dialer, pair, target.socket, &config.certificate, expected, Instant::now())?;
+    let session = Session::new(Endpoint::Dialer, pair, target.socket, &config.certificate, expected, Instant::now())?;
     let handshake = Handshake {
-        role: Role::Dialer,
+        role: Endpoint::Dialer,
         keys: keys.clone(),
         own_fingerprint: config.certificate.fingerprint(),
         answer_within,

@@ -1,9 +1,14 @@
 use super::*;
-use crate::limits::DATA_BYTES;
+use crate::limits::{DATA_BYTES, UNREAD_BYTES};
 use proptest::prelude::*;
+
+/// Nothing is scarce.
+const SPARE: usize = usize::MAX;
 
 /// Moves messages between two streams until neither has any.
 fn exchange(a: &mut Stream, b: &mut Stream) {
+    a.grant(SPARE);
+    b.grant(SPARE);
     while a.has_message() || b.has_message() {
         while let Some(message) = a.next_message() {
             b.receive(message).unwrap();
@@ -15,7 +20,7 @@ fn exchange(a: &mut Stream, b: &mut Stream) {
 }
 
 fn pair() -> (Stream, Stream) {
-    (Stream::new(Credits::Unknown), Stream::new(Credits::Unknown))
+    (Stream::new(Credits::Unknown, true), Stream::new(Credits::Unknown, true))
 }
 
 fn read_all(stream: &mut Stream) -> Vec<u8> {
@@ -136,7 +141,7 @@ fn the_first_end_is_done_once_both_have_let_go() {
 
 #[test]
 fn a_fin_is_confirmed_each_time() {
-    let mut stream = Stream::new(Credits::Unknown);
+    let mut stream = Stream::new(Credits::Unknown, true);
     for _ in 0..2 {
         stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
         assert_eq!(stream.next_message(), Some(Message::flag(Flag::FinAck).encode()));
@@ -157,27 +162,68 @@ fn a_channel_that_vanishes_leaves_what_had_come() {
 
 #[test]
 fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
-    let mut writer = Stream::new(Credits::Known);
-    let mut reader = Stream::new(Credits::Known);
+    let mut writer = Stream::new(Credits::Known, true);
+    let mut reader = Stream::new(Credits::Known, true);
     let chunk = [7; 4096];
     let mut sent = 0;
     while let Poll::Ready(written) = writer.write(&chunk) {
         sent += written.unwrap();
         exchange(&mut writer, &mut reader);
     }
-    assert_eq!(sent, RECEIVE_WINDOW_BYTES);
-    assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
+    assert_eq!(sent, INITIAL_WINDOW_BYTES);
+    assert_eq!(reader.received_bytes, INITIAL_WINDOW_BYTES);
 
-    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES / 2];
+    // A reader that reads gets more, and stops the writer again once it does not.
+    let mut buffer = vec![0; INITIAL_WINDOW_BYTES / 2];
     assert_eq!(reader.read(&mut buffer), Poll::Ready(Ok(buffer.len())));
     exchange(&mut writer, &mut reader);
-    assert_eq!(writer.write(&chunk), Poll::Ready(Ok(chunk.len())));
+    while let Poll::Ready(written) = writer.write(&chunk) {
+        sent += written.unwrap();
+        exchange(&mut writer, &mut reader);
+    }
+    assert_eq!(sent, buffer.len() + RECEIVE_WINDOW_BYTES);
+    assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
+}
+
+/// However many read and stop, what they hold together has its bound, and each goes on when its own reader does.
+#[test]
+fn streams_share_what_their_connection_may_hold() {
+    const STREAMS: usize = 100;
+    let mut streams: Vec<_> =
+        (0..STREAMS).map(|_| (Stream::new(Credits::Known, true), Stream::new(Credits::Known, true), 0)).collect();
+    let mut beyond = 0;
+    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES];
+    for _ in 0..10 {
+        for (writer, reader, carried) in &mut streams {
+            let before = *carried;
+            while let Poll::Ready(written) = writer.write(&buffer[..SEND_BUFFER_BYTES]) {
+                *carried += written.unwrap();
+                while let Some(message) = writer.next_message() {
+                    reader.receive(message).unwrap();
+                }
+            }
+            assert!(*carried - before >= INITIAL_WINDOW_BYTES, "{before} bytes, then {carried}");
+            let held = beyond_after(&mut beyond, reader, &mut buffer);
+            assert!(held <= UNREAD_BYTES, "{held} bytes");
+            exchange(writer, reader);
+        }
+    }
+    assert!(beyond > UNREAD_BYTES / 2, "little of {UNREAD_BYTES} bytes was used: {beyond}");
+}
+
+/// Reads all, grants what is left, and gives what all streams hold then.
+fn beyond_after(all: &mut usize, reader: &mut Stream, buffer: &mut [u8]) -> usize {
+    let before = reader.beyond();
+    while reader.read(buffer).is_ready() {}
+    reader.grant(UNREAD_BYTES - *all);
+    *all = *all - before + reader.beyond();
+    *all
 }
 
 #[test]
 fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
-    let (mut a, mut b) = (Stream::new(Credits::Unknown), Stream::new(Credits::Absent));
-    let mut buffer = vec![0; RECEIVE_WINDOW_BYTES];
+    let (mut a, mut b) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Absent, true));
+    let mut buffer = vec![0; SEND_BUFFER_BYTES];
     write_all(&mut b, b"any answer");
     exchange(&mut a, &mut b);
     for _ in 0..100 {
@@ -192,7 +238,7 @@ fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
 
 #[test]
 fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() {
-    let (mut writer, mut reader) = (Stream::new(Credits::Unknown), Stream::new(Credits::Announce));
+    let (mut writer, mut reader) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Announce, true));
     let mut sent = 0;
     while let Poll::Ready(written) = writer.write(&[1; 4096]) {
         sent += written.unwrap();
@@ -200,7 +246,7 @@ fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() 
             reader.receive(message).unwrap();
         }
     }
-    assert_eq!(sent, RECEIVE_WINDOW_BYTES);
+    assert_eq!(sent, INITIAL_WINDOW_BYTES);
     exchange(&mut writer, &mut reader);
     assert!(writer.peer_knows_credits());
     assert_eq!(writer.write(&[1]), Poll::Pending, "the first credit says no more than what is known");
@@ -212,7 +258,7 @@ fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() 
 /// Both ends are full in both directions: credits must get through all the same.
 #[test]
 fn two_ends_that_echo_each_other_do_not_lock_up() {
-    let (mut a, mut b) = (Stream::new(Credits::Unknown), Stream::new(Credits::Announce));
+    let (mut a, mut b) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Announce, true));
     let (mut asked, mut answered, mut carried) = (0, 0, Vec::new());
     let total = 8 * RECEIVE_WINDOW_BYTES;
     let mut buffer = vec![0; 32 * 1024];
@@ -240,29 +286,32 @@ fn two_ends_that_echo_each_other_do_not_lock_up() {
 
 #[test]
 fn a_peer_that_overruns_its_credit_loses_its_stream() {
-    let (mut writer, mut reader) = (Stream::new(Credits::Absent), Stream::new(Credits::Known));
+    let (mut writer, mut reader) = (Stream::new(Credits::Absent, true), Stream::new(Credits::Known, true));
     while reader.read == ReadHalf::Open {
         assert!(writer.write(&[1; 4096]).is_ready());
         while let Some(message) = writer.next_message() {
             reader.receive(message).unwrap();
         }
-        assert!(reader.received_bytes <= RECEIVE_WINDOW_BYTES);
+        assert!(reader.received_bytes <= INITIAL_WINDOW_BYTES);
     }
     assert_eq!(reader.read(&mut [0]), Poll::Ready(Err(StreamError::Violated)));
 }
 
 #[test]
 fn what_is_buffered_for_sending_is_bounded() {
-    let mut stream = Stream::new(Credits::Unknown);
-    assert_eq!(stream.write(&vec![1; 1 << 20]), Poll::Ready(Ok(SEND_BUFFER_BYTES)));
-    assert_eq!(stream.write(b"x"), Poll::Pending);
+    let mut stream = Stream::new(Credits::Absent, true);
+    let (mut sent, data) = (0, vec![1; 1 << 20]);
+    while let Poll::Ready(written) = stream.write(&data) {
+        sent += written.unwrap();
+    }
+    assert_eq!(sent, SEND_BUFFER_BYTES);
     assert!(stream.next_message().is_some());
     assert_eq!(stream.write(&vec![1; 1 << 20]), Poll::Ready(Ok(DATA_BYTES)));
 }
 
 #[test]
 fn a_flood_from_a_peer_without_credits_ends_its_stream_only_at_the_hard_bound() {
-    let mut stream = Stream::new(Credits::Unknown);
+    let mut stream = Stream::new(Credits::Unknown, true);
     let message = Message { data: vec![1; DATA_BYTES].into(), ..Message::default() }.encode();
     let mut delivered = 0;
     while stream.read == ReadHalf::Open {
@@ -275,9 +324,41 @@ fn a_flood_from_a_peer_without_credits_ends_its_stream_only_at_the_hard_bound() 
     assert_eq!(stream.next_message(), Some(Message::flag(Flag::Reset).encode()));
 }
 
+/// Such a peer would take it for garbage while it reads.
+#[test]
+fn a_peer_that_may_not_know_fin_ack_gets_none_before_our_own_end() {
+    let mut stream = Stream::new(Credits::Absent, false);
+    stream.receive(Message { data: Bytes::from_static(b"question"), ..Message::default() }.encode()).unwrap();
+    stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
+    assert_eq!(read_all(&mut stream), b"question");
+    assert!(!stream.has_message() && stream.next_message().is_none());
+    write_all(&mut stream, b"answer");
+    stream.close_write();
+    let sent: Vec<_> = std::iter::from_fn(|| stream.next_message()).collect();
+    let data = Message { data: Bytes::from_static(b"answer"), ..Message::default() };
+    assert_eq!(sent, [data.encode(), Message::flag(Flag::Fin).encode(), Message::flag(Flag::FinAck).encode()]);
+
+    // One that has confirmed a FIN is told at once.
+    let mut stream = Stream::new(Credits::Absent, false);
+    stream.receive(Message::flag(Flag::FinAck).encode()).unwrap();
+    stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
+    assert!(stream.peer_knows_fin_ack());
+    assert_eq!(stream.next_message(), Some(Message::flag(Flag::FinAck).encode()));
+}
+
+#[test]
+fn messages_are_short_for_a_peer_that_may_be_old() {
+    for (fin_ack, bound) in [(false, 8 * 1024), (true, 16 * 1024)] {
+        let mut stream = Stream::new(Credits::Unknown, fin_ack);
+        write_all(&mut stream, &[1; INITIAL_WINDOW_BYTES]);
+        let longest = std::iter::from_fn(|| stream.next_message()).map(|message| message.len()).max().unwrap();
+        assert!(longest <= bound && longest > bound - 16, "{longest}");
+    }
+}
+
 #[test]
 fn garbage_resets_the_stream() {
-    let mut stream = Stream::new(Credits::Unknown);
+    let mut stream = Stream::new(Credits::Unknown, true);
     assert!(stream.receive(Bytes::from_static(&[2, 0x08, 9])).is_err());
     assert_eq!(stream.read(&mut [0]), Poll::Ready(Err(StreamError::Violated)));
     assert_eq!(stream.write(b"x"), Poll::Ready(Err(StreamError::Violated)));
@@ -314,7 +395,7 @@ proptest! {
         known in any::<bool>(),
     ) {
         let credits = if known { Credits::Known } else { Credits::Unknown };
-        let mut ends = [Stream::new(credits), Stream::new(credits)];
+        let mut ends = [Stream::new(credits, true), Stream::new(credits, true)];
         let (mut written, mut seen, mut stopped) = ([0u64; 2], [0u64; 2], [false; 2]);
         let mut wire: [VecDeque<Bytes>; 2] = Default::default();
         for (first, step) in steps {
@@ -337,7 +418,8 @@ proptest! {
                 }
                 Step::Send(count) => {
                     for _ in 0..count {
-                        if known || ends[you].has_room() {
+                        ends[you].grant(SPARE);
+                        if known || ends[you].has_room(SPARE) {
                             wire[me].extend(ends[me].next_message());
                             if let Some(message) = wire[me].pop_front() {
                                 ends[you].receive(message).unwrap();

@@ -118,6 +118,7 @@ async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
     let certificate = Certificate::generate().unwrap();
     let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
     let before = (sockets(), tasks());
+    assert!(before.0 > 0, "the socket that answers nothing is one");
     let result = within(dial(&address, Version::V2)).await;
     assert!(matches!(result, Err(Error::NoAnswer)), "{result:?}");
     until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;

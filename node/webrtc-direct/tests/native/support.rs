@@ -165,14 +165,14 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     assert!(waited.await.is_ok(), "never: {what}");
 }
 
-/// UDP sockets of this process.
+/// UDP sockets of this process. Not those of other kinds: each test's runtime has some for itself.
 pub(crate) fn sockets() -> usize {
+    let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"].map(|path| std::fs::read_to_string(path).unwrap());
+    let inode = |line: &str| line.split_whitespace().nth(9).map(|inode| format!("socket:[{inode}]"));
+    let of_host: Vec<_> = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(inode).collect();
     let files = std::fs::read_dir("/proc/self/fd").unwrap();
-    files.filter(|f| f.as_ref().is_ok_and(|f| is_socket(&f.path()))).count()
-}
-
-fn is_socket(path: &std::path::Path) -> bool {
-    std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    targets.filter(|target| of_host.iter().any(|socket| target == std::path::Path::new(socket))).count()
 }
 
 /// Tasks of the current runtime.

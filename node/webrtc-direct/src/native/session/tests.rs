@@ -1,7 +1,10 @@
 //! Two sessions face to face, on hand-driven time.
 
+use std::task::{Context, Poll, Waker};
+
 use super::*;
 use crate::credentials::Version;
+use crate::stream::Stream;
 
 const TICK: Duration = Duration::from_millis(10);
 
@@ -22,8 +25,8 @@ impl World {
         let (own, certificate) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
         let pair = Pair::generate(version);
         let expected = Some(certificate.fingerprint());
-        let dialer = Session::new(Role::Dialer, pair.clone(), listener_address, &own, expected, now).unwrap();
-        let listener = Session::new(Role::Listener, pair, dialer_address, &certificate, None, now).unwrap();
+        let dialer = Session::new(Endpoint::Dialer, pair.clone(), listener_address, &own, expected, now).unwrap();
+        let listener = Session::new(Endpoint::Listener, pair, dialer_address, &certificate, None, now).unwrap();
         Self { now, dialer, listener, dialer_address, listener_address, cut: false }
     }
 
@@ -158,4 +161,33 @@ fn strangers_datagrams_change_nothing() {
     assert!(out.take().is_empty());
     world.pass(Duration::from_secs(1));
     assert!(world.dialer.over().is_none() && world.listener.over().is_none());
+}
+
+#[test]
+fn a_stream_on_the_handshakes_id_is_accepted_once_the_handshakes_channel_is_closed() {
+    let mut world = World::connected(Version::V2);
+    for session in [&mut world.dialer, &mut world.listener] {
+        let key = session.channels.handshake().unwrap();
+        session.channels.with(key, |channel| channel.stream.close_write(), world.now);
+        session.channels.release(key, world.now);
+    }
+    world.pass(Duration::from_secs(1));
+    assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (0, 0));
+
+    let cx = &mut Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        world.dialer.channels.release_handshake_id();
+        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+        let write = |stream: &mut Stream| assert_eq!(stream.write(b"hello"), Poll::Ready(Ok(5)));
+        world.dialer.channels.with(ours, |channel| write(&mut channel.stream), world.now);
+        world.pass(Duration::from_millis(100));
+        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+        let mut seen = [0; 5];
+        let read = world.listener.channels.with(theirs, |channel| channel.stream.read(&mut seen), world.now);
+        assert_eq!((read.unwrap().0, &seen), (Poll::Ready(Ok(5)), b"hello"));
+        world.dialer.channels.release(ours, world.now);
+        world.listener.channels.release(theirs, world.now);
+        world.pass(Duration::from_secs(1));
+        assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (0, 0));
+    }
 }

@@ -1,0 +1,140 @@
+//! Random opens, writes, closes and kills. `SOAK_SECONDS` says for how long, `SOAK_SEED` with which chance.
+
+use std::time::{Duration, Instant};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p_core::muxing::StreamMuxerExt;
+use libp2p_webrtc_direct::Connection;
+use libp2p_webrtc_direct::credentials::Version;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::lossy::{Proxy, Weather};
+use crate::support::*;
+
+/// Dialers at once.
+const PEERS: u64 = 6;
+/// Memory does not shrink to the byte.
+const GROWTH: usize = 32 << 20;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() {
+    let _quiet = alone().await;
+    let (seconds, seed) = (setting("SOAK_SECONDS", 10), setting("SOAK_SEED", rand::random()));
+    println!("SOAK_SEED={seed}");
+    let mut server = Server::start(config()).await;
+    let address = server.address.clone();
+    let (sockets_before, tasks_before) = (sockets(), tasks());
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                accepted = server.accepted.recv() => drop(accepted.unwrap().map(|(_, connection)| echo(connection))),
+                _ = &mut stopped => return server,
+            }
+        }
+    });
+    let mut at_half = 0;
+    for half in [1, 2] {
+        let deadline = Instant::now() + Duration::from_secs(seconds) / 2;
+        let peers = (0..PEERS).map(|i| {
+            let chance = StdRng::seed_from_u64(seed.wrapping_add(half * PEERS + i));
+            tokio::spawn(live(address.clone(), chance, deadline))
+        });
+        let lives: Vec<_> = futures::future::join_all(peers.collect::<Vec<_>>()).await;
+        let lives: usize = lives.into_iter().map(Result::unwrap).sum();
+        println!("{lives} connections, {} MiB", memory() >> 20);
+        if half == 1 {
+            at_half = memory();
+        }
+    }
+    // The server's own two: what accepts, and what serves.
+    until("all tasks have ended", || tasks() <= tasks_before + 1).await;
+    until("all sockets are closed", || sockets() <= sockets_before).await;
+    let growth = memory().saturating_sub(at_half);
+    assert!(growth < GROWTH, "{growth} bytes more after the second half");
+    drop(stop);
+    within(serving).await.unwrap();
+}
+
+/// Connects, does this and that, ends it in one way or another, and again. How often.
+async fn live(address: libp2p_core::Multiaddr, mut chance: StdRng, deadline: Instant) -> usize {
+    let mut lives = 0;
+    while Instant::now() < deadline {
+        lives += 1;
+        let version = if chance.random() { Version::V1 } else { Version::V2 };
+        let rough = Weather { delay: Duration::from_millis(1), lost: 5, doubled: 5, late: 5, no_v2: false };
+        let proxy = match chance.random_range(0..3) {
+            0 => Some(Proxy::start(&address, rough).await),
+            _ => None,
+        };
+        let to = proxy.as_ref().map_or(&address, |proxy| &proxy.address);
+        let (_, mut connection) = within(dial(to, version)).await.unwrap();
+        for _ in 0..chance.random_range(0..10) {
+            act(&mut connection, &mut chance).await;
+        }
+        // An echo that is still under way when the end comes, of whatever kind.
+        let mut stream = open(&mut connection).await;
+        drop(stream.write(&pattern(chance.random_range(1..20_000))).await);
+        match (chance.random_range(0..10), proxy) {
+            // Dies without a word, and is not noticed at once. Costs its 8 s, so only now and then.
+            (0, Some(proxy)) => proxy.cut(),
+            (1..4, _) => within(std::future::poll_fn(|cx| connection.poll_close_unpin(cx))).await.unwrap(),
+            _ => {}
+        }
+    }
+    lives
+}
+
+async fn act(connection: &mut Connection, chance: &mut StdRng) {
+    let length = chance.random_range(0..40_000);
+    let data = pattern(length);
+    match chance.random_range(0..6) {
+        // Several at once, whole.
+        0..3 => {
+            let mut streams = Vec::new();
+            for _ in 0..chance.random_range(1..8) {
+                streams.push(open(connection).await);
+            }
+            let answers = streams.iter_mut().map(|stream| ask(stream, &data));
+            for answer in within(futures::future::join_all(answers)).await {
+                assert!(answer.unwrap() == data);
+            }
+        }
+        // Given up half way.
+        3 => {
+            let mut stream = open(connection).await;
+            within(stream.write(&data)).await.ok();
+        }
+        // Opened, and nothing said.
+        4 => drop(open(connection).await),
+        // Read with pauses, in parts, and not to the end.
+        _ => {
+            let (mut reader, mut writer) = open(connection).await.split();
+            let asking = async {
+                writer.write_all(&data).await.unwrap();
+                writer.close().await.unwrap();
+            };
+            let reading = async {
+                let mut part = vec![0; 1 + length / 3];
+                for _ in 0..2 {
+                    let read = within(reader.read(&mut part)).await.unwrap();
+                    tokio::task::yield_now().await;
+                    if read == 0 {
+                        break;
+                    }
+                }
+                // Whatever was not read must not keep the writer waiting for ever.
+                drop(reader);
+            };
+            futures::future::select(Box::pin(asking), Box::pin(reading)).await;
+        }
+    }
+    // Nothing is opened by the server.
+    let inbound = futures::future::poll_immediate(std::future::poll_fn(|cx| connection.poll_inbound_unpin(cx))).await;
+    assert!(inbound.is_none(), "{inbound:?}");
+}
