@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-webrtc-direct lint bench sim clean
+.PHONY: help setup page build native demo test test-webrtc-direct lint bench sim clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -12,10 +12,15 @@ help: ## Show what there is to make
 setup: ## Install what is missing: Debian's packages (as root or with sudo) and the C++ toolchain
 	@scripts/setup
 
-build: setup ## Build everything, optimised
+page: setup ## Build the page for browsers, which the programs built afterwards carry
+	@scripts/page
+
+build: page native ## Build everything, optimised
+
+native: setup
 	$(CARGO) build --release
 
-demo: build ## Count the words of the sources that cargo fetched, on an embedded mesh
+demo: native ## Count the words of the sources that cargo fetched, on an embedded mesh
 	@scripts/demo
 
 test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
@@ -27,7 +32,7 @@ test-webrtc-direct: ## Test the transport for browsers, which is in the making a
 lint: setup ## Formatting and clippy, warnings denied
 	@scripts/lint
 
-bench: build ## Measure what docs/benchmarks.md tells; PARTS="gb files tasks small compile sim" chooses
+bench: native ## Measure what docs/benchmarks.md tells; PARTS="gb files tasks small compile sim" chooses
 	@scripts/bench $(PARTS)
 
 sim: setup ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"

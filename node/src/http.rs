@@ -1,4 +1,6 @@
-//! What a node says of itself over HTTP: health, metrics, addresses.
+//! What a node says of itself over HTTP: health, metrics, addresses; and the page by which a tab joins.
+
+mod page;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -48,8 +50,8 @@ struct Served {
     started: Instant,
 }
 
-/// Serves `/healthz`, `/metrics` (OpenMetrics) and `/.well-known/webmesh.json` until the process ends; gives
-/// the address that it got.
+/// Serves the page, `/healthz`, `/metrics` (OpenMetrics) and `/.well-known/webmesh.json` until the process ends;
+/// gives the address that it got.
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be had.
@@ -62,7 +64,8 @@ pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, HttpEr
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/.well-known/webmesh.json", get(addresses))
-        .with_state(served);
+        .with_state(served)
+        .fallback(get(page::serve));
     tokio::spawn(accept(listener, router, HEAD_TIMEOUT));
     Ok(bound)
 }

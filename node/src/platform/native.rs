@@ -1,7 +1,7 @@
 //! Natively: tokio, sockets, a disk.
 
+mod dial_last;
 pub mod files;
-mod listen_only;
 mod transport;
 
 use std::time::Duration;
@@ -49,8 +49,7 @@ pub fn random_below(n: usize) -> usize {
     rand::random_range(0..n)
 }
 
-/// Chooses the cryptography of TLS and DTLS, once per process. Two of its providers are linked (QUIC brings
-/// aws-lc, DTLS brings ring), and rustls refuses to guess.
+/// Chooses the cryptography of TLS, once per process: rustls refuses to guess.
 pub fn install_crypto() {
     // Fails only if one was installed before, which serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -8,9 +8,9 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, mdns, noise, relay, tcp, yamux};
-use libp2p_webrtc::tokio as webrtc;
+use libp2p_webrtc_direct as webrtc;
 
-use super::listen_only::ListenOnly;
+use super::dial_last::DialLast;
 
 /// Connecting takes at most so long, handshakes included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -39,11 +39,11 @@ pub fn needs_certificate(listen: &[Multiaddr]) -> bool {
 /// # Errors
 /// [`TransportError::Certificate`] if it cannot be made.
 pub fn new_certificate() -> Result<String, TransportError> {
-    let certificate = webrtc::Certificate::generate(&mut rand::rng());
-    Ok(certificate.map_err(|e| TransportError::Certificate(e.to_string()))?.serialize_pem())
+    let certificate = webrtc::Certificate::generate();
+    Ok(certificate.map_err(|e| TransportError::Certificate(e.to_string()))?.to_pem())
 }
 
-/// A swarm over all native transports; with a certificate, it can be dialled over WebRTC too.
+/// A swarm over all native transports; with a certificate, WebRTC is one of them.
 ///
 /// TCP is secured by Noise alone: measured against libp2p's TLS, it costs as much for bulk, a third less for
 /// small exchanges (TLS seals every write on its own), and a round trip less to connect.
@@ -61,7 +61,10 @@ pub fn swarm<B: NetworkBehaviour>(
     let certificate = certificate.map_err(|e| TransportError::Certificate(e.to_string()))?;
     let other = |e: &dyn std::fmt::Display| TransportError::Other(e.to_string());
     let webrtc = |identity: &Keypair| match certificate {
-        Some(certificate) => OptionalTransport::some(ListenOnly(webrtc::Transport::new(identity.clone(), certificate))),
+        Some(certificate) => {
+            let config = webrtc::Config::new(certificate);
+            OptionalTransport::some(DialLast(webrtc::Transport::new(identity.clone(), config)))
+        }
         None => OptionalTransport::none(),
     };
     let swarm = SwarmBuilder::with_existing_identity(identity.clone())

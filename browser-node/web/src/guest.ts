@@ -1,0 +1,152 @@
+// A Worker that runs tasks: the conversation of docs/guest-abi.md with a fresh instance for each.
+
+import type { Batch, Outcome } from "./messages.js";
+import { Exit, Wasi } from "./wasi.js";
+
+/** More of a guest's own words about its failure are of no use to anybody. */
+const ERROR_BYTES = 4096;
+
+interface Exports {
+  memory: WebAssembly.Memory;
+  _initialize(): void;
+  webmesh_alloc(length: number): number;
+  webmesh_map(at: number, length: number): number;
+  webmesh_map_finish(buckets: number): number;
+  webmesh_reduce_feed(at: number, length: number): number;
+  webmesh_reduce_finish(): number;
+  webmesh_error(): number;
+}
+
+/** A failure, and the document that it happened on. */
+class TaskError extends Error {
+  document: number | undefined;
+}
+
+class Guest {
+  readonly wasi: Wasi;
+  readonly exports: Exports;
+
+  constructor(module: WebAssembly.Module, seed: Uint8Array) {
+    this.wasi = new Wasi(seed);
+    const instance = new WebAssembly.Instance(module, this.wasi.imports());
+    this.exports = instance.exports as unknown as Exports;
+    this.wasi.memory = this.exports.memory;
+    this.exports._initialize();
+  }
+
+  bytes(at: number, length: number): Uint8Array {
+    const buffer = this.exports.memory.buffer;
+    if (at + length > buffer.byteLength) throw new TaskError(`${length} bytes at ${at} are outside the memory`);
+    return new Uint8Array(buffer, at, length);
+  }
+
+  words(at: number, count: number): number[] {
+    const view = this.bytes(at >>> 0, 4 * count);
+    const words = new DataView(view.buffer, view.byteOffset, view.byteLength);
+    return Array.from({ length: count }, (_, i) => words.getUint32(4 * i, true));
+  }
+
+  /** Hands bytes to the guest through one of its functions. */
+  feed(call: (at: number, length: number) => number, bytes: Uint8Array): void {
+    const at = this.exports.webmesh_alloc(bytes.length) >>> 0;
+    // A null pointer is how an allocator says no.
+    if (at === 0 && bytes.length > 0) throw new TaskError("out of memory: the task needs more than its memory limit");
+    this.bytes(at, bytes.length).set(bytes);
+    if (call(at, bytes.length) !== 0) throw this.thrown();
+  }
+
+  /** What a failed status tells of. */
+  thrown(): TaskError {
+    const [at, length] = this.words(this.exports.webmesh_error(), 2) as [number, number];
+    const text = new TextDecoder().decode(this.bytes(at, Math.min(length, ERROR_BYTES)));
+    return new TaskError(text === "" ? "an exception without a text" : text);
+  }
+}
+
+type Given = { data: Uint8Array; offsets: Uint32Array | undefined };
+
+/** A copy of some of the guest's bytes. */
+function take(guest: Guest, at: number, length: number, limit: number): Uint8Array {
+  if (length > limit) throw new TaskError(`its output has ${length} bytes, and it may give ${limit}`);
+  return guest.bytes(at, length).slice();
+}
+
+function map(guest: Guest, documents: Iterable<Uint8Array>, buckets: number, limit: number): Given {
+  let number = 0;
+  try {
+    for (const document of documents) {
+      guest.feed(guest.exports.webmesh_map, document);
+      number++;
+    }
+  } catch (error) {
+    throw Object.assign(explained(error), { document: number });
+  }
+  const [data, table] = guest.words(guest.exports.webmesh_map_finish(buckets), 2) as [number, number];
+  const offsets = guest.words(table, buckets + 1);
+  const first = offsets[0] ?? 0;
+  let before = first;
+  for (const offset of offsets) {
+    if (offset < before) throw new TaskError(`bucket offsets descend from ${before} to ${offset}`);
+    before = offset;
+  }
+  const rebased = Uint32Array.from(offsets, (offset) => offset - first);
+  return { data: take(guest, data + first, before - first, limit), offsets: rebased };
+}
+
+function reduce(guest: Guest, chunks: Iterable<Uint8Array>, limit: number): Given {
+  for (const chunk of chunks) guest.feed(guest.exports.webmesh_reduce_feed, chunk);
+  const [data, length, , status] = guest.words(guest.exports.webmesh_reduce_finish(), 4) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  if (status !== 0) throw guest.thrown();
+  return { data: take(guest, data, length, limit), offsets: undefined };
+}
+
+/** An error in words for the job's author. */
+function explained(error: unknown): TaskError {
+  if (error instanceof TaskError) return error;
+  if (error instanceof Exit) return new TaskError(error.message);
+  if (error instanceof WebAssembly.Exception) {
+    return new TaskError("an exception outside map and reduce, where nothing catches it");
+  }
+  if (error instanceof RangeError) return new TaskError(`trap: ${error.message} (a recursion without end, perhaps)`);
+  return new TaskError(`trap: ${error instanceof Error ? error.message : String(error)}`);
+}
+
+function run(batch: Batch, index: number): Outcome {
+  const task = batch.firstTask + index;
+  const started = performance.now();
+  let guest: Guest | undefined;
+  try {
+    guest = new Guest(batch.module, batch.seeds.subarray(32 * index, 32 * (index + 1)));
+    const inputs = inputsOf(batch, index);
+    const given =
+      batch.buckets === undefined
+        ? reduce(guest, inputs, batch.output)
+        : map(guest, inputs, batch.buckets, batch.output);
+    return { kind: "done", task, millis: performance.now() - started, ...given };
+  } catch (error) {
+    const { message, document } = explained(error);
+    const log = guest?.wasi.log ?? "";
+    const why = log === "" ? message : `${message}\nit had written:\n${log}`;
+    return { kind: "failed", task, millis: performance.now() - started, document, why };
+  }
+}
+
+function* inputsOf({ bytes, ends, inputsPerTask }: Batch, index: number): Iterable<Uint8Array> {
+  const first = index * inputsPerTask;
+  for (let i = first; i < Math.min(first + inputsPerTask, ends.length); i++) {
+    yield bytes.subarray(i === 0 ? 0 : ends[i - 1], ends[i]);
+  }
+}
+
+self.onmessage = ({ data: batch }: MessageEvent<Batch>) => {
+  for (let index = 0; 32 * index < batch.seeds.length; index++) {
+    const outcome = run(batch, index);
+    const transfer = outcome.kind === "done" ? [outcome.data.buffer] : [];
+    (self as unknown as { postMessage(message: Outcome, transfer: Transferable[]): void }).postMessage(outcome, transfer);
+  }
+};

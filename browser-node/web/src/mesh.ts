@@ -1,0 +1,105 @@
+// WebMesh as a library: `join` makes this tab a peer.
+
+import init, { newIdentity, Tab } from "../wasm/webmesh_browser_node.js";
+import { type Given, Runner } from "./runner.js";
+
+export interface JoinOptions {
+  /**
+   * Where the mesh is: a URL whose `/.well-known/webmesh.json` names a node's addresses, or such addresses
+   * themselves. Default: where the page came from.
+   */
+  bootstrap?: string | URL | readonly string[];
+  /** Workers that run tasks; 0 to submit only. Default: all cores but one. */
+  threads?: number;
+  /** 32 bytes that make this peer the same as before. Default: a new one. */
+  identity?: Uint8Array;
+}
+
+/** A peer that this tab knows. */
+export interface Peer {
+  peer: string;
+  kind: string;
+  roles: Record<string, boolean>;
+  threads: number;
+  agent: string;
+  connected: boolean;
+}
+
+export interface Status {
+  peer: string;
+  /** Peers with a connection to this tab. */
+  connected: number;
+  peers: Peer[];
+  counters: Record<string, number>;
+  /** What this tab did for others. */
+  given: Given;
+}
+
+/** A join that failed, in words. */
+export class JoinError extends Error {
+  override name = "JoinError";
+}
+
+/** This tab as a peer of the mesh. */
+export class Mesh {
+  #tab: Tab;
+  #runner: Runner;
+
+  /** @internal */
+  constructor(tab: Tab, runner: Runner) {
+    this.#tab = tab;
+    this.#runner = runner;
+  }
+
+  /** This peer's id. */
+  get peer(): string {
+    return this.#tab.peer;
+  }
+
+  async status(): Promise<Status> {
+    const status = JSON.parse(await this.#tab.status()) as Omit<Status, "given">;
+    return { ...status, given: { ...this.#runner.given } };
+  }
+
+  /** Leaves in order: claims released, goodbyes said, Workers ended. */
+  async leave(): Promise<void> {
+    await this.#tab.leave();
+    this.#runner.close();
+  }
+}
+
+let loaded: Promise<unknown> | undefined;
+
+/** Joins the mesh. Ready when this tab is a peer; connections follow. */
+export async function join(options: JoinOptions = {}): Promise<Mesh> {
+  const addresses = await addressesOf(options.bootstrap ?? new URL("/", location.href));
+  loaded ??= init({ module_or_path: new URL("./webmesh.wasm", import.meta.url) });
+  await loaded;
+  const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
+  const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
+  const tab = await Tab.join(options.identity ?? newIdentity(), addresses, threads, runner as never);
+  runner.results = {
+    finished: (...result) => tab.finished(...result),
+    failed: (...result) => tab.failed(...result),
+  };
+  return new Mesh(tab, runner);
+}
+
+async function addressesOf(bootstrap: string | URL | readonly string[]): Promise<string[]> {
+  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return [...bootstrap];
+  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return [bootstrap];
+  const url = new URL("/.well-known/webmesh.json", bootstrap);
+  let answer: Response;
+  try {
+    answer = await fetch(url);
+  } catch {
+    throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
+  }
+  if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
+  const { addresses } = (await answer.json()) as { addresses: string[] };
+  const dialled = addresses.filter((address) => address.includes("/webrtc-direct/"));
+  if (dialled.length === 0) {
+    throw new JoinError(`the node at ${url.origin} has no WebRTC address: start it with --listen /ip4/…/udp/…/webrtc-direct`);
+  }
+  return dialled;
+}

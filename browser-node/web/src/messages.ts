@@ -1,0 +1,40 @@
+// What the page and its Workers say to each other.
+
+/** Tasks to run one after another, each in a fresh instance. */
+export interface Batch {
+  kind: "batch";
+  module: WebAssembly.Module;
+  /** Buckets to write; a reduce has none. */
+  buckets: number | undefined;
+  /** Bytes that a task may give. */
+  output: number;
+  firstTask: number;
+  /** 32 bytes for each task. */
+  seeds: Uint8Array;
+  /** The inputs of all tasks, one behind the other. */
+  bytes: Uint8Array;
+  /** Where each input ends in `bytes`. */
+  ends: Uint32Array;
+  inputsPerTask: number;
+}
+
+/** What became of a task. */
+export type Outcome = Done | Failed;
+
+export interface Done {
+  kind: "done";
+  task: number;
+  millis: number;
+  data: Uint8Array;
+  /** Where each bucket begins in `data`, and the end of the last; none for a reduce. */
+  offsets: Uint32Array | undefined;
+}
+
+export interface Failed {
+  kind: "failed";
+  task: number;
+  millis: number;
+  /** Which of the task's documents did it, where one did. */
+  document: number | undefined;
+  why: string;
+}

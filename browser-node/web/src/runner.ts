@@ -1,0 +1,234 @@
+// The Workers of a tab: units of work go to whichever is free, and what does not end is ended.
+
+import type { Batch, Outcome } from "./messages.js";
+
+/** Compiled modules that are kept; beyond, the longest unused goes. */
+const MODULES = 8;
+/** A task's time is counted here, not in the Worker: beyond it, so much is allowed for messages to arrive. */
+const GRACE_MILLIS = 500;
+
+/** A unit of work, as the wasm module hands it over. */
+export interface Unit {
+  readonly run: number;
+  readonly job: string;
+  readonly module: string;
+  readonly millis: number;
+  readonly output: number;
+  readonly buckets: number | undefined;
+  readonly firstTask: number;
+  readonly seeds: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly ends: Uint32Array;
+  readonly inputsPerTask: number;
+  free(): void;
+}
+
+/** Where results go. */
+export interface Results {
+  finished(
+    run: number,
+    task: number,
+    millis: number,
+    data: Uint8Array,
+    offsets: Uint32Array | undefined,
+    last: boolean,
+  ): void;
+  failed(
+    run: number,
+    task: number,
+    millis: number,
+    document: number | undefined,
+    why: string,
+    fault: boolean,
+    last: boolean,
+  ): void;
+}
+
+/** A unit on its way, and how many of its tasks are done. */
+interface Queued {
+  run: number;
+  job: string;
+  module: string;
+  millis: number;
+  batch: Omit<Batch, "module">;
+  tasks: number;
+  done: number;
+}
+
+/** What a tab has done for others. */
+export interface Given {
+  tasks: number;
+  failures: number;
+  /** Task time, in milliseconds, summed over all Workers. */
+  millis: number;
+}
+
+class Seat {
+  worker: Worker | undefined;
+  unit: Queued | undefined;
+  timer: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** Runs units on Workers. */
+export class Runner {
+  /** Set before the first unit comes. */
+  results: Results | undefined;
+  readonly given: Given = { tasks: 0, failures: 0, millis: 0 };
+  #modules = new Map<string, Promise<WebAssembly.Module>>();
+  #seats: Seat[];
+  #queue: Queued[] = [];
+  #script: URL;
+
+  constructor(threads: number, script: URL) {
+    this.#seats = Array.from({ length: threads }, () => new Seat());
+    this.#script = script;
+  }
+
+  has(module: string): boolean {
+    return this.#modules.has(module);
+  }
+
+  load(module: string, wasm: Uint8Array): void {
+    const compiled = WebAssembly.compile(wasm as BufferSource);
+    // Whoever runs a unit of it is told; until then nobody listens.
+    compiled.catch(() => this.#modules.delete(module));
+    this.#modules.set(module, compiled);
+    for (const oldest of this.#modules.keys()) {
+      if (this.#modules.size <= MODULES) break;
+      this.#modules.delete(oldest);
+    }
+  }
+
+  run(unit: Unit): void {
+    const { run, job, module, millis, output, buckets, firstTask, seeds, bytes, ends, inputsPerTask } = unit;
+    unit.free();
+    const batch = { kind: "batch" as const, output, buckets, firstTask, seeds, bytes, ends, inputsPerTask };
+    this.#queue.push({ run, job, module, millis, batch, tasks: seeds.length / 32, done: 0 });
+    this.#fill();
+  }
+
+  stop(job: string): void {
+    this.#queue = this.#queue.filter((unit) => unit.job !== job);
+    for (const seat of this.#seats) {
+      if (seat.unit?.job === job) this.#vacate(seat);
+    }
+    this.#fill();
+  }
+
+  /** Ends all Workers. */
+  close(): void {
+    this.#queue = [];
+    for (const seat of this.#seats) this.#vacate(seat);
+    this.#seats = [];
+  }
+
+  #fill(): void {
+    for (const seat of this.#seats) {
+      if (seat.unit !== undefined) continue;
+      const unit = this.#queue.shift();
+      if (unit === undefined) return;
+      void this.#begin(seat, unit);
+    }
+  }
+
+  async #begin(seat: Seat, unit: Queued): Promise<void> {
+    seat.unit = unit;
+    let module: WebAssembly.Module;
+    try {
+      const compiled = this.#modules.get(unit.module);
+      if (compiled === undefined) throw new Error("it was put away");
+      module = await compiled;
+    } catch (error) {
+      if (seat.unit !== unit) return;
+      seat.unit = undefined;
+      this.#failRest(unit, `the module cannot be loaded: ${String(error)}`);
+      this.#fill();
+      return;
+    }
+    // It may have been stopped in the meantime.
+    if (seat.unit !== unit) return;
+    seat.worker ??= this.#hire(seat);
+    const { seeds, ends, inputsPerTask, firstTask, bytes } = unit.batch;
+    // Of a unit that was begun on another Worker, only what is left.
+    const firstInput = Math.min(unit.done * inputsPerTask, ends.length);
+    const start = firstInput === 0 ? 0 : (ends[firstInput - 1] ?? 0);
+    const batch: Batch = {
+      ...unit.batch,
+      module,
+      firstTask: firstTask + unit.done,
+      seeds: seeds.slice(32 * unit.done),
+      bytes: bytes.slice(start),
+      ends: ends.slice(firstInput).map((end) => end - start),
+    };
+    seat.worker.postMessage(batch, [batch.bytes.buffer]);
+    this.#watch(seat, unit);
+  }
+
+  #hire(seat: Seat): Worker {
+    const worker = new Worker(this.#script, { type: "module", name: "webmesh task" });
+    worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#heard(seat, data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#lost(seat, `its Worker failed: ${event.message}`, true);
+    };
+    return worker;
+  }
+
+  #watch(seat: Seat, unit: Queued): void {
+    clearTimeout(seat.timer);
+    const seconds = unit.millis / 1000;
+    const why = `it ran for over ${seconds} s, the time limit of a task`;
+    seat.timer = setTimeout(() => this.#lost(seat, why, false), unit.millis + GRACE_MILLIS);
+  }
+
+  #heard(seat: Seat, outcome: Outcome): void {
+    const unit = seat.unit;
+    if (unit === undefined) return;
+    unit.done++;
+    const last = unit.done === unit.tasks;
+    this.given.millis += outcome.millis;
+    if (outcome.kind === "done") {
+      this.given.tasks++;
+      this.results?.finished(unit.run, outcome.task, outcome.millis, outcome.data, outcome.offsets, last);
+    } else {
+      this.given.failures++;
+      this.results?.failed(unit.run, outcome.task, outcome.millis, outcome.document, outcome.why, false, last);
+    }
+    if (last) {
+      clearTimeout(seat.timer);
+      seat.unit = undefined;
+      this.#fill();
+    } else {
+      this.#watch(seat, unit);
+    }
+  }
+
+  /** The task that runs is given up with its Worker; the rest of its unit goes on elsewhere. */
+  #lost(seat: Seat, why: string, fault: boolean): void {
+    const unit = seat.unit;
+    this.#vacate(seat);
+    if (unit !== undefined) {
+      const task = unit.batch.firstTask + unit.done;
+      unit.done++;
+      const last = unit.done === unit.tasks;
+      this.given.failures++;
+      this.results?.failed(unit.run, task, unit.millis, undefined, why, fault, last);
+      if (!last) this.#queue.unshift(unit);
+    }
+    this.#fill();
+  }
+
+  #failRest(unit: Queued, why: string): void {
+    for (; unit.done < unit.tasks; unit.done++) {
+      const last = unit.done + 1 === unit.tasks;
+      this.results?.failed(unit.run, unit.batch.firstTask + unit.done, 0, undefined, why, true, last);
+    }
+  }
+
+  #vacate(seat: Seat): void {
+    clearTimeout(seat.timer);
+    seat.worker?.terminate();
+    seat.worker = undefined;
+    seat.unit = undefined;
+  }
+}
