@@ -9,6 +9,7 @@ await build({
   outdir: "dist",
   bundle: true,
   format: "esm",
+  splitting: true,
   target: "es2023",
   minify: true,
   legalComments: "none",

@@ -90,7 +90,8 @@ impl Mesh {
 
     /// Joins a mesh as a peer that submits or asks, and leaves again.
     pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path) -> Result<Self, CliError> {
-        let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"];
+        // Over WebRTC too: tabs fetch a job's inputs from its submitter.
+        let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/webrtc-direct"];
         let peer = Peer::start(PeerConfig {
             kind: Kind::Submitter,
             roles: Roles::default(),

@@ -1,0 +1,118 @@
+// The page in Debian's Chromium, as it is and as it will be once it refuses version 1 of WebRTC-direct.
+
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { countWords, joined, launch, NO_MANGLING, open, root, scratch, shows, startNode, submit } from "./harness.mjs";
+
+const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
+
+/** A text of some megabytes, the same each time. */
+function text(words) {
+  let state = 2019;
+  const word = () => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return `w${Math.floor(10_000 ** ((state >>> 8) / 2 ** 24))}`;
+  };
+  const lines = Array.from({ length: words / 10 }, () => Array.from({ length: 10 }, word).join(" "));
+  return Buffer.from(`${lines.join("\n")}\n`);
+}
+
+/** Writes a file for a job and gives its path. */
+function file(name, content) {
+  const path = join(scratch, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+const job = (body) => `
+void map(string_view doc, webmesh::Emitter<int>& out) { ${body} }
+int combine(int a, int b) { return a + b; }
+void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) {
+  int sum = 0;
+  for (int value : values) sum += value;
+  out.emit(key, sum);
+}
+`;
+
+for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offers", [NO_MANGLING]]]) {
+  describe(name, { timeout: 600_000 }, () => {
+    let browser, node;
+    before(async () => {
+      node = await startNode();
+      browser = await launch("chromium", ...flags);
+    });
+    after(async () => {
+      await browser?.close();
+      await node?.end();
+    });
+
+    test("nothing runs before the button is pressed", async () => {
+      const page = await open(browser, node);
+      const loaded = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
+      assert.ok(!loaded.some((name) => name.endsWith(".wasm")), loaded.join(" "));
+      await page.close();
+    });
+
+    test("a tab does a job's tasks, and the answer is right", async () => {
+      const page = await joined(browser, node, 2);
+      const words = text(400_000);
+      const counted = submit(node, wordcount, [file("words.txt", words)]);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await shows(page, "#tasks", (text) => Number(text) > 0);
+      assert.deepEqual(page.errors, []);
+      await page.close();
+    });
+
+    test("two tabs of one browser are two peers", async () => {
+      const pages = [await joined(browser, node), await joined(browser, node)];
+      const ids = await Promise.all(pages.map((page) => shows(page, "#state", (text) => text.includes("12D3"))));
+      assert.notEqual(ids[0], ids[1]);
+      for (const page of pages) await page.close();
+    });
+
+    test("what a job does wrong in a tab is told, and the tab goes on", async () => {
+      const page = await joined(browser, node);
+      const wrong = [
+        ["a trap", "__builtin_trap();", /trap/],
+        ["an exception", 'throw std::runtime_error("the author said so");', /the author said so/],
+        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /time limit/],
+        ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory/],
+      ];
+      for (const [name, body, why] of wrong) {
+        const source = file(`${name.replaceAll(" ", "_")}.cpp`, job(body));
+        const failed = submit(node, source, [file("one.txt", "one line\n")], "--task-timeout", "2", "--retries", "0");
+        assert.equal(await failed.ended, 1, failed.said);
+        assert.match(failed.said, why, name);
+      }
+      const words = text(1000);
+      const counted = submit(node, wordcount, [file("few.txt", words)]);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await page.close();
+    });
+
+    test("a tab that is closed in the middle of a job costs the answer nothing", async () => {
+      const [closed, stays] = [await joined(browser, node), await joined(browser, node)];
+      const words = text(2_000_000);
+      const counted = submit(node, wordcount, [file("many.txt", words)]);
+      await counted.heard(({ event, stages }) => event === "progress" && stages[0].done > 0);
+      await closed.close();
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await stays.close();
+    });
+
+    test("a tab says that the node it asks is gone", async () => {
+      const gone = await startNode();
+      const page = await open(browser, gone);
+      await gone.end();
+      await page.click("#join-button");
+      await shows(page, "#trouble", (text) => text.includes("no node answers"));
+      assert.equal(await page.$eval("#join-button", (button) => button.disabled), false);
+      await page.close();
+    });
+  });
+}

@@ -1,0 +1,156 @@
+// What the tests run: nodes, jobs, and browsers with the page.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import puppeteer from "puppeteer-core";
+
+export const root = fileURLToPath(new URL("../../..", import.meta.url));
+const release = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release");
+
+/** Refuses what version 1 of WebRTC-direct does to an offer, as Chromium will one day by default. */
+export const NO_MANGLING = "--force-fieldtrials=WebRTC-NoSdpMangleUfrag/Enabled/";
+/** Where nodes listen. Firefox leaves loopback out: the transport's in-namespace script has another address. */
+const HOST = process.env.INTEROP_HOST ?? "127.0.0.1";
+/** Nothing that is waited for takes longer, on however busy a machine. */
+const PATIENCE_MILLIS = 90_000;
+
+export const scratch = mkdtempSync(join(tmpdir(), "webmesh-tab-"));
+process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
+let folders = 0;
+
+function program(name) {
+  const path = join(release, name);
+  if (!existsSync(path)) throw new Error(`${path} is not built: make build does it`);
+  return path;
+}
+
+/** A node with the page; without the role of worker, tabs do all the work. */
+export async function startNode(roles = "shuffler,compiler,relay", ...more) {
+  const listen = [`/ip4/${HOST}/udp/0/webrtc-direct`, `/ip4/${HOST}/tcp/0`].flatMap((address) => ["--listen", address]);
+  const folder = join(scratch, `node-${folders++}`);
+  const args = ["node", ...listen, "--http", `${HOST}:0`, "--data", folder, "--roles", roles, ...more];
+  const process = spawn(program("webmesh"), args, { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(process, "exit");
+  const lines = createInterface({ input: process.stdout });
+  const ready = JSON.parse((await Promise.race([once(lines, "line"), ended.then(() => ["{}"])]))[0]);
+  if (ready.event !== "ready") throw new Error("the node ended before it was ready");
+  return {
+    ...ready,
+    tcp: ready.addresses.find((address) => address.includes("/tcp/")),
+    async end() {
+      process.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** Submits a job to a node's mesh; `events` are what it says, `output` is the file of its result. */
+export function submit(node, job, inputs, ...more) {
+  const output = join(scratch, `result-${folders++}`);
+  const args = ["submit", job, ...inputs, "--bootstrap", node.tcp, "-o", output, "--json", "--data", join(scratch, "submitter")];
+  const process = spawn(program("webmesh"), [...args, ...more], { stdio: ["ignore", "ignore", "pipe"] });
+  const events = [];
+  let said = "";
+  const waiting = [];
+  createInterface({ input: process.stderr }).on("line", (line) => {
+    said += `${line}\n`;
+    try {
+      events.push(JSON.parse(line));
+    } catch {
+      return;
+    }
+    for (const wait of waiting) wait();
+  });
+  const ended = once(process, "close").then(([status]) => status);
+  return {
+    output,
+    ended: within(ended, () => `the job does not end:\n${said.slice(-2000)}`),
+    get said() {
+      return said;
+    },
+    /** Ready when something was said for which `is` holds. */
+    heard(is) {
+      return within(
+        new Promise((resolve) => {
+          const look = () => events.some(is) && resolve();
+          waiting.push(look);
+          look();
+        }),
+        () => `not heard:\n${said.slice(-2000)}`,
+      );
+    },
+    cancel: () => process.kill("SIGINT"),
+  };
+}
+
+function within(promise, why) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(why())), PATIENCE_MILLIS);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** A browser that is quiet and contained. */
+export async function launch(kind, ...flags) {
+  const firefox = {
+    browser: "firefox",
+    executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+  };
+  const quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+  // A container's /dev/shm is small, and its root has no sandbox.
+  const contained = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic"];
+  const chromium = {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [...quiet, ...contained, ...flags],
+  };
+  return puppeteer.launch({ headless: true, protocolTimeout: 300_000, ...(kind === "firefox" ? firefox : chromium) });
+}
+
+/** Opens the page; nothing is joined yet. */
+export async function open(browser, node, hash = "") {
+  const page = await browser.newPage();
+  page.errors = [];
+  page.on("pageerror", (error) => page.errors.push(error.message));
+  page.on("console", (message) => message.type() === "error" && page.errors.push(message.text()));
+  await page.goto(`${node.http}/${hash}`);
+  return page;
+}
+
+/** Opens the page, presses the button, and waits until the tab is connected. */
+export async function joined(browser, node, threads = 1) {
+  const page = await open(browser, node);
+  await page.$eval("#threads", (slider, threads) => {
+    slider.value = threads;
+    slider.dispatchEvent(new Event("input"));
+  }, threads);
+  await page.click("#join-button");
+  await shows(page, "#connected", (text) => Number(text) > 0);
+  return page;
+}
+
+/** Ready when an element's text is as wanted; gives the text. */
+export async function shows(page, selector, wanted) {
+  const text = () => page.$eval(selector, (element) => element.textContent);
+  const until = performance.now() + PATIENCE_MILLIS;
+  for (let now = await text(); ; now = await text()) {
+    if (wanted(now)) return now;
+    if (performance.now() > until) throw new Error(`${selector} shows "${now}"; errors: ${page.errors.join("; ")}`);
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
+  }
+}
+
+/** The words of some text as the examples define them, counted here. */
+export function countWords(bytes) {
+  const counts = new Map();
+  for (const word of bytes.toString("latin1").match(/[A-Za-z0-9\x80-\xff]+/g) ?? []) {
+    counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  const lines = [...counts].map(([word, count]) => Buffer.from(`${word}\t${count}\n`, "latin1"));
+  return Buffer.concat(lines.sort(Buffer.compare));
+}
