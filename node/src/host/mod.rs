@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use webmesh_protocol::io::{Action, Token};
 use webmesh_protocol::{JobId, PeerKey};
 
+use self::blobs::Arriving;
 pub use self::compile::{CompileAnswer, CompileService};
 use self::outputs::Outputs;
 use self::segments::SegmentThread;
@@ -85,6 +86,7 @@ impl HostHandle {
 /// The native host.
 pub struct NativeHost {
     blobs: Arc<Blobs>,
+    arriving: Arc<Arriving>,
     tasks: Option<Tasks>,
     segments: SegmentThread,
     outputs: Arc<Outputs>,
@@ -101,6 +103,8 @@ impl NativeHost {
         let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
         let store = BlobStore::new(config.data_dir.join("blobs"), BLOB_CACHE_BYTES)?;
         let blobs = Arc::new(Blobs::new(store));
+        let arriving = Arc::new(Arriving::default());
+        blobs.attach(arriving.clone());
         let tasks = match config.threads {
             0 => None,
             threads => {
@@ -113,7 +117,7 @@ impl NativeHost {
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
-        Ok((Self { blobs, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
+        Ok((Self { blobs, arriving, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
     }
 }
 
@@ -131,7 +135,7 @@ impl Host for NativeHost {
             }
             Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
             Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
-            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.blobs, hash, bytes),
+            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
             Action::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }

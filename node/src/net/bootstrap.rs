@@ -42,6 +42,11 @@ impl Bootstrap {
         self.0.iter().enumerate().filter(|(_, e)| due(e)).map(|(i, e)| (i, e.address.clone())).collect()
     }
 
+    /// Whether `peer` is one of them.
+    pub(super) fn includes(&self, peer: &PeerId) -> bool {
+        self.0.iter().any(|entry| entry.peer == Some(*peer))
+    }
+
     /// The address at `place` is being dialled.
     pub(super) fn dialling(&mut self, place: usize, id: ConnectionId) {
         self.0[place].state = State::Dialling(id);

@@ -25,6 +25,9 @@ pub struct NetConfig {
     pub mdns: bool,
     /// Carry circuits for peers that cannot be dialled.
     pub relay_server: bool,
+    /// Be reached through the bootstrap peers that relay: for a peer that cannot be dialled though it listens. One
+    /// that neither listens nor has an external address is reached so in any case.
+    pub relayed: bool,
     /// Answer others' queries to the DHT: for peers that can be dialled.
     pub dht_server: bool,
     /// Tell peers only of external addresses, none of the local network.
@@ -33,8 +36,8 @@ pub struct NetConfig {
     pub agent: String,
     /// With fewer connected peers than this, known ones are dialled. 0 dials only who is asked for.
     pub wanted_peers: usize,
-    /// Bytes of bodies held by requests that are read or wait for their answer; further ones wait unread.
-    /// At least [`limits::BODIES_OF_PEER`].
+    /// Bytes held by requests that are read or wait for their answer; further ones wait unread. Answers that are
+    /// written to others hold as much again.
     pub body_budget: usize,
 }
 
@@ -55,6 +58,7 @@ impl NetConfig {
             data_dir: None,
             mdns: true,
             relay_server: false,
+            relayed: false,
             dht_server: true,
             hide_listen_addrs: false,
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),

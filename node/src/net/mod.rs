@@ -41,6 +41,7 @@ pub mod identity;
 mod keys;
 pub mod limits;
 mod peers_file;
+mod rates;
 mod requests;
 mod status;
 mod streams;

@@ -6,6 +6,7 @@
 //! its events pile up is never stuck.
 
 mod dials;
+mod relays;
 mod start;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, kad, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, kad, ping, relay};
 use tokio::sync::{mpsc, oneshot};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::Topic;
@@ -73,6 +74,11 @@ struct Task {
     speculative: HashMap<ConnectionId, PeerId>,
     /// Addresses that the DHT is asked for.
     lookups: HashMap<kad::QueryId, PeerId>,
+    /// Whether this peer asks to be reached through relays.
+    relayed: bool,
+    relays: Vec<relays::Relay>,
+    /// Whether every address that is listened on is one where others reach this peer.
+    reachable: bool,
     peers_file: Option<PathBuf>,
     remembered: Instant,
 }
@@ -169,8 +175,9 @@ impl Task {
             }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address, true),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(address, false),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 tracing::warn!(?addresses, ?reason, "not listening any more");
+                self.on_listener_closed(listener_id);
                 addresses.into_iter().for_each(|a| self.on_listening(a, false));
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -234,7 +241,7 @@ impl Task {
                 match self.desk.hear(gossip, &message_id, &propagation_source, &message) {
                     Ok((from, message)) => self.emit(NetEvent::Gossip { from, message }),
                     Err(Refused::OtherVersion(source, why)) => self.incompatible(source, why),
-                    Err(Refused::Nonsense) => {}
+                    Err(Refused::Nonsense | Refused::Flood) => {}
                 }
             }
             gossipsub::Event::Subscribed { topic, .. } => self.desk.retry(gossip, Some(&topic)),
@@ -264,6 +271,7 @@ impl Task {
 
     fn on_disconnected(&mut self, peer: PeerId) {
         self.bootstrap.disconnected(&peer);
+        self.on_relay_gone(&peer);
         let Some(key) = peer_key_of(&peer) else {
             return;
         };
@@ -289,6 +297,9 @@ impl Task {
             link.agent = Some(info.agent_version.chars().take(webmesh_protocol::limits::NAME_BYTES / 4).collect());
             is_loopback(&link.address)
         };
+        if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
+            self.on_relay(peer);
+        }
         let serves_dht = info.protocols.contains(&KAD);
         for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
             // A loopback address means this machine only to a peer on this machine.
@@ -312,6 +323,11 @@ impl Task {
     }
 
     fn on_listening(&mut self, address: Multiaddr, on: bool) {
+        if self.reachable && on {
+            self.swarm.add_external_address(address.clone());
+        } else if self.reachable {
+            self.swarm.remove_external_address(&address);
+        }
         let address = address.with_p2p(self.me).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
         let changed = {
             let listening = &mut self.status.lock().listening;
@@ -342,6 +358,7 @@ impl Task {
         self.requests.upkeep();
         self.dial_bootstrap();
         self.seek_peers();
+        self.renew_relays();
         if self.remembered.elapsed() >= limits::REMEMBER_INTERVAL {
             self.remember();
         }

@@ -46,6 +46,10 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     let requests = Arc::new(requests);
     let status = Arc::new(Status::default());
     let peer = *swarm.local_peer_id();
+    let relayed = config.relayed || (config.listen.is_empty() && config.external.is_empty());
+    // A relay tells who asks it where others find it. Nobody confirms an address in a mesh of one household: where
+    // none is given, the relay trusts those that it listens on.
+    let reachable = config.relay_server && config.external.is_empty() && !config.hide_listen_addrs;
     for address in config.external {
         let full = address.clone().with_p2p(peer).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
         status.lock().external.insert(full);
@@ -66,6 +70,9 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         asked: HashMap::new(),
         speculative: HashMap::new(),
         lookups: HashMap::new(),
+        relayed,
+        relays: Vec::new(),
+        reachable,
         peers_file: config.data_dir.as_deref().map(peers_file::path),
         remembered: Instant::now(),
     };

@@ -110,3 +110,44 @@ async fn every_peer_of_a_star_is_heard_by_every_other() {
     };
     tokio::time::timeout(PATIENCE, all_heard).await.expect("everyone is heard within a minute");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flooder_is_silenced_and_the_others_are_heard() {
+    let (flooder, honest, mut peer) = (Peer::start().await, Peer::start().await, Peer::start().await);
+    let (topic, _) = claim(0);
+    for peer in [&flooder, &honest, &peer] {
+        peer.net.subscribe(topic, true).await;
+    }
+    peer.dial(&flooder, "tcp").await;
+    peer.dial(&honest, "tcp").await;
+    let bad = flooder.key();
+    let flood = tokio::spawn(async move {
+        for n in 0.. {
+            flooder.net.publish(topic, &claim(n).1).await;
+        }
+    });
+    // Refused messages count in squares: with so many, nothing that it sends is even looked at.
+    let silenced = async {
+        let mut before = 0;
+        let mut again = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            again.tick().await;
+            while peer.events.try_recv().is_ok() {}
+            let counters = peer.net.counters();
+            if counters.gossip_flooded > 0 && counters.gossip_delivered == before {
+                return;
+            }
+            before = counters.gossip_delivered;
+        }
+    };
+    tokio::time::timeout(PATIENCE, silenced).await.expect("the flooder is silenced");
+    assert!(!flood.is_finished(), "it still floods");
+    let (_, word) = claim(7);
+    honest.net.publish(topic, &word).await;
+    let heard = peer.wait(|e| match e {
+        NetEvent::Gossip { from, message } if from != bad => Some((from, message)),
+        _ => None,
+    });
+    assert_eq!(heard.await, (honest.key(), word));
+    flood.abort();
+}
