@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench sim clean
+.PHONY: help setup build demo test test-webrtc-direct lint bench sim clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -13,7 +13,7 @@ setup: ## Install what is missing: Debian's packages (as root or with sudo) and 
 	@scripts/setup
 
 build: setup ## Build everything, optimised
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release
 
 demo: build ## Count the words of the sources that cargo fetched, on an embedded mesh
 	@scripts/demo
@@ -21,14 +21,16 @@ demo: build ## Count the words of the sources that cargo fetched, on an embedded
 test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
 	@scripts/test
 
-lint: ## Formatting and clippy, warnings denied
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets --features webmesh-protocol/sim -- -D warnings
+test-webrtc-direct: ## Test the transport for browsers, which is in the making and not part of `make test` yet
+	$(CARGO) test -p libp2p-webrtc-direct
 
-bench: build ## Measure what docs/benchmarks.md tells
-	@scripts/bench
+lint: setup ## Formatting and clippy, warnings denied
+	@scripts/lint
 
-sim: ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"
+bench: build ## Measure what docs/benchmarks.md tells; PARTS="gb files tasks small compile sim" chooses
+	@scripts/bench $(PARTS)
+
+sim: setup ## Simulate a mesh: make sim ARGS="--peers 1000 --tasks 200000 --seed 7"
 	$(CARGO) run --release -p webmesh-protocol --features sim --example simulate -- $(ARGS)
 
 clean: ## Remove what was built here (the C++ toolchain stays; it is shared by all clones)

@@ -13,9 +13,9 @@ use directories::ProjectDirs;
 use libp2p::Multiaddr;
 use webmesh_compiler::{Compiler, CompilerConfig, Toolchain, answer};
 use webmesh_node::host::{CompileAnswer, CompileService};
-use webmesh_node::net::identity;
+use webmesh_node::http;
 use webmesh_node::peer::{Peer, PeerConfig};
-use webmesh_node::{http, signals};
+use webmesh_node::signals::Stop;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::membership::{Kind, Roles};
 
@@ -63,13 +63,27 @@ fn main() -> ExitCode {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let stop = signals::stop();
+    let stop = Stop::listen().context("no signals can be heard")?;
+    let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
+    let (peer, http) = started?;
+    http::print_ready(&peer.node, Some(http));
+    stop.told().await;
+    tokio::select! {
+        () = peer.node.shutdown() => {}
+        () = stop.told_again() => {}
+    }
+    Ok(())
+}
+
+async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
     let usual = || ProjectDirs::from("", "", "webmesh-bootstrap").map(|dirs| dirs.data_dir().to_owned());
     let data_dir = args.data.or_else(usual).context("there is no home folder: say --data DIR")?;
-    let compiler = Compiler::new(Toolchain::find(None)?, CompilerConfig::new(data_dir.join("modules")))?;
+    let config = CompilerConfig::new(data_dir.join("modules"));
+    // Sandboxes are tried out: that takes its time, and waits.
+    let compiler = tokio::task::spawn_blocking(|| anyhow::Ok(Compiler::new(Toolchain::find(None)?, config)?));
+    let compiler = compiler.await.context("starting the compiler ended in a panic")??;
     let listen = if args.listen.is_empty() { usual_addresses() } else { args.listen };
     let peer = Peer::start(PeerConfig {
-        identity: identity::load_or_create(&data_dir)?,
         kind: Kind::Bootstrap,
         roles: Roles { relay: true, ..Roles::default() },
         threads: 1,
@@ -82,11 +96,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         compiler: Some(service(Arc::new(compiler))),
     })
     .await?;
-    let http = http::serve(args.http, peer.node.clone()).await.map_err(anyhow::Error::msg)?;
-    http::print_ready(&peer.node, Some(http));
-    stop.await;
-    peer.node.shutdown().await;
-    Ok(())
+    let http = http::serve(args.http, peer.node.clone()).await?;
+    Ok((peer, http))
 }
 
 fn usual_addresses() -> Vec<Multiaddr> {

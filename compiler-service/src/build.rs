@@ -23,6 +23,10 @@ const SIGNALLED: i32 = 128;
 const OUT_OF_MEMORY: [&str; 2] =
     ["LLVM ERROR: out of memory", "terminate called after throwing an instance of 'std::bad_alloc'"];
 
+/// How bubblewrap begins a line, which it writes only where it could not set the sandbox up; it exits with 1, as clang
+/// does. clang's own lines begin with a colour, and wasm-ld's with its name.
+const SANDBOX_FAILED: &str = "bwrap: ";
+
 /// Compiles and links. `name` is what diagnostics call the source.
 ///
 /// `wasm-opt` is left out on purpose: the one that Debian has (binaryen 108) is older than the final form of
@@ -80,6 +84,7 @@ fn judge(
         Ending::Exit(0) => Ok((finished.output, messages)),
         Ending::Signal(libc::SIGXCPU) => Err(too_long),
         _ if messages.lines().any(out_of_memory) => Err(CompileError::TooMuchMemory { mib: MAX_MEMORY >> 20 }),
+        Ending::Exit(REFUSED) if messages.starts_with(SANDBOX_FAILED) => Err(CompileError::Unavailable(messages)),
         Ending::Exit(REFUSED) if !messages.is_empty() => Err(CompileError::Diagnostics(messages)),
         ending => {
             tracing::warn!(?ending, %messages, "a compiler run crashed");
@@ -111,5 +116,25 @@ impl std::fmt::Display for Ending {
             Self::Exit(code) => write!(f, "exit status {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(messages: &str) -> CompileError {
+        let status = ExitStatus::from_raw(REFUSED << 8);
+        let finished = Finished { status, output: Vec::new(), messages: Vec::new(), messages_missing: 0, stop: None };
+        judge(finished, messages.to_owned(), Duration::from_secs(1), MAX_OBJECT).expect_err("it exited with 1")
+    }
+
+    #[test]
+    fn trouble_of_the_sandbox_is_not_the_authors() {
+        let sandbox = judged("bwrap: Creating new namespace failed: Resource temporarily unavailable");
+        assert!(matches!(&sandbox, CompileError::Unavailable(why) if why.contains("Creating new namespace")));
+        assert!(sandbox.is_transient());
+        let clang = judged("job.cpp:1:1: error: unknown type name 'bwrap: '");
+        assert!(matches!(clang, CompileError::Diagnostics(_)));
     }
 }

@@ -279,7 +279,10 @@ impl Shared {
             flight.waiters.push(waiter);
             if !flight.running {
                 // In this requester's lane too, that it may come sooner. Without room it waits in the other's.
-                let _ = state.queue.push(requester, key);
+                if state.queue.push(requester, key).is_ok() {
+                    // The other's lane may be at its bound of running compiles; this one need not be.
+                    self.work.notify_one();
+                }
             }
             return Ok(answer);
         }

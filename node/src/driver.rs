@@ -93,7 +93,7 @@ impl Node {
         let node = Self { commands, notices: notices.clone(), net: net.clone() };
         advert.addresses = texts(&net.addresses());
         let driver = Driver {
-            engine: Engine::new(Config { me: net.peer(), advert }),
+            engine: Engine::new(Config { me: net.peer(), started: platform::wall_micros(), advert }),
             net,
             host,
             notices,

@@ -1,13 +1,19 @@
 //! What a node says of itself over HTTP: health, metrics, addresses.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -16,8 +22,25 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::driver::Node;
+
+/// Connections at a time: a scraper, a load balancer and a few people at once. Further ones wait unaccepted.
+const CONNECTIONS: usize = 64;
+/// A request's head must be there within this time, else whoever sends a byte now and then holds a connection for
+/// ever. A connection that waits so long for its next request is closed, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why HTTP is not served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve HTTP on {address}: {source}; choose another --http address, or end the program that has it")]
+pub struct HttpError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
 
 #[derive(Clone)]
 struct Served {
@@ -29,9 +52,9 @@ struct Served {
 /// the address that it got.
 ///
 /// # Errors
-/// What is in the way, and what to do.
-pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, String> {
-    let in_the_way = |why| format!("cannot serve HTTP on {address}: {why}; choose another --http address");
+/// [`HttpError`] if the address cannot be had.
+pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, HttpError> {
+    let in_the_way = |source| HttpError { address, source };
     let listener = TcpListener::bind(address).await.map_err(in_the_way)?;
     let bound = listener.local_addr().map_err(in_the_way)?;
     let served = Served { node, started: Instant::now() };
@@ -40,12 +63,26 @@ pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, String
         .route("/metrics", get(metrics))
         .route("/.well-known/webmesh.json", get(addresses))
         .with_state(served);
-    tokio::spawn(async move {
-        if let Err(why) = axum::serve(listener, router).await {
-            tracing::error!("HTTP has ended: {why}");
-        }
-    });
+    tokio::spawn(accept(listener, router, HEAD_TIMEOUT));
     Ok(bound)
+}
+
+/// Serves connections, at most [`CONNECTIONS`] at a time.
+async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duration) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    while let Ok(place) = places.clone().acquire_owned().await {
+        // Axum's way to accept: what is wrong with one connection, or a lack of descriptors, passes.
+        let (stream, _) = Listener::accept(&mut listener).await;
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            if let Err(why) = connection.await {
+                tracing::debug!("an HTTP connection ended early: {why}");
+            }
+            drop(place);
+        });
+    }
 }
 
 /// Prints the line that says that a node is ready: one JSON object.
@@ -57,7 +94,10 @@ pub fn print_ready(node: &Node, http: Option<SocketAddr>) {
         "addresses": addresses,
         "http": http.map(|address| format!("http://{address}")),
     });
-    println!("{ready}");
+    // A node whose starter listens no longer is a node all the same.
+    if let Err(why) = writeln!(io::stdout().lock(), "{ready}") {
+        tracing::warn!("the ready line cannot be written: {why}");
+    }
 }
 
 fn peer_id(node: &Node) -> String {
@@ -114,5 +154,45 @@ impl Collector for NodeMetrics {
             metric.encode(out)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    /// Nothing that is waited for takes longer, on however busy a machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    async fn get_text(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn clients_that_never_finish_their_request_are_sent_away_and_others_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        tokio::spawn(accept(listener, router, Duration::from_millis(500)));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+            silent.push(stream);
+        }
+        // Every place is taken: this one waits until the silent ones have had their time.
+        let answer = tokio::time::timeout(PATIENCE, get_text(address)).await.expect("it is served at last");
+        assert!(answer.ends_with("hello"), "{answer}");
+        for stream in &mut silent {
+            let mut rest = Vec::new();
+            // A reset is as good an end as any.
+            let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
+        }
     }
 }

@@ -13,8 +13,9 @@ use webmesh_protocol::manifest::{
 const BYTES_PER_BUCKET: u64 = 4 << 20;
 /// Input for one partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
 const BYTES_PER_PARTITION: u64 = 8 << 20;
-/// Partitions unless the user says otherwise: four for each of four shufflers, so that loads even out.
-const MOST_PARTITIONS: u64 = 16;
+/// Partitions unless the user says otherwise: so many that those of a gigabyte can each be sorted into buckets in one go
+/// (`store::shelf`), within the memory that an embedded mesh has for them.
+const MOST_PARTITIONS: u64 = 64;
 /// Workers that share a shard: few enough that each may speak every two or three seconds within the budget of
 /// rule 6.
 const WORKERS_PER_SHARD: u32 = 20;

@@ -19,9 +19,10 @@ pub mod platform;
 #[cfg(not(target_family = "wasm"))]
 pub mod progress;
 #[cfg(not(target_family = "wasm"))]
-#[cfg(not(target_family = "wasm"))]
 pub mod results;
 #[cfg(not(target_family = "wasm"))]
 pub mod signals;
 #[cfg(not(target_family = "wasm"))]
 pub mod store;
+#[cfg(not(target_family = "wasm"))]
+pub mod terminal;

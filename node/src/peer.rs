@@ -1,20 +1,20 @@
 //! A whole native peer: network, host and driver, started together.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::sign::Keypair;
 
 use crate::driver::Node;
 use crate::host::{CompileService, HostConfig, HostError, HostHandle, NativeHost};
 use crate::net::{Net, NetConfig, NetError, identity};
+use crate::platform::files;
 
 /// What a peer is started with.
 pub struct PeerConfig {
-    /// Its key on the network.
-    pub identity: Keypair,
     /// What kind of program it is.
     pub kind: Kind,
     /// What it does for the mesh. Without the role of worker, it runs no tasks.
@@ -29,7 +29,8 @@ pub struct PeerConfig {
     pub bootstrap: Vec<Multiaddr>,
     /// Where caches lie.
     pub data_dir: PathBuf,
-    /// Remember peers and certificate there too; `false` for a peer that is gone with its job.
+    /// Keep identity, certificate and known peers there too, and the folder for this peer alone; `false` for a peer
+    /// that is gone with its job: it gets a new identity, and shares the folder.
     pub lasting: bool,
     /// Find peers of the same local network.
     pub mdns: bool,
@@ -44,6 +45,8 @@ pub struct Peer {
     pub node: Node,
     /// What a submitter needs of the host.
     pub host: HostHandle,
+    /// Keeps the data folder for this peer, while it lives.
+    _folder: Option<Arc<File>>,
 }
 
 /// Why a peer does not start.
@@ -55,6 +58,20 @@ pub enum PeerError {
     /// Threads, folders, address space.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// A peer that lives has this folder: two with one identity would shut each other out of the mesh.
+    #[error("another peer of this machine uses the data folder {}: end it, or give this one its own with --data", dir.display())]
+    FolderInUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {}: {source}; make it writable, or choose another with --data", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl Peer {
@@ -64,6 +81,12 @@ impl Peer {
     /// [`PeerError`], which says what is in the way.
     pub async fn start(config: PeerConfig) -> Result<Self, PeerError> {
         let PeerConfig { roles, .. } = config;
+        // The folder first: of two that start at once, one must not make the other's identity.
+        let (folder, identity) = if config.lasting {
+            (Some(own_folder(&config.data_dir)?), identity::load_or_create(&config.data_dir)?)
+        } else {
+            (None, identity::generate())
+        };
         let advert = Advert {
             kind: config.kind,
             roles: Roles { compiler: config.compiler.is_some(), ..roles },
@@ -79,7 +102,7 @@ impl Peer {
             mdns: config.mdns,
             relay_server: roles.relay,
             dht_server: config.lasting,
-            ..NetConfig::new(identity::to_libp2p(&config.identity))
+            ..NetConfig::new(identity::to_libp2p(&identity))
         })
         .await?;
         let (host, handle, outputs) = NativeHost::start(HostConfig {
@@ -88,6 +111,11 @@ impl Peer {
             memory: config.memory,
             compiler: config.compiler,
         })?;
-        Ok(Self { node: Node::start(net, events, advert, host, outputs), host: handle })
+        Ok(Self { node: Node::start(net, events, advert, host, outputs), host: handle, _folder: folder })
     }
+}
+
+fn own_folder(dir: &Path) -> Result<Arc<File>, PeerError> {
+    let lock = files::lock(&dir.join("lock")).map_err(|source| PeerError::Folder { dir: dir.to_owned(), source })?;
+    lock.map(Arc::new).ok_or_else(|| PeerError::FolderInUse { dir: dir.to_owned() })
 }

@@ -8,13 +8,15 @@
 //! |---|---|
 //! | `phase` | `text` |
 //! | `reading` | `bytes`, `of` |
+//! | `warnings` | `text`: what clang had to say of a job that it compiled |
 //! | `submitted` | `job`, `name`, `documents`, `tasks`, `bytes`, `files` |
 //! | `progress` | `seconds`, `stages` (each `name`, `done`, `tasks`, `per_second`, `seconds_left`), `input_bytes`, `workers`, `shufflers`, `failures`, `peers`, `sent_bytes`, `received_bytes` |
 //! | `task_failed` | `stage`, `task`, `document`, `input`, `why`, `worker`, `retries_left` |
 //! | `ended` | `outcome` (`done`, `cancelled`, `failed`), `why`, `seconds` |
 //! | `result` | `lines`, `keys`, `bytes`, `seconds` |
 //!
-//! A number that is not known is `null`.
+//! A number that is not known is `null`. Whatever a command fails with, in the midst of a job or before it, is an
+//! object of the same kind: `error`, with `why`.
 
 mod bars;
 mod json;
@@ -112,7 +114,8 @@ pub struct Display {
 }
 
 struct Inner {
-    face: Box<dyn Face + Send>,
+    /// `None` once nothing more is to be shown.
+    face: Option<Box<dyn Face + Send>>,
     begun: Instant,
     job: Option<(JobId, Instant)>,
     outline: Option<Outline>,
@@ -125,6 +128,7 @@ struct Inner {
 enum Event<'a> {
     Phase(&'a str),
     Reading(Planned),
+    Warnings(&'a str),
     Submitted(JobId, Option<&'a Outline>),
     Progress(&'a View),
     TaskFailed { failure: &'a Failure, input: Option<String>, worker: String, retries_left: u8 },
@@ -156,11 +160,6 @@ struct StageView {
 
 trait Face {
     fn show(&mut self, now: Instant, event: &Event<'_>);
-
-    /// Takes what is drawn away while `write` writes to standard error.
-    fn aside(&mut self, write: &mut dyn FnMut()) {
-        write();
-    }
 }
 
 impl Display {
@@ -183,7 +182,7 @@ impl Display {
     fn with(face: Box<dyn Face + Send>) -> Self {
         let (job, outline, progress, traffic) = (None, None, None, None);
         let rates = Vec::new();
-        let inner = Inner { face, begun: Instant::now(), job, outline, rates, progress, traffic };
+        let inner = Inner { face: Some(face), begun: Instant::now(), job, outline, rates, progress, traffic };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -193,12 +192,17 @@ impl Display {
 
     /// Says what is going on before the job runs, as "compiling wordcount.cpp".
     pub fn phase(&self, text: &str) {
-        self.inner().face.show(Instant::now(), &Event::Phase(text));
+        self.inner().show(Instant::now(), &Event::Phase(text));
     }
 
     /// Shows how far the inputs are read.
     pub fn reading(&self, planned: Planned) {
-        self.inner().face.show(Instant::now(), &Event::Reading(planned));
+        self.inner().show(Instant::now(), &Event::Reading(planned));
+    }
+
+    /// Shows what clang warns of.
+    pub fn warnings(&self, text: &str) {
+        self.inner().show(Instant::now(), &Event::Warnings(text));
     }
 
     /// Tells what the job is that is about to be submitted.
@@ -221,23 +225,32 @@ impl Display {
         let mut inner = self.inner();
         let now = Instant::now();
         let elapsed = now - inner.begun;
-        inner.face.show(now, &Event::Written { stats, elapsed });
+        inner.show(now, &Event::Written { stats, elapsed });
     }
 
-    /// Takes what is drawn away while something else writes to standard error, such as a log.
-    pub fn aside(&self, mut write: impl FnMut()) {
-        self.inner().face.aside(&mut write);
+    /// Takes away what is drawn, and shows nothing from now on, whoever still has something to tell: standard error
+    /// is free for the last word.
+    pub fn end(&self) {
+        self.inner().face = None;
     }
 }
 
 impl Inner {
+    fn show(&mut self, now: Instant, event: &Event<'_>) {
+        if let Some(face) = &mut self.face {
+            face.show(now, event);
+        }
+    }
+
     fn notice(&mut self, now: Instant, notice: &Notice) {
         let is_ours = |job: &JobId| self.job.is_some_and(|(ours, _)| ours == *job);
         match notice {
             Notice::Submitted { job } => {
                 self.job = Some((*job, now));
                 (self.rates, self.progress) = (Vec::new(), None);
-                self.face.show(now, &Event::Submitted(*job, self.outline.as_ref()));
+                if let Some(face) = &mut self.face {
+                    face.show(now, &Event::Submitted(*job, self.outline.as_ref()));
+                }
             }
             Notice::Progress(progress) if is_ours(&progress.job) => {
                 self.rates.resize_with(progress.stages.len(), Rate::default);
@@ -250,7 +263,7 @@ impl Inner {
             Notice::TaskFailed { failure, worker, retries_left } if is_ours(&failure.job) => {
                 let input = self.outline.as_ref().and_then(|outline| outline.input_of(failure));
                 let (worker, retries_left) = (worker.short(), *retries_left);
-                self.face.show(now, &Event::TaskFailed { failure, input, worker, retries_left });
+                self.show(now, &Event::TaskFailed { failure, input, worker, retries_left });
             }
             Notice::Ended { job, outcome, failure } if is_ours(job) => {
                 let elapsed = self.job.map_or(Duration::ZERO, |(_, since)| now - since);
@@ -262,7 +275,7 @@ impl Inner {
                     (Outcome::Failed(why), None) => Some(why.clone()),
                     _ => None,
                 };
-                self.face.show(now, &Event::Ended { outcome, why, elapsed });
+                self.show(now, &Event::Ended { outcome, why, elapsed });
                 self.job = None;
             }
             _ => {}
@@ -299,6 +312,6 @@ impl Inner {
             failures: progress.failures,
             traffic: self.traffic,
         };
-        self.face.show(now, &Event::Progress(&view));
+        self.show(now, &Event::Progress(&view));
     }
 }

@@ -1,33 +1,90 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM, and the end of the terminal.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
 
-/// Ends at the first Ctrl-C or SIGTERM from now on. A second one ends the process at once, for whoever has no
-/// patience with an orderly leave.
-pub fn stop() -> impl Future<Output = ()> + Send {
-    let (told, stop) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            tracing::warn!("signals cannot be heard; end this process with SIGKILL");
-            return std::future::pending().await;
-        };
-        let mut told = Some(told);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// At the third signal the process ends without ado: whoever sends so many knows that it hangs.
+const PATIENCE: u32 = 3;
+/// What a shell is told of a process that was ended so.
+const STATUS: i32 = 130;
+
+/// Whether somebody wants this process to end: by Ctrl-C, SIGTERM, or closing its terminal. Cheap to clone.
+///
+/// The first signal asks for an orderly end, the second for one at once, which still removes temporary files.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<u32>);
+
+impl Stop {
+    /// Listens from now on: no signal ends the process by itself any more. To be called on a runtime.
+    ///
+    /// # Errors
+    /// Where the system has no room for a signal handler.
+    pub fn listen() -> io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = if outlives_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
+        let (times, told) = watch::channel(0);
+        tokio::spawn(async move {
+            for time in 1.. {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    () = heard(&mut hang_up) => {}
+                }
+                if time >= PATIENCE {
+                    std::process::exit(STATUS);
+                }
+                times.send_replace(time);
             }
-            match told.take() {
-                // Nobody may be waiting any more.
-                Some(told) => drop(told.send(())),
-                None => std::process::exit(130),
-            }
+        });
+        Ok(Self(told))
+    }
+
+    /// Whether there was a signal.
+    pub fn is_told(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// Waits for the first signal; ends at once if there was one.
+    pub async fn told(&self) {
+        self.wait_for(1).await;
+    }
+
+    /// Waits for the second signal.
+    pub async fn told_again(&self) {
+        self.wait_for(2).await;
+    }
+
+    /// Does `work`, but drops it at the first signal: `None` then.
+    pub async fn until_told<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.told() => None,
         }
-    });
-    async {
-        if stop.await.is_err() {
+    }
+
+    async fn wait_for(&self, times: u32) {
+        if self.0.clone().wait_for(|told| *told >= times).await.is_err() {
+            // The runtime is ending, and this with it.
             std::future::pending().await
         }
     }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether whoever started this process wants it to outlive its terminal, as `nohup` does by having SIGHUP ignored.
+/// Only Linux tells; elsewhere, the end of the terminal ends the process.
+fn outlives_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    ignored & (1 << (SignalKind::hangup().as_raw_value() - 1)) != 0
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Wire;
-use crate::id::{JobId, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::sign::Document;
 
@@ -14,6 +14,8 @@ pub struct Epoch {
     pub job: JobId,
     /// Counts up from 0; the highest number that carries the authority's signature holds.
     pub number: u32,
+    /// The hash of the epoch before, as it was encoded; none before the first. So epochs make a chain.
+    pub previous: Option<Hash>,
     /// The shufflers, in ascending order of their keys.
     pub shufflers: Vec<Shuffler>,
 }
@@ -32,6 +34,9 @@ impl Wire for Epoch {
     const MAX_BYTES: usize = 2048;
 
     fn check(&self) -> Result<(), &'static str> {
+        if self.previous.is_none() != (self.number == 0) {
+            return Err("a first epoch with one before it, or a later one without");
+        }
         if self.shufflers.is_empty() || self.shufflers.len() > limits::SHUFFLERS {
             return Err("no shufflers, or too many");
         }

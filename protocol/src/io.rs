@@ -239,7 +239,8 @@ pub enum Action {
         /// Which blob.
         hash: Hash,
     },
-    /// Answer a peer with a bucket's records, each task's behind a `u32` length, or [`Response::Missing`].
+    /// Answer a peer with a bucket's records, each task's behind a `u32` length, or [`Response::Refused`] with the
+    /// reason why they cannot be read.
     ServeBucket {
         /// Which request.
         token: Token,

@@ -89,6 +89,9 @@ pub const LEASE: Duration = Duration::from_secs(10);
 pub const HEARTBEAT: Duration = Duration::from_millis(3_300);
 /// Claims aim at so much work ahead: long enough for few messages, short enough that a lost peer costs little.
 pub const CLAIM_AHEAD: Duration = Duration::from_millis(1_500);
+/// One hop of gossip is taken to last so long at most, whatever was measured: twice what it takes to the other side
+/// of the world. Claims settle after a few of them, so that slow neighbours would slow every job.
+pub const HOP: Duration = Duration::from_millis(300);
 /// Control messages delivered to a peer in a second, duplicates included (rule 6).
 pub const CONTROL_PER_SECOND: u32 = 50;
 
@@ -102,8 +105,48 @@ pub const PUSH_BYTES: usize = 1 << 20;
 pub const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// Output that a worker holds unacknowledged; beyond, it starts no further task (rule 13).
 pub const UNACKED_BYTES: usize = 64 << 20;
+/// Tables of all shuffles here, in bytes: those of eight of the largest stages, or of some thousand ordinary ones. Jobs
+/// beyond wait until one ends; an owner's may take up a quarter.
+pub const TABLE_BYTES: usize = 512 << 20;
+/// The part of tables and of segments that the jobs of one owner may take up.
+pub const PART_OF_OWNER: usize = 4;
+/// Segments held for all jobs, in bytes, on disk mostly. A job has up to 16 shufflers: one whose data are larger than
+/// its owner's part of 16 such peers would need a mesh of another size.
+pub const SEGMENT_BYTES: u64 = 256 << 30;
+/// Copies on their way to replicas, of all jobs, in bytes; beyond, workers wait with what would be copied. As much as a
+/// worker may hold unacknowledged.
+pub const COPY_BYTES: usize = UNACKED_BYTES;
 /// Different digests staged for one task. One is right; a few liars may be too.
 pub const DIGESTS_OF_TASK: usize = 4;
+/// Digests beside the first that an authority remembers for all tasks of a shuffle, until one of each is accepted:
+/// some 10 MB. Those beyond are not counted; the first ones of all tasks still are.
+pub const OTHER_DIGESTS: usize = 1 << 16;
+
+// --- Gossip -----------------------------------------------------------------------------------------------
+// How gossipsub is set up: here, so that the simulator models what nodes do.
+
+/// Members of a topic's mesh that a peer aims at: simulated, 100 peers on one job are sent 38 messages a second each;
+/// with eight, 46, which leaves little of the budget of [`CONTROL_PER_SECOND`] to larger meshes.
+pub const GOSSIP_MESH: usize = 6;
+/// It looks for more when it has fewer than so many.
+pub const GOSSIP_MESH_LOW: usize = 4;
+/// A peer with so many takes no more. Many more than it aims at: tabs hang on one native like a star, and who is not
+/// in its mesh hears only with the next heartbeats.
+pub const GOSSIP_MESH_HIGH: usize = 48;
+/// Who is told lazily at each heartbeat: so many, or a quarter of those who are not in the mesh.
+pub const GOSSIP_LAZY: usize = 6;
+/// Heartbeats for which a message is told of.
+pub const GOSSIP_TOLD: usize = 4;
+/// Time between heartbeats.
+pub const GOSSIP_HEARTBEAT: Duration = Duration::from_millis(700);
+/// A message is known by its name for so long.
+pub const GOSSIP_SEEN: Duration = Duration::from_secs(60);
+/// Who was pruned from a mesh may come back after so long: workers move from topic to topic as shards drain.
+pub const GOSSIP_PRUNED: Duration = Duration::from_secs(15);
+/// Who left a topic may come back after so long.
+pub const GOSSIP_LEFT: Duration = Duration::from_secs(2);
+/// Of messages to pass on that wait for a peer's line, those beyond so much time are dropped.
+pub const GOSSIP_QUEUE: Duration = Duration::from_secs(3);
 
 // --- Peers ------------------------------------------------------------------------------------------------
 
@@ -113,13 +156,20 @@ pub const ADVERTS: usize = 4096;
 pub const ADDRESSES: usize = 16;
 /// One address.
 pub const ADDRESS_BYTES: usize = 256;
-/// An advert is forgotten after so long without a newer one.
-pub const ADVERT_LIFETIME: Duration = Duration::from_secs(90);
-/// Adverts are repeated this often.
+/// Adverts are repeated this often in a small mesh,
 pub const ADVERT_INTERVAL: Duration = Duration::from_secs(30);
+/// and this often however many peers there are, or say that they are: who floods the mesh with adverts must not
+/// silence everybody else's, nor keep its own alive.
+pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
+/// So many intervals without a newer advert, and a peer without a connection is forgotten.
+pub const ADVERT_LIFETIMES: u32 = 3;
 /// A job is announced again this often while it lives.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// A job that nobody announced for so long is forgotten.
+/// Of so many jobs; with more, each is announced more rarely.
+pub const JOBS_ANNOUNCED_OFTEN: usize = 4;
+/// But this often at least, however many jobs there are.
+pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
+/// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);
 /// A request without an answer is given up after so long; bulk transfers count from their last byte.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);

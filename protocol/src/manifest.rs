@@ -198,6 +198,15 @@ pub fn partition_of_bucket(bucket: u32, partitions: u16, buckets: u32) -> u16 {
 }
 
 impl Manifest {
+    /// What this version cannot do of what the manifest asks for: such a job is refused, not done by halves.
+    pub fn unsupported(&self) -> Option<&'static str> {
+        match (&self.authority, self.verify) {
+            (Authority::Stewards(_), _) => Some("an authority of stewards, which this version does not have"),
+            (_, Verify::Adaptive | Verify::Quorum(_)) => Some("results to be checked, which this version cannot do"),
+            (Authority::Owner, Verify::Off) => None,
+        }
+    }
+
     /// The id of the job that this signed manifest describes.
     pub fn id_of(signed: &Signed<Manifest>) -> JobId {
         JobId(signed.hash().0)

@@ -165,6 +165,11 @@ impl Wire for Gossip {
 }
 
 impl Announce {
+    /// Whether its owner signed its epoch.
+    pub fn is_signed_by_owner(&self) -> bool {
+        self.epoch.signer() == self.owner && self.epoch.open().is_ok_and(|epoch| epoch.job == self.job)
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let manifest = self.manifest.as_ref().map_or(0, Signed::payload_len);
         if self.done.len() > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {
@@ -257,6 +262,9 @@ pub enum Request {
         stage: u8,
         /// The epoch under which the sender owns the partitions.
         epoch: u32,
+        /// When the sender opened the job, in a measure of its own. A greater number than before means that it has
+        /// forgotten what it held: it was started anew, or took the job for over.
+        opened: u64,
         /// The partitions; empty means all that it owns.
         partitions: Vec<u16>,
         /// The attempts.
@@ -268,6 +276,8 @@ pub enum Request {
         job: JobId,
         /// The stage.
         stage: u8,
+        /// The epoch in which the receiver owns something.
+        epoch: u32,
         /// The attempts.
         attempts: Attempts,
     },
@@ -335,6 +345,11 @@ pub enum Request {
     },
     /// A task gave no result.
     Failed(Failure),
+    /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
+    Resign {
+        /// The job.
+        job: JobId,
+    },
     /// A job is over.
     Ended(Signed<End>),
     /// The jobs that the answerer knows.
@@ -539,6 +554,40 @@ pub struct PeerStatus {
     pub advert: Advert,
     /// Whether the answerer has a connection to it.
     pub connected: bool,
+}
+
+/// Bytes of numbers, keys and names of fields in an element of a list: more than there are, whatever the numbers.
+const FIELDS: usize = 256;
+
+impl JobStatus {
+    /// How much it takes in an answer at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let why = match &self.outcome {
+            Some(Outcome::Failed(why)) => why.len(),
+            _ => 0,
+        };
+        FIELDS + self.name.len() + 12 * self.stages.len() + why
+    }
+}
+
+impl PeerStatus {
+    /// How much it takes in an answer at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let addresses: usize = self.advert.addresses.iter().map(|address| 4 + address.len()).sum();
+        FIELDS + 64 + self.advert.agent.len() + addresses
+    }
+}
+
+/// The first elements of a list, as many as fit into an answer.
+pub(crate) fn as_many_as_fit<T>(list: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut room = limits::HEAD_BYTES - FIELDS;
+    let fits = |element: &T| {
+        let size = size(element);
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    list.take_while(fits).collect()
 }
 
 impl Wire for Request {

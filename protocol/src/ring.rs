@@ -109,7 +109,7 @@ impl Ring {
             let from_owner = clockwise.iter().cycle().skip(first);
             holders.extend(from_owner.take(copies).map(|&i| peers[i].0));
         }
-        Assignment { copies, holders }
+        Assignment::new(copies, holders)
     }
 
     /// How many of `partitions` each shuffler may own. They add up to `partitions` at least, as each is at
@@ -158,9 +158,18 @@ pub struct Assignment {
     copies: usize,
     /// The holders of partition 0, the owner first, then those of partition 1, and so on.
     holders: Vec<PeerKey>,
+    /// The owners, ascending.
+    owners: Vec<PeerKey>,
 }
 
 impl Assignment {
+    fn new(copies: usize, holders: Vec<PeerKey>) -> Self {
+        let mut owners: Vec<PeerKey> = holders.iter().step_by(copies.max(1)).copied().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        Self { copies, holders, owners }
+    }
+
     /// How many partitions there are.
     pub fn partitions(&self) -> u16 {
         self.holders.len().checked_div(self.copies).unwrap_or(0) as u16
@@ -182,10 +191,7 @@ impl Assignment {
 
     /// Everyone who owns a partition, ascending.
     pub fn owners(&self) -> Vec<PeerKey> {
-        let mut owners: Vec<PeerKey> = self.holders.iter().step_by(self.copies.max(1)).copied().collect();
-        owners.sort_unstable();
-        owners.dedup();
-        owners
+        self.owners.clone()
     }
 
     /// Whether `peer` owns `partition`. Nobody owns one that does not exist.
@@ -222,7 +228,7 @@ mod tests {
         let shuffler = |(i, &weight): (usize, &u8)| Shuffler { peer: PeerKey(key("peer", i as u64)), weight };
         let mut shufflers: Vec<Shuffler> = weights.iter().enumerate().map(shuffler).collect();
         shufflers.sort_unstable_by_key(|s| s.peer);
-        Epoch { job: JobId(key("job", 0)), number: 0, shufflers }
+        Epoch { job: JobId(key("job", 0)), number: 0, previous: None, shufflers }
     }
 
     fn loads(epoch: &Epoch, assignment: &Assignment) -> Vec<usize> {

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::id::Hash;
 
+/// The most that a segment's directory adds to its buckets' bytes: for each segment and for each bucket.
+pub const DIRECTORY_BYTES: (u64, u64) = (3, 8);
+
 /// Why bytes are no segment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a malformed segment: {0}")]
@@ -80,6 +83,15 @@ pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
         hasher.update(&partition.to_le_bytes());
         hasher.update(blake3::hash(segment).as_bytes());
     }
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// The root over the accepted digests of all tasks of a stage: what a reduce says that it has read.
+pub fn root(digests: &[Hash]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 root of accepted digests");
+    digests.iter().for_each(|digest| {
+        hasher.update(&digest.0);
+    });
     Hash(*hasher.finalize().as_bytes())
 }
 

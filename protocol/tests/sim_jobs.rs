@@ -148,6 +148,57 @@ fn all_shufflers_lost_costs_time_and_not_the_job() {
 }
 
 #[test]
+fn a_shuffler_that_was_started_again_and_forgot_everything_does_not_stall_the_job() {
+    // While tasks are mapped, and while they are reduced; with a copy of what was lost, and without.
+    for (seed, at, replicas) in [(21, 9, 1), (22, 12, 1), (23, 9, 2), (24, 12, 2)] {
+        let job = Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) };
+        let scenario =
+            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::RestartShuffler(1));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(40), "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_shuffler_whose_disk_fails_is_replaced() {
+    for (seed, at, replicas) in [(28, 7, 1), (29, 11, 2)] {
+        let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
+            .with(Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) })
+            .but(secs(at), Fault::FailStore(0));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(40), "{report}");
+        });
+    }
+}
+
+#[test]
+fn attempts_that_never_agree_do_not_keep_a_job_from_its_end() {
+    // Workers die between their pushes to one owner and to another, and those who follow write other bytes.
+    let job = Job { unrepeatable: true, partitions: 16, buckets: 64, ..Job::new(300, millis(300), 10) };
+    let scenario = Scenario { shufflers: 4, churn: Some(millis(1_500)), ..Scenario::new(30, 10) }.far_apart().with(job);
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].took < secs(90), "{report}");
+    });
+}
+
+#[test]
+fn a_shuffler_that_hangs_is_replaced_before_long() {
+    for (seed, shufflers) in [(25, 3), (26, 1)] {
+        let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
+            .with(Job { buckets: 64, ..Job::new(100, millis(200), 6) })
+            .but(secs(7), Fault::MuteShuffler(0));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(60), "{report}");
+        });
+    }
+}
+
+#[test]
 fn a_cancelled_job_is_dropped_by_everyone() {
     let job = Job { cancelled_after: Some(secs(4)), ..Job::new(1_000, millis(500), 6) };
     run_twice(Scenario::new(12, 6).with(job), |report| {
@@ -233,6 +284,9 @@ fn a_short_job_does_not_wait_behind_a_long_one() {
 
 #[test]
 fn a_slow_workers_tasks_get_second_attempts() {
-    let scenario = Scenario { slowest: 40.0, ..Scenario::new(20, 8) }.with(Job::new(160, millis(250), 8));
-    run_twice(scenario, all_done);
+    let scenario = Scenario { slowest: 60.0, ..Scenario::new(20, 16) }.with(Job::new(64, millis(500), 16));
+    run_twice(scenario, |report| {
+        all_done(report);
+        assert!(report.jobs[0].counts.speculative > 0, "nobody stepped in for the slow: {report}");
+    });
 }

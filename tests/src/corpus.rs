@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// The word of a rank: pronounceable, its length growing slowly with the rank, no two alike.
+/// The word of a rank: pronounceable, its length growing slowly with the rank, hardly two alike.
 pub fn word(mut rank: u64) -> String {
     const SYLLABLES: [&str; 32] = [
         "a", "be", "ci", "do", "fu", "ga", "he", "ji", "ko", "lu", "ma", "ne", "pi", "ro", "su", "ta", "ve", "wi",
@@ -95,6 +95,21 @@ pub fn reviews(dir: &Path, files: u32, bytes: usize, words: u64, seed: u64) -> i
     Ok(())
 }
 
+/// So many lines of ten words each.
+pub fn lines(count: u32, seed: u64) -> String {
+    const WORDS: u64 = 10_000;
+    let mut random = Random::new(seed);
+    let mut text = String::new();
+    for _ in 0..count {
+        for i in 0..10 {
+            text.push_str(if i == 0 { "" } else { " " });
+            text.push_str(&word(rank(&mut random, WORDS)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// The words of some bytes as the examples define them: runs of ASCII letters and digits and of bytes over 127.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|b| !(b.is_ascii_alphanumeric() || *b >= 128)).filter(|word| !word.is_empty())
@@ -125,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_ranks_share_a_word() {
+    fn hardly_two_ranks_share_a_word() {
         let words: std::collections::BTreeSet<String> = (0..200_000).map(word).collect();
         assert!(words.len() > 195_000, "{}", words.len());
     }

@@ -1,12 +1,15 @@
 //! Real processes: started, waited for by what they print, and gone when the test is over.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
 /// Nothing here takes nearly so long unless it hangs.
@@ -34,25 +37,64 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A command of the `webmesh` binary that keeps everything in `data`.
 pub fn webmesh(data: &Path) -> Command {
-    let mut command = Command::new(binary("webmesh"));
-    command.env("XDG_CACHE_HOME", data.join("cache")).env("WEBMESH_LOG", "warn,libp2p_kad=error").stdin(Stdio::null());
+    confined("webmesh", data)
+}
+
+/// A command of a binary of this workspace that leaves nothing outside `data`, whether it is given `--data` or not.
+pub fn confined(program: &str, data: &Path) -> Command {
+    confine(Command::new(binary(program)), data)
+}
+
+/// Has a command, and all that it starts, leave nothing outside `data`.
+pub fn confine(mut command: Command, data: &Path) -> Command {
+    let scratch = scratch(data);
+    std::fs::create_dir_all(&scratch).expect("a folder can be made");
     command
+        .env("XDG_DATA_HOME", data.join("home"))
+        .env("TMPDIR", scratch)
+        .env("WEBMESH_TOOLCHAIN", toolchain())
+        .env("WEBMESH_LOG", "warn,libp2p_kad=error")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Where a [`confined`] command puts what is to be gone when it ends.
+pub fn scratch(data: &Path) -> PathBuf {
+    data.join("tmp")
+}
+
+/// Where `make setup` puts the C++ toolchain of this user.
+fn toolchain() -> PathBuf {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = || variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
+    variable("WEBMESH_TOOLCHAIN").or_else(|| Some(usual()?.join("webmesh/toolchain"))).expect("HOME is set")
+}
+
+/// Ends a process that hangs, so that a test that waits for it fails instead.
+#[derive(Debug)]
+pub struct Watchdog(#[expect(dead_code, reason = "dropping it calls the dog off")] SyncSender<()>);
+
+impl Watchdog {
+    /// Watches `child` until it is dropped.
+    pub fn over(child: &Child) -> Self {
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("the child is there");
+        let (kept, dropped) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            if dropped.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("a process did not end within {PATIENCE:?} and is killed");
+                // It may have ended just now.
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
+        });
+        Self(kept)
+    }
 }
 
 /// Runs a command to its end.
 pub fn output(command: &mut Command) -> Output {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
-    let pid = Pid::from_child(&child);
-    let (done, waited) = mpsc::sync_channel(1);
-    std::thread::spawn(move || done.send(child.wait_with_output()));
-    match waited.recv_timeout(PATIENCE) {
-        Ok(output) => output.expect("the command can be waited for"),
-        Err(_) => {
-            // Best effort: the test fails anyway.
-            let _ = kill_process(pid, Signal::KILL);
-            panic!("{command:?} did not end within {PATIENCE:?}");
-        }
-    }
+    let _watchdog = Watchdog::over(&child);
+    child.wait_with_output().expect("the command can be waited for")
 }
 
 /// Standard error of a finished command.
@@ -65,6 +107,48 @@ pub fn assert_success(output: &Output) {
     assert!(output.status.success(), "{}\n{}", output.status, stderr(output));
 }
 
+/// What an HTTP server at `address` (`http://host:port`) answers to a GET of `path`, head included.
+pub fn http_get(address: &str, path: &str) -> String {
+    let host = address.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it can be asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+/// Gossip messages that were delivered to a server since it started, duplicates included. It must serve HTTP.
+pub fn gossip_delivered(server: &Server) -> u64 {
+    let metrics = http_get(server.http.as_deref().expect("it serves HTTP"), "/metrics");
+    let line = metrics.lines().find(|line| line.starts_with("webmesh_gossip_delivered_total "));
+    let number = line.and_then(|line| line.split_whitespace().nth(1)).expect("the metric is there");
+    number.parse().expect("a number")
+}
+
+/// What still runs of the commands that were [`confined`] to `data`: process ids and command lines.
+pub fn still_running(data: &Path) -> Vec<String> {
+    let mark = data.as_os_str().as_bytes();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
+            continue;
+        }
+        // A process that ends meanwhile, or that is another user's, is none of ours.
+        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        let command_line = read("cmdline");
+        if [&command_line, &read("environ")].iter().any(|bytes| memmem(bytes, mark)) {
+            let words = String::from_utf8_lossy(&command_line).replace('\0', " ");
+            found.push(format!("{} {words}", entry.file_name().display()));
+        }
+    }
+    found
+}
+
+fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
 /// A node or a bootstrap node.
 pub struct Server {
     child: Child,
@@ -74,6 +158,8 @@ pub struct Server {
     pub http: Option<String>,
     /// Its peer id.
     pub peer: String,
+    /// Its ready line.
+    pub ready: Value,
     /// Keeps the pipe open.
     _stdout: BufReader<ChildStdout>,
 }
@@ -83,15 +169,17 @@ impl Server {
     pub fn start(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
+        let watchdog = Watchdog::over(&child);
         let mut stdout = BufReader::new(child.stdout.take().expect("its output is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("its output can be read");
+        drop(watchdog);
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line but {line:?}"));
         assert_eq!(ready["event"], "ready");
         let address = ready["addresses"][0].as_str().expect("it listens").to_owned();
         let http = ready["http"].as_str().map(str::to_owned);
         let peer = ready["peer"].as_str().expect("it has a name").to_owned();
-        Self { child, address, http, peer, _stdout: stdout }
+        Self { child, address, http, peer, ready, _stdout: stdout }
     }
 
     /// A node of one thread on loopback.
@@ -106,14 +194,8 @@ impl Server {
 
     /// A bootstrap node on loopback.
     pub fn bootstrap(data: &Path) -> Self {
-        let mut command = Command::new(binary("webmesh-bootstrap"));
-        command.env("WEBMESH_LOG", "warn,libp2p_kad=error").args([
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--http",
-            "127.0.0.1:0",
-            "--data",
-        ]);
+        let mut command = confined("webmesh-bootstrap", data);
+        command.args(["--listen", "/ip4/127.0.0.1/tcp/0", "--http", "127.0.0.1:0", "--data"]);
         Self::start(command.arg(data))
     }
 
@@ -129,8 +211,9 @@ impl Server {
     }
 
     /// Asks it to leave, and gives its exit status.
-    pub fn terminate(&mut self) -> std::process::ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told to end");
+        let _watchdog = Watchdog::over(&self.child);
         self.child.wait().expect("it can be waited for")
     }
 }
@@ -147,6 +230,7 @@ impl Drop for Server {
 pub struct Submission {
     child: Child,
     events: BufReader<ChildStderr>,
+    _watchdog: Watchdog,
 }
 
 impl Submission {
@@ -155,11 +239,17 @@ impl Submission {
         let command = command.arg("--json").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let events = BufReader::new(child.stderr.take().expect("its events are piped"));
-        Self { child, events }
+        let _watchdog = Watchdog::over(&child);
+        Self { child, events, _watchdog }
     }
 
     /// Waits for the first event for which `wanted` holds.
     pub fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for_each(wanted)
+    }
+
+    /// Shows every event to `wanted` until it says that it was waited for.
+    pub fn wait_for_each(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
@@ -183,9 +273,28 @@ impl Submission {
         });
     }
 
+    /// Asserts that the job has not ended by now: what was done to the mesh was done in its middle.
+    pub fn assert_runs(&mut self) {
+        // Events are written before the submitter goes on, so an end would be in the pipe.
+        let waiting = |events: &BufReader<ChildStderr>| {
+            !events.buffer().is_empty() || ioctl_fionread(events.get_ref()).expect("a pipe can be asked") > 0
+        };
+        while waiting(&self.events) {
+            let mut line = String::new();
+            let read = self.events.read_line(&mut line).expect("its events can be read");
+            let ended = serde_json::from_str::<Value>(&line).is_ok_and(|event| event["event"] == "ended");
+            assert!(read > 0 && !ended, "the job is over too early for this test: {line}");
+        }
+    }
+
+    /// Sends a signal, such as Ctrl-C's.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it can be sent a signal");
+    }
+
     /// Sends Ctrl-C.
     pub fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it can be interrupted");
+        self.signal(Signal::INT);
     }
 
     /// Waits for the end; gives the exit code and what else it said.

@@ -1,10 +1,12 @@
 //! Bad input gets an error that names the thing and the remedy; nothing is lost, and the mesh goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
-use webmesh_tests::process::{Server, assert_success, example, output, stderr, webmesh};
+use webmesh_tests::mesh::{Mesh, corpus_of, slow_word_count};
+use webmesh_tests::process::{Server, Submission, assert_success, example, output, stderr, webmesh};
 
 struct Place(TempDir);
 
@@ -20,9 +22,13 @@ impl Place {
     }
 
     fn run(&self, job: &Path, inputs: &[&Path], more: &[&str]) -> Output {
+        output(&mut self.command(job, inputs, more))
+    }
+
+    fn command(&self, job: &Path, inputs: &[&Path], more: &[&str]) -> Command {
         let mut command = webmesh(self.0.path());
         command.arg("run").arg(job).args(inputs).args(more).arg("--data").arg(self.0.path());
-        output(&mut command)
+        command
     }
 
     /// Runs a job whose map is `body`, over the input "one\n" and "two\n" as two files.
@@ -61,6 +67,79 @@ fn a_document_that_traps_is_named_with_what_happened() {
     let output =
         place.run_map("if (doc.starts_with(\"two\")) __builtin_trap(); out.emit(doc, 1);", &["--retries", "1"]);
     assert_fails(&output, &["two.txt", "trap"]);
+}
+
+#[test]
+fn a_failing_task_is_tried_on_other_peers_before_it_fails_the_job() {
+    let mesh = Mesh::start(3, &[]);
+    // Enough else to do that every worker takes part, and a failure that each of them meets in its turn.
+    let source = "void map(string_view doc, webmesh::Emitter<int>& out) {
+          for (volatile int i = 0; i < 30'000'000; i = i + 1) {}
+          if (doc.starts_with(\"the bad one\")) __builtin_trap();
+          out.emit(doc, 1);
+        }
+        pair<string, int> reduce(const string key, vector<int> vals) { return {key, 1}; }\n";
+    let job = mesh.file("job.cpp", source);
+    let lines: String = (0..60).map(|i| if i == 30 { "the bad one\n".to_owned() } else { format!("{i}\n") }).collect();
+    let input = mesh.file("input.txt", &lines);
+    let mut submit = mesh.submit_job("user", &job, &input, &mesh.path("result.tsv"));
+    submit.args(["--chunk", "1", "--docs-per-task", "1", "--retries", "2"]);
+    let mut job = Submission::start(&mut submit);
+    // By how many retries were left: who failed, the first time it counted.
+    let mut failed: BTreeMap<u64, String> = BTreeMap::new();
+    let ended = job.wait_for_each(|event| {
+        if event["event"] == "task_failed" {
+            assert!(event["input"].as_str().is_some_and(|name| name.contains("input.txt")), "{event}");
+            let left = event["retries_left"].as_u64().expect("a number");
+            failed.entry(left).or_insert_with(|| event["worker"].as_str().expect("a peer").to_owned());
+        }
+        event["event"] == "ended"
+    });
+    assert_eq!(ended["outcome"], "failed");
+    assert_eq!(failed.keys().copied().collect::<Vec<_>>(), [0, 1, 2], "it is tried again twice");
+    assert_eq!(failed.values().collect::<BTreeSet<_>>().len(), 3, "each time on another peer: {failed:?}");
+    let (code, said) = job.finish();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("trap") && said.contains("input.txt"), "{said}");
+}
+
+#[test]
+fn where_there_is_one_peer_a_failing_task_is_tried_again_there() {
+    let place = Place::new();
+    let job = place.file(
+        "job.cpp",
+        b"void map(string_view, webmesh::Emitter<int>&) { __builtin_trap(); }\n\
+        pair<string, int> reduce(const string key, vector<int> vals) { return {key, 1}; }\n",
+    );
+    let input = place.file("in.txt", b"x");
+    let mut job = Submission::start(&mut place.command(&job, &[&input], &["--retries", "2"]));
+    let mut left = Vec::new();
+    job.wait_for_each(|event| {
+        left.extend(event["retries_left"].as_u64());
+        event["event"] == "ended"
+    });
+    assert_eq!(left, [2, 1, 0]);
+    assert_eq!(job.finish().0, Some(1));
+}
+
+#[test]
+fn a_file_that_vanishes_in_the_middle_of_a_job_is_named() {
+    let place = Place::new();
+    let (corpus, result) = (place.0.path().join("corpus"), place.0.path().join("result.tsv"));
+    // More than a worker reads ahead.
+    corpus_of(&corpus, 400, 41);
+    let job = place.file("slow.cpp", slow_word_count().as_bytes());
+    let mut command = place.command(&job, &[&corpus], &["--docs-per-task", "1", "--threads", "1"]);
+    let mut job = Submission::start(command.arg("-o").arg(&result));
+    job.wait_for_share(0.01);
+    std::fs::remove_dir_all(&corpus).expect("the files can be removed");
+    job.assert_runs();
+    let (code, said) = job.finish();
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["corpus/reviews-", "could be read when the job began", "run the job again"] {
+        assert!(said.contains(part), "`{part}` is missing from:\n{said}");
+    }
+    assert!(!result.exists(), "half a result is none");
 }
 
 #[test]

@@ -1,24 +1,52 @@
-//! Every example, run as its README says, against an answer that something else computed.
+//! Every example, run over its own input as its README says and over larger inputs that are made, against answers that
+//! something else computed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use webmesh_tests::corpus::{self, Random};
-use webmesh_tests::process::{assert_success, example, output, webmesh};
+use webmesh_tests::process::{assert_success, example, output, root, webmesh};
 
 /// Runs a job on an embedded mesh; gives its result.
 fn run(job: &str, inputs: &[PathBuf], more: &[&str]) -> String {
+    result(|command| command.arg("run").arg(example(job)).args(inputs).args(more))
+}
+
+/// Runs the command that an example's README shows, where its reader would; gives the result.
+fn run_as_its_readme_says(name: &str) -> String {
+    let readme = std::fs::read_to_string(example(name).join("README.md")).expect("an example has a README");
+    let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("webmesh ")).collect();
+    assert_eq!(commands.len(), 1, "{name}: {commands:?}");
+    result(|command| command.args(commands[0].split_whitespace()).current_dir(root()))
+}
+
+fn result(arguments: impl FnOnce(&mut Command) -> &mut Command) -> String {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut command = webmesh(dir.path());
-    command.arg("run").arg(example(job)).args(inputs).args(more).arg("--data").arg(dir.path());
+    arguments(&mut command).arg("--data").arg(dir.path());
     let output = output(&mut command);
     assert_success(&output);
     String::from_utf8(output.stdout).expect("these results are text")
 }
 
+/// The texts of all files in a folder.
+fn texts(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("the folder is there");
+    let read = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(entry?.path());
+    entries.map(|entry| read(entry).expect("a text")).collect()
+}
+
 fn corpus_in(dir: &Path) -> Vec<u8> {
+    println!("corpus seed 11");
     corpus::reviews(dir, 30, 50_000, 5_000, 11).expect("the corpus can be written");
     corpus::count_words(&[dir]).expect("the corpus can be counted")
+}
+
+#[test]
+fn the_word_count_counts_its_texts() {
+    let expected = corpus::count_words(&[&example("wordcount/texts")]).expect("they can be counted");
+    assert_eq!(run_as_its_readme_says("wordcount"), String::from_utf8(expected).expect("text"));
 }
 
 #[test]
@@ -46,40 +74,72 @@ fn the_answer_does_not_depend_on_peers_partitions_or_the_cutting_of_the_input() 
     }
 }
 
+/// The product of the matrices in a text of the example's format, as its result has it.
+fn product(text: &str) -> BTreeMap<String, f64> {
+    let mut rows: BTreeMap<(&str, usize), Vec<f64>> = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [name, index, _others, numbers @ ..] = &words[..] else { panic!("{line}") };
+        let numbers = numbers.iter().map(|number| number.parse().expect("a number")).collect();
+        rows.insert((*name, index.parse().expect("an index")), numbers);
+    }
+    let matrix = |name: &str| -> Vec<Vec<f64>> {
+        rows.iter().filter(|((of, _), _)| *of == name).map(|(_, row)| row.clone()).collect()
+    };
+    let (a, b) = (matrix("A"), matrix("B"));
+    let cell = |i: usize, j: usize| (0..b.len()).map(|k| a[i][k] * b[k][j]).sum::<f64>();
+    (0..a.len())
+        .flat_map(|i| (0..b[0].len()).map(move |j| (i, j)))
+        .map(|(i, j)| (format!("{i},{j}"), cell(i, j)))
+        .collect()
+}
+
+fn assert_is_product(result: &str, text: &str) {
+    let pair =
+        |line: &str| line.split_once('\t').map(|(key, value)| (key.to_owned(), value.parse().expect("a number")));
+    let cells: BTreeMap<String, f64> = result.lines().map(|line| pair(line).expect("key, tab, value")).collect();
+    assert_eq!(cells, product(text));
+    assert_eq!(cells.len(), result.lines().count(), "each cell once");
+}
+
 #[test]
 fn the_matrix_product_is_right() {
+    let text = std::fs::read_to_string(example("matmul/matrices.txt")).expect("the matrices are there");
+    assert_eq!(product(&text)["0,0"], 58.0);
+    assert_is_product(&run_as_its_readme_says("matmul"), &text);
+
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (n, m, p) = (9, 7, 8);
+    println!("matrix seed 12");
     let mut random = Random::new(12);
-    let mut matrix = |rows: usize, columns: usize| -> Vec<Vec<i64>> {
-        (0..rows).map(|_| (0..columns).map(|_| random.below(19) as i64 - 9).collect()).collect()
-    };
-    let (a, b) = (matrix(n, m), matrix(m, p));
-    let row = |name: &str, i: usize, other: usize, row: &[i64]| {
-        let numbers: Vec<String> = row.iter().map(i64::to_string).collect();
-        format!("{name} {i} {other} {}\n", numbers.join(" "))
-    };
     let mut text = String::new();
-    a.iter().enumerate().for_each(|(i, r)| text += &row("A", i, p, r));
-    b.iter().enumerate().for_each(|(k, r)| text += &row("B", k, n, r));
-    let file = dir.path().join("matrices.txt");
-    std::fs::write(&file, text).expect("the input can be written");
-    let result = run("matmul/matmul.cpp", &[file], &["--chunk", "1"]);
-    let mut cells = 0;
-    for line in result.lines() {
-        let (key, value) = line.split_once('\t').expect("key, tab, value");
-        let (i, j) = key.split_once(',').expect("a cell");
-        let (i, j): (usize, usize) = (i.parse().expect("a row"), j.parse().expect("a column"));
-        let expected: i64 = (0..m).map(|k| a[i][k] * b[k][j]).sum();
-        assert_eq!(value.parse::<f64>().expect("a number"), expected as f64, "cell {key}");
-        cells += 1;
+    for (name, rows, columns, others) in [("A", n, m, p), ("B", m, p, n)] {
+        for i in 0..rows {
+            let numbers: Vec<String> = (0..columns).map(|_| (random.below(19) as i64 - 9).to_string()).collect();
+            text += &format!("{name} {i} {others} {}\n", numbers.join(" "));
+        }
     }
-    assert_eq!(cells, n * p);
+    let file = dir.path().join("matrices.txt");
+    std::fs::write(&file, &text).expect("the input can be written");
+    assert_is_product(&run("matmul/matmul.cpp", &[file], &["--chunk", "1"]), &text);
+}
+
+/// The lines that hold `error`, as the example's result has them.
+fn lines_with_errors(texts: &[String]) -> String {
+    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.filter(|line| line.contains("error")).for_each(|line| *found.entry(line).or_default() += 1);
+    found.iter().map(|(line, n)| format!("{}\t{n}\n", line.replace('\\', "\\\\"))).collect()
 }
 
 #[test]
 fn grep_finds_the_lines_that_hold_the_pattern() {
+    let expected = lines_with_errors(&texts(&example("grep/logs")));
+    assert_eq!(expected.lines().count(), 4, "{expected}");
+    assert_eq!(run_as_its_readme_says("grep"), expected);
+
     let dir = tempfile::tempdir().expect("a temporary folder");
+    println!("text seed 13");
     let mut random = Random::new(13);
     let words = ["an", "error", "occurred", "terror", "fine", "Error", "ok\\"];
     let text: String = (0..5000)
@@ -88,55 +148,64 @@ fn grep_finds_the_lines_that_hold_the_pattern() {
             line.join(" ") + "\n"
         })
         .collect();
-    let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
-    text.lines().filter(|l| l.contains("error")).for_each(|l| *expected.entry(l).or_default() += 1);
-    let expected: String = expected.iter().map(|(l, n)| format!("{}\t{n}\n", l.replace('\\', "\\\\"))).collect();
     let file = dir.path().join("log");
     std::fs::write(&file, &text).expect("the input can be written");
-    assert_eq!(run("grep/grep.cpp", &[file], &["--chunk", "4KB"]), expected);
+    assert_eq!(run("grep/grep.cpp", &[file], &["--chunk", "4KB"]), lines_with_errors(&[text]));
+}
+
+/// The documents of each word, as the example's result has them.
+fn index(documents: &[String]) -> String {
+    let mut index: BTreeMap<Vec<u8>, BTreeSet<&str>> = BTreeMap::new();
+    for document in documents {
+        let (name, text) = document.split_once('\n').expect("a document has a name");
+        for word in corpus::words(text.to_ascii_lowercase().as_bytes()) {
+            index.entry(word.to_vec()).or_default().insert(name);
+        }
+    }
+    let line = |(word, names): (&Vec<u8>, &BTreeSet<&str>)| {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        format!("{}\t[{}]\n", String::from_utf8_lossy(word), names.join(","))
+    };
+    index.iter().map(line).collect()
 }
 
 #[test]
 fn the_inverted_index_lists_the_documents_of_each_word() {
+    let expected = index(&texts(&example("inverted-index/poems")));
+    assert!(expected.contains("moon\t[\"kettle\",\"street\",\"tide\"]\n"), "{expected}");
+    assert_eq!(run_as_its_readme_says("inverted-index"), expected);
+
     let dir = tempfile::tempdir().expect("a temporary folder");
+    println!("text seed 14");
     let mut random = Random::new(14);
-    let mut expected: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for document in 0..40 {
-        let name = format!("document {document:02}");
         let words: Vec<String> = (0..50).map(|_| corpus::word(random.below(300))).collect();
-        words.iter().for_each(|w| {
-            expected.entry(w.clone()).or_default().insert(name.clone());
-        });
-        let text = format!("{name}\n{}\n", words.join(" ").to_uppercase());
+        let text = format!("document {document:02}\n{}\n", words.join(" ").to_uppercase());
         std::fs::write(dir.path().join(document.to_string()), text).expect("the input can be written");
     }
-    let expected: String = expected
-        .iter()
-        .map(|(word, names)| {
-            let names: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
-            format!("{word}\t[{}]\n", names.join(","))
-        })
-        .collect();
     let result = run("inverted-index/inverted_index.cpp", &[dir.path().to_owned()], &["--whole-files"]);
-    assert_eq!(result, expected);
+    assert_eq!(result, index(&texts(dir.path())));
 }
 
 #[test]
 fn pi_needs_no_input_and_counts_the_same_hits() {
-    let tasks = 5u64;
-    let points = 1_000_000u64;
-    let mut hits = 0u64;
-    for task in 0..tasks {
+    const POINTS: u64 = 1_000_000;
+    let hits = |task: u64| {
         let mut random = Random::new(Random::new(task).number());
-        for _ in 0..points {
-            let number = random.number();
+        let is_hit = |number: u64| {
             let (x, y) = (number >> 33, number & 0x7fff_ffff);
-            hits += u64::from(x * x + y * y < 1 << 62);
-        }
+            x * x + y * y < 1 << 62
+        };
+        (0..POINTS).filter(|_| is_hit(random.number())).count() as u64
+    };
+    let results = [
+        (64, run_as_its_readme_says("monte-carlo-pi")),
+        (5, run("monte-carlo-pi/monte_carlo_pi.cpp", &[], &["--tasks", "5"])),
+    ];
+    for (tasks, result) in results {
+        let value = result.trim_end().strip_prefix("pi\t").expect("one key");
+        let value: Vec<f64> = serde_json::from_str(value).expect("a struct is an array of its fields");
+        assert_eq!(value[1..], [(0..tasks).map(hits).sum::<u64>() as f64, (tasks * POINTS) as f64]);
+        assert!((value[0] - std::f64::consts::PI).abs() < 0.01);
     }
-    let result = run("monte-carlo-pi/monte_carlo_pi.cpp", &[], &["--tasks", "5"]);
-    let value = result.trim_end().strip_prefix("pi\t").expect("one key");
-    let value: Vec<f64> = serde_json::from_str(value).expect("a struct is an array of its fields");
-    assert_eq!(value[1..], [hits as f64, (tasks * points) as f64]);
-    assert!((value[0] - std::f64::consts::PI).abs() < 0.01);
 }

@@ -1,24 +1,18 @@
 // What a job in the fast form is written against: Emitter and Values.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <iterator>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "codec.hpp"
 
 namespace webmesh {
 
 namespace detail {
-
-/// Values of one key as one task emitted them: `count` of them in `length` bytes.
-struct Run {
-  Run* next;
-  const u8* bytes;
-  u32 length;
-  u32 count;
-};
 
 /// Where an emitter's pairs go: a map's to the shuffle, a reduce's to the results.
 enum class Stage : u8 { map, reduce };
@@ -98,11 +92,12 @@ class Values {
   /// How many values there are.
   std::size_t size() const { return count_; }
   Iterator begin() {
-    next_ = first_;
-    left_ = 0;
-    reader_ = detail::Reader(nullptr, 0);
     done_ = false;
-    if (first_ != nullptr) step();
+    if (bytes_ != nullptr) {
+      reader_ = detail::Reader(bytes_, length_);
+      left_ = count_;
+      step();
+    }
     return Iterator(this);
   }
   std::default_sentinel_t end() const { return {}; }
@@ -110,27 +105,46 @@ class Values {
  private:
   friend struct detail::Access;
 
-  Values(const detail::Run* first, std::size_t count) : first_(first), count_(count) {}
+  Values(const detail::u8* bytes, detail::u32 length, detail::u32 count)
+      : bytes_(bytes), length_(length), count_(count) {}
   explicit Values(V&& combined) : count_(1), current_(std::move(combined)) {}
 
   void step() {
-    while (left_ == 0) {
-      if (reader_.left() != 0) detail::Reader::fail("a record has more bytes than its values need");
-      if (next_ == nullptr) {
-        done_ = true;
-        return;
-      }
-      reader_ = detail::Reader(next_->bytes, next_->length);
-      left_ = next_->count;
-      next_ = next_->next;
+    if (left_ == 0) {
+      check_end();
+      done_ = true;
+      return;
     }
     detail::read(reader_, current_);
     --left_;
   }
+  void check_end() const {
+    if (reader_.left() != 0) detail::Reader::fail("a key has more bytes than its values need");
+  }
 
-  const detail::Run* first_ = nullptr;  // none where the value was combined and stands in `current_`
-  const detail::Run* next_ = nullptr;
-  std::size_t count_;
+  /// All values at once.
+  std::vector<V> all() {
+    if constexpr (std::same_as<V, bool>) {  // whose elements are bits, which nothing can be read into
+      std::vector<V> bits;
+      bits.reserve(count_);
+      for (const bool bit : *this) bits.push_back(bit);
+      return bits;
+    } else {
+      std::vector<V> values(count_);
+      if (bytes_ == nullptr) {
+        values[0] = std::move(current_);
+        return values;
+      }
+      reader_ = detail::Reader(bytes_, length_);
+      for (V& value : values) detail::read(reader_, value);
+      check_end();
+      return values;
+    }
+  }
+
+  const detail::u8* bytes_ = nullptr;  // none where the value was combined and stands in `current_`
+  detail::u32 length_ = 0;
+  detail::u32 count_;
   detail::Reader reader_{nullptr, 0};
   detail::u32 left_ = 0;
   bool done_ = false;
@@ -162,6 +176,10 @@ struct Access {
   template <class V, class... A>
   static Values<V> values(A&&... parts) {
     return Values<V>(std::forward<A>(parts)...);
+  }
+  template <class V>
+  static std::vector<V> all(Values<V>& values) {
+    return values.all();
   }
 };
 

@@ -50,7 +50,7 @@ class Job {
   using V = typename F::Map::Value;
   using R = typename F::Reduce::Result;
   using MapSide = std::conditional_t<F::combines, CombiningMap<V, Author>, LoggingMap<V>>;
-  using ReduceSide = std::conditional_t<F::combines, CombiningReduce<V, Author>, RunningReduce<V>>;
+  using ReduceSide = std::conditional_t<F::combines, CombiningReduce<V, Author>, GatheringReduce<V>>;
 
   static inline constinit Inbox inbox;
   static inline constinit MapSide map_side;
@@ -70,10 +70,7 @@ class Job {
     using Key = typename F::Reduce::KeyText;
     results.start_key(key);
     if constexpr (F::thesis_reduce) {
-      std::vector<V> all;
-      all.reserve(values.size());
-      for (V& value : values) all.push_back(std::move(value));
-      const std::pair<std::string, R> result = Author::reduce(Key(key), std::move(all));
+      const std::pair<std::string, R> result = Author::reduce(Key(key), Access::all(values));
       results.add(result.first, result.second);
     } else {
       Author::reduce(Key(key), values, out);
@@ -122,6 +119,7 @@ class Job {
   static ReduceOutput* reduce_finish() {
     const std::int32_t status = guarded([] {
       auto out = Access::emitter<R>(Stage::reduce);
+      reduce_side.gather();
       const Sortable* keys = sorted_keys(reduce_side.table);
       for (u32 i = 0; i < reduce_side.table.size(); ++i) {
         auto& row = ReduceSide::Row::of_key(keys[i].key);

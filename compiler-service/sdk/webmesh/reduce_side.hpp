@@ -1,7 +1,7 @@
 // The reduce's side of the shuffle: groups the records of one bucket by key.
 //
 // With a `combine`, values are folded as they come, so that memory grows with the keys. Without, the bytes stay where
-// the host put them, each key keeps the list of its runs, and they are read only when the key is reduced.
+// the host put them until all have come, and are then copied together key by key, so that a key is read in one go.
 #pragma once
 
 #include <memory>
@@ -44,15 +44,15 @@ Sortable* sorted_keys(Table<Payload>& table) {
 
 /// Values as they come, for jobs without `combine`.
 template <class V>
-class RunningReduce {
+class GatheringReduce {
  public:
-  struct Runs {
-    Run first;
-    Run* last;
+  struct Tally {
     u32 count;
+    u32 bytes;
+    u8* next;  // where the key's next values go, while they are gathered; their end after that
   };
-  using Row = Entry<Runs>;
-  Table<Runs> table;
+  using Row = Entry<Tally>;
+  Table<Tally> table;
 
   /// Whether the bytes that were fed must stay where they are.
   static constexpr bool keeps_bytes = true;
@@ -61,26 +61,50 @@ class RunningReduce {
     for (Reader from(bytes, length); from.left() != 0;) {
       const Record record = read_record(from);
       const auto [row, fresh] = table.find_or_add(record.key, record.key_length);
-      Runs& runs = row->payload;
-      if (fresh) {
-        runs.first = {nullptr, record.values, record.length, record.count};
-        runs.last = &runs.first;
-        runs.count = record.count;
-        continue;
-      }
-      auto* run = reinterpret_cast<Run*>(later_runs_.take(sizeof(Run)));
-      *run = {nullptr, record.values, record.length, record.count};
-      runs.last->next = run;
-      runs.last = run;
-      if (record.count > UINT32_MAX - runs.count) Reader::fail("a key has over 2^32 values");
-      runs.count += record.count;
+      if (fresh) row->payload = {0, 0, nullptr};
+      Tally& tally = row->payload;
+      if (record.count > UINT32_MAX - tally.count) Reader::fail("a key has over 2^32 values");
+      tally.count += record.count;
+      // All of it lies in memory whose addresses have 32 bits, and so do the sums.
+      tally.bytes += record.length;
+      bytes_ += record.length;
+      *reinterpret_cast<Logged*>(log_.take(sizeof(Logged))) = {row, record.values, record.length};
     }
   }
 
-  static Values<V> values(Row& row) { return Access::values<V>(&row.payload.first, row.payload.count); }
+  /// Lays the values out key by key. Values of one key stay in the order in which they were fed: the log is walked from
+  /// its start, and each key has its own place to write at.
+  void gather() {
+    u8* at = allocate(std::size_t{bytes_} + 1);
+    for (auto& row : table) {
+      row.payload.next = at;
+      at += row.payload.bytes;
+    }
+    for (Arena::Chunk* chunk = log_.chunks(); chunk != nullptr; chunk = chunk->next) {
+      const auto* end = reinterpret_cast<const Logged*>(chunk->end);
+      for (auto* logged = reinterpret_cast<const Logged*>(chunk->begin()); logged != end; ++logged) {
+        u8*& next = logged->row->payload.next;
+        next = copy_bytes(next, logged->values, logged->length);
+      }
+    }
+  }
+
+  /// After `gather`.
+  static Values<V> values(Row& row) {
+    const Tally& tally = row.payload;
+    return Access::values<V>(tally.next - tally.bytes, tally.bytes, tally.count);
+  }
 
  private:
-  Arena later_runs_;
+  /// One record's values, where the host put them.
+  struct Logged {
+    Row* row;
+    const u8* values;
+    u32 length;
+  };
+
+  Arena log_;
+  u32 bytes_ = 0;
 };
 
 /// One value a key, for jobs with `combine`.
@@ -106,6 +130,9 @@ class CombiningReduce {
       if (values.left() != 0) Reader::fail("a record has more bytes than its values need");
     }
   }
+
+  /// Nothing is left to do: values were folded as they came.
+  void gather() {}
 
   static Values<V> values(Row& row) { return Access::values<V>(std::move(row.payload.value)); }
 };

@@ -87,7 +87,11 @@ impl ArtifactCache {
             if total <= self.max_bytes {
                 break;
             }
-            fs::remove_file(path)?;
+            match fs::remove_file(path) {
+                // Another node that shares the folder was quicker.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
             total -= size;
         }
         Ok(())

@@ -49,6 +49,19 @@ pub enum ModuleError {
     /// Not WebAssembly that this host takes.
     #[error("not a valid module: {0}")]
     Invalid(String),
+    /// Its compilation would take more than a host can be asked for.
+    #[error("the module would take too long to compile: it has {found} {what}, more than the {limit} allowed")]
+    TooCostly {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is; where it is counted no further, how much was seen.
+        found: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The compiler failed on it.
+    #[error("the module cannot be compiled: the compiler itself failed on it")]
+    Panicked,
     /// An import that no host gives.
     #[error(
         "the module imports `{module}::{name}`, which jobs cannot use: there are no files, no network and no \

@@ -10,6 +10,7 @@
 
 mod artifact;
 mod cancel;
+mod cost;
 mod error;
 mod guest;
 mod limits;

@@ -1,6 +1,7 @@
 //! The wasmtime engine of a node, and the loading of modules into it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use wasmtime::{
 };
 
 use super::artifact::ArtifactCache;
+use super::cost::check_cost;
 use super::error::{ModuleError, RuntimeError};
 use super::guest::Host;
 use super::limits::{
@@ -101,8 +103,8 @@ impl Runtime {
             return Ok(module);
         }
         let started = Instant::now();
-        let compiled = wasmtime::Module::from_binary(&self.engine, wasm)
-            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+        check_cost(wasm)?;
+        let compiled = self.compile(wasm)?;
         let compile_time = started.elapsed();
         let module = self.admit(hash, &compiled, Some(compile_time))?;
         if let Some(cache) = &self.cache
@@ -111,6 +113,12 @@ impl Runtime {
             tracing::warn!("a compiled module was not kept on disk: {error}");
         }
         Ok(module)
+    }
+
+    fn compile(&self, wasm: &[u8]) -> Result<wasmtime::Module, ModuleError> {
+        // A stranger's module may find an assertion of the compiler's that fails. Nothing of it is used after that.
+        let compiled = catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(&self.engine, wasm)));
+        compiled.map_err(|_| ModuleError::Panicked)?.map_err(|error| ModuleError::Invalid(format!("{error:#}")))
     }
 
     /// Checks compiled code against the guest interface and remembers it.

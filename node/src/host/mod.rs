@@ -59,14 +59,9 @@ pub struct HostHandle {
 }
 
 impl HostHandle {
-    /// Serves a job's inputs until they are taken back.
+    /// Serves a job's inputs for as long as this peer lives.
     pub fn attach(&self, inputs: Arc<dyn BlobSource>) {
         self.blobs.attach(inputs);
-    }
-
-    /// Serves a job's inputs no longer.
-    pub fn detach(&self, inputs: &Arc<dyn BlobSource>) {
-        self.blobs.detach(inputs);
     }
 
     /// Keeps a module, to be served to workers.
@@ -77,7 +72,7 @@ impl HostHandle {
         self.blobs.put(hash, bytes)
     }
 
-    /// The results of a job that is done.
+    /// The results of a job that is done; `None` if nothing of them was ever kept here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
     }

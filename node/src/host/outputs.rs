@@ -33,8 +33,9 @@ impl Outputs {
 
     pub(super) fn take(&self, job: JobId) -> Option<ResultStore> {
         let store = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job)?;
-        let store = Arc::into_inner(store)?;
-        Some(store.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        // A late second attempt may still hold the store: what it adds now is nobody's.
+        Some(std::mem::replace(&mut store, ResultStore::new(self.dir.clone(), 0)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::limits;
 use webmesh_protocol::message::Response;
 
 use crate::driver::HostOutput;
@@ -20,13 +21,17 @@ const ACTION_WEIGHT: usize = 512;
 
 /// The way to the segment store.
 pub(super) struct SegmentThread {
-    // Not bounded by itself: the driver stops reading from the network while `is_overloaded` says so, and what
-    // the engine asks for on its own is bounded by the units that it has in hand.
     actions: std_mpsc::Sender<Action>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl SegmentThread {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded from outside: the driver stops reading from the network while `is_overloaded` says so, and \
+                  what the engine asks for on its own is bounded by the units that it has in hand. A driver that waited \
+                  here would wait for a thread that waits for it."
+    )]
     pub(super) fn start(mut store: SegmentStore, sender: mpsc::Sender<HostOutput>) -> io::Result<Self> {
         let (actions, receiver) = std_mpsc::channel::<Action>();
         let backlog = Arc::new(AtomicUsize::new(0));
@@ -63,10 +68,12 @@ fn weight(action: &Action) -> usize {
 }
 
 fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
-    let respond = |token, answer: Result<(Response, Bytes), StoreError>| {
+    // A bucket that lies here and cannot be read is its task's failure; segments that a new owner wants may still lie
+    // elsewhere.
+    let respond = |token, refuse: bool, answer: Result<(Response, Bytes), StoreError>| {
         let (response, body) = answer.unwrap_or_else(|why| {
             tracing::warn!("segments cannot be read: {why}");
-            (Response::Missing, Bytes::new())
+            (if refuse { Response::Refused(why.to_string()) } else { Response::Missing }, Bytes::new())
         });
         Some(HostOutput::Respond { token, response, body })
     };
@@ -85,11 +92,20 @@ fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
         Action::ServeBucket { token, bucket } => {
-            respond(token, store.read_bucket_framed(&bucket).map(|body| (Response::Body, body)))
+            let body = store.read_bucket_framed(&bucket).and_then(|body| match body.len() {
+                // Its owner can reduce it itself; nobody else can be sent it.
+                len if len > limits::BODY_BYTES => Err(StoreError::BucketTooLarge {
+                    partition: bucket.partition,
+                    bucket: bucket.bucket,
+                    bytes: len as u64,
+                }),
+                _ => Ok((Response::Body, body)),
+            });
+            respond(token, true, body)
         }
         Action::ServePull { token, job, stage, partition, from } => {
             let pulled = store.pull(job, stage, partition, from);
-            respond(token, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
+            respond(token, false, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
         }
         Action::DropJob { job } => {
             store.drop_job(job);

@@ -45,6 +45,22 @@ struct State {
     uses: u64,
 }
 
+impl State {
+    /// Lets the longest unused module go if there are too many. One that is being loaded stays, whatever their
+    /// number: work waits for it.
+    fn make_room(&mut self) {
+        let used = |(hash, loaded): (&Hash, &Loaded)| match loaded {
+            Loaded::Ready { used, .. } => Some((*used, *hash)),
+            Loaded::Loading(_) => None,
+        };
+        if self.modules.len() >= MODULES
+            && let Some((_, oldest)) = self.modules.iter().filter_map(used).min()
+        {
+            self.modules.remove(&oldest);
+        }
+    }
+}
+
 enum Loaded {
     /// Being loaded; these wait for it.
     Loading(Vec<Work>),
@@ -118,11 +134,7 @@ impl Shared {
         let Some(Loaded::Loading(waiting)) = state.modules.remove(&hash) else { return };
         match loaded {
             Ok(module) => {
-                if state.modules.len() >= MODULES {
-                    let used = |l: &Loaded| if let Loaded::Ready { used, .. } = l { *used } else { u64::MAX };
-                    let oldest = state.modules.iter().min_by_key(|(_, l)| used(l)).map(|(h, _)| *h);
-                    oldest.and_then(|h| state.modules.remove(&h));
-                }
+                state.make_room();
                 let used = state.uses;
                 state.modules.insert(hash, Loaded::Ready { module: module.clone(), used });
                 for work in waiting {
@@ -262,4 +274,17 @@ fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
         }
     };
     TaskResult { task: done.task, elapsed: done.elapsed, outcome }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_that_are_being_loaded_are_kept_for_the_work_that_waits() {
+        let loading = (0..MODULES as u8).map(|n| (Hash::of(&[n]), Loaded::Loading(Vec::new())));
+        let mut state = State { modules: loading.collect(), ..State::default() };
+        state.make_room();
+        assert_eq!(state.modules.len(), MODULES);
+    }
 }

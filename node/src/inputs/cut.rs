@@ -79,7 +79,7 @@ pub(super) fn cut(files: &Files, options: &Options) -> Result<Documents, InputEr
     let cuts = parallel::map(spans.len(), options.threads.max(1), scratch, |window, i| {
         cuts_of(files, &spans[i], chunk, window)
     })?;
-    assemble(files, spans.iter().zip(cuts))
+    assemble(files, spans.iter().zip(cuts), options.whole_files)
 }
 
 /// Where a span begins; its cuts are counted from there, to be kept in 32 bits.
@@ -149,8 +149,13 @@ impl Window<'_> {
     }
 }
 
-/// Puts the documents of all files in a row.
-fn assemble<'a>(files: &Files, cuts: impl Iterator<Item = (&'a Span, Cuts)>) -> Result<Documents, InputError> {
+/// Puts the documents of all files in a row. Where files are cut at line ends, none of them may have a line that is
+/// too long, be it short enough to stay whole or not: whether a file is taken does not hang on the chunk size.
+fn assemble<'a>(
+    files: &Files,
+    cuts: impl Iterator<Item = (&'a Span, Cuts)>,
+    any_line: bool,
+) -> Result<Documents, InputError> {
     let mut cuts = cuts.peekable();
     let mut documents = Documents { lengths: Vec::new(), first: Vec::with_capacity(files.len() + 1) };
     for file in 0..files.len() {
@@ -160,24 +165,29 @@ fn assemble<'a>(files: &Files, cuts: impl Iterator<Item = (&'a Span, Cuts)>) -> 
             for end in cuts.ends.iter().map(|&end| cuts.base + u64::from(end)) {
                 // A line across the end of a span was found by both neighbours.
                 if end > start {
-                    push(files, file, start..end, &mut documents)?;
+                    push(files, file, start..end, any_line, &mut documents)?;
                     start = end;
                 }
             }
         }
-        push(files, file, start..files.size(file), &mut documents)?;
+        push(files, file, start..files.size(file), any_line, &mut documents)?;
     }
     documents.first.push(documents.lengths.len() as u32);
     Ok(documents)
 }
 
-fn push(files: &Files, file: usize, at: Range<u64>, documents: &mut Documents) -> Result<(), InputError> {
+fn push(
+    files: &Files,
+    file: usize,
+    at: Range<u64>,
+    any_line: bool,
+    documents: &mut Documents,
+) -> Result<(), InputError> {
     if documents.lengths.len() >= DOCUMENTS as usize {
         return Err(InputError::TooManyDocuments { documents: u64::from(DOCUMENTS) + 1 });
     }
     let len = at.end - at.start;
-    let is_part = len < files.size(file);
-    if is_part && len > LINE_BYTES {
+    if !any_line && len > LINE_BYTES {
         refuse_long_lines(files, file, at)?;
     }
     documents.lengths.push(len as u32);

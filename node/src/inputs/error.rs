@@ -81,6 +81,12 @@ pub enum InputError {
         /// How many.
         tasks: u64,
     },
+    /// The same for a job without input, whose tasks were asked for by number.
+    #[error("--tasks {tasks} cannot be used: a job has from 1 to {} tasks", limits::TASKS)]
+    Numbers {
+        /// How many.
+        tasks: u32,
+    },
     /// More documents than a job can have.
     #[error("{documents} documents; a job has at most {DOCUMENTS}: give a larger --chunk")]
     TooManyDocuments {
@@ -93,4 +99,11 @@ pub enum InputError {
         /// What was asked for, in bytes.
         chunk: u64,
     },
+}
+
+impl InputError {
+    /// Whether it is the command line that has to change, rather than the inputs.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::StdinTwice | Self::Chunk { .. } | Self::Numbers { .. } | Self::TaskTooLarge { .. })
+    }
 }

@@ -6,9 +6,10 @@
 //!
 //! What becomes a document:
 //! - A file of up to one and a half times the chunk size is one document, an empty file an empty one.
+//! - A line of more than [`LINE_BYTES`] is an error, in whatever file it stands.
 //! - A larger file is cut after the first line end at or after each multiple of the chunk size. A document
 //!   keeps its line ends; the documents of a file in a row are the file. With a chunk of 1 every line is one.
-//! - With whole files, no file is cut.
+//! - With whole files, no file is cut, and a line may have any length.
 //!
 //! What becomes an input:
 //! - A file named as an argument, whatever its name; a folder's files, in order of their names as bytes,
@@ -111,7 +112,7 @@ pub struct Plan {
 pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
     if inputs.is_empty() {
         if options.numbers == 0 || options.numbers > limits::TASKS {
-            return Err(InputError::TooManyTasks { tasks: u64::from(options.numbers) });
+            return Err(InputError::Numbers { tasks: options.numbers });
         }
         let tasks = options.numbers;
         let documents = u64::from(tasks);

@@ -12,7 +12,7 @@ use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::pack::{Index, Layout, Pack};
 use webmesh_protocol::{codec, limits};
 
-use super::{InputError, LINE_BYTES, Options, Plan, plan};
+use super::{InputError, LINE_BYTES, MAX_CHUNK_BYTES, Options, Plan, plan};
 
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -224,12 +224,15 @@ fn a_line_that_is_too_long_is_named_and_one_that_just_fits_is_not() {
         bytes.extend_from_slice(b"\nfour\n");
         bytes
     };
-    for chunk in [1, 512 * 1024, 8 << 20] {
+    // The last chunk is so large that the file stays whole.
+    for chunk in [1, 512 * 1024, 8 << 20, MAX_CHUNK_BYTES] {
         let dir = folder(&[("fits", &long(0))]);
         assert!(planned(&[dir.path()], &with(chunk, None)).is_ok());
         fs::write(dir.path().join("long"), long(1)).unwrap();
         let error = planned(&[dir.path()], &with(chunk, None)).unwrap_err();
         assert!(matches!(&error, InputError::LineTooLong { line: 3, name } if name.ends_with("long")), "{error}");
+        let whole = Options { whole_files: true, ..with(chunk, None) };
+        assert!(planned(&[dir.path()], &whole).is_ok(), "a file that nobody cuts may have any line");
     }
 }
 
@@ -272,6 +275,8 @@ fn sizes_that_cannot_be_are_refused_with_the_option_to_change() {
     assert!(error(&with(0, None)).contains("--chunk 0"));
     assert!(error(&with(64 << 20, None)).contains("--chunk"));
     assert!(error(&with(1 << 20, Some(1000))).contains("--docs-per-task 1000"));
+    let numbers = plan(&[], &Options { numbers: 0, ..Options::default() }, &|_| ()).unwrap_err();
+    assert!(numbers.to_string().contains("--tasks 0") && numbers.is_usage(), "{numbers}");
 }
 
 #[test]

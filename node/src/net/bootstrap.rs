@@ -47,6 +47,14 @@ impl Bootstrap {
         self.0.iter().any(|entry| entry.peer == Some(*peer))
     }
 
+    /// The dial of `address` that is under way, if one is.
+    pub(super) fn under_way(&self, address: &Multiaddr) -> Option<ConnectionId> {
+        self.0.iter().find_map(|e| match e.state {
+            State::Dialling(id) if e.address == *address => Some(id),
+            _ => None,
+        })
+    }
+
     /// The address at `place` is being dialled.
     pub(super) fn dialling(&mut self, place: usize, id: ConnectionId) {
         self.0[place].state = State::Dialling(id);

@@ -42,17 +42,23 @@ pub struct NetConfig {
 }
 
 impl NetConfig {
-    /// The configuration of a native node: QUIC, TCP and WebRTC-direct on every interface, ports chosen by the
-    /// system, mDNS on, no bootstrap, nothing kept on disk.
-    pub fn new(identity: Keypair) -> Self {
+    /// Where a native node listens if nobody says otherwise: QUIC, TCP and WebRTC-direct on every interface, ports
+    /// chosen by the system.
+    pub fn everywhere() -> Vec<Multiaddr> {
         let listen = ["/ip4/0.0.0.0", "/ip6/::"].iter().flat_map(|ip| {
             ["/udp/0/quic-v1", "/tcp/0", "/udp/0/webrtc-direct"]
                 .iter()
                 .map(move |rest| format!("{ip}{rest}").parse().expect("a valid multiaddress"))
         });
+        listen.collect()
+    }
+
+    /// The configuration of a native node that listens [everywhere](Self::everywhere): mDNS on, no bootstrap,
+    /// nothing kept on disk.
+    pub fn new(identity: Keypair) -> Self {
         Self {
             identity,
-            listen: listen.collect(),
+            listen: Self::everywhere(),
             external: Vec::new(),
             bootstrap: Vec::new(),
             data_dir: None,

@@ -14,6 +14,7 @@ use libp2p::gossipsub::{
 use libp2p::identity::Keypair;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::codec::{self, DecodeError};
+use webmesh_protocol::limits as protocol;
 use webmesh_protocol::message::{Gossip, Topic};
 
 use super::counters::Meters;
@@ -53,24 +54,21 @@ pub(super) fn gossipsub(identity: &Keypair, meters: Arc<Meters>) -> Result<Gossi
         // peers, one hop is all it takes.
         .flood_publish(true)
         .heartbeat_initial_delay(Duration::from_millis(100))
-        .heartbeat_interval(Duration::from_millis(700))
-        // A native aims at eight, but takes many more that ask for it: tabs hang on one native like a star, and
-        // who is not in its mesh hears only with the next heartbeats.
-        .mesh_n(8)
-        .mesh_n_low(5)
-        .mesh_n_high(48)
+        .heartbeat_interval(protocol::GOSSIP_HEARTBEAT)
+        .mesh_n(protocol::GOSSIP_MESH)
+        .mesh_n_low(protocol::GOSSIP_MESH_LOW)
+        .mesh_n_high(protocol::GOSSIP_MESH_HIGH)
         .mesh_outbound_min(2)
-        .gossip_lazy(6)
+        .gossip_lazy(protocol::GOSSIP_LAZY)
         // Heartbeats: what may be asked for again, and for how many of them it is advertised.
         .history_length(12)
-        .history_gossip(4)
-        .duplicate_cache_time(Duration::from_secs(60))
-        // Workers move from topic to topic as shards drain, and come back.
-        .prune_backoff(Duration::from_secs(15))
-        .unsubscribe_backoff(Duration::from_secs(2))
+        .history_gossip(protocol::GOSSIP_TOLD)
+        .duplicate_cache_time(protocol::GOSSIP_SEEN)
+        .prune_backoff(protocol::GOSSIP_PRUNED)
+        .unsubscribe_backoff(protocol::GOSSIP_LEFT)
         .connection_handler_queue_len(limits::GOSSIP_QUEUE)
         .publish_queue_duration(Duration::from_secs(5))
-        .forward_queue_duration(Duration::from_secs(3))
+        .forward_queue_duration(protocol::GOSSIP_QUEUE)
         .build()
         .map_err(|e| e.to_string())?;
     let signed = MessageAuthenticity::Signed(identity.clone());

@@ -252,11 +252,10 @@ impl Task {
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint, first: bool) {
         let address = endpoint.get_remote_address().clone();
         let dialled = endpoint.is_dialer();
-        let key = peer_key_of(&peer);
-        self.settle_asked(id, key);
         self.speculative.remove(&id);
-        let Some(key) = key else {
+        let Some(key) = peer_key_of(&peer) else {
             tracing::debug!(%peer, "a peer without an Ed25519 key is sent away");
+            self.settle_asked(id, None);
             return self.disconnect(peer);
         };
         self.bootstrap.connected(id, peer);
@@ -266,6 +265,8 @@ impl Task {
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
         }
+        // Whoever is told of a connection finds it among the peers.
+        self.settle_asked(id, Some(key));
         self.settle_awaiting(peer);
     }
 

@@ -33,6 +33,12 @@ pub async fn timeout<F: Future>(patience: Duration, future: F) -> Option<F::Outp
     tokio::time::timeout(patience, future).await.ok()
 }
 
+/// Microseconds of the wall clock since 1970; zero before that.
+pub fn wall_micros() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// Bytes that nobody can guess.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()

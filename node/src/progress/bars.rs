@@ -6,6 +6,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use webmesh_protocol::message::Outcome;
 
 use super::{Event, Face, View, lines, words};
+use crate::terminal;
 
 /// Draws a second, at most: smooth to the eye, nothing to the processor.
 const DRAWS_PER_SECOND: u8 = 10;
@@ -53,7 +54,8 @@ impl Bars {
         }
     }
 
-    fn say(&self, text: &str) {
+    /// Writes above the bars what is fit for a terminal.
+    fn say(&self, text: String) {
         // A terminal that is gone is no reason to stop the job.
         let _ = self.all.println(text);
     }
@@ -62,14 +64,15 @@ impl Bars {
 impl Face for Bars {
     fn show(&mut self, _: Instant, event: &Event<'_>) {
         match event {
-            Event::Phase(text) => self.status.set_message((*text).to_owned()),
+            Event::Phase(text) => self.status.set_message(terminal::line(text)),
             Event::Reading(planned) => self.status.set_message(words::reading(*planned)),
+            Event::Warnings(text) => self.say(terminal::diagnostics(text, terminal::has_colours())),
             Event::Progress(view) => self.progress(view),
             Event::TaskFailed { .. } if self.failures >= lines::FAILURES => {}
             Event::TaskFailed { .. } | Event::Submitted(..) => {
                 self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
                 if let Some(text) = words::line(event) {
-                    self.say(&text);
+                    self.say(terminal::text(&text));
                 }
             }
             Event::Ended { outcome: Outcome::Done, .. } => self.status.set_message("writing the result"),
@@ -77,15 +80,11 @@ impl Face for Bars {
             Event::Ended { .. } => self.clear(),
             Event::Written { .. } => {
                 if let Some(text) = words::line(event) {
-                    self.say(&text);
+                    self.say(terminal::text(&text));
                 }
                 self.clear();
             }
         }
-    }
-
-    fn aside(&mut self, write: &mut dyn FnMut()) {
-        self.all.suspend(write);
     }
 }
 

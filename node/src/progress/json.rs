@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use webmesh_protocol::message::Outcome;
 
 use super::{Event, Face, View, words};
+use crate::terminal;
 
 /// The shortest time between two objects of progress.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -24,8 +25,10 @@ impl Json {
     }
 
     fn say(&mut self, value: &Value) {
+        // In one write, so that whoever reads along never sees half a line.
+        let line = format!("{value}\n");
         // Nobody listens any more; the job goes on.
-        let _ = writeln!(self.out, "{value}").and_then(|()| self.out.flush());
+        let _ = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
     }
 }
 
@@ -50,6 +53,7 @@ fn to_json(event: &Event<'_>) -> Value {
     match event {
         Event::Phase(text) => json!({ "event": "phase", "text": text }),
         Event::Reading(planned) => json!({ "event": "reading", "bytes": planned.bytes, "of": planned.of }),
+        Event::Warnings(text) => json!({ "event": "warnings", "text": terminal::diagnostics(text, false) }),
         Event::Submitted(job, outline) => json!({
             "event": "submitted",
             "job": job.to_string(),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::{Event, Face, View, words};
+use crate::terminal;
 
 /// The shortest time between two lines of progress.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -23,7 +24,7 @@ impl Lines {
 
     fn say(&mut self, text: &str) {
         // Nobody listens any more; the job goes on.
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        let _ = writeln!(self.out, "{}", terminal::text(text)).and_then(|()| self.out.flush());
     }
 
     fn say_if_due(&mut self, now: Instant, text: impl FnOnce() -> String) {
@@ -39,6 +40,7 @@ impl Face for Lines {
         match event {
             Event::Phase(text) => self.say(text),
             Event::Reading(planned) => self.say_if_due(now, || words::reading(*planned)),
+            Event::Warnings(text) => self.say(&terminal::diagnostics(text, false)),
             Event::Progress(view) => self.say_if_due(now, || line(view)),
             Event::TaskFailed { .. } if self.failures >= FAILURES => {}
             Event::TaskFailed { .. } | Event::Submitted(..) | Event::Written { .. } => {

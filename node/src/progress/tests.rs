@@ -117,3 +117,28 @@ fn the_reason_of_a_failure_is_told() {
     let last = out.json().pop().unwrap();
     assert_eq!((&last["outcome"], &last["why"]), (&"failed".into(), &"reduce task 4: out of memory".into()));
 }
+
+#[test]
+fn what_a_stranger_wrote_cannot_control_the_terminal() {
+    let out = Written::default();
+    let display = Display::to(Style::Lines, Box::new(out.clone()));
+    display.notice(&Notice::Submitted { job: JOB });
+    let why = "trap\x1b]0;owned\x07\r\nsecond line".to_owned();
+    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, worker_fault: false };
+    display.notice(&Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
+    display.warnings("\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J");
+    let text = out.text();
+    assert!(text.contains(r"trap\u{1b}]0;owned\u{7}\r") && text.contains("\nsecond line\n"), "{text}");
+    assert!(text.contains(r"warning: unused\u{1b}[2J"), "{text}");
+}
+
+#[test]
+fn after_its_end_a_display_shows_nothing() {
+    let out = Written::default();
+    let display = Display::to(Style::Json, Box::new(out.clone()));
+    display.phase("compiling wc.cpp");
+    display.end();
+    display.reading(Planned { bytes: 5, of: 10 });
+    display.warnings("late");
+    assert_eq!(out.json().len(), 1);
+}

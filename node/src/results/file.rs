@@ -1,7 +1,7 @@
 //! A file that is whole or not there.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ pub struct OutputError {
 }
 
 /// A file being written. It gets its name when it is [finished](Self::finish); until then it lies beside its
-/// place under a name of its own, and is removed when this is dropped.
+/// place under a name of its own, and is removed when this is dropped, even while another thread still
+/// [writes](Self::writer).
 ///
 /// A place that is taken by something else than a file (a pipe, `/dev/stdout`) is written to directly.
 #[derive(Debug)]
@@ -65,29 +66,25 @@ impl OutputFile {
         Ok(Kind::Part(part))
     }
 
-    /// Gives the file its name, in the place of what had it before.
-    pub fn finish(mut self) -> Result<(), OutputError> {
-        let result = self.flush().and_then(|()| match self.kind {
-            Kind::Part(part) => part.persist(&self.path).map(drop).map_err(|e| e.error),
-            Kind::Direct(_) => Ok(()),
-        });
-        result.map_err(|source| OutputError { path: self.path, source })
-    }
-
-    fn file(&mut self) -> &mut File {
-        match &mut self.kind {
-            Kind::Part(part) => part.as_file_mut(),
+    /// Where to write.
+    ///
+    /// # Errors
+    /// Where the system has no further handle to give.
+    pub fn writer(&self) -> Result<File, OutputError> {
+        let file = match &self.kind {
+            Kind::Part(part) => part.as_file(),
             Kind::Direct(file) => file,
+        };
+        file.try_clone().map_err(|source| OutputError { path: self.path.clone(), source })
+    }
+
+    /// Gives the file its name, in the place of what had it before.
+    pub fn finish(self) -> Result<(), OutputError> {
+        match self.kind {
+            Kind::Part(part) => {
+                part.persist(&self.path).map(drop).map_err(|e| OutputError { path: self.path, source: e.error })
+            }
+            Kind::Direct(_) => Ok(()),
         }
-    }
-}
-
-impl Write for OutputFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file().flush()
     }
 }

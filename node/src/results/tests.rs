@@ -150,18 +150,20 @@ fn a_reader_that_is_gone_is_told_apart_from_a_disk_that_fails() {
 fn a_result_file_is_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.tsv");
-    let mut file = OutputFile::create(&path).unwrap();
-    file.write_all(b"half").unwrap();
+    let file = OutputFile::create(&path).unwrap();
+    let mut writer = file.writer().unwrap();
+    writer.write_all(b"half").unwrap();
     assert!(!path.exists());
     drop(file);
+    writer.write_all(b" and more, by a thread that was not told").unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
 
     fs::write(&path, b"old").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let link = dir.path().join("link");
     symlink(&path, &link).unwrap();
-    let mut file = OutputFile::create(&link).unwrap();
-    file.write_all(b"new").unwrap();
+    let file = OutputFile::create(&link).unwrap();
+    file.writer().unwrap().write_all(b"new").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"old");
     file.finish().unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
@@ -177,8 +179,8 @@ fn a_place_where_no_file_can_be_is_refused_before_anything_is_written() {
     let error = OutputFile::create(&dir.path().join("no/such/folder")).unwrap_err().to_string();
     assert!(error.contains("no/such/folder"), "{error}");
     // A device is written to, not replaced.
-    let mut null = OutputFile::create("/dev/null".as_ref()).unwrap();
-    null.write_all(b"x").unwrap();
+    let null = OutputFile::create("/dev/null".as_ref()).unwrap();
+    null.writer().unwrap().write_all(b"x").unwrap();
     null.finish().unwrap();
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 }

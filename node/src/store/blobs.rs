@@ -222,15 +222,9 @@ impl Blobs {
         Self { sources: RwLock::default(), store: Mutex::new(store) }
     }
 
-    /// Looks in `source` too, until it is detached.
+    /// Looks in `source` too.
     pub fn attach(&self, source: Arc<dyn BlobSource>) {
         self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
-    }
-
-    /// Looks in `source` no longer.
-    pub fn detach(&self, source: &Arc<dyn BlobSource>) {
-        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        sources.retain(|known| !Arc::ptr_eq(known, source));
     }
 
     /// Stores a blob in the cache; see [`BlobStore::put`].
@@ -316,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_own_packs_are_found_before_the_cache_until_they_are_detached() {
+    fn a_jobs_own_packs_are_found_beside_the_cache() {
         struct Pack;
         impl BlobSource for Pack {
             fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
@@ -325,12 +319,10 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(BlobStore::new(dir.path().to_owned(), 1000).unwrap());
-        let source: Arc<dyn BlobSource> = Arc::new(Pack);
-        blobs.attach(Arc::clone(&source));
+        assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_none());
+        blobs.attach(Arc::new(Pack));
         blobs.put(&Hash::of(b"module"), b"module").unwrap();
         assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_some());
         assert!(blobs.load(&Hash::of(b"module")).unwrap().is_some());
-        blobs.detach(&source);
-        assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_none());
     }
 }

@@ -17,8 +17,10 @@ use crate::time::Time;
 
 /// An upload is thought to be over after so long: a redirect to a peer that is not yet done costs one try.
 const UPLOAD_TIME: Duration = Duration::from_millis(500);
-/// A fetch is given up after so many answers that were no help.
+/// A fetch is given up after so many answers that were no help, for each home.
 const TRIES: u32 = 8;
+/// Homes of one fetch: as many jobs with the same module or inputs as honest users may have at a time.
+const HOMES: usize = 4;
 /// The pause after an answer that was no help.
 const RETRY: Duration = Duration::from_millis(200);
 /// Shared blobs whose uploads are counted: module and index of the jobs that live here.
@@ -33,8 +35,9 @@ pub(super) struct Blobs {
 
 #[derive(Debug)]
 struct Fetch {
-    home: PeerKey,
-    /// Peers to be asked before the home.
+    /// The homes of the jobs that need it, asked in turn: one that stalls must not keep it from the others.
+    homes: VecDeque<PeerKey>,
+    /// Peers to be asked before them.
     others: VecDeque<PeerKey>,
     /// `None` for a pack: used once, not kept.
     class: Option<BlobClass>,
@@ -47,20 +50,26 @@ struct Fetch {
 pub(super) type Fetched = (Hash, Option<Bytes>);
 
 impl Blobs {
-    /// Starts fetching a blob, unless that is under way.
+    /// Starts fetching a blob; where that is under way, `home` is asked for it as well.
     pub(super) fn fetch(&mut self, core: &mut Core, hash: Hash, home: PeerKey, class: Option<BlobClass>) {
-        if self.fetches.contains_key(&hash) {
+        let Some(fetch) = self.fetches.get_mut(&hash) else {
+            let (homes, others) = (VecDeque::from([home]), VecDeque::new());
+            self.fetches.insert(hash, Fetch { homes, others, class, tries: 0, ask_at: Time::NEVER });
+            core.act(Action::LoadBlob { hash });
             return;
+        };
+        fetch.class = fetch.class.or(class);
+        if fetch.homes.len() < HOMES && !fetch.homes.contains(&home) {
+            fetch.homes.push_front(home);
+            fetch.ask(core, hash);
         }
-        let fetch = Fetch { home, others: VecDeque::new(), class, tries: 0, ask_at: Time::NEVER };
-        self.fetches.insert(hash, fetch);
-        core.act(Action::LoadBlob { hash });
     }
 
     /// This peer looked on its own disk.
     pub(super) fn loaded(&mut self, core: &mut Core, hash: Hash, bytes: Option<Bytes>) -> Option<Fetched> {
         let fetch = self.fetches.get_mut(&hash)?;
-        if bytes.is_some() || fetch.home == core.me {
+        fetch.homes.retain(|home| *home != core.me);
+        if bytes.is_some() || fetch.homes.is_empty() {
             self.fetches.remove(&hash);
             return Some((hash, bytes));
         }
@@ -85,14 +94,14 @@ impl Blobs {
                 self.fetches.remove(&hash);
                 return Some((hash, Some(bytes)));
             }
-            Ok((Response::Redirect(peers), _)) if from == fetch.home => {
+            Ok((Response::Redirect(peers), _)) if fetch.homes.contains(&from) => {
                 let me = core.me;
                 fetch.others.extend(peers.into_iter().filter(|p| *p != me).take(limits::REDIRECTS));
             }
             _ => {}
         }
         fetch.tries += 1;
-        if fetch.tries >= TRIES {
+        if fetch.tries >= TRIES * fetch.homes.len() as u32 {
             self.fetches.remove(&hash);
             return Some((hash, None));
         }
@@ -125,6 +134,12 @@ impl Blobs {
         self.fetches.remove(hash);
     }
 
+    /// How many blobs are shared.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> usize {
+        self.uploads.len()
+    }
+
     /// Answers a peer that wants a blob.
     pub(super) fn serve(&mut self, core: &mut Core, from: PeerKey, token: Token, hash: Hash) {
         if let Some(uploads) = self.uploads.get_mut(&hash) {
@@ -148,7 +163,73 @@ impl Blobs {
 impl Fetch {
     fn ask(&mut self, core: &mut Core, hash: Hash) {
         self.ask_at = Time::NEVER;
-        let from = self.others.pop_front().unwrap_or(self.home);
+        let from = self.others.pop_front().or_else(|| {
+            self.homes.rotate_left(1);
+            self.homes.back().copied()
+        });
+        let Some(from) = from else { return };
         core.request(from, Request::Blob { hash }, vec![], Pending::Blob { hash, from });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::RequestId;
+    use crate::membership::{Advert, Kind, Roles};
+
+    const HASH: Hash = Hash([7; 32]);
+
+    fn core() -> Core {
+        let agent = String::new();
+        let advert =
+            Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
+        Core::new(peer(0), 1, advert)
+    }
+
+    fn peer(n: u8) -> PeerKey {
+        PeerKey([n; 32])
+    }
+
+    /// Who was asked for the blob since the last call.
+    fn asked(core: &mut Core) -> Vec<(RequestId, PeerKey)> {
+        let asked = core.actions.drain(..).filter_map(|action| match action {
+            Action::Request { id, to, .. } => Some((id, to)),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    #[test]
+    fn a_home_that_stalls_does_not_keep_a_blob_from_a_job_with_another_home() {
+        let (mut core, mut blobs) = (core(), Blobs::default());
+        blobs.fetch(&mut core, HASH, peer(1), Some(BlobClass::Module));
+        assert_eq!(blobs.loaded(&mut core, HASH, None), None);
+        assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(1)]);
+        // That one never answers.
+        blobs.fetch(&mut core, HASH, peer(2), Some(BlobClass::Module));
+        assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(2)]);
+        let found = blobs.answered(&mut core, HASH, peer(2), Ok((Response::Body, Bytes::from_static(b"here"))));
+        assert_eq!(found, Some((HASH, Some(Bytes::from_static(b"here")))));
+    }
+
+    #[test]
+    fn a_blob_that_no_home_has_is_given_up() {
+        let (mut core, mut blobs) = (core(), Blobs::default());
+        blobs.fetch(&mut core, HASH, peer(1), None);
+        blobs.fetch(&mut core, HASH, peer(2), None);
+        blobs.loaded(&mut core, HASH, None);
+        for answers in 0..100 {
+            core.now = core.now + Duration::from_secs(10);
+            blobs.tick(&mut core);
+            for (_, from) in asked(&mut core) {
+                if let Some(given_up) = blobs.answered(&mut core, HASH, from, Ok((Response::Missing, Bytes::new()))) {
+                    assert_eq!(given_up, (HASH, None));
+                    assert!(answers >= 8, "after {answers} answers");
+                    return;
+                }
+            }
+        }
+        panic!("it is asked for still");
     }
 }

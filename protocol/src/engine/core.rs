@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::stage::Unit;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
+use crate::limits;
 use crate::membership::{Advert, Directory};
 use crate::message::{Attempts, Gossip, Request, Response, Seals, Topic};
 use crate::time::Time;
@@ -19,6 +21,8 @@ const FIRST_HOP: Duration = Duration::from_millis(10);
 pub(super) struct Core {
     pub(super) now: Time,
     pub(super) me: PeerKey,
+    /// Greater at each start of this peer.
+    pub(super) started: u64,
     pub(super) advert: Advert,
     pub(super) directory: Directory,
     pub(super) actions: VecDeque<Action>,
@@ -28,8 +32,10 @@ pub(super) struct Core {
     pub(super) pending: BTreeMap<RequestId, Pending>,
     /// Known peers that run tasks, this one included; counted now and then.
     pub(super) workers: u32,
-    /// How long a message takes to a neighbour, smoothed, and how far single ones stray from that.
-    hop: (Duration, Duration),
+    /// How long a message takes to each neighbour, smoothed, and how far single ones stray from that.
+    hops: BTreeMap<PeerKey, (Duration, Duration)>,
+    /// How long one takes to most of them.
+    hop: Duration,
     next_id: u64,
 }
 
@@ -39,33 +45,39 @@ pub(super) enum Pending {
     Ignored,
     Hello(PeerKey),
     Manifest(JobId),
+    RivalManifest(JobId),
     Summary { job: JobId, stage: u8, shard: u16 },
-    Claims { job: JobId, stage: u8, shard: u16 },
+    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
     Blob { hash: Hash, from: PeerKey },
     Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
     Output { job: JobId, stage: u8, task: u32 },
-    Bucket { job: JobId, stage: u8, task: u32 },
-    Commit { job: JobId, stage: u8, epoch: u32, partitions: Vec<u16>, attempts: Attempts },
+    Bucket { job: JobId, unit: Unit },
+    Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
     Replica { job: JobId, stage: u8, request: u64 },
     Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Cancel(JobId),
+    Watch { job: JobId, peer: PeerKey },
     Sealed { job: JobId, stage: u8, partition: u16 },
     Accept { job: JobId, stage: u8, to: PeerKey, attempts: Attempts },
 }
 
 impl Core {
-    pub(super) fn new(me: PeerKey, advert: Advert) -> Self {
+    pub(super) fn new(me: PeerKey, started: u64, advert: Advert) -> Self {
         Self {
             now: Time(0),
             me,
+            started,
             advert,
             directory: Directory::default(),
             actions: VecDeque::new(),
             own_seals: Vec::new(),
             pending: BTreeMap::new(),
             workers: 1,
-            hop: (FIRST_HOP, FIRST_HOP / 2),
-            next_id: 0,
+            hops: BTreeMap::new(),
+            hop: FIRST_HOP,
+            // Answers to questions of an earlier life are no answers to this one's.
+            next_id: started,
         }
     }
 
@@ -105,17 +117,36 @@ impl Core {
         self.next_id
     }
 
-    /// How long a message takes to nearly any neighbour.
+    /// How long a message takes to most neighbours.
     pub(super) fn hop(&self) -> Duration {
-        self.hop.0 + 2 * self.hop.1
+        self.hop
     }
 
     /// Smooths a measured round trip into the time of one hop, as TCP does for its retransmissions (RFC 6298).
-    pub(super) fn measure_hop(&mut self, rtt: Duration) {
-        let (mean, strays) = self.hop;
+    pub(super) fn measure_hop(&mut self, peer: PeerKey, rtt: Duration) {
+        if !self.directory.is_connected(&peer) {
+            return;
+        }
         let hop = rtt / 2;
-        let stray = hop.max(mean) - hop.min(mean);
-        self.hop = ((mean * 7 + hop) / 8, (strays * 3 + stray) / 4);
+        let (mean, strays) = self.hops.entry(peer).or_insert((hop, hop / 2));
+        let stray = hop.abs_diff(*mean);
+        (*mean, *strays) = ((*mean * 7 + hop) / 8, (*strays * 3 + stray) / 4);
+        self.set_hop();
+    }
+
+    /// A connection is gone: how far its peer was matters no more.
+    pub(super) fn forget_hop(&mut self, peer: &PeerKey) {
+        if self.hops.remove(peer).is_some() {
+            self.set_hop();
+        }
+    }
+
+    /// Takes the third quartile: a few slow neighbours, or one that answers slowly on purpose, slow nobody.
+    fn set_hop(&mut self) {
+        let mut hops: Vec<Duration> = self.hops.values().map(|&(mean, strays)| mean + 2 * strays).collect();
+        hops.sort_unstable();
+        let third_quartile = hops.get(hops.len().saturating_sub(1) * 3 / 4);
+        self.hop = third_quartile.map_or(FIRST_HOP, |&hop| hop.min(limits::HOP));
     }
 
     /// Counts the known workers.
@@ -123,5 +154,45 @@ impl Core {
         let me = u32::from(self.advert.roles.worker);
         let others = self.directory.with_role(|r| r.worker).filter(|(peer, _)| **peer != self.me).count();
         self.workers = me + others as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::{Kind, Roles};
+
+    fn core_with(neighbours: u8) -> Core {
+        let agent = String::new();
+        let advert =
+            Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
+        let mut core = Core::new(PeerKey([0; 32]), 1, advert);
+        for n in 1..=neighbours {
+            core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
+            for _ in 0..50 {
+                core.measure_hop(PeerKey([n; 32]), Duration::from_millis(40));
+            }
+        }
+        core
+    }
+
+    #[test]
+    fn one_slow_neighbour_slows_no_job() {
+        let mut core = core_with(8);
+        let before = core.hop();
+        assert!(before >= Duration::from_millis(20) && before < Duration::from_millis(25), "{before:?}");
+        for _ in 0..50 {
+            core.measure_hop(PeerKey([8; 32]), Duration::from_secs(20));
+        }
+        assert!(core.hop() < before * 11 / 10, "{:?}", core.hop());
+    }
+
+    #[test]
+    fn a_neighbour_alone_slows_a_job_for_so_long_at_most_and_not_once_it_is_gone() {
+        let mut core = core_with(1);
+        core.measure_hop(PeerKey([1; 32]), Duration::from_secs(3_600));
+        assert_eq!(core.hop(), limits::HOP);
+        core.forget_hop(&PeerKey([1; 32]));
+        assert_eq!(core.hop(), FIRST_HOP);
     }
 }

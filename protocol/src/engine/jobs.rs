@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,7 +12,7 @@ use crate::id::{JobId, PeerKey};
 use crate::io::RequestError;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::message::{Announce, End, JobStatus, Outcome, Request, Response};
+use crate::message::{self, Announce, End, JobStatus, Outcome, Request, Response};
 use crate::sign::Signed;
 use crate::time::Time;
 
@@ -36,7 +37,9 @@ struct Known {
     manifest: Option<(Signed<Manifest>, Arc<Manifest>)>,
     epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
     heard: Time,
-    asked: Time,
+    asked: Option<Time>,
+    /// When somebody else who announced it was asked for its manifest.
+    rival_asked: Option<Time>,
     submitted: Time,
     done: Vec<u32>,
     reopened: u32,
@@ -67,37 +70,31 @@ impl Jobs {
         if from != announce.home || self.ended.iter().any(|(id, _)| *id == job) {
             return;
         }
-        let over = self.early.contains(&(job, announce.owner));
-        if !self.known.contains_key(&job) && (over || !self.has_room(&announce.owner)) {
-            return;
+        if !self.known.contains_key(&job) {
+            let over = self.early.contains(&(job, announce.owner));
+            // Whoever is said to own a job must have signed its epoch: a name alone would fill another's places.
+            if over || !announce.is_signed_by_owner() || !self.make_room(&announce.owner) {
+                return;
+            }
+            self.known.insert(job, Known::new(core.now, &announce));
         }
-        let known = self.known.entry(job).or_insert_with(|| Known {
-            owner: announce.owner,
-            home: announce.home,
-            manifest: None,
-            epoch: None,
-            heard: core.now,
-            asked: Time(0),
-            submitted: core.now - std::time::Duration::from_secs(u64::from(announce.age)),
-            done: Vec::new(),
-            reopened: 0,
-        });
-        if known.home != announce.home || known.owner != announce.owner {
+        if let Some(manifest) = announce.manifest {
+            self.take_manifest(job, manifest);
+        }
+        let Some(known) = self.known.get_mut(&job) else { return };
+        let rival = known.home != announce.home || known.owner != announce.owner;
+        let asked = if rival { &mut known.rival_asked } else { &mut known.asked };
+        let again = asked.is_none_or(|at| core.now.since(at) > limits::ANNOUNCE_INTERVAL / 2);
+        if known.manifest.is_none() && again {
+            *asked = Some(core.now);
+            let pending = if rival { Pending::RivalManifest(job) } else { Pending::Manifest(job) };
+            core.request(announce.home, Request::Manifest { job }, vec![], pending);
+        }
+        if rival {
             return;
         }
         known.heard = core.now;
         known.done = announce.done;
-        if let Some(manifest) = announce.manifest.filter(|_| known.manifest.is_none()) {
-            self.take_manifest(job, manifest);
-        }
-        let known = &self.known[&job];
-        if known.manifest.is_none() && core.now.since(known.asked) > limits::ANNOUNCE_INTERVAL / 2 {
-            let home = known.home;
-            core.request(home, Request::Manifest { job }, vec![], Pending::Manifest(job));
-            if let Some(known) = self.known.get_mut(&job) {
-                known.asked = core.now;
-            }
-        }
         self.take_epoch(core, &announce.epoch);
         if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.reopened) {
             known.reopened = announce.reopened;
@@ -105,19 +102,35 @@ impl Jobs {
         }
     }
 
-    fn has_room(&self, owner: &PeerKey) -> bool {
+    /// Whether one more job of an owner may be known. Where the tables are full, the longest silent job whose manifest
+    /// has not been seen makes room.
+    fn make_room(&mut self, owner: &PeerKey) -> bool {
         let of_owner = self.known.values().filter(|k| k.owner == *owner).count();
-        self.known.len() < limits::JOBS && of_owner < limits::JOBS_OF_OWNER
+        let mut full = self.known.len() >= limits::JOBS || of_owner >= limits::JOBS_OF_OWNER;
+        if full {
+            let own = |k: &Known| of_owner < limits::JOBS_OF_OWNER || k.owner == *owner;
+            let unproven = self.known.iter().filter(|(_, k)| k.manifest.is_none() && own(k));
+            if let Some(job) = unproven.min_by_key(|(_, k)| k.heard).map(|(&job, _)| job) {
+                self.forget(job, None);
+                full = false;
+            }
+        }
+        !full
     }
 
+    /// Takes a job's manifest, whoever it comes from: the id is its hash. What others announced under that id before,
+    /// with another owner or home, gives way to it.
     fn take_manifest(&mut self, job: JobId, signed: Signed<Manifest>) {
-        let Some(known) = self.known.get_mut(&job) else { return };
-        if known.manifest.is_some() || Manifest::id_of(&signed) != job || signed.signer() != known.owner {
+        let Some(known) = self.known.get_mut(&job).filter(|k| k.manifest.is_none()) else { return };
+        if Manifest::id_of(&signed) != job {
             return;
         }
         let Ok(manifest) = signed.open() else { return };
-        if manifest.owner != known.owner || manifest.home != known.home {
+        if manifest.owner != signed.signer() {
             return;
+        }
+        if (known.owner, known.home) != (manifest.owner, manifest.home) {
+            (known.owner, known.home, known.epoch) = (manifest.owner, manifest.home, None);
         }
         known.manifest = Some((signed, Arc::new(manifest)));
         self.open_if_complete(job);
@@ -139,6 +152,13 @@ impl Jobs {
             Ok((Response::Missing, _)) => self.gone(job),
             // Without an answer, the next announcement asks again, or the next look at who is silent.
             _ => {}
+        }
+    }
+
+    /// A peer that announced a job as another's sent its manifest, or has none.
+    pub(super) fn on_rival_manifest(&mut self, job: JobId, outcome: Result<(Response, Bytes), RequestError>) {
+        if let Ok((Response::Manifest(signed), _)) = outcome {
+            self.take_manifest(job, signed);
         }
     }
 
@@ -168,6 +188,10 @@ impl Jobs {
         else {
             return;
         };
+        // A job whose results nobody checks, though its owner asks for it, is not to be helped.
+        if manifest.unsupported().is_some() {
+            return;
+        }
         let change = Change::Open {
             manifest: manifest.clone(),
             epoch: epoch.clone(),
@@ -178,9 +202,10 @@ impl Jobs {
         self.changes.push_back((job, change));
     }
 
-    /// Enters a job of this peer's own.
+    /// Enters a job of this peer's own, however many there are, and whoever announced one under its id before.
     pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
         let job = announce.job;
+        self.known.insert(job, Known::new(core.now, &announce));
         self.announced(core, core.me, announce);
         self.take_manifest(job, signed);
     }
@@ -236,10 +261,11 @@ impl Jobs {
     /// Asks the homes of jobs that were not announced for a while whether they live: gossip may be lost for long.
     pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
         let now = core.now;
-        let silent = |k: &Known| now.since(k.heard) > limits::ANNOUNCE_LIFETIME / 2;
-        let asked = |k: &Known| now.since(k.asked) < 2 * limits::ANNOUNCE_INTERVAL;
+        let lifetime = self.lifetime();
+        let silent = |k: &Known| now.since(k.heard) > lifetime / 2;
+        let asked = |k: &Known| k.asked.is_some_and(|at| now.since(at) < 2 * limits::ANNOUNCE_INTERVAL);
         for (&job, known) in self.known.iter_mut().filter(|(_, k)| silent(k) && !asked(k)) {
-            known.asked = now;
+            known.asked = Some(now);
             if known.home != core.me {
                 core.request(known.home, Request::Manifest { job }, vec![], Pending::Manifest(job));
             }
@@ -248,10 +274,23 @@ impl Jobs {
 
     /// Forgets jobs that nobody has announced for too long; a later announcement brings them back.
     pub(super) fn expire(&mut self, now: Time) -> Vec<JobId> {
-        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > limits::ANNOUNCE_LIFETIME);
+        let lifetime = self.lifetime();
+        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > lifetime);
         let silent: Vec<JobId> = silent.map(|(&job, _)| job).collect();
         silent.iter().for_each(|&job| self.forget(job, None));
         silent
+    }
+
+    /// How often each job is announced: the more there are, the more rarely, so that all of them together keep the
+    /// message budget (rule 6).
+    pub(super) fn announce_interval(&self) -> Duration {
+        let crowd = self.known.len().div_ceil(limits::JOBS_ANNOUNCED_OFTEN).max(1) as u32;
+        (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
+    }
+
+    /// A job of which nothing was heard for so long is forgotten.
+    fn lifetime(&self) -> Duration {
+        limits::ANNOUNCE_LIFETIME.max(self.announce_interval() * 3)
     }
 
     /// How many jobs live.
@@ -277,11 +316,26 @@ impl Jobs {
     pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
         let alive = self.known.iter().map(|(&job, k)| k.status(now, job));
         let ended = self.ended.iter().rev().map(|(_, status)| status.clone());
-        alive.chain(ended).take(limits::JOBS).collect()
+        message::as_many_as_fit(alive.chain(ended).take(limits::JOBS), JobStatus::size)
     }
 }
 
 impl Known {
+    fn new(now: Time, announce: &Announce) -> Self {
+        Self {
+            owner: announce.owner,
+            home: announce.home,
+            manifest: None,
+            epoch: None,
+            heard: now,
+            asked: None,
+            rival_asked: None,
+            submitted: now - Duration::from_secs(u64::from(announce.age)),
+            done: Vec::new(),
+            reopened: 0,
+        }
+    }
+
     fn status(&self, now: Time, job: JobId) -> JobStatus {
         let manifest = self.manifest.as_ref().map(|(_, m)| m);
         let tasks = manifest.map(|m| m.stages.iter().map(|s| s.tasks).collect::<Vec<_>>()).unwrap_or_default();

@@ -12,6 +12,8 @@ mod outbox;
 mod packs;
 mod shuffler;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::time::Duration;
@@ -28,7 +30,7 @@ use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
-use crate::message::{Gossip, PeerStatus, Request, Response, Topic};
+use crate::message::{self, Gossip, PeerStatus, Request, Response, Topic};
 use crate::time::Time;
 
 /// Housekeeping (leases, lifetimes, repeats) is done this often.
@@ -39,6 +41,9 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Config {
     /// The peer's key.
     pub me: PeerKey,
+    /// A number that is greater at each start: microseconds of the wall clock, say. By it others see that a peer which
+    /// came back has forgotten what it held.
+    pub started: u64,
     /// What it says of itself; its roles are what it will do.
     pub advert: Advert,
 }
@@ -74,7 +79,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows nobody yet.
     pub fn new(config: Config) -> Self {
-        let mut core = Core::new(config.me, config.advert);
+        let mut core = Core::new(config.me, config.started, config.advert);
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
         Self {
@@ -95,7 +100,7 @@ impl Engine {
         match event {
             Event::Connected { peer } => self.connected(peer),
             Event::Disconnected { peer } => self.disconnected(peer),
-            Event::Rtt { rtt, .. } => self.core.measure_hop(rtt),
+            Event::Rtt { peer, rtt } => self.core.measure_hop(peer, rtt),
             Event::Gossip { from, message } => self.gossip(from, message),
             Event::Request { from, token, request, body } => self.request(from, token, request, body),
             Event::Response { id, outcome } => self.response(id, outcome),
@@ -171,14 +176,14 @@ impl Engine {
         let core = &mut self.core;
         if core.now >= self.tick_at {
             self.tick_at = core.now + TICK;
-            core.directory.expire(core.now, advert_interval(&core.directory) * 3);
+            core.directory.expire(core.now, advert_interval(&core.directory) * limits::ADVERT_LIFETIMES);
             core.count_workers();
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
                 core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
             }
             self.blobs.tick(core);
-            self.worker.tick(core);
+            self.worker.tick(core, &mut self.blobs);
             if is_looked_for(&core.advert) && core.now >= self.advert_at {
                 self.advert_at = core.now + advert_interval(&core.directory);
                 let advert = Gossip::Advert(core.advert.clone());
@@ -194,7 +199,7 @@ impl Engine {
         for seals in std::mem::take(&mut core.own_seals) {
             self.worker.on_seals(core, core.me, &seals);
         }
-        self.worker.go_on(core, &mut self.blobs);
+        self.worker.go_on(core, &mut self.blobs, &self.shuffler);
     }
 
     fn connected(&mut self, peer: PeerKey) {
@@ -206,19 +211,20 @@ impl Engine {
 
     fn disconnected(&mut self, peer: PeerKey) {
         self.core.directory.set_connected(self.core.now, peer, false);
+        self.core.forget_hop(&peer);
         self.worker.on_broken(&mut self.core, &peer);
         self.authority.on_disconnected(&self.core, peer);
     }
 
-    /// This peer lost segments that it had acknowledged. The job's authority goes on without it, as if it had
-    /// left; where this peer is the authority itself, there is nobody else to go on with.
+    /// This peer lost segments that it had acknowledged. It holds nothing of the job any more and says so, until the
+    /// job's authority goes on without it; where this peer is the authority itself, the job ends.
     fn store_failed(&mut self, job: JobId, why: String) {
         match self.jobs.home(&job) {
             Some(home) if home == self.core.me => {
                 let why = format!("intermediate data cannot be kept: {why}");
                 self.authority.fail(&mut self.core, &mut self.jobs, job, why);
             }
-            Some(home) => self.core.request(home, Request::Goodbye, vec![], Pending::Ignored),
+            Some(home) => self.shuffler.resign(&mut self.core, job, home),
             None => {}
         }
     }
@@ -254,9 +260,11 @@ impl Engine {
             }
             Request::Offer { announce, slot, of } => {
                 core.respond(token, Response::Ok);
-                if from == announce.home {
-                    self.worker.place(core, announce.job, slot, of);
-                    self.jobs.announced(core, from, announce);
+                let job = announce.job;
+                self.jobs.announced(core, from, announce);
+                // A place in a job that was not taken up would only fill the room for others.
+                if self.jobs.home(&job) == Some(from) {
+                    self.worker.place(core, job, slot, of);
                 }
             }
             Request::Manifest { job } => {
@@ -270,12 +278,12 @@ impl Engine {
             }
             Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
             Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
-            Request::Commit { job, stage, epoch, partitions, attempts } => {
-                let answer = self.authority.on_commit(core, from, job, stage, epoch, &partitions, &attempts);
+            Request::Commit { job, stage, epoch, opened, partitions, attempts } => {
+                let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), &partitions, &attempts);
                 core.respond(token, answer);
             }
-            Request::Accept { job, stage, attempts } => {
-                let answer = self.shuffler.on_accept(core, from, job, stage, &attempts);
+            Request::Accept { job, stage, epoch, attempts } => {
+                let answer = self.shuffler.on_accept(core, from, job, stage, epoch, &attempts);
                 core.respond(token, answer);
             }
             Request::Sealed { job, stage, epoch, partition, root } => {
@@ -303,6 +311,10 @@ impl Engine {
                 core.respond(token, Response::Ok);
                 self.authority.on_failure(core, &mut self.jobs, from, failure);
             }
+            Request::Resign { job } => {
+                core.respond(token, Response::Ok);
+                self.authority.on_resigned(core, from, job);
+            }
             Request::Ended(end) => {
                 core.respond(token, Response::Ok);
                 self.authority.on_ended(core, &mut self.jobs, &end);
@@ -314,7 +326,9 @@ impl Engine {
                     advert: member.advert.clone(),
                     connected: member.connected,
                 });
-                let peers = peers.collect();
+                // Those connected first, where not all fit into an answer.
+                let (near, far): (Vec<PeerStatus>, Vec<PeerStatus>) = peers.partition(|p| p.connected);
+                let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
                 core.respond(token, Response::Peers(peers));
             }
             // The driver gives compile requests to its compiler, where it has one.
@@ -344,6 +358,7 @@ impl Engine {
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),
+            Pending::RivalManifest(job) => self.jobs.on_rival_manifest(job, outcome),
             Pending::Summary { job, stage, shard } => {
                 if let Ok((Response::Summary(summary), _)) = &outcome {
                     self.jobs.take_epoch(core, &summary.epoch);
@@ -353,7 +368,9 @@ impl Engine {
                 }
                 self.worker.on_summary(core, job, stage, shard, outcome);
             }
-            Pending::Claims { job, stage, shard } => self.worker.on_standings(core, &job, (stage, shard), outcome),
+            Pending::Claims { job, stage, shard, from } => {
+                self.worker.on_standings(core, &job, (stage, shard), from, outcome);
+            }
             Pending::Held { job, stage, partition, epoch } => {
                 self.shuffler.on_held_answer(core, job, stage, partition, epoch, outcome);
             }
@@ -366,11 +383,11 @@ impl Engine {
                 self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, stage, task } => self.worker.on_bucket_answer(core, job, stage, task, outcome),
-            Pending::Commit { job, stage, epoch, partitions, attempts } => {
+            Pending::Bucket { job, unit } => self.worker.on_bucket_answer(core, job, unit, outcome),
+            pending @ Pending::Commit { job, stage, .. } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {
-                    self.shuffler.commit_failed(core, job, stage, epoch, partitions, attempts);
+                    self.shuffler.commit_failed(core, job, stage, pending);
                 }
             }
             Pending::Replica { job, stage, request } => {
@@ -378,6 +395,12 @@ impl Engine {
             }
             Pending::Pull { job, stage, partition, epoch } => {
                 self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
+            }
+            Pending::Cancel(job) => self.authority.on_cancel_answer(core.now, job, outcome.is_ok()),
+            Pending::Watch { job, peer } => {
+                if outcome.is_ok() {
+                    self.authority.on_watched(core, job, peer);
+                }
             }
             Pending::Sealed { job, stage, partition } => {
                 if !matches!(outcome, Ok((Response::Ok, _))) {
@@ -400,7 +423,8 @@ fn is_looked_for(advert: &Advert) -> bool {
 }
 
 /// Adverts spread to everyone: the more peers there are, the more rarely each repeats its own, so that all of
-/// them together stay far below the message budget.
+/// them together stay far below the message budget; within bounds.
 fn advert_interval(directory: &Directory) -> Duration {
-    limits::ADVERT_INTERVAL.max(Duration::from_secs(2) * directory.iter().count() as u32)
+    let by_peers = Duration::from_secs(2) * directory.iter().count() as u32;
+    by_peers.clamp(limits::ADVERT_INTERVAL, limits::ADVERT_INTERVAL_MOST)
 }

@@ -26,7 +26,29 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct Waiting {
     attempt: Attempt,
-    owners: Vec<PeerKey>,
+    /// Owners that have not acknowledged it, with the places of their segments. Those that get nothing are to know
+    /// of it too.
+    parts: BTreeMap<PeerKey, Vec<u16>>,
+}
+
+impl Waiting {
+    fn new(attempt: Attempt, ring: &Assignment) -> Self {
+        let mut parts: BTreeMap<PeerKey, Vec<u16>> = ring.owners().iter().map(|&owner| (owner, Vec::new())).collect();
+        for ((partition, _), place) in attempt.segments.iter().zip(0..) {
+            parts.entry(ring.owner(*partition)).or_default().push(place);
+        }
+        Self { attempt, parts }
+    }
+
+    /// The segments for one owner.
+    fn segments(&self, owner: &PeerKey) -> impl Iterator<Item = &(u16, Bytes)> {
+        let places = self.parts.get(owner).into_iter().flatten();
+        places.filter_map(|&place| self.attempt.segments.get(usize::from(place)))
+    }
+
+    fn bytes_for(&self, owner: &PeerKey) -> usize {
+        self.segments(owner).map(|(_, segment)| segment.len()).sum()
+    }
 }
 
 /// What is to be pushed to one owner.
@@ -41,23 +63,12 @@ struct Queue {
 impl Outbox {
     /// Takes a finished attempt.
     pub(super) fn add(&mut self, now: Time, task: u32, attempt: Attempt, ring: &Assignment) {
-        let owners = ring.owners();
         self.bytes += attempt.len();
-        for &owner in &owners {
-            self.enqueue(now, owner, task, &attempt, ring);
-        }
-        if let Some(old) = self.attempts.insert(task, Waiting { attempt, owners }) {
+        let waiting = Waiting::new(attempt, ring);
+        waiting.parts.keys().for_each(|owner| enqueue(&mut self.queues, now, *owner, task, &waiting));
+        if let Some(old) = self.attempts.insert(task, waiting) {
             self.bytes -= old.attempt.len();
         }
-    }
-
-    fn enqueue(&mut self, now: Time, owner: PeerKey, task: u32, attempt: &Attempt, ring: &Assignment) {
-        let bytes: usize =
-            attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner).map(|(_, segment)| segment.len()).sum();
-        let fresh = Queue { tasks: Vec::new(), bytes: 0, flush_at: now + limits::PUSH_DELAY };
-        let queue = self.queues.entry(owner).or_insert(fresh);
-        queue.tasks.push(task);
-        queue.bytes += bytes;
     }
 
     /// Bytes that nobody has acknowledged in full.
@@ -81,7 +92,7 @@ impl Outbox {
     }
 
     /// Sends what is full or due; everything if `all`.
-    pub(super) fn flush(&mut self, core: &mut Core, job: JobId, stage: u8, epoch: u32, ring: &Assignment, all: bool) {
+    pub(super) fn flush(&mut self, core: &mut Core, job: JobId, stage: u8, epoch: u32, all: bool) {
         let due: Vec<PeerKey> = self
             .queues
             .iter()
@@ -94,20 +105,19 @@ impl Outbox {
             .collect();
         for owner in due {
             let Some(queue) = self.queues.remove(&owner) else { continue };
-            for tasks in self.batches(&queue.tasks, owner, ring) {
-                self.push(core, job, stage, epoch, owner, tasks, ring);
+            for tasks in self.batches(&queue.tasks, owner) {
+                self.push(core, (job, stage, epoch), owner, tasks);
             }
         }
     }
 
     /// Cuts a queue into pushes within the bounds of a message.
-    fn batches(&self, tasks: &[u32], owner: PeerKey, ring: &Assignment) -> Vec<Vec<u32>> {
+    fn batches(&self, tasks: &[u32], owner: PeerKey) -> Vec<Vec<u32>> {
         let mut batches = vec![Vec::new()];
         let mut bytes = 0;
         for &task in tasks {
             let Some(waiting) = self.attempts.get(&task) else { continue };
-            let segments = waiting.attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner);
-            let len: usize = segments.map(|(_, segment)| segment.len()).sum();
+            let len = waiting.bytes_for(&owner);
             let last = batches.len() - 1;
             if !batches[last].is_empty()
                 && (bytes + len > 2 * limits::PUSH_BYTES || batches[last].len() >= limits::PUSH_ENTRIES)
@@ -123,24 +133,14 @@ impl Outbox {
         batches
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it names one push")]
-    fn push(
-        &self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        owner: PeerKey,
-        mut tasks: Vec<u32>,
-        ring: &Assignment,
-    ) {
+    fn push(&self, core: &mut Core, (job, stage, epoch): (JobId, u8, u32), owner: PeerKey, mut tasks: Vec<u32>) {
         tasks.sort_unstable();
         let mut entries = Vec::with_capacity(tasks.len());
         let mut body: Vec<Bytes> = Vec::new();
         for task in &tasks {
             let Some(waiting) = self.attempts.get(task) else { continue };
             let mut segments = Vec::new();
-            for (partition, segment) in waiting.attempt.segments.iter().filter(|(p, _)| ring.owner(*p) == owner) {
+            for (partition, segment) in waiting.segments(&owner) {
                 segments.push((*partition, segment.len() as u32));
                 body.push(segment.clone());
             }
@@ -155,8 +155,8 @@ impl Outbox {
         let mut finished = Vec::new();
         for &task in tasks {
             let Some(waiting) = self.attempts.get_mut(&task) else { continue };
-            waiting.owners.retain(|o| *o != owner);
-            if waiting.owners.is_empty() {
+            waiting.parts.remove(&owner);
+            if waiting.parts.is_empty() {
                 self.bytes -= waiting.attempt.len();
                 self.attempts.remove(&task);
                 finished.push(task);
@@ -166,14 +166,11 @@ impl Outbox {
     }
 
     /// A push was not taken: it is made again after a pause.
-    pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[u32], ring: &Assignment) {
-        if !ring.owners().contains(&owner) {
-            return;
-        }
-        for &task in tasks {
-            let Some(waiting) = self.attempts.get(&task) else { continue };
-            let attempt = waiting.attempt.clone();
-            self.enqueue(now, owner, task, &attempt, ring);
+    pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[u32]) {
+        for task in tasks {
+            if let Some(waiting) = self.attempts.get(task).filter(|w| w.parts.contains_key(&owner)) {
+                enqueue(&mut self.queues, now, owner, *task, waiting);
+            }
         }
         if let Some(queue) = self.queues.get_mut(&owner) {
             queue.flush_at = now + RETRY;
@@ -183,15 +180,16 @@ impl Outbox {
     /// A new epoch: everything that waits goes to its owners. Those that have it already only say so again.
     pub(super) fn redirect(&mut self, now: Time, ring: &Assignment) {
         self.queues.clear();
-        let owners = ring.owners();
-        let attempts: Vec<(u32, Attempt)> = self.attempts.iter().map(|(&t, w)| (t, w.attempt.clone())).collect();
-        for (task, attempt) in attempts {
-            for &owner in &owners {
-                self.enqueue(now, owner, task, &attempt, ring);
-            }
-        }
-        for waiting in self.attempts.values_mut() {
-            waiting.owners = owners.clone();
+        for (&task, waiting) in &mut self.attempts {
+            *waiting = Waiting::new(waiting.attempt.clone(), ring);
+            waiting.parts.keys().for_each(|owner| enqueue(&mut self.queues, now, *owner, task, waiting));
         }
     }
+}
+
+fn enqueue(queues: &mut BTreeMap<PeerKey, Queue>, now: Time, owner: PeerKey, task: u32, waiting: &Waiting) {
+    let fresh = Queue { tasks: Vec::new(), bytes: 0, flush_at: now + limits::PUSH_DELAY };
+    let queue = queues.entry(owner).or_insert(fresh);
+    queue.tasks.push(task);
+    queue.bytes += waiting.bytes_for(&owner);
 }

@@ -115,10 +115,12 @@ impl World {
         let now = std::mem::take(&mut running.now);
         running.reported += now.len();
         let last = running.reported == tasks_of(&running.work.input).len();
-        let fails = self.oracle.plan(&running.work.job).and_then(|p| p.fails);
+        let plan = self.oracle.plan(&running.work.job);
+        let fails = plan.and_then(|p| p.fails);
+        let mark = plan.filter(|p| p.unrepeatable).map(|_| step as u32 ^ peer << 20);
         let results: Vec<TaskResult> = now
             .into_iter()
-            .map(|(task, elapsed)| TaskResult { task, elapsed, outcome: outcome(&running.work, task, fails) })
+            .map(|(task, elapsed)| TaskResult { task, elapsed, outcome: outcome(&running.work, task, fails, mark) })
             .collect();
         let (run, job, stage) = (running.work.run, running.work.job, running.work.stage);
         for result in results.iter().filter(|r| r.outcome.is_err()) {
@@ -134,7 +136,7 @@ impl World {
     }
 }
 
-fn outcome(work: &Work, task: u32, fails: Option<u32>) -> Result<TaskOutput, TaskFailure> {
+fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Result<TaskOutput, TaskFailure> {
     let failure = |why: &str| TaskFailure { document: Some(0), why: why.to_owned(), worker_fault: false };
     if work.stage == 0 && fails == Some(task) {
         return Err(failure("this document fails everywhere"));
@@ -145,7 +147,7 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>) -> Result<TaskOutput, Tas
             Ok(TaskOutput::Collect { digest: Hash::of(&bytes), bytes })
         }
         (WorkInput::Numbers { .. }, Some((partitions, buckets))) => {
-            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets)))
+            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets, mark)))
         }
         (WorkInput::Pack { pack, tasks, first_document, .. }, Some((partitions, buckets))) => {
             // Each document holds the number of its task, so that a wrong one is noticed.
@@ -154,7 +156,7 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>) -> Result<TaskOutput, Tas
             if document != Some(task.to_string().as_bytes()) {
                 return Err(failure("this is not the task's document"));
             }
-            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets)))
+            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets, mark)))
         }
         (_, None) => Err(failure("a map stage that collects is not simulated")),
     }

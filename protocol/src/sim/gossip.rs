@@ -15,21 +15,6 @@ use crate::io::Event;
 use crate::limits;
 use crate::message::{Gossip, Topic};
 
-/// Members of a mesh that a peer aims at, when it has fewer than `LOW`.
-const DEGREE: usize = 6;
-const LOW: usize = 4;
-/// A peer with so many takes no more.
-const HIGH: usize = 48;
-/// Who is told lazily at each heartbeat: so many, or a quarter of those who are not in the mesh.
-const LAZY: usize = 6;
-/// Time between heartbeats.
-const HEARTBEAT: Duration = Duration::from_millis(700);
-/// Heartbeats for which a message is told of.
-const HISTORY: usize = 4;
-/// How long a message is known by its name.
-const SEEN: Duration = Duration::from_secs(60);
-/// Of messages that wait for a peer's line, those beyond so much time are dropped.
-const QUEUE: Duration = Duration::from_secs(3);
 /// Bytes of an RPC beside its message: source, sequence number, signature, key, topic.
 const ENVELOPE: usize = 180;
 /// Bytes of a message's name in an IHAVE or IWANT.
@@ -42,7 +27,8 @@ const TOPICS: usize = 2 + limits::CLAIM_TOPICS as usize;
 pub(super) enum Rpc {
     Subscribed(u8, bool),
     Graft(u8),
-    Prune(u8),
+    /// Not in this mesh, for so many microseconds.
+    Prune(u8, u64),
     Message(u32),
     Ihave(Rc<[u32]>),
     Iwant(Rc<[u32]>),
@@ -60,12 +46,15 @@ pub(super) struct Router {
     pub(super) lazy: u64,
 }
 
+/// One topic at one peer.
 #[derive(Debug, Default)]
 struct Subscription {
     on: bool,
     mesh: Vec<u32>,
     /// Neighbours that listen.
     known: Vec<u32>,
+    /// Neighbours that were pruned, with when they may come back.
+    backoff: Vec<(u32, u64)>,
 }
 
 /// All messages that somebody may still pass on.
@@ -98,7 +87,19 @@ impl Router {
         for topic in &mut self.topics {
             topic.mesh.retain(|&p| p != peer);
             topic.known.retain(|&p| p != peer);
+            topic.backoff.retain(|&(p, _)| p != peer);
         }
+    }
+}
+
+impl Subscription {
+    fn backs_off(&self, peer: u32, now: u64) -> bool {
+        self.backoff.iter().any(|&(p, until)| p == peer && until > now)
+    }
+
+    fn back_off(&mut self, peer: u32, until: u64) {
+        self.backoff.retain(|&(p, _)| p != peer);
+        self.backoff.push((peer, until));
     }
 }
 
@@ -138,8 +139,8 @@ impl World {
     /// Messages may be lost, as they are where a queue is full; what neighbours tell of themselves is not.
     fn rpc(&mut self, from: u32, to: u32, rpc: Rpc, bytes: usize) {
         let at = match rpc {
-            Rpc::Subscribed(..) | Rpc::Graft(_) | Rpc::Prune(_) => self.stream(from, to, bytes),
-            Rpc::Message(_) | Rpc::Ihave(_) | Rpc::Iwant(_) => self.line(from, to, bytes, QUEUE),
+            Rpc::Subscribed(..) | Rpc::Graft(_) | Rpc::Prune(..) => self.stream(from, to, bytes),
+            Rpc::Message(_) | Rpc::Ihave(_) | Rpc::Iwant(_) => self.line(from, to, bytes, limits::GOSSIP_QUEUE),
         };
         if let Some(at) = at {
             self.at(at, What::Rpc { from, to, rpc });
@@ -167,7 +168,7 @@ impl World {
         if on {
             self.graft(peer, topic);
         } else {
-            mesh.into_iter().for_each(|other| self.rpc(peer, other, Rpc::Prune(topic), NAME));
+            mesh.into_iter().for_each(|other| self.prune(peer, other, topic, limits::GOSSIP_LEFT));
         }
         let neighbours: Vec<u32> = self.peers[peer as usize].connected.iter().copied().collect();
         for other in neighbours {
@@ -175,11 +176,20 @@ impl World {
         }
     }
 
+    /// Tells a peer that it is not in a mesh, and for how long it shall not ask to be.
+    fn prune(&mut self, peer: u32, other: u32, topic: u8, time: Duration) {
+        let micros = time.as_micros() as u64;
+        let until = self.now + micros;
+        self.router(peer).topics[usize::from(topic)].back_off(other, until);
+        self.rpc(peer, other, Rpc::Prune(topic, micros), NAME);
+    }
+
     /// Fills a mesh up to its degree.
     fn graft(&mut self, peer: u32, topic: u8) {
         let of = &self.peers[peer as usize].router.topics[usize::from(topic)];
-        let others: Vec<u32> = of.known.iter().copied().filter(|p| !of.mesh.contains(p)).collect();
-        let room = DEGREE.saturating_sub(of.mesh.len());
+        let apart = |p: &u32| of.mesh.contains(p) || of.backs_off(*p, self.now);
+        let others: Vec<u32> = of.known.iter().copied().filter(|p| !apart(p)).collect();
+        let room = limits::GOSSIP_MESH.saturating_sub(of.mesh.len());
         for other in self.rng.sample(&others, room) {
             self.router(peer).topics[usize::from(topic)].mesh.push(other);
             self.rpc(peer, other, Rpc::Graft(topic), NAME);
@@ -229,14 +239,20 @@ impl World {
                 }
             }
             Rpc::Graft(topic) => {
+                let now = self.now;
                 let of = &mut self.router(to).topics[usize::from(topic)];
-                if !of.on || of.mesh.len() >= HIGH {
-                    self.rpc(to, from, Rpc::Prune(topic), NAME);
+                if !of.on || of.mesh.len() >= limits::GOSSIP_MESH_HIGH || of.backs_off(from, now) {
+                    self.prune(to, from, topic, limits::GOSSIP_PRUNED);
                 } else if !of.mesh.contains(&from) {
                     of.mesh.push(from);
                 }
             }
-            Rpc::Prune(topic) => self.router(to).topics[usize::from(topic)].mesh.retain(|&p| p != from),
+            Rpc::Prune(topic, time) => {
+                let until = self.now + time;
+                let of = &mut self.router(to).topics[usize::from(topic)];
+                of.mesh.retain(|&p| p != from);
+                of.back_off(from, until);
+            }
             Rpc::Message(name) => self.on_message(from, to, name),
             Rpc::Ihave(names) => {
                 self.router(to).lazy += 1;
@@ -284,10 +300,10 @@ impl World {
         if self.peers[peer as usize].engine.is_none() {
             return;
         }
-        self.after(HEARTBEAT, What::Heartbeat(peer));
+        self.after(limits::GOSSIP_HEARTBEAT, What::Heartbeat(peer));
         for topic in 0..TOPICS as u8 {
             let of = &self.peers[peer as usize].router.topics[usize::from(topic)];
-            if of.on && of.mesh.len() < LOW && of.known.len() > of.mesh.len() {
+            if of.on && of.mesh.len() < limits::GOSSIP_MESH_LOW && of.known.len() > of.mesh.len() {
                 self.graft(peer, topic);
             }
         }
@@ -301,18 +317,18 @@ impl World {
             let of = &self.peers[peer as usize].router.topics[topic];
             let others: Vec<u32> = of.known.iter().copied().filter(|p| !of.mesh.contains(p)).collect();
             let names: Rc<[u32]> = names.into();
-            for other in self.rng.sample(&others, LAZY.max(others.len() / 4)) {
+            for other in self.rng.sample(&others, limits::GOSSIP_LAZY.max(others.len() / 4)) {
                 self.rpc(peer, other, Rpc::Ihave(names.clone()), NAME * names.len());
             }
         }
         let history = &mut self.router(peer).history;
         history.push_front(Vec::new());
-        history.truncate(HISTORY);
+        history.truncate(limits::GOSSIP_TOLD);
     }
 
     /// Forgets messages that nobody asks for any more.
     pub(super) fn forget_messages(&mut self) {
-        let old = |m: &Message, now: u64| now.saturating_sub(m.at) > SEEN.as_micros() as u64;
+        let old = |m: &Message, now: u64| now.saturating_sub(m.at) > limits::GOSSIP_SEEN.as_micros() as u64;
         while self.messages.alive.front().is_some_and(|m| old(m, self.now)) {
             self.messages.alive.pop_front();
             self.messages.first += 1;

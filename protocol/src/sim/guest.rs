@@ -17,6 +17,8 @@ const EMITS: u64 = 3;
 const RECORD: usize = 8;
 /// Different keys: few enough that most come from several tasks, enough that few buckets stay empty.
 const KEYS: u64 = 5_000;
+/// The key of records that reduces do not look at.
+const MARK: u32 = u32::MAX;
 
 fn keys_of(task: u32) -> impl Iterator<Item = u32> {
     (0..EMITS).map(move |i| (draw(&[3, u64::from(task), i]) % KEYS) as u32)
@@ -26,15 +28,16 @@ fn bucket_of(key: u32, buckets: u32) -> u32 {
     (draw(&[4, u64::from(key)]) % u64::from(buckets)) as u32
 }
 
-/// Runs map task `task`.
-pub(super) fn map(task: u32, partitions: u16, buckets: u32) -> Attempt {
-    let mut records: Vec<(u32, u32)> = keys_of(task).map(|key| (bucket_of(key, buckets), key)).collect();
-    records.sort_by_key(|&(bucket, _)| bucket);
+/// Runs map task `task`. An attempt with a `mark` has other bytes than one with another, and means the same.
+pub(super) fn map(task: u32, partitions: u16, buckets: u32, mark: Option<u32>) -> Attempt {
+    let mut records: Vec<(u32, u32, u32)> = keys_of(task).map(|key| (bucket_of(key, buckets), key, task)).collect();
+    records.extend(mark.map(|mark| (bucket_of(MARK, buckets), MARK, mark)));
+    records.sort_by_key(|&(bucket, _, _)| bucket);
     let mut data = Vec::with_capacity(records.len() * RECORD);
     let mut offsets = vec![0u32; buckets as usize + 1];
-    for &(bucket, key) in &records {
+    for &(bucket, key, value) in &records {
         data.extend_from_slice(&key.to_le_bytes());
-        data.extend_from_slice(&task.to_le_bytes());
+        data.extend_from_slice(&value.to_le_bytes());
         offsets[bucket as usize + 1] += RECORD as u32;
     }
     for i in 1..offsets.len() {
@@ -75,7 +78,10 @@ pub(super) fn reduce(records: &[Bytes]) -> Bytes {
     let mut totals: BTreeMap<u32, Total> = BTreeMap::new();
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("half a record"));
     for record in records.iter().flat_map(|r| r.chunks_exact(RECORD)) {
-        totals.entry(number(&record[..4])).or_default().add(number(&record[4..]));
+        let key = number(&record[..4]);
+        if key != MARK {
+            totals.entry(key).or_default().add(number(&record[4..]));
+        }
     }
     encode(&totals)
 }
@@ -99,7 +105,7 @@ mod tests {
     #[test]
     fn a_job_by_hand_gives_what_is_expected_and_a_task_too_many_does_not() {
         let run = |tasks: Vec<u32>| -> Vec<Bytes> {
-            let attempts: Vec<Attempt> = tasks.into_iter().map(|t| map(t, 2, 6)).collect();
+            let attempts: Vec<Attempt> = tasks.into_iter().map(|t| map(t, 2, 6, None)).collect();
             let records = |bucket: u32| -> Vec<Bytes> {
                 let of = |a: &Attempt| {
                     let segment = a.segments.iter().find(|(p, _)| u32::from(*p) == bucket / 3);

@@ -28,7 +28,7 @@ impl World {
             }
             Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             Action::Request { id, to, request, body } => {
-                if let Request::Accept { job, stage, attempts } = &request {
+                if let Request::Accept { job, stage, attempts, .. } = &request {
                     self.oracle.accepted(job, *stage, attempts);
                 }
                 self.request(peer, id, to, request, &body);
@@ -109,10 +109,10 @@ impl World {
                 self.oracle.claimed(peer, claim);
             }
             Gossip::Announce(announce) => {
-                let shufflers: Result<(u32, Vec<PeerKey>), _> =
-                    announce.epoch.peek(|e| (e.number, e.shufflers.iter().map(|s| s.peer).collect()));
-                if let Ok((epoch, shufflers)) = shufflers {
-                    self.oracle.announced(&announce.job, epoch, shufflers);
+                let shufflers: Result<Vec<PeerKey>, _> =
+                    announce.epoch.peek(|e| e.shufflers.iter().map(|s| s.peer).collect());
+                if let Ok(shufflers) = shufflers {
+                    self.oracle.announced(&announce.job, announce.reopened, shufflers);
                 }
             }
             _ => {}

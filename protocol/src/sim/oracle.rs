@@ -32,8 +32,9 @@ pub(super) struct Fate {
     pub(super) submitted: u64,
     pub(super) ended: Option<(u64, Outcome)>,
     pub(super) failure: Option<Failure>,
-    pub(super) epoch: u32,
-    /// The shufflers of that epoch.
+    /// How often tasks that were done were opened again.
+    reopened: u32,
+    /// The shufflers of the newest epoch.
     pub(super) shufflers: Vec<PeerKey>,
     pub(super) counts: Counts,
     starts: Vec<Vec<Start>>,
@@ -63,7 +64,7 @@ pub struct Counts {
 struct Start {
     times: u8,
     runner: u32,
-    epoch: u32,
+    reopened: u32,
     failed: bool,
 }
 
@@ -74,7 +75,7 @@ impl Oracle {
             submitted: 0,
             ended: None,
             failure: None,
-            epoch: 0,
+            reopened: 0,
             shufflers: Vec::new(),
             counts: Counts::default(),
             starts: vec![vec![Start::default(); plan.tasks as usize], vec![Start::default(); plan.buckets as usize]],
@@ -114,9 +115,9 @@ impl Oracle {
         self.fates.iter().all(|f| f.ended.is_some())
     }
 
-    pub(super) fn announced(&mut self, job: &JobId, epoch: u32, shufflers: Vec<PeerKey>) {
+    pub(super) fn announced(&mut self, job: &JobId, reopened: u32, shufflers: Vec<PeerKey>) {
         if let Some(fate) = self.fate(job) {
-            fate.epoch = epoch;
+            fate.reopened = reopened;
             fate.shufflers = shufflers;
         }
     }
@@ -139,20 +140,20 @@ impl Oracle {
         let block = if work.stage == 0 { fate.plan.block } else { 1 };
         fate.last_start[usize::from(work.stage.min(1))] = now;
         for task in tasks_of(&work.input) {
-            let epoch = fate.epoch;
+            let reopened = fate.reopened;
             let Some(start) = fate.starts[usize::from(work.stage)].get_mut(task as usize) else { continue };
             fate.counts.starts += 1;
             if start.times > 0 {
                 if speculative.is_some_and(|s| s.contains(&(task / block))) {
                     fate.counts.speculative += 1;
-                } else if start.failed || start.epoch < epoch || self.dead.contains(&start.runner) {
+                } else if start.failed || start.reopened < reopened || self.dead.contains(&start.runner) {
                     fate.counts.after_faults += 1;
                 } else {
                     fate.counts.duplicates += 1;
                     fate.counts.map_duplicates += u64::from(work.stage == 0);
                 }
             }
-            *start = Start { times: start.times.saturating_add(1), runner: peer, epoch, failed: false };
+            *start = Start { times: start.times.saturating_add(1), runner: peer, reopened, failed: false };
         }
     }
 

@@ -18,7 +18,9 @@ pub struct Report {
     pub time: Duration,
     /// Copies of gossip messages delivered to a peer in a second of that time: the mean over all peers.
     pub messages_mean: f64,
-    /// The same of the peer with the most.
+    /// IHAVE and IWANT from neighbours in a second, likewise: the mean over all peers.
+    pub lazy_mean: f64,
+    /// As `messages_mean`, of the peer with the most.
     pub messages_most: f64,
     /// Gossip messages published and copies delivered in the whole simulation: of jobs, of peers, of claims.
     pub traffic: [(u64, u64); 3],
@@ -99,6 +101,8 @@ impl Report {
             seed: world.scenario.seed,
             jobs: jobs.collect(),
             time,
+            lazy_mean: world.peers.iter().map(|p| p.router.lazy as f64).sum::<f64>()
+                / (Duration::from_micros(world.now).as_secs_f64().max(0.001) * world.peers.len().max(1) as f64),
             messages_mean: rates.iter().sum::<f64>() / rates.len().max(1) as f64,
             messages_most: rates.iter().copied().fold(0.0, f64::max),
             traffic: world.traffic,
@@ -132,8 +136,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "gossip copies per peer and second: {:.1} on average, {:.1} at most",
-            self.messages_mean, self.messages_most
+            "gossip copies per peer and second: {:.1} on average, {:.1} at most; beside them {:.1} IHAVE and IWANT",
+            self.messages_mean, self.messages_most, self.lazy_mean
         )?;
         let [jobs, peers, claims] = self.traffic;
         writeln!(f, "  published and delivered: jobs {jobs:?}, peers {peers:?}, claims {claims:?}")?;

@@ -80,6 +80,9 @@ pub struct Job {
     pub retries: u8,
     /// A map task that fails wherever it is tried.
     pub fails: Option<u32>,
+    /// Each attempt at a map task gives other bytes, as that of a guest which reads a clock would; the reduces do not
+    /// look at what differs.
+    pub unrepeatable: bool,
     /// The submitter takes the job back so long after it was submitted.
     pub cancelled_after: Option<Duration>,
     /// Documents in packs of so many tasks, instead of bare numbers.
@@ -95,6 +98,13 @@ pub enum Fault {
     Kill(u32),
     /// A shuffler of the first job is killed: that of this number in the newest epoch.
     KillShuffler(usize),
+    /// A shuffler of the first job is killed and started again with its key and nothing else, before anybody has
+    /// given it up: that of this number in the newest epoch.
+    RestartShuffler(usize),
+    /// A shuffler of the first job hangs: its connections stand, and it does nothing any more.
+    MuteShuffler(usize),
+    /// The disk of a shuffler of the first job fails: what it held is lost, and it knows.
+    FailStore(usize),
     /// A worker leaves in order.
     Leave(u32),
     /// So many new workers join.
@@ -126,7 +136,7 @@ impl Scenario {
             jobs: Vec::new(),
             faults: Vec::new(),
             churn: None,
-            deadline: Duration::from_secs(3600),
+            deadline: Duration::from_secs(900),
             watched: false,
         }
     }
@@ -166,6 +176,7 @@ impl Scenario {
         if pick(1) == 0 {
             scenario = scenario.far_apart();
         }
+        let mut patience = Duration::from_secs(300);
         for _ in 0..1 + pick(2) {
             let tasks = 1 + pick(400);
             let millis = [1, 10, 100, 500][pick(3) as usize];
@@ -178,16 +189,23 @@ impl Scenario {
             job.partitions = [1, 4, 16][pick(2) as usize];
             job.buckets = u32::from(job.partitions) * (1 + pick(5));
             job.pack = (pick(2) == 0).then(|| 1 + pick(40));
+            // One thread alone could do it in that time, twice; beyond, something hangs.
+            let tasks = f64::from(job.tasks + job.buckets) * scenario.slowest;
+            patience += job.task_time.mul_f64(2.0 * tasks);
             scenario.jobs.push(job);
         }
+        scenario.deadline = patience;
         for _ in 0..pick(3) {
             let at = Duration::from_millis(5_000 + u64::from(pick(15_000)));
             // The last worker stays, so that somebody is there to end the job.
             let victim = pick(peers as usize - 2);
             scenario.faults.push((
                 at,
-                match pick(5) {
+                match pick(8) {
                     0 => Fault::KillShuffler(pick(2) as usize),
+                    6 => Fault::RestartShuffler(pick(2) as usize),
+                    7 => Fault::MuteShuffler(pick(2) as usize),
+                    8 => Fault::FailStore(pick(2) as usize),
                     1 => Fault::Leave(victim),
                     2 => Fault::Join(1 + pick(3)),
                     3 => Fault::Cut(0..victim),
@@ -198,6 +216,10 @@ impl Scenario {
         if pick(3) == 0 {
             // Each stays for twenty seconds or so: with less, nobody would get anything done.
             scenario.churn = Some(Duration::from_secs(20) / peers + Duration::from_millis(u64::from(pick(4_000))));
+        }
+        // Where a shuffler is lost with what was accepted, only a guest that repeats itself can make it good.
+        if scenario.faults.is_empty() {
+            scenario.jobs.iter_mut().for_each(|job| job.unrepeatable = pick(1) == 0);
         }
         let healed = Duration::from_secs(20 + u64::from(pick(40)));
         scenario.but(healed, Fault::Heal)
@@ -226,6 +248,7 @@ impl Job {
             spread: 0.5,
             retries: 3,
             fails: None,
+            unrepeatable: false,
             cancelled_after: None,
             pack: None,
             warm: false,

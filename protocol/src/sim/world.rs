@@ -69,6 +69,8 @@ pub(super) struct Peer {
     pub(super) store: Store,
     pub(super) sends_until: u64,
     pub(super) takes_until: u64,
+    /// It hangs: whatever happens, it does nothing.
+    pub(super) mute: bool,
     /// Copies of gossip delivered to it until the last job was over.
     pub(super) delivered_at_end: Option<u64>,
 }
@@ -170,6 +172,7 @@ impl World {
             store: Store::default(),
             sends_until: 0,
             takes_until: 0,
+            mute: false,
             delivered_at_end: None,
         });
         number
@@ -259,7 +262,7 @@ impl World {
             agent: "simulated".to_owned(),
         };
         let peer = &mut self.peers[number as usize];
-        peer.engine = Some(Box::new(Engine::new(Config { me: peer.key, advert })));
+        peer.engine = Some(Box::new(Engine::new(Config { me: peer.key, started: self.now, advert })));
         peer.born = self.now;
         self.feed(number, Event::Tick);
         self.join(number);
@@ -314,7 +317,7 @@ impl World {
     /// Hands an event to an engine and does what it says.
     pub(super) fn feed(&mut self, peer: u32, event: Event) {
         let this = &mut self.peers[peer as usize];
-        let Some(engine) = &mut this.engine else { return };
+        let Some(engine) = this.engine.as_mut().filter(|_| !this.mute) else { return };
         let local = Time(self.now - this.born);
         engine.handle(local, event);
         let mut actions = Vec::new();
@@ -367,12 +370,19 @@ impl World {
     fn on_fault(&mut self, number: usize) {
         match self.scenario.faults[number].1.clone() {
             Fault::Kill(worker) => self.kill(self.worker(worker)),
-            Fault::KillShuffler(place) => {
-                let shuffler = self.oracle.fates.first().and_then(|f| f.shufflers.get(place).copied());
-                let peer = shuffler.and_then(|key| self.index.get(&key).copied());
-                // A submitter that has to do it itself is not lost: its job would be.
-                if let Some(peer) = peer.filter(|&p| p >= self.scenario.submitters) {
-                    self.kill(peer);
+            Fault::KillShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.kill(peer)),
+            Fault::RestartShuffler(place) => self.shuffler(place).into_iter().for_each(|peer| self.restart(peer)),
+            Fault::FailStore(place) => {
+                if let (Some(peer), Some(job)) = (self.shuffler(place), self.oracle.id_of(0)) {
+                    self.peers[peer as usize].store.drop_job(job);
+                    self.oracle.dead.insert(peer);
+                    self.feed(peer, Event::StoreFailed { job, why: "a simulated disk is full".to_owned() });
+                }
+            }
+            Fault::MuteShuffler(place) => {
+                if let Some(peer) = self.shuffler(place) {
+                    self.peers[peer as usize].mute = true;
+                    self.oracle.dead.insert(peer);
                 }
             }
             Fault::Leave(worker) => self.leave(self.worker(worker)),
@@ -390,6 +400,29 @@ impl World {
                 apart.into_iter().for_each(|p| self.join(p));
             }
         }
+    }
+
+    /// A shuffler of the first job. A submitter that has to do it itself is spared: its job would be lost.
+    fn shuffler(&self, place: usize) -> Option<u32> {
+        let key = self.oracle.fates.first()?.shufflers.get(place)?;
+        let peer = self.index.get(key).copied()?;
+        (peer >= self.scenario.submitters && self.peers[peer as usize].engine.is_some()).then_some(peer)
+    }
+
+    /// Ends a peer and starts it again at once, with its key and nothing else.
+    fn restart(&mut self, number: u32) {
+        let peer = &mut self.peers[number as usize];
+        peer.engine = None;
+        peer.exec = Executor::new(self.scenario.threads);
+        peer.store = Store::default();
+        peer.router = Router::new();
+        peer.tick_at = u64::MAX;
+        self.asked.retain(|(asker, _), _| *asker != number);
+        self.oracle.dead.insert(number);
+        for other in std::mem::take(&mut self.peers[number as usize].connected) {
+            self.broken(other, number);
+        }
+        self.arrive(number);
     }
 
     /// Ends a peer at once. Its neighbours notice later.
@@ -427,7 +460,7 @@ impl World {
     fn check_all_is_put_away(&mut self) {
         for number in 0..self.peers.len() {
             let peer = &self.peers[number];
-            let Some(engine) = &peer.engine else { continue };
+            let Some(engine) = peer.engine.as_ref().filter(|_| !peer.mute) else { continue };
             let load = engine.load();
             let clean = load.jobs + load.claims + load.runs + load.attempts == 0;
             if !clean || !peer.store.is_empty() || !peer.exec.is_idle() {

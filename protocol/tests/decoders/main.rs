@@ -217,7 +217,7 @@ fn bound_broken(request: &Request) -> &'static str {
 #[test]
 fn attempts_that_cannot_be_are_refused() {
     let (job, stage) = (JobId([1; 32]), 0);
-    let accept = |attempts| Request::Accept { job, stage, attempts };
+    let accept = |attempts| Request::Accept { job, stage, epoch: 0, attempts };
     let beyond = Attempts::pack(&[(limits::TASKS, Hash([1; 32]))]);
     assert!(bound_broken(&accept(beyond)).contains("tasks"));
     let nameless = Attempts::pack(&[(3, Hash([0; 32]))]);

@@ -116,11 +116,12 @@ prop_compose! {
 
 prop_compose! {
     pub(crate) fn epoch()(
-        job in job(), number: u32,
+        job in job(), number: u32, previous in hash(),
         shufflers in btree_map(peer(), 1..=limits::WEIGHT, 1..=limits::SHUFFLERS),
     ) -> Epoch {
         let shufflers = shufflers.into_iter().map(|(peer, weight)| Shuffler { peer, weight }).collect();
-        Epoch { job, number, shufflers }
+        let previous = (number > 0).then_some(previous);
+        Epoch { job, number, previous, shufflers }
     }
 }
 
@@ -248,10 +249,22 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         }),
         hash().prop_map(|hash| Request::Blob { hash }),
         push().prop_map(Request::Push),
-        (job(), any::<u8>(), any::<u32>(), partitions, attempts()).prop_map(
-            |(job, stage, epoch, partitions, attempts)| Request::Commit { job, stage, epoch, partitions, attempts }
+        (job(), any::<u8>(), any::<(u32, u64)>(), partitions, attempts()).prop_map(
+            |(job, stage, (epoch, opened), partitions, attempts)| Request::Commit {
+                job,
+                stage,
+                epoch,
+                opened,
+                partitions,
+                attempts
+            }
         ),
-        (job(), any::<u8>(), attempts()).prop_map(|(job, stage, attempts)| Request::Accept { job, stage, attempts }),
+        (job(), any::<u8>(), any::<u32>(), attempts()).prop_map(|(job, stage, epoch, attempts)| Request::Accept {
+            job,
+            stage,
+            epoch,
+            attempts
+        }),
         (job(), any::<u8>(), any::<u32>(), any::<u16>(), hash()).prop_map(|(job, stage, epoch, partition, root)| {
             Request::Sealed { job, stage, epoch, partition, root }
         }),
@@ -276,6 +289,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Peers),
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
+        job().prop_map(|job| Request::Resign { job }),
     ]
 }
 

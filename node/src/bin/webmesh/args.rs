@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
+use webmesh_node::inputs;
 use webmesh_protocol::limits;
 
 /// A peer-to-peer compute mesh: C++ map and reduce over native nodes and browser tabs, without a scheduler.
@@ -17,7 +19,9 @@ use webmesh_protocol::limits;
   webmesh run wordcount.cpp books/ -o counts.tsv      count words on this machine alone
   webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001    give this machine's cores to a mesh
   webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv
-  webmesh jobs --bootstrap /ip4/192.0.2.7/tcp/4001    what the mesh is doing")]
+  webmesh jobs --bootstrap /ip4/192.0.2.7/tcp/4001    what the mesh is doing
+
+Exit status: 0 it succeeded, 1 it failed (why, on standard error), 2 wrong usage.")]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -25,6 +29,9 @@ pub(crate) struct Cli {
     /// Log more to standard error (-v, -vv); `WEBMESH_LOG` takes filters as `info,webmesh_node=debug`
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Carry a detached job whose folder this is: what `submit --detach` starts
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub(crate) carry: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,26 +44,90 @@ pub(crate) enum Command {
   webmesh run job.cpp data/ --peers 4 --threads 1     four peers of one thread each")]
     Run(RunArgs),
     /// Run a job through an existing mesh; workers see its code and its data
-    #[command(after_help = "Example:
-  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv")]
-    Submit(RunArgs),
+    #[command(after_help = "Examples:
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv
+  webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 --detach
+  webmesh results 3f7a -o counts.tsv                  later, by the job's id or its beginning
+
+A detached job goes on when its terminal is closed, carried by a process in the background. It lives as long as
+this machine and that process: if either ends before the job, the job is lost.")]
+    Submit(SubmitArgs),
     /// Be a peer: work, hold intermediate data, optionally compile and relay
     #[command(after_help = "Examples:
   webmesh node                                        find peers of the local network by mDNS
   webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001 --threads 2 --roles worker,shuffler")]
     Node(NodeArgs),
     /// List the jobs that a mesh knows
+    #[command(after_help = "Examples:
+  webmesh jobs --bootstrap /ip4/192.0.2.7/tcp/4001
+  webmesh jobs --bootstrap /ip4/192.0.2.7/tcp/4001 --json | jq -r '.[] | select(.state == \"running\") | .job'")]
     Jobs(AskArgs),
     /// Tell how far a job is
-    Status(JobArgs),
+    #[command(after_help = "Example:
+  webmesh status 3f7a --bootstrap /ip4/192.0.2.7/tcp/4001")]
+    Status(JobIdArgs),
+    /// Write the result of a job that was submitted with --detach on this machine
+    #[command(after_help = "Examples:
+  webmesh results 3f7a -o counts.tsv                  the beginning of the job's id is enough
+  webmesh results 3f7a --wait | head                  wait for the job's end, with its progress
+
+Results are kept for seven days after the end of their job.")]
+    Results(ResultsArgs),
     /// Take a job of yours back
-    Cancel(JobArgs),
+    #[command(after_help = "Example:
+  webmesh cancel 3f7a --bootstrap /ip4/192.0.2.7/tcp/4001")]
+    Cancel(JobIdArgs),
     /// List the peers that a mesh knows
+    #[command(after_help = "Examples:
+  webmesh peers --bootstrap /ip4/192.0.2.7/tcp/4001
+  webmesh peers --bootstrap /ip4/192.0.2.7/tcp/4001 --json | jq length")]
     Peers(AskArgs),
+}
+
+impl Command {
+    /// Whether programs read what it says.
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.job.json,
+            Self::Submit(args) => args.job.json,
+            Self::Node(_) => false,
+            Self::Jobs(ask) | Self::Peers(ask) => ask.json,
+            Self::Status(args) | Self::Cancel(args) => args.ask.json,
+            Self::Results(args) => args.json,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Join the mesh through this peer; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Peers of the embedded mesh
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "bootstrap")]
+    pub(crate) peers: NonZeroUsize,
+    /// Threads of each embedded peer [default: all cores, shared]
+    #[arg(long, value_name = "N", conflicts_with = "bootstrap")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Join the mesh through this peer; may be repeated. To run a job on this machine alone, use `run`
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Print the job's id once it is submitted, and leave it to a process in the background
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) detach: bool,
+}
+
+/// A job, and what becomes of its result.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
     /// The C++ source
     #[arg(value_name = "JOB.cpp")]
     pub(crate) source: PathBuf,
@@ -66,15 +137,6 @@ pub(crate) struct RunArgs {
     /// Write the result to FILE instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Join the mesh through this peer; may be repeated
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bootstrap: Vec<Multiaddr>,
-    /// Peers of the embedded mesh
-    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "bootstrap")]
-    pub(crate) peers: NonZeroUsize,
-    /// Threads of each embedded peer [default: all cores, shared]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
     /// Partitions of the shuffle [default: by the size of the input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::PARTITIONS)))]
     pub(crate) partitions: Option<u16>,
@@ -82,7 +144,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "R", default_value = "2", value_parser = clap::value_parser!(u8).range(1..=limits::REPLICAS as i64))]
     pub(crate) replicas: u8,
     /// Cut large files at line ends into documents of about SIZE; 1 makes every line a document
-    #[arg(long, value_name = "SIZE", default_value = "512KiB")]
+    #[arg(long, value_name = "SIZE", default_value = "512KiB", value_parser = chunk)]
     pub(crate) chunk: ByteSize,
     /// Never cut a file
     #[arg(long)]
@@ -90,14 +152,15 @@ pub(crate) struct RunArgs {
     /// Documents that make one task [default: by their size]
     #[arg(long, value_name = "N")]
     pub(crate) docs_per_task: Option<NonZeroU32>,
-    /// Tasks of a job without input: task number N maps the document "N"
-    #[arg(long, value_name = "N", default_value = "64")]
-    pub(crate) tasks: u32,
+    /// Tasks of a job without input: task number N maps the document "N" [default: 64]
+    #[arg(long, value_name = "N", conflicts_with = "inputs",
+        value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(limits::TASKS)))]
+    pub(crate) tasks: Option<u32>,
     /// Seconds that one task may take
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     pub(crate) task_timeout: Duration,
     /// Memory that one task may use
-    #[arg(long, value_name = "SIZE", default_value = "512MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = task_memory)]
     pub(crate) task_memory: ByteSize,
     /// How often a failed task is tried again, on other peers where there are any
     #[arg(long, value_name = "N", default_value = "3")]
@@ -165,7 +228,7 @@ pub(crate) struct AskArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct JobArgs {
+pub(crate) struct JobIdArgs {
     /// The job's id, or the beginning of it
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
@@ -173,12 +236,52 @@ pub(crate) struct JobArgs {
     pub(crate) ask: AskArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// The job's id, or the beginning of it
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Write the result to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Wait for the end of a job that still runs
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// A peer of the mesh, to be asked about a job that is not kept here; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Report progress and outcome as JSON lines on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the job was submitted with the same option
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+fn chunk(text: &str) -> Result<ByteSize, String> {
+    size(text, inputs::MAX_CHUNK_BYTES)
+}
+
+fn task_memory(text: &str) -> Result<ByteSize, String> {
+    size(text, limits::TASK_MEMORY_BYTES)
+}
+
+fn size(text: &str, most: u64) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|_| "a size is wanted, such as 512KiB or 2GiB".to_owned())?;
+    if (1..=most).contains(&size.as_u64()) {
+        Ok(size)
+    } else {
+        Err(format!("it can have from 1 byte to {} MiB", most >> 20))
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    // A manifest counts milliseconds.
     let most = f64::from(limits::TASK_MILLIS) / 1000.0;
-    if seconds > 0.0 && seconds <= most {
+    if (0.001..=most).contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(format!("a task may take more than 0 and at most {most} seconds"))
+        Err(format!("a task may take from 0.001 to {most} seconds"))
     }
 }

@@ -1,20 +1,23 @@
 //! `webmesh jobs`, `status`, `cancel`, `peers`: what a mesh knows.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::time::timeout;
 use webmesh_node::net::peer_id_of;
+use webmesh_node::terminal;
+use webmesh_protocol::JobId;
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
 use webmesh_protocol::message::{JobStatus, Outcome, PeerStatus, Request, Response};
-use webmesh_protocol::{JobId, PeerKey};
 
-use crate::args::{AskArgs, JobArgs};
+use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
-use crate::home;
 use crate::mesh::{Mesh, connected};
+use crate::{home, out};
 
 /// A cancelled job's end spreads by gossip; this peer stays so long to hear of it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,51 +28,51 @@ pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
     let jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     if args.json {
-        println!("{}", serde_json::Value::Array(jobs.iter().map(job_json).collect()));
-        return Ok(());
+        return out::print(&format!("{}\n", serde_json::Value::Array(jobs.iter().map(job_json).collect())));
     }
     if jobs.is_empty() {
-        eprintln!("the mesh has no jobs");
+        out::complain("the mesh has no jobs");
     }
-    for job in jobs {
-        println!("{}", job_line(&job));
-    }
-    Ok(())
+    out::print(&jobs.iter().map(job_line).collect::<String>())
 }
 
 /// Tells how far a job is.
-pub(crate) async fn status(args: JobArgs) -> Result<(), CliError> {
+pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
     let mesh = join(&args.ask).await?;
     let jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     let job = find(&jobs, &args.job)?;
     if args.ask.json {
-        println!("{}", job_json(job));
-    } else {
-        println!("{}", job_line(job));
-        for (i, (done, tasks)) in job.stages.iter().enumerate() {
-            println!("  stage {i}: {done} of {tasks} tasks");
-        }
+        return out::print(&format!("{}\n", job_json(job)));
     }
-    Ok(())
+    let stages = job.stages.iter().enumerate();
+    let stages = stages.map(|(i, (done, tasks))| format!("  stage {i}: {done} of {tasks} tasks\n"));
+    out::print(&(job_line(job) + &stages.collect::<String>()))
+}
+
+/// What a mesh knows of a job, in a line.
+pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, id: &str) -> Result<String, CliError> {
+    let mesh = Mesh::join(bootstrap, &home::data_dir(data)?).await?;
+    let jobs = known_jobs(&mesh).await;
+    mesh.leave().await;
+    Ok(job_line(find(&jobs, id)?).trim_end().to_owned())
 }
 
 /// Takes a job back.
-pub(crate) async fn cancel(args: JobArgs) -> Result<(), CliError> {
+pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
     let mesh = join(&args.ask).await?;
     let jobs = known_jobs(&mesh).await;
     let outcome = cancel_through(&mesh, &jobs, &args).await;
     mesh.leave().await;
     let job = outcome?;
     if args.ask.json {
-        println!("{}", json!({ "event": "cancelled", "job": job.to_string() }));
-    } else {
-        eprintln!("cancelled {job}");
+        return out::print(&format!("{}\n", json!({ "event": "cancelled", "job": job.to_string() })));
     }
+    out::complain(&format!("cancelled {job}"));
     Ok(())
 }
 
-async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobArgs) -> Result<JobId, CliError> {
+async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Result<JobId, CliError> {
     let status = find(jobs, &args.job)?;
     let key = home::owner_key(&home::data_dir(args.ask.data.clone())?)?;
     if status.owner != key.public() {
@@ -108,47 +111,19 @@ async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobArgs) -> Resu
 /// Lists peers.
 pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
     let mesh = join(&args).await?;
-    let me = mesh.home().node.net().peer();
-    let mut all: BTreeMap<PeerKey, PeerStatus> = BTreeMap::new();
-    for (peer, advert, connected) in mesh.home().node.members().await {
-        all.insert(peer, PeerStatus { peer, advert, connected });
-    }
-    for peer in connected(&mesh.home().node).await {
-        if let Ok((Response::Peers(more), _)) = mesh.home().node.ask(peer, Request::Peers, Default::default()).await {
-            for status in more.into_iter().filter(|s| s.peer != me) {
-                all.entry(status.peer).or_insert(status);
-            }
-        }
-    }
+    let mut all = mesh.known_peers().await;
+    all.sort_by_key(|status| status.peer);
     let links = mesh.home().node.net().peers();
     mesh.leave().await;
     if args.json {
-        let list = all.values().map(|p| {
-            json!({
-                "peer": peer_id_of(&p.peer).to_string(),
-                "kind": kind_name(p.advert.kind),
-                "roles": role_names(&p.advert.roles),
-                "threads": p.advert.threads,
-                "addresses": p.advert.addresses,
-                "agent": p.advert.agent,
-            })
-        });
-        println!("{}", serde_json::Value::Array(list.collect()));
-        return Ok(());
+        return out::print(&format!("{}\n", serde_json::Value::Array(all.iter().map(peer_json).collect())));
     }
-    for status in all.values() {
+    let lines = all.iter().map(|status| {
         let link = links.iter().find(|l| l.peer == status.peer);
         let address = link.map(|l| l.address.to_string()).or_else(|| status.advert.addresses.first().cloned());
-        println!(
-            "{}  {:9}  {:2} threads  {}  {}",
-            peer_id_of(&status.peer),
-            kind_name(status.advert.kind),
-            status.advert.threads,
-            role_names(&status.advert.roles).join(","),
-            address.unwrap_or_default(),
-        );
-    }
-    Ok(())
+        peer_line(status, &address.unwrap_or_default())
+    });
+    out::print(&lines.collect::<String>())
 }
 
 async fn join(args: &AskArgs) -> Result<Mesh, CliError> {
@@ -203,7 +178,8 @@ fn state(job: &JobStatus) -> String {
 }
 
 fn job_line(job: &JobStatus) -> String {
-    format!("{}  {:20}  {:>6} s  {}", job.job, job.name, job.age, state(job))
+    let (name, state) = (terminal::line(&job.name), terminal::line(&state(job)));
+    format!("{}  {name:20}  {:>6} s  {state}\n", job.job, job.age)
 }
 
 fn job_json(job: &JobStatus) -> serde_json::Value {
@@ -221,6 +197,24 @@ fn job_json(job: &JobStatus) -> serde_json::Value {
         "why": why,
         "age_seconds": job.age,
         "stages": job.stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect::<Vec<_>>(),
+    })
+}
+
+fn peer_line(status: &PeerStatus, address: &str) -> String {
+    let (peer, advert) = (peer_id_of(&status.peer), &status.advert);
+    let (kind, roles) = (kind_name(advert.kind), role_names(&advert.roles).join(","));
+    format!("{peer}  {kind:9}  {:2} threads  {roles}  {}\n", advert.threads, terminal::line(address))
+}
+
+fn peer_json(status: &PeerStatus) -> serde_json::Value {
+    let advert = &status.advert;
+    json!({
+        "peer": peer_id_of(&status.peer).to_string(),
+        "kind": kind_name(advert.kind),
+        "roles": role_names(&advert.roles),
+        "threads": advert.threads,
+        "addresses": advert.addresses,
+        "agent": advert.agent,
     })
 }
 

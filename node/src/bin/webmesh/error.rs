@@ -1,10 +1,13 @@
-//! What a command fails with, and what the shell is told.
+//! What a command fails with, and what the shell and its user are told.
 
 use webmesh_compiler::{StartError, ToolchainError};
+use webmesh_node::http::HttpError;
 use webmesh_node::inputs::InputError;
 use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
-use webmesh_node::results::ResultError;
+use webmesh_node::results::{OutputError, ResultError};
+use webmesh_node::signals::Stop;
+use webmesh_node::terminal;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -15,18 +18,35 @@ pub(crate) enum CliError {
     /// It failed.
     #[error("{0}")]
     Failed(String),
+    /// Its user did not want it any more.
+    #[error("interrupted")]
+    Interrupted,
+    /// clang refused the job.
+    #[error("{name} does not compile:\n{diagnostics}")]
+    DoesNotCompile {
+        /// The source.
+        name: String,
+        /// What clang said, with its colours.
+        diagnostics: String,
+    },
     /// The peer does not start.
     #[error(transparent)]
     Peer(#[from] PeerError),
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The inputs.
     #[error(transparent)]
     Inputs(#[from] InputError),
     /// The result.
     #[error(transparent)]
     Results(#[from] ResultError),
+    /// The file for the result.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The toolchain.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -38,6 +58,28 @@ pub(crate) enum CliError {
 impl CliError {
     /// 2 for wrong usage, 1 for the rest.
     pub(crate) fn exit_status(&self) -> u8 {
-        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+        let usage = match self {
+            Self::Usage(_) => true,
+            Self::Inputs(why) => why.is_usage(),
+            _ => false,
+        };
+        if usage { 2 } else { 1 }
     }
+
+    /// The text for standard error: what strangers wrote controls no terminal, and of clang's own words only the
+    /// colours stay, where there is a terminal for them.
+    pub(crate) fn text(&self, colours: bool) -> String {
+        match self {
+            Self::DoesNotCompile { .. } => terminal::diagnostics(&self.to_string(), colours),
+            _ => terminal::text(&self.to_string()),
+        }
+    }
+}
+
+/// Does `work` unless its user wants it no more.
+pub(crate) async fn interruptible<T>(
+    stop: &Stop,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    stop.until_told(work).await.unwrap_or(Err(CliError::Interrupted))
 }

@@ -2,49 +2,81 @@
 
 mod args;
 mod ask;
+mod compile;
 mod compiler;
+mod detached;
 mod error;
 mod home;
 mod mesh;
+mod out;
 mod run;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use webmesh_node::signals::Stop;
+use webmesh_node::terminal;
 
 use crate::args::{Cli, Command};
-use crate::error::CliError;
+use crate::error::{CliError, interruptible};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // What asks for JSON gets JSON, even if it cannot be understood otherwise.
+        Err(why) if why.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
+            return report(&CliError::Usage(why.to_string().trim_start_matches("error: ").trim_end().to_owned()), true);
+        }
+        Err(why) => why.exit(),
+    };
     start_log(cli.verbose);
     webmesh_node::platform::install_crypto();
+    // A carrier's standard error is the log of its job.
+    let json = cli.command.is_json() || cli.carry.is_some();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(why) => return report(&CliError::Failed(format!("no threads can be had: {why}"))),
+        Err(why) => return report(&CliError::Failed(format!("no threads can be had: {why}")), json),
     };
     let outcome = runtime.block_on(async {
-        match cli.command {
-            Command::Run(args) => run::run(args).await,
-            Command::Submit(args) => run::submit(args).await,
-            Command::Node(args) => serve::node(args).await,
-            Command::Jobs(args) => ask::jobs(args).await,
-            Command::Status(args) => ask::status(args).await,
-            Command::Cancel(args) => ask::cancel(args).await,
-            Command::Peers(args) => ask::peers(args).await,
+        let stop = Stop::listen().map_err(|why| CliError::Failed(format!("no signals can be heard: {why}")))?;
+        tokio::select! {
+            outcome = obey(cli, &stop) => outcome,
+            // Whatever it was doing is dropped here, and its temporary files with it.
+            () = stop.told_again() => Err(CliError::Interrupted),
         }
     });
     // Blocking reads (a task that ignores its cancelling for a few milliseconds) are not waited for.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => report(&why),
+        Err(why) => report(&why, json),
     }
 }
 
-fn report(why: &CliError) -> ExitCode {
-    eprintln!("webmesh: {why}");
+async fn obey(cli: Cli, stop: &Stop) -> Result<(), CliError> {
+    match cli.command {
+        Command::Run(args) => run::run(args, stop).await,
+        Command::Submit(args) => match cli.carry {
+            Some(folder) => run::submit(args.job, args.bootstrap, Some(detached::Carried::take(folder)?), stop).await,
+            None if args.detach => detached::start(&args.job, stop).await,
+            None => run::submit(args.job, args.bootstrap, None, stop).await,
+        },
+        Command::Results(args) => detached::results(args, stop).await,
+        Command::Node(args) => serve::node(args, stop).await,
+        Command::Jobs(args) => interruptible(stop, ask::jobs(args)).await,
+        Command::Status(args) => interruptible(stop, ask::status(args)).await,
+        Command::Cancel(args) => interruptible(stop, ask::cancel(args)).await,
+        Command::Peers(args) => interruptible(stop, ask::peers(args)).await,
+    }
+}
+
+fn report(why: &CliError, json: bool) -> ExitCode {
+    if json {
+        out::event(&serde_json::json!({ "event": "error", "why": why.text(false) }));
+    } else {
+        out::complain(&format!("webmesh: {}", why.text(terminal::has_colours())));
+    }
     ExitCode::from(why.exit_status())
 }
 

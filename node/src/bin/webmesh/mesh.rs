@@ -1,17 +1,21 @@
 //! The mesh that a command works through: an embedded one, or one that exists.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use webmesh_node::driver::Node;
 use webmesh_node::host::CompileService;
-use webmesh_node::net::identity;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_protocol::PeerKey;
+use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
+use webmesh_protocol::message::{PeerStatus, Request, Response};
 
 use crate::error::CliError;
 
@@ -22,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// After the first answer, others are given so long to introduce themselves too: a job's first offers go to
 /// those that have.
 const GATHER: Duration = Duration::from_millis(150);
+/// A compiler is looked for so long, and so often: who knows of one may be known only after a moment.
+const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
+const COMPILER_LOOK: Duration = Duration::from_millis(250);
 /// Intermediate data that embedded peers hold in memory, all of them together.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
 
@@ -34,8 +41,8 @@ pub(crate) fn cores() -> usize {
 pub(crate) struct Mesh {
     /// Its peers.
     pub(crate) peers: Vec<Peer>,
-    /// Where embedded peers after the first keep what they hold; removed at the end.
-    _scratch: Option<tempfile::TempDir>,
+    /// Where embedded peers after the first keep what they hold, if this is an embedded mesh; removed at the end.
+    scratch: Option<tempfile::TempDir>,
 }
 
 impl Mesh {
@@ -58,7 +65,6 @@ impl Mesh {
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],
         };
         let config = |dir: PathBuf, bootstrap, compiler| PeerConfig {
-            identity: identity::generate(),
             kind: Kind::Node,
             roles: Roles { worker: true, shuffler: true, ..Roles::default() },
             threads,
@@ -77,7 +83,7 @@ impl Mesh {
             let dir = scratch.path().join(i.to_string());
             all.push(Peer::start(config(dir, addresses.clone(), None)).await?);
         }
-        let mesh = Self { peers: all, _scratch: Some(scratch) };
+        let mesh = Self { peers: all, scratch: Some(scratch) };
         mesh.wait_for(peers - 1).await?;
         Ok(mesh)
     }
@@ -86,7 +92,6 @@ impl Mesh {
     pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path) -> Result<Self, CliError> {
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0"];
         let peer = Peer::start(PeerConfig {
-            identity: identity::generate(),
             kind: Kind::Submitter,
             roles: Roles::default(),
             threads: 1,
@@ -99,15 +104,8 @@ impl Mesh {
             compiler: None,
         })
         .await?;
-        let mesh = Self { peers: vec![peer], _scratch: None };
-        if mesh.wait_for(1).await.is_err() {
-            let names: Vec<String> = bootstrap.iter().map(ToString::to_string).collect();
-            return Err(CliError::Failed(format!(
-                "no peer answers at {} within {} s; is it running, and is the address the one that it printed?",
-                names.join(", "),
-                JOIN_PATIENCE.as_secs()
-            )));
-        }
+        let mesh = Self { peers: vec![peer], scratch: None };
+        mesh.meet(&bootstrap).await?;
         tokio::time::sleep(GATHER).await;
         Ok(mesh)
     }
@@ -125,18 +123,82 @@ impl Mesh {
             .map_err(|_| CliError::Failed("the peers of the mesh do not find each other".to_owned()))
     }
 
-    /// The peers with a compiler, this one first if it has one.
-    pub(crate) async fn compilers(&self) -> Vec<PeerKey> {
-        let me = self.home().node.net().peer();
-        let members = self.home().node.members().await;
-        let others = members.into_iter().filter(|(peer, advert, _)| *peer != me && advert.roles.compiler);
-        others.map(|(peer, _, _)| peer).collect()
+    /// Waits until the first peer of the mesh has introduced itself; if none can, tells why of each address.
+    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), CliError> {
+        let node = &self.home().node;
+        let mut notices = node.notices();
+        let mut dials: FuturesUnordered<_> = addresses.iter().map(|address| node.net().dial(address.clone())).collect();
+        let mut reasons: Vec<String> = Vec::new();
+        let until = Instant::now() + JOIN_PATIENCE;
+        while connected(node).await.is_empty() {
+            let hopeless = dials.is_empty() && node.net().peers().is_empty() && !reasons.is_empty();
+            if hopeless || Instant::now() >= until {
+                if reasons.is_empty() {
+                    let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                    let (names, seconds) = (names.join(", "), JOIN_PATIENCE.as_secs());
+                    reasons.push(format!("no peer of a mesh introduces itself at {names} within {seconds} s"));
+                }
+                return Err(CliError::Failed(format!("cannot join the mesh: {}", reasons.join("\n  "))));
+            }
+            tokio::select! {
+                Some(dialled) = dials.next() => reasons.extend(dialled.err().map(|why| why.to_string())),
+                // A peer of another version is told of here: it was reached, and is gone again.
+                Ok(Notice::Log(why)) = notices.recv() => reasons.push(why),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        Ok(())
     }
 
-    /// Workers known, this peer's own threads included.
+    /// Whether this process is the mesh: then it has its compiler, and its peers work.
+    fn is_embedded(&self) -> bool {
+        self.scratch.is_some()
+    }
+
+    /// The peers with a compiler, the nearest first; none if none was found in [`COMPILER_PATIENCE`].
+    pub(crate) async fn compilers(&self) -> Vec<PeerKey> {
+        if self.is_embedded() {
+            return vec![self.home().node.net().peer()];
+        }
+        let until = Instant::now() + COMPILER_PATIENCE;
+        loop {
+            let known = self.known_peers().await.into_iter();
+            let compilers: Vec<_> = known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect();
+            if !compilers.is_empty() || Instant::now() >= until {
+                return compilers;
+            }
+            tokio::time::sleep(COMPILER_LOOK).await;
+        }
+    }
+
+    /// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.
+    pub(crate) async fn known_peers(&self) -> Vec<PeerStatus> {
+        let node = &self.home().node;
+        let mut peers: Vec<_> = node.members().await;
+        peers.sort_by_key(|(_, _, connected)| !connected);
+        let mut peers: Vec<_> =
+            peers.into_iter().map(|(peer, advert, connected)| PeerStatus { peer, advert, connected }).collect();
+        let mut seen: BTreeSet<PeerKey> = peers.iter().map(|p| p.peer).collect();
+        seen.insert(node.net().peer());
+        for neighbour in connected(node).await {
+            let Ok((Response::Peers(more), _)) = node.ask(neighbour, Request::Peers, Default::default()).await else {
+                continue;
+            };
+            for status in more {
+                if seen.insert(status.peer) {
+                    let addresses = status.advert.addresses.iter().filter_map(|a| a.parse().ok()).collect();
+                    node.net().add_address(status.peer, addresses).await;
+                    peers.push(PeerStatus { connected: false, ..status });
+                }
+            }
+        }
+        peers
+    }
+
+    /// Peers known that work on jobs, this one included if it does.
     pub(crate) async fn workers(&self) -> u32 {
         let members = self.home().node.members().await;
-        members.iter().filter(|(_, advert, _)| advert.roles.worker).count() as u32 + 1
+        members.iter().filter(|(_, advert, _)| advert.roles.worker).count() as u32 + u32::from(self.is_embedded())
     }
 
     /// Everyone leaves in order.
@@ -150,4 +212,43 @@ impl Mesh {
 /// The connected peers that have introduced themselves.
 pub(crate) async fn connected(node: &Node) -> Vec<PeerKey> {
     node.members().await.into_iter().filter(|(_, _, on)| *on).map(|(peer, _, _)| peer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::swarm::SwarmEvent;
+    use libp2p::{SwarmBuilder, identify, noise, tcp, yamux};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mesh_of_another_protocol_version_is_told_apart_at_once() {
+        let behaviour = |key: &libp2p::identity::Keypair| {
+            identify::Behaviour::new(identify::Config::new("webmesh/2".to_owned(), key.public()))
+        };
+        let mut stranger = SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(behaviour)
+            .unwrap()
+            .build();
+        stranger.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let (told, mut address) = tokio::sync::watch::channel(None);
+        tokio::spawn(async move {
+            loop {
+                if let SwarmEvent::NewListenAddr { address, .. } = stranger.select_next_some().await {
+                    told.send_replace(Some(address));
+                }
+            }
+        });
+        let address = address.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        webmesh_node::platform::install_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let Err(why) = Mesh::join(vec![address], folder.path()).await else { panic!("that is no mesh of ours") };
+        // Either what it says of itself or that it lacks our protocol comes first.
+        assert!(why.to_string().contains("was turned away"), "{why}");
+        assert!(begun.elapsed() < JOIN_PATIENCE, "it is told as soon as it is known");
+    }
 }

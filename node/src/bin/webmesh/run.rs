@@ -1,69 +1,86 @@
 //! `webmesh run` and `webmesh submit`: from a source and inputs to a result.
 
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
+use libp2p::Multiaddr;
+use tokio::sync::broadcast::error::RecvError;
 use webmesh_node::driver::Node;
 use webmesh_node::inputs::{self, Options, Plan};
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::progress::{Display, Outline, Style, Traffic};
-use webmesh_node::results::{OutputFile, ResultStore, Stats};
-use webmesh_node::signals;
+use webmesh_node::results::{OutputFile, ResultError, ResultStore, Stats};
+use webmesh_node::signals::Stop;
+use webmesh_protocol::JobId;
 use webmesh_protocol::io::{Notice, Submission};
-use webmesh_protocol::manifest::BlobRef;
-use webmesh_protocol::message::{Failure, Outcome, Request, Response};
+use webmesh_protocol::limits;
+use webmesh_protocol::manifest::{BlobRef, Manifest};
+use webmesh_protocol::message::{Failure, Outcome};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{Hash, JobId, PeerKey, limits};
 
-use crate::args::RunArgs;
-use crate::error::CliError;
+use crate::args::{JobArgs, RunArgs};
+use crate::compile::{compile, cut_name};
+use crate::detached::Carried;
+use crate::error::{CliError, interruptible};
 use crate::mesh::{Mesh, cores};
-use crate::{compiler, home};
+use crate::{compiler, home, out};
 
-/// A compiler that is busy is asked again after so long.
-const COMPILER_BUSY: Duration = Duration::from_millis(300);
-/// And so often.
-const COMPILER_TRIES: u32 = 20;
+/// Where a job's result goes.
+enum Output {
+    Stdout,
+    File(OutputFile),
+    /// To the folder of a detached job, where its owner fetches it.
+    Kept(Carried),
+}
 
 /// Runs a job on an embedded mesh, or through the peers that were named.
-pub(crate) async fn run(args: RunArgs) -> Result<(), CliError> {
-    let data_dir = home::data_dir(args.data.clone())?;
+pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     if !args.bootstrap.is_empty() {
-        return submit(args).await;
+        return submit(args.job, args.bootstrap, None, stop).await;
     }
-    let source = read_source(&args.source)?;
-    let compiler = compiler::start(&data_dir)?;
-    let mesh = Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &data_dir, compiler).await?;
-    carry_through(args, mesh, source, &data_dir).await
-}
-
-/// Runs a job through a mesh that exists.
-pub(crate) async fn submit(args: RunArgs) -> Result<(), CliError> {
-    if args.bootstrap.is_empty() {
-        return Err(CliError::Usage("submit needs --bootstrap ADDR; to run on this machine alone, use `run`".into()));
-    }
-    let source = read_source(&args.source)?;
-    let data_dir = home::data_dir(args.data.clone())?;
-    let mesh = Mesh::join(args.bootstrap.clone(), &data_dir).await?;
-    carry_through(args, mesh, source, &data_dir).await
-}
-
-async fn carry_through(args: RunArgs, mesh: Mesh, source: Bytes, data_dir: &Path) -> Result<(), CliError> {
-    let stop = signals::stop();
-    tokio::pin!(stop);
-    let display = Arc::new(Display::new(Style::of_stderr(args.json)));
-    let prepared = tokio::select! {
-        prepared = prepare(&args, &mesh, source, data_dir, &display) => prepared,
-        () = &mut stop => Err(CliError::Failed("interrupted before the job was submitted".to_owned())),
+    let data_dir = home::data_dir(args.job.data.clone())?;
+    let source = read_source(&args.job.source)?;
+    let start = async {
+        let compiler = compiler::start(&data_dir).await?;
+        Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &data_dir, compiler).await
     };
-    let outcome = match prepared {
+    let mesh = interruptible(stop, start).await?;
+    carry_through(&args.job, mesh, source, &data_dir, None, stop).await
+}
+
+/// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
+pub(crate) async fn submit(
+    job: JobArgs,
+    bootstrap: Vec<Multiaddr>,
+    carried: Option<Carried>,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    let source = read_source(&job.source)?;
+    let data_dir = home::data_dir(job.data.clone())?;
+    let mesh = interruptible(stop, Mesh::join(bootstrap, &data_dir)).await?;
+    carry_through(&job, mesh, source, &data_dir, carried, stop).await
+}
+
+async fn carry_through(
+    args: &JobArgs,
+    mesh: Mesh,
+    source: Bytes,
+    data_dir: &Path,
+    carried: Option<Carried>,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    let display = Arc::new(match &carried {
+        Some(carried) => carried.display()?,
+        None => Display::new(Style::of_stderr(args.json)),
+    });
+    let outcome = match interruptible(stop, prepare(args, &mesh, source, data_dir, carried, &display)).await {
         Ok(job) => job.run(&mesh, &display, stop).await,
         Err(why) => Err(why),
     };
+    // Inputs may still be read on another thread, which has nothing to show any more.
+    display.end();
     mesh.leave().await;
     outcome
 }
@@ -79,35 +96,39 @@ fn read_source(path: &Path) -> Result<Bytes, CliError> {
 
 /// A job that is ready to be submitted.
 struct Job {
-    submission: Submission,
+    manifest: Manifest,
     key: Keypair,
     outline: Outline,
-    output: Option<OutputFile>,
-    results_dir: PathBuf,
+    output: Output,
 }
 
 async fn prepare(
-    args: &RunArgs,
+    args: &JobArgs,
     mesh: &Mesh,
     source: Bytes,
     data_dir: &Path,
+    carried: Option<Carried>,
     display: &Arc<Display>,
 ) -> Result<Job, CliError> {
     // The output is opened first: better to hear now than after an hour that it cannot be written.
-    let output = args.output.as_deref().map(OutputFile::create).transpose().map_err(failed)?;
+    let output = match (carried, &args.output) {
+        (Some(carried), _) => Output::Kept(carried),
+        (None, Some(path)) => Output::File(OutputFile::create(path)?),
+        (None, None) => Output::Stdout,
+    };
     let name = args.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     display.phase(&format!("compiling {name} and reading the input"));
-    let compiled = compile(mesh, name.clone(), source, display);
+    let compiled = compile(mesh, &name, source, display);
     let (plan, module) = tokio::try_join!(plan_inputs(args, data_dir, display), compiled)?;
     let outline = Outline::new(&name, &plan);
     display.outline(outline.clone());
     let host = &mesh.home().host;
-    host.put(&module.hash, &module.bytes).map_err(failed)?;
+    host.put(&module.hash, &module.bytes).map_err(|why| CliError::Failed(why.to_string()))?;
     if let Some(packs) = &plan.source {
         host.attach(packs.clone());
     }
     let options = JobOptions {
-        name: name.chars().take(limits::NAME_BYTES / 4).collect(),
+        name: cut_name(&name).to_owned(),
         partitions: args.partitions,
         replicas: args.replicas,
         task_timeout: args.task_timeout,
@@ -121,62 +142,15 @@ async fn prepare(
         workers: mesh.workers().await,
         nonce: u64::from_le_bytes(webmesh_node::platform::random_bytes()),
     };
-    let key = home::owner_key(data_dir)?;
-    let submission = Submission { manifest: map_reduce(&options, facts), key: key.clone() };
-    Ok(Job { submission, key, outline, output, results_dir: data_dir.join("results") })
+    Ok(Job { manifest: map_reduce(&options, facts), key: home::owner_key(data_dir)?, outline, output })
 }
 
-impl Job {
-    /// Submits the job and sees it through; a `stop` on the way cancels it.
-    async fn run(
-        self,
-        mesh: &Mesh,
-        display: &Display,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), CliError> {
-        let node = &mesh.home().node;
-        let mut notices = node.notices();
-        node.submit(self.submission).await;
-        let (mut submitted, mut stopping) = (None, false);
-        let end = loop {
-            tokio::select! {
-                end = follow(node, &mut notices, display, &mut submitted) => break end?,
-                () = &mut stop, if !stopping => {
-                    stopping = true;
-                    let Some(job) = submitted else {
-                        return Err(CliError::Failed("interrupted before the job was announced".to_owned()));
-                    };
-                    node.cancel(job, self.key.clone()).await;
-                }
-            }
-        };
-        let job = match end {
-            (job, Outcome::Done, _) => job,
-            (_, Outcome::Cancelled, _) => return Err(CliError::Failed("the job was cancelled".to_owned())),
-            (_, Outcome::Failed(why), failure) => {
-                let why = failure.map_or(why, |failure| explain(&failure, &self.outline));
-                return Err(CliError::Failed(format!("the job failed: {why}")));
-            }
-        };
-        display.phase("merging the result");
-        let none = || ResultStore::new(self.results_dir.clone(), 0);
-        let results = mesh.home().host.take_results(job).unwrap_or_else(none);
-        display.written(write(results, self.output).await?);
-        Ok(())
-    }
-}
-
-struct Module {
-    hash: Hash,
-    bytes: Bytes,
-}
-
-async fn plan_inputs(args: &RunArgs, data_dir: &Path, display: &Arc<Display>) -> Result<Plan, CliError> {
+async fn plan_inputs(args: &JobArgs, data_dir: &Path, display: &Arc<Display>) -> Result<Plan, CliError> {
     let options = Options {
         chunk: args.chunk.as_u64(),
         whole_files: args.whole_files,
         docs_per_task: args.docs_per_task,
-        numbers: args.tasks,
+        numbers: args.tasks.unwrap_or(inputs::NUMBERS),
         spool_dir: data_dir.join("spool"),
         threads: cores(),
     };
@@ -187,71 +161,74 @@ async fn plan_inputs(args: &RunArgs, data_dir: &Path, display: &Arc<Display>) ->
     Ok(planned.map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))??)
 }
 
-/// Has the source compiled by the first compiler that does it.
-async fn compile(mesh: &Mesh, name: String, source: Bytes, display: &Display) -> Result<Module, CliError> {
-    let node = &mesh.home().node;
-    let mut compilers: Vec<PeerKey> = mesh.compilers().await;
-    if mesh.peers.len() > 1 || compilers.is_empty() {
-        compilers.insert(0, node.net().peer());
+impl Job {
+    /// Submits the job and sees it through; a `stop` on the way cancels it.
+    async fn run(mut self, mesh: &Mesh, display: &Display, stop: &Stop) -> Result<(), CliError> {
+        let job = self.follow(&mesh.home().node, display, stop).await?;
+        display.phase("merging the result");
+        let results = mesh.home().host.take_results(job);
+        let results =
+            results.ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is not here")))?;
+        if let Some(stats) = write(results, self.output, stop).await? {
+            display.written(stats);
+        }
+        Ok(())
     }
-    let mut last = "no peer of the mesh has a compiler; start one with `webmesh node --roles compiler`".to_owned();
-    for compiler in compilers {
-        for _ in 0..COMPILER_TRIES {
-            match node.ask(compiler, Request::Compile { name: name.clone() }, source.clone()).await {
-                Ok((Response::Compiled { warnings, .. }, bytes)) => {
-                    if !warnings.is_empty() {
-                        display.aside(|| eprintln!("{warnings}"));
+
+    /// Submits the job and follows it until it is done.
+    async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
+        let mut notices = node.notices();
+        node.submit(Submission { manifest: self.manifest.clone(), key: self.key.clone() }).await;
+        let (mut submitted, mut cancelled) = (None, false);
+        loop {
+            let notice = tokio::select! {
+                notice = notices.recv() => match notice {
+                    Ok(notice) => notice,
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => {
+                        return Err(CliError::Failed("this peer ended before its job".to_owned()));
                     }
-                    return Ok(Module { hash: Hash::of(&bytes), bytes });
+                },
+                // Who stops before the job has its id is heard as soon as it has one.
+                job = told_of(stop, submitted), if !cancelled => {
+                    cancelled = true;
+                    node.cancel(job, self.key.clone()).await;
+                    continue;
                 }
-                Ok((Response::CompileFailed { diagnostics }, _)) => {
-                    return Err(CliError::Failed(format!("{name} does not compile:\n{diagnostics}")));
+            };
+            let counters = node.net().counters();
+            let peers = node.net().peers().len() as u32;
+            display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
+            if let (Notice::Submitted { job }, Output::Kept(carried)) = (&notice, &mut self.output) {
+                carried.name(*job)?;
+            }
+            display.notice(&notice);
+            match notice {
+                Notice::Submitted { job } => submitted = Some(job),
+                Notice::SubmitRefused { why } => return Err(CliError::Usage(why)),
+                Notice::Ended { job, outcome, failure } if Some(job) == submitted => {
+                    return match outcome {
+                        Outcome::Done => Ok(job),
+                        Outcome::Cancelled => Err(CliError::Failed("the job was cancelled".to_owned())),
+                        Outcome::Failed(why) => {
+                            let why = failure.map_or(why, |failure| explain(&failure, &self.outline));
+                            Err(CliError::Failed(format!("the job failed: {why}")))
+                        }
+                    };
                 }
-                Ok((Response::Busy, _)) => {
-                    last = "the compiler is busy; try again shortly".to_owned();
-                    tokio::time::sleep(COMPILER_BUSY).await;
-                }
-                Ok((Response::Refused(why), _)) => {
-                    last = why;
-                    break;
-                }
-                Ok(_) => break,
-                Err(why) => {
-                    last = format!("compiler {}: {why}", compiler.short());
-                    break;
-                }
+                Notice::Log(text) => tracing::info!("{text}"),
+                _ => {}
             }
         }
     }
-    Err(CliError::Failed(format!("{name} cannot be compiled: {last}")))
 }
 
-/// Follows a job to its end.
-async fn follow(
-    node: &Node,
-    notices: &mut broadcast::Receiver<Notice>,
-    display: &Display,
-    submitted: &mut Option<JobId>,
-) -> Result<(JobId, Outcome, Option<Failure>), CliError> {
-    loop {
-        let notice = match notices.recv().await {
-            Ok(notice) => notice,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => {
-                return Err(CliError::Failed("this peer ended before its job".to_owned()));
-            }
-        };
-        let counters = node.net().counters();
-        let peers = node.net().peers().len() as u32;
-        display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
-        display.notice(&notice);
-        match notice {
-            Notice::Submitted { job } => *submitted = Some(job),
-            Notice::SubmitRefused { why } => return Err(CliError::Usage(why)),
-            Notice::Ended { job, outcome, failure } if Some(job) == *submitted => return Ok((job, outcome, failure)),
-            Notice::Log(text) => tracing::info!("{text}"),
-            _ => {}
-        }
+/// Waits until its user wants `job` no more; for ever, while it has no id.
+async fn told_of(stop: &Stop, job: Option<JobId>) -> JobId {
+    stop.told().await;
+    match job {
+        Some(job) => job,
+        None => std::future::pending().await,
     }
 }
 
@@ -264,24 +241,47 @@ fn explain(failure: &Failure, outline: &Outline) -> String {
     }
 }
 
-/// Merges the results into the output.
-async fn write(results: ResultStore, output: Option<OutputFile>) -> Result<Stats, CliError> {
-    let merged = tokio::task::spawn_blocking(move || match output {
-        Some(mut file) => {
-            let stats = results.merge(&mut file)?;
-            file.finish().map_err(failed)?;
-            Ok(stats)
+/// Merges the results into the output; `None` if its reader has seen enough.
+async fn write(results: ResultStore, output: Output, stop: &Stop) -> Result<Option<Stats>, CliError> {
+    let file = match output {
+        Output::Stdout => {
+            return match merge(results, io::stdout(), stop).await {
+                Err(CliError::Results(ResultError::Write(why))) => out::unless_closed(Err(why)),
+                merged => merged.map(Some),
+            };
         }
-        None => {
-            let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-            let stats = results.merge(&mut out)?;
-            std::io::Write::flush(&mut out).map_err(|e| failed(format!("standard output: {e}")))?;
-            Ok(stats)
-        }
-    });
-    merged.await.map_err(|e| CliError::Failed(format!("writing the result ended in a panic: {e}")))?
+        Output::File(file) => file,
+        Output::Kept(carried) => carried.result()?,
+    };
+    let stats = merge(results, file.writer()?, stop).await?;
+    file.finish()?;
+    Ok(Some(stats))
 }
 
-fn failed(why: impl ToString) -> CliError {
-    CliError::Failed(why.to_string())
+async fn merge(results: ResultStore, out: impl Write + Send + 'static, stop: &Stop) -> Result<Stats, CliError> {
+    let mut out = UntilTold { out, stop: stop.clone() };
+    let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
+    let merged = async {
+        Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result ended in a panic: {e}")))??)
+    };
+    interruptible(stop, merged).await
+}
+
+/// A writer on a thread that nobody can interrupt, which ends at the first signal by itself.
+struct UntilTold<W> {
+    out: W,
+    stop: Stop,
+}
+
+impl<W: Write> Write for UntilTold<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stop.is_told() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }

@@ -1,9 +1,11 @@
 //! `webmesh node`: a peer that stays.
 
+use std::net::SocketAddr;
+
 use webmesh_node::http;
-use webmesh_node::net::{NetConfig, identity};
+use webmesh_node::net::NetConfig;
 use webmesh_node::peer::{Peer, PeerConfig};
-use webmesh_node::signals;
+use webmesh_node::signals::Stop;
 use webmesh_protocol::membership::{Kind, Roles};
 
 use crate::args::{NodeArgs, Role};
@@ -11,13 +13,19 @@ use crate::error::CliError;
 use crate::{compiler, home, mesh};
 
 /// Runs a node until it is told to stop.
-pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
-    let stop = signals::stop();
+pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
+    let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
+    let (peer, http) = started?;
+    http::print_ready(&peer.node, http);
+    stop.told().await;
+    peer.node.shutdown().await;
+    Ok(())
+}
+
+async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
     let data_dir = home::data_dir(args.data)?;
-    let identity = identity::load_or_create(&data_dir)?;
     let has = |role| args.roles.contains(&role);
-    let listen =
-        if args.listen.is_empty() { NetConfig::new(identity::to_libp2p(&identity)).listen } else { args.listen };
+    let listen = if args.listen.is_empty() { NetConfig::everywhere() } else { args.listen };
     let peer = Peer::start(PeerConfig {
         kind: Kind::Node,
         roles: Roles {
@@ -32,17 +40,13 @@ pub(crate) async fn node(args: NodeArgs) -> Result<(), CliError> {
         bootstrap: args.bootstrap,
         lasting: true,
         mdns: !args.no_mdns,
-        compiler: if has(Role::Compiler) { Some(compiler::start(&data_dir)?) } else { None },
-        identity,
+        compiler: if has(Role::Compiler) { Some(compiler::start(&data_dir).await?) } else { None },
         data_dir,
     })
     .await?;
     let http = match args.http {
-        Some(address) => Some(http::serve(address, peer.node.clone()).await.map_err(CliError::Failed)?),
+        Some(address) => Some(http::serve(address, peer.node.clone()).await?),
         None => None,
     };
-    http::print_ready(&peer.node, http);
-    stop.await;
-    peer.node.shutdown().await;
-    Ok(())
+    Ok((peer, http))
 }

@@ -1,5 +1,7 @@
 //! Which modules are taken, and in what words the others are refused.
 
+use std::time::Instant;
+
 use super::*;
 
 fn refusal(guest: &Wat) -> ModuleError {
@@ -137,4 +139,50 @@ fn what_is_no_module_is_refused() {
 #[test]
 fn a_table_beyond_every_bound_is_refused() {
     assert!(matches!(refusal(&Wat { rest: "(table 10000000 funcref)", ..ECHO }), ModuleError::Invalid(_)));
+}
+
+/// A guest with a function more, of `locals` locals, that is `loops` times `one_loop`.
+fn with_loops(locals: usize, one_loop: &str, loops: usize) -> Vec<u8> {
+    let function = format!("(func (local {}) {})", "i32 ".repeat(locals), one_loop.repeat(loops));
+    let text = ECHO.text();
+    wat::parse_str(format!("{} {function})", text.strip_suffix(')').unwrap())).unwrap()
+}
+
+#[test]
+fn a_small_module_that_would_take_long_to_compile_is_refused_at_once() {
+    let one_loop = "(loop (local.set 7 (i32.add (local.get 3) (i32.const 1))) (br_if 0 (local.get 7)))";
+    let runtime = runtime();
+    load(&runtime, &with_loops(100, one_loop, 100)).unwrap();
+
+    let hostile = with_loops(1000, one_loop, 4000);
+    assert!(hostile.len() < 100_000);
+    let started = Instant::now();
+    let error = load(&runtime, &hostile).unwrap_err();
+    // To compile it takes seconds.
+    assert!(started.elapsed() < Duration::from_millis(500));
+    assert!(matches!(error, ModuleError::TooCostly { what: "cells of control flow", .. }), "{error:?}");
+    assert!(error.is_repeatable() && error.to_string().contains("too long to compile"));
+}
+
+#[test]
+fn cost_is_counted_over_all_functions_and_all_that_passes() {
+    let runtime = runtime();
+    let costly = |rest: String| {
+        let text = ECHO.text();
+        let wasm = wat::parse_str(format!("{} {rest})", text.strip_suffix(')').unwrap())).unwrap();
+        matches!(load(&runtime, &wasm), Err(ModuleError::TooCostly { .. }))
+    };
+    let function = format!("(func (local {}) {})", "i32 ".repeat(500), "(block (br_if 0 (local.get 0)))".repeat(500));
+    assert!(!costly(function.clone()));
+    assert!(costly(function.repeat(10)), "many functions of middling cost");
+    let wide = format!("(type $wide (func (param {0}) (result {0})))", "i32 ".repeat(900));
+    let arguments: String = (0..900).map(|local| format!("local.get {local} ")).collect();
+    let calls = "call $f ".repeat(3000);
+    let calls = format!("(func $f (type $wide) unreachable) (func (type $wide) {arguments} {calls})");
+    let operands = format!("{} {}", "local.get 0 ".repeat(1000), "(loop (br_if 0 (local.get 0)))".repeat(4000));
+    let deep = format!("(func (param i32) {operands} {})", "drop ".repeat(1000));
+    assert!(costly(deep), "many operands left on the stack");
+    assert!(costly(wide + &calls), "calls that carry many values");
+    assert!(costly(format!("(func (local {}))", "i32 ".repeat(20_000))), "a function of many locals");
+    assert!(costly(format!("(func {})", "(drop (i32.const 0))".repeat(400_000))), "a function of many instructions");
 }

@@ -16,6 +16,19 @@ const TOUCHING: Wat = Wat {
     ..ECHO
 };
 
+/// Touches 4 MiB, as a C++ guest does that is given half a megabyte of text.
+const LARGE: Wat = Wat {
+    memory: r#"(memory (export "memory") 80)"#,
+    initialize: "
+        (local $at i32)
+        (local.set $at (i32.const 1048576))
+        (loop $touch
+            (i32.store (local.get $at) (i32.const 1))
+            (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+            (br_if $touch (i32.lt_u (local.get $at) (i32.const 5242880))))",
+    ..ECHO
+};
+
 /// Microseconds a task for `count` tasks of one line each, in one unit on one thread.
 fn tiny_tasks(guest: &Wat, count: u32) -> f64 {
     let module = guest.load();
@@ -55,4 +68,7 @@ fn a_tiny_task_costs_microseconds() {
         println!("a tiny task, {what}: {cost:.1} µs, {:.0} a second", 1e6 / cost);
         assert!(cost < 500.0);
     }
+    let cost = tiny_tasks(&LARGE, 500);
+    println!("a task that touches 4 MiB: {cost:.0} µs");
+    assert!(cost < 50_000.0);
 }

@@ -221,3 +221,107 @@ async fn stall<T>(io: impl Future<Output = io::Result<T>>) -> Result<T, FrameErr
 fn in_time(pace: &mut Pace<'_>, n: usize) -> Result<(), FrameError> {
     if pace.keeps(n) { Ok(()) } else { Err(FrameError::Stalled) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use proptest::prelude::*;
+    use webmesh_protocol::message::Request;
+
+    use super::*;
+
+    /// Gives a few bytes at a time, as a network does.
+    struct Trickle<'a> {
+        bytes: &'a [u8],
+        piece: usize,
+    }
+
+    impl AsyncRead for Trickle<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            let (now, later) = self.bytes.split_at(self.piece.min(buf.len()).min(self.bytes.len()));
+            buf[..now.len()].copy_from_slice(now);
+            self.bytes = later;
+            Poll::Ready(Ok(now.len()))
+        }
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
+    }
+
+    async fn read(bytes: &[u8], piece: usize) -> Result<(Request, Bytes), FrameError> {
+        let (mut from, pulse) = (Trickle { bytes, piece }, Pulse::new());
+        let lengths = read_lengths(&mut from).await?;
+        let head = read_head(&mut from, lengths.head, &pulse).await?;
+        let body = read_bytes(&mut from, lengths.body, &pulse, |_| ()).await?;
+        Ok((head, body))
+    }
+
+    fn frame(name: &str, body: &[Vec<u8>]) -> (Request, Vec<u8>) {
+        let request = Request::Compile { name: name.to_owned() };
+        let body: Vec<Bytes> = body.iter().cloned().map(Bytes::from).collect();
+        let mut bytes = Vec::new();
+        run(write(&mut bytes, &codec::encode(&request), &body, &Pulse::new())).unwrap();
+        (request, bytes)
+    }
+
+    fn body() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        // Some are joined with the head, some are written on their own.
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..JOINED), 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_is_read_as_it_was_written_however_it_is_cut(name in ".{0,30}", body in body(), piece in 1usize..5000) {
+            let (request, bytes) = frame(&name, &body);
+            let (head, read) = run(read(&bytes, piece)).unwrap();
+            prop_assert_eq!(codec::encode(&head), codec::encode(&request));
+            prop_assert_eq!(read, body.concat());
+        }
+
+        #[test]
+        fn a_frame_that_is_cut_off_is_an_error(body in body(), cut in any::<prop::sample::Index>()) {
+            let (_, bytes) = frame("job.cpp", &body);
+            let end = run(read(&bytes[..cut.index(bytes.len())], 999));
+            prop_assert!(matches!(end, Err(FrameError::Broken(_))), "{end:?}");
+        }
+
+        #[test]
+        fn lengths_are_within_their_bounds_or_refused(head in any::<u32>(), body in any::<u64>(), shift in 0u32..64) {
+            // Of all magnitudes.
+            let (head, body) = (head >> (shift % 32), body >> shift);
+            let bytes = [&head.to_le_bytes()[..], &body.to_le_bytes()].concat();
+            match run(read_lengths(&mut &bytes[..])) {
+                Ok(lengths) => {
+                    prop_assert!(lengths.head <= HEAD_BYTES && lengths.body <= BODY_BYTES);
+                    prop_assert_eq!((lengths.head as u64, lengths.body as u64), (u64::from(head), body));
+                }
+                Err(FrameError::TooLong { claimed, max, .. }) => prop_assert!(claimed > max as u64),
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
+
+        #[test]
+        fn bytes_of_a_stranger_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), head in 0u32..80) {
+            // Once as they are, once behind lengths that can be.
+            let told = [&head.to_le_bytes()[..], &100u64.to_le_bytes(), &bytes].concat();
+            for bytes in [bytes, told] {
+                if let Ok((_, body)) = run(read(&bytes, 7)) {
+                    prop_assert!(body.len() < bytes.len());
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_skipped_is_exactly_the_frame(name in ".{0,30}", body in body(), rest in prop::collection::vec(any::<u8>(), 0..50)) {
+            let (_, mut bytes) = frame(&name, &body);
+            bytes.extend(&rest);
+            let mut from = Trickle { bytes: &bytes, piece: 1000 };
+            let lengths = run(read_lengths(&mut from)).unwrap();
+            run(skip(&mut from, lengths.total(), &Pulse::new())).unwrap();
+            prop_assert_eq!(from.bytes, rest);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Who is dialled, and who waits for it.
 
+use std::collections::hash_map;
+
 use libp2p::kad::{self, PeerInfo};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
@@ -106,8 +108,14 @@ impl Task {
         }
     }
 
-    /// Dials an address for the handle.
+    /// Dials an address for the handle. A bootstrap peer that is being dialled already is not dialled twice.
     pub(super) fn dial_address(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerKey, NetError>>) {
+        if let Some(id) = self.bootstrap.under_way(&address)
+            && let hash_map::Entry::Vacant(free) = self.asked.entry(id)
+        {
+            free.insert(Asked { address, reply });
+            return;
+        }
         // A failed send below means that the asker has given up.
         let options = match peer_of(&address) {
             Some(peer) if self.swarm.is_connected(&peer) => {

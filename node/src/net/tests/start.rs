@@ -39,6 +39,17 @@ async fn an_address_where_nobody_listens_is_named() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_bootstrap_peer_is_told_of_the_dial_that_is_under_way() {
+    let hub = Peer::start().await;
+    let address = hub.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap();
+    let mut peer = Peer::with(NetConfig { bootstrap: vec![address.clone()], ..quiet() }).await;
+    assert_eq!(peer.net.dial(address).await.unwrap(), hub.key());
+    assert_eq!(peer.net.peers()[0].peer, hub.key(), "who is told of a connection finds it among the peers");
+    peer.wait(|e| if let NetEvent::Connected { peer } = e { Some(peer) } else { None }).await;
+    assert_eq!(peer.net.peers().len(), 1);
+}
+
+#[tokio::test]
 async fn another_peer_at_an_address_is_named() {
     let (one, two) = (Peer::start().await, Peer::start().await);
     let mut address = two.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap();

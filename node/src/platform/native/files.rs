@@ -1,6 +1,6 @@
 //! Small files of the data folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,23 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, &options)
 }
 
+/// Locks a file, which is made if need be, until what is returned is dropped or the process ends, however it ends;
+/// `None` if it is locked already.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(why),
+    }
+}
+
 fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -74,6 +91,17 @@ mod tests {
         assert_eq!(read(&path, 10).unwrap().unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path().join("sub")).unwrap().count(), 1);
         assert!(read(&path, 2).is_err());
+    }
+
+    #[test]
+    fn a_lock_is_had_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/lock");
+        let first = lock(&path).unwrap();
+        assert!(first.is_some());
+        assert!(lock(&path).unwrap().is_none());
+        drop(first);
+        assert!(lock(&path).unwrap().is_some());
     }
 
     #[cfg(unix)]

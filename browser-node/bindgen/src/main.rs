@@ -1,0 +1,18 @@
+//! `wasm-bindgen-step MODULE.wasm OUT_DIR`: the step after cargo in a build for browsers.
+//!
+//! The library rather than the wasm-bindgen program: it builds in a third of the time, and the workspace's lock file
+//! keeps its version beside that of the crate, which must be the same.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use wasm_bindgen_cli_support::Bindgen;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [module, out] = &arguments[..] else { anyhow::bail!("usage: wasm-bindgen-step MODULE.wasm OUT_DIR") };
+    let mut bindgen = Bindgen::new();
+    // The module is looked for beside the script, unless its user says otherwise.
+    bindgen.input_path(module).web(true)?.typescript(true).omit_default_module_path(false);
+    bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))
+}

@@ -1,0 +1,412 @@
+//! Detached jobs: carried by a process in the background, for as long as that process lives.
+//!
+//! `webmesh submit --detach` starts the carrier, the same program with the same arguments, in a session of its own,
+//! and waits until it has submitted the job. Each detached job has a folder in the data folder, `detached/JOB`:
+//!
+//! - `log`: what the carrier says, as events (see [`webmesh_node::progress`]). The carrier holds a lock on it, so that
+//!   whether it lives is never a guess, however it ends.
+//! - `result.tsv`: the result, once it is whole.
+//!
+//! There is no further state: how a job stands is read from these two.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Pid, Signal, kill_process, setsid};
+use serde_json::Value;
+use tokio::process::Command;
+use webmesh_node::inputs::Planned;
+use webmesh_node::progress::{Display, Outline, Style};
+use webmesh_node::results::OutputFile;
+use webmesh_node::signals::Stop;
+use webmesh_protocol::JobId;
+use webmesh_protocol::io::{Notice, Progress};
+
+use crate::args::{JobArgs, ResultsArgs};
+use crate::error::{CliError, interruptible};
+use crate::{ask, home, out};
+
+/// Results are kept so long after their job's end, for who comes back after a holiday week.
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A log is cut back when it is larger: some hours of progress, of which the last is what matters.
+const LOG_BYTES: u64 = 4 << 20;
+/// How often it is looked whether a carrier has said more.
+const LOOK: Duration = Duration::from_millis(50);
+/// Folders of jobs that have no id yet begin so.
+const NEW: &str = "new-";
+const LOG: &str = "log";
+const RESULT: &str = "result.tsv";
+
+// --- The carrier ------------------------------------------------------------------------------------------
+
+/// Keeps a carrier's lock until the process is gone: why a job failed is the last that it says, and whoever finds the
+/// log unlocked takes what stands there for all there is.
+static LOCK: OnceLock<File> = OnceLock::new();
+
+/// The carrier's hold on its job's folder.
+pub(crate) struct Carried {
+    folder: PathBuf,
+    /// Locked while this process lives.
+    log: File,
+}
+
+impl Carried {
+    /// Leaves the session of whoever started this process, and takes the folder.
+    pub(crate) fn take(folder: PathBuf) -> Result<Self, CliError> {
+        let failed = |why: io::Error| trouble(&folder, &why);
+        setsid().map_err(|why| failed(why.into()))?;
+        let log = OpenOptions::new().append(true).open(folder.join(LOG)).map_err(failed)?;
+        log.lock().map_err(failed)?;
+        let held = log.try_clone().map_err(failed)?;
+        LOCK.get_or_init(|| held);
+        Ok(Self { folder, log })
+    }
+
+    /// A display that writes to the log.
+    pub(crate) fn display(&self) -> Result<Display, CliError> {
+        let file = self.log.try_clone().map_err(|why| trouble(&self.folder, &why))?;
+        Ok(Display::to(Style::Json, Box::new(Log { file, kept: 0 })))
+    }
+
+    /// Gives the folder the name of its job.
+    pub(crate) fn name(&mut self, job: JobId) -> Result<(), CliError> {
+        let named = self.folder.with_file_name(job.to_string());
+        fs::rename(&self.folder, &named).map_err(|why| trouble(&named, &why))?;
+        self.folder = named;
+        Ok(())
+    }
+
+    /// The file for the result.
+    pub(crate) fn result(&self) -> Result<OutputFile, CliError> {
+        Ok(OutputFile::create(&self.folder.join(RESULT))?)
+    }
+}
+
+/// A log that is cut back to what was said up to the job's submission when it grows too long. Each write is a line.
+struct Log {
+    file: File,
+    kept: u64,
+}
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.file.metadata()?.len() + line.len() as u64 > LOG_BYTES {
+            self.file.set_len(self.kept)?;
+        }
+        self.file.write_all(line)?;
+        if serde_json::from_slice(line).is_ok_and(|event: Value| event["event"] == "submitted") {
+            self.kept = self.file.metadata()?.len();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// --- Whoever starts it ------------------------------------------------------------------------------------
+
+/// Starts a carrier, and prints the job's id once it has submitted the job.
+pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
+    if args.inputs.iter().any(|input| input.as_os_str() == "-") {
+        return Err(CliError::Usage(
+            "standard input (-) cannot be the input of a detached job, which outlives it: name a file".to_owned(),
+        ));
+    }
+    let all = folder_of_all(args.data.clone())?;
+    fs::create_dir_all(&all).map_err(|why| trouble(&all, &why))?;
+    sweep(&all);
+    // Removed where this ends without a job.
+    let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| trouble(&all, &why))?;
+    let failed = |why: io::Error| trouble(folder.path(), &why);
+    let log = OpenOptions::new().append(true).create(true).open(folder.path().join(LOG)).map_err(failed)?;
+    let mut said = Reader::begin(folder.path()).map_err(failed)?;
+    let carrier = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.arg("--carry").arg(folder.path()).args(std::env::args_os().skip(1));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
+    });
+    let mut carrier =
+        carrier.map_err(|why| CliError::Failed(format!("no process for the job can be started: {why}")))?;
+    let mut relay = Relay::new(args.json);
+    let (mut told, mut why) = (false, None);
+    loop {
+        // Asked first: what it said before it ended is read below.
+        let ended = carrier.try_wait().map_err(failed)?;
+        for event in said.news().map_err(failed)? {
+            match event["event"].as_str() {
+                Some("submitted") => {
+                    drop(relay);
+                    let id = event["job"].as_str().unwrap_or_default();
+                    return out::print(&if args.json { format!("{event}\n") } else { format!("{id}\n") });
+                }
+                Some("error") => why = event["why"].as_str().map(str::to_owned),
+                _ => relay.show(&event),
+            }
+        }
+        if let Some(status) = ended {
+            let why = why.unwrap_or_else(|| format!("the job's process ended ({status}): {}", said.noise));
+            return Err(if status.code() == Some(2) { CliError::Usage(why) } else { CliError::Failed(why) });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = stop.told(), if !told => {
+                told = true;
+                // It says itself that it was interrupted. If it is gone already, it has said something else.
+                if let Some(pid) = carrier.id().and_then(|id| Pid::from_raw(id as i32)) {
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
+        }
+    }
+}
+
+// --- Whoever wants the result -----------------------------------------------------------------------------
+
+/// Writes the result of a detached job, or says how it stands.
+pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliError> {
+    let all = folder_of_all(args.data.clone())?;
+    sweep(&all);
+    let job = match Kept::find(&all, &args.job) {
+        Err(CliError::Failed(why)) if !args.bootstrap.is_empty() => {
+            let known = interruptible(stop, ask::in_words(args.bootstrap, args.data, &args.job)).await?;
+            return Err(CliError::Failed(format!("{why}; the mesh knows of it: {known}")));
+        }
+        found => found?,
+    };
+    let failed = |why: io::Error| trouble(&job.folder, &why);
+    let output = args.output.as_deref().map(OutputFile::create).transpose()?;
+    let mut relay = Relay::new(args.json);
+    let mut said = Reader::begin(&job.folder).map_err(failed)?;
+    let mut last = Last::default();
+    loop {
+        // Asked first: what it said before it ended is read below.
+        let runs = job.is_carried().map_err(failed)?;
+        for event in said.news().map_err(failed)? {
+            // How it ended is told at the end.
+            let is_end = matches!(event["event"].as_str(), Some("error" | "result"));
+            if args.wait && !is_end {
+                relay.show(&event);
+            }
+            last.take(event);
+        }
+        // The event, for who wants it, follows the file in a moment.
+        if job.folder.join(RESULT).exists() && (last.result.is_some() || !runs || !args.json) {
+            break;
+        }
+        if !runs {
+            let why = last.error.unwrap_or_else(|| {
+                format!(
+                    "job {} is lost: the process that carried it ended before it, or the machine did; submit it again",
+                    job.id
+                )
+            });
+            return Err(CliError::Failed(why));
+        }
+        if !args.wait {
+            let progress = last.progress.as_ref().map_or("it has just begun".to_owned(), progress_text);
+            let begins = job.id.get(..8).unwrap_or(&job.id);
+            let remedy = format!("to wait for it: webmesh results {begins} --wait");
+            return Err(CliError::Failed(format!("job {} still runs ({progress}); {remedy}", job.id)));
+        }
+        stop.until_told(tokio::time::sleep(LOOK)).await.ok_or(CliError::Interrupted)?;
+    }
+    drop(relay);
+    let mut result = File::open(job.folder.join(RESULT)).map_err(failed)?;
+    match output {
+        Some(file) => {
+            let copied = io::copy(&mut result, &mut file.writer()?);
+            copied.map_err(|why| CliError::Failed(format!("the result cannot be copied: {why}")))?;
+            file.finish()?;
+        }
+        None => drop(out::unless_closed(io::copy(&mut result, &mut io::stdout()))?),
+    }
+    if args.json
+        && let Some(event) = last.result
+    {
+        out::event(&event);
+    }
+    Ok(())
+}
+
+/// A detached job on this machine.
+struct Kept {
+    id: String,
+    folder: PathBuf,
+}
+
+impl Kept {
+    /// The job whose id begins with `wanted`.
+    fn find(all: &Path, wanted: &str) -> Result<Self, CliError> {
+        let kept = folders(all).filter(|folder| !wanted.is_empty() && name(folder).starts_with(wanted));
+        let mut kept: Vec<_> = kept.filter(|folder| !name(folder).starts_with(NEW)).collect();
+        match (kept.pop(), kept.is_empty()) {
+            (Some(folder), true) => Ok(Self { id: name(&folder), folder }),
+            (Some(_), false) => Err(CliError::Usage(format!("several jobs begin with `{wanted}`; say more of the id"))),
+            (None, _) => Err(CliError::Failed(format!(
+                "no job `{wanted}` in {}: only what was submitted with --detach from here is kept, for {} days",
+                all.display(),
+                LIFETIME.as_secs() / (24 * 3600)
+            ))),
+        }
+    }
+
+    fn is_carried(&self) -> io::Result<bool> {
+        is_carried(&self.folder)
+    }
+}
+
+/// What was last said of a job.
+#[derive(Default)]
+struct Last {
+    progress: Option<Value>,
+    result: Option<Value>,
+    error: Option<String>,
+}
+
+impl Last {
+    fn take(&mut self, event: Value) {
+        match event["event"].as_str() {
+            Some("progress") => self.progress = Some(event),
+            Some("result") => self.result = Some(event),
+            Some("error") => self.error = event["why"].as_str().map(str::to_owned),
+            _ => {}
+        }
+    }
+}
+
+fn progress_text(event: &Value) -> String {
+    let stage = |s: &Value| format!("{} {} of {} tasks", s["name"].as_str().unwrap_or("stage"), s["done"], s["tasks"]);
+    event["stages"].as_array().into_iter().flatten().map(stage).collect::<Vec<_>>().join(", ")
+}
+
+// --- What both share --------------------------------------------------------------------------------------
+
+fn folder_of_all(data: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    Ok(home::data_dir(data)?.join("detached"))
+}
+
+/// The folders of jobs; none where there never was one.
+fn folders(all: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(all).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir())
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a carrier lives. Looking shares the lock for a moment, which holds up nobody but a carrier that starts.
+fn is_carried(folder: &Path) -> io::Result<bool> {
+    match File::open(folder.join(LOG))?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(why)) => Err(why),
+    }
+}
+
+/// Removes what has been kept for long enough.
+fn sweep(all: &Path) {
+    for folder in folders(all) {
+        let last_word = fs::metadata(folder.join(LOG)).or_else(|_| fs::metadata(&folder)).and_then(|m| m.modified());
+        let is_old = last_word.is_ok_and(|then| SystemTime::now().duration_since(then).is_ok_and(|age| age > LIFETIME));
+        if is_old
+            && !is_carried(&folder).unwrap_or(false)
+            && let Err(why) = fs::remove_dir_all(&folder)
+        {
+            tracing::warn!("{} cannot be removed: {why}", folder.display());
+        }
+    }
+}
+
+fn trouble(folder: &Path, why: &io::Error) -> CliError {
+    CliError::Failed(format!(
+        "cannot use {}: {why}; free some space there or choose another folder with --data",
+        folder.display()
+    ))
+}
+
+/// Reads a log while it grows.
+struct Reader {
+    file: File,
+    /// The beginning of a line whose end is not there yet.
+    rest: Vec<u8>,
+    /// The last line that was no event: what a process says that falls over.
+    noise: String,
+}
+
+impl Reader {
+    fn begin(folder: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(folder.join(LOG))?, rest: Vec::new(), noise: "it said nothing".to_owned() })
+    }
+
+    /// The events that came since the last time.
+    fn news(&mut self) -> io::Result<Vec<Value>> {
+        if self.file.metadata()?.len() < self.file.stream_position()? {
+            self.rest.clear();
+            self.file.seek(SeekFrom::Start(0))?;
+        }
+        self.file.read_to_end(&mut self.rest)?;
+        let whole = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let mut events = Vec::new();
+        for line in self.rest[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(event) => events.push(event),
+                Err(_) => self.noise = String::from_utf8_lossy(line).into_owned(),
+            }
+        }
+        self.rest.drain(..whole);
+        Ok(events)
+    }
+}
+
+/// Shows what a carrier says as if this process carried the job.
+enum Relay {
+    /// As events, as they are.
+    Json,
+    /// For people, who may have seen which job it is about.
+    Display(Box<Display>, Option<JobId>),
+}
+
+impl Relay {
+    fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Display(Box::new(Display::new(Style::of_stderr(false))), None) }
+    }
+
+    fn show(&mut self, event: &Value) {
+        let (display, job) = match self {
+            Self::Json => return out::event(event),
+            Self::Display(display, job) => (display, job),
+        };
+        let number = |name: &str| event[name].as_u64().unwrap_or(0);
+        let text = |name: &str| event[name].as_str().unwrap_or_default();
+        match text("event") {
+            "phase" => display.phase(text("text")),
+            "reading" => display.reading(Planned { bytes: number("bytes"), of: number("of") }),
+            "warnings" => display.warnings(text("text")),
+            "submitted" => {
+                *job = text("job").parse().ok();
+                let (name, files) = (text("name").to_owned(), number("files") as u32);
+                let (documents, tasks, bytes) = (number("documents"), number("tasks") as u32, number("bytes"));
+                display.outline(Outline { name, documents, tasks, bytes, files, source: None });
+                if let Some(job) = *job {
+                    display.notice(&Notice::Submitted { job });
+                }
+            }
+            "progress" => {
+                let Some(job) = *job else { return };
+                let stages = event["stages"].as_array().into_iter().flatten();
+                let count = |value: &Value| value.as_u64().unwrap_or(0) as u32;
+                let stages = stages.map(|stage| (count(&stage["done"]), count(&stage["tasks"]))).collect();
+                let [workers, shufflers, failures] = ["workers", "shufflers", "failures"].map(|n| count(&event[n]));
+                display.notice(&Notice::Progress(Progress { job, stages, workers, shufflers, failures }));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What strangers wrote, made fit for a terminal.
+//!
+//! Names of jobs, reasons of failures, addresses and agents come from other peers. On a terminal, control characters
+//! in them could move the cursor, set its title, or answer for the user. Everything that is shown to a person goes
+//! through one of these functions on its last step; JSON has escapes of its own.
+
+use std::io::{self, IsTerminal};
+
+const ESCAPE: char = '\u{1b}';
+/// clang writes no longer parameters than those of `[0;1;31m`.
+const COLOUR_BYTES: usize = 12;
+
+/// Whether colours are welcome on standard error: on a terminal whose user has not set `NO_COLOR`
+/// (<https://no-color.org>).
+pub fn has_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// `text` with control characters written out (`\u{1b}`), on one line.
+pub fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| push(&mut out, c, false));
+    out
+}
+
+/// The same for a text that may have several lines.
+pub fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| push(&mut out, c, true));
+    out
+}
+
+/// The same for what clang said, which keeps its colours or loses them.
+pub fn diagnostics(text: &str, colours: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let behind = &rest[c.len_utf8()..];
+        match colour(behind).filter(|_| c == ESCAPE) {
+            Some(len) => {
+                if colours {
+                    out.push_str(&rest[..c.len_utf8() + len]);
+                }
+                rest = &behind[len..];
+            }
+            None => {
+                push(&mut out, c, true);
+                rest = behind;
+            }
+        }
+    }
+    out
+}
+
+/// The length of a colour code (`[0;1;31m`) behind an escape.
+fn colour(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix('[')?;
+    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
+    (end <= COLOUR_BYTES && parameters[end..].starts_with('m')).then_some(end + 2)
+}
+
+fn push(out: &mut String, c: char, lines: bool) {
+    if c == '\t' || c == '\n' && lines || !(c.is_control() || turns_text(c)) {
+        out.push(c);
+    } else {
+        out.extend(c.escape_default());
+    }
+}
+
+/// Characters that make a text read otherwise than it stands there: those of the Unicode standard's bidirectional
+/// algorithm that override or isolate.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NASTY: &str = "no\x1b]0;title\x07\x1b[2Jway\u{9b}1m\r\n\u{202e}txt.exe";
+
+    #[test]
+    fn what_controls_a_terminal_is_written_out() {
+        assert_eq!(line(NASTY), r"no\u{1b}]0;title\u{7}\u{1b}[2Jway\u{9b}1m\r\n\u{202e}txt.exe");
+        assert_eq!(text("two\nlines, \ttab, ünïcode 字"), "two\nlines, \ttab, ünïcode 字");
+    }
+
+    #[test]
+    fn only_colours_of_diagnostics_stay() {
+        let said = "\x1b[0;1;31merror: \x1b[0mno\x1b[2Jway\x1b";
+        assert_eq!(diagnostics(said, true), "\x1b[0;1;31merror: \x1b[0mno\\u{1b}[2Jway\\u{1b}");
+        assert_eq!(diagnostics(said, false), "error: no\\u{1b}[2Jway\\u{1b}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_controls_gets_through(said in "(\\PC|\\x1b|\\[|[0-9;m]|\\p{Cc}|\u{202e})*") {
+            let controls = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+            prop_assert_eq!(text(&said).chars().find(controls), None);
+            prop_assert_eq!(line(&said).chars().find(|c| c.is_control() && *c != '\t'), None);
+            prop_assert_eq!(diagnostics(&said, false).chars().find(controls), None);
+            // What keeps its colours has nothing else: without them, it is the plain text.
+            let coloured = diagnostics(&said, true);
+            prop_assert_eq!(coloured.chars().find(|c| controls(c) && *c != ESCAPE), None);
+            prop_assert_eq!(diagnostics(&coloured, false), diagnostics(&said, false));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `interop-peer`: listens, serves, dials.
+//!
+//! Orders, a line each: `dial ADDRESS`, `echo PEER BYTES`, `upload PEER BYTES STREAMS`, `download PEER BYTES STREAMS`,
+//! `disconnect PEER`, `stats`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Parser, ValueEnum};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use libp2p::swarm::{Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, ping};
+use libp2p_stream::Control;
+use libp2p_webrtc_direct::credentials::Version;
+use libp2p_webrtc_direct::{Certificate, Config, Transport};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use webrtc_direct_interop::protocols;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Whose transport.
+    #[arg(long, value_enum, default_value_t = Kind::Ours)]
+    transport: Kind,
+    /// Version to dial with; both by default.
+    #[arg(long)]
+    dial_version: Option<u8>,
+    /// Where to listen.
+    #[arg(long, default_value = "/ip4/127.0.0.1/udp/0/webrtc-direct")]
+    listen: Multiaddr,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Ours,
+    Published,
+}
+
+#[derive(libp2p::swarm::NetworkBehaviour)]
+struct Behaviour {
+    stream: libp2p_stream::Behaviour,
+    ping: ping::Behaviour,
+}
+
+fn say(line: &Value) {
+    println!("{line}");
+}
+
+/// Runs until standard input ends.
+#[tokio::main(flavor = "current_thread")]
+pub(super) async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    let mut swarm = swarm(&arguments)?;
+    let control = swarm.behaviour().stream.new_control();
+    let spawn = |task: BoxFuture<'static, ()>| drop(tokio::spawn(task));
+    tokio::spawn({
+        let control = control.clone();
+        async move {
+            if let Err(error) = protocols::serve(control, spawn).await {
+                say(&json!({ "error": error.to_string() }));
+            }
+        }
+    });
+    swarm.listen_on(arguments.listen)?;
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            order = orders.next_line() => match order? {
+                None => return Ok(()),
+                Some(order) => {
+                    if let Err(error) = obey(&order, &mut swarm, &control) {
+                        say(&json!({ "error": format!("{order}: {error:#}") }));
+                    }
+                }
+            },
+            event = swarm.select_next_some() => tell(event, *swarm.local_peer_id()),
+        }
+    }
+}
+
+fn swarm(arguments: &Arguments) -> anyhow::Result<Swarm<Behaviour>> {
+    // Connections of a test end when the test ends them.
+    let idle = Duration::from_secs(3600);
+    let builder = SwarmBuilder::with_new_identity().with_tokio();
+    macro_rules! build {
+        ($transport:expr) => {
+            builder
+                .with_other_transport($transport)?
+                .with_behaviour(|_| Behaviour {
+                    stream: libp2p_stream::Behaviour::new(),
+                    // Answers; asks hardly ever.
+                    ping: ping::Behaviour::new(ping::Config::new().with_interval(idle)),
+                })?
+                .with_swarm_config(|config| config.with_idle_connection_timeout(idle))
+                .build()
+        };
+    }
+    match arguments.transport {
+        Kind::Ours => {
+            let config = Config::new(Certificate::generate()?);
+            let config = match arguments.dial_version {
+                None => config,
+                Some(1) => config.with_dial_versions(&[Version::V1]),
+                Some(2) => config.with_dial_versions(&[Version::V2]),
+                Some(other) => bail!("there is no version {other}"),
+            };
+            Ok(build!(|keys| Transport::new(keys.clone(), config)))
+        }
+        #[cfg(feature = "published")]
+        Kind::Published => {
+            use libp2p_webrtc::tokio::{Certificate, Transport};
+            let certificate = Certificate::generate(&mut rand::rng())?;
+            Ok(build!(|keys| Transport::new(keys.clone(), certificate)))
+        }
+        #[cfg(not(feature = "published"))]
+        Kind::Published => bail!("built without the feature `published`"),
+    }
+}
+
+fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
+    match event {
+        SwarmEvent::NewListenAddr { mut address, .. } => {
+            address.push(libp2p::multiaddr::Protocol::P2p(local));
+            say(&json!({ "listening": address.to_string() }));
+        }
+        SwarmEvent::ConnectionEstablished { peer_id, .. } => say(&json!({ "connected": peer_id.to_string() })),
+        SwarmEvent::ConnectionClosed { peer_id, cause, .. } => {
+            say(&json!({ "closed": peer_id.to_string(), "cause": cause.map(|cause| cause.to_string()) }));
+        }
+        SwarmEvent::OutgoingConnectionError { error, .. } => say(&json!({ "failed": error.to_string() })),
+        SwarmEvent::IncomingConnectionError { error, .. } => say(&json!({ "refused": error.to_string() })),
+        _ => {}
+    }
+}
+
+fn obey(order: &str, swarm: &mut Swarm<Behaviour>, control: &Control) -> anyhow::Result<()> {
+    let mut words = order.split_whitespace();
+    let mut word = || words.next().context("too few words");
+    match word()? {
+        "dial" => swarm.dial(word()?.parse::<Multiaddr>()?)?,
+        "disconnect" => drop(swarm.disconnect_peer_id(word()?.parse()?)),
+        "stats" => say(&stats()?),
+        kind @ ("echo" | "upload" | "download") => {
+            let (peer, bytes) = (word()?.parse()?, word()?.parse()?);
+            let streams = if kind == "echo" { 1 } else { word()?.parse()? };
+            tokio::spawn(work(kind.to_owned(), control.clone(), peer, bytes, streams));
+        }
+        other => bail!("no such order: {other}"),
+    }
+    Ok(())
+}
+
+async fn work(kind: String, control: Control, peer: PeerId, bytes: u64, streams: u32) {
+    let start = Instant::now();
+    let all = (0..streams).map(|_| async {
+        let mut control = control.clone();
+        match kind.as_str() {
+            "echo" => protocols::echo(&mut control, peer, &vec![7; bytes as usize]).await,
+            "upload" => protocols::upload(&mut control, peer, bytes).await,
+            _ => protocols::download(&mut control, peer, bytes).await,
+        }
+    });
+    match futures::future::try_join_all(all).await {
+        Ok(_) => say(&json!({ "done": kind, "ms": start.elapsed().as_secs_f64() * 1000.0 })),
+        Err(error) => say(&json!({ "error": format!("{kind}: {error}") })),
+    }
+}
+
+/// What this process holds: resident memory in KiB, open files, and CPU seconds used so far.
+fn stats() -> anyhow::Result<Value> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).context("no such line in /proc/self/status")?;
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .context("empty line")?
+            .parse::<u64>()
+            .context("no number")
+    };
+    let files = std::fs::read_dir("/proc/self/fd")?.count();
+    let usage = std::fs::read_to_string("/proc/self/stat")?;
+    // After the name, which is in parentheses and may contain anything, user and system time are the 12th and 13th.
+    let (_, numbers) = usage.rsplit_once(") ").context("unexpected /proc/self/stat")?;
+    let ticks: u64 = numbers.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or_default()).sum();
+    let hertz = rustix::param::clock_ticks_per_second();
+    Ok(json!({
+        "stats": { "rss_kib": field("VmRSS")?, "files": files, "cpu_s": ticks as f64 / hertz as f64 }
+    }))
+}

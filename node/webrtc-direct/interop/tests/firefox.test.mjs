@@ -1,0 +1,3 @@
+import { describeBrowser } from "./browser.mjs";
+
+describeBrowser("Firefox", "firefox", []);

@@ -1,0 +1,41 @@
+// The crates that are in use today: they speak version 1.
+
+import { test } from "node:test";
+import { MIB, browser, dial, nativePeer } from "./harness.mjs";
+
+test("the published crates", async (t) => {
+  const running = await browser("chromium");
+  t.after(() => running.close());
+
+  await t.test("a page on libp2p-webrtc-websys dials us", { timeout: 60_000 }, async (t) => {
+    const server = await nativePeer();
+    t.after(() => server.end());
+    const page = await running.open("published");
+    const peer = await dial(page, server.address);
+    await page.evaluate(async (peer, bytes) => {
+      await window.peer.echo(peer, new Uint8Array(1000).fill(3));
+      await window.peer.upload(peer, bytes, 1);
+      await window.peer.download(peer, bytes, 1);
+    }, peer, 4 * MIB);
+    const { connected } = await server.next("connected");
+    server.order(`echo ${connected} 1000`);
+    await server.next("done");
+    await page.close();
+  });
+
+  await t.test("we dial a server on libp2p-webrtc, which knows version 1 only", { timeout: 60_000 }, async (t) => {
+    const server = await nativePeer("--transport", "published");
+    t.after(() => server.end());
+    const page = await running.open("ours");
+    const peer = await dial(page, server.address);
+    await page.evaluate(async (peer, bytes) => {
+      await window.peer.echo(peer, new Uint8Array(1000).fill(3));
+      await window.peer.upload(peer, bytes, 1);
+      await window.peer.download(peer, bytes, 1);
+    }, peer, 4 * MIB);
+    const { connected } = await server.next("connected");
+    server.order(`echo ${connected} 1000`);
+    await server.next("done");
+    await page.close();
+  });
+});

@@ -1,0 +1,185 @@
+//! The task of one connection: datagrams and time into its session, and the Noise handshake at its start.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use libp2p_identity::{Keypair, PeerId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{Connection, Shared, State, Substream, Watch};
+use super::error::Error;
+use super::session::Role;
+use super::socket::{Batch, Datagrams, ReceiveBuffer, Socket};
+use crate::fingerprint::Fingerprint;
+use crate::limits::HANDSHAKE_DEADLINE;
+use crate::noise;
+
+/// Batches taken in one go before the session acts on them, so that it acknowledges many at once.
+const BATCHES: usize = 16;
+
+/// Where a connection's datagrams come from.
+pub(crate) enum Input {
+    /// The dialer's own socket.
+    Socket(ReceiveBuffer),
+    /// The listener, which tells its connections' datagrams apart.
+    Listener(mpsc::Receiver<Datagrams>),
+}
+
+/// How to go about the handshake.
+pub(crate) struct Handshake {
+    pub(crate) role: Role,
+    pub(crate) keys: Keypair,
+    pub(crate) own_fingerprint: Fingerprint,
+    /// Give up if the peer has not answered at all within this.
+    pub(crate) answer_within: Duration,
+}
+
+/// What a handshake gives.
+pub(crate) type Established = Result<(PeerId, Connection), Error>;
+
+/// Runs a connection to its end. `done` gets the outcome of the handshake; if nobody wants it, that is the end.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    socket: Arc<Socket>,
+    input: Input,
+    handshake: Handshake,
+    mut done: oneshot::Sender<Established>,
+    established: impl Future<Output = ()>,
+) {
+    let upgrade = async {
+        let result = tokio::select! {
+            result = shake_hands(&shared, handshake) => result,
+            () = done.closed() => Err(Error::Closed),
+        };
+        match result {
+            Ok(peer) => {
+                // If nobody takes it, dropping the connection ends it.
+                drop(done.send(Ok((peer, Connection::new(shared.clone())))));
+                established.await;
+            }
+            Err(error) => {
+                shared.end(error.clone());
+                drop(done.send(Err(error)));
+            }
+        }
+    };
+    futures::join!(drive(&shared, &socket, input), upgrade);
+}
+
+/// Says that the driver is gone, however it went.
+struct Gone<'a>(&'a Shared);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.gone();
+    }
+}
+
+async fn drive(shared: &Shared, socket: &Socket, mut input: Input) {
+    let _gone = Gone(shared);
+    let mut out = Batch::default();
+    loop {
+        let (deadline, over) = {
+            let mut state = shared.lock();
+            let State { session, out: pending, .. } = &mut *state;
+            let reached = (session.is_reached(), session.is_connected());
+            let deadline = session.advance(pending, Instant::now());
+            std::mem::swap(pending, &mut out);
+            let over = session.over().is_some();
+            if over || reached != (session.is_reached(), session.is_connected()) {
+                state.wake();
+            }
+            (deadline, over)
+        };
+        if let Err(error) = socket.send(&mut out).await {
+            return shared.end(error.into());
+        }
+        if over {
+            return;
+        }
+        tokio::select! {
+            datagrams = input.next(socket) => match datagrams {
+                Ok(datagrams) => receive(shared, socket, &mut input, datagrams),
+                Err(error) => return shared.end(error),
+            },
+            () = shared.work.notified() => {}
+            () = tokio::time::sleep_until(deadline.into()) => {}
+        }
+    }
+}
+
+fn receive(shared: &Shared, socket: &Socket, input: &mut Input, first: Datagrams) {
+    let mut state = shared.lock();
+    let before = (state.session.is_reached(), state.session.is_connected());
+    let mut next = Some(first);
+    for _ in 0..BATCHES {
+        let Some(datagrams) = next else { break };
+        let State { session, out, .. } = &mut *state;
+        for datagram in datagrams.iter() {
+            session.receive(datagrams.from, datagram, out, Instant::now());
+        }
+        next = input.try_next(socket);
+    }
+    if before != (state.session.is_reached(), state.session.is_connected()) {
+        state.wake();
+    }
+}
+
+impl Input {
+    async fn next(&mut self, socket: &Socket) -> Result<Datagrams, Error> {
+        match self {
+            Self::Socket(buffer) => Ok(socket.receive(buffer).await?),
+            Self::Listener(datagrams) => datagrams.recv().await.ok_or(Error::Closed),
+        }
+    }
+
+    fn try_next(&mut self, socket: &Socket) -> Option<Datagrams> {
+        match self {
+            // An error will come again from `next`.
+            Self::Socket(buffer) => socket.try_receive(buffer).ok(),
+            Self::Listener(datagrams) => datagrams.try_recv().ok(),
+        }
+    }
+}
+
+async fn shake_hands(shared: &Arc<Shared>, handshake: Handshake) -> Result<PeerId, Error> {
+    let deadline = tokio::time::Instant::now() + HANDSHAKE_DEADLINE;
+    let answered = wait_until(shared, |state| state.session.is_reached());
+    tokio::time::timeout(handshake.answer_within, answered).await.map_err(|_| Error::NoAnswer)??;
+    let authenticated = async {
+        wait_until(shared, |state| state.session.is_connected()).await?;
+        authenticate(shared, &handshake).await
+    };
+    tokio::time::timeout_at(deadline, authenticated).await.map_err(|_| Error::HandshakeDeadline)?
+}
+
+async fn authenticate(shared: &Arc<Shared>, handshake: &Handshake) -> Result<PeerId, Error> {
+    let (Some(channel), Some(remote)) = (Substream::handshake(shared), shared.lock().session.remote_fingerprint())
+    else {
+        return Err(Error::Violation("no certificate, or no handshake channel"));
+    };
+    let (keys, own) = (&handshake.keys, handshake.own_fingerprint);
+    let result = match handshake.role {
+        Role::Dialer => noise::client(keys, channel, own, remote).await,
+        Role::Listener => noise::server(keys, channel, remote, own).await,
+    };
+    // If the connection broke, its own reason says more than the channel's.
+    result.map_err(|error| shared.lock().session.over().cloned().unwrap_or(error.into()))
+}
+
+async fn wait_until(shared: &Shared, condition: impl Fn(&State) -> bool) -> Result<(), Error> {
+    poll_fn(|cx| {
+        let mut state = shared.lock();
+        if let Some(error) = state.session.over() {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if condition(&state) {
+            return Poll::Ready(Ok(()));
+        }
+        state.watch(Watch::Handshake, cx);
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,275 @@
+//! The SCTP association of one connection, around the `rtc-sctp` library.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rtc_sctp::{
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Payload,
+    PayloadProtocolIdentifier, ServerConfig, StreamEvent, TimerConfig, TransportConfig,
+};
+use rtc_shared::TransportProtocol;
+
+use super::error::Error;
+use super::packet::{self, Chunk};
+use super::resets::Resets;
+use crate::limits::{MESSAGE_BYTES, SCTP_BEGINNINGS, SCTP_RECEIVE_BYTES};
+
+/// The library wants addresses and uses them for nothing that we need: DTLS carries its packets.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
+/// The longest message taken apart by us. What others send beyond 16 KiB is several frames in one.
+const RECEIVE_MESSAGE_BYTES: usize = SCTP_RECEIVE_BYTES as usize;
+
+/// What has happened in the association.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Streams can be opened.
+    Connected,
+    /// A message can be read.
+    Readable(u16),
+    /// The peer uses a stream that was not there.
+    Opened,
+    /// The peer has acknowledged so many bytes.
+    Released(usize),
+    /// The peer has reset a stream, and so have we.
+    Closed(u16),
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of the protocol that opens channels.
+    Control,
+    /// Data of a channel.
+    Data,
+}
+
+pub(crate) struct Sctp {
+    endpoint: Endpoint,
+    /// Begun and not established; the peer may have several beginnings if answers were lost.
+    beginnings: Vec<(AssociationHandle, Association)>,
+    established: Option<(AssociationHandle, Association)>,
+    resets: Resets,
+    /// A SACK that closed the window has gone out.
+    window_closed: bool,
+}
+
+impl Sctp {
+    /// The dialer's side, which begins.
+    pub(crate) fn client(now: Instant) -> Result<Self, Error> {
+        let mut sctp = Self::new(None);
+        let config = ClientConfig::new(transport());
+        let begun = sctp.endpoint.connect(now, config, ADDRESS).map_err(|e| Error::Sctp(e.to_string()))?;
+        sctp.beginnings.push(begun);
+        Ok(sctp)
+    }
+
+    /// The listener's side, which waits.
+    pub(crate) fn server() -> Self {
+        Self::new(Some(Arc::new(ServerConfig::new(transport()))))
+    }
+
+    fn new(server: Option<Arc<ServerConfig>>) -> Self {
+        let endpoint = Endpoint::new(ADDRESS, TransportProtocol::UDP, Arc::new(EndpointConfig::new()), server);
+        Self { endpoint, beginnings: Vec::new(), established: None, resets: Resets::default(), window_closed: false }
+    }
+
+    /// Takes a packet. `busy` says of a stream whether its reader is behind, so that it cannot be reset yet.
+    pub(crate) fn receive(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
+        match self.resets.received(packet, busy) {
+            Some(packet) => self.feed(packet, now),
+            None => Ok(()),
+        }
+    }
+
+    fn feed(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
+        match self.endpoint.handle(now, ADDRESS, None, packet) {
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                let all = self.established.iter_mut().chain(&mut self.beginnings);
+                if let Some((_, association)) = all.into_iter().find(|(h, _)| *h == handle) {
+                    association.handle_event(event);
+                }
+            }
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                if self.beginnings.len() >= SCTP_BEGINNINGS {
+                    return Err(Error::Violation("too many beginnings of an SCTP association"));
+                }
+                self.beginnings.push((handle, association));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for (_, association) in self.established.iter_mut().chain(&mut self.beginnings) {
+            association.handle_timeout(now);
+        }
+    }
+
+    /// Carries out resets that were waiting for data or for a reader.
+    pub(crate) fn release_resets(&mut self, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
+        while let Some(packet) = self.resets.release(&busy) {
+            self.feed(packet, now)?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Sctp::release_resets`] has something to do.
+    pub(crate) fn has_due_resets(&self, busy: impl Fn(u16) -> bool) -> bool {
+        self.resets.has_due(busy)
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let associations = self.established.iter().chain(&self.beginnings);
+        associations.filter_map(|(_, association)| association.poll_timeout()).chain(self.resets.next_repeat()).min()
+    }
+
+    /// Packets to be sent now.
+    pub(crate) fn transmit(&mut self, now: Instant) -> Option<Vec<Bytes>> {
+        if let Some(packet) = self.resets.repeat(now) {
+            return Some(vec![packet]);
+        }
+        for (_, association) in self.established.iter_mut().chain(&mut self.beginnings) {
+            if let Some(transmit) = association.poll_transmit(now)
+                && let Payload::RawEncode(packets) = transmit.message
+            {
+                for packet in &packets {
+                    // A packet of data alone is of no interest, and most are.
+                    if packet.get(12).is_some_and(|&kind| kind != 0) {
+                        self.resets.sent(packet, now);
+                        for chunk in packet::read(packet) {
+                            self.window_closed |= matches!(chunk, Chunk::Sack { window: 0, .. });
+                        }
+                    }
+                }
+                return Some(packets);
+            }
+        }
+        None
+    }
+
+    /// The next event, or why the association is over.
+    pub(crate) fn poll(&mut self) -> Result<Option<Event>, Error> {
+        if let Some((_, association)) = &mut self.established {
+            while let Some(event) = association.poll() {
+                match event {
+                    rtc_sctp::Event::Stream(StreamEvent::Opened { .. }) => return Ok(Some(Event::Opened)),
+                    rtc_sctp::Event::Stream(StreamEvent::Readable { id }) => return Ok(Some(Event::Readable(id))),
+                    rtc_sctp::Event::Stream(StreamEvent::BufferedAmountReleased { n_bytes, .. }) => {
+                        return Ok(Some(Event::Released(n_bytes)));
+                    }
+                    rtc_sctp::Event::AssociationLost { reason: rtc_sctp::AssociationError::Reset, id } => {
+                        return Ok(Some(Event::Closed(id)));
+                    }
+                    _ => {}
+                }
+            }
+            return if association.is_closed() { Err(Error::ClosedByPeer) } else { Ok(None) };
+        }
+        let mut at = 0;
+        while let Some((_, association)) = self.beginnings.get_mut(at) {
+            while let Some(event) = association.poll() {
+                match event {
+                    rtc_sctp::Event::Connected => {
+                        self.endpoint.reject_new_associations();
+                        self.established = Some(self.beginnings.swap_remove(at));
+                        self.beginnings.clear();
+                        return Ok(Some(Event::Connected));
+                    }
+                    rtc_sctp::Event::HandshakeFailed { reason } => return Err(Error::Sctp(reason.to_string())),
+                    _ => {}
+                }
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    /// The next message of a stream.
+    pub(crate) fn read(&mut self, id: u16) -> Option<(Kind, Bytes)> {
+        let chunks = self.association()?.stream(id).ok()?.read_sctp().ok()??;
+        let kind = match chunks.ppi {
+            PayloadProtocolIdentifier::Dcep => Kind::Control,
+            _ => Kind::Data,
+        };
+        // An empty message is sent as one byte that means nothing.
+        let empty =
+            matches!(chunks.ppi, PayloadProtocolIdentifier::BinaryEmpty | PayloadProtocolIdentifier::StringEmpty);
+        let message = if empty { Bytes::new() } else { chunks.to_payload(RECEIVE_MESSAGE_BYTES).ok()?.freeze() };
+        Some((kind, message))
+    }
+
+    /// Queues a message. `false` if the stream cannot take any more, ever.
+    pub(crate) fn write(&mut self, id: u16, kind: Kind, message: &Bytes, now: Instant) -> bool {
+        debug_assert!(!message.is_empty() && message.len() <= MESSAGE_BYTES);
+        let kind = match kind {
+            Kind::Control => PayloadProtocolIdentifier::Dcep,
+            Kind::Data => PayloadProtocolIdentifier::Binary,
+        };
+        let Some(association) = self.association() else { return false };
+        association.stream(id).is_ok_and(|mut stream| stream.write_chunk_with_ppi(now, message, kind).is_ok())
+    }
+
+    /// Opens a stream of ours.
+    pub(crate) fn open(&mut self, id: u16) -> bool {
+        self.association().is_some_and(|a| a.open_stream(id, PayloadProtocolIdentifier::Binary).is_ok())
+    }
+
+    /// Closes a stream after what is queued on it. [`Event::Closed`] comes once the peer has done so too.
+    ///
+    /// The library lets nothing be read from then on, and does not carry out the peer's reset while something is
+    /// there to be read: close only what the peer sends no more on.
+    pub(crate) fn close(&mut self, id: u16, now: Instant) {
+        if let Some(Ok(mut stream)) = self.association().map(|a| a.stream(id))
+            && let Err(error) = stream.close(now)
+        {
+            // Only an association that is going down refuses.
+            tracing::debug!(id, %error, "cannot reset a stream");
+        }
+    }
+
+    /// Whether an id of ours may be given out: both sides have let go of it.
+    pub(crate) fn is_free(&mut self, id: u16) -> bool {
+        let under_way = self.resets.is_under_way(id);
+        self.association().is_some_and(|association| !under_way && association.stream(id).is_err())
+    }
+
+    /// Stream ids that both sides agreed on lie below this.
+    pub(crate) fn id_limit(&self) -> u16 {
+        self.established.as_ref().and_then(|(_, association)| association.negotiated_max_streams()).unwrap_or(0)
+    }
+
+    /// Streams that the association knows.
+    pub(crate) fn ids(&self) -> Vec<u16> {
+        self.established.as_ref().map_or(Vec::new(), |(_, association)| association.stream_ids())
+    }
+
+    /// Whether a SACK has gone out since the last call that closed the window.
+    pub(crate) fn window_was_closed(&mut self) -> bool {
+        std::mem::take(&mut self.window_closed)
+    }
+
+    /// Says goodbye; [`Sctp::transmit`] has the packet.
+    pub(crate) fn abort(&mut self) {
+        if let Some(association) = self.association()
+            && let Err(error) = association.abort()
+        {
+            tracing::debug!(%error, "cannot abort the association");
+        }
+    }
+
+    fn association(&mut self) -> Option<&mut Association> {
+        self.established.as_mut().map(|(_, association)| association)
+    }
+}
+
+fn transport() -> TransportConfig {
+    // Whether the peer is there is judged by STUN, in seconds; SCTP is not to give up earlier by counting.
+    let timers = TimerConfig { max_t3_rtx_retrans: usize::MAX, max_reconfig_retrans: usize::MAX, ..Default::default() };
+    TransportConfig::default()
+        .with_max_receive_buffer_size(SCTP_RECEIVE_BYTES)
+        .with_max_message_size(MESSAGE_BYTES as u32)
+        .with_timer_config(timers)
+}

@@ -1,0 +1,326 @@
+//! One connection without IO: ICE, then DTLS, then SCTP with its channels, and whether the peer is still there.
+//!
+//! Datagrams and the time go in, datagrams and a deadline come out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dimpl::{Dtls, Output};
+use is::stun::TransId;
+
+use super::certificate::Certificate;
+use super::channels::Channels;
+use super::error::Error;
+use super::socket::Batch;
+use super::stun;
+use crate::credentials::Pair;
+use crate::fingerprint::Fingerprint;
+use crate::limits::{DEAD_AFTER, PROBE_INTERVAL};
+
+/// Pauses between a client's first requests, while there is no answer.
+const FIRST_REQUESTS: Duration = Duration::from_millis(100);
+/// Largest DTLS record plus some.
+const RECORD_BYTES: usize = 17 * 1024;
+/// A tick that comes this much too late means that this process slept: the peer was not silent, we were deaf.
+const DEAF: Duration = Duration::from_secs(2);
+
+/// Which side of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Dialer,
+    Listener,
+}
+
+pub(crate) struct Session {
+    role: Role,
+    pair: Pair,
+    remote: SocketAddr,
+    dtls: Dtls,
+    dtls_timeout: Option<Instant>,
+    secured: bool,
+    /// Of the peer's certificate, once seen.
+    remote_fingerprint: Option<Fingerprint>,
+    /// What the dialer expects it to be.
+    expected_fingerprint: Option<Fingerprint>,
+    pub(crate) channels: Channels,
+    /// The peer has answered, or asked, with the right credentials.
+    reached: bool,
+    request: TransId,
+    next_probe: Instant,
+    heard: Instant,
+    ticked: Instant,
+    over: Option<Error>,
+    buffer: Vec<u8>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        role: Role,
+        pair: Pair,
+        remote: SocketAddr,
+        certificate: &Certificate,
+        expected_fingerprint: Option<Fingerprint>,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let mut dtls = Dtls::new_12(dtls_config()?, certificate.dtls(), now);
+        let dialer = role == Role::Dialer;
+        dtls.set_active(dialer);
+        Ok(Self {
+            role,
+            pair,
+            remote,
+            dtls,
+            // A server must be told the time before its first datagram; a client begins once the peer has answered.
+            dtls_timeout: (!dialer).then_some(now),
+            secured: false,
+            remote_fingerprint: None,
+            expected_fingerprint,
+            channels: Channels::new(dialer, now)?,
+            reached: !dialer,
+            request: TransId::new(),
+            next_probe: if dialer { now } else { now + PROBE_INTERVAL },
+            heard: now,
+            ticked: now,
+            over: None,
+            buffer: vec![0; RECORD_BYTES],
+        })
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Whether the peer has answered at all.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.reached
+    }
+
+    /// Whether channels can be used.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.channels.is_connected()
+    }
+
+    pub(crate) fn remote_fingerprint(&self) -> Option<Fingerprint> {
+        self.remote_fingerprint
+    }
+
+    /// Why the connection is over, if it is.
+    pub(crate) fn over(&self) -> Option<&Error> {
+        self.over.as_ref()
+    }
+
+    /// Ends the connection. Says goodbye if `reason` lies on this side.
+    pub(crate) fn end(&mut self, reason: Error, out: &mut Batch, now: Instant) {
+        if self.over.is_some() {
+            return;
+        }
+        if self.secured && !matches!(reason, Error::ClosedByPeer) {
+            self.channels.abort();
+            let said = self.flush_sctp(out, now).and_then(|()| self.dtls.close().map_err(dtls_error));
+            if let Err(error) = said.and_then(|()| self.drain_dtls(out, now)) {
+                tracing::debug!(%error, "no goodbye");
+            }
+        }
+        self.channels.end();
+        self.over = Some(reason);
+    }
+
+    /// Takes one datagram.
+    pub(crate) fn receive(&mut self, from: SocketAddr, datagram: &[u8], out: &mut Batch, now: Instant) {
+        if self.over.is_some() {
+            return;
+        }
+        let result = match datagram.first() {
+            Some(0..=3) => {
+                self.receive_stun(from, datagram, out, now);
+                Ok(())
+            }
+            Some(20..=63) => self.receive_dtls(datagram, out, now),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
+            self.end(error, out, now);
+        }
+    }
+
+    /// Does what is due, and says when it wants to be called again.
+    pub(crate) fn advance(&mut self, out: &mut Batch, now: Instant) -> Instant {
+        if let Err(error) = self.try_advance(out, now) {
+            self.end(error, out, now);
+        }
+        let deadlines = [
+            self.dtls_timeout,
+            self.secured.then(|| self.channels.next_timeout()).flatten(),
+            self.reached.then(|| self.heard + DEAD_AFTER),
+        ];
+        deadlines.into_iter().flatten().fold(self.next_probe, Instant::min)
+    }
+
+    fn try_advance(&mut self, out: &mut Batch, now: Instant) -> Result<(), Error> {
+        if self.over.is_some() {
+            return Ok(());
+        }
+        self.judge_silence(now)?;
+        if now >= self.next_probe {
+            self.probe(out, now);
+        }
+        if self.dtls_timeout.is_some_and(|at| at <= now) {
+            self.dtls.handle_timeout(now).map_err(dtls_error)?;
+            self.drain_dtls(out, now)?;
+        }
+        while self.secured {
+            self.channels.advance(now)?;
+            self.flush_sctp(out, now)?;
+            if !self.channels.has_due_resets() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    // --- Reaching the peer, and noticing its absence ----------------------------------------------------------
+
+    fn judge_silence(&mut self, now: Instant) -> Result<(), Error> {
+        let expected = self.next_probe.max(self.ticked);
+        if now.saturating_duration_since(expected) > DEAF {
+            // Another half of the time to be heard, before judging by a clock that stood still for us.
+            self.heard = self.heard.max(now.checked_sub(DEAD_AFTER / 2).unwrap_or(now));
+        }
+        self.ticked = now;
+        if self.reached && now.saturating_duration_since(self.heard) >= DEAD_AFTER {
+            return Err(Error::Silent);
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self, out: &mut Batch, now: Instant) {
+        let silent = now.saturating_duration_since(self.heard) >= PROBE_INTERVAL;
+        match self.role {
+            Role::Dialer => {
+                let username = self.pair.username_to_server();
+                self.ask(stun::request(&username, &self.pair.server, true, self.request), out);
+            }
+            // A lite server need not ask, and a client that talks is not asked.
+            Role::Listener if silent => {
+                let username = self.pair.username_to_client();
+                self.ask(stun::request(&username, &self.pair.client, false, self.request), out);
+            }
+            Role::Listener => {}
+        }
+        self.next_probe = now + if self.reached { PROBE_INTERVAL } else { FIRST_REQUESTS };
+    }
+
+    fn ask(&self, request: Option<Vec<u8>>, out: &mut Batch) {
+        match request {
+            Some(request) => out.push(self.remote, &request),
+            None => tracing::debug!(remote = %self.remote, "the username is too long for a request of ours"),
+        }
+    }
+
+    fn receive_stun(&mut self, from: SocketAddr, datagram: &[u8], out: &mut Batch, now: Instant) {
+        let Some(message) = stun::Message::parse(datagram) else { return };
+        let (own, peer, username) = match self.role {
+            Role::Dialer => (&self.pair.client, &self.pair.server, self.pair.username_to_client()),
+            Role::Listener => (&self.pair.server, &self.pair.client, self.pair.username_to_server()),
+        };
+        if message.is_request() && message.username() == Some(&username) && message.verify(own.password()) {
+            if let Some(response) = stun::response(message.transaction(), from, own) {
+                out.push(from, &response);
+            }
+            self.heard = now;
+            if self.role == Role::Listener && message.nominates() && from != self.remote {
+                tracing::debug!(old = %self.remote, new = %from, "the peer moved to another address");
+                self.remote = from;
+            }
+        } else if message.is_response()
+            && message.transaction() == self.request
+            && from == self.remote
+            && message.verify(peer.password())
+        {
+            self.request = TransId::new();
+            self.heard = now;
+            if !self.reached {
+                self.reached = true;
+                self.next_probe = now + PROBE_INTERVAL;
+                // Starts the handshake.
+                self.dtls_timeout = Some(now);
+            }
+        }
+    }
+
+    // --- DTLS and SCTP ----------------------------------------------------------------------------------------
+
+    fn receive_dtls(&mut self, datagram: &[u8], out: &mut Batch, now: Instant) -> Result<(), Error> {
+        if !self.reached {
+            return Ok(());
+        }
+        if !self.secured {
+            // It reckons the repetitions of the handshake from the last time that it was told.
+            self.dtls.handle_timeout(now).map_err(dtls_error)?;
+        }
+        match self.dtls.handle_packet(datagram) {
+            Ok(()) => self.drain_dtls(out, now),
+            // A datagram lost, no more: we drain after each.
+            Err(dimpl::Error::ReceiveQueueFull) => self.drain_dtls(out, now),
+            Err(error) => Err(dtls_error(error)),
+        }
+    }
+
+    fn drain_dtls(&mut self, out: &mut Batch, now: Instant) -> Result<(), Error> {
+        loop {
+            match self.dtls.poll_output(&mut self.buffer) {
+                Output::Packet(packet) => out.push(self.remote, packet),
+                Output::BufferTooSmall { needed } => self.buffer.resize(needed, 0),
+                Output::Timeout(at) => {
+                    self.dtls_timeout = Some(at);
+                    return Ok(());
+                }
+                Output::Connected => {
+                    self.secured = true;
+                    self.heard = now;
+                }
+                Output::PeerCert(der) => {
+                    let actual = Fingerprint::of_certificate(der);
+                    if self.expected_fingerprint.is_some_and(|expected| expected != actual) {
+                        return Err(Error::Fingerprint);
+                    }
+                    self.remote_fingerprint = Some(actual);
+                }
+                Output::ApplicationData(data) => {
+                    self.heard = now;
+                    self.channels.receive(Bytes::copy_from_slice(data), now)?;
+                }
+                Output::CloseNotify => return Err(Error::ClosedByPeer),
+                _ => {}
+            }
+        }
+    }
+
+    fn flush_sctp(&mut self, out: &mut Batch, now: Instant) -> Result<(), Error> {
+        while let Some(packets) = self.channels.transmit(now)? {
+            for packet in packets {
+                self.dtls.send_application_data(&packet).map_err(dtls_error)?;
+                self.drain_dtls(out, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn dtls_config() -> Result<Arc<dimpl::Config>, Error> {
+    // No cookie: STUN has just shown that the peer is where it says. Version 1.2 as the specification assumes.
+    let builder = dimpl::Config::builder().use_server_cookie(false).flight_start_rto(Duration::from_millis(500));
+    builder.build().map(Arc::new).map_err(dtls_error)
+}
+
+fn dtls_error(error: dimpl::Error) -> Error {
+    match error {
+        dimpl::Error::ConnectionClosed => Error::ClosedByPeer,
+        other => Error::Dtls(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,464 @@
+//! One libp2p stream on one data channel: half-closing, reset, and back-pressure, without IO.
+//!
+//! A transport gives what its data channel delivers to [`Stream::receive`] and sends what [`Stream::next_message`]
+//! hands out whenever the channel has room. The user's side is [`Stream::read`], [`Stream::write`] and the rest;
+//! `Pending` means: try again after the next [`Progress`].
+//!
+//! # Closing
+//! As the specification says: FIN ends one direction and is confirmed by FIN_ACK, STOP_SENDING ends the other,
+//! RESET_STREAM gives up. The data channel may be closed once [`Stream::is_done`].
+//!
+//! # Credits
+//! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
+//! two ends of this crate the reader says in a message how far the writer may go
+//! ([`Message::credit`](crate::frame::Message::credit)), [`RECEIVE_WINDOW_BYTES`] from the start. Nobody is sent a
+//! credit who has not shown to understand it, as one published implementation takes a message without data for the
+//! end of the stream. Who opens a channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others
+//! ignore; who accepts such a channel answers with a credit before all else. So the first message that the opener
+//! gets tells what the peer is; until then it keeps within the window, and after another it need not.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::Poll;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
+use crate::limits::{RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES};
+
+/// Protocol of the data channels that we open: "this end understands credits".
+pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
+
+/// What is known of the peer when a stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credits {
+    /// We open the channel, and the peer may be any implementation: its first message will tell.
+    Unknown,
+    /// The peer opened the channel and has not said that it understands credits.
+    Absent,
+    /// We open the channel, and the peer has shown on another one that it understands credits.
+    Known,
+    /// The peer opened the channel and has said that it understands credits: tell it at once that we do.
+    Announce,
+}
+
+/// What a delivery has changed for the user of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// [`Stream::read`] may say something else than before.
+    pub readable: bool,
+    /// [`Stream::write`] or [`Stream::poll_flushed`] may say something else than before.
+    pub writable: bool,
+}
+
+/// Why reading or writing is over.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StreamError {
+    /// The peer sent RESET_STREAM.
+    #[error("the peer reset the stream")]
+    Reset,
+    /// The peer sent STOP_SENDING.
+    #[error("the peer reads no more from the stream")]
+    Stopped,
+    /// This side closed or reset this half.
+    #[error("the stream was closed on this side")]
+    Closed,
+    /// The data channel or the whole connection went away.
+    #[error("the stream's data channel is gone")]
+    Gone,
+    /// The peer sent what is no message, or far more than it may.
+    #[error("the peer broke the protocol of the stream")]
+    Violated,
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match error {
+            StreamError::Reset | StreamError::Gone => io::ErrorKind::ConnectionReset,
+            StreamError::Stopped | StreamError::Closed => io::ErrorKind::BrokenPipe,
+            StreamError::Violated => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadHalf {
+    Open,
+    /// FIN has come.
+    Finished,
+    /// Over, for a reason that the reader is told after what is buffered.
+    Failed(StreamError),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WriteHalf {
+    Open,
+    /// FIN follows what is buffered.
+    Closing,
+    FinSent,
+    /// FIN_ACK has come.
+    Finished,
+    Failed(StreamError),
+}
+
+/// State of one stream.
+#[derive(Debug)]
+pub struct Stream {
+    decoder: Decoder,
+    read: ReadHalf,
+    received: VecDeque<Bytes>,
+    received_bytes: usize,
+    /// Bytes handed to the reader, or thrown away for it, since the start.
+    consumed: u64,
+    /// How far we have told the peer that it may go.
+    granted: u64,
+    peer_knows_credits: bool,
+
+    write: WriteHalf,
+    unsent: BytesMut,
+    /// Bytes taken from the writer since the start.
+    written: u64,
+    /// How far we may go; no bound if the peer understands no credits.
+    limit: Option<u64>,
+
+    /// The peer has said that it sends no more: by FIN, by RESET_STREAM, or by closing the channel.
+    peer_ended: bool,
+    /// We have said so, by FIN or by RESET_STREAM.
+    end_told: bool,
+    /// We have sent STOP_SENDING.
+    stop_told: bool,
+    /// The peer has sent STOP_SENDING, or has closed the channel.
+    peer_stopped: bool,
+
+    fin_ack_due: bool,
+    stop_due: bool,
+    reset_due: bool,
+    credit_due: bool,
+}
+
+impl Stream {
+    /// A stream at its start.
+    pub fn new(credits: Credits) -> Self {
+        let peer_knows_credits = matches!(credits, Credits::Known | Credits::Announce);
+        Self {
+            decoder: Decoder::default(),
+            read: ReadHalf::Open,
+            received: VecDeque::new(),
+            received_bytes: 0,
+            consumed: 0,
+            granted: RECEIVE_WINDOW_BYTES as u64,
+            peer_knows_credits,
+            write: WriteHalf::Open,
+            unsent: BytesMut::new(),
+            written: 0,
+            limit: (credits != Credits::Absent).then_some(RECEIVE_WINDOW_BYTES as u64),
+            peer_ended: false,
+            end_told: false,
+            stop_told: false,
+            peer_stopped: false,
+            fin_ack_due: false,
+            stop_due: false,
+            reset_due: false,
+            credit_due: credits == Credits::Announce,
+        }
+    }
+
+    // --- The data channel's side ------------------------------------------------------------------------------
+
+    /// Takes what the data channel delivered. After an error the stream is reset and the rest is of no interest.
+    pub fn receive(&mut self, delivery: Bytes) -> Result<Progress, InvalidMessage> {
+        let mut progress = Progress::default();
+        self.decoder.push(delivery);
+        loop {
+            match self.decoder.next_message() {
+                Ok(Some(message)) => self.receive_message(message, &mut progress),
+                Ok(None) => return Ok(progress),
+                Err(error) => {
+                    self.fail(StreamError::Violated);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn receive_message(&mut self, message: Message, progress: &mut Progress) {
+        if let Some(credit) = message.credit {
+            self.peer_knows_credits = true;
+            self.limit = Some(self.limit.unwrap_or(0).max(credit));
+            progress.writable = true;
+        } else if !self.peer_knows_credits && self.limit.is_some() {
+            self.limit = None;
+            progress.writable = true;
+        }
+        if !message.data.is_empty() && self.read == ReadHalf::Open {
+            self.received_bytes += message.data.len();
+            self.received.push_back(message.data);
+            progress.readable = true;
+            let overrun = if self.peer_knows_credits {
+                self.consumed + self.received_bytes as u64 > self.granted
+            } else {
+                self.received_bytes > RECEIVE_HARD_BYTES
+            };
+            if overrun {
+                self.fail(StreamError::Violated);
+                progress.writable = true;
+            }
+        }
+        self.peer_ended |= matches!(message.flag, Some(Flag::Fin | Flag::Reset));
+        match message.flag {
+            Some(Flag::Fin) => {
+                self.fin_ack_due = true;
+                if self.read == ReadHalf::Open {
+                    self.read = ReadHalf::Finished;
+                    progress.readable = true;
+                }
+            }
+            Some(Flag::Reset) if self.read == ReadHalf::Open => {
+                self.fail_read(StreamError::Reset);
+                progress.readable = true;
+            }
+            Some(Flag::StopSending) => {
+                self.peer_stopped = true;
+                // After our FIN its FIN_ACK is still to come.
+                if matches!(self.write, WriteHalf::Open | WriteHalf::Closing) {
+                    // Who has closed says no more, so the end is told now.
+                    self.reset_due |= self.write == WriteHalf::Closing;
+                    self.fail_write(StreamError::Stopped);
+                    progress.writable = true;
+                }
+            }
+            Some(Flag::FinAck) if self.write == WriteHalf::FinSent => {
+                self.write = WriteHalf::Finished;
+                progress.writable = true;
+            }
+            Some(Flag::Reset | Flag::FinAck) | None => {}
+        }
+    }
+
+    /// Whether the channel may deliver more. A channel that can wait should wait while this is false. It never is
+    /// where the peer understands credits: that would hold up the credits and flags behind its data.
+    pub fn has_room(&self) -> bool {
+        self.peer_knows_credits || self.received_bytes < RECEIVE_WINDOW_BYTES
+    }
+
+    /// Bytes received and not read yet.
+    pub fn unread(&self) -> usize {
+        self.received_bytes
+    }
+
+    /// The next message for the data channel. Call only if the channel has room for it.
+    pub fn next_message(&mut self) -> Option<Bytes> {
+        if self.reset_due {
+            self.reset_due = false;
+            self.end_told = true;
+            return Some(Message::flag(Flag::Reset).encode());
+        }
+        if self.fin_ack_due {
+            self.fin_ack_due = false;
+            return Some(Message::flag(Flag::FinAck).encode());
+        }
+        if self.stop_due {
+            self.stop_due = false;
+            self.stop_told = true;
+            return Some(Message::flag(Flag::StopSending).encode());
+        }
+        if self.credit_due {
+            self.credit_due = false;
+            self.granted = self.consumed + RECEIVE_WINDOW_BYTES as u64;
+            return Some(Message { credit: Some(self.granted), ..Message::default() }.encode());
+        }
+        if !self.unsent.is_empty() {
+            return Some(frame::encode_data(&mut self.unsent));
+        }
+        if self.write == WriteHalf::Closing {
+            // Not in one message with the last data: one published implementation loses that data.
+            self.write = WriteHalf::FinSent;
+            self.end_told = true;
+            return Some(Message::flag(Flag::Fin).encode());
+        }
+        None
+    }
+
+    /// Whether [`Stream::next_message`] would give one.
+    pub fn has_message(&self) -> bool {
+        self.reset_due
+            || self.fin_ack_due
+            || self.stop_due
+            || self.credit_due
+            || !self.unsent.is_empty()
+            || self.write == WriteHalf::Closing
+    }
+
+    /// The data channel was closed by the peer, or the connection ended.
+    pub fn channel_closed(&mut self) {
+        self.peer_ended = true;
+        self.peer_stopped = true;
+        self.end_told = true;
+        self.stop_told = true;
+        self.fail_write(StreamError::Gone);
+        if self.read == ReadHalf::Open {
+            // What has come stays readable.
+            self.read = ReadHalf::Failed(StreamError::Gone);
+        }
+        self.forget_messages();
+    }
+
+    /// Whether the peer has shown that it understands credits.
+    pub fn peer_knows_credits(&self) -> bool {
+        self.peer_knows_credits
+    }
+
+    /// Whether the data channel may be closed: nothing is left to send, and the peer will send nothing more, neither
+    /// data nor flags, as it has ended its sending and has confirmed our FIN or said that it stopped reading.
+    ///
+    /// Two ends of this crate get there once both users have let go. Others may never say so: close the channel
+    /// [`STREAM_LINGER`](crate::limits::STREAM_LINGER) after [`Stream::release`] all the same.
+    pub fn is_done(&self) -> bool {
+        let written = match self.write {
+            WriteHalf::Finished => true,
+            WriteHalf::Failed(_) => self.peer_stopped,
+            WriteHalf::Open | WriteHalf::Closing | WriteHalf::FinSent => false,
+        };
+        written && self.peer_ended && !self.has_message()
+    }
+
+    // --- The user's side --------------------------------------------------------------------------------------
+
+    /// Reads into `buffer`. 0 is the end of the stream.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut length = 0;
+        while let Some(front) = self.received.front_mut() {
+            let part = front.len().min(buffer.len() - length);
+            front.copy_to_slice(&mut buffer[length..length + part]);
+            length += part;
+            if front.is_empty() {
+                self.received.pop_front();
+            }
+            if length == buffer.len() {
+                break;
+            }
+        }
+        if length > 0 {
+            self.received_bytes -= length;
+            self.consumed += length as u64;
+            self.grant();
+            return Poll::Ready(Ok(length));
+        }
+        match self.read {
+            ReadHalf::Open => Poll::Pending,
+            ReadHalf::Finished => Poll::Ready(Ok(0)),
+            ReadHalf::Failed(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Takes as much of `data` as there is room for, at least one byte.
+    pub fn write(&mut self, data: &[u8]) -> Poll<Result<usize, StreamError>> {
+        match self.write {
+            WriteHalf::Open => {}
+            WriteHalf::Failed(error) => return Poll::Ready(Err(error)),
+            WriteHalf::Closing | WriteHalf::FinSent | WriteHalf::Finished => {
+                return Poll::Ready(Err(StreamError::Closed));
+            }
+        }
+        let credit = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.written));
+        let room = SEND_BUFFER_BYTES.saturating_sub(self.unsent.len());
+        let length = data.len().min(room).min(usize::try_from(credit).unwrap_or(usize::MAX));
+        if length == 0 && !data.is_empty() {
+            return Poll::Pending;
+        }
+        self.unsent.extend_from_slice(&data[..length]);
+        self.written += length as u64;
+        Poll::Ready(Ok(length))
+    }
+
+    /// Ready once the data channel has taken all that was written, and the FIN after [`Stream::close_write`].
+    pub fn poll_flushed(&self) -> Poll<Result<(), StreamError>> {
+        match self.write {
+            WriteHalf::Failed(error) => Poll::Ready(Err(error)),
+            WriteHalf::Closing => Poll::Pending,
+            WriteHalf::Open if !self.unsent.is_empty() => Poll::Pending,
+            WriteHalf::Open | WriteHalf::FinSent | WriteHalf::Finished => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends the writing half after what is buffered.
+    pub fn close_write(&mut self) {
+        if self.write == WriteHalf::Open {
+            self.write = WriteHalf::Closing;
+        }
+    }
+
+    /// The user wants no more data.
+    pub fn stop_reading(&mut self) {
+        if self.read == ReadHalf::Open {
+            self.read = ReadHalf::Failed(StreamError::Closed);
+            self.stop_due = true;
+        }
+        self.discard_received();
+    }
+
+    /// The user lets go of the stream. What it wrote and closed is still delivered; what it did not close is reset.
+    pub fn release(&mut self) {
+        self.stop_reading();
+        if self.write == WriteHalf::Open {
+            self.fail_write(StreamError::Closed);
+        }
+        // Both are told also where the peer has ended that half: it waits for us to, before it closes the channel.
+        self.stop_due |= matches!(self.read, ReadHalf::Failed(_)) && !self.stop_told;
+        self.reset_due |= matches!(self.write, WriteHalf::Failed(_)) && !self.end_told;
+    }
+
+    // --- Within -----------------------------------------------------------------------------------------------
+
+    fn grant(&mut self) {
+        let window = RECEIVE_WINDOW_BYTES as u64;
+        // A credit for each half of a window: few messages, and the writer does not run dry.
+        if self.peer_knows_credits && self.read == ReadHalf::Open && self.consumed + window - self.granted >= window / 2
+        {
+            self.credit_due = true;
+        }
+    }
+
+    fn discard_received(&mut self) {
+        self.consumed += self.received_bytes as u64;
+        self.received_bytes = 0;
+        self.received.clear();
+    }
+
+    fn fail_read(&mut self, error: StreamError) {
+        self.discard_received();
+        self.credit_due = false;
+        self.read = ReadHalf::Failed(error);
+    }
+
+    fn fail_write(&mut self, error: StreamError) {
+        if !matches!(self.write, WriteHalf::Finished | WriteHalf::Failed(_)) {
+            self.write = WriteHalf::Failed(error);
+            self.unsent = BytesMut::new();
+        }
+    }
+
+    /// Both halves end and the peer is told.
+    fn fail(&mut self, error: StreamError) {
+        self.fail_read(error);
+        self.fail_write(error);
+        self.forget_messages();
+        self.reset_due = true;
+        self.stop_due = true;
+    }
+
+    fn forget_messages(&mut self) {
+        self.reset_due = false;
+        self.fin_ack_due = false;
+        self.stop_due = false;
+        self.credit_due = false;
+        self.unsent = BytesMut::new();
+    }
+}
+
+#[cfg(test)]
+mod tests;

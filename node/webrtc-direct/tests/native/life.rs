@@ -1,0 +1,136 @@
+use std::time::{Duration, Instant};
+
+use libp2p_core::StreamMuxer;
+use libp2p_core::multiaddr::Protocol;
+use libp2p_identity::Keypair;
+use libp2p_webrtc_direct::credentials::Version;
+use libp2p_webrtc_direct::{Certificate, Config, Error};
+
+use crate::lossy::{Proxy, Weather};
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_come_and_go_free_everything() {
+    let _quiet = alone().await;
+    let mut server = Server::start(config()).await;
+    for round in 0..2 {
+        let (sockets_before, tasks_before, memory_before) = (sockets(), tasks(), memory());
+        for i in 0..100 {
+            let (mut dialled, accepted) = server.connect(if i % 2 == 0 { Version::V1 } else { Version::V2 }).await;
+            let echo = echo(accepted);
+            let mut stream = open(&mut dialled).await;
+            assert_eq!(within(ask(&mut stream, b"hello")).await.unwrap(), b"hello");
+            drop(dialled);
+            within(echo).await.unwrap();
+        }
+        until("all sockets are closed", || sockets() <= sockets_before).await;
+        until("all tasks have ended", || tasks() <= tasks_before).await;
+        let growth = memory().saturating_sub(memory_before);
+        assert!(round == 0 || growth < 4 << 20, "{growth} bytes more after 100 connections");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_says_goodbye_is_gone_at_once() {
+    let _quiet = together().await;
+    let mut server = Server::start(config()).await;
+    for _ in 0..2 {
+        let (dialled, mut accepted) = server.connect(Version::V2).await;
+        let start = Instant::now();
+        drop(dialled);
+        assert!(matches!(ended(&mut accepted).await, Error::ClosedByPeer));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        let (mut dialled, mut accepted) = server.connect(Version::V2).await;
+        within(std::future::poll_fn(|cx| std::pin::Pin::new(&mut accepted).poll_close(cx))).await.unwrap();
+        assert!(matches!(ended(&mut dialled).await, Error::ClosedByPeer));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_peer_is_noticed_within_ten_seconds_by_both_sides() {
+    let _quiet = together().await;
+    let mut server = Server::start(config()).await;
+    let proxy = Proxy::start(&server.address, Weather::clear()).await;
+    let (_, mut dialled) = within(dial(&proxy.address, Version::V2)).await.unwrap();
+    let mut accepted = server.accept().await;
+    proxy.cut();
+    let start = Instant::now();
+    let (dialled, accepted) = tokio::join!(ended(&mut dialled), ended(&mut accepted));
+    assert!(matches!((&dialled, &accepted), (Error::Silent, Error::Silent)), "{dialled:?}, {accepted:?}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_stays() {
+    let _quiet = together().await;
+    let mut server = Server::start(config()).await;
+    let (mut dialled, mut accepted) = server.connect(Version::V2).await;
+    let idle = Duration::from_secs(12);
+    let over = async { tokio::join!(ended(&mut dialled), ended(&mut accepted)) };
+    assert!(tokio::time::timeout(idle, over).await.is_err());
+    let _echo = echo(accepted);
+    assert_eq!(within(ask(&mut open(&mut dialled).await, b"there?")).await.unwrap(), b"there?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_certificate_keeps_the_address() {
+    let _quiet = together().await;
+    let pem = Certificate::generate().unwrap().to_pem();
+    let mut hashes = Vec::new();
+    for _ in 0..2 {
+        let server = Server::start(Config::new(Certificate::from_pem(&pem).unwrap())).await;
+        hashes.extend(server.address.iter().find(|part| matches!(part, Protocol::Certhash(_))).map(Protocol::acquire));
+    }
+    assert_eq!(hashes[0], hashes[1]);
+    let known = Certificate::from_pem(&pem).unwrap().fingerprint().to_multihash();
+    assert_eq!(hashes[0], Protocol::Certhash(known));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_with_another_certificate_or_peer_is_not_reached() {
+    let _quiet = together().await;
+    let server = Server::start(config()).await;
+    let elsewhere = Server::start(config()).await;
+    let mixed = server.address.iter().take(3).chain(elsewhere.address.iter().skip(3)).collect();
+    let result = within(dial(&mixed, Version::V2)).await;
+    assert!(matches!(result, Err(Error::Fingerprint)), "{result:?}");
+    let result = within(dial(&server.address.clone().with(Protocol::P2p(elsewhere.peer)), Version::V2)).await;
+    assert!(matches!(result, Err(Error::WrongPeer { .. })), "{result:?}");
+    let (peer, _) = within(dial(&server.address.clone().with(Protocol::P2p(server.peer)), Version::V2)).await.unwrap();
+    assert_eq!(peer, server.peer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_only_v1_is_reached_after_v2_failed() {
+    let _quiet = together().await;
+    let mut server = Server::start(config()).await;
+    let proxy = Proxy::start(&server.address, Weather { no_v2: true, ..Weather::clear() }).await;
+    let keys = Keypair::generate_ed25519();
+    let (peer, _dialled) = within(dial_as(keys, &proxy.address, &[Version::V2, Version::V1])).await.unwrap();
+    assert_eq!(peer, server.peer);
+    server.accept().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
+    let _quiet = alone().await;
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let certificate = Certificate::generate().unwrap();
+    let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let before = (sockets(), tasks());
+    let result = within(dial(&address, Version::V2)).await;
+    assert!(matches!(result, Err(Error::NoAnswer)), "{result:?}");
+    until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_that_is_dropped_leaves_nothing() {
+    let _quiet = alone().await;
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let certificate = Certificate::generate().unwrap();
+    let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let before = (sockets(), tasks());
+    let dial = dial(&address, Version::V2);
+    assert!(tokio::time::timeout(Duration::from_millis(200), dial).await.is_err());
+    until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
+}

@@ -1,0 +1,193 @@
+//! What the tests stand on: a listener that runs, connections, and figures about this process.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p_core::connection::Endpoint;
+use libp2p_core::muxing::StreamMuxerExt;
+use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
+use libp2p_core::{Multiaddr, StreamMuxer, Transport as _};
+use libp2p_identity::{Keypair, PeerId};
+use libp2p_webrtc_direct::credentials::Version;
+use libp2p_webrtc_direct::{Certificate, Config, Connection, Error, Substream, Transport};
+use tokio::sync::mpsc;
+
+/// Long enough for a loaded machine; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("within a minute")
+}
+
+pub(crate) fn config() -> Config {
+    Config::new(Certificate::generate().unwrap())
+}
+
+/// A transport that listens, with its accepted connections. Stops when dropped.
+pub(crate) struct Server {
+    pub address: Multiaddr,
+    pub peer: PeerId,
+    pub accepted: mpsc::Receiver<Result<(PeerId, Connection), Error>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    pub(crate) async fn start(config: Config) -> Self {
+        let log = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env());
+        let _first = log.with_test_writer().try_init();
+        let keys = Keypair::generate_ed25519();
+        let peer = keys.public().to_peer_id();
+        let mut transport = Transport::new(keys, config);
+        transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
+        let TransportEvent::NewAddress { listen_addr, .. } = within(next(&mut transport)).await else {
+            panic!("the listener says its address first")
+        };
+        let (sender, accepted) = mpsc::channel(1000);
+        let task = tokio::spawn(async move {
+            loop {
+                if let TransportEvent::Incoming { upgrade, .. } = next(&mut transport).await {
+                    let sender = sender.clone();
+                    tokio::spawn(async move { drop(sender.send(upgrade.await).await) });
+                }
+            }
+        });
+        Self { address: listen_addr, peer, accepted, task }
+    }
+
+    pub(crate) async fn accept(&mut self) -> Connection {
+        within(self.accepted.recv()).await.unwrap().unwrap().1
+    }
+
+    /// A connection from a new peer: its end, then the server's.
+    pub(crate) async fn connect(&mut self, version: Version) -> (Connection, Connection) {
+        let (peer, dialled) = within(dial(&self.address, version)).await.unwrap();
+        assert_eq!(peer, self.peer);
+        (dialled, self.accept().await)
+    }
+}
+
+async fn next(
+    transport: &mut Transport,
+) -> TransportEvent<<Transport as libp2p_core::Transport>::ListenerUpgrade, Error> {
+    poll_fn(|cx| Pin::new(&mut *transport).poll(cx)).await
+}
+
+pub(crate) async fn dial(address: &Multiaddr, version: Version) -> Result<(PeerId, Connection), Error> {
+    dial_as(Keypair::generate_ed25519(), address, &[version]).await
+}
+
+pub(crate) async fn dial_as(
+    keys: Keypair,
+    address: &Multiaddr,
+    versions: &[Version],
+) -> Result<(PeerId, Connection), Error> {
+    let mut transport = Transport::new(keys, config().with_dial_versions(versions));
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    match transport.dial(address.clone(), options) {
+        Ok(dial) => dial.await,
+        Err(libp2p_core::transport::TransportError::Other(error)) => Err(error),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+pub(crate) async fn open(connection: &mut Connection) -> Substream {
+    within(poll_fn(|cx| connection.poll_outbound_unpin(cx))).await.unwrap()
+}
+
+pub(crate) async fn accept(connection: &mut Connection) -> Substream {
+    within(poll_fn(|cx| connection.poll_inbound_unpin(cx))).await.unwrap()
+}
+
+/// Waits for the connection to end, and says why.
+pub(crate) async fn ended(connection: &mut Connection) -> Error {
+    within(poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(error),
+        Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+    }))
+    .await
+}
+
+/// Held by tests that look at figures of the whole process, and by nobody else in need of quiet.
+pub(crate) async fn alone() -> tokio::sync::RwLockWriteGuard<'static, ()> {
+    QUIET.write().await
+}
+
+/// Held by all others while they run.
+pub(crate) async fn together() -> tokio::sync::RwLockReadGuard<'static, ()> {
+    QUIET.read().await
+}
+
+static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
+/// Sends back what comes on every stream, until the connection ends.
+pub(crate) fn echo(mut connection: Connection) -> tokio::task::JoinHandle<Connection> {
+    tokio::spawn(async move {
+        while let Ok(stream) = poll_fn(|cx| connection.poll_inbound_unpin(cx)).await {
+            tokio::spawn(async move {
+                let (reader, mut writer) = stream.split();
+                if futures::io::copy(reader, &mut writer).await.is_ok() {
+                    drop(writer.close().await);
+                }
+            });
+        }
+        connection
+    })
+}
+
+/// Sends `data` and closes, while it reads all that comes.
+pub(crate) async fn ask(stream: &mut Substream, data: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let (mut reader, mut writer) = stream.split();
+    let asking = async {
+        writer.write_all(data).await?;
+        writer.close().await
+    };
+    let (asked, answered) = tokio::join!(asking, reader.read_to_end(&mut answer));
+    asked.and(answered).map(|_| answer)
+}
+
+/// Polls until the condition holds: for what happens in tasks that nobody can wait for.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never: {what}");
+}
+
+/// UDP sockets of this process.
+pub(crate) fn sockets() -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    files.filter(|f| f.as_ref().is_ok_and(|f| is_socket(&f.path()))).count()
+}
+
+fn is_socket(path: &std::path::Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+}
+
+/// Tasks of the current runtime.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Resident memory of this process in bytes.
+pub(crate) fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// Bytes in which a gap or a repetition would show.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i % 251) as u8).collect()
+}

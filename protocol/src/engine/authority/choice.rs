@@ -1,0 +1,43 @@
+//! Who is to shuffle for a job.
+
+use std::collections::BTreeSet;
+
+use crate::engine::core::Core;
+use crate::epoch::Shuffler;
+use crate::id::{Hash, PeerKey};
+use crate::limits;
+use crate::manifest::{Inputs, Manifest};
+
+/// A shuffler for each so many input bytes, within the bounds of rule 2.
+const BYTES_PER_SHUFFLER: u64 = 64 << 20;
+
+/// Shufflers for a job: known peers with the role, connected ones first, by a hash so that jobs spread over
+/// them; as many as its size asks for, and its replicas. With none in the mesh, the submitter is one.
+pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet<PeerKey>) -> Vec<Shuffler> {
+    let bytes = match manifest.inputs {
+        Inputs::Packs { bytes, .. } => bytes,
+        Inputs::Numbers => 0,
+    };
+    let by_size = (bytes / BYTES_PER_SHUFFLER).clamp(1, limits::SHUFFLERS as u64) as usize;
+    let count = by_size.max(usize::from(manifest.replicas)).min(limits::SHUFFLERS);
+    let known = core.directory.with_role(|r| r.shuffler).map(|(&peer, m)| (peer, m.advert.weight, m.connected));
+    let myself = core.advert.roles.shuffler.then_some((core.me, core.advert.weight, true));
+    let mut candidates: Vec<(bool, Hash, Shuffler)> = known
+        .filter(|(peer, _, _)| *peer != core.me && !lost.contains(peer))
+        .chain(myself)
+        .map(|(peer, weight, connected)| {
+            let draw = Hash::of_parts(
+                "webmesh 1 choice of shufflers",
+                &[&manifest.module.hash.0, &manifest.nonce.to_le_bytes(), &peer.0],
+            );
+            (!connected, draw, Shuffler { peer, weight: weight.clamp(1, limits::WEIGHT) })
+        })
+        .collect();
+    candidates.sort_unstable_by_key(|&(far, draw, _)| (far, draw));
+    let mut chosen: Vec<Shuffler> = candidates.into_iter().take(count).map(|(_, _, shuffler)| shuffler).collect();
+    if chosen.is_empty() {
+        chosen.push(Shuffler { peer: core.me, weight: 1 });
+    }
+    chosen.sort_unstable_by_key(|s| s.peer);
+    chosen
+}

@@ -1,0 +1,69 @@
+//! Who works on which shard of a stage, as far as the authority has heard.
+
+use std::collections::BTreeMap;
+
+use super::WORKERS;
+use crate::id::{Hash, PeerKey};
+use crate::limits;
+
+/// Workers of a shard that are remembered as those whom others may meet.
+const SOME: usize = 3 * limits::SHARD_PEERS;
+
+/// Who works on one stage.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    /// In which shard each worker was last heard of.
+    at: BTreeMap<PeerKey, u16>,
+}
+
+/// Who works on one shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shard {
+    pub(super) workers: u16,
+    /// Some of them, the latest last.
+    some: Vec<PeerKey>,
+}
+
+impl Shards {
+    pub(super) fn new(count: u16) -> Self {
+        Self { shards: vec![Shard::default(); usize::from(count)], at: BTreeMap::new() }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter()
+    }
+
+    /// A worker works on a shard; gives some others that do.
+    pub(super) fn enters(&mut self, peer: PeerKey, shard: u16) -> Vec<PeerKey> {
+        if self.at.get(&peer) != Some(&shard) {
+            self.leaves(&peer);
+            if self.at.len() >= WORKERS {
+                return Vec::new();
+            }
+            self.at.insert(peer, shard);
+            let of = &mut self.shards[usize::from(shard)];
+            of.workers = of.workers.saturating_add(1);
+            of.some.push(peer);
+            if of.some.len() > SOME {
+                // Both old hands and newcomers are of use: the former know most, the latter keep all connected.
+                of.some.remove(SOME / 2);
+            }
+        }
+        // Drawn apart for each who asks, so that they form no chain.
+        let mut others: Vec<PeerKey> =
+            self.shards[usize::from(shard)].some.iter().copied().filter(|p| *p != peer).collect();
+        others.sort_by_cached_key(|other| Hash::of_parts("webmesh 1 who meets whom", &[&peer.0, &other.0]));
+        others.truncate(limits::SHARD_PEERS);
+        others
+    }
+
+    /// A worker is gone from its shard.
+    pub(super) fn leaves(&mut self, peer: &PeerKey) {
+        if let Some(shard) = self.at.remove(peer) {
+            let of = &mut self.shards[usize::from(shard)];
+            of.workers = of.workers.saturating_sub(1);
+            of.some.retain(|p| p != peer);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What the authority knows of one stage's shuffle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::watch::Standing;
+use crate::id::{Hash, PeerKey};
+use crate::limits;
+use crate::message::Attempts;
+use crate::ranges::BitSet;
+use crate::ring::Assignment;
+use crate::segment;
+use crate::time::Time;
+
+/// After a new epoch, when nothing has been committed for so long, tasks that lack segments are opened again:
+/// until then replicas may come forward, and new owners pull from them.
+const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
+
+/// What is known of one stage's shuffle.
+#[derive(Debug)]
+pub(super) struct Shuffle {
+    pub(super) ring: Assignment,
+    /// The leading digest of each task: the accepted one, or else the first that an owner committed.
+    digests: Vec<Hash>,
+    pub(super) accepted: BitSet,
+    /// Of which tasks each partition's owner holds the leading digest.
+    pub(super) held: Vec<BitSet>,
+    /// How many partitions lack each task.
+    pub(super) lacking: Vec<u16>,
+    /// Of tasks without an accepted digest, the others, with the partitions whose owners hold them.
+    others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
+    pub(super) sealed: BTreeMap<u16, Hash>,
+    /// How far each owner had come when it last came further.
+    pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
+    /// Over all accepted digests, once there is one of each task.
+    root: Option<Hash>,
+    /// When each owner opened the job, in its own measure.
+    opened: BTreeMap<PeerKey, u64>,
+    pub(super) accept: Vec<(u32, Hash)>,
+    pub(super) accept_at: Time,
+    pub(super) accept_failed: Vec<(Time, PeerKey, Attempts)>,
+    pub(super) tries: BTreeMap<PeerKey, u32>,
+    /// When tasks that lost their segments are opened again.
+    pub(super) reopen_at: Time,
+}
+
+/// No attempt has been committed.
+const NONE: Hash = Hash([0; 32]);
+/// The last of all digests.
+const LAST: Hash = Hash([u8::MAX; 32]);
+
+/// Why a seal is not taken.
+pub(super) enum NotSealed {
+    /// Not all is here, as far as the authority has heard.
+    TooEarly,
+    /// It stands for other attempts than those accepted.
+    OtherRoot,
+}
+
+impl Shuffle {
+    pub(super) fn new(ring: Assignment, tasks: u32) -> Self {
+        let partitions = ring.partitions();
+        Self {
+            ring,
+            digests: vec![NONE; tasks as usize],
+            accepted: BitSet::new(tasks),
+            held: (0..partitions).map(|_| BitSet::new(tasks)).collect(),
+            lacking: vec![partitions; tasks as usize],
+            others: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            root: None,
+            standings: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            accept: Vec::new(),
+            accept_at: Time::NEVER,
+            accept_failed: Vec::new(),
+            tries: BTreeMap::new(),
+            reopen_at: Time::NEVER,
+        }
+    }
+
+    /// Notes that the owner of `partitions`, of which there is one at least, holds an attempt; says whether the
+    /// task is complete with that. The first digest that all owners hold is accepted: one that some of them never
+    /// get, because its worker was lost or sent it to them only, is in nobody's way.
+    pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
+        let Some(leading) = self.digests.get_mut(task as usize) else { return false };
+        if *leading == NONE {
+            *leading = digest;
+        }
+        if *leading == digest {
+            self.hold(now, task, partitions)
+        } else {
+            !self.accepted.contains(task) && self.commit_other(now, task, digest, partitions)
+        }
+    }
+
+    fn hold(&mut self, now: Time, task: u32, partitions: &[u16]) -> bool {
+        let fresh = partitions.iter().filter(|p| self.held[usize::from(**p)].insert(task)).count() as u16;
+        let lacking = &mut self.lacking[task as usize];
+        *lacking -= fresh;
+        let complete = fresh > 0 && *lacking == 0;
+        if fresh > 0 && self.reopen_at != Time::NEVER {
+            // More is still coming forward.
+            self.reopen_at = self.reopen_at.max(now + REOPEN_AFTER);
+        }
+        if complete {
+            self.accepted.insert(task);
+            self.accept.push((task, self.digests[task as usize]));
+            self.others.extract_if((task, NONE)..=(task, LAST), |_, _| true).for_each(drop);
+        }
+        complete
+    }
+
+    fn commit_other(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
+        if self.others.len() >= limits::OTHER_DIGESTS && !self.others.contains_key(&(task, digest)) {
+            return false;
+        }
+        let of = self.others.entry((task, digest)).or_default();
+        of.extend(partitions);
+        if of.len() < self.held.len() {
+            return false;
+        }
+        let all: Vec<u16> = of.iter().copied().collect();
+        self.digests[task as usize] = digest;
+        self.lacking[task as usize] = all.len() as u16;
+        self.held.iter_mut().for_each(|held| {
+            held.remove(task);
+        });
+        self.hold(now, task, &all)
+    }
+
+    /// Takes a seal from a partition's owner.
+    pub(super) fn seal(&mut self, partition: u16, root: Hash) -> Result<(), NotSealed> {
+        if !self.accepted.is_full() || !self.held[usize::from(partition)].is_full() {
+            return Err(NotSealed::TooEarly);
+        }
+        // No accepted digest ever changes.
+        if *self.root.get_or_insert_with(|| segment::root(&self.digests)) != root {
+            return Err(NotSealed::OtherRoot);
+        }
+        self.sealed.insert(partition, root);
+        Ok(())
+    }
+
+    /// Whether an owner still knows what it commits: it opened the job then, and not again. If it did so just now, it
+    /// has lost all that it held before.
+    pub(super) fn is_of_this_life(&mut self, now: Time, owner: PeerKey, opened: u64) -> bool {
+        let known = *self.opened.entry(owner).or_insert(opened);
+        if opened > known {
+            self.opened.insert(owner, opened);
+            self.ring.partitions_of(owner).collect::<Vec<_>>().into_iter().for_each(|p| self.forget(p));
+            self.reopen_at = now + REOPEN_AFTER;
+        }
+        opened >= known
+    }
+
+    /// Nobody holds a partition any more.
+    fn forget(&mut self, partition: u16) {
+        self.sealed.remove(&partition);
+        let held = &mut self.held[usize::from(partition)];
+        for task in held.iter() {
+            self.lacking[task as usize] += 1;
+        }
+        *held = BitSet::new(held.size());
+        self.others.retain(|_, of| {
+            of.remove(&partition);
+            !of.is_empty()
+        });
+    }
+
+    /// Partitions whose owner changed are held by nobody until their new owners say otherwise.
+    pub(super) fn new_ring(&mut self, now: Time, ring: Assignment) {
+        let before = std::mem::replace(&mut self.ring, ring);
+        for partition in 0..self.ring.partitions() {
+            if before.owner(partition) != self.ring.owner(partition) {
+                self.forget(partition);
+            }
+        }
+        self.accept_failed.retain(|(_, to, _)| self.ring.owners().contains(to));
+        self.tries.clear();
+        self.standings.clear();
+        self.opened.retain(|owner, _| self.ring.owners().contains(owner));
+        self.reopen_at = now + REOPEN_AFTER;
+    }
+}

@@ -1,0 +1,287 @@
+//! The shuffler: holds segments by task and digest until the authority accepts them, then seals partitions.
+//!
+//! A partition is complete locally (rule 12): when every task of the stage has an accepted digest and its
+//! segments lie here, the owner seals the partition, and the reduces over it may begin. There is no barrier.
+
+mod pulls;
+mod replicas;
+mod shuffle;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::replicas::Copy;
+use self::shuffle::Shuffle;
+use super::core::{Core, Pending};
+use super::jobs::Change;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::{Action, BucketRef, RequestError, Token};
+use crate::limits;
+use crate::manifest::partition_of_bucket;
+use crate::message::{Attempts, Push, PushEntry, Request, Response};
+use crate::time::Time;
+
+/// A message to the authority that was not taken is sent again after so long.
+const RETRY: Duration = Duration::from_millis(300);
+/// Who lost a job's segments says so again after so long, until an epoch goes on without it.
+const RESIGN_AGAIN: Duration = Duration::from_secs(1);
+
+/// This peer as a shuffler.
+#[derive(Debug, Default)]
+pub(super) struct Shuffler {
+    jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
+    /// Jobs whose segments were lost here, with their homes and when to say so again.
+    resigned: BTreeMap<JobId, (PeerKey, Time)>,
+}
+
+impl Shuffler {
+    /// Something about a job changed.
+    pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
+        match change {
+            Change::Open { manifest, epoch, signed_epoch, done, .. } => {
+                if !core.advert.roles.shuffler && manifest.home != core.me {
+                    // Whoever names this peer all the same is mistaken, or means no good.
+                    return;
+                }
+                let mut stages: Vec<Option<Shuffle>> = (0..manifest.stages.len() as u8)
+                    .map(|stage| Shuffle::new(core, *job, stage, manifest, epoch, signed_epoch))
+                    .collect();
+                for (shuffle, done) in stages.iter_mut().zip(done) {
+                    if let Some(shuffle) = shuffle {
+                        shuffle.open(core, *done > 0);
+                    }
+                }
+                self.jobs.insert(*job, stages);
+            }
+            Change::Epoch { epoch, signed_epoch } => {
+                if !epoch.shufflers.iter().any(|s| s.peer == core.me) {
+                    self.resigned.remove(job);
+                }
+                for shuffle in self.jobs.get_mut(job).into_iter().flatten().flatten() {
+                    shuffle.new_epoch(core, epoch, signed_epoch);
+                }
+            }
+            Change::Reopened(_) => {}
+            Change::Over => {
+                self.jobs.remove(job);
+                self.resigned.remove(job);
+                core.act(Action::DropJob { job: *job });
+            }
+        }
+    }
+
+    /// Segments of a job were lost. Nothing more is held or served: what a missing segment held would be taken for
+    /// nothing written.
+    pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey) {
+        if self.jobs.remove(&job).is_some() {
+            self.resigned.insert(job, (home, core.now));
+            core.act(Action::DropJob { job });
+        }
+    }
+
+    /// Whether this peer sealed a partition under a root, and still owns it.
+    pub(super) fn has_sealed(&self, job: &JobId, stage: u8, partition: u16, root: &Hash) -> bool {
+        let shuffle = self.jobs.get(job).and_then(|stages| stages.get(usize::from(stage))?.as_ref());
+        shuffle.is_some_and(|s| s.sealed.get(&partition) == Some(root))
+    }
+
+    /// Whether a shuffle may have its tables, and so many more bytes of segments.
+    fn has_room(&self, job: JobId, stage: u8, bytes: usize) -> bool {
+        let Some(shuffle) = self.jobs.get(&job).and_then(|stages| stages.get(usize::from(stage))?.as_ref()) else {
+            return true;
+        };
+        let owner = shuffle.manifest.owner;
+        let tables = if shuffle.is_prepared() { 0 } else { shuffle.table_bytes() };
+        let (mut all, mut of_owner) = ((tables, bytes as u64), (tables, bytes as u64));
+        for other in self.jobs.values().flatten().flatten().filter(|s| s.is_prepared()) {
+            let (tables, bytes) = (other.table_bytes(), other.staged);
+            all = (all.0 + tables, all.1 + bytes);
+            if other.manifest.owner == owner {
+                of_owner = (of_owner.0 + tables, of_owner.1 + bytes);
+            }
+        }
+        let part = limits::PART_OF_OWNER;
+        all.0 <= limits::TABLE_BYTES
+            && of_owner.0 <= limits::TABLE_BYTES / part
+            && all.1 <= limits::SEGMENT_BYTES
+            && of_owner.1 <= limits::SEGMENT_BYTES / part as u64
+    }
+
+    fn get(&mut self, job: JobId, stage: u8) -> Option<&mut Shuffle> {
+        self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
+    }
+
+    /// Attempts arrive, from a worker or as copies from an owner.
+    pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
+        let shuffles = self.jobs.values().flatten().flatten();
+        let copying: usize = shuffles.flat_map(|s| s.copies.values()).map(Copy::bytes).sum();
+        let has_room = self.has_room(push.job, push.stage, body.len());
+        let answer = match self.get(push.job, push.stage) {
+            None if !core.advert.roles.shuffler => Response::Refused("this peer is no shuffler".to_owned()),
+            Some(_) if !has_room => Response::Busy,
+            // Replicas are slower than workers: these wait.
+            Some(shuffle) if copying > limits::COPY_BYTES && shuffle.manifest.replicas > 1 && !push.replica => {
+                Response::Busy
+            }
+            // The announcement may still be on its way.
+            None => Response::Busy,
+            Some(_) if push.body_len() != body.len() as u64 => {
+                Response::Refused("the segments are not as long as the push says".to_owned())
+            }
+            Some(shuffle) if !shuffle.is_within_limits(&push) => {
+                Response::Refused("a task wrote more than its job allows".to_owned())
+            }
+            Some(shuffle) => shuffle.take_push(core, from, push, body),
+        };
+        core.respond(token, answer);
+    }
+
+    /// The authority accepts digests.
+    pub(super) fn on_accept(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        job: JobId,
+        stage: u8,
+        epoch: u32,
+        attempts: &Attempts,
+    ) -> Response {
+        let has_room = self.has_room(job, stage, 0);
+        let Some(shuffle) = self.get(job, stage).filter(|_| has_room) else { return Response::Busy };
+        if from != shuffle.manifest.home {
+            return Response::Refused("only the job's authority accepts".to_owned());
+        }
+        if epoch > shuffle.epoch.number || shuffle.owned.is_empty() {
+            // The epoch that makes this peer an owner is on its way here.
+            return Response::Busy;
+        }
+        shuffle.prepare();
+        for (task, digest) in attempts.iter() {
+            shuffle.accept(core, task, digest);
+        }
+        shuffle.seal_what_is_complete(core);
+        Response::Ok
+    }
+
+    /// A reducer wants a bucket.
+    pub(super) fn on_bucket(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, bucket: u32, root: Hash) {
+        let me = core.me;
+        let found = self.get(job, stage).and_then(|shuffle| {
+            let (partitions, buckets) = shuffle.manifest.stages[usize::from(stage)].shuffle()?;
+            (bucket < buckets).then_some(())?;
+            let partition = partition_of_bucket(bucket, partitions, buckets);
+            if !shuffle.ring.owns(me, partition) {
+                return Some(Err(Response::NotOwner(shuffle.signed_epoch.clone())));
+            }
+            (shuffle.sealed.get(&partition) == Some(&root)).then_some(())?;
+            let bucket = bucket % (buckets / u32::from(partitions));
+            Some(Ok(BucketRef { job, stage, partition, bucket }))
+        });
+        match found {
+            Some(Ok(bucket)) => core.act(Action::ServeBucket { token, bucket }),
+            Some(Err(answer)) => core.respond(token, answer),
+            None => core.respond(token, Response::Missing),
+        }
+    }
+
+    /// A new holder wants a partition's segments.
+    pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
+        let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
+        if held {
+            core.act(Action::ServePull { token, job, stage, partition, from });
+        } else {
+            core.respond(token, Response::Missing);
+        }
+    }
+
+    /// A new holder asks what there is of a partition.
+    pub(super) fn on_held(&mut self, job: JobId, stage: u8, partition: u16, from: u32) -> Response {
+        let Some(shuffle) = self.get(job, stage) else { return Response::Missing };
+        if !shuffle.held.contains_key(&partition) {
+            return Response::Missing;
+        }
+        let mut attempts = shuffle.attempts_of(partition, from).into_iter();
+        let entry = |(task, digest)| PushEntry { task, digest, segments: Vec::new() };
+        let entries: Vec<PushEntry> = attempts.by_ref().take(limits::PUSH_ENTRIES).map(entry).collect();
+        let next = attempts.next().map(|(task, _)| task);
+        let push = Push { job, stage, epoch: shuffle.epoch.number, replica: true, entries };
+        Response::Pulled { push, next }
+    }
+
+    /// A holder told what it has of a partition, or has nothing.
+    pub(super) fn on_held_answer(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let has_room = self.has_room(job, stage, 0);
+        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+            shuffle.listed(core, partition, outcome);
+        }
+    }
+
+    /// A holder sent segments of a partition, or has none.
+    pub(super) fn on_pulled(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let has_room = self.has_room(job, stage, outcome.as_ref().map_or(0, |(_, body)| body.len()));
+        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+            shuffle.pulled(core, partition, outcome);
+        }
+    }
+
+    pub(super) fn on_replicated(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        copy: u64,
+        outcome: &Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(shuffle) = self.get(job, stage) else { return };
+        shuffle.copied(core.now, copy, outcome);
+        shuffle.seal_what_is_complete(core);
+    }
+
+    pub(super) fn commit_failed(&mut self, core: &mut Core, job: JobId, stage: u8, commit: Pending) {
+        let again = core.now + RETRY;
+        if let Some(shuffle) = self.get(job, stage) {
+            shuffle.commits_failed.push((again, commit));
+        }
+    }
+
+    pub(super) fn seal_failed(&mut self, core: &mut Core, job: JobId, stage: u8, partition: u16) {
+        let again = core.now + RETRY;
+        if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
+            shuffle.seals_due.insert(partition, again);
+        }
+    }
+
+    pub(super) fn go_on(&mut self, core: &mut Core) {
+        for shuffle in self.jobs.values_mut().flatten().flatten() {
+            shuffle.go_on(core);
+        }
+        let now = core.now;
+        for (&job, (home, at)) in self.resigned.iter_mut().filter(|(_, (_, at))| *at <= now) {
+            *at = now + RESIGN_AGAIN;
+            core.request(*home, Request::Resign { job }, vec![], Pending::Ignored);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let shuffles = self.jobs.values().flatten().flatten().map(Shuffle::deadline);
+        shuffles.chain(self.resigned.values().map(|(_, at)| *at)).min().unwrap_or(Time::NEVER)
+    }
+}

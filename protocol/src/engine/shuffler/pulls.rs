@@ -1,0 +1,143 @@
+//! Partitions that a new holder pulls from those who held them before.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::shuffle::{Shuffle, split_by_task};
+use crate::engine::core::{Core, Pending};
+use crate::id::{Hash, PeerKey};
+use crate::io::{Action, RequestError};
+use crate::message::{Attempts, Push, PushEntry, Request, Response};
+use crate::ring::Assignment;
+
+/// A partition on its way here from another holder.
+#[derive(Debug, Default)]
+pub(super) struct Pulling {
+    /// Whom to ask, the last one first.
+    pub(super) holders: Vec<PeerKey>,
+    /// The task from which that was asked last. Each answer must lead on from there, or it would never end.
+    from: u32,
+    /// Attempts that the holder being asked has, and whose segments have not come; in the end, those that wrote
+    /// nothing for the partition.
+    pub(super) listed: BTreeSet<(u32, Hash)>,
+}
+
+impl Shuffle {
+    /// Asks holders, those of them that still shuffle, one after another for a partition's segments: the last first.
+    pub(super) fn pull(&mut self, core: &mut Core, partition: u16, mut holders: Vec<PeerKey>) {
+        let mut known = BTreeSet::from([core.me]);
+        holders.retain(|peer| self.epoch.shufflers.iter().any(|s| s.peer == *peer) && known.insert(*peer));
+        self.pulling.insert(partition, Pulling { holders, ..Pulling::default() });
+        self.ask_held(core, partition, 0);
+    }
+
+    /// Pulls what this peer holds under the newest epoch and did not under the one before; what it was pulling then
+    /// and has not got, from whoever may have it still.
+    pub(super) fn pull_what_is_new(&mut self, core: &mut Core, before: &Assignment) {
+        let unfinished = std::mem::take(&mut self.pulling);
+        for partition in 0..self.ring.partitions() {
+            let owns = self.ring.owns(core.me, partition);
+            let new = if owns { !before.owns(core.me, partition) } else { !before.holds(core.me, partition) };
+            let begun = unfinished.get(&partition);
+            if self.ring.holds(core.me, partition) && (new || begun.is_some()) {
+                let mut holders = begun.map(|pulling| pulling.holders.clone()).unwrap_or_default();
+                holders.extend(before.replicas(partition));
+                self.pull(core, partition, holders);
+            }
+        }
+    }
+
+    /// Asks for the attempts that the next holder has, those without a segment included: what is listed is in its
+    /// store by the time it is asked for segments.
+    pub(super) fn ask_held(&mut self, core: &mut Core, partition: u16, from: u32) {
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let Some(&to) = pulling.holders.last() else {
+            self.pulling.remove(&partition);
+            return;
+        };
+        pulling.from = from;
+        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let request = Request::Held { job, stage, partition, from };
+        core.request(to, request, vec![], Pending::Held { job, stage, partition, epoch });
+    }
+
+    pub(super) fn listed(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+        let tasks = self.tasks();
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        match outcome {
+            Ok((Response::Pulled { push, next }, _)) => {
+                let listed = push.entries.iter().filter(|e| e.task < tasks);
+                pulling.listed.extend(listed.map(|e| (e.task, e.digest)));
+                match next {
+                    Some(next) if next > pulling.from => self.ask_held(core, partition, next),
+                    Some(_) => self.next_holder(core, partition),
+                    None => self.ask_segments(core, partition, 0),
+                }
+            }
+            _ => self.next_holder(core, partition),
+        }
+    }
+
+    pub(super) fn next_holder(&mut self, core: &mut Core, partition: u16) {
+        if let Some(pulling) = self.pulling.get_mut(&partition) {
+            pulling.holders.pop();
+            pulling.listed.clear();
+        }
+        self.ask_held(core, partition, 0);
+    }
+
+    pub(super) fn ask_segments(&mut self, core: &mut Core, partition: u16, from: u32) {
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let Some(&to) = pulling.holders.last() else { return };
+        pulling.from = from;
+        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let request = Request::Pull { job, stage, partition, from };
+        core.request(to, request, vec![], Pending::Pull { job, stage, partition, epoch });
+    }
+
+    pub(super) fn pulled(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+        let Some(pulling) = self.pulling.get_mut(&partition) else { return };
+        let fits = |push: &Push, body: &Bytes| {
+            let ours = (push.job, push.stage) == (self.job, self.stage) && push.body_len() == body.len() as u64;
+            ours && push.entries.iter().all(|e| e.segments.iter().all(|s| s.0 == partition))
+        };
+        let (push, next, body) = match outcome {
+            Ok((Response::Pulled { push, next }, body))
+                if fits(&push, &body) && next.is_none_or(|next| next > pulling.from) =>
+            {
+                (push, next, body)
+            }
+            _ => return self.next_holder(core, partition),
+        };
+        for entry in &push.entries {
+            pulling.listed.remove(&(entry.task, entry.digest));
+        }
+        self.take_pulled(core, partition, push, body);
+        match next {
+            Some(next) => self.ask_segments(core, partition, next),
+            None => {
+                let rest = self.pulling.remove(&partition).map(|p| p.listed).unwrap_or_default();
+                let entries = rest.into_iter().map(|(task, digest)| PushEntry { task, digest, segments: Vec::new() });
+                let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+                let push = Push { job, stage, epoch, replica: true, entries: entries.collect() };
+                self.take_pulled(core, partition, push, Bytes::new());
+                self.seal_what_is_complete(core);
+            }
+        }
+    }
+
+    /// Holds attempts that were pulled, and commits them where this peer owns the partition.
+    pub(super) fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, body: Bytes) {
+        push.epoch = self.epoch.number;
+        let staged = self.stage_entries(&push, &[partition]);
+        if !staged.keep.is_empty() {
+            core.act(Action::Stage { push, keep: staged.keep, body });
+        }
+        if self.owned.contains(&partition) {
+            for commits in split_by_task(staged.noted) {
+                self.send_commit(core, vec![partition], Attempts::pack(&commits));
+            }
+        }
+    }
+}

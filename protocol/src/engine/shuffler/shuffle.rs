@@ -1,0 +1,432 @@
+//! One stage's shuffle at one of its shufflers: what lies here, what is accepted, what is sealed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::pulls::Pulling;
+use super::replicas::Copy;
+use crate::engine::core::{Core, Pending};
+use crate::epoch::Epoch;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::Action;
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
+use crate::ranges::BitSet;
+use crate::ring::{Assignment, Ring};
+use crate::segment;
+use crate::sign::Signed;
+use crate::time::Time;
+
+/// Commits are gathered for so long: one message for many, and hardly felt in a small job.
+const COMMIT_DELAY: Duration = Duration::from_millis(15);
+/// Attempts in one commit: their digests make a quarter of a mebibyte.
+const COMMIT_ATTEMPTS: usize = 8192;
+
+/// Nothing is staged for the task.
+const NONE: Hash = Hash([0; 32]);
+/// The last of all digests.
+const LAST: Hash = Hash([u8::MAX; 32]);
+
+/// One stage's shuffle, as far as it concerns this peer.
+#[derive(Debug)]
+pub(super) struct Shuffle {
+    pub(super) job: JobId,
+    pub(super) stage: u8,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) epoch: Arc<Epoch>,
+    pub(super) signed_epoch: Signed<Epoch>,
+    /// Bytes of segments that were staged, those that were dropped since included.
+    pub(super) staged: u64,
+    /// Tells this opening of the job from those before, of which nothing is left.
+    pub(super) opened: u64,
+    pub(super) ring: Assignment,
+    pub(super) owned: Vec<u16>,
+    /// The leading digest of each task: the accepted one, or else the first that was staged.
+    pub(super) digests: Vec<Hash>,
+    /// Of tasks whose attempts did not agree, the other digests, with the partitions for which they lie here.
+    pub(super) others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
+    pub(super) accepted: BitSet,
+    /// Tasks whose leading digest's segments lie here, per partition owned or replicated.
+    pub(super) held: BTreeMap<u16, BitSet>,
+    pub(super) sealed: BTreeMap<u16, Hash>,
+    /// Seals that the authority has not acknowledged, with when to say so again.
+    pub(super) seals_due: BTreeMap<u16, Time>,
+    pub(super) commits: Vec<(u32, Hash)>,
+    /// When commits leave; commits for a part of the partitions only leave at once.
+    pub(super) commit_at: Time,
+    pub(super) commits_failed: Vec<(Time, Pending)>,
+    /// Copies on their way to replicas.
+    pub(super) copies: BTreeMap<u64, Copy>,
+    /// When the first of them is to be sent again.
+    pub(super) copies_at: Time,
+    /// Replicas that did not answer in this epoch.
+    pub(super) left_behind: BTreeSet<PeerKey>,
+    /// Partitions that are being pulled from another holder.
+    pub(super) pulling: BTreeMap<u16, Pulling>,
+}
+
+impl Shuffle {
+    pub(super) fn new(
+        core: &Core,
+        job: JobId,
+        stage: u8,
+        manifest: &Arc<Manifest>,
+        epoch: &Arc<Epoch>,
+        signed: &Signed<Epoch>,
+    ) -> Option<Self> {
+        let of = &manifest.stages[usize::from(stage)];
+        let (partitions, _) = of.shuffle()?;
+        let ring = Ring::new(epoch).owners(stage, partitions, manifest.replicas);
+        Some(Self {
+            job,
+            stage,
+            staged: 0,
+            opened: core.started.saturating_add(core.now.0),
+            owned: ring.partitions_of(core.me).collect(),
+            ring,
+            // Tables are made at the first push: an epoch that names this peer costs nothing yet.
+            digests: Vec::new(),
+            others: BTreeMap::new(),
+            accepted: BitSet::new(0),
+            held: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            seals_due: BTreeMap::new(),
+            commits: Vec::new(),
+            commit_at: Time::NEVER,
+            commits_failed: Vec::new(),
+            copies: BTreeMap::new(),
+            copies_at: Time::NEVER,
+            left_behind: BTreeSet::new(),
+            pulling: BTreeMap::new(),
+            manifest: manifest.clone(),
+            epoch: epoch.clone(),
+            signed_epoch: signed.clone(),
+        })
+    }
+
+    /// Begins with nothing, and says so: the authority may know this peer as one that held something. Where tasks are
+    /// done already, others may have copies of them.
+    pub(super) fn open(&mut self, core: &mut Core, begun: bool) {
+        if !self.owned.is_empty() {
+            self.send_commit(core, vec![], Attempts::default());
+        }
+        if begun {
+            for partition in (0..self.ring.partitions()).filter(|&p| self.ring.holds(core.me, p)).collect::<Vec<_>>() {
+                self.pull(core, partition, self.ring.replicas(partition).to_vec());
+            }
+        }
+    }
+
+    pub(super) fn tasks(&self) -> u32 {
+        self.manifest.stages[usize::from(self.stage)].tasks
+    }
+
+    pub(super) fn take_push(&mut self, core: &mut Core, from: PeerKey, push: Push, body: Bytes) -> Response {
+        if push.epoch < self.epoch.number {
+            return Response::NotOwner(self.signed_epoch.clone());
+        }
+        if push.epoch > self.epoch.number {
+            // The newer epoch is on its way here too.
+            return Response::Busy;
+        }
+        let mine: Vec<u16> = if push.replica {
+            // An owner's copies speak of its own partitions only: of another's, they hold nothing.
+            self.ring.replica_partitions_of(core.me).filter(|&p| self.ring.owns(from, p)).collect()
+        } else {
+            self.owned.clone()
+        };
+        if mine.is_empty() {
+            return Response::NotOwner(self.signed_epoch.clone());
+        }
+        let Staged { keep, noted, fresh, refused } = self.stage_entries(&push, &mine);
+        if push.replica {
+            if !keep.is_empty() {
+                core.act(Action::Stage { push, keep, body });
+            }
+            return Response::Ok;
+        }
+        if !noted.is_empty() && self.commit_at == Time::NEVER {
+            self.commit_at = core.now + COMMIT_DELAY;
+        }
+        self.commits.extend(noted);
+        self.copy_to_replicas(core, &push, &fresh, &body);
+        if !keep.is_empty() {
+            core.act(Action::Stage { push, keep, body });
+        }
+        // What is not held must not be acknowledged.
+        if refused { Response::Busy } else { Response::Ok }
+    }
+
+    /// What its tables take up once they are made: for each task a digest, and a bit for each partition held here.
+    pub(super) fn table_bytes(&self) -> usize {
+        let partitions = usize::from(self.ring.partitions());
+        self.tasks() as usize * (size_of::<Hash>() + (partitions + 1).div_ceil(8))
+    }
+
+    pub(super) fn is_prepared(&self) -> bool {
+        !self.digests.is_empty()
+    }
+
+    /// Whether no attempt of a push is larger than a task's output may be.
+    pub(super) fn is_within_limits(&self, push: &Push) -> bool {
+        let of = &self.manifest.stages[usize::from(self.stage)];
+        let Some((partitions, buckets)) = of.shuffle() else { return false };
+        let (per_segment, per_bucket) = segment::DIRECTORY_BYTES;
+        let most = of.limits.output + u64::from(partitions) * per_segment + u64::from(buckets) * per_bucket;
+        let len = |entry: &PushEntry| entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
+        push.entries.iter().all(|entry| len(entry) <= most)
+    }
+
+    /// Makes the tables of a peer that holds nothing yet.
+    pub(super) fn prepare(&mut self) {
+        if self.digests.is_empty() {
+            self.digests = vec![NONE; self.tasks() as usize];
+            self.accepted = BitSet::new(self.tasks());
+        }
+    }
+
+    /// Notes the attempts of a push for the partitions `mine`.
+    pub(super) fn stage_entries(&mut self, push: &Push, mine: &[u16]) -> Staged {
+        let tasks = self.tasks();
+        self.prepare();
+        for &partition in mine {
+            self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
+        }
+        let mut staged = Staged::default();
+        for (i, entry) in push.entries.iter().enumerate().filter(|(_, e)| e.task < tasks) {
+            let Some(fresh) = self.hold(entry.task, entry.digest, mine) else {
+                staged.refused |= !self.accepted.contains(entry.task);
+                continue;
+            };
+            staged.noted.push((entry.task, entry.digest));
+            if !fresh.is_empty() {
+                staged.fresh.push(i);
+            }
+            let written = |p: &u16| entry.segments.binary_search_by_key(p, |s| s.0).is_ok();
+            let kept = staged.keep.len();
+            staged.keep.extend(fresh.into_iter().filter(written).map(|p| (i as u32, p)));
+            if staged.keep.len() > kept {
+                self.staged += entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
+            }
+        }
+        staged
+    }
+
+    /// Notes that an attempt lies here for `partitions`; gives those for which it did not before, or `None` if it
+    /// is not to be held: another one is accepted, or there are too many.
+    fn hold(&mut self, task: u32, digest: Hash, partitions: &[u16]) -> Option<Vec<u16>> {
+        let leading = &mut self.digests[task as usize];
+        if *leading == NONE {
+            *leading = digest;
+        }
+        if *leading == digest {
+            let mut insert = |p: &u16| self.held.get_mut(p).is_some_and(|held| held.insert(task));
+            return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
+        }
+        let full = || self.others.range((task, NONE)..=(task, LAST)).count() + 1 >= limits::DIGESTS_OF_TASK;
+        if self.accepted.contains(task) || (!self.others.contains_key(&(task, digest)) && full()) {
+            return None;
+        }
+        let of = self.others.entry((task, digest)).or_default();
+        Some(partitions.iter().copied().filter(|&p| of.insert(p)).collect())
+    }
+
+    pub(super) fn accept(&mut self, core: &mut Core, task: u32, digest: Hash) {
+        if task >= self.tasks() || !self.accepted.insert(task) {
+            return;
+        }
+        let leading = std::mem::replace(&mut self.digests[task as usize], digest);
+        let range = (task, NONE)..=(task, LAST);
+        let mut others: BTreeMap<(u32, Hash), BTreeSet<u16>> = self.others.extract_if(range, |_, _| true).collect();
+        if leading != digest {
+            // Where the accepted one does not lie, nothing does: it is to be pulled, or computed again.
+            let here = others.remove(&(task, digest)).unwrap_or_default();
+            let mut lost = BTreeSet::new();
+            for (&partition, held) in &mut self.held {
+                if held.remove(task) {
+                    lost.insert(partition);
+                }
+                if here.contains(&partition) {
+                    held.insert(task);
+                }
+            }
+            others.insert((task, leading), lost);
+        }
+        let (job, stage) = (self.job, self.stage);
+        for ((task, digest), partitions) in others {
+            for partition in partitions {
+                core.act(Action::DropSegment { job, stage, partition, task, digest });
+            }
+        }
+    }
+
+    pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
+        if self.owned.is_empty() || !self.accepted.is_full() {
+            return;
+        }
+        let held = |p: &u16| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
+        let complete = |p: &u16| !self.sealed.contains_key(p) && held(p);
+        let fresh: Vec<u16> = self.owned.iter().copied().filter(complete).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let root = segment::root(&self.digests);
+        for &partition in &fresh {
+            self.sealed.insert(partition, root);
+            self.seals_due.insert(partition, core.now);
+        }
+        let Some(reader) = self.manifest.reader_of(self.stage) else { return };
+        let seals = Seals {
+            job: self.job,
+            stage: self.stage,
+            epoch: self.epoch.number,
+            seals: fresh.iter().map(|&p| (p, root)).collect(),
+        };
+        let shards = self.manifest.stages[usize::from(reader)].shards;
+        let topics: BTreeSet<Topic> = (0..shards).map(|s| Topic::of_shard(self.job, reader, s)).collect();
+        for topic in topics {
+            core.publish(topic, Gossip::Seals(seals.clone()));
+        }
+        core.own_seals.push(seals);
+    }
+
+    pub(super) fn go_on(&mut self, core: &mut Core) {
+        let (job, stage, epoch, home) = (self.job, self.stage, self.epoch.number, self.manifest.home);
+        let this_life = (epoch, self.opened);
+        let now = core.now;
+        if now >= self.commit_at || self.commits.len() >= COMMIT_ATTEMPTS {
+            let mut commits = std::mem::take(&mut self.commits);
+            self.commit_at = Time::NEVER;
+            commits.sort_unstable();
+            commits.dedup();
+            for commits in split_by_task(commits) {
+                self.send_commit(core, vec![], Attempts::pack(&commits));
+            }
+        }
+        if self.commits_failed.iter().any(|(at, _)| *at <= now) {
+            for (_, pending) in self.commits_failed.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+                if let Pending::Commit { epoch, opened, partitions, attempts, .. } = pending
+                    && (epoch, opened) == this_life
+                {
+                    self.send_commit(core, partitions, attempts);
+                }
+            }
+        }
+        if self.copies_at <= now {
+            let due: Vec<u64> =
+                self.copies.iter().filter(|(_, c)| c.send_at <= now).map(|(&number, _)| number).collect();
+            for number in due {
+                let Some(mut copy) = self.copies.remove(&number) else { continue };
+                copy.send_at = Time::NEVER;
+                self.send_copy(core, number, &copy);
+                self.copies.insert(number, copy);
+            }
+            self.copies_at = self.copies.values().map(|c| c.send_at).min().unwrap_or(Time::NEVER);
+        }
+        if self.seals_due.is_empty() {
+            return;
+        }
+        for &partition in self.seals_due.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p) {
+            let Some(&root) = self.sealed.get(&partition) else { continue };
+            let request = Request::Sealed { job, stage, epoch, partition, root };
+            core.request(home, request, vec![], Pending::Sealed { job, stage, partition });
+        }
+        self.seals_due.retain(|_, at| *at > now);
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let failed = self.commits_failed.iter().map(|(at, _)| *at);
+        let seals = self.seals_due.values().copied();
+        failed.chain(seals).chain([self.commit_at, self.copies_at]).min().unwrap_or(Time::NEVER)
+    }
+
+    /// A new set of shufflers: what this peer holds as a replica of what it owns now is committed at once;
+    /// what it lacks it pulls from whoever held it before and is still there (rule 2).
+    pub(super) fn new_epoch(&mut self, core: &mut Core, epoch: &Arc<Epoch>, signed: &Signed<Epoch>) {
+        let of = &self.manifest.stages[usize::from(self.stage)];
+        let Some((partitions, _)) = of.shuffle() else { return };
+        let before =
+            std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
+        self.owned = self.ring.partitions_of(core.me).collect();
+        let next = self.epoch.number.checked_add(1) == Some(epoch.number);
+        self.epoch = epoch.clone();
+        self.signed_epoch = signed.clone();
+        // They speak of all that this peer owned, which is not what it owns.
+        self.commits.clear();
+        self.commit_at = Time::NEVER;
+        self.copies.clear();
+        self.left_behind.clear();
+        self.copies_at = Time::NEVER;
+        self.commits_failed.clear();
+        let owned = self.owned.clone();
+        if !owned.is_empty() {
+            self.send_commit(core, vec![], Attempts::default());
+        }
+        // In an epoch that was not heard of here, another may have owned a partition: the authority has forgotten
+        // that it was sealed.
+        self.sealed.retain(|p, _| next && owned.contains(p));
+        self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
+        // Commits that may not have arrived under the old epoch are made again under this one.
+        owned.iter().filter(|p| !self.sealed.contains_key(p)).for_each(|&p| self.commit_partition(core, p));
+        self.pull_what_is_new(core, &before);
+        self.seal_what_is_complete(core);
+    }
+
+    pub(super) fn commit_partition(&self, core: &mut Core, partition: u16) {
+        for part in split_by_task(self.attempts_of(partition, 0)) {
+            self.send_commit(core, vec![partition], Attempts::pack(&part));
+        }
+    }
+
+    /// Tells the authority of attempts that lie here for some partitions, or for all that this peer owns.
+    pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<u16>, attempts: Attempts) {
+        let (job, stage, epoch, opened) = (self.job, self.stage, self.epoch.number, self.opened);
+        let (of, what) = (partitions.clone(), attempts.clone());
+        let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what };
+        let pending = Pending::Commit { job, stage, epoch, opened, partitions, attempts };
+        core.request(self.manifest.home, request, vec![], pending);
+    }
+
+    /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
+    pub(super) fn attempts_of(&self, partition: u16, from: u32) -> Vec<(u32, Hash)> {
+        let held = self.held.get(&partition).into_iter().flat_map(BitSet::iter).skip_while(|&task| task < from);
+        let leading = held.map(|task| (task, self.digests[task as usize]));
+        let others = self.others.range((from, NONE)..).filter(|(_, of)| of.contains(&partition)).map(|(&name, _)| name);
+        let mut attempts: Vec<(u32, Hash)> = leading.chain(others).collect();
+        attempts.sort_unstable();
+        attempts
+    }
+}
+
+/// What of a push is held.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    /// Entries (by their place) and partitions for the segment store.
+    pub(super) keep: Vec<(u32, u16)>,
+    /// All attempts that lie here now.
+    pub(super) noted: Vec<(u32, Hash)>,
+    /// Entries that brought anything new.
+    pub(super) fresh: Vec<usize>,
+    /// There was no room for some, and their tasks have no accepted digest yet.
+    pub(super) refused: bool,
+}
+
+/// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and
+/// none is too large for a message.
+pub(super) fn split_by_task(attempts: Vec<(u32, Hash)>) -> Vec<Vec<(u32, Hash)>> {
+    let mut parts: Vec<Vec<(u32, Hash)>> = Vec::new();
+    for attempt in attempts {
+        let room = |part: &&mut Vec<(u32, Hash)>| {
+            part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.0 < attempt.0)
+        };
+        match parts.iter_mut().rev().find(room) {
+            Some(part) => part.push(attempt),
+            None => parts.push(vec![attempt]),
+        }
+    }
+    parts
+}

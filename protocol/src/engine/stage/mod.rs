@@ -1,0 +1,380 @@
+//! One stage of one job as this worker sees it: what it claimed, what it runs, what became of it.
+
+mod budget;
+mod shards;
+mod units;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::budget::{Budget, EXPECTED};
+use self::shards::SUMMARY_WAIT;
+pub(super) use self::units::Unit;
+use super::core::Core;
+use super::outbox::Outbox;
+use crate::claims::ClaimTable;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::limits;
+use crate::manifest::{Manifest, Source, Stage, partition_of_bucket};
+use crate::message::{Claim, Gossip, Seals, ShardLeft, Topic};
+use crate::time::Time;
+
+/// Where nothing is free, this peer looks again after so long.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// The owner of a sealed partition has so long before others reduce its buckets.
+const OWNER_FIRST: Duration = Duration::from_millis(150);
+/// A worker without progress for so long (or four of this peer's units) gets second attempts beside it.
+const STRAGGLER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// This worker's part in one stage.
+#[derive(Debug)]
+pub(super) struct StageWork {
+    pub(super) job: JobId,
+    pub(super) number: u8,
+    manifest: Arc<Manifest>,
+    home: PeerKey,
+    pub(super) table: ClaimTable,
+    /// The topic of its shard's claims, and the one listened to so far.
+    pub(super) topic: Topic,
+    pub(super) listening: Topic,
+    /// Blocks claimed and not started, with the time from which they may be.
+    queue: VecDeque<(u32, Time)>,
+    /// Tasks of started blocks that are not finished yet.
+    tasks_left: BTreeMap<u32, u32>,
+    /// Microseconds a block takes on one thread, smoothed.
+    pace: Option<f64>,
+    avoid: BTreeMap<u32, Time>,
+    /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer heard of it.
+    seals: BTreeMap<u16, (Hash, PeerKey, Time)>,
+    pub(super) outbox: Outbox,
+    /// How near its job's turn is.
+    pub(super) turn: Turn,
+    budget: Budget,
+    /// Stages of all jobs in which this peer hears the claims of others.
+    pub(super) shared: u32,
+    unsaid: bool,
+    /// Claims crossed, and the others must hear whether this peer keeps its own.
+    contested: bool,
+    /// Nothing is claimed before.
+    look_at: Time,
+    /// The claims of others in a shard just entered are not known yet.
+    entering: bool,
+    /// So many of those who were asked for them have not answered.
+    asking: usize,
+    /// The submitter gave this peer a place of its own to begin at once (rule 7).
+    immediate: bool,
+    summary_at: Time,
+    summary_wait: Duration,
+    /// The shard about which the authority was asked and has not answered.
+    asked: Option<u16>,
+    /// The count of reopenings that this peer's view takes in.
+    reopened: u32,
+    /// All shards of the stage, as the authority last described them.
+    shards: Vec<ShardLeft>,
+}
+
+/// What the worker's other jobs leave to one of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Whether its turn is near enough to claim blocks.
+    pub(super) near: bool,
+    /// How many jobs have anything in hand, this one included.
+    pub(super) rivals: u32,
+}
+
+impl StageWork {
+    pub(super) fn new(
+        core: &mut Core,
+        job: JobId,
+        number: u8,
+        manifest: Arc<Manifest>,
+        place: Option<(u32, u32)>,
+    ) -> Self {
+        let stage = &manifest.stages[usize::from(number)];
+        let draw = Hash::of_parts("webmesh 1 first place", &[&job.0, &[number], &core.me.0]).draw();
+        let shard = (draw % u64::from(stage.shards)) as u16;
+        let mut work = Self {
+            job,
+            number,
+            home: manifest.home,
+            table: ClaimTable::new(core.me, job, number, shard, stage.shard_blocks(shard), 0),
+            topic: Topic::of_shard(job, number, shard),
+            listening: Topic::of_shard(job, number, shard),
+            queue: VecDeque::new(),
+            tasks_left: BTreeMap::new(),
+            pace: None,
+            avoid: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            outbox: Outbox::default(),
+            turn: Turn { near: true, rivals: 1 },
+            budget: Budget::full(),
+            shared: 1,
+            unsaid: false,
+            contested: false,
+            look_at: Time(0),
+            entering: false,
+            asking: 0,
+            immediate: false,
+            summary_at: Time::NEVER,
+            summary_wait: SUMMARY_WAIT.0,
+            asked: None,
+            reopened: 0,
+            shards: Vec::new(),
+            manifest,
+        };
+        work.enter_shard(core, shard, place);
+        work
+    }
+
+    fn stage(&self) -> &Stage {
+        &self.manifest.stages[usize::from(self.number)]
+    }
+
+    /// The submitter's hint where to begin. Of a few such places no two are the same: nothing need be settled.
+    pub(super) fn take_place(&mut self, core: &Core, slot: u32, of: u32) {
+        if self.budget.said > 0 || self.table.held() > 0 {
+            return;
+        }
+        let blocks = self.table.blocks();
+        let start = u64::from(blocks.end - blocks.start) * u64::from(slot) / u64::from(of.max(1));
+        let shard = self.table.shard();
+        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, start);
+        self.immediate = of <= EXPECTED && self.stage().shards == 1;
+        self.look_at = if self.immediate { core.now } else { core.now + self.settle(core) + self.thin(core) };
+    }
+
+    /// Whether there is nothing more to claim here, as far as this peer knows.
+    pub(super) fn is_over(&self) -> bool {
+        self.table.is_drained() && (self.stage().shards == 1 || self.shards.iter().all(|s| s.blocks == 0))
+    }
+
+    /// Whether this worker has anything of this stage in hand.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.queue.is_empty() || !self.tasks_left.is_empty() || !self.outbox.is_empty()
+    }
+
+    /// Whether none of its tasks can be run yet.
+    fn is_closed(&self) -> bool {
+        self.seals.is_empty() && self.stage().source != Source::Inputs
+    }
+
+    /// Whether a block's tasks can be run now.
+    fn is_open(&self, now: Time, me: PeerKey, block: u32) -> bool {
+        if self.avoid.get(&block).is_some_and(|&until| until > now) {
+            return false;
+        }
+        let Source::Shuffle { stage: from } = self.stage().source else { return true };
+        let tasks = self.stage().tasks_of_blocks(block..block + 1);
+        tasks.into_iter().all(|task| {
+            let seal = self.partition_read(from, task).and_then(|p| self.seals.get(&p));
+            seal.is_some_and(|&(_, owner, heard)| owner == me || now.since(heard) >= OWNER_FIRST)
+        })
+    }
+
+    fn partition_read(&self, from: u8, task: u32) -> Option<u16> {
+        let (partitions, buckets) = self.manifest.stages[usize::from(from)].shuffle()?;
+        Some(partition_of_bucket(task, partitions, buckets))
+    }
+
+    /// The root and the owner of the partition that a task reads, and the stage that wrote it.
+    pub(super) fn reads(&self, task: u32) -> Option<(u8, u16, Hash, PeerKey)> {
+        let Source::Shuffle { stage: from } = self.stage().source else { return None };
+        let partition = self.partition_read(from, task)?;
+        self.seals.get(&partition).map(|&(root, owner, _)| (from, partition, root, owner))
+    }
+
+    /// How many blocks this worker wants in hand.
+    fn wanted(&self, threads: u32) -> u32 {
+        // The first claim is one block (rule 5); while that runs, there may be one for each thread and one more.
+        let Some(pace) = self.pace else {
+            let scarce = self.table.free() < (threads + 1) * self.table.active_workers();
+            return if self.budget.said == 0 || scarce { 1 } else { threads + 1 };
+        };
+        let ahead = self.ahead().as_micros() as f64 / f64::from(self.turn.rivals);
+        ((ahead * f64::from(threads) / pace.max(1.0)).ceil() as u32).clamp(threads, limits::BLOCKS)
+    }
+
+    /// Claims aim at work for so long.
+    fn ahead(&self) -> Duration {
+        limits::CLAIM_AHEAD.max(self.gap() * 5 / 2)
+    }
+
+    /// The most blocks to claim at once: half of this worker's share of what is free, so that the last batches are
+    /// small (guided self-scheduling: Polychronopoulos and Kuck, 1987). But all claims of the shard together are
+    /// `1 / interval` a second, and batches of *k* blocks that take `pace` each end the shard `free / k * interval +
+    /// k * pace` from now: least at the root of `free * interval / pace`.
+    fn fair(&self, core: &Core, threads: u32) -> u32 {
+        let (free, company) = (self.table.free(), self.company(core));
+        let interval = self.gap().as_micros() as f64 / f64::from(company);
+        let pace = self.pace.unwrap_or(f64::MAX).max(1.0) / f64::from(threads);
+        let least = (f64::from(free) * interval / pace).sqrt() as u32;
+        (free / (2 * company)).max(least).max(1)
+    }
+
+    /// Whether this worker has too little in hand.
+    fn wants_more(&self, threads: u32) -> bool {
+        let few = match self.pace {
+            Some(_) => self.queue.len() as u32 * 2 <= self.wanted(threads),
+            None => self.table.held() < self.wanted(threads),
+        };
+        few && self.turn.near && !self.is_over() && !self.is_closed()
+    }
+
+    /// Claims what is worth claiming now, and says so; gives whether that was anything. `upstream_over` says whether
+    /// all is done, as far as this peer knows, of the stage that this one reads.
+    pub(super) fn claim(&mut self, core: &mut Core, threads: u32, upstream_over: bool) -> bool {
+        if !self.wants_more(threads) {
+            if self.is_over() || (self.is_closed() && upstream_over) {
+                self.look_around(core);
+            }
+            return false;
+        }
+        let now = core.now;
+        if now < self.look_at.max(self.may_speak_at()) {
+            return false;
+        }
+        self.entering = false;
+        let wanted = self.wanted(threads);
+        let fair = self.fair(core, threads);
+        let allowed = self.table.allowance().saturating_sub(self.table.held());
+        let in_hand = if self.pace.is_some() { self.queue.len() as u32 } else { self.table.held() };
+        let want = wanted.saturating_sub(in_hand).min(fair).min(allowed);
+        let (me, heartbeat) = (core.me, self.heartbeat());
+        let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
+        let mut table = std::mem::replace(&mut self.table, nothing);
+        let mine = |block| self.reads(self.stage().tasks_of_blocks(block..block + 1).start).is_none_or(|r| r.3 == me);
+        let mut chosen = table.choose(now, want, |b| self.is_open(now, me, b), mine);
+        let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
+        if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
+            let patience = STRAGGLER_PATIENCE.max(Duration::from_micros(self.pace.unwrap_or(0.0) as u64 * 4));
+            // Of its progress a worker speaks at each heartbeat at least.
+            let patience = patience + heartbeat;
+            chosen.extend(table.choose_straggler(now, patience, |b| self.is_open(now, me, b)));
+        }
+        self.table = table;
+        if chosen.is_empty() {
+            self.look_at = now + LOOK_AGAIN;
+            self.look_around(core);
+            return false;
+        }
+        self.summary_wait = SUMMARY_WAIT.0;
+        let settle = if self.immediate && self.budget.said == 0 { Duration::ZERO } else { self.settle(core) };
+        self.queue.extend(chosen.into_iter().map(|b| (b, now + settle)));
+        self.publish(core);
+        true
+    }
+
+    /// Says how things stand, where it is time to.
+    pub(super) fn speak(&mut self, core: &mut Core) {
+        if core.now >= self.must_speak_at() {
+            self.publish(core);
+        }
+        if core.now >= self.summary_at {
+            self.ask_summary(core);
+        }
+    }
+
+    /// When this worker must say how things stand, if it does not claim before.
+    fn must_speak_at(&self) -> Time {
+        let holds = self.table.held() > 0;
+        if holds && !self.contested {
+            self.budget.last + self.heartbeat()
+        } else if self.contested || self.unsaid {
+            self.may_speak_at()
+        } else {
+            Time::NEVER
+        }
+    }
+
+    fn publish(&mut self, core: &mut Core) {
+        self.table.set_settle(self.settle(core));
+        let claim = self.table.next_message(core.now, self.budget.said);
+        self.budget.spend(core.now, self.gap(), self.burst());
+        self.unsaid = false;
+        self.contested = false;
+        core.publish(self.topic, Gossip::Claim(claim));
+    }
+
+    /// When something must be done here, if nothing happens before.
+    pub(super) fn deadline(&self, now: Time, threads: u32) -> Time {
+        // Once it may be started, a claim waits for room in hand, not for time.
+        let start = self.queue.front().map_or(Time::NEVER, |&(_, from)| if from > now { from } else { Time::NEVER });
+        let claim = if self.wants_more(threads) { self.look_at.max(self.may_speak_at()) } else { Time::NEVER };
+        self.must_speak_at().min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
+    }
+
+    /// Another worker's standing in this shard.
+    pub(super) fn hear(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
+        if claim.shard != self.table.shard() {
+            return;
+        }
+        self.table.set_settle(self.settle(core));
+        let heard = self.table.hear(core.now, from, claim);
+        // Others must hear what is kept against them, and what is given up for them.
+        self.contested |= heard.contested || !heard.lost.is_empty();
+        if !heard.lost.is_empty() {
+            let lost: BTreeSet<u32> = heard.lost.iter().copied().collect();
+            self.queue.retain(|(b, _)| !lost.contains(b));
+        }
+        if (heard.changed || !heard.lost.is_empty()) && !self.entering && self.table.free() > 0 {
+            let at = core.now + self.thin(core);
+            self.look_at = if heard.lost.is_empty() { self.look_at.min(at) } else { at };
+        }
+    }
+
+    /// The owner of partitions says that they are sealed.
+    pub(super) fn hear_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
+        if self.stage().source != (Source::Shuffle { stage: seals.stage }) {
+            return;
+        }
+        for &(partition, root) in &seals.seals {
+            self.hear_seal(core, partition, root, from);
+        }
+    }
+
+    fn hear_seal(&mut self, core: &Core, partition: u16, root: Hash, owner: PeerKey) {
+        if self.seals.get(&partition).is_some_and(|s| (s.0, s.1) == (root, owner)) {
+            return;
+        }
+        self.seals.insert(partition, (root, owner, core.now));
+        let at = match owner == core.me {
+            true => core.now,
+            false => core.now + OWNER_FIRST + self.thin(core),
+        };
+        if !self.entering {
+            self.look_at = self.look_at.min(at);
+        }
+    }
+
+    /// The shufflers changed: what was sealed is sealed again by its owners.
+    pub(super) fn new_epoch(&mut self, now: Time, owner_of: impl Fn(u16) -> Option<PeerKey>) {
+        self.seals.retain(|&partition, (_, owner, _)| owner_of(partition) == Some(*owner));
+        self.look_at = now;
+    }
+
+    /// Lets everything go and says so.
+    pub(super) fn leave(&mut self, core: &mut Core) {
+        let held: Vec<u32> = self.table.message(core.now).holds.iter().flat_map(|h| h.run.iter()).collect();
+        held.into_iter().for_each(|block| self.table.give_up(block));
+        self.queue.clear();
+        self.publish(core);
+    }
+
+    /// Leases that ran out.
+    pub(super) fn lapse(&mut self, core: &Core) {
+        if self.table.lapse(core.now, self.lease(), self.longest_hold()) {
+            self.look_at = self.look_at.min(core.now + self.thin(core));
+        }
+    }
+
+    /// A worker's connection broke, or it said goodbye.
+    pub(super) fn lost(&mut self, core: &Core, peer: &PeerKey, for_good: bool) {
+        if for_good {
+            self.table.left_for_good(peer);
+            self.look_at = self.look_at.min(core.now + self.thin(core));
+        } else {
+            self.table.broken(core.now, peer, self.lease());
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The shards of a stage: what the authority knows of them, and how a worker moves from one to another.
+
+use std::time::Duration;
+
+use super::StageWork;
+use crate::claims::ClaimTable;
+use crate::engine::core::{Core, Pending};
+use crate::id::{Hash, PeerKey};
+use crate::limits;
+use crate::message::{Claim, Request, ShardLeft, Summary, Topic};
+use crate::time::Time;
+
+/// With nothing left to claim, the authority is asked for its view after so long; longer each time.
+pub(super) const SUMMARY_WAIT: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
+/// Where all seems done, it is asked this often, in case something is not.
+const SUMMARY_WHEN_OVER: Duration = Duration::from_secs(15);
+/// Who enters a shard waits at most so long to hear who holds what there.
+const ENTER_WAIT: Duration = Duration::from_secs(3);
+/// Peers of a shard that an entrant asks for its claims.
+const ASK_CLAIMS: usize = 3;
+/// Who enters a shard that has over 1.05 times its fair share of workers goes on to another.
+const CROWDED: (u32, u32) = (21, 20);
+/// Shards of which a worker takes the one with the most blocks for each worker.
+const CHOICES: usize = 3;
+/// A shard is worth going to where each of its workers has so many blocks left.
+const WORTH: u32 = 4;
+
+impl StageWork {
+    /// Begins to work on a shard, from a place of this peer's own.
+    pub(super) fn enter_shard(&mut self, core: &mut Core, shard: u16, place: Option<(u32, u32)>) {
+        let blocks = self.stage().shard_blocks(shard);
+        let draw = Hash::of_parts("webmesh 1 place in shard", &[&self.job.0, &shard.to_le_bytes(), &core.me.0]).draw();
+        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, draw);
+        self.topic = Topic::of_shard(self.job, self.number, shard);
+        match place {
+            Some((slot, of)) => self.take_place(core, slot, of),
+            None => self.look_at = core.now + self.settle(core) + self.thin(core),
+        }
+        if self.stage().shards > 1 {
+            self.await_standings(core);
+        }
+    }
+
+    /// Claims nothing before this peer knows how things stand here: what is done, and who works on the rest.
+    pub(in crate::engine) fn await_standings(&mut self, core: &mut Core) {
+        self.entering = true;
+        self.asking = 0;
+        self.look_at = core.now + ENTER_WAIT;
+        self.ask_summary(core);
+    }
+
+    /// The claims of this shard, for one who enters it.
+    pub(in crate::engine) fn standings(&self, now: Time, shard: u16) -> Option<Vec<(PeerKey, Claim)>> {
+        (shard == self.table.shard() && !self.entering).then(|| self.table.standings(now))
+    }
+
+    /// `from`, in this shard, told what all its workers hold, or does not know.
+    pub(in crate::engine) fn hear_standings(
+        &mut self,
+        core: &Core,
+        shard: u16,
+        from: PeerKey,
+        standings: Option<&[(PeerKey, Claim)]>,
+    ) {
+        if shard != self.table.shard() {
+            return;
+        }
+        self.asking = self.asking.saturating_sub(1);
+        let of_shard = |claim: &Claim| (claim.job, claim.stage, claim.shard) == (self.job, self.number, shard);
+        let standings_here = standings.unwrap_or_default().iter().filter(|(_, claim)| of_shard(claim));
+        for (peer, claim) in standings_here.collect::<Vec<_>>() {
+            if *peer == from {
+                self.hear(core, from, claim);
+            } else if *peer != core.me {
+                self.table.hear_of(core.now, *peer, claim, self.lease());
+            }
+        }
+        if !self.entering {
+            return;
+        }
+        if standings.is_some() {
+            self.entering = false;
+            self.look_at = core.now + core.hop() + self.thin(core);
+        } else if self.asking == 0 {
+            // All are as new here as this peer.
+            self.entering = false;
+            self.look_at = core.now + self.settle(core) + self.thin(core);
+        }
+    }
+
+    /// The authority answered, or did not, when asked about a shard.
+    pub(in crate::engine) fn answered(&mut self, shard: u16) {
+        self.asked.take_if(|asked| *asked == shard);
+    }
+
+    /// The authority's view of this shard.
+    pub(in crate::engine) fn hear_summary(
+        &mut self,
+        core: &mut Core,
+        shard: u16,
+        summary: &Summary,
+        done: impl Iterator<Item = u32>,
+        owner_of: impl Fn(u16) -> Option<PeerKey>,
+    ) {
+        if shard != self.table.shard() {
+            return;
+        }
+        let now = core.now;
+        if summary.reopened > self.reopened {
+            self.reopened = summary.reopened;
+            self.table.forget_news();
+        }
+        let size = self.table.blocks().len() as u32;
+        let needless = self.table.set_done(now, done.take_while(|&block| block < size));
+        // They ascend.
+        self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
+        for &(partition, root) in &summary.seals {
+            if let Some(owner) = owner_of(partition) {
+                self.hear_seal(core, partition, root, owner);
+            }
+        }
+        self.shards = summary.shards.clone();
+        if let Some(next) = self.better_shard() {
+            if self.unsaid {
+                self.publish(core);
+            }
+            self.enter_shard(core, next, None);
+        } else if self.entering {
+            self.meet(core, &summary.peers);
+        } else if self.table.free() > 0 {
+            self.look_at = self.look_at.min(now + self.thin(core));
+        }
+    }
+
+    /// Where there is more to do for each worker than here: if this shard is crowded, or nothing is free in it.
+    fn better_shard(&mut self) -> Option<u16> {
+        if self.shards.len() != usize::from(self.stage().shards) || self.shards.len() < 2 || self.is_busy() {
+            return None;
+        }
+        let here = self.shards[usize::from(self.table.shard())];
+        let all =
+            self.shards.iter().fold((0u64, 0u64), |sum, s| (sum.0 + u64::from(s.blocks), sum.1 + u64::from(s.workers)));
+        // As many workers as the blocks here deserve, of those that there are.
+        let fair = u64::from(here.blocks) * all.1 / all.0.max(1) * u64::from(CROWDED.0) / u64::from(CROWDED.1) + 1;
+        let crowded = self.entering && u64::from(here.workers) > fair;
+        if !crowded && self.table.free() > 0 {
+            return None;
+        }
+        // A shard with few blocks for each of its workers has nothing to give away.
+        let worth = |s: &ShardLeft| s.blocks > 0 && s.blocks >= WORTH * u32::from(s.workers);
+        let others: Vec<u16> = (0..self.shards.len() as u16)
+            .filter(|&s| s != self.table.shard() && worth(&self.shards[usize::from(s)]))
+            .collect();
+        let drawn: Vec<u16> = (0..CHOICES)
+            .filter_map(|_| {
+                let at = self.table.draw() % (others.len() as u64).max(1);
+                others.get(at as usize).copied()
+            })
+            .collect();
+        let per_worker = |s: &u16| {
+            let of = self.shards[usize::from(*s)];
+            u64::from(of.blocks) * 1024 / (u64::from(of.workers) + 1)
+        };
+        let best = drawn.into_iter().max_by_key(per_worker)?;
+        let here_has = u64::from(here.blocks) * 1024 / u64::from(here.workers.max(1));
+        (!crowded || per_worker(&best) > here_has).then_some(best)
+    }
+
+    /// Connects to some of a shard's workers, so that its gossip is heard, and asks for what they hold.
+    fn meet(&mut self, core: &mut Core, peers: &[PeerKey]) {
+        let (job, stage, shard) = (self.job, self.number, self.table.shard());
+        let peers: Vec<PeerKey> = peers.iter().copied().filter(|p| *p != core.me).take(limits::SHARD_PEERS).collect();
+        for &peer in &peers {
+            if !core.directory.is_connected(&peer) {
+                core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+            }
+        }
+        self.asking = peers.len().min(ASK_CLAIMS);
+        for &peer in peers.iter().take(ASK_CLAIMS) {
+            core.request(
+                peer,
+                Request::Claims { job, stage, shard },
+                vec![],
+                Pending::Claims { job, stage, shard, from: peer },
+            );
+        }
+        if peers.is_empty() {
+            self.entering = false;
+            self.look_at = core.now + self.settle(core);
+        }
+    }
+
+    /// Nothing is free: learn from the authority what is really left, here and elsewhere.
+    pub(super) fn look_around(&mut self, core: &mut Core) {
+        if self.is_busy() || self.summary_at != Time::NEVER {
+            return;
+        }
+        let drained = self.table.is_drained() && self.stage().shards > 1;
+        let wait = match self.is_over() {
+            true if self.table.is_proven() => SUMMARY_WHEN_OVER,
+            false if drained => self.settle(core),
+            _ => self.summary_wait,
+        };
+        self.summary_at = core.now + wait;
+    }
+
+    /// The authority is asked after `wait` at the latest.
+    pub(in crate::engine) fn ask_summary_within(&mut self, now: Time, wait: Duration) {
+        self.summary_at = self.summary_at.min(now + wait);
+    }
+
+    /// Asks the authority what is done.
+    pub(in crate::engine) fn ask_summary(&mut self, core: &mut Core) {
+        self.summary_at = Time::NEVER;
+        self.summary_wait = (self.summary_wait * 3 / 2).min(SUMMARY_WAIT.1);
+        let (job, stage, shard) = (self.job, self.number, self.table.shard());
+        core.request(self.home, Request::Summary { job, stage, shard }, vec![], Pending::Summary { job, stage, shard });
+    }
+}

@@ -1,0 +1,132 @@
+//! Claimed blocks become units of work, and end.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::StageWork;
+use crate::id::Hash;
+use crate::manifest::Source;
+use crate::pack::Layout;
+use crate::time::Time;
+
+/// A unit of work aims at so much time on one thread: long enough that handing it over costs nothing, short
+/// enough that a cancelled job, a second claim or a younger job is not kept waiting.
+const UNIT_TIME: Duration = Duration::from_millis(50);
+/// Where a block takes so long, few are taken in hand: what is not begun may still go to others.
+const LONG: Duration = Duration::from_millis(200);
+/// Tasks in one unit, however short they are.
+const UNIT_TASKS: u32 = 4096;
+/// A block that was claimed and has not had its turn for so long, or twice as long as claims aim at, is let go.
+const UNSTARTED: Duration = Duration::from_secs(10);
+/// A block that failed here, or did not have its turn, is left to others for so long.
+const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
+
+/// Consecutive tasks for one thread.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Unit {
+    pub(in crate::engine) stage: u8,
+    pub(in crate::engine) tasks: Range<u32>,
+    /// The root of the partition that they read, once that is known.
+    pub(in crate::engine) root: Option<Hash>,
+}
+
+impl StageWork {
+    /// Whether one block takes as long as many units.
+    pub(in crate::engine) fn is_long(&self) -> bool {
+        self.pace.is_some_and(|pace| pace > LONG.as_micros() as f64)
+    }
+
+    /// Whether blocks are claimed that have not begun.
+    pub(in crate::engine) fn has_claims(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether the next of them could begin.
+    pub(in crate::engine) fn has_unit(&self, now: Time) -> bool {
+        self.queue.front().is_some_and(|&(_, from)| from <= now)
+    }
+
+    /// Lets go of what waits for its turn for too long while nothing of this stage runs: others may have room for it.
+    pub(in crate::engine) fn release_unstarted(&mut self, now: Time) {
+        let patience = UNSTARTED.max(2 * self.ahead());
+        let waited = self.queue.front().is_some_and(|&(_, from)| now.since(from) > patience);
+        if !waited || !self.tasks_left.is_empty() {
+            return;
+        }
+        for (block, _) in std::mem::take(&mut self.queue) {
+            self.table.give_up(block);
+        }
+        self.look_at = self.look_at.max(now + LEAVE_TO_OTHERS);
+        self.unsaid = true;
+    }
+
+    /// Microseconds that a unit will take, as far as that is known.
+    pub(in crate::engine) fn estimate(&self, unit: &Unit) -> u64 {
+        let pace = self.pace.unwrap_or(0.0) / f64::from(self.stage().block);
+        (pace * unit.tasks.len() as f64) as u64
+    }
+
+    /// The next unit whose claim has settled; its blocks count as started.
+    pub(in crate::engine) fn next_unit(&mut self, now: Time, layout: Option<&Layout>) -> Option<Unit> {
+        let &(first, from) = self.queue.front()?;
+        if from > now {
+            return None;
+        }
+        let stage = self.stage();
+        let tasks_of = |block: u32| stage.tasks_of_blocks(block..block + 1);
+        // A unit lies in one pack; where several are read for one block, the block alone makes the unit.
+        let pack_of = |task: u32| layout.and_then(|l| l.pack_of(task)).map(|(_, tasks)| tasks.start);
+        let pack = pack_of(tasks_of(first).start);
+        let one_bucket = matches!(stage.source, Source::Shuffle { .. });
+        let pace = self.pace.unwrap_or(f64::MAX);
+        let room = (UNIT_TIME.as_micros() as f64 / pace.max(1.0)) as u32;
+        let mut blocks = first..first + 1;
+        for &(block, from) in self.queue.iter().skip(1) {
+            let tasks = tasks_of(blocks.start).start..tasks_of(block).end;
+            let fits = blocks.len() < room as usize && tasks.len() <= UNIT_TASKS as usize;
+            if one_bucket || block != blocks.end || !fits || from > now || pack_of(tasks.end - 1) != pack {
+                break;
+            }
+            blocks.end += 1;
+        }
+        let tasks = self.stage().tasks_of_blocks(blocks.clone());
+        for block in blocks.clone() {
+            self.queue.pop_front();
+            self.table.start(block);
+            let count = self.stage().tasks_of_blocks(block..block + 1).len() as u32;
+            self.tasks_left.insert(block, count);
+        }
+        Some(Unit { stage: self.number, tasks, root: None })
+    }
+
+    /// A task of this stage took so long.
+    pub(in crate::engine) fn measure(&mut self, tasks: u32, elapsed: Duration) {
+        let sample = elapsed.as_micros() as f64 / f64::from(tasks.max(1)) * f64::from(self.stage().block);
+        let old = self.pace.unwrap_or(sample);
+        self.pace = Some(old * 0.8 + sample.max(1.0) * 0.2);
+    }
+
+    /// All that a task produced is acknowledged.
+    pub(in crate::engine) fn task_finished(&mut self, now: Time, task: u32) {
+        let block = task / self.stage().block;
+        let Some(left) = self.tasks_left.get_mut(&block) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.tasks_left.remove(&block);
+            self.table.finish(now, block);
+            self.unsaid = true;
+        }
+    }
+
+    /// A task could not be done here: its block is given up, and left to others where there are any.
+    pub(in crate::engine) fn task_failed(&mut self, now: Time, task: u32, pause: Duration) {
+        let block = task / self.stage().block;
+        self.tasks_left.remove(&block);
+        self.table.give_up(block);
+        let pause = if self.table.active_workers() > 1 { LEAVE_TO_OTHERS.max(pause) } else { pause };
+        self.avoid.retain(|_, until| *until > now);
+        self.avoid.insert(block, now + pause);
+        self.look_at = self.look_at.min(now + pause);
+        self.unsaid = true;
+    }
+}

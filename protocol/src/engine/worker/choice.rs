@@ -1,0 +1,229 @@
+//! Which job's turn it is (rule 8).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::job::WorkerJob;
+use super::{Worker, listen};
+use crate::engine::blobs::Blobs;
+use crate::engine::core::Core;
+use crate::engine::shuffler::Shuffler;
+use crate::engine::stage::{StageWork, Turn, Unit};
+use crate::id::{JobId, PeerKey};
+use crate::limits;
+use crate::manifest::Source;
+use crate::time::Time;
+
+/// Jobs that this worker takes part in at a time; others wait until one ends. Each may cost a claim table.
+pub(super) const ACTIVE_JOBS: usize = 32;
+/// Where others wait, a job of which nothing came for so long gives its place to the next: long enough to fetch a
+/// module over a slow line.
+pub(super) const IDLE_JOB: Duration = Duration::from_secs(30);
+/// So many short units in a row may go before a long one whose turn it is.
+const PASSES: u32 = 16;
+/// Blocks are claimed ahead in so many jobs at a time, those whose turn is next: a claim that waits here keeps others
+/// from the block.
+pub(super) const NEAR_JOBS: usize = 4;
+/// Units in hand for each thread, beside a few for all: one runs, one waits with its input here.
+const UNITS_PER_THREAD: usize = 2;
+/// Units in hand beside those: their inputs are on their way while others run.
+const UNITS_AHEAD: usize = 2;
+/// One unit in so many goes to the youngest job (rule 8).
+const YOUNGEST_EVERY: u64 = 8;
+
+impl Worker {
+    /// Takes part in waiting jobs, as long as there is room, or another owner has more than its share of it.
+    pub(super) fn activate(&mut self, core: &mut Core, blobs: &mut Blobs) {
+        while let Some(id) = self.next_to_begin().filter(|_| self.enabled) {
+            let of_owner = self.active_of(&self.jobs[&id].manifest.owner);
+            if self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS {
+                let Some(idle) = self.idle_job_of_a_greedier(of_owner) else { return };
+                self.put_off(core, blobs, idle);
+            }
+            self.begin(core, id);
+        }
+    }
+
+    /// The job that would take the next place: the youngest one if no place is given to the youngest yet, otherwise
+    /// the oldest of the owner with the fewest active ones. Jobs that had a place and made nothing of it come last.
+    fn next_to_begin(&self) -> Option<JobId> {
+        let mut active: BTreeMap<PeerKey, usize> = BTreeMap::new();
+        for job in self.jobs.values().filter(|j| j.active) {
+            *active.entry(job.manifest.owner).or_default() += 1;
+        }
+        let waiting = || self.jobs.iter().filter(|(_, j)| !j.active);
+        let full = active.values().sum::<usize>() >= ACTIVE_JOBS - 1;
+        let next = if full && !self.jobs.values().any(|j| j.youngest) {
+            waiting().max_by_key(|&(id, j)| (Reverse(j.put_off), j.opened, id))
+        } else {
+            let of_owner = |j: &WorkerJob| active.get(&j.manifest.owner).copied().unwrap_or(0);
+            waiting().min_by_key(|&(id, j)| (j.put_off, of_owner(j), j.opened, id))
+        };
+        next.map(|(&id, _)| id)
+    }
+
+    fn active_of(&self, owner: &PeerKey) -> usize {
+        self.jobs.values().filter(|j| j.active && j.manifest.owner == *owner).count()
+    }
+
+    /// A job with nothing in hand, of an owner that would still have as many places without it as one that has
+    /// `of_owner` and takes it.
+    fn idle_job_of_a_greedier(&self, of_owner: usize) -> Option<JobId> {
+        let idle = self.jobs.iter().filter(|(_, j)| j.active && !j.is_busy());
+        let greedier = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
+        greedier.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
+    }
+
+    /// Where others wait, jobs that do not go on wait too.
+    pub(super) fn put_off_idle_jobs(&mut self, core: &mut Core, blobs: &mut Blobs) {
+        if !self.enabled || self.jobs.values().all(|j| j.active) {
+            return;
+        }
+        let stuck = |j: &WorkerJob| j.active && !j.is_busy() && core.now.since(j.progressed) > IDLE_JOB;
+        let stuck: Vec<JobId> = self.jobs.iter().filter(|(_, j)| stuck(j)).map(|(&id, _)| id).collect();
+        for id in stuck {
+            self.put_off(core, blobs, id);
+        }
+        self.activate(core, blobs);
+    }
+
+    /// Gives a job's place away; it waits behind all others.
+    fn put_off(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let mut again = WorkerJob::new(core.now, &job.manifest, &job.epoch, job.done.clone(), job.reopened);
+        again.put_off = job.put_off + 1;
+        self.close(core, blobs, id, job);
+        self.jobs.insert(id, again);
+    }
+
+    fn begin(&mut self, core: &mut Core, id: JobId) {
+        let places = self.jobs.values().filter(|j| j.active).count();
+        let youngest = places == ACTIVE_JOBS - 1 && !self.jobs.values().any(|j| j.youngest);
+        let place = self.places.remove(&id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let late = job.put_off > 0 || job.opened < core.now;
+        job.active = true;
+        job.youngest = youngest;
+        job.progressed = core.now;
+        for number in 0..job.manifest.stages.len() as u8 {
+            let place = place.filter(|_| number == 0);
+            let mut stage = StageWork::new(core, id, number, job.manifest.clone(), place);
+            // Whoever comes late, or comes back, learns first what is done and who does the rest.
+            if late || job.done.iter().any(|&done| done > 0) {
+                stage.await_standings(core);
+            }
+            listen(&mut self.topics, core, stage.topic, true);
+            job.stages.push(stage);
+        }
+    }
+
+    /// Claims in the jobs whose turn is near; says whether anything was claimed.
+    pub(super) fn claim(&mut self, core: &mut Core) -> bool {
+        let mut claimed = false;
+        let mut order = self.by_turn();
+        // The youngest is always near (rule 8).
+        if let Some(youngest) = (0..order.len()).max_by_key(|&i| self.jobs[&order[i]].opened) {
+            order[..=youngest].rotate_right(1);
+        }
+        let mut ahead = order.iter().filter(|id| self.jobs[id].has_claims()).count();
+        let mut before = 0;
+        let rivals = order.iter().filter(|id| self.jobs[id].is_busy()).count().max(1) as u32;
+        for (place, id) in order.into_iter().enumerate() {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let had = job.has_claims();
+            let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
+            let turn = Turn { near: near || place == 0, rivals };
+            if !turn.near {
+                // It waits for others here, not they for it.
+                job.progressed = core.now;
+            }
+            // Later stages first: what they need is here, and their results free it.
+            for i in (0..job.stages.len()).rev() {
+                let upstream_over = match job.manifest.stages[i].source {
+                    Source::Shuffle { stage } => job.stages[usize::from(stage)].is_over(),
+                    Source::Inputs => true,
+                };
+                let stage = &mut job.stages[i];
+                stage.turn = turn;
+                claimed |= stage.claim(core, self.threads, upstream_over);
+                if stage.topic != stage.listening {
+                    listen(&mut self.topics, core, stage.listening, false);
+                    listen(&mut self.topics, core, stage.topic, true);
+                    stage.listening = stage.topic;
+                }
+            }
+            ahead += usize::from(!had && job.has_claims());
+            before += usize::from(job.has_claims());
+        }
+        claimed
+    }
+
+    /// Units that run, or wait for their input.
+    pub(super) fn in_hand(&self) -> usize {
+        self.running.len() + self.fetching
+    }
+
+    pub(super) fn start_units(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
+        let most = self.threads as usize * UNITS_PER_THREAD + UNITS_AHEAD;
+        while self.in_hand() < most {
+            let Some((id, unit)) = self.pick_unit(core.now) else { return };
+            self.started += 1;
+            self.prepare(core, blobs, shuffler, id, unit);
+        }
+    }
+
+    /// The next unit of the job whose turn it is, but at times of the youngest job of all (rule 8).
+    fn pick_unit(&mut self, now: Time) -> Option<(JobId, Unit)> {
+        // A job may fill twice what all of them together leave free: alone it gets two thirds, and one whose shufflers
+        // take nothing leaves room to the others (dynamic thresholds: Choudhury and Hahne, 1998).
+        let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
+        let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
+        let mut order = self.by_turn();
+        let youngest = self.started % YOUNGEST_EVERY == YOUNGEST_EVERY - 1;
+        if youngest {
+            order.sort_by_key(|id| Reverse(self.jobs[id].opened));
+        }
+        // One long unit waits behind those that run: more would only be missing elsewhere.
+        let long = self.in_hand() <= self.threads as usize;
+        let mut waits = false;
+        for id in order {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free) else { continue };
+            if let Some(unit) = job.next_unit(now, long) {
+                self.passed = if waits { self.passed + 1 } else { 0 };
+                if !youngest {
+                    self.turns.comes_to(&job.manifest.owner);
+                }
+                return Some((id, unit));
+            }
+            // A long unit whose turn it is waits for a thread. A few short ones may go first, but not without end:
+            // as long as they fill the threads, it would never have one.
+            waits |= !long && job.has_unit(now);
+            if waits && self.passed >= PASSES {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The jobs that run here, that of the owner that was served least first; of its jobs the one with the highest
+    /// priority, then the oldest.
+    fn by_turn(&self) -> Vec<JobId> {
+        let mut under_way: BTreeMap<PeerKey, u64> = BTreeMap::new();
+        for running in self.running.values() {
+            if let Some(job) = self.jobs.get(&running.job) {
+                *under_way.entry(job.manifest.owner).or_default() += running.estimate;
+            }
+        }
+        let ready = self.jobs.iter().filter(|(_, j)| j.active && j.is_set_up());
+        let mut order: Vec<_> = ready
+            .map(|(&id, j)| {
+                let owner = &j.manifest.owner;
+                let served = self.turns.of(owner) + under_way.get(owner).copied().unwrap_or(0);
+                (served, u8::MAX - j.manifest.priority, j.opened, id)
+            })
+            .collect();
+        order.sort_unstable();
+        order.into_iter().map(|(.., id)| id).collect()
+    }
+}

@@ -1,0 +1,192 @@
+//! What units need before they run: packs, and buckets of a shuffle.
+
+use bytes::Bytes;
+
+use super::{RETRY_INPUT, Running, Worker};
+use crate::engine::blobs::Blobs;
+use crate::engine::core::{Core, Pending};
+use crate::engine::shuffler::Shuffler;
+use crate::engine::stage::Unit;
+use crate::id::{Hash, JobId};
+use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
+use crate::manifest::Source;
+use crate::message::{Request, Response};
+
+impl Worker {
+    /// Gets a unit's input, and runs it once that is here.
+    pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler, id: JobId, unit: Unit) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.manifest.stages[usize::from(unit.stage)].source != Source::Inputs {
+            return self.fetch_bucket(core, shuffler, id, unit);
+        }
+        let Some(layout) = job.layout.clone() else {
+            let input = WorkInput::Numbers { tasks: unit.tasks.clone() };
+            return self.run(core, id, unit, input);
+        };
+        // A block may lie in two packs.
+        let mut tasks = unit.tasks.clone();
+        while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
+            let end = of_pack.end.min(tasks.end);
+            self.prepare_pack(core, blobs, id, Unit { tasks: tasks.start..end, ..unit.clone() }, pack.blob.hash);
+            tasks.start = end;
+        }
+    }
+
+    fn prepare_pack(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId, unit: Unit, pack: Hash) {
+        if let Some(bytes) = self.packs.get(&pack) {
+            return self.run_pack(core, id, unit, bytes);
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        self.fetching += 1;
+        job.waiting.entry(pack).or_default().push(unit);
+        blobs.fetch(core, pack, job.manifest.home, None);
+    }
+
+    fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
+        let (stage, task) = (unit.stage, unit.tasks.start);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let work = &mut job.stages[usize::from(stage)];
+        // Others may say that this peer sealed a partition; what lies here is whole if its own shuffler says so.
+        let sealed = work.reads(task).filter(|&(from, partition, root, owner)| {
+            owner != core.me || shuffler.has_sealed(&id, from, partition, &root)
+        });
+        let Some((from, partition, root, owner)) = sealed else {
+            // Unsealed since it was claimed.
+            work.task_failed(core.now, task, RETRY_INPUT);
+            return;
+        };
+        unit.root = Some(root);
+        let (partitions, buckets) = job.manifest.stages[usize::from(from)].shuffle().unwrap_or((1, 1));
+        self.fetching += 1;
+        if owner == core.me {
+            let read = core.next_read();
+            let bucket =
+                BucketRef { job: id, stage: from, partition, bucket: task % (buckets / u32::from(partitions)) };
+            self.reads.insert(read, (id, unit));
+            core.act(Action::ReadBucket { read, bucket });
+        } else {
+            let request = Request::Bucket { job: id, stage: from, bucket: task, root };
+            core.request(owner, request, vec![], Pending::Bucket { job: id, unit });
+        }
+    }
+
+    fn run_pack(&mut self, core: &mut Core, id: JobId, unit: Unit, pack: Bytes) {
+        let Some(layout) = self.jobs.get(&id).and_then(|j| j.layout.clone()) else { return };
+        let Some((of, _)) = layout.pack_of(unit.tasks.start) else { return };
+        let first_document = layout.documents_of(unit.tasks.start).map_or(0, |d| d.start);
+        let input =
+            WorkInput::Pack { pack, tasks: unit.tasks.clone(), first_document, docs_per_task: of.docs_per_task };
+        self.run(core, id, unit, input);
+    }
+
+    fn run(&mut self, core: &mut Core, id: JobId, unit: Unit, input: WorkInput) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let stage = &job.manifest.stages[usize::from(unit.stage)];
+        let run = core.next_run();
+        let work = Work {
+            run,
+            job: id,
+            stage: unit.stage,
+            module: job.manifest.module.hash,
+            limits: stage.limits,
+            input,
+            shuffle: stage.shuffle(),
+        };
+        let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
+        self.running.insert(run, Running::new(id, unit, estimate));
+        core.act(Action::Run(Box::new(work)));
+    }
+
+    /// A blob arrived, or cannot be had.
+    pub(in crate::engine) fn on_blob(&mut self, core: &mut Core, hash: Hash, bytes: Option<Bytes>) {
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            job.take_blob(core.now, hash, bytes.as_ref());
+            let Some(units) = job.waiting.remove(&hash) else { continue };
+            self.fetching -= units.len();
+            match &bytes {
+                Some(pack) => {
+                    self.packs.put(hash, pack.clone());
+                    units.into_iter().for_each(|unit| self.run_pack(core, id, unit, pack.clone()));
+                }
+                None => {
+                    for unit in units {
+                        let work = &mut job.stages[usize::from(unit.stage)];
+                        unit.tasks.for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+                    }
+                }
+            }
+        }
+    }
+
+    /// This peer's own segment store answered.
+    pub(in crate::engine) fn on_bucket_read(
+        &mut self,
+        core: &mut Core,
+        read: ReadId,
+        records: Result<Vec<Bytes>, String>,
+    ) {
+        let Some((job, unit)) = self.reads.remove(&read) else { return };
+        self.bucket_here(core, job, unit, records.map_err(NoBucket::Unreadable));
+    }
+
+    /// The owner of a partition answered.
+    pub(in crate::engine) fn on_bucket_answer(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        unit: Unit,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let records = match outcome {
+            Ok((Response::Body, body)) => {
+                split_records(&body).ok_or_else(|| NoBucket::Unreadable("its owner sent malformed records".to_owned()))
+            }
+            Ok((Response::Refused(why), _)) => Err(NoBucket::Unreadable(why)),
+            _ => Err(NoBucket::Missing),
+        };
+        if let (Err(_), Some(work)) = (&records, self.stage(&job, unit.stage)) {
+            work.ask_summary(core);
+        }
+        self.bucket_here(core, job, unit, records);
+    }
+
+    fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
+        self.fetching -= 1;
+        let (stage, task) = (unit.stage, unit.tasks.start);
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
+        match records {
+            Ok(records) => self.run(core, id, unit, WorkInput::Bucket { task, records }),
+            Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
+            Err(NoBucket::Unreadable(why)) => {
+                let why = format!("the bucket of reduce task {task} cannot be read: {why}");
+                let failure = TaskFailure { document: None, why, worker_fault: false };
+                job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
+            }
+        }
+    }
+}
+
+/// Why there is no bucket to reduce.
+enum NoBucket {
+    /// It lies elsewhere, or its owner was not reached: no fault of the task's.
+    Missing,
+    /// It lies where it should and cannot be read, which trying elsewhere does not help: the task's failure, so that
+    /// the job ends with the reason once its retries are spent.
+    Unreadable(String),
+}
+
+/// Takes a served bucket apart: each task's records stand behind their `u32` length.
+fn split_records(body: &Bytes) -> Option<Vec<Bytes>> {
+    let mut records = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let head = body.get(at..at + 4)?;
+        let len = u32::from_le_bytes(head.try_into().ok()?) as usize;
+        let end = (at + 4).checked_add(len).filter(|&end| end <= body.len())?;
+        records.push(body.slice(at + 4..end));
+        at = end;
+    }
+    Some(records)
+}

@@ -1,0 +1,264 @@
+//! One job as this worker takes part in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{RETRY_HERE, RETRY_INPUT};
+use crate::codec;
+use crate::engine::blobs::Blobs;
+use crate::engine::core::{Core, Pending};
+use crate::engine::stage::{StageWork, Unit};
+use crate::epoch::Epoch;
+use crate::id::{Hash, JobId};
+use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
+use crate::limits;
+use crate::manifest::{Inputs, Manifest, Source};
+use crate::message::{Failure, Request};
+use crate::pack::{Index, Layout};
+use crate::ring::{Assignment, Ring};
+use crate::time::Time;
+
+#[derive(Debug)]
+pub(super) struct WorkerJob {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) epoch: Arc<Epoch>,
+    /// The holders of each stage's shuffle, where it has one.
+    pub(super) rings: Vec<Option<Assignment>>,
+    pub(super) module: Have,
+    pub(super) index: Have,
+    pub(super) layout: Option<Arc<Layout>>,
+    pub(super) stages: Vec<StageWork>,
+    /// Units by the pack that they wait for.
+    pub(super) waiting: BTreeMap<Hash, Vec<Unit>>,
+    /// Results of a collecting stage that the authority has not acknowledged, with when to send them again.
+    pub(super) outputs: BTreeMap<(u8, u32), Output>,
+    pub(super) output_bytes: usize,
+    /// When the first of them is to be sent.
+    pub(super) outputs_at: Time,
+    pub(super) opened: Time,
+    /// When something last came of it here.
+    pub(super) progressed: Time,
+    pub(super) done: Vec<u32>,
+    pub(super) reopened: u32,
+    pub(super) active: bool,
+    /// How often it had to give its place away, nothing having come of it.
+    pub(super) put_off: u32,
+    /// It took the last place, which is the youngest job's.
+    pub(super) youngest: bool,
+}
+
+/// Whether something is here that a job needs before anything runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Have {
+    No,
+    Asked,
+    Yes,
+    /// It could not be had; asked for again at this time.
+    Retry(Time),
+}
+
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) digest: Hash,
+    pub(super) root: Option<Hash>,
+    pub(super) bytes: Bytes,
+    /// `NEVER` while an answer is awaited.
+    pub(super) send_at: Time,
+}
+
+impl WorkerJob {
+    pub(super) fn new(now: Time, manifest: &Arc<Manifest>, epoch: &Arc<Epoch>, done: Vec<u32>, reopened: u32) -> Self {
+        let index = if manifest.inputs == Inputs::Numbers { Have::Yes } else { Have::No };
+        Self {
+            rings: rings(manifest, epoch),
+            manifest: manifest.clone(),
+            epoch: epoch.clone(),
+            module: Have::No,
+            index,
+            layout: None,
+            stages: Vec::new(),
+            waiting: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            output_bytes: 0,
+            outputs_at: Time::NEVER,
+            opened: now,
+            progressed: now,
+            done,
+            reopened,
+            active: false,
+            put_off: 0,
+            youngest: false,
+        }
+    }
+
+    pub(super) fn is_set_up(&self) -> bool {
+        self.module == Have::Yes && self.index == Have::Yes
+    }
+
+    /// Whether anything of it is in hand here.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.outputs.is_empty() || self.stages.iter().any(StageWork::is_busy)
+    }
+
+    /// Whether blocks are claimed that have not begun.
+    pub(super) fn has_claims(&self) -> bool {
+        self.stages.iter().any(StageWork::has_claims)
+    }
+
+    /// Whether a unit could begin.
+    pub(super) fn has_unit(&self, now: Time) -> bool {
+        self.stages.iter().any(|s| s.has_unit(now))
+    }
+
+    /// What many ask for: module and index.
+    pub(super) fn shared_blobs(&self) -> impl Iterator<Item = Hash> {
+        let index = match &self.manifest.inputs {
+            Inputs::Packs { index, .. } => Some(index.hash),
+            Inputs::Numbers => None,
+        };
+        std::iter::once(self.manifest.module.hash).chain(index)
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Time> {
+        let at = |have| if let Have::Retry(at) = have { Some(at) } else { None };
+        at(self.module).into_iter().chain(at(self.index)).min()
+    }
+
+    /// Asks for module and index until they are here.
+    pub(super) fn set_up(&mut self, core: &mut Core, blobs: &mut Blobs) {
+        let wanted = |have: Have| have == Have::No || matches!(have, Have::Retry(at) if at <= core.now);
+        let (module, index) = (wanted(self.module), wanted(self.index));
+        if module {
+            self.module = Have::Asked;
+            blobs.fetch(core, self.manifest.module.hash, self.manifest.home, Some(BlobClass::Module));
+        }
+        if let Inputs::Packs { index: blob, .. } = &self.manifest.inputs
+            && index
+        {
+            self.index = Have::Asked;
+            blobs.fetch(core, blob.hash, self.manifest.home, Some(BlobClass::Index));
+        }
+    }
+
+    pub(super) fn take_blob(&mut self, now: Time, hash: Hash, bytes: Option<&Bytes>) {
+        let retry = Have::Retry(now + RETRY_INPUT);
+        if hash == self.manifest.module.hash && self.module != Have::Yes {
+            self.module = if bytes.is_some() { Have::Yes } else { retry };
+        }
+        let Inputs::Packs { index, .. } = &self.manifest.inputs else { return };
+        if hash == index.hash && self.index != Have::Yes {
+            let parsed = bytes.and_then(|b| codec::decode::<Index>(b).ok()).map(Layout::new);
+            // An index that does not fit its manifest is of no use; nor would it be on a second try.
+            let fits = parsed.filter(|layout| layout.tasks() == self.manifest.stages[0].tasks);
+            self.index = if fits.is_some() { Have::Yes } else { retry };
+            self.layout = fits.map(Arc::new);
+        }
+    }
+
+    /// Bytes of output that nobody has acknowledged.
+    pub(super) fn unacked(&self) -> usize {
+        self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>() + self.output_bytes
+    }
+
+    /// The authority has a result, or does not want it.
+    pub(super) fn drop_output(&mut self, stage: u8, task: u32) {
+        if let Some(output) = self.outputs.remove(&(stage, task)) {
+            self.output_bytes -= output.bytes.len();
+        }
+    }
+
+    pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
+        let layout = self.layout.clone();
+        self.stages.iter_mut().rev().filter(|stage| long || !stage.is_long()).find_map(|stage| {
+            let reads_inputs = stage.number == 0;
+            stage.next_unit(now, layout.as_deref().filter(|_| reads_inputs))
+        })
+    }
+
+    pub(super) fn take_result(&mut self, core: &mut Core, id: JobId, unit: &Unit, result: TaskResult) {
+        let (stage, task) = (unit.stage, result.task);
+        match result.outcome {
+            Ok(TaskOutput::Shuffle(attempt)) => {
+                if let Some(ring) = &self.rings[usize::from(stage)] {
+                    self.stages[usize::from(stage)].outbox.add(core.now, task, attempt, ring);
+                }
+            }
+            Ok(TaskOutput::Collect { digest, bytes }) => {
+                self.drop_output(stage, task);
+                self.output_bytes += bytes.len();
+                self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
+                self.outputs_at = core.now;
+            }
+            Err(failure) => self.task_failed(core, id, (stage, task), failure, RETRY_HERE),
+        }
+    }
+
+    /// A task gave no result: its block goes back, and the authority hears why.
+    pub(super) fn task_failed(
+        &mut self,
+        core: &mut Core,
+        id: JobId,
+        (stage, task): (u8, u32),
+        failure: TaskFailure,
+        pause: Duration,
+    ) {
+        self.stages[usize::from(stage)].task_failed(core.now, task, pause);
+        let TaskFailure { document, why, worker_fault } = failure;
+        let failure = Failure { job: id, stage, task, document, why: cut_text(why), worker_fault };
+        core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
+    }
+
+    pub(super) fn send_outputs(&mut self, core: &mut Core, id: JobId) {
+        let now = core.now;
+        if now < self.outputs_at {
+            return;
+        }
+        self.outputs_at = Time::NEVER;
+        for (&(stage, task), output) in &mut self.outputs {
+            if output.send_at > now {
+                self.outputs_at = self.outputs_at.min(output.send_at);
+                continue;
+            }
+            output.send_at = Time::NEVER;
+            let (digest, root) = (output.digest, output.root);
+            let request = Request::Output { job: id, stage, task, digest, root };
+            core.request(
+                self.manifest.home,
+                request,
+                vec![output.bytes.clone()],
+                Pending::Output { job: id, stage, task },
+            );
+        }
+    }
+
+    pub(super) fn new_epoch(&mut self, now: Time, epoch: &Arc<Epoch>) {
+        self.epoch = epoch.clone();
+        self.rings = rings(&self.manifest, epoch);
+        for stage in &mut self.stages {
+            if let Some(ring) = &self.rings[usize::from(stage.number)] {
+                stage.outbox.redirect(now, ring);
+            }
+            if let Source::Shuffle { stage: from } = self.manifest.stages[usize::from(stage.number)].source {
+                let ring = self.rings[usize::from(from)].as_ref();
+                stage.new_epoch(now, |p| ring.and_then(|r| r.replicas(p).first().copied()));
+            }
+        }
+    }
+}
+
+/// The holders of each stage's shuffle.
+fn rings(manifest: &Manifest, epoch: &Epoch) -> Vec<Option<Assignment>> {
+    let ring = Ring::new(epoch);
+    let stages = manifest.stages.iter().enumerate();
+    stages.map(|(i, s)| s.shuffle().map(|(p, _)| ring.owners(i as u8, p, manifest.replicas))).collect()
+}
+
+/// Cuts a text to what a message may carry.
+fn cut_text(mut text: String) -> String {
+    let end = text.floor_char_boundary(limits::TEXT_BYTES);
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,446 @@
+//! The worker: chooses between jobs, fetches what tasks need, runs them, and brings their output home.
+
+mod choice;
+mod inputs;
+mod job;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::job::WorkerJob;
+use self::turns::Turns;
+use super::blobs::Blobs;
+use super::core::{Core, Pending};
+use super::jobs::Change;
+use super::packs::Packs;
+use super::shuffler::Shuffler;
+use super::stage::{StageWork, Unit};
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
+use crate::manifest::Source;
+use crate::membership::Advert;
+use crate::message::{Claim, Response, Seals, Topic};
+use crate::ranges::{BitSet, numbers_in_bytes};
+use crate::time::Time;
+
+/// The pause after a task failed here, when nobody else could try it.
+const RETRY_HERE: Duration = Duration::from_millis(100);
+/// The pause after an input or an answer could not be had.
+const RETRY_INPUT: Duration = Duration::from_millis(500);
+/// Where pushes fail again and again, the authority is asked before long.
+const SUMMARY_TROUBLE: Duration = Duration::from_secs(5);
+/// So is it after an answer under another epoch than the one known here, which is on its way.
+const SUMMARY_AGAIN: Duration = Duration::from_millis(500);
+/// Places offered for jobs that are not open yet.
+const PLACES: usize = 64;
+
+/// This peer as a worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    threads: u32,
+    enabled: bool,
+    jobs: BTreeMap<JobId, WorkerJob>,
+    running: BTreeMap<RunId, Running>,
+    reads: BTreeMap<ReadId, (JobId, Unit)>,
+    /// Units that wait for a pack, a bucket or a module.
+    fetching: usize,
+    packs: Packs,
+    /// Module and index of each job that others may ask this peer for.
+    shared: BTreeMap<JobId, Vec<Hash>>,
+    topics: BTreeMap<Topic, u32>,
+    places: BTreeMap<JobId, (u32, u32)>,
+    started: u64,
+    /// Short units in a row that went before a long one.
+    passed: u32,
+    turns: Turns,
+}
+
+/// A unit whose tasks run.
+#[derive(Debug)]
+struct Running {
+    job: JobId,
+    unit: Unit,
+    /// Microseconds that it will take yet, as far as that is known.
+    estimate: u64,
+    /// Tasks that ended, counted from the unit's first.
+    ended: BitSet,
+}
+
+impl Running {
+    fn new(job: JobId, unit: Unit, estimate: u64) -> Self {
+        Self { job, estimate, ended: BitSet::new(unit.tasks.len() as u32), unit }
+    }
+
+    /// Notes that a task ended; says whether it is one that had not.
+    fn ends(&mut self, task: u32) -> bool {
+        task.checked_sub(self.unit.tasks.start).is_some_and(|nth| self.ended.insert(nth))
+    }
+
+    /// Tasks that have not ended.
+    fn unended(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ended.iter_missing().map(|nth| self.unit.tasks.start + nth)
+    }
+}
+
+impl Worker {
+    pub(super) fn new(advert: &Advert) -> Self {
+        Self {
+            threads: u32::from(advert.threads).max(1),
+            enabled: advert.roles.worker,
+            jobs: BTreeMap::new(),
+            running: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            fetching: 0,
+            packs: Packs::default(),
+            shared: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            places: BTreeMap::new(),
+            started: 0,
+            passed: 0,
+            turns: Turns::default(),
+        }
+    }
+
+    /// A submitter's hint where to begin in a job (rule 7).
+    pub(super) fn place(&mut self, core: &Core, job: JobId, slot: u32, of: u32) {
+        match self.jobs.get_mut(&job) {
+            // Gossip was faster than the offer.
+            Some(open) => open.stages.iter_mut().take(1).for_each(|stage| stage.take_place(core, slot, of)),
+            None if self.places.len() < PLACES => {
+                self.places.insert(job, (slot, of));
+            }
+            None => {}
+        }
+    }
+
+    /// How many places wait for their jobs.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Something about a job changed.
+    pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
+        match change {
+            Change::Open { manifest, epoch, done, reopened, .. } => {
+                let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
+                // The home is asked for these, and so is whoever has fetched them.
+                if self.enabled || manifest.home == core.me {
+                    opened.shared_blobs().for_each(|hash| blobs.share(hash));
+                    self.shared.insert(*job, opened.shared_blobs().collect());
+                }
+                if self.enabled {
+                    self.jobs.insert(*job, opened);
+                    self.activate(core, blobs);
+                }
+            }
+            Change::Epoch { epoch, .. } => {
+                if let Some(open) = self.jobs.get_mut(job) {
+                    open.new_epoch(core.now, epoch);
+                }
+            }
+            Change::Reopened(count) => {
+                if let Some(open) = self.jobs.get_mut(job).filter(|j| j.reopened < *count) {
+                    open.reopened = *count;
+                    open.stages.iter_mut().for_each(|s| s.ask_summary(core));
+                }
+            }
+            Change::Over => {
+                if let Some(over) = self.jobs.remove(job) {
+                    let owner = over.manifest.owner;
+                    self.close(core, blobs, *job, over);
+                    if self.jobs.values().all(|j| j.manifest.owner != owner) {
+                        self.turns.forget(&owner);
+                    }
+                    self.activate(core, blobs);
+                }
+                self.places.remove(job);
+                for hash in self.shared.remove(job).unwrap_or_default() {
+                    if !self.shared.values().flatten().any(|h| *h == hash) {
+                        blobs.unshare(&hash);
+                    }
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId, mut job: WorkerJob) {
+        for stage in &job.stages {
+            listen(&mut self.topics, core, stage.listening, false);
+        }
+        self.fetching -= job.waiting.values().map(Vec::len).sum::<usize>();
+        let buckets = core.pending.values_mut().filter(|p| matches!(p, Pending::Bucket { job, .. } if *job == id));
+        for pending in buckets {
+            *pending = Pending::Ignored;
+            self.fetching -= 1;
+        }
+        self.reads.retain(|_, (job, _)| {
+            *job != id || {
+                self.fetching -= 1;
+                false
+            }
+        });
+        self.running.retain(|_, running| running.job != id);
+        // What another job needs too stays: the same inputs may be submitted twice.
+        for hash in std::mem::take(&mut job.waiting).into_keys() {
+            if !self.jobs.values().any(|j| j.waiting.contains_key(&hash)) {
+                self.packs.drop_pack(&hash);
+                blobs.unshare(&hash);
+            }
+        }
+        core.act(Action::StopRuns { job: id });
+    }
+
+    /// Goes on with every job: units, claims, output, messages.
+    pub(super) fn go_on(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
+        for (id, job) in self.jobs.iter_mut().filter(|(_, j)| j.active) {
+            job.set_up(core, blobs);
+            job.send_outputs(core, *id);
+        }
+        // Units leave the queues first, so that claims see what room there is; some claims may start at once.
+        self.start_units(core, blobs, shuffler);
+        if self.claim(core) {
+            self.start_units(core, blobs, shuffler);
+        }
+        // With nothing left to run, output need not wait for company.
+        let idle = self.in_hand() == 0;
+        for (id, job) in &mut self.jobs {
+            for stage in &mut job.stages {
+                stage.outbox.flush(core, *id, stage.number, job.epoch.number, idle);
+                stage.speak(core);
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
+        // Nobody claims in more jobs at a time than those whose turn is next.
+        let shared = self.jobs.values().flat_map(|j| &j.stages).filter(|s| s.is_shared()).count();
+        let shared = shared.clamp(1, choice::NEAR_JOBS + 1) as u32;
+        for stage in self.jobs.values_mut().flat_map(|j| &mut j.stages) {
+            stage.shared = shared;
+            stage.lapse(core);
+            stage.release_unstarted(core.now);
+        }
+        self.put_off_idle_jobs(core, blobs);
+    }
+
+    /// Blocks claimed, units in hand, finished tasks that are not acknowledged.
+    pub(super) fn load(&self) -> (usize, usize, usize) {
+        let stages = || self.jobs.values().flat_map(|j| &j.stages);
+        let claims = stages().map(|s| s.table.held() as usize).sum();
+        let outputs: usize = self.jobs.values().map(|j| j.outputs.len()).sum();
+        let attempts = stages().map(|s| s.outbox.len()).sum::<usize>() + outputs;
+        (claims, self.in_hand(), attempts)
+    }
+
+    pub(super) fn deadline(&self, now: Time) -> Time {
+        let jobs = self.jobs.values().filter(|j| j.active);
+        jobs.flat_map(|job| {
+            let stages = job.stages.iter().filter(|_| job.is_set_up()).map(|s| s.deadline(now, self.threads));
+            stages.chain([job.outputs_at]).chain(job.retry_at())
+        })
+        .min()
+        .unwrap_or(Time::NEVER)
+    }
+
+    /// A stage that this worker takes part in. An answer may come for a job that is over, or that was forgotten,
+    /// came back, and waits for its turn.
+    fn stage(&mut self, job: &JobId, stage: u8) -> Option<&mut StageWork> {
+        self.jobs.get_mut(job)?.stages.get_mut(usize::from(stage))
+    }
+
+    /// Tasks of a run ended.
+    pub(super) fn on_results(&mut self, core: &mut Core, run: RunId, results: Vec<TaskResult>, last: bool) {
+        let Some(mut running) = self.running.remove(&run) else { return };
+        let (id, stage) = (running.job, running.unit.stage);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
+            let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
+            self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
+            running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
+            (job.progressed, job.put_off) = (core.now, 0);
+            job.stages[usize::from(stage)].measure(ended, elapsed);
+        }
+        for result in results {
+            if running.ends(result.task) {
+                job.take_result(core, id, &running.unit, result);
+            }
+        }
+        if !last {
+            self.running.insert(run, running);
+            return;
+        }
+        // Whatever kept these from a result, their block must not stay held for ever.
+        for task in running.unended() {
+            job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_HERE);
+        }
+    }
+
+    /// An owner answered a push.
+    #[expect(clippy::too_many_arguments, reason = "all of it names one push")]
+    pub(super) fn on_pushed(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        owner: PeerKey,
+        epoch: u32,
+        tasks: &[u32],
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(open) = self.jobs.get_mut(&job) else { return };
+        // Under a newer epoch everything was sent again; this answer is about the past.
+        if open.epoch.number != epoch {
+            return;
+        }
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        if matches!(outcome, Ok((Response::Ok, _))) {
+            for task in work.outbox.acknowledged(owner, tasks) {
+                work.task_finished(core.now, task);
+            }
+        } else {
+            work.outbox.refused(core.now, owner, tasks);
+            // The owner may be lost, or the job over: the authority knows.
+            work.ask_summary_within(core.now, SUMMARY_TROUBLE);
+        }
+    }
+
+    /// The authority answered a result.
+    pub(super) fn on_output_answer(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        task: u32,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
+        match outcome {
+            Ok((Response::Ok, _)) => {
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_finished(core.now, task);
+            }
+            Ok((Response::Missing | Response::Refused(_), _)) => {
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
+                open.stages[usize::from(stage)].ask_summary(core);
+            }
+            _ => {
+                if let Some(output) = open.outputs.get_mut(&(stage, task)) {
+                    output.send_at = core.now + RETRY_INPUT;
+                    open.outputs_at = open.outputs_at.min(output.send_at);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_summary(
+        &mut self,
+        core: &mut Core,
+        job: JobId,
+        stage: u8,
+        shard: u16,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(open) = self.jobs.get_mut(&job) else { return };
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        work.answered(shard);
+        let Ok((Response::Summary(summary), body)) = outcome else { return };
+        if summary.reopened < open.reopened {
+            // It was on its way when tasks were opened again.
+            return work.ask_summary(core);
+        }
+        let source = open.manifest.stages[usize::from(stage)].source;
+        let ring = match source {
+            // Under another epoch others may have sealed them than those that this peer takes for their owners.
+            Source::Shuffle { .. } if summary.epoch.peek(|e| e.number) != Ok(open.epoch.number) => {
+                work.ask_summary_within(core.now, SUMMARY_AGAIN);
+                None
+            }
+            Source::Shuffle { stage } => open.rings[usize::from(stage)].clone(),
+            Source::Inputs => None,
+        };
+        let owner_of = |p: u16| ring.as_ref().and_then(|r| r.replicas(p).first().copied());
+        open.reopened = open.reopened.max(summary.reopened);
+        let done = numbers_in_bytes(&body, 0);
+        work.hear_summary(core, shard, &summary, done, owner_of);
+    }
+
+    /// Who enters a shard of this worker's asks for the claims in it.
+    pub(super) fn standings(&self, now: Time, job: &JobId, stage: u8, shard: u16) -> Option<Vec<(PeerKey, Claim)>> {
+        self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(now, shard)
+    }
+
+    /// Someone in a shard that this worker entered told of the claims in it.
+    pub(super) fn on_standings(
+        &mut self,
+        core: &Core,
+        job: &JobId,
+        (stage, shard): (u8, u16),
+        from: PeerKey,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
+        let Some(stage) = self.stage(job, stage) else { return };
+        match outcome {
+            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
+            _ => stage.hear_standings(core, shard, from, None),
+        }
+    }
+
+    /// Another worker's standing.
+    pub(super) fn on_claim(&mut self, core: &mut Core, from: PeerKey, claim: &Claim) {
+        let Some(job) = self.jobs.get_mut(&claim.job) else { return };
+        if let Some(stage) = job.stages.get_mut(usize::from(claim.stage)) {
+            stage.hear(core, from, claim);
+        }
+    }
+
+    /// Partitions were sealed by whoever owns them under the newest epoch.
+    pub(super) fn on_seals(&mut self, core: &mut Core, from: PeerKey, seals: &Seals) {
+        let Some(job) = self.jobs.get_mut(&seals.job) else { return };
+        let Some(Some(ring)) = job.rings.get(usize::from(seals.stage)) else { return };
+        if seals.epoch == job.epoch.number && seals.seals.iter().all(|&(p, _)| ring.owns(from, p)) {
+            job.stages.iter_mut().for_each(|stage| stage.hear_seals(core, from, seals));
+        }
+    }
+
+    pub(super) fn on_broken(&mut self, core: &mut Core, peer: &PeerKey) {
+        self.jobs.values_mut().flat_map(|j| &mut j.stages).for_each(|s| s.lost(core, peer, false));
+    }
+
+    pub(super) fn on_goodbye(&mut self, core: &mut Core, peer: &PeerKey) {
+        self.jobs.values_mut().flat_map(|j| &mut j.stages).for_each(|s| s.lost(core, peer, true));
+    }
+
+    /// Releases every claim.
+    pub(super) fn leave(&mut self, core: &mut Core) {
+        self.enabled = false;
+        for (id, job) in &mut self.jobs {
+            job.stages.iter_mut().filter(|s| s.is_busy()).for_each(|s| s.leave(core));
+            job.active = false;
+            core.act(Action::StopRuns { job: *id });
+        }
+    }
+}
+
+/// Counts who listens to a topic; the first and the last matter to the network.
+fn listen(topics: &mut BTreeMap<Topic, u32>, core: &mut Core, topic: Topic, on: bool) {
+    let count = topics.entry(topic).or_default();
+    if on {
+        *count += 1;
+        if *count == 1 {
+            core.act(Action::Subscribe { topic, on });
+        }
+    } else {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            topics.remove(&topic);
+            core.act(Action::Subscribe { topic, on });
+        }
+    }
+}

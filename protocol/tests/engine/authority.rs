@@ -1,0 +1,250 @@
+//! What an authority believes of its shufflers and workers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::epoch::Epoch;
+use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, Outcome, Request, Response};
+use webmesh_protocol::{Hash, JobId, PeerKey, segment};
+
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
+
+/// A peer with a job of its own that peers 1 and 2 shuffle.
+fn home() -> (Peer, Announce) {
+    let mut home = Peer::new(0, NOTHING);
+    home.meet(key(1), SHUFFLER);
+    home.meet(key(2), SHUFFLER);
+    let announce = home.submit(manifest());
+    home.requests();
+    (home, announce)
+}
+
+/// The acceptances sent since the last look: to whom, and what.
+fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
+    home.wait(Duration::from_millis(50));
+    let accept = |(_, to, request)| match request {
+        Request::Accept { attempts, .. } => Some((to, attempts.iter().collect())),
+        _ => None,
+    };
+    home.requests().into_iter().filter_map(accept).collect()
+}
+
+#[test]
+fn who_owns_no_partition_has_no_say_in_what_is_accepted() {
+    let (mut home, job) = home();
+    let lie = commit(job.job, 0, &[(0, digest("lie"))]);
+    assert!(matches!(home.ask(key(9), lie, Bytes::new()), Some(Response::NotOwner(_))));
+    for shuffler in [1, 2] {
+        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("truth"))]), Bytes::new());
+    }
+    assert_eq!(accepted(&mut home).len(), 2, "a stranger's digest stands in the way");
+}
+
+#[test]
+fn the_first_digest_that_all_owners_hold_is_accepted() {
+    let (mut home, job) = home();
+    // A worker that sent one owner its output, and was lost; then another whose output differs.
+    home.ask(key(1), commit(job.job, 0, &[(0, digest("half"))]), Bytes::new());
+    for shuffler in [1, 2] {
+        assert_eq!(accepted(&mut home), []);
+        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("whole"))]), Bytes::new());
+    }
+    let accepted = accepted(&mut home);
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|(_, attempts)| *attempts == [(0, digest("whole"))]));
+}
+
+#[test]
+fn a_digest_accepted_once_stays() {
+    let (mut home, job) = home();
+    for what in ["first", "second"] {
+        for shuffler in [1, 2] {
+            let attempts: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
+            home.ask(key(shuffler), commit(job.job, 0, &attempts), Bytes::new());
+        }
+    }
+    let accepted = accepted(&mut home);
+    assert!(!accepted.is_empty());
+    assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
+}
+
+/// The epoch that was told to a shuffler last.
+fn newest_epoch(home: &mut Peer) -> Option<Epoch> {
+    let epoch = |(_, _, request)| match request {
+        Request::NewEpoch(epoch) => epoch.open().ok(),
+        _ => None,
+    };
+    home.requests().into_iter().filter_map(epoch).last()
+}
+
+#[test]
+fn a_shuffler_that_resigned_is_replaced_and_not_named_again() {
+    let (mut home, job) = home();
+    home.meet(key(3), SHUFFLER);
+    home.ask(key(1), Request::Resign { job: job.job }, Bytes::new());
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    let named = |epoch: &Epoch| -> BTreeSet<PeerKey> { epoch.shufflers.iter().map(|s| s.peer).collect() };
+    assert_eq!(named(&epoch), BTreeSet::from([key(2), key(3)]));
+    // It comes back, and another goes.
+    home.feed(Event::Disconnected { peer: key(1) });
+    home.meet(key(1), SHUFFLER);
+    home.ask(key(3), Request::Resign { job: job.job }, Bytes::new());
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    assert!(!named(&epoch).contains(&key(1)), "given up once, given up for good");
+}
+
+/// A worker's word that a task fails.
+fn failure(job: JobId, task: u32, worker_fault: bool) -> Request {
+    let why = "it fails".to_owned();
+    Request::Failed(Failure { job, stage: 0, task, document: None, why, worker_fault })
+}
+
+#[test]
+fn failures_told_by_strangers_do_not_end_a_job() {
+    let (mut home, job) = home();
+    home.meet(key(3), WORKER);
+    for _ in 0..20 {
+        home.ask(key(9), failure(job.job, 0, false), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
+}
+
+#[test]
+fn one_workers_word_does_not_end_a_job_while_there_are_others_to_ask() {
+    let (mut home, job) = home();
+    (3..6).for_each(|worker| home.meet(key(worker), WORKER));
+    for _ in 0..20 {
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
+    // Four tries among three workers: two each at most.
+    home.ask(key(4), failure(job.job, 0, false), Bytes::new());
+    home.ask(key(5), failure(job.job, 0, false), Bytes::new());
+    assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn workers_that_have_left_are_not_waited_for() {
+    let (mut home, job) = home();
+    for worker in 3..8 {
+        home.meet(key(worker), WORKER);
+        home.ask(key(worker), failure(job.job, 1, false), Bytes::new());
+        if worker == 4 {
+            (1..3).for_each(|shuffler| {
+                home.ask(key(shuffler), commit(job.job, 0, &[(1, digest("done after all"))]), Bytes::new());
+            });
+        }
+    }
+    (4..8).for_each(|worker| home.feed(Event::Disconnected { peer: key(worker) }));
+    for _ in 0..4 {
+        assert_eq!(home.ended(), None);
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn faults_of_workers_do_not_count_against_a_task() {
+    let (mut home, job) = home();
+    home.meet(key(3), WORKER);
+    for _ in 0..20 {
+        home.ask(key(3), failure(job.job, 0, true), Bytes::new());
+    }
+    assert_eq!(home.ended(), None);
+}
+
+#[test]
+fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
+    let (mut home, job) = home();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    (1..3).for_each(|shuffler| {
+        home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
+    });
+    assert_eq!(done(&mut home), TASKS);
+    // Peer 1 was started anew so quickly that nobody noticed.
+    let greeting = |opened| {
+        let (job, partitions, attempts) = (job.job, vec![], Attempts::default());
+        Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts }
+    };
+    home.ask(key(1), greeting(2), Bytes::new());
+    home.wait(Duration::from_secs(5));
+    assert_eq!(done(&mut home), 0, "what it held is lost, and must be computed again");
+    // A message of its former life is late.
+    home.ask(key(1), commit(job.job, 0, &all), Bytes::new());
+    assert_eq!(done(&mut home), 0);
+}
+
+/// How many map tasks are done, as the next announcement says.
+fn done(home: &mut Peer) -> u32 {
+    home.actions();
+    home.wait(Duration::from_secs(3));
+    let announced = home.actions().into_iter().rev().find_map(|action| match action {
+        Action::Publish { message: Gossip::Announce(announce), .. } => Some(announce.done[0]),
+        _ => None,
+    });
+    announced.expect("an announcement")
+}
+
+/// Lets time pass while shufflers answer whatever is asked of them; gives the newest epoch.
+fn wait_while_answering(home: &mut Peer, time: Duration, answering: &[PeerKey]) -> Option<Epoch> {
+    let mut newest = None;
+    for _ in 0..time.as_secs() {
+        home.wait(Duration::from_secs(1));
+        for (id, to, request) in home.requests() {
+            if let Request::NewEpoch(epoch) = request {
+                newest = epoch.open().ok();
+            }
+            if answering.contains(&to) {
+                home.answer(id, Response::Ok);
+            }
+        }
+    }
+    newest
+}
+
+#[test]
+fn a_shuffler_that_is_connected_and_silent_is_replaced() {
+    let (mut home, _) = home();
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(40), &[key(2)]).expect("a word to the shufflers");
+    assert_eq!((epoch.number, epoch.shufflers.len()), (1, 1));
+    assert_eq!(epoch.shufflers[0].peer, key(2));
+}
+
+#[test]
+fn a_shuffler_that_answers_and_gets_nowhere_while_others_do_is_replaced() {
+    let (mut home, job) = home();
+    let both = [key(1), key(2)];
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(200), &both).expect("a word to the shufflers");
+    assert_eq!(epoch.number, 0, "a task may take long, and nobody is to blame");
+    home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a word to the shufflers");
+    assert!(epoch.number == 1 && epoch.shufflers.iter().all(|s| s.peer != key(1)), "{epoch:?}");
+}
+
+#[test]
+fn each_epoch_names_the_one_before() {
+    let (mut home, job) = home();
+    home.ask(key(1), Request::Resign { job: job.job }, Bytes::new());
+    let second = newest_epoch(&mut home).expect("a new epoch");
+    assert_eq!(second.previous, Some(job.epoch.hash()));
+}
+
+#[test]
+fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
+    let (mut home, job) = home();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    (1..3).for_each(|shuffler| {
+        home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
+    });
+    let root = segment::root(&all.iter().map(|a| a.1).collect::<Vec<_>>());
+    let mut seal = |from: PeerKey, root: Hash| -> Vec<Response> {
+        let seal = |partition| Request::Sealed { job: job.job, stage: 0, epoch: 0, partition, root };
+        (0..PARTITIONS).filter_map(|p| home.ask(from, seal(p), Bytes::new())).collect()
+    };
+    assert!(seal(key(1), root).contains(&Response::Ok));
+    assert!(!seal(key(2), digest("another root")).contains(&Response::Ok));
+    let epoch = newest_epoch(&mut home).expect("a new epoch");
+    assert_eq!(epoch.shufflers.iter().map(|s| s.peer).collect::<Vec<_>>(), [key(1)]);
+}

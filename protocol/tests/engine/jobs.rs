@@ -1,0 +1,181 @@
+//! Which announcements a peer believes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
+use webmesh_protocol::manifest::{Authority, Manifest, Verify};
+use webmesh_protocol::membership::Advert;
+use webmesh_protocol::message::{Announce, End, Gossip, JobStatus, Outcome, Request, Response};
+use webmesh_protocol::sign::Keypair;
+use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits};
+
+use super::peer::{NOTHING, Peer, SHUFFLER, WORKER, advert, announced, key, manifest, owner};
+
+fn hear(peer: &mut Peer, announce: Announce) {
+    peer.feed(Event::Gossip { from: announce.home, message: Gossip::Announce(announce) });
+}
+
+fn known(peer: &mut Peer) -> Vec<JobStatus> {
+    match peer.ask(key(9), Request::Jobs, Bytes::new()) {
+        Some(Response::Jobs(jobs)) => jobs,
+        other => panic!("no list of jobs but {other:?}"),
+    }
+}
+
+/// A job of [`owner`]'s with this nonce.
+fn job(nonce: u64) -> Announce {
+    announced(&Manifest { nonce, ..manifest() }, 0, &[key(1)])
+}
+
+/// What a stranger announces under the id of another's job.
+fn squat(of: &Announce) -> Announce {
+    let stranger = Keypair::from_secret([9; 32]);
+    let mut epoch = of.epoch.open().expect("an epoch");
+    epoch.job = of.job;
+    let epoch = stranger.sign(&epoch);
+    Announce { owner: stranger.public(), home: key(8), manifest: None, epoch, ..of.clone() }
+}
+
+#[test]
+fn announcements_in_anothers_name_do_not_take_its_places() {
+    let mut peer = Peer::new(3, WORKER);
+    for nonce in 0..2 * limits::JOBS_OF_OWNER as u64 {
+        let lie = squat(&job(nonce));
+        hear(&mut peer, Announce { owner: owner().public(), ..lie });
+    }
+    hear(&mut peer, job(1_000));
+    assert!(known(&mut peer).iter().any(|status| status.job == job(1_000).job));
+}
+
+#[test]
+fn whoever_announces_a_job_first_its_manifest_says_whose_it_is() {
+    let whose = |peer: &mut Peer, job: JobId| -> Vec<PeerKey> {
+        known(peer).iter().filter(|status| status.job == job).map(|status| status.owner).collect()
+    };
+    let mut peer = Peer::new(3, WORKER);
+    let real = job(1);
+    hear(&mut peer, squat(&real));
+    assert_eq!(whose(&mut peer, real.job), [squat(&real).owner]);
+    hear(&mut peer, real.clone());
+    assert_eq!(whose(&mut peer, real.job), [owner().public()]);
+    hear(&mut peer, squat(&real));
+    assert_eq!(whose(&mut peer, real.job), [owner().public()]);
+    // A manifest that is too long for an announcement is asked for.
+    let long = job(2);
+    hear(&mut peer, squat(&long));
+    peer.requests();
+    hear(&mut peer, Announce { manifest: None, ..long.clone() });
+    let asked =
+        peer.requests().into_iter().find(|(_, to, r)| *to == long.home && matches!(r, Request::Manifest { .. }));
+    let (id, _, _) = asked.expect("the manifest is asked for");
+    peer.answer(id, Response::Manifest(long.manifest.clone().expect("a manifest")));
+    assert_eq!(whose(&mut peer, long.job), [owner().public()]);
+}
+
+#[test]
+fn a_peer_can_always_submit_whatever_others_have_announced() {
+    let mut peer = Peer::new(0, NOTHING);
+    for nonce in 0..limits::JOBS_OF_OWNER as u64 {
+        hear(&mut peer, announced(&Manifest { nonce, home: key(7), ..manifest() }, 0, &[key(1)]));
+    }
+    peer.meet(key(4), WORKER);
+    let announce = peer.submit(Manifest { nonce: 5_000, ..manifest() });
+    assert!(known(&mut peer).iter().any(|status| status.job == announce.job));
+}
+
+#[test]
+fn lists_of_peers_and_jobs_fit_into_an_answer_however_long_their_texts_are() {
+    let mut home = Peer::new(0, NOTHING);
+    let long = Advert { addresses: vec!["a".repeat(limits::ADDRESS_BYTES); limits::ADDRESSES], ..advert(SHUFFLER) };
+    for i in 0..1_000u32 {
+        let from = PeerKey(Hash::of(&i.to_le_bytes()).0);
+        home.feed(Event::Gossip { from, message: Gossip::Advert(long.clone()) });
+    }
+    home.meet(key(4), WORKER);
+    for nonce in 0..300 {
+        let announce = home.submit(Manifest { nonce, name: "n".repeat(limits::NAME_BYTES), ..manifest() });
+        let why = "w".repeat(limits::TEXT_BYTES);
+        let end = owner().sign(&End { job: announce.job, outcome: Outcome::Failed(why) });
+        home.feed(Event::Gossip { from: key(0), message: Gossip::Ended(end) });
+    }
+    for request in [Request::Peers, Request::Jobs] {
+        let answer = home.ask(key(9), request, Bytes::new()).expect("an answer");
+        let encoded = codec::encode(&answer);
+        assert!(encoded.len() > limits::HEAD_BYTES / 2, "{} bytes: it leaves out more than it must", encoded.len());
+        codec::decode::<Response>(&encoded).expect("an answer that its asker takes");
+        let Response::Peers(peers) = answer else { continue };
+        assert!(peers.iter().any(|p| p.peer == key(4)), "a connected peer is left out");
+    }
+}
+
+#[test]
+fn a_flood_of_adverts_is_forgotten_and_does_not_silence_others() {
+    let mut peer = Peer::new(1, SHUFFLER);
+    for i in 0..limits::ADVERTS as u32 {
+        let from = PeerKey(Hash::of(&i.to_le_bytes()).0);
+        peer.feed(Event::Gossip { from, message: Gossip::Advert(advert(SHUFFLER)) });
+    }
+    peer.actions();
+    peer.wait(limits::ADVERT_INTERVAL_MOST * (limits::ADVERT_LIFETIMES + 1));
+    let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Advert(_), .. });
+    assert!(peer.actions().iter().filter(own).count() >= limits::ADVERT_LIFETIMES as usize);
+    assert_eq!(peer.engine.directory().iter().count(), 0);
+}
+
+#[test]
+fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
+    let asked = [
+        Manifest { verify: Verify::Quorum(3), ..manifest() },
+        Manifest { authority: Authority::Stewards(vec![key(4)]), ..manifest() },
+    ];
+    for manifest in asked {
+        let mut home = Peer::new(0, NOTHING);
+        home.feed(Event::Submit(Box::new(Submission { manifest: manifest.clone(), key: owner() })));
+        let refused = |a: &Action| matches!(a, Action::Notify(Notice::SubmitRefused { .. }));
+        assert!(home.actions().iter().any(refused));
+        // Nor does anybody else take part.
+        let mut worker = Peer::new(3, WORKER);
+        hear(&mut worker, announced(&manifest, 0, &[key(1)]));
+        assert!(!worker.actions().iter().any(|a| matches!(a, Action::LoadBlob { .. })));
+    }
+}
+
+#[test]
+fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
+    let mut peer = Peer::new(3, WORKER);
+    let job = job(1);
+    hear(&mut peer, job.clone());
+    peer.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
+    let told = |peer: &mut Peer| -> Vec<RequestId> {
+        let requests = peer.requests().into_iter();
+        let ended = |(id, to, r)| (to == job.home && matches!(r, Request::Ended(_))).then_some(id);
+        requests.filter_map(ended).collect()
+    };
+    let [first] = told(&mut peer)[..] else { panic!("the home is told once") };
+    peer.feed(Event::Response { id: first, outcome: Err(RequestError::TimedOut) });
+    peer.wait(Duration::from_secs(2));
+    let [second] = told(&mut peer)[..] else { panic!("it is told once more") };
+    peer.answer(second, Response::Ok);
+    peer.wait(Duration::from_secs(20));
+    assert_eq!(told(&mut peer), []);
+}
+
+#[test]
+fn many_jobs_are_announced_more_rarely_each_and_live_on() {
+    let announced = |jobs: u64| -> usize {
+        let mut home = Peer::new(0, NOTHING);
+        home.meet(key(4), WORKER);
+        for nonce in 0..jobs {
+            home.submit(Manifest { nonce, ..manifest() });
+        }
+        home.actions();
+        home.wait(Duration::from_secs(60));
+        assert_eq!(known(&mut home).len(), jobs as usize);
+        let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Announce(_), .. });
+        home.actions().iter().filter(own).count()
+    };
+    let few = announced(limits::JOBS_ANNOUNCED_OFTEN as u64);
+    let many = announced(8 * limits::JOBS_ANNOUNCED_OFTEN as u64);
+    assert!(many < few * 3 / 2, "{few} announcements of a few jobs, {many} of eight times as many");
+}

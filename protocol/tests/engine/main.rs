@@ -1,0 +1,6 @@
+//! Single engines, told by hand what others say: honest peers, liars and the forgetful.
+
+mod authority;
+mod jobs;
+mod peer;
+mod shuffler;

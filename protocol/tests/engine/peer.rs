@@ -1,0 +1,203 @@
+//! One engine between the hands of a test, and documents for it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::engine::{Config, Engine};
+use webmesh_protocol::epoch::{Epoch, Shuffler};
+use webmesh_protocol::io::{Action, Event, Notice, RequestId, Submission, Token};
+use webmesh_protocol::manifest::{
+    Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
+};
+use webmesh_protocol::membership::{Advert, Kind, Roles};
+use webmesh_protocol::message::{Announce, Attempts, Outcome, Push, PushEntry, Request, Response};
+use webmesh_protocol::sign::{Keypair, Signed};
+use webmesh_protocol::time::Time;
+use webmesh_protocol::{Hash, JobId, PeerKey};
+
+/// Tasks of the jobs here, and partitions of their shuffles.
+pub(super) const TASKS: u32 = 4;
+pub(super) const PARTITIONS: u16 = 8;
+
+/// An engine with all that it has done and nobody has looked at.
+pub(super) struct Peer {
+    pub(super) engine: Engine,
+    now: Time,
+    tokens: u64,
+    actions: Vec<Action>,
+}
+
+/// The peer of this number.
+pub(super) fn key(number: u8) -> PeerKey {
+    PeerKey(Hash::of(&[number]).0)
+}
+
+/// The key of the owner of all jobs here.
+pub(super) fn owner() -> Keypair {
+    Keypair::from_secret([7; 32])
+}
+
+pub(super) const SHUFFLER: Roles =
+    Roles { worker: false, shuffler: true, compiler: false, relay: false, steward: false };
+pub(super) const WORKER: Roles = Roles { worker: true, shuffler: false, compiler: false, relay: false, steward: false };
+pub(super) const NOTHING: Roles =
+    Roles { worker: false, shuffler: false, compiler: false, relay: false, steward: false };
+
+pub(super) fn advert(roles: Roles) -> Advert {
+    Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: "test".to_owned() }
+}
+
+impl Peer {
+    pub(super) fn new(number: u8, roles: Roles) -> Self {
+        let engine = Engine::new(Config { me: key(number), started: 1, advert: advert(roles) });
+        let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
+        peer.feed(Event::Tick);
+        peer
+    }
+
+    pub(super) fn feed(&mut self, event: Event) {
+        self.engine.handle(self.now, event);
+        self.actions.extend(std::iter::from_fn(|| self.engine.poll()));
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.engine.deadline() < until {
+            self.now = self.now.max(self.engine.deadline());
+            self.feed(Event::Tick);
+        }
+        self.now = until;
+        self.feed(Event::Tick);
+    }
+
+    /// What was done since the last look.
+    pub(super) fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The requests made since the last look; everything else done meanwhile is forgotten.
+    pub(super) fn requests(&mut self) -> Vec<(RequestId, PeerKey, Request)> {
+        let request = |action| match action {
+            Action::Request { id, to, request, .. } => Some((id, to, request)),
+            _ => None,
+        };
+        self.actions().into_iter().filter_map(request).collect()
+    }
+
+    /// Answers a request of the engine's.
+    pub(super) fn answer(&mut self, id: RequestId, response: Response) {
+        self.feed(Event::Response { id, outcome: Ok((response, Bytes::new())) });
+    }
+
+    /// Asks the engine; `None` if the answer is left to the driver, or to later.
+    pub(super) fn ask(&mut self, from: PeerKey, request: Request, body: Bytes) -> Option<Response> {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.feed(Event::Request { from, token, request, body });
+        let answer = |a: &Action| matches!(a, Action::Respond { token: of, .. } if *of == token);
+        let place = self.actions.iter().position(answer)?;
+        match self.actions.remove(place) {
+            Action::Respond { response, .. } => Some(response),
+            _ => None,
+        }
+    }
+
+    /// A peer connects and says what it is.
+    pub(super) fn meet(&mut self, peer: PeerKey, roles: Roles) {
+        self.feed(Event::Connected { peer });
+        assert!(matches!(self.ask(peer, Request::Hello(advert(roles)), Bytes::new()), Some(Response::Hello(_))));
+    }
+
+    /// Submits a job at this peer; gives its announcement, as those who are offered it get it.
+    pub(super) fn submit(&mut self, manifest: Manifest) -> Announce {
+        self.feed(Event::Submit(Box::new(Submission { manifest, key: owner() })));
+        let offered = self.actions.iter().rev().find_map(|a| match a {
+            Action::Request { request: Request::Offer { announce, .. }, .. } => Some(announce.clone()),
+            _ => None,
+        });
+        offered.expect("the job is offered to somebody")
+    }
+
+    /// How a job ended, if it has.
+    pub(super) fn ended(&self) -> Option<Outcome> {
+        self.actions.iter().find_map(|a| match a {
+            Action::Notify(Notice::Ended { outcome, .. }) => Some(outcome.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// A map of [`TASKS`] tasks into [`PARTITIONS`] partitions, and a reduce.
+pub(super) fn manifest() -> Manifest {
+    let limits = TaskLimits { millis: 10_000, memory: 1 << 20, output: 1 << 16, retries: 3 };
+    let buckets = u32::from(PARTITIONS);
+    let map = Stage {
+        operator: Operator::Map,
+        source: Source::Inputs,
+        sink: Sink::Shuffle { partitions: PARTITIONS, buckets },
+        tasks: TASKS,
+        shards: 1,
+        block: 1,
+        limits,
+    };
+    let reduce = Stage {
+        operator: Operator::Reduce,
+        source: Source::Shuffle { stage: 0 },
+        sink: Sink::Collect,
+        tasks: buckets,
+        ..map.clone()
+    };
+    Manifest {
+        owner: owner().public(),
+        home: key(0),
+        nonce: 1,
+        name: "test".to_owned(),
+        priority: 0,
+        module: BlobRef { hash: Hash::of(b"module"), len: 6 },
+        inputs: Inputs::Numbers,
+        stages: vec![map, reduce],
+        authority: Authority::Owner,
+        verify: Verify::Off,
+        replicas: 2,
+    }
+}
+
+/// The job of [`manifest`], as its home (peer 0) would announce it with these shufflers.
+pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey]) -> Announce {
+    let signed = owner().sign(manifest);
+    let job = Manifest::id_of(&signed);
+    Announce {
+        job,
+        owner: owner().public(),
+        home: manifest.home,
+        manifest: Some(signed),
+        epoch: epoch(job, number, shufflers),
+        done: vec![0, 0],
+        reopened: 0,
+        age: 0,
+    }
+}
+
+pub(super) fn epoch(job: JobId, number: u32, shufflers: &[PeerKey]) -> Signed<Epoch> {
+    let mut shufflers: Vec<Shuffler> = shufflers.iter().map(|&peer| Shuffler { peer, weight: 1 }).collect();
+    shufflers.sort_unstable_by_key(|s| s.peer);
+    let previous = (number > 0).then(|| digest("the epoch before"));
+    owner().sign(&Epoch { job, number, previous, shufflers })
+}
+
+/// A digest that an attempt might have.
+pub(super) fn digest(what: &str) -> Hash {
+    Hash::of(what.as_bytes())
+}
+
+/// A shuffler's word that it holds attempts for all that it owns.
+pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
+    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts: Attempts::pack(attempts) }
+}
+
+/// A push of attempts that wrote nothing.
+pub(super) fn push(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
+    let entry = |&(task, digest): &(u32, Hash)| PushEntry { task, digest, segments: vec![] };
+    Request::Push(Push { job, stage: 0, epoch, replica: false, entries: attempts.iter().map(entry).collect() })
+}

@@ -1,0 +1,281 @@
+//! What a shuffler holds, commits and seals.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::io::{Event, RequestError, RequestId};
+use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Response};
+use webmesh_protocol::ring::{Assignment, Ring};
+use webmesh_protocol::{Hash, PeerKey, limits};
+
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, digest, epoch, key, manifest, push};
+
+/// Peer 1, a shuffler of a job of peer 0 with peer 2.
+fn shuffler() -> (Peer, Announce) {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let mut manifest = manifest();
+    manifest.replicas = 1;
+    let announce = announced(&manifest, 0, &[key(1), key(2)]);
+    offer(&mut shuffler, &announce);
+    shuffler.requests();
+    (shuffler, announce)
+}
+
+fn offer(shuffler: &mut Peer, announce: &Announce) {
+    let offer = Request::Offer { announce: announce.clone(), slot: 0, of: 1 };
+    shuffler.ask(key(0), offer, Bytes::new());
+}
+
+/// A commit: under which epoch, whether for all that its sender owns, and of what.
+type Commit = (u32, bool, Vec<(u32, Hash)>);
+
+/// What it committed since the last look.
+fn committed(shuffler: &mut Peer) -> Vec<Commit> {
+    shuffler.wait(Duration::from_millis(50));
+    let commit = |(_, to, request)| match request {
+        Request::Commit { epoch, partitions, attempts, .. } => {
+            assert_eq!(to, key(0));
+            Some((epoch, partitions.is_empty(), attempts.iter().collect::<Vec<_>>()))
+        }
+        _ => None,
+    };
+    // That it opens a job with nothing, it says too.
+    shuffler.requests().into_iter().filter_map(commit).filter(|(_, _, attempts)| !attempts.is_empty()).collect()
+}
+
+fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[(u32, Hash)]) {
+    let accept = Request::Accept { job: announce.job, stage: 0, epoch: 0, attempts: Attempts::pack(attempts) };
+    assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+}
+
+fn has_sealed(shuffler: &mut Peer) -> bool {
+    shuffler.wait(Duration::from_millis(50));
+    shuffler.requests().iter().any(|(_, _, request)| matches!(request, Request::Sealed { .. }))
+}
+
+#[test]
+fn a_digest_that_is_not_held_is_not_acknowledged() {
+    let (mut shuffler, job) = shuffler();
+    for i in 0..limits::DIGESTS_OF_TASK {
+        let request = push(job.job, 0, &[(0, digest(&i.to_string()))]);
+        assert_eq!(shuffler.ask(key(5), request, Bytes::new()), Some(Response::Ok));
+    }
+    let late = push(job.job, 0, &[(0, digest("late"))]);
+    assert_eq!(shuffler.ask(key(6), late, Bytes::new()), Some(Response::Busy));
+}
+
+#[test]
+fn every_digest_that_is_acknowledged_is_committed_however_often_it_comes() {
+    let (mut shuffler, job) = shuffler();
+    for what in ["one", "other", "other"] {
+        shuffler.ask(key(5), push(job.job, 0, &[(0, digest(what))]), Bytes::new());
+        assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest(what))])]);
+    }
+}
+
+#[test]
+fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
+    let (mut shuffler, job) = shuffler();
+    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
+    let mut accepted = mine.clone();
+    accepted[2].1 = digest("never seen here");
+    accept(&mut shuffler, &job, &accepted);
+    assert!(!has_sealed(&mut shuffler));
+    shuffler.ask(key(5), push(job.job, 0, &accepted), Bytes::new());
+    accept(&mut shuffler, &job, &accepted);
+    assert!(has_sealed(&mut shuffler));
+}
+
+#[test]
+fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_with_it() {
+    let (mut shuffler, job) = shuffler();
+    shuffler.ask(key(5), push(job.job, 0, &[(0, digest("mine"))]), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
+    let committed = committed(&mut shuffler);
+    assert!(!committed.is_empty());
+    assert!(committed.iter().all(|(epoch, all, _)| *epoch == 1 && !all), "{committed:?}");
+}
+
+#[test]
+fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothing_more() {
+    let (mut shuffler, job) = shuffler();
+    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
+    shuffler.feed(Event::StoreFailed { job: job.job, why: "a full disk".to_owned() });
+    let resigned = |shuffler: &mut Peer| {
+        shuffler.wait(Duration::from_secs(3));
+        let requests = shuffler.requests();
+        assert!(!requests.iter().any(|(_, _, r)| matches!(r, Request::Commit { .. } | Request::Sealed { .. })));
+        requests.iter().filter(|(_, to, r)| *to == key(0) && matches!(r, Request::Resign { .. })).count()
+    };
+    assert!(resigned(&mut shuffler) > 1);
+    assert_ne!(shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new()), Some(Response::Ok));
+    let attempts = Attempts::pack(&mine);
+    let accept = Request::Accept { job: job.job, stage: 0, epoch: 0, attempts };
+    assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
+    assert_eq!(resigned(&mut shuffler), 0);
+}
+
+/// The questions for what there is of a partition, since the last look: to whom, and of what.
+fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, u16, u32)> {
+    let held = |(id, to, request)| match request {
+        Request::Held { partition, from, .. } => Some((id, to, partition, from)),
+        _ => None,
+    };
+    shuffler.requests().into_iter().filter_map(held).collect()
+}
+
+#[test]
+fn a_pull_goes_on_through_another_epoch() {
+    let (mut shuffler, job) = shuffler();
+    // Peer 3 held all and is one of two now; before it could answer, there is a third.
+    let all = epoch(job.job, 1, &[key(3)]);
+    shuffler.ask(key(0), Request::NewEpoch(all), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
+    let first = asked_for_held(&mut shuffler);
+    assert!(!first.is_empty());
+    let next = epoch(job.job, 3, &[key(1), key(3), key(4)]);
+    let ring = Ring::new(&next.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    shuffler.ask(key(0), Request::NewEpoch(next), Bytes::new());
+    let again = asked_for_held(&mut shuffler);
+    for (_, to, partition, _) in first.into_iter().filter(|&(_, _, p, _)| ring.owns(key(1), p)) {
+        assert!(again.iter().any(|a| (a.1, a.2) == (to, partition)), "the pull of {partition} was given up");
+    }
+}
+
+#[test]
+fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
+    let (mut shuffler, job) = shuffler();
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(3)])), Bytes::new());
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
+    let mut questions = 0;
+    loop {
+        let asked = asked_for_held(&mut shuffler);
+        if asked.is_empty() {
+            break;
+        }
+        questions += asked.len();
+        assert!(questions < 100, "it is asked again and again");
+        for (id, ..) in asked {
+            let push = Push { job: job.job, stage: 0, epoch: 2, replica: true, entries: vec![] };
+            shuffler.answer(id, Response::Pulled { push, next: Some(0) });
+        }
+    }
+}
+
+/// Peer 1, a shuffler of a job with replicas, with peers 2 and 3.
+fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let announce = announced(manifest, 0, &[key(1), key(2), key(3)]);
+    let ring = Ring::new(&announce.epoch.open().expect("an epoch")).owners(0, PARTITIONS, manifest.replicas);
+    offer(&mut shuffler, &announce);
+    shuffler.requests();
+    (shuffler, announce, ring)
+}
+
+#[test]
+fn a_replica_that_does_not_answer_holds_up_neither_its_partitions_for_long_nor_those_of_others() {
+    let (mut shuffler, job, ring) = copier(&manifest());
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
+    let copies: Vec<(RequestId, PeerKey)> = shuffler
+        .requests()
+        .into_iter()
+        .filter_map(|(id, to, request)| matches!(request, Request::Push(_)).then_some((id, to)))
+        .collect();
+    let sealed = |shuffler: &mut Peer| -> BTreeSet<u16> {
+        shuffler.wait(Duration::from_millis(50));
+        let sealed =
+            |(_, _, request)| if let Request::Sealed { partition, .. } = request { Some(partition) } else { None };
+        shuffler.requests().into_iter().filter_map(sealed).collect()
+    };
+    accept(&mut shuffler, &job, &all);
+    assert_eq!(sealed(&mut shuffler), BTreeSet::new());
+    let (silent, quick) = (copies[0], copies[1]);
+    shuffler.answer(quick.0, Response::Ok);
+    let mine = ring.partitions_of(key(1)).collect::<BTreeSet<u16>>();
+    let of_silent = mine.iter().copied().filter(|&p| ring.holds(silent.1, p)).collect::<BTreeSet<u16>>();
+    assert!(!of_silent.is_empty() && of_silent != mine, "the ring does not fit this test");
+    assert_eq!(sealed(&mut shuffler), &mine - &of_silent);
+    shuffler.feed(Event::Response { id: silent.0, outcome: Err(RequestError::TimedOut) });
+    assert_eq!(sealed(&mut shuffler), of_silent);
+}
+
+#[test]
+fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
+    let mut manifest = manifest();
+    manifest.stages[0].tasks = 1_000;
+    manifest.stages[0].limits.output = 1 << 20;
+    let (mut shuffler, job, ring) = copier(&manifest);
+    let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
+    let segment = Bytes::from(vec![0; 1 << 20]);
+    for task in 0..3 * (limits::COPY_BYTES / segment.len()) as u32 {
+        let segments = vec![(partition, segment.len() as u32)];
+        let entry = PushEntry { task, digest: digest("large"), segments };
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries: vec![entry] };
+        if shuffler.ask(key(5), Request::Push(push), segment.clone()) != Some(Response::Ok) {
+            return;
+        }
+    }
+    panic!("all is taken, and no replica has any of it");
+}
+
+#[test]
+fn a_peer_without_the_role_holds_nothing_for_others() {
+    for roles in [WORKER, NOTHING] {
+        let mut peer = Peer::new(1, roles);
+        peer.meet(key(0), SHUFFLER);
+        let announce = announced(&manifest(), 0, &[key(1)]);
+        offer(&mut peer, &announce);
+        let answer = peer.ask(key(5), push(announce.job, 0, &[(0, digest("mine"))]), Bytes::new());
+        assert!(matches!(answer, Some(Response::Refused(_))), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_attempt_larger_than_its_job_allows_is_refused() {
+    let (mut shuffler, job) = shuffler();
+    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
+    let mut push_of = |len: u64| {
+        let segments = vec![(partition, len as u32)];
+        let entries = vec![PushEntry { task: 0, digest: digest("large"), segments }];
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries };
+        shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]))
+    };
+    let most = manifest().stages[0].limits.output;
+    assert_eq!(push_of(most), Some(Response::Ok));
+    assert!(matches!(push_of(most * 2), Some(Response::Refused(_))));
+}
+
+#[test]
+fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), SHUFFLER);
+    let mut taken = 0;
+    for nonce in 0..16 {
+        let mut manifest = Manifest { nonce, ..manifest() };
+        (manifest.stages[0].tasks, manifest.stages[0].block) = (limits::TASKS, 64);
+        let announce = announced(&manifest, 0, &[key(1)]);
+        offer(&mut shuffler, &announce);
+        let answer = shuffler.ask(key(5), push(announce.job, 0, &[(0, digest("one"))]), Bytes::new());
+        taken += usize::from(answer == Some(Response::Ok));
+    }
+    assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / limits::PART_OF_OWNER, "{taken}");
+}
+
+#[test]
+fn an_acceptance_of_an_epoch_that_has_not_come_yet_waits_for_it() {
+    let (mut shuffler, job) = shuffler();
+    let attempts = Attempts::pack(&[(0, digest("mine"))]);
+    let accept = Request::Accept { job: job.job, stage: 0, epoch: 1, attempts };
+    assert_eq!(shuffler.ask(key(0), accept.clone(), Bytes::new()), Some(Response::Busy));
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
+    assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+}
