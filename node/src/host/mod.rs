@@ -19,7 +19,7 @@ pub use self::compile::{CompileAnswer, CompileService};
 use self::outputs::Outputs;
 use self::segments::SegmentThread;
 use self::tasks::Tasks;
-use crate::driver::{HOST_OUTPUTS, Host, HostOutput};
+use crate::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
 use crate::results::ResultStore;
 use crate::store::blobs::{BlobError, BlobSource, BlobStore, Blobs};
@@ -149,9 +149,10 @@ impl Host for NativeHost {
         }
     }
 
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes) -> bool {
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool {
         let Some(compiler) = &self.compiler else { return false };
-        compile::answer(compiler.clone(), self.sender.clone(), token, from, name, source);
+        let compiled = compiler.compile(from, name, source);
+        compile::answer(compiled, self.sender.clone(), token, gone);
         true
     }
 

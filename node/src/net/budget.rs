@@ -65,6 +65,14 @@ impl Drop for Pressing<'_> {
     }
 }
 
+impl Share {
+    /// Waits until half of it is free, without taking any.
+    pub(super) async fn half_free(&self) {
+        // An error is only for a closed semaphore, which nobody closes.
+        drop(self.part.acquire_many(self.total / 2).await);
+    }
+}
+
 impl Budget {
     pub(super) fn new(bytes: usize, pressure: Pressure, held: Arc<Meter>) -> Self {
         let total = units(bytes).max(1);

@@ -25,13 +25,11 @@ pub struct NetConfig {
     pub mdns: bool,
     /// Carry circuits for peers that cannot be dialled.
     pub relay_server: bool,
-    /// Be reached through the bootstrap peers that relay: for a peer that cannot be dialled though it listens. One
-    /// that neither listens nor has an external address is reached so in any case.
+    /// Be reached through relays in any case: for a peer behind a firewall. One behind an address translator is
+    /// reached so without being told to, unless it has external addresses.
     pub relayed: bool,
     /// Answer others' queries to the DHT: for peers that can be dialled.
     pub dht_server: bool,
-    /// Tell peers only of external addresses, none of the local network.
-    pub hide_listen_addrs: bool,
     /// Program and version, as told to peers.
     pub agent: String,
     /// With fewer connected peers than this, known ones are dialled. 0 dials only who is asked for.
@@ -66,7 +64,6 @@ impl NetConfig {
             relay_server: false,
             relayed: false,
             dht_server: true,
-            hide_listen_addrs: false,
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
             wanted_peers: limits::WANTED_PEERS,
             body_budget: limits::BODY_BUDGET,

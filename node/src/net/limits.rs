@@ -52,8 +52,8 @@ pub const ANSWERS_SHARE: u32 = 4;
 /// Answers of any size (blobs, buckets, pulls) that are made for one peer at a time. Their size is not
 /// known before they are in memory, so they are counted until they have their part of the budget.
 pub const BULK_ANSWERS_OF_PEER: usize = 2;
-/// And for all peers together.
-pub const BULK_ANSWERS: usize = 32;
+/// And for all peers together: some milliseconds of reading each.
+pub const BULK_ANSWERS: usize = 16;
 /// Answers of some size (lists, manifests, summaries, compiled modules) that are made for one peer, or written to it.
 pub const LISTS_OF_PEER: usize = 16;
 /// An answer waits so long to be made or written, then the peer is told "busy", while it still listens.
@@ -71,6 +71,8 @@ pub const PRESSURE_AFTER: Duration = Duration::from_secs(2);
 /// Under pressure, a frame of any size must be on the way to be done in this time: the largest push at 5 Mbit/s,
 /// a usual one at the slowest pace.
 pub const FRAME_UNDER_PRESSURE: Duration = Duration::from_secs(120);
+/// So often it is looked whether whoever asked for long work still waits for it.
+pub const ABANDONED_LOOK: Duration = Duration::from_millis(250);
 /// Saying goodbye takes at most so long.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -149,16 +151,15 @@ pub const GOSSIP_QUEUE: usize = 1024;
 pub const OUTBOX: usize = 256;
 /// They are tried again for so long.
 pub const OUTBOX_LIFETIME: Duration = Duration::from_secs(5);
-/// Messages a second that are taken from who signed them. The busiest honest peer is a submitter that announces
-/// all the jobs that it may have: 64.
-pub const GOSSIP_OF_SOURCE: f64 = 100.0;
-/// Messages a second that are taken from who passes them on: eight times what a mesh should say in all
-/// ([`webmesh_protocol::limits::CONTROL_PER_SECOND`]).
-pub const GOSSIP_OF_NEIGHBOUR: f64 = 400.0;
-/// Messages a second that are taken in all: what four neighbours may bring.
-pub const GOSSIP_TAKEN: f64 = 1600.0;
-/// Who brings so many times the rate is to blame. As much as [`GOSSIP_TAKEN`] is of [`GOSSIP_OF_NEIGHBOUR`]: whoever
-/// passes on all that it takes from others stays below.
+/// Messages a second that are taken from who signed them: twice what a peer says that works on several jobs at once,
+/// or submits as many as it may.
+pub const GOSSIP_OF_SOURCE: f64 = 200.0;
+/// Messages a second that are taken from who passes them on: in a star, that is all that the others say.
+pub const GOSSIP_OF_NEIGHBOUR: f64 = 1000.0;
+/// Messages a second that are taken in all: the floods of two neighbours leave room for nobody else.
+pub const GOSSIP_TAKEN: f64 = 2000.0;
+/// Who brings so many times the rate is to blame. An honest neighbour stays below, whatever others flood it with: it
+/// passes on no more than [`GOSSIP_TAKEN`], and its own words.
 pub const GOSSIP_FLOOD: f64 = 4.0;
 /// After silence, so many seconds' worth may come at once: gossip that was missed is fetched in one go.
 pub const GOSSIP_BURST_SECONDS: f64 = 5.0;
@@ -169,6 +170,10 @@ pub const GOSSIP_RATED_PEERS: usize = 2048;
 
 /// Relays that this peer is reached through: one may go.
 pub const RELAYS: usize = 3;
+/// Addresses by which relays make this peer known: those of one relay on both internet protocols, for every transport.
+pub const RELAY_ADDRESSES: usize = 6;
+/// A stream through a relay is used again for so long.
+pub const RELAYED_STREAM: Duration = Duration::from_secs(5);
 /// A relay that refused is asked again after so long.
 pub const RELAY_RETRY: Duration = Duration::from_secs(30);
 /// Peers that may be reached through this relay.

@@ -173,12 +173,37 @@ mod tests {
     }
 
     #[test]
+    fn a_neighbour_that_passes_on_all_it_takes_is_never_blamed() {
+        let start = Instant::now();
+        let (mut rates, via) = (Rates::new(start), PeerId::random());
+        let sources: Vec<_> = (0..10).map(|_| PeerId::random()).collect();
+        let per_second = (GOSSIP_TAKEN + GOSSIP_OF_SOURCE) as u32;
+        for i in 0..60 * per_second {
+            let now = start + Duration::from_secs(1) * i / per_second;
+            let source = sources[i as usize % sources.len()];
+            assert_ne!(rates.judge(source, via, now), Verdict::Blame);
+        }
+    }
+
+    #[test]
+    fn a_star_of_twenty_busy_peers_is_heard_through_its_hub() {
+        let start = Instant::now();
+        let (mut rates, hub) = (Rates::new(start), PeerId::random());
+        let sources: Vec<_> = (0..20).map(|_| PeerId::random()).collect();
+        let usual = webmesh_protocol::limits::CONTROL_PER_SECOND * sources.len() as u32;
+        for i in 0..10 * usual {
+            let now = start + Duration::from_secs(1) * i / usual;
+            assert_eq!(rates.judge(sources[i as usize % sources.len()], hub, now), Verdict::Take);
+        }
+    }
+
+    #[test]
     fn a_flood_under_ever_new_names_is_that_of_who_brings_it() {
         let start = Instant::now();
         let (mut rates, via, honest) = (Rates::new(start), PeerId::random(), PeerId::random());
         let mut blamed = 0;
-        for i in 0..20_000_u32 {
-            let now = start + Duration::from_micros(50) * i;
+        for i in 0..40_000_u32 {
+            let now = start + Duration::from_micros(25) * i;
             blamed += u32::from(rates.judge(PeerId::random(), via, now) == Verdict::Blame);
         }
         assert!(blamed > 1000, "{blamed}");

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::Topic;
 
-use super::address_book::{AddressBook, is_loopback};
+use super::address_book::{AddressBook, is_circuit, is_loopback};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
 use super::gossip::{self, Desk, Refused};
@@ -74,11 +74,11 @@ struct Task {
     speculative: HashMap<ConnectionId, PeerId>,
     /// Addresses that the DHT is asked for.
     lookups: HashMap<kad::QueryId, PeerId>,
-    /// Whether this peer asks to be reached through relays.
+    /// Whether this peer is to be reached through relays in any case.
     relayed: bool,
+    /// Whether it has addresses at which others reach it though it does not listen on them.
+    forwarded: bool,
     relays: Vec<relays::Relay>,
-    /// Whether every address that is listened on is one where others reach this peer.
-    reachable: bool,
     peers_file: Option<PathBuf>,
     remembered: Instant,
 }
@@ -264,6 +264,11 @@ impl Task {
             let link = PeerLink { peer: key, address, dialled, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
+        } else if let Some(link) = self.status.lock().peers.get_mut(&key)
+            && is_circuit(&link.address)
+            && !is_circuit(&address)
+        {
+            (link.address, link.dialled) = (address, dialled);
         }
         // Whoever is told of a connection finds it among the peers.
         self.settle_asked(id, Some(key));
@@ -299,7 +304,7 @@ impl Task {
             is_loopback(&link.address)
         };
         if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
-            self.on_relay(peer);
+            self.on_relay(peer, &info.observed_addr);
         }
         let serves_dht = info.protocols.contains(&KAD);
         for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
@@ -324,10 +329,16 @@ impl Task {
     }
 
     fn on_listening(&mut self, address: Multiaddr, on: bool) {
-        if self.reachable && on {
-            self.swarm.add_external_address(address.clone());
-        } else if self.reachable {
+        if is_circuit(&address) {
+            // The relay's client has told the swarm of it.
+            if on && !self.is_useful(&address) {
+                return;
+            }
+        } else if !on {
             self.swarm.remove_external_address(&address);
+        } else if self.status.lock().tells(&address) {
+            // Nobody confirms an address in a mesh of one household: the peer trusts those that it listens on.
+            self.swarm.add_external_address(address.clone());
         }
         let address = address.with_p2p(self.me).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
         let changed = {
@@ -359,6 +370,7 @@ impl Task {
         self.requests.upkeep();
         self.dial_bootstrap();
         self.seek_peers();
+        self.seek_direct_ways();
         self.renew_relays();
         if self.remembered.elapsed() >= limits::REMEMBER_INTERVAL {
             self.remember();

@@ -37,7 +37,7 @@ use super::NetEvent;
 use super::budget::{Budget, Pressure};
 use super::counters::Meters;
 use super::keys::peer_id_of;
-use super::limits::{BULK_ANSWERS, REQUESTS_OUT};
+use super::limits::{ABANDONED_LOOK, BULK_ANSWERS, REQUESTS_OUT};
 use super::swarm::Command;
 use crate::platform;
 
@@ -121,6 +121,13 @@ impl Requests {
                 self.deliver(NetEvent::Response { id, outcome: Ok((response, join(body))) });
             }
             None => tracing::debug!(?token, "an answer that nobody waits for any more"),
+        }
+    }
+
+    /// See [`Net::abandoned`](super::Net::abandoned).
+    pub(super) async fn abandoned(self: Arc<Self>, token: Token) {
+        while self.waiting.is_awaited(token) {
+            platform::sleep(ABANDONED_LOOK).await;
         }
     }
 

@@ -10,7 +10,7 @@ use webmesh_protocol::limits::REQUEST_TIMEOUT;
 
 use super::pulse::Pulse;
 use crate::net::budget::{Pressure, Share};
-use crate::net::limits::{BULK_STREAMS_TO_PEER, STREAM_IDLE, STREAMS_TO_PEER};
+use crate::net::limits::{BULK_STREAMS_TO_PEER, RELAYED_STREAM, STREAM_IDLE, STREAMS_TO_PEER};
 use crate::net::streams::Opened;
 use crate::platform::{self, Instant};
 
@@ -108,8 +108,12 @@ impl Pool {
         lock(&self.idle).pop().map(|(opened, _)| opened)
     }
 
-    /// Puts a stream back after a whole exchange.
+    /// Puts a stream back after a whole exchange. One through a relay is not used for long: a new one takes the
+    /// direct way, once there is one.
     pub(super) fn put(&self, opened: Opened) {
+        if opened.relayed && opened.since.elapsed() >= RELAYED_STREAM {
+            return;
+        }
         lock(&self.idle).push((opened, Instant::now()));
     }
 }

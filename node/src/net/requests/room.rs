@@ -68,6 +68,8 @@ impl Requests {
                 Size::List => Turn::List { _turn: permit(caller.lists()).await? },
                 Size::Bulk => {
                     let _of_peer = permit(caller.bulk()).await?;
+                    // Nor does a peer that reads slowly hold a turn that others wait for.
+                    caller.answers().half_free().await;
                     Turn::Bulk { _of_peer, _of_all: permit(&self.bulk_answers).await? }
                 }
             })

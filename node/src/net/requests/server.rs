@@ -1,11 +1,14 @@
 //! Answering: the streams that other peers opened.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::AsyncWriteExt;
+use futures::future::{self, Either};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::Stream;
+use tokio::sync::oneshot;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::codec::{self, DecodeError};
 use webmesh_protocol::message::{Request, Response};
@@ -13,9 +16,23 @@ use webmesh_protocol::message::{Request, Response};
 use super::Requests;
 use super::callers::{Caller, Place};
 use super::frame::{self, FrameError, Lengths};
+use super::waiting::Reply;
 use crate::net::NetEvent;
 use crate::net::limits::{ANSWER_TIMEOUT, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
 use crate::platform;
+
+/// The driver's answer, unless whoever asked for it goes meanwhile. It has nothing to say until it has its answer.
+async fn awaited(stream: &mut Stream, answer: oneshot::Receiver<Reply>) -> Result<Reply, FrameError> {
+    let mut word = [0];
+    match future::select(answer, stream.read(&mut word)).await {
+        Either::Left((answer, _)) => answer.map_err(|_| FrameError::Stalled),
+        Either::Right((read, _)) => Err(FrameError::Broken(match read {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(_) => io::Error::other("a request before the last was answered"),
+            Err(e) => e,
+        })),
+    }
+}
 
 impl Requests {
     /// Answers a peer's requests on one stream, until it closes it, breaks it, or sends what is no frame.
@@ -87,9 +104,9 @@ impl Requests {
         if !self.send(event).await {
             return Ok(()); // the driver is gone, and the network with it
         }
-        let answer = platform::timeout(ANSWER_TIMEOUT, answer).await;
+        let answer = platform::timeout(ANSWER_TIMEOUT, awaited(stream, answer)).await;
         drop((token, reservation));
-        let Some(Ok((response, body))) = answer else { return Err(FrameError::Stalled) };
+        let (response, body) = answer.unwrap_or(Err(FrameError::Stalled))?;
         let head = codec::encode(&response);
         let bytes = head.len() + body.iter().map(Bytes::len).sum::<usize>();
         match self.room(caller, turn, bytes).await {

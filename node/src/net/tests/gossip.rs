@@ -7,7 +7,7 @@ use webmesh_protocol::message::{Claim, Gossip, Topic};
 
 use super::*;
 
-fn claim(finished: u32) -> (Topic, Gossip) {
+pub(super) fn claim(finished: u32) -> (Topic, Gossip) {
     let job = JobId(hash("job").0);
     let claim = Claim { job, stage: 0, shard: 0, holds: vec![], done: vec![], finished, number: 0 };
     (Topic::of_shard(job, 0, 0), Gossip::Claim(claim))
