@@ -4,6 +4,9 @@ use std::fs;
 
 use crate::limits::MAX_MEMORY;
 
+/// Where the kernel says how much memory there is.
+const MACHINE: &str = "/proc/meminfo";
+
 /// Where the kernel says how much memory a container may use: a number of bytes, or `max`.
 const CONTAINER_LIMIT: &str = "/sys/fs/cgroup/memory.max";
 
@@ -19,13 +22,18 @@ fn at_once(cores: usize, memory: u64) -> usize {
     cores.min(fit).max(1)
 }
 
-/// Bytes of memory that this process may hope for.
+/// Bytes of memory that this process may hope for; none where the kernel does not say.
 fn memory() -> u64 {
-    let system = rustix::system::sysinfo();
-    // `c_ulong`, which has 32 bits on some machines.
-    let machine = (system.totalram as u64).saturating_mul(system.mem_unit.into());
-    let container = fs::read_to_string(CONTAINER_LIMIT).ok().and_then(|text| text.trim().parse().ok());
-    container.map_or(machine, |limit: u64| limit.min(machine))
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let machine = total(&read(MACHINE)).unwrap_or(0);
+    // What is not a number is no limit.
+    read(CONTAINER_LIMIT).trim().parse().map_or(machine, |limit: u64| limit.min(machine))
+}
+
+/// The machine's memory in bytes, from a line as `MemTotal:   24689088 kB`.
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -37,7 +45,13 @@ mod tests {
         assert_eq!(at_once(64, 8 << 30), 4);
         assert_eq!(at_once(2, 24 << 30), 2);
         assert_eq!(at_once(8, 1 << 30), 1, "a small machine compiles too");
-        let all = compiles_at_once() as u64 * MAX_MEMORY;
-        assert!(all <= memory().max(MAX_MEMORY), "{all} bytes for compiles");
+    }
+
+    #[test]
+    fn this_machine_says_how_much_memory_it_has() {
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:       24689088 kB\n"), Some(24_689_088 << 10));
+        assert_eq!(total("MemTotal: plenty"), None);
+        assert!(memory() > 64 << 20, "{} bytes", memory());
+        assert!(compiles_at_once() as u64 * MAX_MEMORY <= memory().max(MAX_MEMORY));
     }
 }

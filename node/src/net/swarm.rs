@@ -307,6 +307,10 @@ impl Task {
             self.on_relay(peer, &info.observed_addr);
         }
         let serves_dht = info.protocols.contains(&KAD);
+        if serves_dht {
+            // What it told before: the DHT's own table keeps whatever it is given, however often.
+            self.swarm.behaviour_mut().kad.remove_peer(&peer);
+        }
         for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
             // A loopback address means this machine only to a peer on this machine.
             if here || !is_loopback(&address) {

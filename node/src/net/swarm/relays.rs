@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::Task;
 use crate::net::address_book::{is_circuit, is_public};
 use crate::net::keys::peer_key_of;
-use crate::net::limits::{RELAY_RETRY, RELAYS};
+use crate::net::limits::{RELAY_ADDRESSES, RELAY_RETRY, RELAYS};
 use crate::platform::Instant;
 
 /// A relay that this peer is reached through, or would be.
@@ -47,8 +47,11 @@ impl Task {
     }
 
     /// Whether a circuit is worth telling of: it leads to its relay as this peer reaches it, or others may. A relay
-    /// tells of all addresses that it has.
+    /// tells of all addresses that it has, and might invent more.
     pub(super) fn is_useful(&self, circuit: &Multiaddr) -> bool {
+        if self.status.lock().listening.iter().filter(|a| is_circuit(a)).count() >= RELAYS * RELAY_ADDRESSES {
+            return false;
+        }
         let relay = circuit.iter().find_map(|part| if let Protocol::P2p(relay) = part { Some(relay) } else { None });
         let dialled = relay.and_then(|relay| self.dialled_address(&relay));
         is_public(circuit) || dialled.is_some_and(|dialled| dialled.iter().next() == circuit.iter().next())
