@@ -263,3 +263,16 @@ async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
     assert_eq!(friend.ask(net.peer(), blobs, vec![]).await.unwrap(), (Response::Body, blob));
     drop((streams, driver));
 }
+
+#[tokio::test]
+async fn work_for_a_peer_that_hangs_up_is_known_to_be_pointless() {
+    let mut peer = Peer::start().await;
+    let mut streams = raw_streams(&peer.net, 1).await;
+    ask_on(&mut streams, &compile("x")).await;
+    let token = peer.wait(|e| if let NetEvent::Request { token, .. } = e { Some(token) } else { None }).await;
+    let gone = peer.net.abandoned(token);
+    drop(streams);
+    // Long before it would have given up waiting.
+    tokio::time::timeout(limits::ANSWER_TIMEOUT / 2, gone).await.expect("it is noticed");
+    still_serves(&peer.echo()).await;
+}
