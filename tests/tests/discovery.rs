@@ -84,7 +84,7 @@ fn a_node_that_is_seen_elsewhere_than_it_listens_is_known_by_a_relay() {
 
 #[test]
 fn a_node_with_a_forwarded_port_is_known_by_it_alone() {
-    let external = "/ip4/203.0.113.5/tcp/4001";
+    let external = "/ip4/127.0.0.9/tcp/4001";
     let mesh = Mesh::start(1, &["--external", external]);
     let node = &mesh.nodes[0];
     let full = format!("{external}/p2p/{}", node.peer);

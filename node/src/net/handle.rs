@@ -110,8 +110,8 @@ impl Net {
         let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
         let (circuits, direct): (Vec<_>, Vec<_>) = inner.partition(|a| is_circuit(a));
         let circuits = circuits.into_iter().take(limits::RELAY_ADDRESSES);
-        let told = status.external.iter().chain(circuits).chain(direct).filter(|a| status.tells(a));
-        told.cloned().collect()
+        let inner = circuits.chain(direct).filter(|a| status.tells(a));
+        status.external.iter().chain(inner).cloned().collect()
     }
 
     /// The connected peers, by key.
