@@ -37,6 +37,8 @@ pub struct NetConfig {
     /// Bytes held by requests that are read or wait for their answer; further ones wait unread. Answers that are
     /// written to others hold as much again.
     pub body_budget: usize,
+    /// Gossip messages a second that are taken from whoever signed them.
+    pub gossip_of_source: f64,
 }
 
 impl NetConfig {
@@ -67,6 +69,7 @@ impl NetConfig {
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
             wanted_peers: limits::WANTED_PEERS,
             body_budget: limits::BODY_BUDGET,
+            gossip_of_source: limits::GOSSIP_OF_SOURCE,
         }
     }
 

@@ -155,9 +155,10 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(meters: Arc<Meters>) -> Self {
+    /// Takes `of_source` messages a second from each who signs them.
+    pub(super) fn new(of_source: f64, meters: Arc<Meters>) -> Self {
         let topics = Topic::all().map(|t| (hash_of(&t), t)).collect();
-        Self { topics, outbox: VecDeque::new(), rates: Rates::new(Instant::now()), meters }
+        Self { topics, outbox: VecDeque::new(), rates: Rates::new(of_source, Instant::now()), meters }
     }
 
     /// Judges a message, which decides whether gossipsub passes it on.

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 
 use libp2p::PeerId;
 
-use super::limits::{
-    GOSSIP_BURST_SECONDS, GOSSIP_FLOOD, GOSSIP_OF_NEIGHBOUR, GOSSIP_OF_SOURCE, GOSSIP_RATED_PEERS, GOSSIP_TAKEN,
-};
+use super::limits::{GOSSIP_BURST_SECONDS, GOSSIP_FLOOD, GOSSIP_OF_NEIGHBOUR, GOSSIP_RATED_PEERS, GOSSIP_TAKEN};
 use crate::platform::Instant;
 
 /// What is to become of a message, by number alone.
@@ -53,10 +51,11 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Takes `of_source` messages a second from each who signs them.
+    pub(super) fn new(of_source: f64, now: Instant) -> Self {
         Self {
             all: Bucket::new(GOSSIP_TAKEN, now),
-            sources: Table { rate: GOSSIP_OF_SOURCE, peers: HashMap::new() },
+            sources: Table { rate: of_source, peers: HashMap::new() },
             neighbours: Table { rate: GOSSIP_OF_NEIGHBOUR, peers: HashMap::new() },
         }
     }
@@ -132,6 +131,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::limits::GOSSIP_OF_SOURCE;
 
     /// `n` messages over so many milliseconds, and how many of them got which verdict.
     fn send(rates: &mut Rates, source: PeerId, via: PeerId, n: u32, start: Instant, millis: u64) -> (u32, u32, u32) {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_flooder_is_blamed_and_the_others_are_heard() {
         let start = Instant::now();
-        let (mut rates, flooder, honest) = (Rates::new(start), PeerId::random(), PeerId::random());
+        let (mut rates, flooder, honest) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random(), PeerId::random());
         let (taken, _, blamed) = send(&mut rates, flooder, flooder, 10_000, start, 1000);
         assert!(f64::from(taken) <= GOSSIP_OF_SOURCE * (GOSSIP_BURST_SECONDS + 1.0) + 1.0, "{taken} are taken");
         assert!(blamed > 3, "{blamed} tell against it");
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn who_passes_on_what_a_flooder_signed_is_not_blamed() {
         let start = Instant::now();
-        let (mut rates, flooder) = (Rates::new(start), PeerId::random());
+        let (mut rates, flooder) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random());
         let neighbours: Vec<_> = (0..8).map(|_| PeerId::random()).collect();
         for via in &neighbours {
             let (_, dropped, blamed) = send(&mut rates, flooder, *via, GOSSIP_OF_NEIGHBOUR as u32, start, 1000);
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_neighbour_that_passes_on_all_it_takes_is_never_blamed() {
         let start = Instant::now();
-        let (mut rates, via) = (Rates::new(start), PeerId::random());
+        let (mut rates, via) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random());
         let sources: Vec<_> = (0..10).map(|_| PeerId::random()).collect();
         let per_second = (GOSSIP_TAKEN + GOSSIP_OF_SOURCE) as u32;
         for i in 0..60 * per_second {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_star_of_twenty_busy_peers_is_heard_through_its_hub() {
         let start = Instant::now();
-        let (mut rates, hub) = (Rates::new(start), PeerId::random());
+        let (mut rates, hub) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random());
         let sources: Vec<_> = (0..20).map(|_| PeerId::random()).collect();
         let usual = webmesh_protocol::limits::CONTROL_PER_SECOND * sources.len() as u32;
         for i in 0..10 * usual {
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_flood_under_ever_new_names_is_that_of_who_brings_it() {
         let start = Instant::now();
-        let (mut rates, via, honest) = (Rates::new(start), PeerId::random(), PeerId::random());
+        let (mut rates, via, honest) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random(), PeerId::random());
         let mut blamed = 0;
         for i in 0..40_000_u32 {
             let now = start + Duration::from_micros(25) * i;

@@ -59,7 +59,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         held: VecDeque::new(),
         requests: Arc::clone(&requests),
         status: Arc::clone(&status),
-        desk: Desk::new(Arc::clone(&meters)),
+        desk: Desk::new(config.gossip_of_source, Arc::clone(&meters)),
         book: AddressBook::default(),
         bootstrap: Bootstrap::new(&config.bootstrap),
         wanted_peers: config.wanted_peers,
