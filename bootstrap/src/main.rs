@@ -32,6 +32,9 @@ struct Args {
     /// Listen here; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<Multiaddr>,
+    /// Others reach this node at ADDR, too: a router forwards that port here; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    external: Vec<Multiaddr>,
     /// Serve health, metrics and addresses over HTTP here
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
@@ -89,7 +92,9 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         threads: 1,
         memory: NO_MEMORY,
         listen,
+        external: args.external,
         bootstrap: vec![],
+        relayed: false,
         data_dir,
         lasting: true,
         mdns: false,

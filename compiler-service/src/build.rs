@@ -2,13 +2,13 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::cache::Entry;
 use crate::diagnostics;
 use crate::error::CompileError;
 use crate::limits::{MAX_DIAGNOSTICS, MAX_MEMORY, MAX_MODULE, MAX_OBJECT};
+use crate::module;
 use crate::sandbox::{Finished, Run, Sandbox, Stop};
 use crate::toolchain::{Step, Toolchain};
 
@@ -37,7 +37,7 @@ pub(crate) fn build(
     name: &str,
     source: &[u8],
     time: Duration,
-    stopping: &AtomicBool,
+    is_pointless: &dyn Fn() -> bool,
 ) -> Result<Entry, CompileError> {
     let deadline = Instant::now() + time;
     let run = |step: &Step, input: &[u8], output_limit| {
@@ -49,7 +49,7 @@ pub(crate) fn build(
                 output_limit,
                 messages_limit: 2 * MAX_DIAGNOSTICS,
                 deadline,
-                stopping,
+                is_pointless,
             })
             .map_err(|why| CompileError::Unavailable(why.to_string()))?;
         let messages = toolchain.hide_paths(String::from_utf8_lossy(&finished.messages).into_owned());
@@ -60,6 +60,7 @@ pub(crate) fn build(
     };
     let (object, warnings) = run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT)?;
     let (module, more) = run(toolchain.link(), &object, MAX_MODULE)?;
+    module::check(&module)?;
     Ok(Entry { wasm: module.into(), diagnostics: warnings + &more })
 }
 
@@ -76,7 +77,7 @@ fn judge(
         Some(Stop::Output) => {
             return Err(CompileError::OutputTooLarge { mib: output_limit >> 20 });
         }
-        Some(Stop::Stopping) => return Err(CompileError::Stopped),
+        Some(Stop::Pointless) => return Err(CompileError::Stopped),
         None => {}
     }
     let out_of_memory = |line: &str| OUT_OF_MEMORY.iter().any(|start| line.starts_with(start));

@@ -1,5 +1,6 @@
 //! The service: takes sources, shares one compile among all who ask for it, and hands out modules.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use crate::failures::Failures;
 use crate::limits::{
     FAILURE_MEMORY, MAX_CACHE, MAX_FAILURES, MAX_QUEUE, MAX_QUEUE_PER_REQUESTER, MAX_SOURCE, MAX_TIME, MAX_WAITERS,
 };
+use crate::memory;
 use crate::name;
 use crate::queue::{Bounds, FairQueue, Requester};
 use crate::sandbox::{Sandbox, SandboxKind};
@@ -24,7 +26,7 @@ use crate::stats::{Counters, Stats};
 use crate::toolchain::Toolchain;
 
 /// Changes whenever this program makes another module from the same source and toolchain.
-const RECIPE: &str = "webmesh compile 1";
+const RECIPE: &str = "webmesh compile 2";
 
 /// How a [`Compiler`] works.
 #[derive(Debug, Clone)]
@@ -46,13 +48,14 @@ pub struct CompilerConfig {
 }
 
 impl CompilerConfig {
-    /// The usual bounds (see [`limits`](crate::limits)), a compile per core, the cache in `cache_dir`.
+    /// The usual bounds (see [`limits`](crate::limits)), a compile per core as far as memory goes, the cache in
+    /// `cache_dir`.
     #[must_use]
     pub fn new(cache_dir: PathBuf) -> Self {
         Self {
             cache_dir,
             cache_bytes: MAX_CACHE,
-            parallel: std::thread::available_parallelism().map_or(1, usize::from),
+            parallel: memory::compiles_at_once(),
             queue: MAX_QUEUE,
             queue_per_requester: MAX_QUEUE_PER_REQUESTER,
             time: MAX_TIME,
@@ -318,9 +321,17 @@ impl Shared {
             };
             if let Some((name, source)) = state.take_off(&key) {
                 drop(state);
-                let built = self.build(&key, &name, &source);
+                let abandoned = Cell::new(false);
+                let is_pointless = || {
+                    abandoned.set(abandoned.get() || self.lock().is_abandoned(&key));
+                    abandoned.get() || self.stopping.load(Ordering::Relaxed)
+                };
+                let built = self.build(&key, &name, &source, &is_pointless);
                 state = self.lock();
-                state.land(&key, &built);
+                // Who has asked for the same since then waits for a compile of its own.
+                if !abandoned.get() {
+                    state.land(&key, &built);
+                }
             }
             state.queue.done(&requester);
             // What this requester's bound held back may run now.
@@ -328,12 +339,18 @@ impl Shared {
         }
     }
 
-    fn build(&self, key: &Key, name: &str, source: &[u8]) -> Result<Entry, CompileError> {
+    fn build(
+        &self,
+        key: &Key,
+        name: &str,
+        source: &[u8],
+        is_pointless: &dyn Fn() -> bool,
+    ) -> Result<Entry, CompileError> {
         // It may have landed between a requester's look at the cache and its joining the queue.
         if let Some(entry) = self.cache.get(key) {
             return Ok(entry);
         }
-        let built = build(&self.toolchain, &self.sandbox, name, source, self.time, &self.stopping);
+        let built = build(&self.toolchain, &self.sandbox, name, source, self.time, is_pointless);
         self.counters.built(built.is_ok());
         let entry = built?;
         if let Err(why) = self.cache.put(key, &entry) {
@@ -361,6 +378,15 @@ impl State {
         }
         flight.running = true;
         Some((flight.name.clone(), Arc::clone(&flight.source)))
+    }
+
+    /// Whether nobody waits any more for `key`, which runs; it is forgotten then.
+    fn is_abandoned(&mut self, key: &Key) -> bool {
+        let abandoned = self.flights.get(key).is_none_or(|flight| !flight.is_wanted());
+        if abandoned {
+            self.flights.remove(key);
+        }
+        abandoned
     }
 
     /// Tells all who wait for `key`.

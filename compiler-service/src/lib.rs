@@ -31,6 +31,8 @@ mod error;
 mod failures;
 mod libraries;
 pub mod limits;
+mod memory;
+mod module;
 mod name;
 mod queue;
 mod sandbox;

@@ -22,7 +22,8 @@ pub const MAX_OBJECT: usize = 32 << 20;
 pub const MAX_TIME: Duration = Duration::from_secs(15);
 
 /// Address space of one compiler process, in bytes. A word count needs 350 MiB, most of it for clang's own libraries,
-/// and one with `<regex>`, `<format>` and `<filesystem>` 500 MiB.
+/// and one with `<regex>`, `<format>` and `<filesystem>` 500 MiB. So many compiles run at once as the machine has memory
+/// for, if each took all that it may.
 pub const MAX_MEMORY: u64 = 2 << 30;
 
 /// Stack of the compiler's main thread, in bytes: clang's own recursion guard is made for 8 MiB.
@@ -58,5 +59,5 @@ pub const MAX_FAILURES: usize = 128;
 /// milliseconds unless a disk hangs.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// How often a running compile looks whether the service is stopping.
+/// How often a running compile looks whether anybody still waits for it.
 pub const STOP_POLL: Duration = Duration::from_millis(50);

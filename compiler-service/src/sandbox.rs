@@ -22,7 +22,6 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -53,8 +52,8 @@ pub(crate) struct Run<'a> {
     pub(crate) messages_limit: usize,
     /// When the run is killed.
     pub(crate) deadline: Instant,
-    /// When this turns true the run is killed.
-    pub(crate) stopping: &'a AtomicBool,
+    /// Once it says yes the run is killed.
+    pub(crate) is_pointless: &'a dyn Fn() -> bool,
 }
 
 /// A way to confine a process.

@@ -282,6 +282,24 @@ async fn stopping_the_service_ends_what_runs() {
     }
 }
 
+#[tokio::test]
+async fn a_compile_whose_asker_has_gone_is_stopped() {
+    for kind in sandboxes() {
+        let service = service_in(kind, limits::MAX_TIME);
+        let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
+        while !is_compiling() {
+            let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
+            assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");
+        }
+        let start = Instant::now();
+        drop(request);
+        eventually("the sandbox is gone", || !is_compiling());
+        assert!(start.elapsed() < limits::MAX_TIME / 2, "it ran on for {:?}", start.elapsed());
+        // Nobody is told that it failed: it was not tried to the end.
+        compile(&service, &job("")).await.expect("the thread is free for others");
+    }
+}
+
 /// Takes longer than any limit.
 const BOMB: &str = "template<int D, long long X> struct B { static constexpr long long v = B<D-1,2*X>::v + B<D-1,2*X+1>::v; };\n\
                     template<long long X> struct B<0, X> { static constexpr long long v = X; };\nlong long boom = B<50, 1>::v;\n";

@@ -9,6 +9,7 @@ use futures::stream::FuturesUnordered;
 use webmesh_compiler::{
     BusyReason, CompileError, Compiler, CompilerConfig, StartError, Toolchain, ToolchainError, limits,
 };
+use webmesh_protocol::message::Response;
 
 #[tokio::test]
 async fn a_word_count_becomes_a_module() {
@@ -189,6 +190,25 @@ async fn a_source_with_odd_bytes_is_compiled_as_it_stands() {
     let mut source = b"\xef\xbb\xbf// a byte order mark, and \xff in a comment\r\n".to_vec();
     source.extend_from_slice(WORD_COUNT.replace('\n', "\r\n").as_bytes());
     service.compiler.compile(somebody(), "wörter zählen.cpp", &source).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_no_worker_runs_is_told_to_the_author_at_once() {
+    let service = service(|_| {});
+    let relaxed = "#include <wasm_simd128.h>\n\
+        __attribute__((target(\"relaxed-simd\"), used)) v128_t madd(v128_t a, v128_t b, v128_t c) {\n\
+        return __builtin_wasm_relaxed_madd_f32x4((__f32x4)a, (__f32x4)b, (__f32x4)c); }\n";
+    let import = "extern \"C\" __attribute__((import_module(\"env\"), import_name(\"phone_home\"))) int phone_home();\n\
+        __attribute__((used)) int call() { return phone_home(); }\n";
+    let file = "#include <cstdio>\n__attribute__((used)) int look() { return std::fopen(\"/etc/passwd\", \"r\") != nullptr; }\n";
+    for (extra, named) in [(relaxed, "relaxed SIMD"), (import, "env::phone_home"), (file, "path_open")] {
+        let source = job(extra);
+        let Err(CompileError::Unsupported(why)) = compile(&service, &source).await else { panic!("{named} is taken") };
+        assert!(why.contains(named), "{why}");
+        let (response, _) = webmesh_compiler::answer(&service.compiler, somebody(), "job.cpp", source.as_bytes()).await;
+        let Response::CompileFailed { diagnostics } = response else { panic!("{response:?}") };
+        assert!(diagnostics.contains(named), "{diagnostics}");
+    }
 }
 
 #[test]

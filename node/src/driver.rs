@@ -4,6 +4,7 @@
 //! reading files) stands behind [`Host`].
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submi
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Gossip, Request, Response};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{JobId, PeerKey, Time};
+use webmesh_protocol::{JobId, PeerKey, Time, limits};
 
 use crate::net::{Net, NetEvent};
 use crate::platform;
@@ -38,12 +39,15 @@ pub trait Host: Send + 'static {
     /// outcome comes as a [`HostOutput`].
     fn act(&mut self, action: Action);
 
-    /// Begins to compile a source for a peer; `false` if this host has no compiler.
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes) -> bool;
+    /// Begins to compile a source for a peer, which is pointless once it is `gone`; `false` if this host has no compiler.
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
 
     /// Whether so much lies here undone that peers had better wait.
     fn is_overloaded(&self) -> bool;
 }
+
+/// Ends once whoever asked waits for the answer no longer.
+pub type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a host has done.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl Node {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (notices, _) = broadcast::channel(NOTICES);
         let node = Self { commands, notices: notices.clone(), net: net.clone() };
-        advert.addresses = texts(&net.addresses());
+        advert.addresses = texts(&net.told_addresses());
         let driver = Driver {
             engine: Engine::new(Config { me: net.peer(), started: platform::wall_micros(), advert }),
             net,
@@ -265,7 +269,8 @@ impl<H: Host> Driver<H> {
                 Event::Gossip { from, message }
             }
             NetEvent::Request { from, token, request: Request::Compile { name }, body } => {
-                if self.host.compile(token, from, name.clone(), body.clone()) {
+                let gone = Box::pin(self.net.abandoned(token));
+                if self.host.compile(token, from, name.clone(), body.clone(), gone) {
                     return;
                 }
                 Event::Request { from, token, request: Request::Compile { name }, body }
@@ -291,7 +296,7 @@ impl<H: Host> Driver<H> {
                 return;
             }
             NetEvent::Listening { .. } | NetEvent::NotListening { .. } => {
-                let addresses = texts(&self.net.addresses());
+                let addresses = texts(&self.net.told_addresses());
                 self.engine.set_addresses(addresses);
                 Event::Tick
             }
@@ -323,6 +328,8 @@ async fn learn_addresses(net: &Net, peer: PeerKey, advert: &Advert) {
     }
 }
 
+/// Addresses as adverts have them. A single one that is too long would spoil all.
 fn texts(addresses: &[Multiaddr]) -> Vec<String> {
-    addresses.iter().map(ToString::to_string).collect()
+    let texts = addresses.iter().map(ToString::to_string).filter(|text| text.len() <= limits::ADDRESS_BYTES);
+    texts.take(limits::ADDRESSES).collect()
 }

@@ -117,7 +117,7 @@ async fn health(State(served): State<Served>) -> impl IntoResponse {
 }
 
 async fn addresses(State(served): State<Served>) -> impl IntoResponse {
-    let addresses: Vec<String> = served.node.net().addresses().iter().map(ToString::to_string).collect();
+    let addresses: Vec<String> = served.node.net().told_addresses().iter().map(ToString::to_string).collect();
     // A page from elsewhere may ask where to dial.
     let anyone = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     (anyone, Json(json!({ "protocol": "webmesh/1", "peer": peer_id(&served.node), "addresses": addresses })))

@@ -25,6 +25,10 @@ pub struct PeerConfig {
     pub memory: u64,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
+    /// Where others reach this peer though it does not listen there.
+    pub external: Vec<Multiaddr>,
+    /// Be reached through relays in any case, see [`NetConfig::relayed`].
+    pub relayed: bool,
     /// Peers to stay connected to.
     pub bootstrap: Vec<Multiaddr>,
     /// Where caches lie.
@@ -97,6 +101,8 @@ impl Peer {
         };
         let (net, events) = Net::start(NetConfig {
             listen: config.listen,
+            external: config.external,
+            relayed: config.relayed,
             bootstrap: config.bootstrap,
             data_dir: config.lasting.then(|| config.data_dir.clone()),
             mdns: config.mdns,

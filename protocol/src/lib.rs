@@ -8,6 +8,7 @@ pub mod claims;
 pub mod codec;
 pub mod engine;
 pub mod epoch;
+pub mod guest;
 pub mod id;
 pub mod io;
 pub mod limits;

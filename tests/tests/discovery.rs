@@ -1,4 +1,5 @@
-//! Peers of the same home network find each other without being told of anybody.
+//! Peers find each other: those of a home network without being told of anybody, those behind a router by a relay or a
+//! forwarded port.
 //!
 //! mDNS goes out by multicast, and never over a loopback address. So the test makes a network of its own, a namespace
 //! whose one interface is a loopback with an ordinary address: nothing leaves it, and nobody else is in it.
@@ -6,7 +7,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use webmesh_tests::process::{Server, assert_success, binary, confine, output, stderr};
+use serde_json::Value;
+use webmesh_tests::mesh::Mesh;
+use webmesh_tests::process::{Server, assert_success, binary, confine, output, stderr, webmesh};
 
 /// An address of a private network, which the namespace's interface gets.
 const ADDRESS: &str = "10.77.0.1";
@@ -47,4 +50,44 @@ fn nodes_of_one_network_find_each_other_by_mdns() {
         String::from_utf8_lossy(&listed.stdout).contains(&first.peer)
     });
     assert!(found, "the second node did not find the first");
+}
+
+/// The addresses of `node` that the mesh knows, once `enough` of them, as any peer that asks is told.
+fn known_addresses(mesh: &Mesh, node: &Server, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let mut known = Vec::new();
+    // Each look takes a connection and its introductions: no need to wait beside it.
+    for _ in 0..30 {
+        let listed = output(&mut mesh.ask("asker", &["peers", "--json"]));
+        assert_success(&listed);
+        let peers: Vec<Value> = serde_json::from_slice(&listed.stdout).expect("a list of peers");
+        let addresses = peers.iter().find(|p| p["peer"] == node.peer.as_str()).and_then(|p| p["addresses"].as_array());
+        known = addresses.into_iter().flatten().map(|a| a.as_str().expect("an address").to_owned()).collect();
+        if enough(&known) {
+            break;
+        }
+    }
+    known
+}
+
+#[test]
+fn a_node_that_is_seen_elsewhere_than_it_listens_is_known_by_a_relay() {
+    let mesh = Mesh::start(0, &[]);
+    // It calls from 127.0.0.1, and does not listen there: to the bootstrap node, as if a router stood between.
+    let data = mesh.path("node");
+    let mut command = webmesh(&data);
+    command.args(["node", "--listen", "/ip4/127.0.0.3/tcp/0", "--no-mdns", "--threads", "1", "--bootstrap"]);
+    let node = Server::start(command.arg(&mesh.bootstrap.address).arg("--data").arg(&data));
+    let relayed = format!("{}/p2p-circuit/p2p/{}", mesh.bootstrap.address, node.peer);
+    let known = known_addresses(&mesh, &node, |known| known.contains(&relayed));
+    assert!(known.contains(&relayed), "{relayed} is not among {known:?}");
+}
+
+#[test]
+fn a_node_with_a_forwarded_port_is_known_by_it_alone() {
+    let external = "/ip4/127.0.0.9/tcp/4001";
+    let mesh = Mesh::start(1, &["--external", external]);
+    let node = &mesh.nodes[0];
+    let full = format!("{external}/p2p/{}", node.peer);
+    assert_eq!(node.ready["addresses"][0], full.as_str());
+    assert_eq!(known_addresses(&mesh, node, |known| !known.is_empty()), [full]);
 }

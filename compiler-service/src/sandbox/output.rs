@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitStatus};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,8 +21,8 @@ pub(crate) enum Stop {
     Deadline,
     /// It wrote more than it may.
     Output,
-    /// The service is stopping.
-    Stopping,
+    /// Nobody is there for its output any more.
+    Pointless,
 }
 
 /// A run that is over.
@@ -69,8 +68,8 @@ fn follow(child: &mut Child, run: &Run<'_>) -> std::io::Result<Followed> {
         let left = run.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             seen.stop = Some(Stop::Deadline);
-        } else if run.stopping.load(Ordering::Relaxed) {
-            seen.stop = Some(Stop::Stopping);
+        } else if (run.is_pointless)() {
+            seen.stop = Some(Stop::Pointless);
         } else {
             pipes.turn(child, left.min(STOP_POLL), |pipe, bytes| match pipe {
                 Pipe::Output if seen.output.len() + bytes.len() > run.output_limit => seen.stop = Some(Stop::Output),

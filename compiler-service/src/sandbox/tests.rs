@@ -1,7 +1,6 @@
 //! What a program could do that took over the compiler: a shell plays its part, in every sandbox that works here.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::{Finished, Run, Sandbox, Stop, View, bubblewrap, landlock};
@@ -19,7 +18,7 @@ fn run(sandbox: &Sandbox, script: &str, time: Duration) -> Finished {
             output_limit: OUTPUT,
             messages_limit: OUTPUT,
             deadline: Instant::now() + time,
-            stopping: &AtomicBool::new(false),
+            is_pointless: &|| false,
         })
         .unwrap()
 }

@@ -1,10 +1,10 @@
 //! The guest interface as types: what a module must export and may import (`docs/guest-abi.md`).
 
 use wasmtime::{Engine, ExternType, FuncType, Linker, Module, ModuleExport, ValType};
+use webmesh_protocol::guest::{IMPORTS, IMPORTS_FROM};
 
 use super::error::ModuleError;
 use super::guest::Host;
-use super::wasi;
 
 /// The version of the interface that this host speaks.
 pub(super) const ABI_VERSION: i32 = 1;
@@ -74,7 +74,7 @@ pub(super) fn check_imports(engine: &Engine, linker: &Linker<Host>, module: &Mod
     let mut store = wasmtime::Store::new(engine, Host::idle());
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
-        let known = from == wasi::MODULE && wasi::NAMES.contains(&name);
+        let known = from == IMPORTS_FROM && IMPORTS.contains(&name);
         let Some(defined) = known.then(|| linker.get(&mut store, from, name)).and_then(Result::ok) else {
             return Err(ModuleError::Import { module: from.into(), name: name.into() });
         };

@@ -2,32 +2,11 @@
 //! still, and randomness that depends on the task alone. Whatever a guest can learn here is the same on every host.
 
 use wasmtime::{Caller, Extern, Linker, Memory};
+use webmesh_protocol::guest::IMPORTS_FROM as MODULE;
 
 use super::guest::Host;
 use super::limits::{MAX_IOVECS, RANDOM_CHUNK};
 use super::watch::Stop;
-
-/// The module that all imports come from.
-pub(super) const MODULE: &str = "wasi_snapshot_preview1";
-
-/// All that can be imported.
-pub(super) const NAMES: [&str; 15] = [
-    "args_get",
-    "args_sizes_get",
-    "clock_time_get",
-    "environ_get",
-    "environ_sizes_get",
-    "fd_close",
-    "fd_fdstat_get",
-    "fd_prestat_get",
-    "fd_prestat_dir_name",
-    "fd_read",
-    "fd_seek",
-    "fd_write",
-    "proc_exit",
-    "random_get",
-    "sched_yield",
-];
 
 /// The error numbers of WASI preview 1 that are used here.
 mod errno {
@@ -47,7 +26,7 @@ const CHARACTER_DEVICE: u8 = 2;
 const RIGHT_READ: u64 = 1 << 1;
 const RIGHT_WRITE: u64 = 1 << 6;
 
-/// Defines every function of [`NAMES`].
+/// Defines every function of [`IMPORTS`](webmesh_protocol::guest::IMPORTS).
 pub(super) fn define(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "args_get", |_: i32, _: i32| errno::SUCCESS)?;
     linker.func_wrap(MODULE, "args_sizes_get", write_zero_sizes)?;

@@ -1,6 +1,7 @@
 //! Blobs read and written where they hold up nobody.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -33,11 +34,36 @@ pub(super) fn serve(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, token
     });
 }
 
-/// Keeps a blob. That it cannot be kept costs the next job a transfer, no more.
-pub(super) fn store(blobs: &Arc<Blobs>, hash: Hash, bytes: Bytes) {
-    if let Err(why) = blobs.put(&hash, &bytes) {
-        tracing::warn!("a blob is not kept: {why}");
+/// Blobs on their way to the disk. They are found as if they were there: a task may need its module at once.
+#[derive(Debug, Default)]
+pub(super) struct Arriving(Mutex<HashMap<Hash, Bytes>>);
+
+impl Arriving {
+    /// A panic of another holder leaves the map usable.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Hash, Bytes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl BlobSource for Arriving {
+    fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        Ok(self.lock().get(hash).cloned())
+    }
+}
+
+/// Keeps a blob. Its bytes have that hash: the network checked them as they came. That it cannot be kept costs
+/// the next job a transfer, no more.
+pub(super) fn store(arriving: &Arc<Arriving>, blobs: &Arc<Blobs>, hash: Hash, bytes: Bytes) {
+    if arriving.lock().insert(hash, bytes.clone()).is_some() {
+        return; // it is being written
+    }
+    let (arriving, blobs) = (arriving.clone(), blobs.clone());
+    platform::spawn_blocking(move || {
+        if let Err(why) = blobs.put(&hash, &bytes) {
+            tracing::warn!("a blob is not kept: {why}");
+        }
+        arriving.lock().remove(&hash);
+    });
 }
 
 fn look(blobs: &Blobs, sender: &mpsc::Sender<HostOutput>, hash: &Hash) -> Option<Bytes> {
@@ -57,4 +83,32 @@ fn look(blobs: &Blobs, sender: &mpsc::Sender<HostOutput>, hash: &Hash) -> Option
 /// Fails only when the driver has ended.
 fn tell(sender: &mpsc::Sender<HostOutput>, output: HostOutput) {
     let _ = sender.blocking_send(output);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::blobs::BlobStore;
+
+    #[tokio::test]
+    async fn a_blob_is_found_from_the_moment_it_is_kept_until_it_lies_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::new(BlobStore::new(dir.path().to_owned(), 1 << 20).unwrap()));
+        let arriving = Arc::new(Arriving::default());
+        blobs.attach(arriving.clone());
+        let bytes = Bytes::from(vec![7; 100_000]);
+        let hash = Hash::of(&bytes);
+        store(&arriving, &blobs, hash, bytes.clone());
+        let written = async {
+            loop {
+                assert_eq!(blobs.load(&hash).unwrap(), Some(bytes.clone()), "it is found all the while");
+                if arriving.lock().is_empty() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), written).await.expect("it is written");
+        assert_eq!(BlobStore::new(dir.path().to_owned(), 1 << 20).unwrap().get(&hash).unwrap(), Some(bytes));
+    }
 }

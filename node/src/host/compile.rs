@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,14 +9,14 @@ use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::Token;
 use webmesh_protocol::message::Response;
 
-use crate::driver::HostOutput;
+use crate::driver::{Gone, HostOutput};
 
 /// The answer to a compile request, with its body.
 pub type CompileAnswer = Pin<Box<dyn Future<Output = (Response, Bytes)> + Send>>;
 
 /// A compiler. The node's library does not know which: its binaries bring one.
 pub trait CompileService: Send + Sync {
-    /// Compiles a source for a peer, or says why not.
+    /// Compiles a source for a peer, or says why not. Dropping the answer withdraws the request.
     fn compile(&self, from: PeerKey, name: String, source: Bytes) -> CompileAnswer;
 }
 
@@ -27,18 +26,15 @@ impl<F: Fn(PeerKey, String, Bytes) -> CompileAnswer + Send + Sync> CompileServic
     }
 }
 
-/// Compiles, and answers when that is done. The service bounds how many wait.
-pub(super) fn answer(
-    compiler: Arc<dyn CompileService>,
-    sender: mpsc::Sender<HostOutput>,
-    token: Token,
-    from: PeerKey,
-    name: String,
-    source: Bytes,
-) {
+/// Compiles, and answers when that is done, unless the asker goes before. The service bounds how many wait.
+pub(super) fn answer(compiled: CompileAnswer, sender: mpsc::Sender<HostOutput>, token: Token, gone: Gone) {
     tokio::spawn(async move {
-        let (response, body) = compiler.compile(from, name, source).await;
-        // Fails only when the driver has ended.
-        let _ = sender.send(HostOutput::Respond { token, response, body }).await;
+        tokio::select! {
+            (response, body) = compiled => {
+                // Fails only when the driver has ended.
+                let _ = sender.send(HostOutput::Respond { token, response, body }).await;
+            }
+            () = gone => {}
+        }
     });
 }

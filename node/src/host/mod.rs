@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use webmesh_protocol::io::{Action, Token};
 use webmesh_protocol::{JobId, PeerKey};
 
+use self::blobs::Arriving;
 pub use self::compile::{CompileAnswer, CompileService};
 use self::outputs::Outputs;
 use self::segments::SegmentThread;
 use self::tasks::Tasks;
-use crate::driver::{HOST_OUTPUTS, Host, HostOutput};
+use crate::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
 use crate::results::ResultStore;
 use crate::store::blobs::{BlobError, BlobSource, BlobStore, Blobs};
@@ -80,6 +81,7 @@ impl HostHandle {
 /// The native host.
 pub struct NativeHost {
     blobs: Arc<Blobs>,
+    arriving: Arc<Arriving>,
     tasks: Option<Tasks>,
     segments: SegmentThread,
     outputs: Arc<Outputs>,
@@ -96,6 +98,8 @@ impl NativeHost {
         let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
         let store = BlobStore::new(config.data_dir.join("blobs"), BLOB_CACHE_BYTES)?;
         let blobs = Arc::new(Blobs::new(store));
+        let arriving = Arc::new(Arriving::default());
+        blobs.attach(arriving.clone());
         let tasks = match config.threads {
             0 => None,
             threads => {
@@ -108,7 +112,7 @@ impl NativeHost {
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
-        Ok((Self { blobs, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
+        Ok((Self { blobs, arriving, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
     }
 }
 
@@ -126,7 +130,7 @@ impl Host for NativeHost {
             }
             Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
             Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
-            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.blobs, hash, bytes),
+            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
             Action::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }
@@ -145,9 +149,10 @@ impl Host for NativeHost {
         }
     }
 
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes) -> bool {
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool {
         let Some(compiler) = &self.compiler else { return false };
-        compile::answer(compiler.clone(), self.sender.clone(), token, from, name, source);
+        let compiled = compiler.compile(from, name, source);
+        compile::answer(compiled, self.sender.clone(), token, gone);
         true
     }
 

@@ -81,10 +81,15 @@ impl AddressBook {
         self.peers.get(peer).map(|e| e.addresses.clone()).unwrap_or_default()
     }
 
+    /// The addresses of `peer` that lead through no relay; none while it rests.
+    pub(super) fn direct(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let awake = self.peers.get(peer).filter(|e| e.is_awake());
+        awake.map(|e| e.addresses.iter().filter(|a| !is_circuit(a)).cloned().collect()).unwrap_or_default()
+    }
+
     /// Up to `n` peers, drawn at random, that have an address, do not rest, and are not `excluded`.
     pub(super) fn draw(&self, n: usize, excluded: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
-        let now = Instant::now();
-        let awake = |e: &Entry| !e.addresses.is_empty() && e.rest_until.is_none_or(|until| until <= now);
+        let awake = |e: &Entry| !e.addresses.is_empty() && e.is_awake();
         let mut candidates: Vec<_> =
             self.peers.iter().filter(|(p, e)| awake(e) && !excluded(p)).map(|(p, _)| *p).collect();
         let mut drawn = Vec::new();
@@ -124,10 +129,16 @@ impl AddressBook {
     }
 }
 
+impl Entry {
+    /// Whether it may be dialled of our own accord.
+    fn is_awake(&self) -> bool {
+        self.rest_until.is_none_or(|until| until <= Instant::now())
+    }
+}
+
 /// The address without the peer id at its end, or `None` if nobody could be dialled there.
 fn bare(mut address: Multiaddr) -> Option<Multiaddr> {
-    let relayed = address.iter().any(|p| p == Protocol::P2pCircuit);
-    if !relayed && matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+    if !is_circuit(&address) && matches!(address.iter().last(), Some(Protocol::P2p(_))) {
         address.pop();
     }
     let nowhere = match address.iter().next()? {
@@ -137,6 +148,27 @@ fn bare(mut address: Multiaddr) -> Option<Multiaddr> {
     };
     let too_long = address.len() > webmesh_protocol::limits::ADDRESS_BYTES;
     (!nowhere && !too_long).then_some(address)
+}
+
+/// Whether `address` leads through a relay.
+pub(super) fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|p| p == Protocol::P2pCircuit)
+}
+
+/// Whether `address` means the same from everywhere: no address of a local network or of one machine. What a name
+/// stands for is not known here; who uses names wants to be found.
+pub fn is_public(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => {
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // between a provider and its customers
+            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared)
+        }
+        Some(Protocol::Ip6(ip)) => {
+            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified())
+        }
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => true,
+        _ => false,
+    }
 }
 
 /// Whether `address` means this machine, seen from this machine.
@@ -190,6 +222,21 @@ mod tests {
         assert_eq!(book.draw(5, |_| false), [peer]);
         book.failed(&peer);
         assert!(book.draw(5, |_| false).is_empty());
+    }
+
+    #[test]
+    fn addresses_of_a_home_are_not_public() {
+        let public = |text: &str| is_public(&text.parse().unwrap());
+        for home in
+            ["/ip4/127.0.0.1", "/ip4/192.168.1.2", "/ip4/10.1.2.3", "/ip4/100.64.0.1", "/ip6/::1", "/ip6/fd00::1"]
+        {
+            assert!(!public(&format!("{home}/tcp/1")), "{home}");
+        }
+        for wide in ["/ip4/203.0.113.7", "/ip4/100.128.0.1", "/ip6/2001:db8::1", "/dns4/mesh.example"] {
+            assert!(public(&format!("{wide}/tcp/1")), "{wide}");
+        }
+        let relay = PeerId::random();
+        assert!(!public(&format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit")), "a circuit is where its relay is");
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl Protocols {
         let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), public)
             .with_agent_version(config.agent.clone())
             .with_push_listen_addr_updates(true)
-            .with_hide_listen_addrs(config.hide_listen_addrs)
+            // What is told of the addresses listened on, the swarm's task decides; they then count as external.
+            .with_hide_listen_addrs(true)
             // Addresses are kept in this crate's own book.
             .with_cache_size(0);
         let ping = ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_TIMEOUT);

@@ -42,6 +42,11 @@ impl Bootstrap {
         self.0.iter().enumerate().filter(|(_, e)| due(e)).map(|(i, e)| (i, e.address.clone())).collect()
     }
 
+    /// Whether `peer` is one of them.
+    pub(super) fn includes(&self, peer: &PeerId) -> bool {
+        self.0.iter().any(|entry| entry.peer == Some(*peer))
+    }
+
     /// The dial of `address` that is under way, if one is.
     pub(super) fn under_way(&self, address: &Multiaddr) -> Option<ConnectionId> {
         self.0.iter().find_map(|e| match e.state {

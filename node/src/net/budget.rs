@@ -1,25 +1,28 @@
 //! How many bytes of frames this process holds at a time.
 //!
-//! A frame reserves its claimed length before it is read. Reservations are granted in the order in which they
-//! were asked for, and whoever holds one can always finish, so that nobody waits in a circle. A reservation is
-//! only a promise: memory is taken as bytes arrive.
+//! A frame reserves its length before it is read, or before it is written. Reservations are granted in the order
+//! in which they were asked for, and whoever holds one can always finish, so that nobody waits in a circle. A
+//! reservation is only a promise: memory is taken as bytes arrive.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::counters::Meters;
+use super::counters::Meter;
 use super::limits;
+use crate::platform;
 
 /// A permit of the semaphores stands for so many bytes.
 const UNIT: usize = 1024;
 
-/// The budget of the whole process.
+/// Bytes that all peers share.
 #[derive(Debug)]
 pub(super) struct Budget {
     all: Arc<Semaphore>,
     total: u32,
-    meters: Arc<Meters>,
+    pressure: Pressure,
+    held: Arc<Meter>,
 }
 
 /// What one peer may hold of it.
@@ -34,41 +37,130 @@ pub(super) struct Share {
 pub(super) struct Reservation {
     permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
     bytes: usize,
-    meters: Arc<Meters>,
+    held: Arc<Meter>,
+}
+
+/// Whether somebody has waited for a budget for long, because others hold all of it. A peer that waits for its
+/// own share to be free does not count.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pressure(Arc<AtomicUsize>);
+
+impl Pressure {
+    pub(super) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    fn press(&self) -> Pressing<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Pressing(self)
+    }
+}
+
+/// Keeps the pressure on until it is dropped.
+struct Pressing<'a>(&'a Pressure);
+
+impl Drop for Pressing<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Share {
+    /// Waits until half of it is free, without taking any.
+    pub(super) async fn half_free(&self) {
+        // An error is only for a closed semaphore, which nobody closes.
+        drop(self.part.acquire_many(self.total / 2).await);
+    }
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize, meters: Arc<Meters>) -> Self {
+    pub(super) fn new(bytes: usize, pressure: Pressure, held: Arc<Meter>) -> Self {
         let total = units(bytes).max(1);
-        Self { all: Arc::new(Semaphore::new(total as usize)), total, meters }
+        Self { all: Arc::new(Semaphore::new(total as usize)), total, pressure, held }
     }
 
-    /// A peer's share.
-    pub(super) fn share(&self) -> Share {
-        let total = (self.total / limits::BODY_BUDGET_SHARE as u32).max(1);
+    /// A peer's share: one part in `parts`.
+    pub(super) fn share(&self, parts: u32) -> Share {
+        let total = (self.total / parts).max(1);
         Share { part: Arc::new(Semaphore::new(total as usize)), total }
     }
 
-    /// Waits until `bytes` may be read. A frame larger than the share or the budget waits for all of it.
+    /// Waits until `bytes` may be held. A frame larger than the share or the budget waits for all of it.
     pub(super) async fn reserve(&self, share: &Share, bytes: usize) -> Reservation {
         let mut permits = None;
         if bytes > limits::SMALL_FRAME {
             let part = Arc::clone(&share.part).acquire_many_owned(units(bytes).min(share.total)).await;
-            let all = Arc::clone(&self.all).acquire_many_owned(units(bytes).min(self.total)).await;
-            permits = part.ok().zip(all.ok()); // `None` only for a closed semaphore, which nobody closes
+            let all = self.wait(units(bytes).min(self.total)).await;
+            permits = part.ok().zip(all); // `None` only for a closed semaphore, which nobody closes
         }
-        self.meters.budget_held.add(bytes);
-        Reservation { permits, bytes, meters: Arc::clone(&self.meters) }
+        self.held.add(bytes);
+        Reservation { permits, bytes, held: Arc::clone(&self.held) }
+    }
+
+    async fn wait(&self, units: u32) -> Option<OwnedSemaphorePermit> {
+        let all = Arc::clone(&self.all).acquire_many_owned(units);
+        futures::pin_mut!(all);
+        let soon = platform::timeout(limits::PRESSURE_AFTER, &mut all).await;
+        let permits = match soon {
+            Some(permits) => permits,
+            None => {
+                let _pressing = self.pressure.press();
+                all.await
+            }
+        };
+        permits.ok()
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.meters.budget_held.sub(self.bytes);
+        self.held.sub(self.bytes);
         self.permits.take();
     }
 }
 
 fn units(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX >> 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn a_peer_holds_its_share_and_leaves_the_rest_to_others() {
+        let budget = Budget::new(16 * MIB, Pressure::default(), Arc::default());
+        let (greedy, other) = (budget.share(8), budget.share(8));
+        let held = budget.reserve(&greedy, 2 * MIB).await;
+        assert!(budget.reserve(&greedy, MIB).now_or_never().is_none(), "its share is spent");
+        assert!(budget.reserve(&greedy, limits::SMALL_FRAME).now_or_never().is_some(), "control is not held up");
+        assert!(budget.reserve(&other, 2 * MIB).now_or_never().is_some());
+        drop(held);
+        assert!(budget.reserve(&greedy, MIB).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn pressure_is_on_while_somebody_waits_for_what_others_hold() {
+        let (pressure, meter) = (Pressure::default(), Arc::default());
+        let budget = Arc::new(Budget::new(MIB, pressure.clone(), meter));
+        let held = budget.reserve(&budget.share(1), MIB).await;
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { drop(budget.reserve(&budget.share(1), MIB).await) }
+        });
+        assert!(!pressure.is_on(), "a moment is not long");
+        let on = async {
+            while !pressure.is_on() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(limits::PRESSURE_AFTER * 10, on).await.expect("the pressure comes on");
+        drop(held);
+        waiting.await.unwrap();
+        assert!(!pressure.is_on());
+    }
 }

@@ -25,17 +25,20 @@ pub struct NetConfig {
     pub mdns: bool,
     /// Carry circuits for peers that cannot be dialled.
     pub relay_server: bool,
+    /// Be reached through relays in any case: for a peer behind a firewall. One behind an address translator is
+    /// reached so without being told to, unless it has external addresses.
+    pub relayed: bool,
     /// Answer others' queries to the DHT: for peers that can be dialled.
     pub dht_server: bool,
-    /// Tell peers only of external addresses, none of the local network.
-    pub hide_listen_addrs: bool,
     /// Program and version, as told to peers.
     pub agent: String,
     /// With fewer connected peers than this, known ones are dialled. 0 dials only who is asked for.
     pub wanted_peers: usize,
-    /// Bytes of bodies held by requests that are read or wait for their answer; further ones wait unread.
-    /// At least [`limits::BODIES_OF_PEER`].
+    /// Bytes held by requests that are read or wait for their answer; further ones wait unread. Answers that are
+    /// written to others hold as much again.
     pub body_budget: usize,
+    /// Gossip messages a second that are taken from whoever signed them.
+    pub gossip_of_source: f64,
 }
 
 impl NetConfig {
@@ -61,11 +64,12 @@ impl NetConfig {
             data_dir: None,
             mdns: true,
             relay_server: false,
+            relayed: false,
             dht_server: true,
-            hide_listen_addrs: false,
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
             wanted_peers: limits::WANTED_PEERS,
             body_budget: limits::BODY_BUDGET,
+            gossip_of_source: limits::GOSSIP_OF_SOURCE,
         }
     }
 

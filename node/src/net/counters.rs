@@ -1,5 +1,6 @@
 //! What went over the network so far.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What went over the network since the start; a copy, taken at one moment.
@@ -15,6 +16,8 @@ pub struct Counters {
     pub gossip_lost: u64,
     /// Gossip messages refused: they do not decode, or came on the wrong topic.
     pub gossip_refused: u64,
+    /// Gossip messages refused because there were too many.
+    pub gossip_flooded: u64,
     /// Requests of this peer to others that ended, with an answer or without.
     pub requests_out: u64,
     /// Requests of others that were read.
@@ -27,17 +30,20 @@ pub struct Counters {
     pub streams_opened: u64,
     /// Bytes of the body budget that are held now.
     pub budget_held: u64,
+    /// Bytes of answers that are being written to others now.
+    pub answers_held: u64,
 }
 
 impl Counters {
     /// All counts that only grow, with a name and an explanation each.
-    pub fn named(&self) -> [(&'static str, &'static str, u64); 10] {
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 11] {
         [
             ("gossip_delivered", "Gossip messages delivered by peers, duplicates included", self.gossip_delivered),
             ("gossip_bytes_in", "Their bytes", self.gossip_bytes_in),
             ("gossip_published", "Gossip messages published", self.gossip_published),
             ("gossip_lost", "Own gossip messages that nobody was there to hear", self.gossip_lost),
             ("gossip_refused", "Gossip messages refused", self.gossip_refused),
+            ("gossip_flooded", "Gossip messages refused because there were too many", self.gossip_flooded),
             ("requests_out", "Requests to others that ended", self.requests_out),
             ("requests_in", "Requests of others that were read", self.requests_in),
             ("bytes_in", "Bytes of requests and answers received", self.bytes_in),
@@ -55,12 +61,14 @@ pub(super) struct Meters {
     pub(super) gossip_published: Meter,
     pub(super) gossip_lost: Meter,
     pub(super) gossip_refused: Meter,
+    pub(super) gossip_flooded: Meter,
     pub(super) requests_out: Meter,
     pub(super) requests_in: Meter,
     pub(super) bytes_in: Meter,
     pub(super) bytes_out: Meter,
     pub(super) streams_opened: Meter,
-    pub(super) budget_held: Meter,
+    pub(super) budget_held: Arc<Meter>,
+    pub(super) answers_held: Arc<Meter>,
 }
 
 /// One number that many tasks count.
@@ -89,12 +97,14 @@ impl Meters {
             gossip_published: self.gossip_published.get(),
             gossip_lost: self.gossip_lost.get(),
             gossip_refused: self.gossip_refused.get(),
+            gossip_flooded: self.gossip_flooded.get(),
             requests_out: self.requests_out.get(),
             requests_in: self.requests_in.get(),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             streams_opened: self.streams_opened.get(),
             budget_held: self.budget_held.get(),
+            answers_held: self.answers_held.get(),
         }
     }
 }

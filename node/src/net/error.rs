@@ -24,6 +24,16 @@ pub enum NetError {
         /// What the system said.
         why: String,
     },
+    /// Others cannot reach this peer there.
+    #[error(
+        "{address} is no address for others to reach this peer at: {why}; one looks like /ip4/203.0.113.5/tcp/4001"
+    )]
+    External {
+        /// The address given.
+        address: Multiaddr,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Nobody answers there, or not the one who should.
     #[error("cannot reach {address}: {why}")]
     Unreachable {

@@ -20,6 +20,7 @@ use webmesh_protocol::message::{Gossip, Topic};
 use super::counters::Meters;
 use super::keys::peer_key_of;
 use super::limits;
+use super::rates::{Rates, Verdict};
 use crate::platform::Instant;
 
 /// Gossipsub as it is used here: only the topics that there are, every delivery counted.
@@ -137,6 +138,8 @@ fn belongs(message: &Gossip, topic: Topic) -> bool {
 pub(super) enum Refused {
     /// It does not decode, or stands on the wrong topic.
     Nonsense,
+    /// There are too many, of who signed it, or of who passed it on.
+    Flood,
     /// Its sender speaks another version.
     OtherVersion(PeerId, String),
 }
@@ -147,23 +150,36 @@ pub(super) struct Desk {
     topics: HashMap<TopicHash, Topic>,
     /// Own messages that nobody was there to hear, oldest first.
     outbox: VecDeque<(Instant, Topic, Vec<u8>)>,
+    rates: Rates,
     meters: Arc<Meters>,
 }
 
 impl Desk {
-    pub(super) fn new(meters: Arc<Meters>) -> Self {
+    /// Takes `of_source` messages a second from each who signs them.
+    pub(super) fn new(of_source: f64, meters: Arc<Meters>) -> Self {
         let topics = Topic::all().map(|t| (hash_of(&t), t)).collect();
-        Self { topics, outbox: VecDeque::new(), meters }
+        Self { topics, outbox: VecDeque::new(), rates: Rates::new(of_source, Instant::now()), meters }
     }
 
     /// Judges a message, which decides whether gossipsub passes it on.
     pub(super) fn hear(
-        &self,
+        &mut self,
         swarm: &mut Gossipsub,
         id: &MessageId,
         via: &PeerId,
         message: &Message,
     ) -> Result<(PeerKey, Gossip), Refused> {
+        let flood = match self.rates.judge(message.source.unwrap_or(*via), *via, Instant::now()) {
+            Verdict::Take => None,
+            Verdict::Drop => Some(MessageAcceptance::Ignore),
+            Verdict::Blame => Some(MessageAcceptance::Reject),
+        };
+        if let Some(verdict) = flood {
+            tracing::debug!(%via, ?verdict, "too many gossip messages");
+            self.meters.gossip_flooded.add(1);
+            swarm.report_message_validation_result(id, via, verdict);
+            return Err(Refused::Flood);
+        }
         let sender = message.source.as_ref().and_then(peer_key_of);
         let decoded = codec::decode::<Gossip>(&message.data);
         let topic = self.topics.get(&message.topic);

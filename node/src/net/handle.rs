@@ -9,6 +9,7 @@ use webmesh_protocol::io::{RequestId, Token};
 use webmesh_protocol::message::{Gossip, Request, Response, Topic};
 use webmesh_protocol::{PeerKey, codec};
 
+use super::address_book::is_circuit;
 use super::counters::Meters;
 use super::requests::Requests;
 use super::status::Status;
@@ -68,6 +69,11 @@ impl Net {
         self.requests.respond(token, response, body);
     }
 
+    /// Ends once nobody waits for the answer to `token` any more: it was given, or whoever asked has gone.
+    pub fn abandoned(&self, token: Token) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.requests).abandoned(token)
+    }
+
     /// Dials an address, with or without `/p2p/PEER` at its end, and waits for the connection.
     ///
     /// # Errors
@@ -94,6 +100,17 @@ impl Net {
     pub fn addresses(&self) -> Vec<Multiaddr> {
         let status = self.status.lock();
         let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
+        status.external.iter().chain(inner).cloned().collect()
+    }
+
+    /// Those of [`Net::addresses`] that others are told of, the best first: none of a local network where the mesh has
+    /// a public peer to meet at, and not every address of every relay.
+    pub fn told_addresses(&self) -> Vec<Multiaddr> {
+        let status = self.status.lock();
+        let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
+        let (circuits, direct): (Vec<_>, Vec<_>) = inner.partition(|a| is_circuit(a));
+        let circuits = circuits.into_iter().take(limits::RELAY_ADDRESSES);
+        let inner = circuits.chain(direct).filter(|a| status.tells(a));
         status.external.iter().chain(inner).cloned().collect()
     }
 

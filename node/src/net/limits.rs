@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES, REQUEST_TIMEOUT, REQUESTS_OF_PEER};
+use webmesh_protocol::limits::{
+    BODY_BYTES, HEAD_BYTES, PUSH_BYTES, REQUEST_TIMEOUT, REQUESTS_OF_PEER, TASK_OUTPUT_BYTES,
+};
 
 // --- Requests ---------------------------------------------------------------------------------------------
 
@@ -36,19 +38,41 @@ pub const REQUESTS_OUT: usize = 16 * 1024;
 pub const REQUESTS_IN: usize = 4096;
 /// The driver's answer is awaited so long; by then the asker has given up.
 pub const ANSWER_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
+/// The body of a request. The largest that is ever sent is one task's whole output, with the directories of its
+/// segments (some bytes for each bucket) if it is a push.
+pub const REQUEST_BODY_BYTES: usize = TASK_OUTPUT_BYTES as usize + 4 * PUSH_BYTES;
 /// Bytes of frames that are held in memory at a time: read, or waiting for their answer. One of the largest
-/// frames and some hundred pushes of the usual mebibyte.
+/// frames and some hundred pushes of the usual mebibyte. Answers that are written may hold as much again.
 pub const BODY_BUDGET: usize = BODY_BYTES + HEAD_BYTES + 126 * 1024 * 1024;
-/// Of these, one peer holds at most one in so many, unless a single frame needs more.
-pub const BODY_BUDGET_SHARE: usize = 2;
+/// Of these, the requests of one peer hold at most one in so many, unless a single frame needs more; so do the
+/// answers that are written to it.
+pub const REQUESTS_SHARE: u32 = 8;
+/// And the answers of one peer that this one asked, one in so many: what a worker fetches ahead, and one pack.
+pub const ANSWERS_SHARE: u32 = 4;
+/// Answers of any size (blobs, buckets, pulls) that are made for one peer at a time. Their size is not
+/// known before they are in memory, so they are counted until they have their part of the budget.
+pub const BULK_ANSWERS_OF_PEER: usize = 2;
+/// And for all peers together: some milliseconds of reading each.
+pub const BULK_ANSWERS: usize = 16;
+/// Answers of some size (lists, manifests, summaries, compiled modules) that are made for one peer, or written to it.
+pub const LISTS_OF_PEER: usize = 16;
+/// An answer waits so long to be made or written, then the peer is told "busy", while it still listens.
+pub const ANSWER_ROOM: Duration = Duration::from_secs(REQUEST_TIMEOUT.as_secs() / 4);
 /// Frames up to this size are read whatever the budget says, so that bulk does not hold up control.
 pub const SMALL_FRAME: usize = 16 * 1024;
 /// Memory for a frame's bytes is taken in steps that begin here, twice a push, and double as bytes arrive: a
 /// claimed length alone costs the receiver no more.
-pub const FIRST_ALLOCATION: usize = 2 * webmesh_protocol::limits::PUSH_BYTES;
+pub const FIRST_ALLOCATION: usize = 2 * PUSH_BYTES;
 /// A frame must keep this pace on the average (bytes a second), else a peer could hold its part of the budget
 /// for years by sending a byte now and then.
 pub const SLOWEST_PACE: u64 = 16 * 1024;
+/// Somebody who has waited so long for a budget that others hold puts pressure on them.
+pub const PRESSURE_AFTER: Duration = Duration::from_secs(2);
+/// Under pressure, a frame of any size must be on the way to be done in this time: the largest push at 5 Mbit/s,
+/// a usual one at the slowest pace.
+pub const FRAME_UNDER_PRESSURE: Duration = Duration::from_secs(120);
+/// So often it is looked whether whoever asked for long work still waits for it.
+pub const ABANDONED_LOOK: Duration = Duration::from_millis(250);
 /// Saying goodbye takes at most so long.
 pub const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -127,9 +151,31 @@ pub const GOSSIP_QUEUE: usize = 1024;
 pub const OUTBOX: usize = 256;
 /// They are tried again for so long.
 pub const OUTBOX_LIFETIME: Duration = Duration::from_secs(5);
+/// Messages a second that are taken from who signed them: twice what a peer says that works on several jobs at once,
+/// or submits as many as it may.
+pub const GOSSIP_OF_SOURCE: f64 = 200.0;
+/// Messages a second that are taken from who passes them on: in a star, that is all that the others say.
+pub const GOSSIP_OF_NEIGHBOUR: f64 = 1000.0;
+/// Messages a second that are taken in all: the floods of two neighbours leave room for nobody else.
+pub const GOSSIP_TAKEN: f64 = 2000.0;
+/// Who brings so many times the rate is to blame. An honest neighbour stays below, whatever others flood it with: it
+/// passes on no more than [`GOSSIP_TAKEN`], and its own words.
+pub const GOSSIP_FLOOD: f64 = 4.0;
+/// After silence, so many seconds' worth may come at once: gossip that was missed is fetched in one go.
+pub const GOSSIP_BURST_SECONDS: f64 = 5.0;
+/// Peers whose rates are known, of sources and neighbours each: as many as may be connected, and more.
+pub const GOSSIP_RATED_PEERS: usize = 2048;
 
 // --- Relay ------------------------------------------------------------------------------------------------
 
+/// Relays that this peer is reached through: one may go.
+pub const RELAYS: usize = 3;
+/// Addresses by which relays make this peer known: those of one relay on both internet protocols, for every transport.
+pub const RELAY_ADDRESSES: usize = 6;
+/// A stream through a relay is used again for so long.
+pub const RELAYED_STREAM: Duration = Duration::from_secs(5);
+/// A relay that refused is asked again after so long.
+pub const RELAY_RETRY: Duration = Duration::from_secs(30);
 /// Peers that may be reached through this relay.
 pub const RELAY_RESERVATIONS: usize = 512;
 /// Circuits at a time.

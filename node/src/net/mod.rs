@@ -41,6 +41,7 @@ pub mod identity;
 mod keys;
 pub mod limits;
 mod peers_file;
+mod rates;
 mod requests;
 mod status;
 mod streams;
@@ -57,6 +58,7 @@ use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::{RequestError, RequestId, Token};
 use webmesh_protocol::message::{Gossip, Request, Response};
 
+pub use address_book::is_public;
 pub use config::NetConfig;
 pub use counters::Counters;
 pub use error::NetError;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use webmesh_protocol::PeerKey;
 
+use super::address_book::is_public;
+
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub struct PeerLink {
@@ -28,9 +30,22 @@ pub(super) struct Status(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
+    /// Whether addresses of the local network are kept to this peer.
+    pub(super) discreet: bool,
     pub(super) external: BTreeSet<Multiaddr>,
     pub(super) listening: BTreeSet<Multiaddr>,
     pub(super) peers: BTreeMap<PeerKey, PeerLink>,
+}
+
+impl Inner {
+    /// Whether others are told of `address`.
+    ///
+    /// Where a local network is and who is in it is nobody's business outside, and no use there. A mesh that lies
+    /// within one has no other addresses. A mesh with a public peer to meet at does: its peers of one home find each
+    /// other by mDNS, which stays there.
+    pub(super) fn tells(&self, address: &Multiaddr) -> bool {
+        !self.discreet || is_public(address)
+    }
 }
 
 impl Status {

@@ -10,7 +10,6 @@ use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::core::{Endpoint, Multiaddr};
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{
     ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
@@ -19,7 +18,9 @@ use libp2p::swarm::{
 };
 use tokio::sync::oneshot;
 
+use super::address_book::is_circuit;
 use super::limits;
+use crate::platform::Instant;
 
 /// What a stream speaks.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/1/request");
@@ -29,6 +30,9 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/1/requ
 pub(super) struct Opened {
     pub(super) stream: Stream,
     pub(super) connection: ConnectionId,
+    /// Whether it leads through a relay.
+    pub(super) relayed: bool,
+    pub(super) since: Instant,
 }
 
 /// Why there is no stream.
@@ -89,9 +93,14 @@ impl Behaviour {
         Ok(())
     }
 
+    /// The peers that are reached through relays alone.
+    pub(super) fn relayed_peers(&self) -> Vec<PeerId> {
+        self.connections.iter().filter(|(_, links)| links.iter().all(|l| l.relayed)).map(|(peer, _)| *peer).collect()
+    }
+
     fn established(&mut self, peer: PeerId, id: ConnectionId, relayed: bool) -> Handler {
         self.connections.entry(peer).or_default().push(Link { id, relayed });
-        Handler { id, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
+        Handler { id, relayed, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
     }
 
     fn closed(&mut self, peer: &PeerId, id: ConnectionId) {
@@ -102,10 +111,6 @@ impl Behaviour {
             }
         }
     }
-}
-
-fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|p| p == Protocol::P2pCircuit)
 }
 
 impl NetworkBehaviour for Behaviour {
@@ -119,7 +124,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.established(peer, id, is_relayed(local) || is_relayed(remote)))
+        Ok(self.established(peer, id, is_circuit(local) || is_circuit(remote)))
     }
 
     fn handle_established_outbound_connection(
@@ -130,7 +135,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.established(peer, id, is_relayed(address)))
+        Ok(self.established(peer, id, is_circuit(address)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -170,6 +175,7 @@ impl NetworkBehaviour for Behaviour {
 #[derive(Debug)]
 pub(super) struct Handler {
     id: ConnectionId,
+    relayed: bool,
     openers: VecDeque<Opener>,
     incoming: VecDeque<Stream>,
     unsupported: bool,
@@ -229,7 +235,8 @@ impl ConnectionHandler for Handler {
                 self.incoming.push_back(stream);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
-                let _ = info.send(Ok(Opened { stream, connection: self.id }));
+                let (connection, relayed) = (self.id, self.relayed);
+                let _ = info.send(Ok(Opened { stream, connection, relayed, since: Instant::now() }));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let error = match error {

@@ -6,6 +6,7 @@
 //! its events pile up is never stuck.
 
 mod dials;
+mod relays;
 mod start;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,12 +16,12 @@ use std::sync::Arc;
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, Stream, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, kad, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, identify, kad, ping, relay};
 use tokio::sync::{mpsc, oneshot};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::Topic;
 
-use super::address_book::{AddressBook, is_loopback};
+use super::address_book::{AddressBook, is_circuit, is_loopback};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
 use super::gossip::{self, Desk, Refused};
@@ -73,6 +74,11 @@ struct Task {
     speculative: HashMap<ConnectionId, PeerId>,
     /// Addresses that the DHT is asked for.
     lookups: HashMap<kad::QueryId, PeerId>,
+    /// Whether this peer is to be reached through relays in any case.
+    relayed: bool,
+    /// Whether it has addresses at which others reach it though it does not listen on them.
+    forwarded: bool,
+    relays: Vec<relays::Relay>,
     peers_file: Option<PathBuf>,
     remembered: Instant,
 }
@@ -169,8 +175,9 @@ impl Task {
             }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address, true),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(address, false),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 tracing::warn!(?addresses, ?reason, "not listening any more");
+                self.on_listener_closed(listener_id);
                 addresses.into_iter().for_each(|a| self.on_listening(a, false));
             }
             SwarmEvent::ListenerError { error, .. } => {
@@ -234,7 +241,7 @@ impl Task {
                 match self.desk.hear(gossip, &message_id, &propagation_source, &message) {
                     Ok((from, message)) => self.emit(NetEvent::Gossip { from, message }),
                     Err(Refused::OtherVersion(source, why)) => self.incompatible(source, why),
-                    Err(Refused::Nonsense) => {}
+                    Err(Refused::Nonsense | Refused::Flood) => {}
                 }
             }
             gossipsub::Event::Subscribed { topic, .. } => self.desk.retry(gossip, Some(&topic)),
@@ -257,6 +264,11 @@ impl Task {
             let link = PeerLink { peer: key, address, dialled, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
+        } else if let Some(link) = self.status.lock().peers.get_mut(&key)
+            && is_circuit(&link.address)
+            && !is_circuit(&address)
+        {
+            (link.address, link.dialled) = (address, dialled);
         }
         // Whoever is told of a connection finds it among the peers.
         self.settle_asked(id, Some(key));
@@ -265,6 +277,7 @@ impl Task {
 
     fn on_disconnected(&mut self, peer: PeerId) {
         self.bootstrap.disconnected(&peer);
+        self.on_relay_gone(&peer);
         let Some(key) = peer_key_of(&peer) else {
             return;
         };
@@ -290,7 +303,14 @@ impl Task {
             link.agent = Some(info.agent_version.chars().take(webmesh_protocol::limits::NAME_BYTES / 4).collect());
             is_loopback(&link.address)
         };
+        if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
+            self.on_relay(peer, &info.observed_addr);
+        }
         let serves_dht = info.protocols.contains(&KAD);
+        if serves_dht {
+            // What it told before: the DHT's own table keeps whatever it is given, however often.
+            self.swarm.behaviour_mut().kad.remove_peer(&peer);
+        }
         for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
             // A loopback address means this machine only to a peer on this machine.
             if here || !is_loopback(&address) {
@@ -313,6 +333,17 @@ impl Task {
     }
 
     fn on_listening(&mut self, address: Multiaddr, on: bool) {
+        if is_circuit(&address) {
+            // The relay's client has told the swarm of it.
+            if on && !self.is_useful(&address) {
+                return;
+            }
+        } else if !on {
+            self.swarm.remove_external_address(&address);
+        } else if self.status.lock().tells(&address) {
+            // Nobody confirms an address in a mesh of one household: the peer trusts those that it listens on.
+            self.swarm.add_external_address(address.clone());
+        }
         let address = address.with_p2p(self.me).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
         let changed = {
             let listening = &mut self.status.lock().listening;
@@ -343,6 +374,8 @@ impl Task {
         self.requests.upkeep();
         self.dial_bootstrap();
         self.seek_peers();
+        self.seek_direct_ways();
+        self.renew_relays();
         if self.remembered.elapsed() >= limits::REMEMBER_INTERVAL {
             self.remember();
         }

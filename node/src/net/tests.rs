@@ -1,6 +1,7 @@
 //! Real peers on loopback sockets. No test sleeps: each waits for what must happen, or fails after a minute.
 
 mod gossip;
+mod relay;
 mod requests;
 mod speed;
 mod start;

@@ -55,7 +55,8 @@ this machine and that process: if either ends before the job, the job is lost.")
     /// Be a peer: work, hold intermediate data, optionally compile and relay
     #[command(after_help = "Examples:
   webmesh node                                        find peers of the local network by mDNS
-  webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001 --threads 2 --roles worker,shuffler")]
+  webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001 --threads 2 --roles worker,shuffler
+  webmesh node --listen /ip4/0.0.0.0/tcp/4001 --external /ip4/203.0.113.5/tcp/4001")]
     Node(NodeArgs),
     /// List the jobs that a mesh knows
     #[command(after_help = "Examples:
@@ -181,6 +182,12 @@ pub(crate) struct NodeArgs {
     /// Listen here; may be repeated [default: QUIC, TCP and WebRTC-direct on every interface, any port]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Vec<Multiaddr>,
+    /// Others reach this node at ADDR, too: its router forwards that port here; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) external: Vec<Multiaddr>,
+    /// Be reached through relays: for a node behind a firewall (behind a router, it is by itself)
+    #[arg(long)]
+    pub(crate) relayed: bool,
     /// Serve health and metrics over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,

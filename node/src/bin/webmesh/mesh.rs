@@ -11,6 +11,7 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use webmesh_node::driver::Node;
 use webmesh_node::host::CompileService;
+use webmesh_node::net::is_public;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::Notice;
@@ -70,7 +71,9 @@ impl Mesh {
             threads,
             memory: EMBEDDED_MEMORY / peers as u64,
             listen: listen.clone(),
+            external: vec![],
             bootstrap,
+            relayed: false,
             data_dir: dir,
             lasting: false,
             mdns: false,
@@ -98,10 +101,13 @@ impl Mesh {
             threads: 1,
             memory: EMBEDDED_MEMORY,
             listen: listen.iter().map(|a| a.parse().expect("a valid multiaddress")).collect(),
+            external: vec![],
+            // Peers of the same home are told of where it is by mDNS alone, where the mesh reaches beyond.
+            mdns: bootstrap.iter().any(is_public),
             bootstrap: bootstrap.clone(),
+            relayed: false,
             data_dir: data_dir.to_owned(),
             lasting: false,
-            mdns: false,
             compiler: None,
         })
         .await?;

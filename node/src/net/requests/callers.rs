@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libp2p::PeerId;
+use tokio::sync::Semaphore;
 use webmesh_protocol::limits::REQUESTS_OF_PEER;
 
 use super::pulse::Pulse;
-use crate::net::budget::{Budget, Share};
-use crate::net::limits::{REQUESTS_IN, STREAMS_FROM_PEER};
+use crate::net::budget::{Budget, Pressure, Share};
+use crate::net::limits::{self, REQUESTS_IN, STREAMS_FROM_PEER};
 
 /// All peers with streams to this one.
 #[derive(Debug)]
 pub(super) struct Callers {
     peers: Mutex<HashMap<PeerId, Arc<Account>>>,
     all: Arc<AtomicUsize>,
+    pressure: Pressure,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,14 @@ struct Account {
     streams: AtomicUsize,
     requests: Arc<AtomicUsize>,
     pulse: Pulse,
+    /// What its requests may hold.
     share: Share,
+    /// What the answers to it may hold while they are written.
+    answers: Share,
+    /// Large answers that are made for it.
+    bulk: Semaphore,
+    /// Answers of middling size that are made for it, or written.
+    lists: Semaphore,
 }
 
 /// One stream of a peer.
@@ -38,18 +47,25 @@ pub(super) struct Caller {
 pub(super) struct Place(Vec<Arc<AtomicUsize>>);
 
 impl Callers {
-    pub(super) fn new() -> Self {
-        Self { peers: Mutex::default(), all: Arc::default() }
+    pub(super) fn new(pressure: Pressure) -> Self {
+        Self { peers: Mutex::default(), all: Arc::default(), pressure }
     }
 
     /// A new stream of `peer`, or `None` if it has too many.
-    pub(super) fn stream_of(&self, peer: PeerId, budget: &Budget) -> Option<Caller> {
+    pub(super) fn stream_of(&self, peer: PeerId, bodies: &Budget, answers: &Budget) -> Option<Caller> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         // An account without streams is of a peer that left or idles: a new one will do.
         peers.retain(|other, account| *other == peer || account.streams.load(Ordering::Relaxed) > 0);
         let account = peers.entry(peer).or_insert_with(|| {
-            let (streams, requests) = (AtomicUsize::new(0), Arc::default());
-            Arc::new(Account { streams, requests, pulse: Pulse::new(), share: budget.share() })
+            Arc::new(Account {
+                streams: AtomicUsize::new(0),
+                requests: Arc::default(),
+                pulse: Pulse::new().under(self.pressure.clone()),
+                share: bodies.share(limits::REQUESTS_SHARE),
+                answers: answers.share(limits::REQUESTS_SHARE),
+                bulk: Semaphore::new(limits::BULK_ANSWERS_OF_PEER),
+                lists: Semaphore::new(limits::LISTS_OF_PEER),
+            })
         });
         if account.streams.fetch_add(1, Ordering::Relaxed) >= STREAMS_FROM_PEER {
             account.streams.fetch_sub(1, Ordering::Relaxed);
@@ -78,6 +94,18 @@ impl Caller {
 
     pub(super) fn share(&self) -> &Share {
         &self.account.share
+    }
+
+    pub(super) fn answers(&self) -> &Share {
+        &self.account.answers
+    }
+
+    pub(super) fn bulk(&self) -> &Semaphore {
+        &self.account.bulk
+    }
+
+    pub(super) fn lists(&self) -> &Semaphore {
+        &self.account.lists
     }
 }
 

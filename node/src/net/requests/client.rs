@@ -13,7 +13,7 @@ use super::Requests;
 use super::frame::{self, FrameError};
 use super::pool::Pool;
 use crate::net::budget::Reservation;
-use crate::net::limits::{BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY};
+use crate::net::limits::{self, BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY};
 use crate::net::streams::{OpenError, Opened};
 use crate::net::swarm::Command;
 use crate::platform;
@@ -63,7 +63,7 @@ impl Requests {
     /// a byte of the answer has come, the question is asked once more on a new one. (Requests are statements
     /// or reads: one that is heard twice does no harm.)
     pub(super) async fn ask(&self, peer: PeerId, question: &Question) -> Result<Answer, RequestError> {
-        let pool = self.pools.of(peer, || self.budget.share());
+        let pool = self.pools.of(peer, || self.bodies.share(limits::ANSWERS_SHARE));
         let _turn = pool.turn(question.bulk).await.ok_or(RequestError::TimedOut)?;
         if let Some(mut pooled) = pool.take() {
             match self.exchange(&pool, &mut pooled, question).await {
@@ -119,7 +119,7 @@ impl Requests {
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;
         let lengths = lengths.unwrap_or(Err(FrameError::Stalled)).map_err(Failed::BeforeAnswer)?;
-        let reservation = self.budget.reserve(&pool.share, lengths.total()).await;
+        let reservation = self.bodies.reserve(&pool.share, lengths.total()).await;
         let response = frame::read_head(stream, lengths.head, &pool.pulse).await;
         let mut hasher = question.wanted.map(|_| blake3::Hasher::new());
         // Hashed piece by piece, while the bytes are in the processor's cache and without holding up others.

@@ -14,8 +14,9 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use webmesh_protocol::codec::{self, DecodeError, Wire};
 use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES, REQUEST_TIMEOUT};
 
+use super::pace::Pace;
 use super::pulse::Pulse;
-use crate::net::limits::{FIRST_ALLOCATION, SLOWEST_PACE};
+use crate::net::limits::FIRST_ALLOCATION;
 use crate::platform;
 
 /// Bytes of the two lengths.
@@ -30,7 +31,7 @@ pub(super) enum FrameError {
     #[error("the stream broke: {0}")]
     Broken(io::Error),
     /// No byte moved for too long, or too few on the average.
-    #[error("nothing moved for {} s", REQUEST_TIMEOUT.as_secs())]
+    #[error("nothing moved for {} s, or too little all along", REQUEST_TIMEOUT.as_secs())]
     Stalled,
     /// It claims a length that no honest frame has. What follows on the stream cannot be understood.
     #[error("a frame with a {what} of {claimed} bytes; at most {max} are taken")]
@@ -59,10 +60,40 @@ impl Lengths {
     pub(super) fn total(&self) -> usize {
         self.head + self.body
     }
+
+    /// The same lengths, where the body is no longer than `max`.
+    pub(super) fn with_body_up_to(self, max: usize) -> Result<Self, FrameError> {
+        if self.body <= max {
+            return Ok(self);
+        }
+        Err(FrameError::TooLong { what: "body", claimed: self.body as u64, max })
+    }
 }
 
 /// Writes a frame and flushes it.
 pub(super) async fn write<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse: &Pulse) -> Result<usize, FrameError>
+where
+    W: AsyncWrite + Unpin,
+{
+    write_at(w, head, body, pulse, Pace::calm()).await
+}
+
+/// The same for a frame that holds a part of a budget, for which others may wait.
+pub(super) async fn write_held<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse: &Pulse) -> Result<usize, FrameError>
+where
+    W: AsyncWrite + Unpin,
+{
+    let len = head.len() + body.iter().map(Bytes::len).sum::<usize>();
+    write_at(w, head, body, pulse, Pace::new(len, pulse)).await
+}
+
+async fn write_at<W>(
+    w: &mut W,
+    head: &[u8],
+    body: &[Bytes],
+    pulse: &Pulse,
+    mut pace: Pace<'_>,
+) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
@@ -77,10 +108,10 @@ where
     if join {
         body.iter().for_each(|part| first.extend_from_slice(part));
     }
-    write_all(w, &first, pulse).await?;
+    write_all(w, &first, pulse, &mut pace).await?;
     if !join {
         for part in body {
-            write_all(w, part, pulse).await?;
+            write_all(w, part, pulse, &mut pace).await?;
         }
     }
     stall(w.flush()).await?;
@@ -88,13 +119,17 @@ where
     Ok(total)
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(w: &mut W, mut bytes: &[u8], pulse: &Pulse) -> Result<(), FrameError> {
+async fn write_all<W>(w: &mut W, mut bytes: &[u8], pulse: &Pulse, pace: &mut Pace<'_>) -> Result<(), FrameError>
+where
+    W: AsyncWrite + Unpin,
+{
     while !bytes.is_empty() {
         let n = stall(w.write(bytes)).await?;
         if n == 0 {
             return Err(FrameError::Broken(io::ErrorKind::WriteZero.into()));
         }
         pulse.beat();
+        in_time(pace, n)?;
         bytes = &bytes[n..];
     }
     Ok(())
@@ -134,7 +169,7 @@ pub(super) async fn read_bytes<R>(
 where
     R: AsyncRead + Unpin,
 {
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(len, pulse);
     let mut buffer = vec![0; len.min(FIRST_ALLOCATION)];
     let mut filled = 0;
     while filled < len {
@@ -147,21 +182,21 @@ where
         seen(&buffer[filled..filled + n]);
         filled += n;
         pulse.beat();
-        pace.check(n)?;
+        in_time(&mut pace, n)?;
     }
     Ok(buffer.into())
 }
 
 /// Reads `len` bytes and forgets them.
 pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, mut len: usize, pulse: &Pulse) -> Result<(), FrameError> {
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(len, pulse);
     let mut buffer = vec![0; len.min(JOINED)];
     while len > 0 {
         let wanted = len.min(buffer.len());
         let n = read_some(r, &mut buffer[..wanted]).await?;
         len -= n;
         pulse.beat();
-        pace.check(n)?;
+        in_time(&mut pace, n)?;
     }
     Ok(())
 }
@@ -182,22 +217,9 @@ async fn stall<T>(io: impl Future<Output = io::Result<T>>) -> Result<T, FrameErr
     }
 }
 
-/// Refuses a frame that trickles.
-struct Pace {
-    started: platform::Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { started: platform::Instant::now(), bytes: 0 }
-    }
-
-    fn check(&mut self, n: usize) -> Result<(), FrameError> {
-        self.bytes += n as u64;
-        let allowed = REQUEST_TIMEOUT.as_secs() + self.bytes / SLOWEST_PACE;
-        if self.started.elapsed().as_secs() > allowed { Err(FrameError::Stalled) } else { Ok(()) }
-    }
+/// Gives up on a frame that trickles.
+fn in_time(pace: &mut Pace<'_>, n: usize) -> Result<(), FrameError> {
+    if pace.keeps(n) { Ok(()) } else { Err(FrameError::Stalled) }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 mod callers;
 mod client;
 mod frame;
+mod pace;
 mod pool;
 mod pulse;
+mod room;
 mod server;
 mod waiting;
 
@@ -20,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use futures::AsyncWriteExt;
 use libp2p::PeerId;
 use libp2p::swarm::{ConnectionId, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::codec;
 use webmesh_protocol::io::{RequestError, RequestId, Token};
@@ -32,10 +34,10 @@ use self::client::Question;
 use self::pool::Pools;
 use self::waiting::{Asker, Waiting};
 use super::NetEvent;
-use super::budget::Budget;
+use super::budget::{Budget, Pressure};
 use super::counters::Meters;
 use super::keys::peer_id_of;
-use super::limits::REQUESTS_OUT;
+use super::limits::{ABANDONED_LOOK, BULK_ANSWERS, REQUESTS_OUT};
 use super::swarm::Command;
 use crate::platform;
 
@@ -49,7 +51,12 @@ pub(super) struct Requests {
     pools: Pools,
     callers: Callers,
     waiting: Waiting,
-    budget: Budget,
+    /// Frames that are read: requests of others until they are answered, answers until the driver has them.
+    bodies: Budget,
+    /// Answers that are written to others.
+    answers: Budget,
+    /// Large answers that are made, whoever they are for.
+    bulk_answers: Semaphore,
     meters: Arc<Meters>,
     outgoing: Arc<AtomicUsize>,
     to_self: Arc<AtomicUsize>,
@@ -63,14 +70,17 @@ impl Requests {
         body_budget: usize,
         meters: Arc<Meters>,
     ) -> Self {
+        let pressure = Pressure::default();
         Self {
             me,
             events,
             commands,
-            pools: Pools::default(),
-            callers: Callers::new(),
+            pools: Pools::new(pressure.clone()),
+            callers: Callers::new(pressure.clone()),
             waiting: Waiting::default(),
-            budget: Budget::new(body_budget, Arc::clone(&meters)),
+            bodies: Budget::new(body_budget, pressure.clone(), Arc::clone(&meters.budget_held)),
+            answers: Budget::new(body_budget, pressure, Arc::clone(&meters.answers_held)),
+            bulk_answers: Semaphore::new(BULK_ANSWERS),
             meters,
             outgoing: Arc::default(),
             to_self: Arc::default(),
@@ -114,9 +124,16 @@ impl Requests {
         }
     }
 
+    /// See [`Net::abandoned`](super::Net::abandoned).
+    pub(super) async fn abandoned(self: Arc<Self>, token: Token) {
+        while self.waiting.is_awaited(token) {
+            platform::sleep(ABANDONED_LOOK).await;
+        }
+    }
+
     /// Answers what comes on a stream that `peer` opened.
     pub(super) fn serve_stream(self: &Arc<Self>, peer: PeerId, key: PeerKey, stream: Stream) {
-        match self.callers.stream_of(peer, &self.budget) {
+        match self.callers.stream_of(peer, &self.bodies, &self.answers) {
             Some(caller) => platform::spawn(Arc::clone(self).serve(peer, key, caller, stream)),
             None => tracing::debug!(%peer, "a peer opens too many streams"),
         }

@@ -9,14 +9,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 
 use super::pulse::Pulse;
-use crate::net::budget::Share;
-use crate::net::limits::{BULK_STREAMS_TO_PEER, STREAM_IDLE, STREAMS_TO_PEER};
+use crate::net::budget::{Pressure, Share};
+use crate::net::limits::{BULK_STREAMS_TO_PEER, RELAYED_STREAM, STREAM_IDLE, STREAMS_TO_PEER};
 use crate::net::streams::Opened;
 use crate::platform::{self, Instant};
 
 /// The pools of all peers to which there are streams or requests.
-#[derive(Debug, Default)]
-pub(super) struct Pools(Mutex<HashMap<PeerId, Arc<Pool>>>);
+#[derive(Debug)]
+pub(super) struct Pools {
+    peers: Mutex<HashMap<PeerId, Arc<Pool>>>,
+    pressure: Pressure,
+}
 
 /// The streams to one peer.
 #[derive(Debug)]
@@ -38,21 +41,25 @@ pub(super) struct Turn<'a> {
 }
 
 impl Pools {
+    pub(super) fn new(pressure: Pressure) -> Self {
+        Self { peers: Mutex::default(), pressure }
+    }
+
     /// The pool of `peer`.
     pub(super) fn of(&self, peer: PeerId, share: impl FnOnce() -> Share) -> Arc<Pool> {
         let pool = || Pool {
             turns: Semaphore::new(STREAMS_TO_PEER),
             bulk_turns: Semaphore::new(BULK_STREAMS_TO_PEER),
             idle: Mutex::default(),
-            pulse: Pulse::new(),
+            pulse: Pulse::new().under(self.pressure.clone()),
             share: share(),
         };
-        Arc::clone(lock(&self.0).entry(peer).or_insert_with(|| Arc::new(pool())))
+        Arc::clone(lock(&self.peers).entry(peer).or_insert_with(|| Arc::new(pool())))
     }
 
     /// Drops the idle streams of a connection that is gone.
     pub(super) fn connection_closed(&self, peer: &PeerId, connection: ConnectionId) {
-        if let Some(pool) = lock(&self.0).get(peer) {
+        if let Some(pool) = lock(&self.peers).get(peer) {
             lock(&pool.idle).retain(|(opened, _)| opened.connection != connection);
         }
     }
@@ -61,7 +68,7 @@ impl Pools {
     /// uses.
     pub(super) fn expired(&self) -> Vec<Opened> {
         let mut expired = Vec::new();
-        lock(&self.0).retain(|_, pool| {
+        lock(&self.peers).retain(|_, pool| {
             let mut idle = lock(&pool.idle);
             // The longest idle ones lie at the bottom: streams are taken from the top.
             let old = idle.iter().take_while(|(_, since)| since.elapsed() >= STREAM_IDLE).count();
@@ -101,8 +108,12 @@ impl Pool {
         lock(&self.idle).pop().map(|(opened, _)| opened)
     }
 
-    /// Puts a stream back after a whole exchange.
+    /// Puts a stream back after a whole exchange. One through a relay is not used for long: a new one takes the
+    /// direct way, once there is one.
     pub(super) fn put(&self, opened: Opened) {
+        if opened.relayed && opened.since.elapsed() >= RELAYED_STREAM {
+            return;
+        }
         lock(&self.idle).push((opened, Instant::now()));
     }
 }

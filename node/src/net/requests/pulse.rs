@@ -1,8 +1,9 @@
-//! When a byte last moved between this peer and another.
+//! When a byte last moved between this peer and another, and whether others wait for it to be done.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::net::budget::Pressure;
 use crate::platform::Instant;
 
 /// When a byte last moved; many streams beat it.
@@ -10,11 +11,22 @@ use crate::platform::Instant;
 pub(super) struct Pulse {
     origin: Instant,
     last: AtomicU64,
+    pressure: Pressure,
 }
 
 impl Pulse {
     pub(super) fn new() -> Self {
-        Self { origin: Instant::now(), last: AtomicU64::new(0) }
+        Self { origin: Instant::now(), last: AtomicU64::new(0), pressure: Pressure::default() }
+    }
+
+    /// The same where others may wait.
+    pub(super) fn under(self, pressure: Pressure) -> Self {
+        Self { pressure, ..self }
+    }
+
+    /// Whether others wait for memory that frames hold.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pressure.is_on()
     }
 
     /// A byte moved.

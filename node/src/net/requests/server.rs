@@ -1,10 +1,14 @@
 //! Answering: the streams that other peers opened.
 
+use std::io;
 use std::sync::Arc;
 
-use futures::AsyncWriteExt;
+use bytes::Bytes;
+use futures::future::{self, Either};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use libp2p::swarm::Stream;
+use tokio::sync::oneshot;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::codec::{self, DecodeError};
 use webmesh_protocol::message::{Request, Response};
@@ -12,9 +16,23 @@ use webmesh_protocol::message::{Request, Response};
 use super::Requests;
 use super::callers::{Caller, Place};
 use super::frame::{self, FrameError, Lengths};
+use super::waiting::Reply;
 use crate::net::NetEvent;
-use crate::net::limits::{ANSWER_TIMEOUT, SERVED_STREAM_IDLE};
+use crate::net::limits::{ANSWER_TIMEOUT, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
 use crate::platform;
+
+/// The driver's answer, unless whoever asked for it goes meanwhile. It has nothing to say until it has its answer.
+async fn awaited(stream: &mut Stream, answer: oneshot::Receiver<Reply>) -> Result<Reply, FrameError> {
+    let mut word = [0];
+    match future::select(answer, stream.read(&mut word)).await {
+        Either::Left((answer, _)) => answer.map_err(|_| FrameError::Stalled),
+        Either::Right((read, _)) => Err(FrameError::Broken(match read {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(_) => io::Error::other("a request before the last was answered"),
+            Err(e) => e,
+        })),
+    }
+}
 
 impl Requests {
     /// Answers a peer's requests on one stream, until it closes it, breaks it, or sends what is no frame.
@@ -24,7 +42,7 @@ impl Requests {
             match e {
                 // What follows cannot be understood; say so before hanging up.
                 FrameError::TooLong { .. } => {
-                    let _ = self.answer(&mut stream, &caller, Response::Refused(e.to_string()), &[]).await;
+                    let _ = self.answer(&mut stream, &caller, Response::Refused(e.to_string())).await;
                     let _ = stream.close().await;
                 }
                 FrameError::Head(DecodeError::Version { .. }) => self.incompatible(peer, e.to_string()).await,
@@ -41,12 +59,12 @@ impl Requests {
                 other => Ok(other),
             })
         {
-            let lengths = lengths?;
+            let lengths = lengths?.with_body_up_to(REQUEST_BODY_BYTES)?;
             match caller.enter() {
                 Some(place) => self.serve_one(key, caller, place, lengths, stream).await?,
                 None => {
                     frame::skip(stream, lengths.total(), caller.pulse()).await?;
-                    self.answer(stream, caller, Response::Busy, &[]).await?;
+                    self.answer(stream, caller, Response::Busy).await?;
                 }
             }
         }
@@ -54,49 +72,59 @@ impl Requests {
     }
 
     /// Reads a request, hands it to the driver, and writes its answer. The body's part of the budget is held
-    /// until the answer is there: a driver that falls behind slows its peers down.
+    /// until the answer is there: a driver that falls behind slows its peers down. The request's place is held
+    /// until the answer is written, and a large answer is not even made before there is room for it: a peer that
+    /// does not read its answers gets no more of them.
     async fn serve_one(
         &self,
         key: PeerKey,
         caller: &Caller,
-        place: Place,
+        _place: Place,
         lengths: Lengths,
         stream: &mut Stream,
     ) -> Result<(), FrameError> {
-        let reservation = self.budget.reserve(caller.share(), lengths.total()).await;
+        let reservation = self.bodies.reserve(caller.share(), lengths.total()).await;
         let request = frame::read_head::<Request, _>(stream, lengths.head, caller.pulse()).await;
         let request = match request {
             Ok(request) => request,
             Err(FrameError::Head(e)) if !matches!(e, DecodeError::Version { .. }) => {
                 frame::skip(stream, lengths.body, caller.pulse()).await?;
-                return self.answer(stream, caller, Response::Refused(e.to_string()), &[]).await;
+                return self.answer(stream, caller, Response::Refused(e.to_string())).await;
             }
             Err(e) => return Err(e),
         };
         let body = frame::read_bytes(stream, lengths.body, caller.pulse(), |_| ()).await?;
         self.meters.bytes_in.add(lengths.total());
         self.meters.requests_in.add(1);
+        let Some(turn) = self.turn(caller, &request).await else {
+            return self.answer(stream, caller, Response::Busy).await;
+        };
         let (token, answer) = self.waiting.remote();
         let event = NetEvent::Request { from: key, token: token.token(), request, body };
         if !self.send(event).await {
             return Ok(()); // the driver is gone, and the network with it
         }
-        let answer = platform::timeout(ANSWER_TIMEOUT, answer).await;
-        drop((token, reservation, place));
-        match answer {
-            Some(Ok((response, body))) => self.answer(stream, caller, response, &body).await,
-            _ => Err(FrameError::Stalled),
+        let answer = platform::timeout(ANSWER_TIMEOUT, awaited(stream, answer)).await;
+        drop((token, reservation));
+        let (response, body) = answer.unwrap_or(Err(FrameError::Stalled))?;
+        let head = codec::encode(&response);
+        let bytes = head.len() + body.iter().map(Bytes::len).sum::<usize>();
+        match self.room(caller, turn, bytes).await {
+            Some(_room) => self.write(stream, caller, &head, &body).await,
+            None => {
+                drop((head, body));
+                self.answer(stream, caller, Response::Busy).await
+            }
         }
     }
 
-    async fn answer(
-        &self,
-        stream: &mut Stream,
-        caller: &Caller,
-        response: Response,
-        body: &[bytes::Bytes],
-    ) -> Result<(), FrameError> {
-        let sent = frame::write(stream, &codec::encode(&response), body, caller.pulse()).await?;
+    /// Writes an answer of a word or two.
+    async fn answer(&self, stream: &mut Stream, caller: &Caller, response: Response) -> Result<(), FrameError> {
+        self.write(stream, caller, &codec::encode(&response), &[]).await
+    }
+
+    async fn write(&self, stream: &mut Stream, caller: &Caller, head: &[u8], body: &[Bytes]) -> Result<(), FrameError> {
+        let sent = frame::write_held(stream, head, body, caller.pulse()).await?;
         self.meters.bytes_out.add(sent);
         Ok(())
     }

@@ -72,6 +72,11 @@ impl Waiting {
         lock(&self.askers).remove(&token)
     }
 
+    /// Whether somebody still waits for the answer to `token`.
+    pub(super) fn is_awaited(&self, token: Token) -> bool {
+        lock(&self.askers).contains_key(&token)
+    }
+
     /// Takes out local requests that the driver has left unanswered for too long.
     pub(super) fn expired(&self) -> Vec<RequestId> {
         let mut expired = Vec::new();

@@ -151,10 +151,15 @@ impl Task {
         if let Some(Asked { address, reply }) = self.asked.remove(&id) {
             let _ = reply.send(Err(unreachable(&address, &explain(error))));
         }
-        self.speculative.remove(&id);
-        if let Some(peer) = peer.filter(|p| !self.swarm.is_connected(p)) {
-            self.book.failed(&peer);
-            self.next_way(peer, &explain(error));
+        let speculative = self.speculative.remove(&id).is_some();
+        if let Some(peer) = peer {
+            let connected = self.swarm.is_connected(&peer);
+            if speculative || !connected {
+                self.book.failed(&peer);
+            }
+            if !connected {
+                self.next_way(peer, &explain(error));
+            }
         }
     }
 
@@ -190,6 +195,25 @@ impl Task {
         for peer in self.book.draw(wanted, |p| *p == me || swarm.is_connected(p)) {
             match self.dial_peer(peer) {
                 Ok(id) => drop(self.speculative.insert(id, peer)),
+                Err(DialError::DialPeerConditionFalse(_)) => {}
+                Err(_) => self.book.failed(&peer),
+            }
+        }
+    }
+
+    /// Dials some of the peers that are reached through relays alone, where they are said to be: a relay is slow, and
+    /// carries others too.
+    pub(super) fn seek_direct_ways(&mut self) {
+        for peer in self.swarm.behaviour().streams.relayed_peers() {
+            let addresses = self.book.direct(&peer);
+            if addresses.is_empty() || self.speculative.len() >= limits::SPECULATIVE_DIALS {
+                continue;
+            }
+            let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(addresses);
+            let options = options.allocate_new_port().build();
+            let id = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) => drop(self.speculative.insert(id, peer)),
                 Err(DialError::DialPeerConditionFalse(_)) => {}
                 Err(_) => self.book.failed(&peer),
             }

@@ -8,11 +8,11 @@ use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm};
+use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::mpsc;
 
 use super::Task;
-use crate::net::address_book::AddressBook;
+use crate::net::address_book::{AddressBook, is_public};
 use crate::net::behaviour::{Protocols, ProtocolsEvent};
 use crate::net::bootstrap::Bootstrap;
 use crate::net::counters::Meters;
@@ -46,9 +46,10 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     let requests = Arc::new(requests);
     let status = Arc::new(Status::default());
     let peer = *swarm.local_peer_id();
+    let forwarded = !config.external.is_empty();
+    status.lock().discreet = forwarded || config.bootstrap.iter().any(is_public);
     for address in config.external {
-        let full = address.clone().with_p2p(peer).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
-        status.lock().external.insert(full);
+        status.lock().external.insert(external(&address, peer)?);
         swarm.add_external_address(address);
     }
     let mut task = Task {
@@ -58,7 +59,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         held: VecDeque::new(),
         requests: Arc::clone(&requests),
         status: Arc::clone(&status),
-        desk: Desk::new(Arc::clone(&meters)),
+        desk: Desk::new(config.gossip_of_source, Arc::clone(&meters)),
         book: AddressBook::default(),
         bootstrap: Bootstrap::new(&config.bootstrap),
         wanted_peers: config.wanted_peers,
@@ -66,6 +67,9 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         asked: HashMap::new(),
         speculative: HashMap::new(),
         lookups: HashMap::new(),
+        relayed: config.relayed,
+        forwarded,
+        relays: Vec::new(),
         peers_file: config.data_dir.as_deref().map(peers_file::path),
         remembered: Instant::now(),
     };
@@ -75,6 +79,28 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     early.into_iter().for_each(|event| task.on_swarm(event));
     platform::spawn(task.run(commanded));
     Ok((Net { me, commands, requests, status, meters }, receiver))
+}
+
+/// An address at which others reach `me`, with its id at the end.
+fn external(address: &Multiaddr, me: PeerId) -> Result<Multiaddr, NetError> {
+    let wrong = |why| NetError::External { address: address.clone(), why };
+    let nowhere = match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => ip.is_unspecified(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_)) => false,
+        _ => true,
+    };
+    let port = address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+        _ => None,
+    });
+    if nowhere {
+        return Err(wrong("it begins with no address of a machine"));
+    }
+    if port.is_none_or(|port| port == 0) {
+        return Err(wrong("it names no port"));
+    }
+    address.clone().with_p2p(me).map_err(|_| wrong("the id at its end is another peer's"))
 }
 
 /// Listens on every address, and waits until each listener has told where it is. What else happens meanwhile

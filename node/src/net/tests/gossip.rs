@@ -7,7 +7,7 @@ use webmesh_protocol::message::{Claim, Gossip, Topic};
 
 use super::*;
 
-fn claim(finished: u32) -> (Topic, Gossip) {
+pub(super) fn claim(finished: u32) -> (Topic, Gossip) {
     let job = JobId(hash("job").0);
     let claim = Claim { job, stage: 0, shard: 0, holds: vec![], done: vec![], finished, number: 0 };
     (Topic::of_shard(job, 0, 0), Gossip::Claim(claim))
@@ -109,4 +109,55 @@ async fn every_peer_of_a_star_is_heard_by_every_other() {
         }
     };
     tokio::time::timeout(PATIENCE, all_heard).await.expect("everyone is heard within a minute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flooder_is_silenced_and_the_others_are_heard() {
+    let (flooder, honest) = (Peer::start().await, Peer::start().await);
+    // So little that a machine with much else to do can flood it.
+    let mut peer = Peer::with(NetConfig { gossip_of_source: 10.0, ..quiet() }).await;
+    let (topic, _) = claim(0);
+    for peer in [&flooder, &honest, &peer] {
+        peer.net.subscribe(topic, true).await;
+    }
+    peer.dial(&flooder, "tcp").await;
+    peer.dial(&honest, "tcp").await;
+    let bad = flooder.key();
+    let flood = tokio::spawn(async move {
+        for n in 0.. {
+            flooder.net.publish(topic, &claim(n).1).await;
+            // Else it would never end where the network does.
+            tokio::task::yield_now().await;
+        }
+    });
+    // Refused messages count in squares: with so many, nothing that it sends is even looked at.
+    let silenced = async {
+        let mut before = 0;
+        let mut again = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            again.tick().await;
+            while peer.events.try_recv().is_ok() {}
+            let counters = peer.net.counters();
+            if counters.gossip_flooded > 0 && counters.gossip_delivered == before {
+                return;
+            }
+            before = counters.gossip_delivered;
+        }
+    };
+    tokio::time::timeout(PATIENCE, silenced).await.expect("the flooder is silenced");
+    assert!(!flood.is_finished(), "it still floods");
+    // Said again until it is heard: the machine that tests has the flood to make, too.
+    let key = honest.key();
+    let again = tokio::spawn(async move {
+        let mut again = tokio::time::interval(Duration::from_millis(200));
+        for n in 0.. {
+            again.tick().await;
+            honest.net.publish(topic, &claim(n).1).await;
+        }
+    });
+    let from =
+        peer.wait(|e| if let NetEvent::Gossip { from, .. } = e { Some(from).filter(|f| *f != bad) } else { None });
+    assert_eq!(from.await, key);
+    flood.abort();
+    again.abort();
 }

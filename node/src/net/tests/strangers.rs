@@ -1,5 +1,8 @@
 //! Peers that break the rules.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Stream, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
@@ -8,6 +11,7 @@ use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 
 use super::*;
 use crate::net::behaviour::PROTOCOL_VERSION;
+use crate::net::limits;
 use crate::net::streams::PROTOCOL;
 
 #[derive(libp2p::swarm::NetworkBehaviour)]
@@ -33,6 +37,11 @@ fn stranger(version: &str) -> Swarm<Stranger> {
 
 /// A stream of a stranger to `peer`, with the stranger running.
 async fn raw_stream(peer: &Net) -> Stream {
+    raw_streams(peer, 1).await.remove(0)
+}
+
+/// Several streams of one stranger.
+async fn raw_streams(peer: &Net, n: usize) -> Vec<Stream> {
     let mut swarm = stranger(PROTOCOL_VERSION);
     let address = peer.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap();
     let mut control = swarm.behaviour().streams.new_control();
@@ -46,7 +55,11 @@ async fn raw_stream(peer: &Net) -> Stream {
         }
     });
     let id = crate::net::peer_id_of(&peer.peer());
-    control.open_stream(id, PROTOCOL).await.unwrap()
+    let mut streams = Vec::new();
+    for _ in 0..n {
+        streams.push(control.open_stream(id, PROTOCOL).await.unwrap());
+    }
+    streams
 }
 
 fn frame(head_len: u32, body_len: u64, rest: &[u8]) -> Vec<u8> {
@@ -78,6 +91,7 @@ async fn a_frame_that_claims_an_impossible_length_is_refused_and_the_peer_lives_
         frame(HEAD_BYTES as u32 + 1, 0, &[]),
         frame(u32::MAX, u64::MAX, &[1; 100]),
         frame(5, BODY_BYTES as u64 + 1, &[]),
+        frame(5, limits::REQUEST_BODY_BYTES as u64 + 1, &[]),
     ] {
         let mut stream = raw_stream(&peer).await;
         stream.write_all(&lie).await.unwrap();
@@ -94,7 +108,7 @@ async fn a_frame_that_ends_before_its_length_costs_no_memory_and_no_service() {
     let peer = Peer::start().await.echo();
     let mut stream = raw_stream(&peer).await;
     let head = codec::encode(&compile("x"));
-    stream.write_all(&frame(head.len() as u32, BODY_BYTES as u64, &head)).await.unwrap();
+    stream.write_all(&frame(head.len() as u32, limits::REQUEST_BODY_BYTES as u64, &head)).await.unwrap();
     stream.write_all(&[0; 1000]).await.unwrap();
     stream.close().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
@@ -201,4 +215,64 @@ async fn a_stream_that_the_peer_drops_is_asked_again_on_a_new_one() {
         assert_eq!(peer.ask(key, Request::Jobs, vec![]).await.unwrap().0, Response::Ok);
     }
     assert_eq!(peer.net.counters().streams_opened, 5);
+}
+
+/// What is asked for on each of `streams`.
+async fn ask_on(streams: &mut [Stream], request: &Request) {
+    let head = codec::encode(request);
+    for stream in streams {
+        stream.write_all(&frame(head.len() as u32, 0, &head)).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
+    const BUDGET: usize = 64 << 20;
+    const LEN: usize = 4 << 20;
+    const ASKED: usize = 24;
+    let peer = Peer::with(NetConfig { body_budget: BUDGET, ..quiet() }).await;
+    let (net, blob) = (peer.net.clone(), body(LEN));
+    let made = Arc::new(AtomicUsize::new(0));
+    let driver = tokio::spawn({
+        let (mut peer, made, blob) = (peer, Arc::clone(&made), blob.clone());
+        async move {
+            while let Some(event) = peer.events.recv().await {
+                if let NetEvent::Request { token, .. } = event {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    peer.net.respond(token, Response::Body, vec![blob.clone()]);
+                }
+            }
+        }
+    });
+    let mut streams = raw_streams(&net, ASKED).await;
+    ask_on(&mut streams, &Request::Blob { hash: hash("pack") }).await;
+    // The share fills; those that wait for it are told "busy" in the end.
+    let told = futures::future::join_all(streams.iter_mut().map(answer)).await;
+    let share = BUDGET / limits::REQUESTS_SHARE as usize;
+    let bodies = told.iter().filter(|r| **r == Response::Body).count();
+    assert!((1..=share / LEN).contains(&bodies), "{bodies} answers of {LEN} bytes are under way");
+    assert_eq!(told.iter().filter(|r| **r == Response::Busy).count(), ASKED - bodies);
+    assert!(net.counters().answers_held as usize <= share, "{} bytes are held", net.counters().answers_held);
+    let made = made.load(Ordering::SeqCst);
+    assert!(made < ASKED / 2, "{made} answers were made, {bodies} of them for somebody");
+    // Others are served all the while.
+    let mut friend = Peer::start().await;
+    friend.net.add_address(net.peer(), net.addresses()).await;
+    let blobs = Request::Blob { hash: Hash::of(&blob) };
+    assert_eq!(friend.ask(net.peer(), blobs, vec![]).await.unwrap(), (Response::Body, blob));
+    drop((streams, driver));
+}
+
+#[tokio::test]
+async fn work_for_a_peer_that_hangs_up_is_known_to_be_pointless() {
+    let mut peer = Peer::start().await;
+    let mut streams = raw_streams(&peer.net, 1).await;
+    ask_on(&mut streams, &compile("x")).await;
+    let token = peer.wait(|e| if let NetEvent::Request { token, .. } = e { Some(token) } else { None }).await;
+    let gone = peer.net.abandoned(token);
+    drop(streams);
+    // Long before it would have given up waiting.
+    tokio::time::timeout(limits::ANSWER_TIMEOUT / 2, gone).await.expect("it is noticed");
+    still_serves(&peer.echo()).await;
 }

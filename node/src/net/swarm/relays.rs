@@ -1,0 +1,108 @@
+//! Being reached through a relay, for a peer that cannot be dialled: it asks peers that have the role to pass on
+//! connections, by listening on a circuit through each.
+
+use std::net::IpAddr;
+
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::Task;
+use crate::net::address_book::{is_circuit, is_public};
+use crate::net::keys::peer_key_of;
+use crate::net::limits::{RELAY_ADDRESSES, RELAY_RETRY, RELAYS};
+use crate::platform::Instant;
+
+/// A relay that this peer is reached through, or would be.
+#[derive(Debug)]
+pub(super) struct Relay {
+    peer: PeerId,
+    /// `None` while it does not pass on connections.
+    listener: Option<ListenerId>,
+    tried: Instant,
+}
+
+impl Task {
+    /// A peer says that it relays, and at which address it sees this one. It is asked to, if this peer needs it and
+    /// others are likely to reach it.
+    pub(super) fn on_relay(&mut self, relay: PeerId, observed: &Multiaddr) {
+        let known = self.relays.iter().any(|r| r.peer == relay);
+        if known || self.relays.len() >= RELAYS || !self.needs_relay(observed) {
+            return;
+        }
+        let Some(address) = self.dialled_address(&relay) else { return };
+        if self.bootstrap.includes(&relay) || is_public(&address) {
+            let listener = self.reserve(relay);
+            self.relays.push(Relay { peer: relay, listener, tried: Instant::now() });
+        }
+    }
+
+    /// Whether this peer cannot be dialled by whoever sees it at `observed`: that is no address that it listens on, so
+    /// that an address translator stands between the two.
+    fn needs_relay(&self, observed: &Multiaddr) -> bool {
+        let status = self.status.lock();
+        let mut own = status.listening.iter().filter(|a| !is_circuit(a)).filter_map(ip);
+        let translated = ip(observed).is_none_or(|seen| own.all(|own| own != seen));
+        self.relayed || (translated && !self.forwarded)
+    }
+
+    /// Whether a circuit is worth telling of: it leads to its relay as this peer reaches it, or others may. A relay
+    /// tells of all addresses that it has, and might invent more.
+    pub(super) fn is_useful(&self, circuit: &Multiaddr) -> bool {
+        if self.status.lock().listening.iter().filter(|a| is_circuit(a)).count() >= RELAYS * RELAY_ADDRESSES {
+            return false;
+        }
+        let relay = circuit.iter().find_map(|part| if let Protocol::P2p(relay) = part { Some(relay) } else { None });
+        let dialled = relay.and_then(|relay| self.dialled_address(&relay));
+        is_public(circuit) || dialled.is_some_and(|dialled| dialled.iter().next() == circuit.iter().next())
+    }
+
+    /// A relay passes on connections no longer, because it has gone or refuses to.
+    pub(super) fn on_listener_closed(&mut self, id: ListenerId) {
+        if let Some(relay) = self.relays.iter_mut().find(|relay| relay.listener == Some(id)) {
+            relay.listener = None;
+        }
+    }
+
+    /// A peer is gone. If it is a relay, it is asked again when it comes back.
+    pub(super) fn on_relay_gone(&mut self, peer: &PeerId) {
+        self.relays.retain(|relay| relay.peer != *peer);
+    }
+
+    /// Asks relays again that have not passed on connections for a while.
+    pub(super) fn renew_relays(&mut self) {
+        for at in 0..self.relays.len() {
+            let Relay { peer, listener, tried } = self.relays[at];
+            if listener.is_none() && tried.elapsed() >= RELAY_RETRY {
+                self.relays[at] = Relay { peer, listener: self.reserve(peer), tried: Instant::now() };
+            }
+        }
+    }
+
+    /// Listens on a circuit through `relay`, over the connection that there is.
+    fn reserve(&mut self, relay: PeerId) -> Option<ListenerId> {
+        let circuit = self.dialled_address(&relay)?.with_p2p(relay).ok()?.with(Protocol::P2pCircuit);
+        match self.swarm.listen_on(circuit) {
+            Ok(id) => Some(id),
+            Err(e) => {
+                tracing::warn!(%relay, "a relay cannot be used: {e}");
+                None
+            }
+        }
+    }
+
+    /// Where this peer has dialled `peer`; `None` if it is not connected so, or through another relay.
+    fn dialled_address(&self, peer: &PeerId) -> Option<Multiaddr> {
+        let status = self.status.lock();
+        let link = status.peers.get(&peer_key_of(peer)?)?;
+        (link.dialled && !is_circuit(&link.address)).then(|| link.address.clone())
+    }
+}
+
+fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! What hosts give to a job's module, on which compilers and workers must agree (`docs/guest-abi.md`).
+
+/// The module that all imports come from.
+pub const IMPORTS_FROM: &str = "wasi_snapshot_preview1";
+
+/// All that can be imported.
+pub const IMPORTS: [&str; 15] = [
+    "args_get",
+    "args_sizes_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_close",
+    "fd_fdstat_get",
+    "fd_prestat_get",
+    "fd_prestat_dir_name",
+    "fd_read",
+    "fd_seek",
+    "fd_write",
+    "proc_exit",
+    "random_get",
+    "sched_yield",
+];
