@@ -88,6 +88,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         roles: Roles { relay: true, ..Roles::default() },
         threads: 1,
         memory: NO_MEMORY,
+        task_memory: NO_MEMORY,
         listen,
         bootstrap: vec![],
         data_dir,

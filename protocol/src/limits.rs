@@ -71,8 +71,10 @@ pub const JOBS_OF_OWNER: usize = 128;
 
 // --- Claims -----------------------------------------------------------------------------------------------
 
-/// Runs in one claim message, of claims and of progress each.
+/// Runs in one claim, of what is held and of progress each.
 pub const CLAIM_RUNS: usize = 48;
+/// Claims in one message: more shards than one worker has anything to say of at a time.
+pub const CLAIMS_IN_MESSAGE: usize = 16;
 /// Workers that a peer keeps apart in one shard. Shards are cut for 64 (rule 6); beyond twice that, the
 /// longest silent one is forgotten.
 pub const SHARD_WORKERS: usize = 128;
@@ -165,9 +167,14 @@ pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
 pub const ADVERT_LIFETIMES: u32 = 3;
 /// A job is announced again this often while it lives.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Of so many jobs; with more, each is announced more rarely.
-pub const JOBS_ANNOUNCED_OFTEN: usize = 4;
-/// But this often at least, however many jobs there are.
+/// Jobs in one message of what became of them: more than have room in it.
+pub const JOBS_IN_MESSAGE: usize = 64;
+/// A job's manifest rides in its announcements for so long after it was submitted; whoever comes later asks for it, so
+/// that many jobs have room in one message.
+pub const INLINE_MANIFEST_FOR: Duration = Duration::from_secs(10);
+/// Where so many peers announce jobs; with more, each does so more rarely.
+pub const HOMES_ANNOUNCING_OFTEN: usize = 2;
+/// But this often at least, however many they are.
 pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
 /// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);

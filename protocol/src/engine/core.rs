@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::stage::Unit;
+use super::voice::Voice;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) own_seals: Vec<Seals>,
     /// Requests under way, with what their answers are for.
     pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// What this worker may say of its claims in all its jobs.
+    pub(super) voice: Voice,
     /// Known peers that run tasks, this one included; counted now and then.
     pub(super) workers: u32,
     /// How long a message takes to each neighbour, smoothed, and how far single ones stray from that.
@@ -73,6 +76,7 @@ impl Core {
             actions: VecDeque::new(),
             own_seals: Vec::new(),
             pending: BTreeMap::new(),
+            voice: Voice::default(),
             workers: 1,
             hops: BTreeMap::new(),
             hop: FIRST_HOP,

@@ -9,6 +9,40 @@ use crate::limits;
 use crate::manifest::Manifest;
 use crate::sign::{Document, Signed};
 
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "most are announcements, and few of either are held at a time")]
+pub enum JobNews {
+    /// It lives; repeated every [`limits::ANNOUNCE_INTERVAL`] or so.
+    Lives(Announce),
+    /// It is over, in its owner's word.
+    Ended(Signed<End>),
+}
+
+impl JobNews {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            JobNews::Lives(announce) => announce.check(),
+            JobNews::Ended(_) => Ok(()),
+        }
+    }
+
+    /// How much it takes in a message at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            JobNews::Lives(announce) => {
+                let manifest = announce.manifest.as_ref().map_or(0, |m| m.payload_len() + SIGNED);
+                LIVES + manifest + announce.epoch.payload_len() + SIGNED + 5 * announce.done.len()
+            }
+            JobNews::Ended(end) => end.payload_len() + SIGNED,
+        }
+    }
+}
+
+/// Bytes of a signed document beside its payload, and of an announcement beside what is signed: more than there are.
+const SIGNED: usize = 160;
+const LIVES: usize = 240;
+
 /// A job lives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announce {

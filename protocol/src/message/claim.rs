@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Topic;
 use crate::id::{Hash, JobId};
 use crate::limits;
 use crate::ranges::{Run, check_runs};
@@ -52,7 +53,22 @@ pub struct Seals {
     pub seals: Vec<(u16, Hash)>,
 }
 
+/// Bytes of a claim beside its runs, of a hold and of a run of finished blocks: more than there are.
+const CLAIM: usize = 160;
+const HOLD: usize = 72;
+const RUN: usize = 24;
+
 impl Claim {
+    /// The topic of its shard.
+    pub fn topic(&self) -> Topic {
+        Topic::of_shard(self.job, self.stage, self.shard)
+    }
+
+    /// How much it takes in a message at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        CLAIM + HOLD * self.holds.len() + RUN * self.done.len()
+    }
+
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.holds.len() > limits::CLAIM_RUNS || self.done.len() > limits::CLAIM_RUNS {
             return Err("a claim with too many runs");

@@ -9,7 +9,7 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::announce::{Announce, End, Outcome};
+pub use self::announce::{Announce, End, JobNews, Outcome};
 pub use self::claim::{Claim, Hold, Seals};
 pub use self::push::{Attempts, Push, PushEntry};
 pub use self::request::{Failure, Request};
@@ -20,7 +20,6 @@ use crate::codec::Wire;
 use crate::id::{Hash, JobId};
 use crate::limits;
 use crate::membership::Advert;
-use crate::sign::Signed;
 
 /// A gossip topic. There is a fixed number of them: strangers cannot create any (rule 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,18 +56,29 @@ impl Topic {
 
 /// A message for everyone on a topic. Gossipsub signs it with its sender's key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved a few times each, and matched often")]
 pub enum Gossip {
-    /// A job lives (topic [`Topic::Jobs`]); repeated every [`limits::ANNOUNCE_INTERVAL`] or so.
-    Announce(Announce),
-    /// A job is over (topic [`Topic::Jobs`]), in its owner's word.
-    Ended(Signed<End>),
-    /// The sender's claims in one shard, with its progress (topic [`Topic::Claims`]).
-    Claim(Claim),
+    /// Of jobs, that they live or are over (topic [`Topic::Jobs`]): as many in one message as have room.
+    Jobs(Vec<JobNews>),
+    /// The sender's claims, with its progress: in one shard, whose topic it is ([`Topic::Claims`]), and in others
+    /// whose workers all listen there too.
+    Claims(Vec<Claim>),
     /// Partitions that the sender sealed (topic [`Topic::Claims`] of every shard of the stage that reads them).
     Seals(Seals),
     /// The sender's roles (topic [`Topic::Peers`]).
     Advert(Advert),
+}
+
+impl Gossip {
+    /// Whether it may stand on a topic, as far as it alone says so.
+    pub fn belongs_on(&self, topic: Topic) -> bool {
+        match self {
+            Gossip::Jobs(_) => topic == Topic::Jobs,
+            Gossip::Advert(_) => topic == Topic::Peers,
+            Gossip::Claims(claims) => claims.first().is_some_and(|claim| topic == claim.topic()),
+            // They go to all shards of the stage that reads them; how many there are is not said in the message.
+            Gossip::Seals(_) => matches!(topic, Topic::Claims(_)),
+        }
+    }
 }
 
 impl Wire for Gossip {
@@ -77,9 +87,14 @@ impl Wire for Gossip {
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Gossip::Announce(a) => a.check(),
-            Gossip::Ended(_) => Ok(()),
-            Gossip::Claim(c) => c.check(),
+            Gossip::Jobs(news) if news.is_empty() || news.len() > limits::JOBS_IN_MESSAGE => {
+                Err("a wrong number of jobs")
+            }
+            Gossip::Jobs(news) => news.iter().try_for_each(JobNews::check),
+            Gossip::Claims(claims) if claims.is_empty() || claims.len() > limits::CLAIMS_IN_MESSAGE => {
+                Err("a wrong number of claims")
+            }
+            Gossip::Claims(claims) => claims.iter().try_for_each(Claim::check),
             Gossip::Seals(s) if s.seals.len() > usize::from(limits::PARTITIONS) => Err("too many seals"),
             Gossip::Seals(_) => Ok(()),
             Gossip::Advert(a) => a.check(),

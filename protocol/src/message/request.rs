@@ -146,6 +146,13 @@ pub enum Request {
     },
     /// A task gave no result.
     Failed(Failure),
+    /// The sender does not work on a job, whose tasks may ask for more memory than it gives.
+    Decline {
+        /// The job.
+        job: JobId,
+        /// What it gives, in bytes.
+        memory: u64,
+    },
     /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
     Resign {
         /// The job.

@@ -12,7 +12,7 @@ use crate::id::{Hash, PeerKey};
 use crate::io::{Action, Event, Notice, Submission};
 use crate::limits;
 use crate::manifest::BlobRef;
-use crate::message::{Gossip, Request, Response};
+use crate::message::{Gossip, JobNews, Request, Response};
 use crate::pack::{self, Index, PackRef};
 use crate::sign::Keypair;
 
@@ -104,15 +104,20 @@ impl World {
 
     fn watch_gossip(&mut self, peer: u32, message: &Gossip) {
         match message {
-            Gossip::Claim(claim) => {
-                self.tell(peer, || format!("claims {claim:?}"));
-                self.oracle.claimed(peer, claim);
+            Gossip::Claims(claims) => {
+                for claim in claims {
+                    self.tell(peer, || format!("claims {claim:?}"));
+                    self.oracle.claimed(peer, claim);
+                }
             }
-            Gossip::Announce(announce) => {
-                let shufflers: Result<Vec<PeerKey>, _> =
-                    announce.epoch.peek(|e| e.shufflers.iter().map(|s| s.peer).collect());
-                if let Ok(shufflers) = shufflers {
-                    self.oracle.announced(&announce.job, announce.reopened, shufflers);
+            Gossip::Jobs(news) => {
+                let lives = news.iter().filter_map(|n| if let JobNews::Lives(job) = n { Some(job) } else { None });
+                for announce in lives {
+                    let shufflers: Result<Vec<PeerKey>, _> =
+                        announce.epoch.peek(|e| e.shufflers.iter().map(|s| s.peer).collect());
+                    if let Ok(shufflers) = shufflers {
+                        self.oracle.announced(&announce.job, announce.reopened, shufflers);
+                    }
                 }
             }
             _ => {}

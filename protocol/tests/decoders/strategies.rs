@@ -11,8 +11,8 @@ use webmesh_protocol::manifest::{
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{
-    Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobStatus, Outcome, PeerStatus, Push, PushEntry, Request,
-    Response, Seals, ShardLeft, Summary,
+    Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobNews, JobStatus, Outcome, PeerStatus, Push, PushEntry,
+    Request, Response, Seals, ShardLeft, Summary,
 };
 use webmesh_protocol::pack::{Index, PackRef};
 use webmesh_protocol::ranges::Run;
@@ -199,10 +199,10 @@ fn seals() -> impl Strategy<Value = Vec<(u16, Hash)>> {
 
 pub(crate) fn gossip() -> impl Strategy<Value = Gossip> {
     let seals = (job(), any::<u8>(), any::<u32>(), seals());
+    let news = prop_oneof![announce().prop_map(JobNews::Lives), signed(end()).prop_map(JobNews::Ended)];
     prop_oneof![
-        announce().prop_map(Gossip::Announce),
-        signed(end()).prop_map(Gossip::Ended),
-        claim().prop_map(Gossip::Claim),
+        vec(news, 1..3).prop_map(Gossip::Jobs),
+        vec(claim(), 1..3).prop_map(Gossip::Claims),
         seals.prop_map(|(job, stage, epoch, seals)| Gossip::Seals(Seals { job, stage, epoch, seals })),
         advert().prop_map(Gossip::Advert),
     ]
@@ -290,6 +290,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
         job().prop_map(|job| Request::Resign { job }),
+        (job(), any::<u64>()).prop_map(|(job, memory)| Request::Decline { job, memory }),
     ]
 }
 

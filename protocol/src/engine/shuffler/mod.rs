@@ -220,8 +220,7 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let has_room = self.has_room(job, stage, 0);
-        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+        if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
             shuffle.listed(core, partition, outcome);
         }
     }
@@ -236,10 +235,16 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let has_room = self.has_room(job, stage, outcome.as_ref().map_or(0, |(_, body)| body.len()));
-        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+        let bytes = outcome.as_ref().map_or(0, |(_, body)| body.len());
+        if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
             shuffle.pulled(core, partition, outcome);
         }
+    }
+
+    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
+    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
+        let has_room = self.has_room(job, stage, bytes);
+        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
     }
 
     pub(super) fn on_replicated(

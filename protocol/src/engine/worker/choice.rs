@@ -133,7 +133,7 @@ impl Worker {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
-            let turn = Turn { near: near || place == 0, rivals };
+            let turn = Turn { near: (near || place == 0) && !job.is_stalled(), rivals };
             if !turn.near {
                 // It waits for others here, not they for it.
                 job.progressed = core.now;
@@ -188,7 +188,9 @@ impl Worker {
         let long = self.in_hand() <= self.threads as usize;
         let mut waits = false;
         for id in order {
-            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free) else { continue };
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free && !job.is_stalled()) else {
+                continue;
+            };
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{RETRY_INPUT, Running, Worker};
+use super::job::Waiting;
+use super::{PACK_SOON, PACK_WAIT, RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::shuffler::Shuffler;
@@ -37,9 +38,30 @@ impl Worker {
             return self.run_pack(core, id, unit, bytes);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        self.fetching += 1;
-        job.waiting.entry(pack).or_default().push(unit);
+        let waiting = job.waiting.entry(pack).or_insert_with(|| Waiting::new(core.now));
+        self.fetching += usize::from(!waiting.overdue);
+        waiting.units.push(unit);
         blobs.fetch(core, pack, job.manifest.home, None);
+    }
+
+    /// Packs of a home that stalls keep a worker neither from other work nor others from theirs.
+    pub(super) fn go_on_without_late_packs(&mut self, core: &Core) {
+        for job in self.jobs.values_mut() {
+            for (_, waiting) in job.waiting.extract_if(.., |_, w| core.now.since(w.since) > PACK_WAIT) {
+                self.fetching -= waiting.in_hand();
+                for unit in waiting.units {
+                    let work = &mut job.stages[usize::from(unit.stage)];
+                    unit.tasks.for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+                }
+            }
+            for waiting in job.waiting.values_mut().filter(|w| core.now.since(w.since) > PACK_SOON) {
+                self.fetching -= waiting.in_hand();
+                waiting.overdue = true;
+            }
+            if job.is_stalled() {
+                job.stages.iter_mut().for_each(|stage| stage.release_queue(core.now));
+            }
+        }
     }
 
     fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
@@ -103,8 +125,15 @@ impl Worker {
         for id in ids {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.take_blob(core.now, hash, bytes.as_ref());
-            let Some(units) = job.waiting.remove(&hash) else { continue };
-            self.fetching -= units.len();
+            let Some(waiting) = job.waiting.remove(&hash) else {
+                // It came too late for those that waited, and early for the next.
+                if let Some(pack) = bytes.as_ref().filter(|_| job.layout.as_ref().is_some_and(|l| l.has_pack(&hash))) {
+                    self.packs.put(hash, pack.clone());
+                }
+                continue;
+            };
+            self.fetching -= waiting.in_hand();
+            let units = waiting.units;
             match &bytes {
                 Some(pack) => {
                     self.packs.put(hash, pack.clone());

@@ -11,11 +11,12 @@ use crate::engine::jobs::Change;
 use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, RequestId, TaskOutput, TaskResult, Work};
+use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, Summary};
+use crate::pack::{Index, Layout, PackRef};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
@@ -48,7 +49,7 @@ impl Bench {
     fn with_roles(roles: Roles) -> Self {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
-            worker: Worker::new(&advert),
+            worker: Worker::new(&advert, 1 << 30),
             core: Core::new(me(), 1, advert),
             blobs: Blobs::default(),
             shuffler: Shuffler::default(),
@@ -482,7 +483,7 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
             }
             bench.worker.tick(&mut bench.core, &mut bench.blobs);
             bench.run_units(10, Duration::from_millis(100));
-            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claim(_), .. });
+            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claims(_), .. });
             // The first messages of a job may follow each other quickly.
             said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
             bench.actions.retain(|a| !claims(a));
@@ -491,4 +492,59 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
     };
     let (one, many) = (said_in_two_minutes(1), said_in_two_minutes(8));
     assert!(one > 0 && many <= 2 * one, "{one} messages in one job, {many} in eight");
+}
+
+#[test]
+fn a_job_whose_tasks_may_take_more_than_this_peer_gives_is_declined() {
+    let mut bench = Bench::new();
+    bench.worker.memory = COLLECTS.manifest().stages[0].limits.memory - 1;
+    bench.open(&COLLECTS, other());
+    assert!(bench.run().is_none());
+    let declined = bench.take(|action| match action {
+        Action::Request { to, request: Request::Decline { memory, .. }, .. } => Some((*to, *memory)),
+        _ => None,
+    });
+    assert_eq!(declined, Some((COLLECTS.manifest().home, bench.worker.memory)));
+    bench.worker.memory += 1;
+    bench.open(&Plan { nonce: 2, ..COLLECTS }, other());
+    assert!(bench.run().is_some());
+}
+
+#[test]
+fn a_module_that_this_peer_lost_is_looked_for_again() {
+    let mut bench = Bench::new();
+    bench.open(&COLLECTS, other());
+    let work = bench.run().expect("a block to run");
+    let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), worker_fault: true };
+    let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
+    bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    assert!(bench.failure().is_some_and(|failure| failure.worker_fault));
+    bench.core.now = bench.core.now + super::RETRY_MODULE;
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    let looks = |action: &Action| matches!(action, Action::LoadBlob { hash } if *hash == Hash([COLLECTS.module; 32]));
+    assert!(bench.core.actions.iter().any(looks));
+}
+
+#[test]
+fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_the_tasks() {
+    let mut bench = Bench::new();
+    let stalled = bench.open(&Plan { owner: 1, ..LONG_JOB }, other());
+    bench.run_units(20, Duration::from_millis(50));
+    // From here on its inputs lie in a pack that nobody sends.
+    let blob = BlobRef { hash: Hash([NOWHERE; 32]), len: 1 };
+    let layout = Layout::new(Index { packs: vec![PackRef { blob, documents: LONG_JOB.tasks, docs_per_task: 1 }] });
+    bench.worker.jobs.get_mut(&stalled).expect("an open job").layout = Some(Arc::new(layout));
+    while bench.run().is_some() {}
+    bench.worker.running.clear();
+    let job = bench.open(&Plan { owner: 2, ..LONG_JOB }, other());
+    let from = bench.core.now;
+    let ran = bench.run_units(40, Duration::from_millis(50));
+    assert!(ran.iter().all(|of| *of == job));
+    assert!(bench.core.now.since(from) < Duration::from_secs(10), "it waited for {:?}", bench.core.now.since(from));
+    bench.run_units(1_500, Duration::from_millis(50));
+    assert!(bench.core.now.since(from) > super::PACK_WAIT);
+    let waiting =
+        bench.worker.jobs[&stalled].waiting.values().all(|w| bench.core.now.since(w.since) < super::PACK_WAIT);
+    assert!(waiting, "its units wait for ever");
 }
