@@ -18,7 +18,7 @@ pub const STAGES: usize = 16;
 pub const GOSSIP_BYTES: usize = 16 * 1024;
 /// The head of a request or response, without its body. A push names up to [`PUSH_ENTRIES`] attempts in it.
 pub const HEAD_BYTES: usize = 2 * 1024 * 1024;
-/// The body behind a head: the largest bucket that is sent in one piece.
+/// The body behind a head: four of the largest packs.
 pub const BODY_BYTES: usize = 256 * 1024 * 1024;
 /// Text that a peer tells another for its user to read (an error, a name).
 pub const TEXT_BYTES: usize = 8 * 1024;
@@ -99,6 +99,8 @@ pub const CONTROL_PER_SECOND: u32 = 50;
 
 // --- Shuffle ----------------------------------------------------------------------------------------------
 
+/// A bucket is sent in pieces of so many bytes: few round trips, and not much to send again where one fails.
+pub const BUCKET_PIECE: usize = 16 << 20;
 /// Attempts in one push.
 pub const PUSH_ENTRIES: usize = 4096;
 /// A push leaves once it holds so many bytes (rule 13).

@@ -313,8 +313,8 @@ impl Engine {
                 let answer = self.shuffler.on_held(job, stage, partition, task);
                 core.respond(token, answer);
             }
-            Request::Bucket { job, stage, bucket, root } => {
-                self.shuffler.on_bucket(core, token, job, stage, bucket, root);
+            Request::Bucket { job, stage, bucket, root, from } => {
+                self.shuffler.on_bucket(core, token, (job, stage, bucket), root, from);
             }
             Request::Output { job, stage, task, digest, root } => {
                 self.authority.on_output(core, from, token, (job, stage, task), digest, root, body);
@@ -399,7 +399,9 @@ impl Engine {
                 self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, unit } => self.worker.on_bucket_answer(core, job, unit, outcome),
+            Pending::Bucket { job, unit, owner, from, got } => {
+                self.worker.on_bucket_answer(core, job, unit, (owner, from), got, outcome);
+            }
             pending @ Pending::Commit { job, stage, .. } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {

@@ -120,7 +120,8 @@ pub enum Request {
         /// Tasks from this one on; the answer says where the next begins.
         from: u32,
     },
-    /// A bucket's records, segments in order of task. The answer's body holds them.
+    /// A bucket's records, in order of task, each task's behind a `u32` length: a piece of them, as
+    /// [`Response::Piece`].
     Bucket {
         /// The job.
         job: JobId,
@@ -130,6 +131,8 @@ pub enum Request {
         bucket: u32,
         /// The root that the reducer means to read.
         root: Hash,
+        /// Where the piece begins, in bytes.
+        from: u64,
     },
     /// A task's result for the authority; the body holds it.
     Output {

@@ -24,8 +24,13 @@ pub enum Response {
     Summary(Summary),
     /// The claims asked for, with who made them.
     Claims(Vec<(PeerKey, Claim)>),
-    /// The blob, bucket or segments asked for are in the body.
+    /// The blob asked for is in the body.
     Body,
+    /// A piece of a bucket is in the body: [`limits::BUCKET_PIECE`] of it, or what there is to its end.
+    Piece {
+        /// How many bytes the bucket has.
+        of: u64,
+    },
     /// Segments pulled are in the body, described as in a push; `next` is the task to ask for next.
     Pulled {
         /// The attempts in the body.

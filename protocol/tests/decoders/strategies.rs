@@ -275,12 +275,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             partition,
             from
         }),
-        (job(), any::<u8>(), any::<u32>(), hash()).prop_map(|(job, stage, bucket, root)| Request::Bucket {
-            job,
-            stage,
-            bucket,
-            root
-        }),
+        (job(), any::<u8>(), any::<u32>(), hash(), any::<u64>())
+            .prop_map(|(job, stage, bucket, root, from)| Request::Bucket { from, job, stage, bucket, root }),
         (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()))
             .prop_map(|(job, stage, task, digest, root)| Request::Output { job, stage, task, digest, root }),
         failure().prop_map(Request::Failed),
@@ -327,6 +323,7 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
         summary().prop_map(Response::Summary),
         vec((peer(), claim()), 0..4).prop_map(Response::Claims),
         Just(Response::Body),
+        any::<u64>().prop_map(|of| Response::Piece { of }),
         (push(), any::<Option<u32>>()).prop_map(|(push, next)| Response::Pulled { push, next }),
         vec(peer(), 0..=limits::REDIRECTS).prop_map(Response::Redirect),
         signed(epoch()).prop_map(Response::NotOwner),

@@ -122,8 +122,9 @@ impl Bench {
     }
 
     fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
-        let Some(Pending::Bucket { job, unit }) = self.core.pending.remove(&id) else { panic!("no bucket is awaited") };
-        self.worker.on_bucket_answer(&mut self.core, job, unit, Ok((response, body)));
+        let pending = self.core.pending.remove(&id);
+        let Some(Pending::Bucket { job, unit, owner, from, got }) = pending else { panic!("no bucket is awaited") };
+        self.worker.on_bucket_answer(&mut self.core, job, unit, (owner, from), got, Ok((response, body)));
         self.go_on(Duration::ZERO);
     }
 
@@ -298,7 +299,7 @@ fn a_result_names_the_root_that_was_read() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     let map = bench.run().expect("the map tasks");
     assert_eq!(map.stage, 0);
-    bench.answer_bucket(id, Response::Body, Bytes::new());
+    bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
     let reduce = bench.run().expect("its reduce");
     // Sealed anew while it runs: what it read is the old data.
     let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
@@ -335,7 +336,7 @@ fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
     bench.hear_sealed(&REDUCES, job, signed_epoch);
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
-    bench.answer_bucket(id, Response::Body, Bytes::from_static(b"no records"));
+    bench.answer_bucket(id, Response::Piece { of: 10 }, Bytes::from_static(b"no records"));
     assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
 }
 
@@ -547,4 +548,36 @@ fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_
     let waiting =
         bench.worker.jobs[&stalled].waiting.values().all(|w| bench.core.now.since(w.since) < super::PACK_WAIT);
     assert!(waiting, "its units wait for ever");
+}
+
+#[test]
+fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let records = [&b"records of one task"[..], b"of another"];
+    let framed: Vec<u8> =
+        records.iter().flat_map(|r| (r.len() as u32).to_le_bytes().into_iter().chain(r.iter().copied())).collect();
+    let of = framed.len() as u64;
+    for piece in framed.chunks(7) {
+        let (id, _) = bench.bucket_asked().expect("the rest of the bucket is asked for");
+        bench.answer_bucket(id, Response::Piece { of }, Bytes::copy_from_slice(piece));
+    }
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the reduce task");
+    let crate::io::WorkInput::Bucket { records: read, .. } = reduce.input else { panic!("not a reduce") };
+    assert_eq!(read, records);
+}
+
+#[test]
+fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let of = REDUCES.manifest().stages[1].limits.memory + 1;
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Piece { of }, Bytes::from_static(b"its first piece"));
+    let failure = bench.failure().expect("the task fails");
+    assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
 }
