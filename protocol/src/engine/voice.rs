@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::limits;
 use crate::time::Time;
 
-/// Each gossip message reaches a peer about so many times: simulated, 8 in a mesh of 100 peers, 13 in one of 1,000.
-const GOSSIP_COPIES: u32 = 10;
+/// Each gossip message reaches a peer about so many times: simulated, 6 in a mesh of 20 peers, 8 in one of 100, 14 in
+/// one of 1,000.
+const GOSSIP_COPIES: u32 = 11;
 /// Of the messages that a peer may be sent, so many are left to topics beside claims.
 const OTHER_MESSAGES: u32 = 20;
-/// Messages of claims that may follow each other quickly, where a worker has been silent for long: at the start of both
-/// stages of a job, while it finds its pace, and at their ends, when batches are small.
-const BURST: f64 = 12.0;
+/// Messages of claims that may follow each other quickly, where a worker has been silent for long: at the start, while it
+/// finds its pace, and at the end, when batches are small.
+const BURST: f64 = 6.0;
 /// Of those that could not wait, so many are missing later: more of them must not silence a worker.
 const DEBT: f64 = 2.0;
 /// No two of them need be nearer to each other, once the first few of a stage are said.
@@ -50,7 +51,7 @@ impl Bucket {
 }
 
 /// The time between two messages of each of so many workers, so that all of them keep the budget.
-pub(super) fn gap_of(workers: u32) -> Duration {
+fn gap_of(workers: u32) -> Duration {
     let claims = limits::CONTROL_PER_SECOND - OTHER_MESSAGES;
     match workers {
         0 | 1 => SHORTEST_GAP,

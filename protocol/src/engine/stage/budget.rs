@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::StageWork;
 use crate::engine::core::Core;
-use crate::engine::voice::{SHORTEST_GAP, gap_of};
+use crate::engine::voice::SHORTEST_GAP;
 use crate::limits;
 use crate::time::Time;
 
@@ -40,11 +40,9 @@ impl StageWork {
         limits::HEARTBEAT.max(core.voice.gap() * 3 / 2)
     }
 
-    /// A claim stands so long after its holder was last heard: three times as long as it may be silent, which may have
-    /// heard of more workers than this one.
+    /// A claim stands so long after its holder was last heard: leases lengthen with the time between messages.
     pub(super) fn lease(&self, core: &Core) -> Duration {
-        let gap = core.voice.gap().max(gap_of(self.company(core)));
-        limits::LEASE.max(gap * 9 / 2)
+        limits::LEASE.max(self.heartbeat(core) * 3)
     }
 
     /// No claim stands longer, whatever its holder says: of the blocks in its hand one may run as long as the
