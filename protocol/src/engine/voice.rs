@@ -15,6 +15,8 @@ const OTHER_MESSAGES: u32 = 20;
 const BURST: f64 = 6.0;
 /// Of those that could not wait, so many are missing later: more of them must not silence a worker.
 const DEBT: f64 = 2.0;
+/// Where nobody is heard, nobody is likely to hear: short jobs in a row must not wait for a word.
+const ALONE: Duration = Duration::from_millis(20);
 /// No two of them need be nearer to each other, once the first few of a stage are said.
 pub(super) const SHORTEST_GAP: Duration = Duration::from_millis(200);
 
@@ -54,7 +56,7 @@ impl Bucket {
 fn gap_of(workers: u32) -> Duration {
     let claims = limits::CONTROL_PER_SECOND - OTHER_MESSAGES;
     match workers {
-        0 | 1 => SHORTEST_GAP,
+        0 | 1 => ALONE,
         workers => (Duration::from_secs(1) * workers * GOSSIP_COPIES / claims).max(SHORTEST_GAP),
     }
 }
@@ -68,7 +70,7 @@ pub(super) struct Voice {
 
 impl Default for Voice {
     fn default() -> Self {
-        Self { bucket: Bucket::full(BURST), gap: SHORTEST_GAP }
+        Self { bucket: Bucket::full(BURST), gap: ALONE }
     }
 }
 

@@ -370,6 +370,7 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
         jobs.insert(work.job);
         unacked += part;
         bench.results_of(&work, [0], true, part);
+        bench.go_on(Duration::from_millis(50));
         // Its answer never comes, so it is not over; another one comes in its place.
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
@@ -520,7 +521,9 @@ fn a_module_that_this_peer_lost_is_looked_for_again() {
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
     bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
-    assert!(bench.failure().is_some_and(|failure| failure.worker_fault));
+    let told =
+        |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.worker_fault);
+    assert!(bench.core.actions.iter().any(told));
     bench.core.now = bench.core.now + super::RETRY_MODULE;
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let looks = |action: &Action| matches!(action, Action::LoadBlob { hash } if *hash == Hash([COLLECTS.module; 32]));
@@ -543,7 +546,10 @@ fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_
     let ran = bench.run_units(40, Duration::from_millis(50));
     assert!(ran.iter().all(|of| *of == job));
     assert!(bench.core.now.since(from) < Duration::from_secs(10), "it waited for {:?}", bench.core.now.since(from));
-    bench.run_units(1_500, Duration::from_millis(50));
+    for _ in 0..30 {
+        bench.run_units(50, Duration::from_millis(50));
+        bench.worker.tick(&mut bench.core, &mut bench.blobs);
+    }
     assert!(bench.core.now.since(from) > super::PACK_WAIT);
     let waiting =
         bench.worker.jobs[&stalled].waiting.values().all(|w| bench.core.now.since(w.since) < super::PACK_WAIT);
