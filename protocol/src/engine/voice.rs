@@ -7,12 +7,12 @@ use crate::time::Time;
 
 /// Each gossip message reaches a peer about so many times: simulated, 6 in a mesh of 20 peers, 8 in one of 100, 14 in
 /// one of 1,000.
-const GOSSIP_COPIES: u32 = 11;
+const GOSSIP_COPIES: u32 = 12;
 /// Of the messages that a peer may be sent, so many are left to topics beside claims.
 const OTHER_MESSAGES: u32 = 20;
 /// Messages of claims that may follow each other quickly, where a worker has been silent for long: at the start, while it
 /// finds its pace, and at the end, when batches are small.
-const BURST: f64 = 6.0;
+const BURST: f64 = 9.0;
 /// Of those that could not wait, so many are missing later: more of them must not silence a worker.
 const DEBT: f64 = 2.0;
 /// Where nobody is heard, nobody is likely to hear: short jobs in a row must not wait for a word.
