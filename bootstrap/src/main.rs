@@ -91,6 +91,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         roles: Roles { relay: true, ..Roles::default() },
         threads: 1,
         memory: NO_MEMORY,
+        task_memory: NO_MEMORY,
         listen,
         external: args.external,
         bootstrap: vec![],

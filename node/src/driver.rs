@@ -42,6 +42,9 @@ pub trait Host: Send + 'static {
     /// Begins to compile a source for a peer, which is pointless once it is `gone`; `false` if this host has no compiler.
     fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
 
+    /// Memory of all tasks that run at a time, in bytes.
+    fn task_memory(&self) -> u64;
+
     /// Whether so much lies here undone that peers had better wait.
     fn is_overloaded(&self) -> bool;
 }
@@ -96,8 +99,10 @@ impl Node {
         let (notices, _) = broadcast::channel(NOTICES);
         let node = Self { commands, notices: notices.clone(), net: net.clone() };
         advert.addresses = texts(&net.told_addresses());
+        let config =
+            Config { me: net.peer(), started: platform::wall_micros(), advert, task_memory: host.task_memory() };
         let driver = Driver {
-            engine: Engine::new(Config { me: net.peer(), started: platform::wall_micros(), advert }),
+            engine: Engine::new(config),
             net,
             host,
             notices,

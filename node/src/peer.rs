@@ -23,6 +23,8 @@ pub struct PeerConfig {
     pub threads: usize,
     /// Segments kept in memory before they go to disk, in bytes.
     pub memory: u64,
+    /// Memory of all tasks that run at a time, in bytes; a job whose tasks may ask for more is left to others.
+    pub task_memory: u64,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
     /// Where others reach this peer though it does not listen there.
@@ -115,6 +117,7 @@ impl Peer {
             threads: if roles.worker { config.threads } else { 0 },
             data_dir: config.data_dir,
             memory: config.memory,
+            task_memory: config.task_memory,
             compiler: config.compiler,
         })?;
         Ok(Self { node: Node::start(net, events, advert, host, outputs), host: handle, _folder: folder })

@@ -90,10 +90,19 @@ impl Outline {
         }
     }
 
-    /// What people call the document that made a task fail.
+    /// What people call the document that made a task fail, or all that it may have been.
     pub fn input_of(&self, failure: &Failure) -> Option<String> {
-        let document = failure.document.filter(|_| failure.stage == 0)?;
-        self.source.as_ref()?.name_of(failure.task, document)
+        let source = self.source.as_ref().filter(|_| failure.stage == 0)?;
+        if let Some(document) = failure.document {
+            return source.name_of(failure.task, document);
+        }
+        let mut names = (0..).map_while(|document| source.name_of(failure.task, document));
+        let first = names.next()?;
+        let (more, last) = names.fold((0, None), |(count, _), name| (count + 1, Some(name)));
+        Some(match last {
+            None => first,
+            Some(last) => format!("one or several of {} documents, {first} to {last}", more + 1),
+        })
     }
 }
 

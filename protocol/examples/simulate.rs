@@ -16,7 +16,9 @@ const HELP: &str = "\
 --threads N      tasks that each runs at once (1)
 --shufflers N    workers that are shufflers too (2)
 --tasks N        map tasks of each job (10000)
---jobs N         jobs, a second apart (1)
+--jobs N         jobs (1)
+--apart SECS     time from one to the next (1)
+--submitters N   submitters whose jobs they are in turn (1)
 --millis N       how long a map task takes (1000)
 --slowest X      the slowest peer takes X times as long as the fastest (1)
 --shards N       shards of the map stage (by the number of peers)
@@ -85,8 +87,10 @@ fn scenario(args: &[String]) -> Result<Scenario, String> {
     job.buckets = value(args, "--buckets", 1)?.unwrap_or(job.buckets);
     job.replicas = value(args, "--replicas", 1)?.unwrap_or(job.replicas);
     job.pack = value(args, "--pack", 1)?;
+    scenario.submitters = value(args, "--submitters", 1)?.unwrap_or(1);
+    let apart = Duration::from_secs(value(args, "--apart", 1)?.unwrap_or(1));
     for i in 0..value(args, "--jobs", 1)?.unwrap_or(1) {
-        scenario.jobs.push(Job { at: job.at + Duration::from_secs(i), ..job.clone() });
+        scenario.jobs.push(Job { at: job.at + apart * i, submitter: i % scenario.submitters, ..job.clone() });
     }
     Ok(scenario)
 }

@@ -239,13 +239,17 @@ pub enum Action {
         /// Which blob.
         hash: Hash,
     },
-    /// Answer a peer with a bucket's records, each task's behind a `u32` length, or [`Response::Refused`] with the
-    /// reason why they cannot be read.
+    /// Answer a peer with a piece of a bucket's records, each task's behind a `u32` length: [`Response::Piece`], or
+    /// [`Response::Refused`] with the reason why they cannot be read.
     ServeBucket {
         /// Which request.
         token: Token,
         /// Which bucket.
         bucket: BucketRef,
+        /// Where the piece begins, in bytes.
+        from: u64,
+        /// A bucket of more bytes than a task that reduces it may take is refused.
+        most: u64,
     },
     /// Answer a peer with segments of a partition: [`Response::Pulled`], about a mebibyte of them.
     ServePull {
@@ -309,6 +313,8 @@ pub enum Action {
         read: ReadId,
         /// Which bucket.
         bucket: BucketRef,
+        /// One of more bytes than a task that reduces it may take is not read.
+        most: u64,
     },
     /// Keep the result of a task of this peer's own job; answered by [`Event::OutputStored`].
     StoreOutput {

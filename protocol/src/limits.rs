@@ -18,7 +18,7 @@ pub const STAGES: usize = 16;
 pub const GOSSIP_BYTES: usize = 16 * 1024;
 /// The head of a request or response, without its body. A push names up to [`PUSH_ENTRIES`] attempts in it.
 pub const HEAD_BYTES: usize = 2 * 1024 * 1024;
-/// The body behind a head: the largest bucket that is sent in one piece.
+/// The body behind a head: four of the largest packs.
 pub const BODY_BYTES: usize = 256 * 1024 * 1024;
 /// Text that a peer tells another for its user to read (an error, a name).
 pub const TEXT_BYTES: usize = 8 * 1024;
@@ -71,8 +71,10 @@ pub const JOBS_OF_OWNER: usize = 128;
 
 // --- Claims -----------------------------------------------------------------------------------------------
 
-/// Runs in one claim message, of claims and of progress each.
+/// Runs in one claim, of what is held and of progress each.
 pub const CLAIM_RUNS: usize = 48;
+/// Claims in one message: more shards than one worker has anything to say of at a time.
+pub const CLAIMS_IN_MESSAGE: usize = 16;
 /// Workers that a peer keeps apart in one shard. Shards are cut for 64 (rule 6); beyond twice that, the
 /// longest silent one is forgotten.
 pub const SHARD_WORKERS: usize = 128;
@@ -97,6 +99,8 @@ pub const CONTROL_PER_SECOND: u32 = 50;
 
 // --- Shuffle ----------------------------------------------------------------------------------------------
 
+/// A bucket is sent in pieces of so many bytes: few round trips, and not much to send again where one fails.
+pub const BUCKET_PIECE: usize = 16 << 20;
 /// Attempts in one push.
 pub const PUSH_ENTRIES: usize = 4096;
 /// A push leaves once it holds so many bytes (rule 13).
@@ -165,9 +169,14 @@ pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
 pub const ADVERT_LIFETIMES: u32 = 3;
 /// A job is announced again this often while it lives.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Of so many jobs; with more, each is announced more rarely.
-pub const JOBS_ANNOUNCED_OFTEN: usize = 4;
-/// But this often at least, however many jobs there are.
+/// Jobs in one message of what became of them: more than have room in it.
+pub const JOBS_IN_MESSAGE: usize = 64;
+/// A job's manifest rides in its announcements for so long after it was submitted; whoever comes later asks for it, so
+/// that many jobs have room in one message.
+pub const INLINE_MANIFEST_FOR: Duration = Duration::from_secs(10);
+/// Where so many peers announce jobs; with more, each does so more rarely.
+pub const HOMES_ANNOUNCING_OFTEN: usize = 2;
+/// But this often at least, however many they are.
 pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
 /// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Wire;
+use crate::id::Hash;
 use crate::limits;
 use crate::manifest::BlobRef;
 
@@ -94,6 +95,11 @@ impl Layout {
         let i = self.first.partition_point(|&f| f <= task).checked_sub(1)?;
         let pack = *self.packs.get(i)?;
         Some((pack, self.first[i]..self.first[i + 1]))
+    }
+
+    /// Whether tasks read a pack.
+    pub fn has_pack(&self, pack: &Hash) -> bool {
+        self.packs.iter().any(|p| p.blob.hash == *pack)
     }
 
     /// The documents of `task` within its pack.

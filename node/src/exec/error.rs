@@ -114,6 +114,8 @@ impl ModuleError {
 pub struct TaskError {
     /// The document that was being mapped, counted from 0 within the task. `None` outside `webmesh_map`.
     pub document: Option<u32>,
+    /// So many of the task's documents, from the first on, were mapped apart, and each alone went well.
+    pub apart: u32,
     /// What happened.
     pub kind: TaskErrorKind,
     /// The end of what the task wrote to its descriptors 1 and 2, safe to print; often empty.
@@ -179,7 +181,11 @@ impl fmt::Display for TaskErrorKind {
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)
+        self.kind.fmt(f)?;
+        match self.apart {
+            0 => Ok(()),
+            apart => write!(f, " (the first {apart} documents of the task, mapped apart, went well)"),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
 use super::limits::MAX_ERROR_TEXT;
 use super::log::{LogTail, readable};
-use super::meter::MemoryMeter;
+use super::meter::{GuestMemory, MemoryMeter};
 use super::module::Module;
 use super::task::TaskParams;
 use super::watch::{Overseer, Stop, Watch};
@@ -27,7 +27,7 @@ impl Host {
     /// A host for a store in which nothing runs.
     pub(super) fn idle() -> Self {
         Self {
-            meter: MemoryMeter::new(0),
+            meter: MemoryMeter::new(0, Arc::new(GuestMemory::new(0))),
             log: LogTail::default(),
             random: Random::new([0; 32]),
             watch: Watch::new(std::time::Duration::ZERO, CancelToken::new(), None),
@@ -76,7 +76,7 @@ impl<'m> Guest<'m> {
         overseer: Option<Arc<dyn Overseer>>,
     ) -> Result<Self, TaskError> {
         let host = Host {
-            meter: MemoryMeter::new(params.limits.memory),
+            meter: MemoryMeter::new(params.limits.memory, module.guest_memory()),
             log: LogTail::default(),
             random: Random::new(params.seed),
             watch: Watch::new(params.limits.time, params.cancel.clone(), overseer),
@@ -92,6 +92,7 @@ impl<'m> Guest<'m> {
             Ok((instance, memory, alloc)) => Ok(Self { module, params, store, instance, memory, alloc }),
             Err(error) => Err(TaskError {
                 document: None,
+                apart: 0,
                 kind: describe(&error, &store, params),
                 log_tail: store.data().log.text(),
             }),
@@ -203,7 +204,7 @@ impl<'m> Guest<'m> {
 
     /// Ends the task in failure.
     pub(super) fn fail(self, document: Option<u32>, kind: TaskErrorKind) -> TaskError {
-        TaskError { document, kind, log_tail: self.store.data().log.text() }
+        TaskError { document, apart: 0, kind, log_tail: self.store.data().log.text() }
     }
 }
 
@@ -223,7 +224,7 @@ fn typed<P: WasmParams, R: WasmResults>(
 /// however it put it (`bad_alloc`, a null pointer, a trap, an abort).
 fn want_of_memory(host: &Host) -> Option<TaskErrorKind> {
     if host.meter.starved() {
-        return Some(TaskErrorKind::Host("the system has no more memory".into()));
+        return Some(TaskErrorKind::Host("this peer has no more memory for tasks at the moment".into()));
     }
     host.meter.exceeded().map(TaskErrorKind::MemoryLimit)
 }

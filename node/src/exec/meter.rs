@@ -1,8 +1,31 @@
-//! Counts a task's memory against its limit.
+//! Counts a task's memory against its limit, and that of all tasks against what this host gives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
 use super::limits::MAX_TABLE_ELEMENTS;
+
+/// What a host gives to all its guests together, whatever the limits of their tasks add up to: in bytes, as far as it
+/// is left.
+#[derive(Debug)]
+pub(super) struct GuestMemory(AtomicU64);
+
+impl GuestMemory {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(AtomicU64::new(bytes))
+    }
+
+    /// Takes so many bytes, if they are left.
+    fn take(&self, bytes: u64) -> bool {
+        self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
 
 /// The memory of one instance: its linear memory and the heap of its exception objects, together.
 pub(super) struct MemoryMeter {
@@ -10,12 +33,13 @@ pub(super) struct MemoryMeter {
     used: u64,
     denied: bool,
     starved: bool,
+    of: Arc<GuestMemory>,
 }
 
 impl MemoryMeter {
-    /// A meter for `limit` bytes.
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, denied: false, starved: false }
+    /// A meter for `limit` bytes of what all guests have.
+    pub(super) fn new(limit: u64, of: Arc<GuestMemory>) -> Self {
+        Self { limit, used: 0, denied: false, starved: false, of }
     }
 
     /// The limit, in bytes, if the guest ever asked for more.
@@ -29,6 +53,12 @@ impl MemoryMeter {
     }
 }
 
+impl Drop for MemoryMeter {
+    fn drop(&mut self) {
+        self.of.give_back(self.used);
+    }
+}
+
 impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum && (maximum as u64) < self.limit) {
@@ -38,6 +68,10 @@ impl ResourceLimiter for MemoryMeter {
         let after = self.used.saturating_add(desired.saturating_sub(current) as u64);
         if after > self.limit {
             self.denied = true;
+            return Ok(false);
+        }
+        if !self.of.take(after - self.used) {
+            self.starved = true;
             return Ok(false);
         }
         self.used = after;

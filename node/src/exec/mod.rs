@@ -9,6 +9,7 @@
 //! bounded, and whatever it does ends as a [`TaskError`] that says what happened.
 
 mod artifact;
+mod blame;
 mod cancel;
 mod cost;
 mod error;

@@ -10,6 +10,7 @@ use super::CancelToken;
 use super::error::ModuleError;
 use super::guest::{Guest, Host};
 use super::limits::{MAX_TASK_MEMORY, PROBE_TIME};
+use super::meter::GuestMemory;
 use super::signature::{ABI_VERSION, Exports};
 use super::task::{TaskLimits, TaskParams};
 use super::ticker::{Ticker, Ticking};
@@ -21,6 +22,7 @@ pub struct Module {
     exports: Exports,
     compile_time: Option<Duration>,
     ticker: Arc<Ticker>,
+    memory: Arc<GuestMemory>,
 }
 
 impl Module {
@@ -31,8 +33,9 @@ impl Module {
         exports: Exports,
         compile_time: Option<Duration>,
         ticker: Arc<Ticker>,
+        memory: Arc<GuestMemory>,
     ) -> Result<Self, ModuleError> {
-        let module = Self { hash, pre, exports, compile_time, ticker };
+        let module = Self { hash, pre, exports, compile_time, ticker, memory };
         match module.version()? {
             ABI_VERSION => Ok(module),
             found => Err(ModuleError::Version { found, expected: ABI_VERSION }),
@@ -59,6 +62,11 @@ impl Module {
 
     pub(super) fn instantiate(&self, store: &mut Store<Host>) -> wasmtime::Result<Instance> {
         self.pre.instantiate(store)
+    }
+
+    /// What all guests of its host share.
+    pub(super) fn guest_memory(&self) -> Arc<GuestMemory> {
+        self.memory.clone()
     }
 
     /// Keeps the clock of running guests going.

@@ -18,6 +18,7 @@ use super::limits::{
     DEFAULT_CACHE_BYTES, KEEP_RESIDENT, LOADED_MODULES, MAX_INSTANCE_BYTES, MAX_MODULE_BYTES, MAX_TABLE_ELEMENTS,
     MAX_TABLES, MAX_TASK_MEMORY, SPARE_SLOTS, WASM_STACK,
 };
+use super::meter::GuestMemory;
 use super::module::Module;
 use super::signature::{Exports, check_imports};
 use super::ticker::Ticker;
@@ -32,12 +33,14 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// Compiled code kept there, in bytes.
     pub cache_bytes: u64,
+    /// Memory of all guests that run at a time, in bytes.
+    pub guest_memory: u64,
 }
 
 impl RuntimeConfig {
-    /// For `threads` threads, without a cache on disk.
+    /// For `threads` threads, without a cache on disk or a bound on memory beside those of the tasks.
     pub fn new(threads: usize) -> Self {
-        Self { threads, cache_dir: None, cache_bytes: DEFAULT_CACHE_BYTES }
+        Self { threads, cache_dir: None, cache_bytes: DEFAULT_CACHE_BYTES, guest_memory: u64::MAX }
     }
 }
 
@@ -46,6 +49,7 @@ pub struct Runtime {
     engine: Engine,
     linker: Linker<Host>,
     ticker: Arc<Ticker>,
+    memory: Arc<GuestMemory>,
     cache: Option<ArtifactCache>,
     /// What is loaded and still in use by someone.
     loaded: Mutex<HashMap<[u8; 32], Weak<Module>>>,
@@ -76,7 +80,8 @@ impl Runtime {
             None => None,
         };
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(RuntimeError::Thread)?);
-        Ok(Self { engine, linker, ticker, cache, loaded: Mutex::default(), compiling: Mutex::default() })
+        let memory = Arc::new(GuestMemory::new(config.guest_memory));
+        Ok(Self { engine, linker, ticker, memory, cache, loaded: Mutex::default(), compiling: Mutex::default() })
     }
 
     /// The module with this blake3 hash: the one loaded before while anyone still holds it, else compiled code
@@ -131,7 +136,14 @@ impl Runtime {
         check_imports(&self.engine, &self.linker, compiled)?;
         let exports = Exports::of(compiled)?;
         let pre = self.linker.instantiate_pre(compiled).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
-        let module = Arc::new(Module::new(hash, pre, exports, compile_time, Arc::clone(&self.ticker))?);
+        let module = Arc::new(Module::new(
+            hash,
+            pre,
+            exports,
+            compile_time,
+            Arc::clone(&self.ticker),
+            Arc::clone(&self.memory),
+        )?);
         let mut loaded = lock(&self.loaded);
         if loaded.len() >= LOADED_MODULES {
             loaded.retain(|_, module| module.strong_count() > 0);

@@ -110,7 +110,11 @@ impl Unit {
                 for MapTask { task, documents: range } in tasks {
                     let more = run(task, &mut |params, overseer| {
                         let documents = slices(&pack, &documents, &range).ok_or_else(|| bad_range(&range))?;
-                        module.map_overseen(documents, buckets, params, Some(overseer)).map(TaskOutput::Map)
+                        let documents: Vec<&[u8]> = documents.collect();
+                        module
+                            .map_overseen(documents.iter().copied(), buckets, params, Some(overseer))
+                            .map(TaskOutput::Map)
+                            .map_err(|error| module.blame(error, &documents, buckets, params))
                     });
                     if !more {
                         break;
@@ -148,6 +152,7 @@ fn slices<'p>(
 fn bad_range(range: &Range<u32>) -> TaskError {
     TaskError {
         document: None,
+        apart: 0,
         kind: TaskErrorKind::Input(format!("documents {range:?} are not all inside their pack")),
         log_tail: String::new(),
     }

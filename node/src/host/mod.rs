@@ -36,6 +36,8 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// Segments (and results of own jobs) kept in memory before they go to disk, in bytes.
     pub memory: u64,
+    /// Memory of all tasks that run at a time, in bytes.
+    pub task_memory: u64,
     /// The compiler, where this peer has the role.
     pub compiler: Option<Arc<dyn CompileService>>,
 }
@@ -86,6 +88,7 @@ pub struct NativeHost {
     segments: SegmentThread,
     outputs: Arc<Outputs>,
     compiler: Option<Arc<dyn CompileService>>,
+    task_memory: u64,
     sender: mpsc::Sender<HostOutput>,
 }
 
@@ -104,7 +107,11 @@ impl NativeHost {
             0 => None,
             threads => {
                 let cache_dir = Some(config.data_dir.join("compiled"));
-                let runtime = Runtime::new(RuntimeConfig { cache_dir, ..RuntimeConfig::new(threads) })?;
+                let runtime = Runtime::new(RuntimeConfig {
+                    cache_dir,
+                    guest_memory: config.task_memory,
+                    ..RuntimeConfig::new(threads)
+                })?;
                 Some(Tasks::start(threads, runtime, blobs.clone(), sender.clone())?)
             }
         };
@@ -112,7 +119,8 @@ impl NativeHost {
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
-        Ok((Self { blobs, arriving, tasks, segments, outputs, compiler: config.compiler, sender }, handle, receiver))
+        let HostConfig { compiler, task_memory, .. } = config;
+        Ok((Self { blobs, arriving, tasks, segments, outputs, compiler, task_memory, sender }, handle, receiver))
     }
 }
 
@@ -154,6 +162,10 @@ impl Host for NativeHost {
         let compiled = compiler.compile(from, name, source);
         compile::answer(compiled, self.sender.clone(), token, gone);
         true
+    }
+
+    fn task_memory(&self) -> u64 {
+        self.task_memory
     }
 
     fn is_overloaded(&self) -> bool {

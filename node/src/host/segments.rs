@@ -87,21 +87,13 @@ fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
             store.drop_segment(job, stage, partition, task, digest);
             None
         }
-        Action::ReadBucket { read, bucket } => {
-            let records = store.read_bucket(&bucket).map_err(|why| why.to_string());
+        Action::ReadBucket { read, bucket, most } => {
+            let records = store.read_bucket(&bucket, most).map_err(|why| why.to_string());
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
-        Action::ServeBucket { token, bucket } => {
-            let body = store.read_bucket_framed(&bucket).and_then(|body| match body.len() {
-                // Its owner can reduce it itself; nobody else can be sent it.
-                len if len > limits::BODY_BYTES => Err(StoreError::BucketTooLarge {
-                    partition: bucket.partition,
-                    bucket: bucket.bucket,
-                    bytes: len as u64,
-                }),
-                _ => Ok((Response::Body, body)),
-            });
-            respond(token, true, body)
+        Action::ServeBucket { token, bucket, from, most } => {
+            let piece = store.read_piece(&bucket, from, limits::BUCKET_PIECE, most);
+            respond(token, true, piece.map(|(piece, of)| (Response::Piece { of }, piece)))
         }
         Action::ServePull { token, job, stage, partition, from } => {
             let pulled = store.pull(job, stage, partition, from);

@@ -125,10 +125,11 @@ impl Shared {
 
     /// Loads a module, then runs what waited for it.
     fn load(self: Arc<Self>, hash: Hash) {
+        // What others would find just so counts against the job; what this peer's disk lost, or never took, does not.
         let loaded = match self.blobs.load(&hash) {
-            Ok(Some(wasm)) => self.runtime.load(hash.0, &wasm).map_err(|e| e.to_string()),
-            Ok(None) => Err("the module is not here any more".to_owned()),
-            Err(why) => Err(why.to_string()),
+            Ok(Some(wasm)) => self.runtime.load(hash.0, &wasm).map_err(|e| (e.to_string(), !e.is_repeatable())),
+            Ok(None) => Err(("the module is not here any more".to_owned(), true)),
+            Err(why) => Err((why.to_string(), true)),
         };
         let mut state = self.lock();
         let Some(Loaded::Loading(waiting)) = state.modules.remove(&hash) else { return };
@@ -142,11 +143,11 @@ impl Shared {
                     self.submit(&mut state, unit);
                 }
             }
-            Err(why) => {
+            Err((why, worker_fault)) => {
                 drop(state);
                 for work in waiting {
                     let why = format!("the module cannot be loaded: {why}");
-                    self.refuse(work.run, tasks_of(&work.input), &why, false);
+                    self.refuse(work.run, tasks_of(&work.input), &why, worker_fault);
                 }
             }
         }
@@ -277,8 +278,41 @@ fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Runs task 7 with a module that this peer keeps, or has lost; gives how it failed.
+    async fn failure_with(wasm: &[u8], kept: bool) -> TaskFailure {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::blobs::BlobStore::new(dir.path().to_owned(), 1 << 20).unwrap();
+        let blobs = Arc::new(Blobs::new(store));
+        let module = Hash::of(wasm);
+        if kept {
+            blobs.put(&module, wasm).unwrap();
+        }
+        let (sender, mut receiver) = mpsc::channel(10);
+        let runtime = Runtime::new(crate::exec::RuntimeConfig::new(1)).unwrap();
+        let mut tasks = Tasks::start(1, runtime, blobs, sender).unwrap();
+        let limits =
+            webmesh_protocol::manifest::TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 0 };
+        let input = WorkInput::Numbers { tasks: 7..8 };
+        tasks.run(Work { run: RunId(1), job: JobId([1; 32]), stage: 0, module, limits, input, shuffle: None });
+        match receiver.recv().await {
+            Some(HostOutput::Event(Event::RunProgress { mut results, last: true, .. })) => {
+                results.remove(0).outcome.unwrap_err()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_module_that_this_peer_lost_is_its_own_fault_and_one_that_nobody_can_load_is_the_jobs() {
+        let lost = failure_with(b"a module", false).await;
+        assert!(lost.worker_fault, "{lost:?}");
+        let bad = failure_with(b"no module", true).await;
+        assert!(!bad.worker_fault, "{bad:?}");
+    }
 
     #[test]
     fn modules_that_are_being_loaded_are_kept_for_the_work_that_waits() {

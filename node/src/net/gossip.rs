@@ -122,17 +122,6 @@ fn hash_of(topic: &Topic) -> TopicHash {
     IdentTopic::new(topic.name()).hash()
 }
 
-/// The topic that a message belongs on, where its kind alone says so.
-fn belongs(message: &Gossip, topic: Topic) -> bool {
-    match message {
-        Gossip::Announce(_) | Gossip::Ended(_) => topic == Topic::Jobs,
-        Gossip::Advert(_) => topic == Topic::Peers,
-        Gossip::Claim(c) => topic == Topic::of_shard(c.job, c.stage, c.shard),
-        // They go to all shards of the stage that reads them; how many there are is not said in the message.
-        Gossip::Seals(_) => matches!(topic, Topic::Claims(_)),
-    }
-}
-
 /// Why a message that gossipsub delivered is not for the driver. Gossipsub has been told.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -184,7 +173,7 @@ impl Desk {
         let decoded = codec::decode::<Gossip>(&message.data);
         let topic = self.topics.get(&message.topic);
         let (heard, verdict) = match (sender, topic, decoded) {
-            (Some(from), Some(&topic), Ok(gossip)) if belongs(&gossip, topic) => {
+            (Some(from), Some(&topic), Ok(gossip)) if gossip.belongs_on(topic) => {
                 (Ok((from, gossip)), MessageAcceptance::Accept)
             }
             // Not the fault of whoever passed it on.

@@ -51,9 +51,9 @@ pub enum StoreError {
         /// The partition.
         partition: u16,
     },
-    /// A bucket beyond what can be reduced as a whole.
+    /// A bucket beyond what the task that reduces it may take.
     #[error(
-        "bucket {bucket} of partition {partition} holds {bytes} bytes, more than one reduce task can take; run the job with more --partitions"
+        "bucket {bucket} of partition {partition} holds {bytes} bytes, and a task may take {most}; run the job with more --partitions or more --task-memory, or let it combine values while it maps"
     )]
     BucketTooLarge {
         /// The partition.
@@ -62,6 +62,8 @@ pub enum StoreError {
         bucket: u32,
         /// Its bytes.
         bytes: u64,
+        /// What the task may take.
+        most: u64,
     },
     /// Memory is full and the disk took no more. Nothing was staged; what was held is still held.
     #[error("shuffle data cannot be written to {}: {source}; free some space there, choose another disk with --data, or give this peer more memory with --memory", dir.display())]
@@ -213,21 +215,36 @@ impl SegmentStore {
     }
 
     /// A bucket's records: those of each task that has any, in ascending order of task, all in one buffer.
-    /// Nothing, if nothing was staged for it.
-    pub fn read_bucket(&mut self, bucket: &BucketRef) -> Result<Vec<Bytes>, StoreError> {
-        Ok(self.bucket(bucket)?.records())
+    /// Nothing, if nothing was staged for it; one of over `most` bytes is not read.
+    pub fn read_bucket(&mut self, bucket: &BucketRef, most: u64) -> Result<Vec<Bytes>, StoreError> {
+        Ok(self.bucket(bucket, most, true)?.records())
     }
 
-    /// The same, as it travels: each task's records behind a little-endian `u32` length.
-    pub fn read_bucket_framed(&mut self, bucket: &BucketRef) -> Result<Bytes, StoreError> {
-        Ok(self.bucket(bucket)?.framed)
+    /// A piece of the same, as it travels: each task's records behind a little-endian `u32` length. From byte `from` on
+    /// up to `len` bytes, with the length of the whole, which stays in memory until its last piece was read, or another
+    /// bucket takes its place.
+    pub fn read_piece(
+        &mut self,
+        bucket: &BucketRef,
+        from: u64,
+        len: usize,
+        most: u64,
+    ) -> Result<(Bytes, u64), StoreError> {
+        let framed = self.bucket(bucket, most, false)?.framed;
+        let start = usize::try_from(from).unwrap_or(usize::MAX).min(framed.len());
+        let end = framed.len().min(start.saturating_add(len));
+        if end == framed.len() {
+            self.bucket(bucket, most, true)?;
+        }
+        Ok((framed.slice(start..end), framed.len() as u64))
     }
 
-    fn bucket(&mut self, at: &BucketRef) -> Result<Bucket, StoreError> {
+    /// `done` says that it is not wanted again.
+    fn bucket(&mut self, at: &BucketRef, most: u64, done: bool) -> Result<Bucket, StoreError> {
         let key = (at.job, at.stage, at.partition);
         self.reads += 1;
         if let Some(shelf) = self.shelves.get_mut(&key)
-            && let Some(bucket) = shelf.take(at.bucket)
+            && let Some(bucket) = shelf.take(at.bucket, done)
         {
             shelf.used = self.reads;
             return Ok(bucket);
@@ -243,16 +260,16 @@ impl SegmentStore {
         let ranks =
             log.ranks(&stage.attempts).map_err(|TwoAttempts { task }| StoreError::TwoAttempts { task, partition })?;
         let room = (self.memory_limit / SHELVES_PART / SHELF_PART) as usize;
-        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), at.bucket, room).map_err(|e| match e {
+        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), at.bucket, room, most).map_err(|e| match e {
             ShelfError::Read(source) => StoreError::Read { dir: self.dir.clone(), source },
-            ShelfError::TooLarge { bucket, bytes } => StoreError::BucketTooLarge { partition, bucket, bytes },
+            ShelfError::TooLarge { bucket, bytes } => StoreError::BucketTooLarge { partition, bucket, bytes, most },
             ShelfError::Malformed { place, why } => {
                 let attempt = log.entry(place as u32).attempt;
                 StoreError::BadSegment { task: stage.attempts[attempt as usize].task, partition, why }
             }
         })?;
         shelf.used = self.reads;
-        let bucket = shelf.take(at.bucket).unwrap_or_default();
+        let bucket = shelf.take(at.bucket, done).unwrap_or_default();
         self.shelves.insert(key, shelf);
         self.trim_shelves(key);
         Ok(bucket)

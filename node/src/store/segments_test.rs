@@ -41,6 +41,9 @@ fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<(u32, u16)>, Bytes) {
     (push, keep, body.into())
 }
 
+/// More than any bucket here has.
+const MOST: u64 = u32::MAX as u64;
+
 fn at(partition: u16, bucket: u32) -> BucketRef {
     BucketRef { job: JOB, stage: STAGE, partition, bucket }
 }
@@ -53,7 +56,7 @@ fn expected(attempts: &[Attempt], partition: u16, number: u32) -> Vec<Vec<u8>> {
 }
 
 fn read(store: &mut SegmentStore, partition: u16, bucket: u32) -> Vec<Vec<u8>> {
-    store.read_bucket(&at(partition, bucket)).unwrap().iter().map(|r| r.to_vec()).collect()
+    store.read_bucket(&at(partition, bucket), MOST).unwrap().iter().map(|r| r.to_vec()).collect()
 }
 
 proptest! {
@@ -169,7 +172,7 @@ fn the_attempt_that_lost_must_be_dropped_before_its_bucket_is_read() {
         let (push, keep, body) = push_of(&[(5, attempt)]);
         store.stage(&push, &keep, &body).unwrap();
     }
-    let refused = store.read_bucket(&at(0, 0)).unwrap_err();
+    let refused = store.read_bucket(&at(0, 0), MOST).unwrap_err();
     assert!(matches!(refused, StoreError::TwoAttempts { task: 5, partition: 0 }), "{refused}");
     let (push, _, _) = store.pull(JOB, STAGE, 0, 0).unwrap();
     assert_eq!(push.entries.len(), 2, "each attempt is pulled once");
@@ -214,7 +217,7 @@ fn nonsense_is_refused_and_its_task_named() {
     assert!(matches!(no_such_partition, Err(StoreError::BadPush(_))));
     // One bucket of 100 bytes, it says.
     store.stage(&push, &[(0, 2)], &Bytes::from_static(&[1, 0, 100])).unwrap();
-    let error = store.read_bucket(&at(2, 0)).unwrap_err().to_string();
+    let error = store.read_bucket(&at(2, 0), MOST).unwrap_err().to_string();
     assert!(error.contains("task 41") && error.contains("partition 2"), "{error}");
 }
 
@@ -232,5 +235,34 @@ fn a_disk_that_takes_nothing_is_named_with_remedies_and_nothing_is_lost() {
     assert!(error.contains(&not_a_folder.display().to_string()) && error.contains("--data"), "{error}");
     for b in 0..4 {
         assert_eq!(read(&mut store, 0, b), expected(&attempts[..1], 0, b));
+    }
+}
+
+#[test]
+fn a_bucket_is_read_in_pieces_and_none_that_is_too_large() {
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    let attempts: Vec<Attempt> = (0..20).map(|task| attempt(task, 0, 1, 2, 4_000)).collect();
+    let staged: Vec<(u32, &Attempt)> = (0..).zip(&attempts).collect();
+    let (push, keep, body) = push_of(&staged);
+    store.stage(&push, &keep, &body).unwrap();
+    let bucket = at(0, 1);
+    let (whole, of) = store.read_piece(&bucket, 0, usize::MAX, MOST).unwrap();
+    assert!(whole.len() as u64 == of && of > 3_000, "{of} bytes");
+    let mut pieces = Vec::new();
+    while (pieces.len() as u64) < of {
+        let (piece, length) = store.read_piece(&bucket, pieces.len() as u64, 1_000, MOST).unwrap();
+        assert!(piece.len() <= 1_000 && length == of);
+        pieces.extend_from_slice(&piece);
+        // Another reader's bucket, in between.
+        read(&mut store, 0, 0);
+    }
+    assert_eq!(pieces, whole);
+    assert!(store.read_piece(&bucket, of + 1, 1_000, MOST).unwrap().0.is_empty());
+    let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
+    store.stage(&push, &keep, &body).unwrap();
+    for refused in [store.read_bucket(&bucket, of - 1).err(), store.read_piece(&bucket, 0, 1, of - 1).err()] {
+        let refused = refused.unwrap().to_string();
+        let says = ["bucket 1 of partition 0", &format!("{of} bytes"), "--partitions", "combine"];
+        assert!(says.iter().all(|word| refused.contains(word)), "{refused}");
     }
 }

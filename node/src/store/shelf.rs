@@ -74,7 +74,8 @@ struct Piece {
 }
 
 impl Shelf {
-    /// Sorts the buckets of `log` from `first` on, as many as have `room` bytes, at least one.
+    /// Sorts the buckets of `log` from `first` on, as many as have `room` bytes, at least one, which must have at most
+    /// `most`.
     /// `ranks` says for each entry of the log where its task stands in order, or that it does not count.
     pub(super) fn fill(
         log: &Log,
@@ -82,6 +83,7 @@ impl Shelf {
         file: Option<&File>,
         first: u32,
         room: usize,
+        most: u64,
     ) -> Result<Self, ShelfError> {
         let mut pieces: Vec<Vec<Piece>> = Vec::new();
         let mut parts = Vec::new();
@@ -98,7 +100,7 @@ impl Shelf {
             Ok(())
         })?;
         let end = pieces.len() as u32;
-        let held = choose(&pieces, first, room)?;
+        let held = choose(&pieces, first, room, most)?;
         let mut buffers: Vec<Vec<u8>> = pieces[held.clone()].iter_mut().map(|pieces| lay_out(pieces)).collect();
         let mut next = vec![0usize; buffers.len()];
         log.for_each(file, |place, segment| -> Result<(), ShelfError> {
@@ -129,14 +131,14 @@ impl Shelf {
         Ok(Self { first, buckets, end, bytes, used: 0 })
     }
 
-    /// A bucket, if it is held, or known to be empty.
-    pub(super) fn take(&mut self, bucket: u32) -> Option<Bucket> {
+    /// A bucket, if it is held, or known to be empty; `done` says that it is not wanted again.
+    pub(super) fn take(&mut self, bucket: u32, done: bool) -> Option<Bucket> {
         if bucket >= self.end {
             return Some(Bucket::default());
         }
         let i = bucket.checked_sub(self.first)? as usize;
         let (bucket, taken) = self.buckets.get_mut(i)?.as_mut()?;
-        *taken = true;
+        *taken |= done;
         Some(bucket.clone())
     }
 
@@ -152,14 +154,14 @@ impl Shelf {
 }
 
 /// The buckets from `first` on that have room together.
-fn choose(pieces: &[Vec<Piece>], first: u32, room: usize) -> Result<Range<usize>, ShelfError> {
+fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<Range<usize>, ShelfError> {
     let first = (first as usize).min(pieces.len());
     let mut sum = 0u64;
     for (bucket, pieces) in pieces.iter().enumerate().skip(first) {
         let bytes: u64 = pieces.iter().map(|p| u64::from(p.len) + FRAME_BYTES as u64).sum();
         sum += bytes;
         // Places within a bucket are 32 bits, and no guest could address more either way.
-        let too_large = bytes > u64::from(u32::MAX);
+        let too_large = bytes > most.min(u64::from(u32::MAX));
         if bucket > first && (too_large || sum > room as u64) {
             return Ok(first..bucket);
         }

@@ -184,6 +184,11 @@ impl ClaimTable {
         self.workers.iter().skip(1).filter(|w| w.alive).map(|w| w.peer)
     }
 
+    /// All that were heard here, those included that have nothing to say any more, or have lapsed: they listen.
+    pub fn listeners(&self) -> impl Iterator<Item = PeerKey> + '_ {
+        self.workers.iter().skip(1).map(|w| w.peer)
+    }
+
     /// How many blocks are neither done nor held.
     pub fn free(&self) -> u32 {
         self.free

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::stage::Unit;
+use super::voice::Voice;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
@@ -30,6 +31,8 @@ pub(super) struct Core {
     pub(super) own_seals: Vec<Seals>,
     /// Requests under way, with what their answers are for.
     pub(super) pending: BTreeMap<RequestId, Pending>,
+    /// What this worker may say of its claims in all its jobs.
+    pub(super) voice: Voice,
     /// Known peers that run tasks, this one included; counted now and then.
     pub(super) workers: u32,
     /// How long a message takes to each neighbour, smoothed, and how far single ones stray from that.
@@ -46,20 +49,82 @@ pub(super) enum Pending {
     Hello(PeerKey),
     Manifest(JobId),
     RivalManifest(JobId),
-    Summary { job: JobId, stage: u8, shard: u16 },
-    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
-    Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
-    Blob { hash: Hash, from: PeerKey },
-    Push { job: JobId, stage: u8, owner: PeerKey, epoch: u32, tasks: Vec<u32> },
-    Output { job: JobId, stage: u8, task: u32 },
-    Bucket { job: JobId, unit: Unit },
-    Commit { job: JobId, stage: u8, epoch: u32, opened: u64, partitions: Vec<u16>, attempts: Attempts },
-    Replica { job: JobId, stage: u8, request: u64 },
-    Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Summary {
+        job: JobId,
+        stage: u8,
+        shard: u16,
+    },
+    Claims {
+        job: JobId,
+        stage: u8,
+        shard: u16,
+        from: PeerKey,
+    },
+    Held {
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+    },
+    Blob {
+        hash: Hash,
+        from: PeerKey,
+    },
+    Push {
+        job: JobId,
+        stage: u8,
+        owner: PeerKey,
+        epoch: u32,
+        tasks: Vec<u32>,
+    },
+    Output {
+        job: JobId,
+        stage: u8,
+        task: u32,
+    },
+    /// A bucket of the stage `from`, of which `got` is here.
+    Bucket {
+        job: JobId,
+        unit: Unit,
+        owner: PeerKey,
+        from: u8,
+        got: BytesMut,
+    },
+    Commit {
+        job: JobId,
+        stage: u8,
+        epoch: u32,
+        opened: u64,
+        partitions: Vec<u16>,
+        attempts: Attempts,
+    },
+    Replica {
+        job: JobId,
+        stage: u8,
+        request: u64,
+    },
+    Pull {
+        job: JobId,
+        stage: u8,
+        partition: u16,
+        epoch: u32,
+    },
     Cancel(JobId),
-    Watch { job: JobId, peer: PeerKey },
-    Sealed { job: JobId, stage: u8, partition: u16 },
-    Accept { job: JobId, stage: u8, to: PeerKey, attempts: Attempts },
+    Watch {
+        job: JobId,
+        peer: PeerKey,
+    },
+    Sealed {
+        job: JobId,
+        stage: u8,
+        partition: u16,
+    },
+    Accept {
+        job: JobId,
+        stage: u8,
+        to: PeerKey,
+        attempts: Attempts,
+    },
 }
 
 impl Core {
@@ -73,6 +138,7 @@ impl Core {
             actions: VecDeque::new(),
             own_seals: Vec::new(),
             pending: BTreeMap::new(),
+            voice: Voice::default(),
             workers: 1,
             hops: BTreeMap::new(),
             hop: FIRST_HOP,

@@ -1,6 +1,6 @@
 //! The jobs that this peer knows: their manifests, newest epochs, and ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,11 +281,16 @@ impl Jobs {
         silent
     }
 
-    /// How often each job is announced: the more there are, the more rarely, so that all of them together keep the
-    /// message budget (rule 6).
+    /// How often each home announces its jobs, all in one message where they have room: the more homes there are, the
+    /// more rarely, so that all of them together keep the message budget (rule 6).
     pub(super) fn announce_interval(&self) -> Duration {
-        let crowd = self.known.len().div_ceil(limits::JOBS_ANNOUNCED_OFTEN).max(1) as u32;
+        let crowd = self.homes().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
         (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
+    }
+
+    /// At how many peers jobs are at home.
+    fn homes(&self) -> usize {
+        self.known.values().map(|k| k.home).collect::<BTreeSet<_>>().len()
     }
 
     /// A job of which nothing was heard for so long is forgotten.

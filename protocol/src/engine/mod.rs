@@ -14,6 +14,7 @@ mod shuffler;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod voice;
 mod worker;
 
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
-use crate::message::{self, Gossip, PeerStatus, Request, Response, Topic};
+use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Topic};
 use crate::time::Time;
 
 /// Housekeeping (leases, lifetimes, repeats) is done this often.
@@ -46,6 +47,9 @@ pub struct Config {
     pub started: u64,
     /// What it says of itself; its roles are what it will do.
     pub advert: Advert,
+    /// Memory that it gives to all tasks that run at a time, in bytes. A job whose tasks may ask for more is left to
+    /// others.
+    pub task_memory: u64,
 }
 
 /// What an engine has on its hands; all zero when there is nothing to do.
@@ -83,7 +87,7 @@ impl Engine {
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
         Self {
-            worker: Worker::new(&core.advert),
+            worker: Worker::new(&core.advert, config.task_memory),
             core,
             jobs: Jobs::default(),
             blobs: Blobs::default(),
@@ -139,9 +143,9 @@ impl Engine {
     /// When to call [`Engine::handle`] with [`Event::Tick`], if nothing happens before.
     pub fn deadline(&self) -> Time {
         self.tick_at
-            .min(self.worker.deadline(self.core.now))
+            .min(self.worker.deadline(&self.core))
             .min(self.shuffler.deadline())
-            .min(self.authority.deadline())
+            .min(self.authority.deadline(&self.jobs))
     }
 
     /// How much this engine has on its hands.
@@ -232,11 +236,19 @@ impl Engine {
     fn gossip(&mut self, from: PeerKey, message: Gossip) {
         let core = &mut self.core;
         match message {
-            Gossip::Announce(announce) => self.jobs.announced(core, from, announce),
-            Gossip::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
-            Gossip::Claim(claim) => {
-                self.authority.on_claim(from, &claim);
-                self.worker.on_claim(core, from, &claim);
+            Gossip::Jobs(news) => {
+                for news in news {
+                    match news {
+                        JobNews::Lives(announce) => self.jobs.announced(core, from, announce),
+                        JobNews::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
+                    }
+                }
+            }
+            Gossip::Claims(claims) => {
+                for claim in &claims {
+                    self.authority.on_claim(from, claim);
+                    self.worker.on_claim(core, from, claim);
+                }
             }
             Gossip::Seals(seals) => self.worker.on_seals(core, from, &seals),
             Gossip::Advert(advert) => core.directory.heard(core.now, from, advert),
@@ -301,8 +313,8 @@ impl Engine {
                 let answer = self.shuffler.on_held(job, stage, partition, task);
                 core.respond(token, answer);
             }
-            Request::Bucket { job, stage, bucket, root } => {
-                self.shuffler.on_bucket(core, token, job, stage, bucket, root);
+            Request::Bucket { job, stage, bucket, root, from } => {
+                self.shuffler.on_bucket(core, token, (job, stage, bucket), root, from);
             }
             Request::Output { job, stage, task, digest, root } => {
                 self.authority.on_output(core, from, token, (job, stage, task), digest, root, body);
@@ -310,6 +322,10 @@ impl Engine {
             Request::Failed(failure) => {
                 core.respond(token, Response::Ok);
                 self.authority.on_failure(core, &mut self.jobs, from, failure);
+            }
+            Request::Decline { job, memory } => {
+                core.respond(token, Response::Ok);
+                self.authority.on_declined(core, from, job, memory);
             }
             Request::Resign { job } => {
                 core.respond(token, Response::Ok);
@@ -383,7 +399,9 @@ impl Engine {
                 self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
             }
             Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, unit } => self.worker.on_bucket_answer(core, job, unit, outcome),
+            Pending::Bucket { job, unit, owner, from, got } => {
+                self.worker.on_bucket_answer(core, job, unit, (owner, from), got, outcome);
+            }
             pending @ Pending::Commit { job, stage, .. } => {
                 let sent = matches!(outcome, Ok((Response::Ok, _)));
                 if !sent {

@@ -2,13 +2,13 @@ use super::*;
 use crate::epoch::{self, Epoch};
 use crate::id::Hash;
 use crate::membership::{Kind, Roles};
-use crate::message::Announce;
+use crate::message::{Announce, JobNews};
 use crate::sign::Keypair;
 
 fn engine() -> Engine {
     let roles = Roles { worker: true, ..Roles::default() };
     let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
-    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert })
+    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, task_memory: u64::MAX })
 }
 
 /// The announcement of a job whose manifest is yet to come.
@@ -26,7 +26,7 @@ fn offers_of_jobs_that_are_not_taken_up_keep_no_places() {
     let from = PeerKey([3; 32]);
     let most = limits::JOBS_OF_OWNER as u32;
     for number in 0..most {
-        let message = Gossip::Announce(announce(number, from));
+        let message = Gossip::Jobs(vec![JobNews::Lives(announce(number, from))]);
         engine.handle(Time(0), Event::Gossip { from, message });
     }
     for number in most..2 * most {

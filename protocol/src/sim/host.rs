@@ -12,12 +12,14 @@ use crate::id::{Hash, PeerKey};
 use crate::io::{Action, Event, Notice, Submission};
 use crate::limits;
 use crate::manifest::BlobRef;
-use crate::message::{Gossip, Request, Response};
+use crate::message::{Gossip, JobNews, Request, Response};
 use crate::pack::{self, Index, PackRef};
 use crate::sign::Keypair;
 
 /// The module that all simulated jobs run.
 const MODULE: &[u8] = b"what a simulated module would be";
+/// Buckets are served in pieces of so many bytes: small ones, so that there are several of each.
+const PIECE: usize = 1_000;
 
 impl World {
     pub(super) fn act(&mut self, peer: u32, action: Action) {
@@ -38,8 +40,13 @@ impl World {
                 Some(bytes) => self.respond(peer, token, Response::Body, bytes),
                 None => self.respond(peer, token, Response::Missing, Bytes::new()),
             },
-            Action::ServeBucket { token, bucket } => match self.peers[peer as usize].store.bucket(&bucket) {
-                Some(records) => self.respond(peer, token, Response::Body, framed(&records)),
+            Action::ServeBucket { token, bucket, from, .. } => match self.peers[peer as usize].store.bucket(&bucket) {
+                Some(records) => {
+                    let whole = framed(&records);
+                    let start = whole.len().min(from as usize);
+                    let piece = whole.slice(start..whole.len().min(start + PIECE));
+                    self.respond(peer, token, Response::Piece { of: whole.len() as u64 }, piece);
+                }
                 None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
             },
             Action::ServePull { token, job, stage, partition, from } => {
@@ -70,7 +77,7 @@ impl World {
             Action::DropSegment { job, stage, partition, task, digest } => {
                 self.peers[peer as usize].store.drop_segment((job, stage, partition), task, digest);
             }
-            Action::ReadBucket { read, bucket } => {
+            Action::ReadBucket { read, bucket, .. } => {
                 let records = self.peers[peer as usize].store.bucket(&bucket);
                 if records.is_none() {
                     self.oracle.broken(format!("peer {peer} reads {bucket:?} that is not settled"));
@@ -104,15 +111,20 @@ impl World {
 
     fn watch_gossip(&mut self, peer: u32, message: &Gossip) {
         match message {
-            Gossip::Claim(claim) => {
-                self.tell(peer, || format!("claims {claim:?}"));
-                self.oracle.claimed(peer, claim);
+            Gossip::Claims(claims) => {
+                for claim in claims {
+                    self.tell(peer, || format!("claims {claim:?}"));
+                    self.oracle.claimed(peer, claim);
+                }
             }
-            Gossip::Announce(announce) => {
-                let shufflers: Result<Vec<PeerKey>, _> =
-                    announce.epoch.peek(|e| e.shufflers.iter().map(|s| s.peer).collect());
-                if let Ok(shufflers) = shufflers {
-                    self.oracle.announced(&announce.job, announce.reopened, shufflers);
+            Gossip::Jobs(news) => {
+                let lives = news.iter().filter_map(|n| if let JobNews::Lives(job) = n { Some(job) } else { None });
+                for announce in lives {
+                    let shufflers: Result<Vec<PeerKey>, _> =
+                        announce.epoch.peek(|e| e.shufflers.iter().map(|s| s.peer).collect());
+                    if let Ok(shufflers) = shufflers {
+                        self.oracle.announced(&announce.job, announce.reopened, shufflers);
+                    }
                 }
             }
             _ => {}

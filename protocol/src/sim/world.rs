@@ -262,7 +262,8 @@ impl World {
             agent: "simulated".to_owned(),
         };
         let peer = &mut self.peers[number as usize];
-        peer.engine = Some(Box::new(Engine::new(Config { me: peer.key, started: self.now, advert })));
+        peer.engine =
+            Some(Box::new(Engine::new(Config { me: peer.key, started: self.now, advert, task_memory: u64::MAX })));
         peer.born = self.now;
         self.feed(number, Event::Tick);
         self.join(number);

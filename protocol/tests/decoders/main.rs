@@ -235,7 +235,7 @@ fn a_claim_on_four_billion_blocks_is_refused() {
     let hold = Hold { run: everything, term: 0, speculative: false, settled: false };
     for (holds, done) in [(vec![hold], vec![]), (vec![], vec![everything])] {
         let claim = Claim { job: JobId([1; 32]), stage: 0, shard: 0, number: 1, holds, done, finished: 0 };
-        let refused = decode_safely::<Gossip>(&encode(&Gossip::Claim(claim)));
+        let refused = decode_safely::<Gossip>(&encode(&Gossip::Claims(vec![claim])));
         assert!(matches!(refused, Err(DecodeError::Bound { .. })), "{refused:?}");
     }
 }

@@ -11,8 +11,8 @@ use webmesh_protocol::manifest::{
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{
-    Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobStatus, Outcome, PeerStatus, Push, PushEntry, Request,
-    Response, Seals, ShardLeft, Summary,
+    Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobNews, JobStatus, Outcome, PeerStatus, Push, PushEntry,
+    Request, Response, Seals, ShardLeft, Summary,
 };
 use webmesh_protocol::pack::{Index, PackRef};
 use webmesh_protocol::ranges::Run;
@@ -199,10 +199,10 @@ fn seals() -> impl Strategy<Value = Vec<(u16, Hash)>> {
 
 pub(crate) fn gossip() -> impl Strategy<Value = Gossip> {
     let seals = (job(), any::<u8>(), any::<u32>(), seals());
+    let news = prop_oneof![announce().prop_map(JobNews::Lives), signed(end()).prop_map(JobNews::Ended)];
     prop_oneof![
-        announce().prop_map(Gossip::Announce),
-        signed(end()).prop_map(Gossip::Ended),
-        claim().prop_map(Gossip::Claim),
+        vec(news, 1..3).prop_map(Gossip::Jobs),
+        vec(claim(), 1..3).prop_map(Gossip::Claims),
         seals.prop_map(|(job, stage, epoch, seals)| Gossip::Seals(Seals { job, stage, epoch, seals })),
         advert().prop_map(Gossip::Advert),
     ]
@@ -275,12 +275,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             partition,
             from
         }),
-        (job(), any::<u8>(), any::<u32>(), hash()).prop_map(|(job, stage, bucket, root)| Request::Bucket {
-            job,
-            stage,
-            bucket,
-            root
-        }),
+        (job(), any::<u8>(), any::<u32>(), hash(), any::<u64>())
+            .prop_map(|(job, stage, bucket, root, from)| Request::Bucket { from, job, stage, bucket, root }),
         (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()))
             .prop_map(|(job, stage, task, digest, root)| Request::Output { job, stage, task, digest, root }),
         failure().prop_map(Request::Failed),
@@ -290,6 +286,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
         job().prop_map(|job| Request::Resign { job }),
+        (job(), any::<u64>()).prop_map(|(job, memory)| Request::Decline { job, memory }),
     ]
 }
 
@@ -326,6 +323,7 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
         summary().prop_map(Response::Summary),
         vec((peer(), claim()), 0..4).prop_map(Response::Claims),
         Just(Response::Body),
+        any::<u64>().prop_map(|of| Response::Piece { of }),
         (push(), any::<Option<u32>>()).prop_map(|(push, next)| Response::Pulled { push, next }),
         vec(peer(), 0..=limits::REDIRECTS).prop_map(Response::Redirect),
         signed(epoch()).prop_map(Response::NotOwner),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::{Action, Event};
-use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, Outcome, Request, Response};
+use webmesh_protocol::io::{Action, Event, Notice};
+use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, JobNews, Outcome, Request, Response};
 use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
@@ -181,7 +181,10 @@ fn done(home: &mut Peer) -> u32 {
     home.actions();
     home.wait(Duration::from_secs(3));
     let announced = home.actions().into_iter().rev().find_map(|action| match action {
-        Action::Publish { message: Gossip::Announce(announce), .. } => Some(announce.done[0]),
+        Action::Publish { message: Gossip::Jobs(news), .. } => match &news[..] {
+            [JobNews::Lives(announce)] => Some(announce.done[0]),
+            _ => None,
+        },
         _ => None,
     });
     announced.expect("an announcement")
@@ -247,4 +250,25 @@ fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
     assert!(!seal(key(2), digest("another root")).contains(&Response::Ok));
     let epoch = newest_epoch(&mut home).expect("a new epoch");
     assert_eq!(epoch.shufflers.iter().map(|s| s.peer).collect::<Vec<_>>(), [key(1)]);
+}
+
+#[test]
+fn a_job_that_no_worker_gives_enough_memory_ends_and_says_what_to_do() {
+    for all in [false, true] {
+        let mut home = Peer::new(0, NOTHING);
+        for worker in [4, 5] {
+            home.meet(key(worker), WORKER);
+        }
+        let job = home.submit(manifest()).job;
+        for worker in [4, 5].into_iter().take(if all { 2 } else { 1 }) {
+            home.ask(key(worker), Request::Decline { job, memory: 5 << 20 }, Bytes::new());
+        }
+        home.wait(Duration::from_secs(5));
+        let ended = home.actions().into_iter().find_map(|action| match action {
+            Action::Notify(Notice::Ended { outcome: Outcome::Failed(why), .. }) => Some(why),
+            _ => None,
+        });
+        assert_eq!(ended.is_some(), all, "{ended:?}");
+        assert!(ended.is_none_or(|why| why.contains("the most given is 5 MiB") && why.contains("--task-memory")));
+    }
 }

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
 use webmesh_protocol::manifest::{Authority, Manifest, Verify};
 use webmesh_protocol::membership::Advert;
-use webmesh_protocol::message::{Announce, End, Gossip, JobStatus, Outcome, Request, Response};
+use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobStatus, Outcome, Request, Response};
 use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits};
 
 use super::peer::{NOTHING, Peer, SHUFFLER, WORKER, advert, announced, key, manifest, owner};
 
 fn hear(peer: &mut Peer, announce: Announce) {
-    peer.feed(Event::Gossip { from: announce.home, message: Gossip::Announce(announce) });
+    peer.feed(Event::Gossip { from: announce.home, message: Gossip::Jobs(vec![JobNews::Lives(announce)]) });
 }
 
 fn known(peer: &mut Peer) -> Vec<JobStatus> {
@@ -97,7 +97,7 @@ fn lists_of_peers_and_jobs_fit_into_an_answer_however_long_their_texts_are() {
         let announce = home.submit(Manifest { nonce, name: "n".repeat(limits::NAME_BYTES), ..manifest() });
         let why = "w".repeat(limits::TEXT_BYTES);
         let end = owner().sign(&End { job: announce.job, outcome: Outcome::Failed(why) });
-        home.feed(Event::Gossip { from: key(0), message: Gossip::Ended(end) });
+        home.feed(Event::Gossip { from: key(0), message: Gossip::Jobs(vec![JobNews::Ended(end)]) });
     }
     for request in [Request::Peers, Request::Jobs] {
         let answer = home.ask(key(9), request, Bytes::new()).expect("an answer");
@@ -162,7 +162,7 @@ fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
 }
 
 #[test]
-fn many_jobs_are_announced_more_rarely_each_and_live_on() {
+fn many_jobs_are_announced_with_each_other_and_live_on() {
     let announced = |jobs: u64| -> usize {
         let mut home = Peer::new(0, NOTHING);
         home.meet(key(4), WORKER);
@@ -172,10 +172,9 @@ fn many_jobs_are_announced_more_rarely_each_and_live_on() {
         home.actions();
         home.wait(Duration::from_secs(60));
         assert_eq!(known(&mut home).len(), jobs as usize);
-        let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Announce(_), .. });
+        let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Jobs(_), .. });
         home.actions().iter().filter(own).count()
     };
-    let few = announced(limits::JOBS_ANNOUNCED_OFTEN as u64);
-    let many = announced(8 * limits::JOBS_ANNOUNCED_OFTEN as u64);
-    assert!(many < few * 3 / 2, "{few} announcements of a few jobs, {many} of eight times as many");
+    let (one, many) = (announced(1), announced(limits::JOBS_OF_OWNER as u64));
+    assert!(many <= one + 3, "{one} messages of one job, {many} of {}", limits::JOBS_OF_OWNER);
 }

@@ -49,7 +49,7 @@ pub(super) fn advert(roles: Roles) -> Advert {
 
 impl Peer {
     pub(super) fn new(number: u8, roles: Roles) -> Self {
-        let engine = Engine::new(Config { me: key(number), started: 1, advert: advert(roles) });
+        let engine = Engine::new(Config { me: key(number), started: 1, advert: advert(roles), task_memory: u64::MAX });
         let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
         peer.feed(Event::Tick);
         peer

@@ -200,8 +200,8 @@ pub(crate) struct NodeArgs {
     /// Tasks to run at once [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Intermediate data to hold in memory before it goes to disk
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    /// Memory to give: three quarters to tasks, the rest to intermediate data before it goes to disk
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: ByteSize,
     /// Do not look for peers on the local network
     #[arg(long)]

@@ -32,6 +32,8 @@ const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
 const COMPILER_LOOK: Duration = Duration::from_millis(250);
 /// Intermediate data that embedded peers hold in memory, all of them together.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
+/// Its own tasks may take what their job gives them.
+const OWN_TASKS: u64 = u64::MAX;
 
 /// Cores of this machine.
 pub(crate) fn cores() -> usize {
@@ -70,6 +72,7 @@ impl Mesh {
             roles: Roles { worker: true, shuffler: true, ..Roles::default() },
             threads,
             memory: EMBEDDED_MEMORY / peers as u64,
+            task_memory: OWN_TASKS,
             listen: listen.clone(),
             external: vec![],
             bootstrap,
@@ -100,6 +103,7 @@ impl Mesh {
             roles: Roles::default(),
             threads: 1,
             memory: EMBEDDED_MEMORY,
+            task_memory: OWN_TASKS,
             listen: listen.iter().map(|a| a.parse().expect("a valid multiaddress")).collect(),
             external: vec![],
             // Peers of the same home are told of where it is by mDNS alone, where the mesh reaches beyond.

@@ -22,6 +22,9 @@ pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Intermediate data get this part of the memory given; the tasks that run get the rest.
+const SEGMENTS_PART: u64 = 4;
+
 async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
     let data_dir = home::data_dir(args.data)?;
     let has = |role| args.roles.contains(&role);
@@ -35,7 +38,8 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
             ..Roles::default()
         },
         threads: args.threads.map_or_else(mesh::cores, usize::from),
-        memory: args.memory.as_u64(),
+        memory: args.memory.as_u64() / SEGMENTS_PART,
+        task_memory: args.memory.as_u64() - args.memory.as_u64() / SEGMENTS_PART,
         listen,
         external: args.external,
         bootstrap: args.bootstrap,

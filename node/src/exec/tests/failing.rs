@@ -185,3 +185,62 @@ fn too_much_output_is_refused_before_it_is_copied() {
     params.limits.output = 8;
     module.map_task([&b"document"[..]], BUCKETS, &params).unwrap();
 }
+
+/// Fails once all documents are mapped if one of three bytes was among them.
+const FAILS_AT_THE_END: Wat = Wat {
+    map: "(if (i32.eq (local.get $len) (i32.const 3)) (then (global.set $end (i32.const 1)))) i32.const 0",
+    map_finish: "(if (global.get $end) (then unreachable)) i32.const 1024",
+    ..ECHO
+};
+
+/// A unit of one task of all these documents, run.
+fn run_together(guest: &Wat, documents: &[&[u8]]) -> TaskError {
+    let ends = documents.iter().scan(0, |end, document| {
+        *end += document.len() as u32;
+        Some(*end)
+    });
+    let ranges = ends.zip(documents).map(|(end, document)| end - document.len() as u32..end).collect();
+    let task = MapTask { task: 0, documents: 0..documents.len() as u32 };
+    let work = Work::Map { pack: documents.concat().into(), documents: ranges, buckets: BUCKETS, tasks: vec![task] };
+    let (sender, receiver) = std::sync::mpsc::sync_channel(10);
+    let unit = Unit {
+        module: guest.load(),
+        limits: LIMITS,
+        seed: Arc::new(|_| [0; 32]),
+        cancel: CancelToken::new(),
+        work,
+        deliver: Deliver::new(move |delivery| sender.send(delivery).unwrap()),
+    };
+    unit.run(&CancelToken::new());
+    let mut done = receiver.iter().flat_map(|delivery| delivery.done);
+    done.next().unwrap().result.unwrap_err()
+}
+
+#[test]
+fn a_document_that_makes_the_end_of_its_task_fail_is_found_by_mapping_each_apart() {
+    let error = run_together(&FAILS_AT_THE_END, &[b"a", b"b", b"bad", b"c"]);
+    assert_eq!(
+        (error.document, error.to_string()),
+        (Some(2), "trapped: wasm `unreachable` instruction executed".into())
+    );
+}
+
+#[test]
+fn documents_with_too_much_output_only_together_are_all_said_to_go_well_apart() {
+    let large = vec![b'x'; LIMITS.output as usize * 2 / 3];
+    let error = run_together(&Wat { memory: r#"(memory (export "memory") 50)"#, ..ECHO }, &[&large, &large]);
+    assert_eq!(error.document, None);
+    assert!(error.to_string().contains("the first 2 documents of the task, mapped apart, went well"), "{error}");
+}
+
+#[test]
+fn guests_get_no_more_memory_than_their_host_gives_and_it_comes_back() {
+    // One instance of the guest has 17 pages of 64 KiB.
+    let runtime = |guest_memory| Runtime::new(RuntimeConfig { guest_memory, ..RuntimeConfig::new(1) }).unwrap();
+    let enough = load(&runtime(17 << 16), &ECHO.wasm()).unwrap();
+    for _ in 0..3 {
+        map(&enough, &[b"document"]).unwrap();
+    }
+    let ModuleError::Probe(kind) = load(&runtime((17 << 16) - 1), &ECHO.wasm()).unwrap_err() else { panic!("another") };
+    assert!(matches!(&kind, TaskErrorKind::Host(_)) && !kind.is_repeatable(), "{kind}");
+}

@@ -10,7 +10,7 @@ use super::*;
 pub(super) fn claim(finished: u32) -> (Topic, Gossip) {
     let job = JobId(hash("job").0);
     let claim = Claim { job, stage: 0, shard: 0, holds: vec![], done: vec![], finished, number: 0 };
-    (Topic::of_shard(job, 0, 0), Gossip::Claim(claim))
+    (Topic::of_shard(job, 0, 0), Gossip::Claims(vec![claim]))
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn gossip_reaches_a_peer_at_the_other_end_of_a_line() {
     };
     let (from, heard) = tokio::time::timeout(PATIENCE, heard).await.unwrap();
     assert_eq!(from, one.key());
-    assert!(matches!(heard, Gossip::Claim(_)));
+    assert!(matches!(heard, Gossip::Claims(_)));
     assert!(three.net.counters().gossip_delivered >= 1);
 }
 

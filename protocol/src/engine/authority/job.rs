@@ -17,7 +17,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Progress, Token};
 use crate::limits;
 use crate::manifest::{Manifest, Sink, Source, partition_of_bucket};
-use crate::message::{Announce, Attempts, End, Failure, Gossip, Request, Response, Topic};
+use crate::message::{Announce, Attempts, End, Failure, Request, Response};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::{Keypair, Signed};
@@ -31,6 +31,8 @@ const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Tasks whose failures are remembered. Those beyond wait until some of these are done, or end the job.
 const FAILED_TASKS: usize = 4096;
+/// A job that all workers known have declined waits so long for others.
+const DECLINED_AFTER: Duration = Duration::from_secs(3);
 /// Peers that are offered a new job directly.
 const OFFERS: usize = 32;
 
@@ -60,6 +62,8 @@ pub(super) struct Job {
     /// Tasks that are not done and failed somewhere.
     pub(super) failed: BTreeMap<(u8, u32), Failed>,
     pub(super) failures: u32,
+    /// Workers that give a task less memory than it may ask for, and how much they give.
+    pub(super) declined: BTreeMap<PeerKey, u64>,
     /// Shufflers whose connection broke, with when they are given up.
     pub(super) missing: BTreeMap<PeerKey, Time>,
     /// Shufflers that were given up: once lost, a peer is not named again, or one that comes and goes would cost the
@@ -119,12 +123,31 @@ impl Job {
         tries.saturating_sub(failed.by.len() as u32)
     }
 
+    /// Why nobody works on the job, where all known workers have declined it, and another has had time to come forward.
+    pub(super) fn why_all_declined(&self, core: &Core) -> Option<String> {
+        let most = *self.declined.values().max()?;
+        let declined = |peer: &PeerKey| self.declined.contains_key(peer);
+        let mut workers = core.directory.with_role(|r| r.worker).map(|(peer, _)| peer).chain(&self.workers);
+        if core.now.since(self.submitted) < DECLINED_AFTER || !workers.all(declined) {
+            return None;
+        }
+        let asked = self.manifest.stages.iter().map(|s| s.limits.memory).max().unwrap_or(0);
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        Some(format!(
+            "no worker gives a task the {} MiB that it may take; the most given is {} MiB: ask for less with \
+             --task-memory, or start a node that gives more with --memory",
+            mib(asked),
+            most >> 20
+        ))
+    }
+
     pub(super) fn done(&self) -> Vec<u32> {
         self.stages.iter().map(|s| s.done.count()).collect()
     }
 
     pub(super) fn announce(&self, now: Time) -> Announce {
-        let inline = self.signed.payload_len() <= limits::INLINE_MANIFEST_BYTES;
+        let small = self.signed.payload_len() <= limits::INLINE_MANIFEST_BYTES;
+        let inline = small && now.since(self.submitted) < limits::INLINE_MANIFEST_FOR;
         Announce {
             job: self.id,
             owner: self.manifest.owner,
@@ -233,14 +256,9 @@ impl Job {
             self.reopen(core, stage);
             self.send_accepts(core, stage);
         }
-        if core.now >= self.announce_at {
-            self.announce_at = core.now + jobs.announce_interval();
-            let announce = self.announce(core.now);
-            jobs.set_done(core.now, self.id, announce.done.clone(), self.reopened);
-            core.publish(Topic::Jobs, Gossip::Announce(announce));
-        }
         if core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
+            jobs.set_done(core.now, self.id, self.done(), self.reopened);
             core.act(Action::Notify(Notice::Progress(self.progress())));
         }
     }
@@ -252,7 +270,7 @@ impl Job {
             let failed = s.accept_failed.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER);
             [s.accept_at, s.reopen_at, failed]
         });
-        missing.chain(shuffles).chain([self.announce_at, self.progress_at, self.watch.at]).min().unwrap_or(Time::NEVER)
+        missing.chain(shuffles).chain([self.progress_at, self.watch.at]).min().unwrap_or(Time::NEVER)
     }
 
     /// Shufflers that were heard of and are not connected have to show themselves soon.

@@ -3,6 +3,7 @@
 //! It schedules nothing. It learns from shufflers which attempts they hold, accepts one digest a task, makes a
 //! new epoch when a shuffler is lost, takes the results, and says when a job is over.
 
+mod announcer;
 mod choice;
 mod job;
 mod shards;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::announcer::Announcer;
 use self::choice::choose_shufflers;
 use self::job::{Job, SHUFFLER_GRACE, Stage};
 use self::shards::Shards;
@@ -26,7 +28,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Submission, Token};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest, Sink, Source};
-use crate::message::{Attempts, End, Failure, Gossip, Outcome, Request, Response, ShardLeft, Summary, Topic};
+use crate::message::{Attempts, End, Failure, Outcome, Request, Response, ShardLeft, Summary};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::{Keypair, Signed};
@@ -64,6 +66,7 @@ pub(super) struct Authority {
     jobs: BTreeMap<JobId, Job>,
     /// Ends that were signed here of jobs whose home is elsewhere and has not answered yet.
     ends: Vec<Cancelled>,
+    announcer: Announcer,
 }
 
 impl Authority {
@@ -108,6 +111,7 @@ impl Authority {
             workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
             failed: BTreeMap::new(),
             failures: 0,
+            declined: BTreeMap::new(),
             missing: BTreeMap::new(),
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
@@ -297,6 +301,16 @@ impl Authority {
         }
     }
 
+    /// A worker gives a task less memory than the job says.
+    pub(super) fn on_declined(&mut self, core: &Core, from: PeerKey, id: JobId, memory: u64) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && job.is_worker(core, &from)
+            && job.declined.len() < WORKERS
+        {
+            job.declined.insert(from, memory);
+        }
+    }
+
     /// A worker could not do a task.
     pub(super) fn on_failure(&mut self, core: &mut Core, jobs: &mut Jobs, from: PeerKey, failure: Failure) {
         let Some(job) = self.jobs.get_mut(&failure.job) else { return };
@@ -404,7 +418,7 @@ impl Authority {
                     self.ends.push(Cancelled { job: id, to, end: end.clone(), tries: 0, send_at: core.now });
                 }
                 self.on_ended(core, jobs, &end);
-                core.publish(Topic::Jobs, Gossip::Ended(end));
+                self.announcer.tell_end(end);
             }
             Some(owner) => {
                 let why = format!("it belongs to {}, and only its owner's key can cancel it", owner.short());
@@ -441,15 +455,17 @@ impl Authority {
         let signed = job.key.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Action::Notify(Notice::Progress(job.progress())));
         jobs.end(core, &signed);
-        core.publish(Topic::Jobs, Gossip::Ended(signed.clone()));
         job.tell_everyone(core, &signed);
+        self.announcer.tell_end(signed);
         core.act(Action::Notify(Notice::Ended { job: id, outcome, failure }));
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
         let mut over = Vec::new();
+        let mut declined = Vec::new();
         for job in self.jobs.values_mut() {
             job.go_on(core, jobs);
+            declined.extend(job.why_all_declined(core).map(|why| (job.id, why)));
             let last = job.stages.iter().zip(&job.manifest.stages).filter(|(_, s)| s.sink == Sink::Collect);
             if last.into_iter().all(|(stage, _)| stage.done.is_full()) {
                 over.push(job.id);
@@ -462,14 +478,19 @@ impl Authority {
             let pending = Pending::Cancel(cancelled.job);
             core.request(cancelled.to, Request::Ended(cancelled.end.clone()), vec![], pending);
         }
+        for (id, why) in declined {
+            self.fail(core, jobs, id, why);
+        }
         for id in over {
             self.end(core, jobs, id, Outcome::Done, None);
         }
+        self.announcer.go_on(core, jobs, &mut self.jobs);
     }
 
-    pub(super) fn deadline(&self) -> Time {
+    pub(super) fn deadline(&self, jobs: &Jobs) -> Time {
         let ends = self.ends.iter().map(|cancelled| cancelled.send_at);
-        self.jobs.values().map(Job::deadline).chain(ends).min().unwrap_or(Time::NEVER)
+        let own = self.jobs.values().map(Job::deadline).chain(ends).min().unwrap_or(Time::NEVER);
+        own.min(self.announcer.deadline(jobs, &self.jobs))
     }
 
     /// A peer works on a job of this peer's.

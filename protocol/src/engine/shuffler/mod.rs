@@ -166,7 +166,14 @@ impl Shuffler {
     }
 
     /// A reducer wants a bucket.
-    pub(super) fn on_bucket(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, bucket: u32, root: Hash) {
+    pub(super) fn on_bucket(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        (job, stage, bucket): (JobId, u8, u32),
+        root: Hash,
+        from: u64,
+    ) {
         let me = core.me;
         let found = self.get(job, stage).and_then(|shuffle| {
             let (partitions, buckets) = shuffle.manifest.stages[usize::from(stage)].shuffle()?;
@@ -177,10 +184,12 @@ impl Shuffler {
             }
             (shuffle.sealed.get(&partition) == Some(&root)).then_some(())?;
             let bucket = bucket % (buckets / u32::from(partitions));
-            Some(Ok(BucketRef { job, stage, partition, bucket }))
+            let reader = usize::from(shuffle.manifest.reader_of(stage)?);
+            let most = shuffle.manifest.stages[reader].limits.memory;
+            Some(Ok((BucketRef { job, stage, partition, bucket }, most)))
         });
         match found {
-            Some(Ok(bucket)) => core.act(Action::ServeBucket { token, bucket }),
+            Some(Ok((bucket, most))) => core.act(Action::ServeBucket { token, bucket, from, most }),
             Some(Err(answer)) => core.respond(token, answer),
             None => core.respond(token, Response::Missing),
         }
@@ -220,8 +229,7 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let has_room = self.has_room(job, stage, 0);
-        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+        if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
             shuffle.listed(core, partition, outcome);
         }
     }
@@ -236,10 +244,16 @@ impl Shuffler {
         epoch: u32,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let has_room = self.has_room(job, stage, outcome.as_ref().map_or(0, |(_, body)| body.len()));
-        if let Some(shuffle) = self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch) {
+        let bytes = outcome.as_ref().map_or(0, |(_, body)| body.len());
+        if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
             shuffle.pulled(core, partition, outcome);
         }
+    }
+
+    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
+    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
+        let has_room = self.has_room(job, stage, bytes);
+        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
     }
 
     pub(super) fn on_replicated(

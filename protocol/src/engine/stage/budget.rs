@@ -4,57 +4,17 @@ use std::time::Duration;
 
 use super::StageWork;
 use crate::engine::core::Core;
+use crate::engine::voice::SHORTEST_GAP;
 use crate::limits;
 use crate::time::Time;
 
-/// Each gossip message reaches a peer about so many times: simulated, 8 in a mesh of 100 peers, 13 in one of 1,000.
-const GOSSIP_COPIES: u32 = 10;
-/// Of the messages that a peer may be sent, so many are left to topics beside the claims of one shard.
-const OTHER_MESSAGES: u32 = 20;
-/// Messages that may follow each other quickly, where a worker has been silent for long: at the start, while it
-/// finds its pace, and at the end, when batches are small.
-const BURST: f64 = 6.0;
-/// In each of many jobs too it takes a few messages to find the pace, the first claims being small.
-const LEAST_BURST: f64 = 3.0;
-/// The first messages may follow each other so quickly,
+/// The first messages may follow each other so quickly; those after the first few more slowly.
 const QUICK_GAP: Duration = Duration::from_millis(20);
-/// and those after the first few.
-const SHORTEST_GAP: Duration = Duration::from_millis(200);
 const QUICK_MESSAGES: u32 = 5;
 /// Of workers who wait for few blocks, each waits up to so many times as long as claims take to settle.
 const THINNEST: u32 = 16;
 /// Workers of a shard that are expected at most before they are heard (rule 6).
 pub(super) const EXPECTED: u32 = 64;
-
-/// What this worker may say in its shard: a bucket of messages that fills at the rate the shard can bear.
-#[derive(Debug)]
-pub(super) struct Budget {
-    messages: f64,
-    at: Time,
-    pub(super) said: u32,
-    pub(super) last: Time,
-}
-
-impl Budget {
-    pub(super) fn full() -> Self {
-        Self { messages: BURST, at: Time(0), said: 0, last: Time(0) }
-    }
-
-    /// When there is room for the next message, one coming in each `gap`, `burst` at most.
-    pub(super) fn next(&self, gap: Duration, burst: f64) -> Time {
-        let shortest = if self.said < QUICK_MESSAGES { QUICK_GAP } else { SHORTEST_GAP };
-        let spaced = if self.said == 0 { Time(0) } else { self.last + shortest };
-        spaced.max(self.at + gap.mul_f64((1.0 - self.messages.min(burst)).max(0.0)))
-    }
-
-    pub(super) fn spend(&mut self, now: Time, gap: Duration, burst: f64) {
-        let came_in = now.since(self.at).as_secs_f64() / gap.as_secs_f64().max(1e-6);
-        self.messages = (self.messages + came_in).min(burst) - 1.0;
-        self.at = now;
-        self.last = now;
-        self.said += 1;
-    }
-}
 
 impl StageWork {
     /// Whether claims of others are heard here.
@@ -62,44 +22,34 @@ impl StageWork {
         self.table.active_workers() > 1 && !self.is_over() && !self.is_closed()
     }
 
-    /// The time between two messages of this worker, so that all workers of the shard, and of the other shards that
-    /// this peer hears, keep the budget of rule 6.
-    pub(super) fn gap(&self) -> Duration {
-        match self.table.active_workers() {
-            0 | 1 => SHORTEST_GAP,
-            workers => {
-                let shared = limits::CONTROL_PER_SECOND - OTHER_MESSAGES;
-                (Duration::from_secs(1) * workers * GOSSIP_COPIES * self.shared / shared).max(SHORTEST_GAP)
-            }
-        }
+    /// When this worker may speak next of this shard.
+    pub(super) fn may_speak_at(&self, core: &Core) -> Time {
+        let shortest = if self.said < QUICK_MESSAGES { QUICK_GAP } else { SHORTEST_GAP };
+        let spaced = if self.said == 0 { Time(0) } else { self.last + shortest };
+        spaced.max(core.voice.next())
     }
 
-    /// When this worker may speak next.
-    pub(super) fn may_speak_at(&self) -> Time {
-        self.budget.next(self.gap(), self.burst())
-    }
-
-    /// Messages that may follow each other quickly, shared with the other shards too.
-    pub(super) fn burst(&self) -> f64 {
-        (BURST / f64::from(self.shared)).max(LEAST_BURST)
+    /// When it may say what it finished, if it claims nothing before: at once as long as it may say much more.
+    pub(super) fn may_tell_at(&self, core: &Core) -> Time {
+        self.may_speak_at(core).max(core.voice.next_but_one())
     }
 
     /// A worker that holds anything speaks up so often, however little it has to say; rarely enough that it does
     /// not use up the word with which it would claim.
-    pub(super) fn heartbeat(&self) -> Duration {
-        limits::HEARTBEAT.max(self.gap() * 3 / 2)
+    pub(super) fn heartbeat(&self, core: &Core) -> Duration {
+        limits::HEARTBEAT.max(core.voice.gap() * 3 / 2)
     }
 
     /// A claim stands so long after its holder was last heard: leases lengthen with the time between messages.
-    pub(super) fn lease(&self) -> Duration {
-        limits::LEASE.max(self.heartbeat() * 3)
+    pub(super) fn lease(&self, core: &Core) -> Duration {
+        limits::LEASE.max(self.heartbeat(core) * 3)
     }
 
     /// No claim stands longer, whatever its holder says: of the blocks in its hand one may run as long as the
     /// manifest lets it, and the next behind it.
-    pub(super) fn longest_hold(&self) -> Duration {
+    pub(super) fn longest_hold(&self, core: &Core) -> Duration {
         let stage = self.stage();
-        Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease()
+        Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease(core)
     }
 
     /// How many workers there are in this shard, heard or not.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::budget::{Budget, EXPECTED};
+use self::budget::EXPECTED;
 use self::shards::SUMMARY_WAIT;
 pub(super) use self::units::Unit;
 use super::core::Core;
@@ -50,10 +50,12 @@ pub(super) struct StageWork {
     pub(super) outbox: Outbox,
     /// How near its job's turn is.
     pub(super) turn: Turn,
-    budget: Budget,
-    /// Stages of all jobs in which this peer hears the claims of others.
-    pub(super) shared: u32,
+    /// Messages so far, and when the last one was sent.
+    said: u32,
+    last: Time,
     unsaid: bool,
+    /// To be said now.
+    says: bool,
     /// Claims crossed, and the others must hear whether this peer keeps its own.
     contested: bool,
     /// Nothing is claimed before.
@@ -108,9 +110,10 @@ impl StageWork {
             seals: BTreeMap::new(),
             outbox: Outbox::default(),
             turn: Turn { near: true, rivals: 1 },
-            budget: Budget::full(),
-            shared: 1,
+            said: 0,
+            last: Time(0),
             unsaid: false,
+            says: false,
             contested: false,
             look_at: Time(0),
             entering: false,
@@ -133,7 +136,7 @@ impl StageWork {
 
     /// The submitter's hint where to begin. Of a few such places no two are the same: nothing need be settled.
     pub(super) fn take_place(&mut self, core: &Core, slot: u32, of: u32) {
-        if self.budget.said > 0 || self.table.held() > 0 {
+        if self.said > 0 || self.table.held() > 0 {
             return;
         }
         let blocks = self.table.blocks();
@@ -185,19 +188,19 @@ impl StageWork {
     }
 
     /// How many blocks this worker wants in hand.
-    fn wanted(&self, threads: u32) -> u32 {
+    fn wanted(&self, core: &Core, threads: u32) -> u32 {
         // The first claim is one block (rule 5); while that runs, there may be one for each thread and one more.
         let Some(pace) = self.pace else {
             let scarce = self.table.free() < (threads + 1) * self.table.active_workers();
-            return if self.budget.said == 0 || scarce { 1 } else { threads + 1 };
+            return if self.said == 0 || scarce { 1 } else { threads + 1 };
         };
-        let ahead = self.ahead().as_micros() as f64 / f64::from(self.turn.rivals);
+        let ahead = self.ahead(core).as_micros() as f64 / f64::from(self.turn.rivals);
         ((ahead * f64::from(threads) / pace.max(1.0)).ceil() as u32).clamp(threads, limits::BLOCKS)
     }
 
     /// Claims aim at work for so long.
-    fn ahead(&self) -> Duration {
-        limits::CLAIM_AHEAD.max(self.gap() * 5 / 2)
+    fn ahead(&self, core: &Core) -> Duration {
+        limits::CLAIM_AHEAD.max(core.voice.gap() * 5 / 2)
     }
 
     /// The most blocks to claim at once: half of this worker's share of what is free, so that the last batches are
@@ -206,17 +209,17 @@ impl StageWork {
     /// k * pace` from now: least at the root of `free * interval / pace`.
     fn fair(&self, core: &Core, threads: u32) -> u32 {
         let (free, company) = (self.table.free(), self.company(core));
-        let interval = self.gap().as_micros() as f64 / f64::from(company);
+        let interval = core.voice.gap().as_micros() as f64 / f64::from(company);
         let pace = self.pace.unwrap_or(f64::MAX).max(1.0) / f64::from(threads);
         let least = (f64::from(free) * interval / pace).sqrt() as u32;
         (free / (2 * company)).max(least).max(1)
     }
 
     /// Whether this worker has too little in hand.
-    fn wants_more(&self, threads: u32) -> bool {
+    fn wants_more(&self, core: &Core, threads: u32) -> bool {
         let few = match self.pace {
-            Some(_) => self.queue.len() as u32 * 2 <= self.wanted(threads),
-            None => self.table.held() < self.wanted(threads),
+            Some(_) => self.queue.len() as u32 * 2 <= self.wanted(core, threads),
+            None => self.table.held() < self.wanted(core, threads),
         };
         few && self.turn.near && !self.is_over() && !self.is_closed()
     }
@@ -224,23 +227,23 @@ impl StageWork {
     /// Claims what is worth claiming now, and says so; gives whether that was anything. `upstream_over` says whether
     /// all is done, as far as this peer knows, of the stage that this one reads.
     pub(super) fn claim(&mut self, core: &mut Core, threads: u32, upstream_over: bool) -> bool {
-        if !self.wants_more(threads) {
+        if !self.wants_more(core, threads) {
             if self.is_over() || (self.is_closed() && upstream_over) {
                 self.look_around(core);
             }
             return false;
         }
         let now = core.now;
-        if now < self.look_at.max(self.may_speak_at()) {
+        if now < self.look_at.max(self.may_speak_at(core)) {
             return false;
         }
         self.entering = false;
-        let wanted = self.wanted(threads);
+        let wanted = self.wanted(core, threads);
         let fair = self.fair(core, threads);
         let allowed = self.table.allowance().saturating_sub(self.table.held());
         let in_hand = if self.pace.is_some() { self.queue.len() as u32 } else { self.table.held() };
         let want = wanted.saturating_sub(in_hand).min(fair).min(allowed);
-        let (me, heartbeat) = (core.me, self.heartbeat());
+        let (me, heartbeat) = (core.me, self.heartbeat(core));
         let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
         let mut table = std::mem::replace(&mut self.table, nothing);
         let mine = |block| self.reads(self.stage().tasks_of_blocks(block..block + 1).start).is_none_or(|r| r.3 == me);
@@ -259,49 +262,81 @@ impl StageWork {
             return false;
         }
         self.summary_wait = SUMMARY_WAIT.0;
-        let settle = if self.immediate && self.budget.said == 0 { Duration::ZERO } else { self.settle(core) };
+        let settle = if self.immediate && self.said == 0 { Duration::ZERO } else { self.settle(core) };
         self.queue.extend(chosen.into_iter().map(|b| (b, now + settle)));
-        self.publish(core);
+        self.says = true;
         true
     }
 
     /// Says how things stand, where it is time to.
     pub(super) fn speak(&mut self, core: &mut Core) {
-        if core.now >= self.must_speak_at() {
-            self.publish(core);
-        }
+        self.says |= core.now >= self.must_speak_at(core);
         if core.now >= self.summary_at {
             self.ask_summary(core);
         }
     }
 
     /// When this worker must say how things stand, if it does not claim before.
-    fn must_speak_at(&self) -> Time {
+    fn must_speak_at(&self, core: &Core) -> Time {
         let holds = self.table.held() > 0;
         if holds && !self.contested {
-            self.budget.last + self.heartbeat()
-        } else if self.contested || self.unsaid {
-            self.may_speak_at()
+            self.last + self.heartbeat(core)
+        } else if self.contested {
+            self.may_speak_at(core)
+        } else if self.unsaid {
+            self.may_tell_at(core)
         } else {
             Time::NEVER
         }
     }
 
-    fn publish(&mut self, core: &mut Core) {
+    /// Whether this worker has anything to say of this shard that cannot wait.
+    pub(super) fn says(&self) -> bool {
+        self.says
+    }
+
+    /// Whether it is worth saying how things stand, where there is a message anyway.
+    pub(super) fn could_say(&self) -> bool {
+        self.unsaid || self.contested || self.table.held() > 0
+    }
+
+    /// Whether all workers of the mesh listen here: so few that every job is one shard for all of them.
+    fn is_heard_by_all(&self, core: &Core) -> bool {
+        core.workers <= EXPECTED && self.stage().shards == 1
+    }
+
+    /// Whether all who work on another shard listen to this one too, as far as this peer knows.
+    pub(super) fn is_heard_by_those_of(&self, core: &Core, other: &StageWork) -> bool {
+        let all = self.is_heard_by_all(core) && other.is_heard_by_all(core);
+        let listeners = || self.table.listeners().collect::<BTreeSet<PeerKey>>();
+        all || (other.table.active_workers() > 1
+            && other.table.peers().collect::<BTreeSet<_>>().is_subset(&listeners()))
+    }
+
+    /// How things stand, as it is said now.
+    pub(super) fn say(&mut self, core: &Core) -> Claim {
         self.table.set_settle(self.settle(core));
-        let claim = self.table.next_message(core.now, self.budget.said);
-        self.budget.spend(core.now, self.gap(), self.burst());
-        self.unsaid = false;
-        self.contested = false;
-        core.publish(self.topic, Gossip::Claim(claim));
+        let claim = self.table.next_message(core.now, self.said);
+        (self.said, self.last) = (self.said + 1, core.now);
+        (self.says, self.unsaid, self.contested) = (false, false, false);
+        claim
+    }
+
+    /// Says how things stand at once, of this shard alone.
+    fn publish(&mut self, core: &mut Core) {
+        let claim = self.say(core);
+        core.voice.spend(core.now);
+        core.publish(self.topic, Gossip::Claims(vec![claim]));
     }
 
     /// When something must be done here, if nothing happens before.
-    pub(super) fn deadline(&self, now: Time, threads: u32) -> Time {
+    pub(super) fn deadline(&self, core: &Core, threads: u32) -> Time {
+        let now = core.now;
         // Once it may be started, a claim waits for room in hand, not for time.
         let start = self.queue.front().map_or(Time::NEVER, |&(_, from)| if from > now { from } else { Time::NEVER });
-        let claim = if self.wants_more(threads) { self.look_at.max(self.may_speak_at()) } else { Time::NEVER };
-        self.must_speak_at().min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
+        let claim =
+            if self.wants_more(core, threads) { self.look_at.max(self.may_speak_at(core)) } else { Time::NEVER };
+        self.must_speak_at(core).min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
     }
 
     /// Another worker's standing in this shard.
@@ -363,7 +398,7 @@ impl StageWork {
 
     /// Leases that ran out.
     pub(super) fn lapse(&mut self, core: &Core) {
-        if self.table.lapse(core.now, self.lease(), self.longest_hold()) {
+        if self.table.lapse(core.now, self.lease(core), self.longest_hold(core)) {
             self.look_at = self.look_at.min(core.now + self.thin(core));
         }
     }
@@ -374,7 +409,7 @@ impl StageWork {
             self.table.left_for_good(peer);
             self.look_at = self.look_at.min(core.now + self.thin(core));
         } else {
-            self.table.broken(core.now, peer, self.lease());
+            self.table.broken(core.now, peer, self.lease(core));
         }
     }
 }

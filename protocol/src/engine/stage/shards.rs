@@ -72,7 +72,7 @@ impl StageWork {
             if *peer == from {
                 self.hear(core, from, claim);
             } else if *peer != core.me {
-                self.table.hear_of(core.now, *peer, claim, self.lease());
+                self.table.hear_of(core.now, *peer, claim, self.lease(core));
             }
         }
         if !self.entering {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::StageWork;
+use crate::engine::core::Core;
 use crate::id::Hash;
 use crate::manifest::Source;
 use crate::pack::Layout;
@@ -47,10 +48,19 @@ impl StageWork {
     }
 
     /// Lets go of what waits for its turn for too long while nothing of this stage runs: others may have room for it.
-    pub(in crate::engine) fn release_unstarted(&mut self, now: Time) {
-        let patience = UNSTARTED.max(2 * self.ahead());
+    pub(in crate::engine) fn release_unstarted(&mut self, core: &Core) {
+        let now = core.now;
+        let patience = UNSTARTED.max(2 * self.ahead(core));
         let waited = self.queue.front().is_some_and(|&(_, from)| now.since(from) > patience);
         if !waited || !self.tasks_left.is_empty() {
+            return;
+        }
+        self.release_queue(now);
+    }
+
+    /// Lets go of all that has not begun.
+    pub(in crate::engine) fn release_queue(&mut self, now: Time) {
+        if self.queue.is_empty() {
             return;
         }
         for (block, _) in std::mem::take(&mut self.queue) {

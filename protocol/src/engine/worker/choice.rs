@@ -122,7 +122,8 @@ impl Worker {
     pub(super) fn claim(&mut self, core: &mut Core) -> bool {
         let mut claimed = false;
         let mut order = self.by_turn();
-        // The youngest is always near (rule 8).
+        // Whose turn it is, is always near, and so is the youngest (rule 8).
+        let first = order.first().copied();
         if let Some(youngest) = (0..order.len()).max_by_key(|&i| self.jobs[&order[i]].opened) {
             order[..=youngest].rotate_right(1);
         }
@@ -133,7 +134,7 @@ impl Worker {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
-            let turn = Turn { near: near || place == 0, rivals };
+            let turn = Turn { near: (near || place == 0 || Some(id) == first) && !job.is_stalled(), rivals };
             if !turn.near {
                 // It waits for others here, not they for it.
                 job.progressed = core.now;
@@ -188,7 +189,9 @@ impl Worker {
         let long = self.in_hand() <= self.threads as usize;
         let mut waits = false;
         for id in order {
-            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free) else { continue };
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free && !job.is_stalled()) else {
+                continue;
+            };
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {

@@ -1,13 +1,14 @@
 //! What units need before they run: packs, and buckets of a shuffle.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use super::{RETRY_INPUT, Running, Worker};
+use super::job::Waiting;
+use super::{PACK_SOON, PACK_WAIT, RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
 use crate::manifest::Source;
 use crate::message::{Request, Response};
@@ -37,9 +38,30 @@ impl Worker {
             return self.run_pack(core, id, unit, bytes);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        self.fetching += 1;
-        job.waiting.entry(pack).or_default().push(unit);
+        let waiting = job.waiting.entry(pack).or_insert_with(|| Waiting::new(core.now));
+        self.fetching += usize::from(!waiting.overdue);
+        waiting.units.push(unit);
         blobs.fetch(core, pack, job.manifest.home, None);
+    }
+
+    /// Packs of a home that stalls keep a worker neither from other work nor others from theirs.
+    pub(super) fn go_on_without_late_packs(&mut self, core: &Core) {
+        for job in self.jobs.values_mut() {
+            for (_, waiting) in job.waiting.extract_if(.., |_, w| core.now.since(w.since) > PACK_WAIT) {
+                self.fetching -= waiting.in_hand();
+                for unit in waiting.units {
+                    let work = &mut job.stages[usize::from(unit.stage)];
+                    unit.tasks.for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+                }
+            }
+            for waiting in job.waiting.values_mut().filter(|w| core.now.since(w.since) > PACK_SOON) {
+                self.fetching -= waiting.in_hand();
+                waiting.overdue = true;
+            }
+            if job.is_stalled() {
+                job.stages.iter_mut().for_each(|stage| stage.release_queue(core.now));
+            }
+        }
     }
 
     fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
@@ -63,10 +85,10 @@ impl Worker {
             let bucket =
                 BucketRef { job: id, stage: from, partition, bucket: task % (buckets / u32::from(partitions)) };
             self.reads.insert(read, (id, unit));
-            core.act(Action::ReadBucket { read, bucket });
+            let most = job.manifest.stages[usize::from(stage)].limits.memory;
+            core.act(Action::ReadBucket { read, bucket, most });
         } else {
-            let request = Request::Bucket { job: id, stage: from, bucket: task, root };
-            core.request(owner, request, vec![], Pending::Bucket { job: id, unit });
+            ask_for_bucket(core, id, unit, (owner, from), BytesMut::new());
         }
     }
 
@@ -103,8 +125,15 @@ impl Worker {
         for id in ids {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.take_blob(core.now, hash, bytes.as_ref());
-            let Some(units) = job.waiting.remove(&hash) else { continue };
-            self.fetching -= units.len();
+            let Some(waiting) = job.waiting.remove(&hash) else {
+                // It came too late for those that waited, and early for the next.
+                if let Some(pack) = bytes.as_ref().filter(|_| job.layout.as_ref().is_some_and(|l| l.has_pack(&hash))) {
+                    self.packs.put(hash, pack.clone());
+                }
+                continue;
+            };
+            self.fetching -= waiting.in_hand();
+            let units = waiting.units;
             match &bytes {
                 Some(pack) => {
                     self.packs.put(hash, pack.clone());
@@ -131,17 +160,36 @@ impl Worker {
         self.bucket_here(core, job, unit, records.map_err(NoBucket::Unreadable));
     }
 
-    /// The owner of a partition answered.
+    /// The owner of a partition, written by the stage `from`, answered with one more piece of a bucket.
     pub(in crate::engine) fn on_bucket_answer(
         &mut self,
         core: &mut Core,
         job: JobId,
         unit: Unit,
+        (owner, from): (PeerKey, u8),
+        mut got: BytesMut,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
+        let malformed = || NoBucket::Unreadable("its owner sent malformed records".to_owned());
         let records = match outcome {
-            Ok((Response::Body, body)) => {
-                split_records(&body).ok_or_else(|| NoBucket::Unreadable("its owner sent malformed records".to_owned()))
+            Ok((Response::Piece { of }, piece)) => {
+                let (here, most) = ((got.len() + piece.len()) as u64, self.memory_of(&job, unit.stage));
+                if of > most {
+                    Err(NoBucket::Unreadable(format!("it holds {of} bytes, and the task may take {most}")))
+                } else if here == of {
+                    let whole = if got.is_empty() {
+                        piece
+                    } else {
+                        got.extend_from_slice(&piece);
+                        got.freeze()
+                    };
+                    split_records(&whole).ok_or_else(malformed)
+                } else if here < of && !piece.is_empty() {
+                    got.extend_from_slice(&piece);
+                    return ask_for_bucket(core, job, unit, (owner, from), got);
+                } else {
+                    Err(malformed())
+                }
             }
             Ok((Response::Refused(why), _)) => Err(NoBucket::Unreadable(why)),
             _ => Err(NoBucket::Missing),
@@ -150,6 +198,12 @@ impl Worker {
             work.ask_summary(core);
         }
         self.bucket_here(core, job, unit, records);
+    }
+
+    /// What a task of a stage may take, in bytes.
+    fn memory_of(&self, job: &JobId, stage: u8) -> u64 {
+        let stage = self.jobs.get(job).and_then(|j| j.manifest.stages.get(usize::from(stage)));
+        stage.map_or(0, |stage| stage.limits.memory)
     }
 
     fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
@@ -166,6 +220,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// Asks for what is missing of a bucket, which the stage `from` wrote.
+fn ask_for_bucket(core: &mut Core, job: JobId, unit: Unit, (owner, from): (PeerKey, u8), got: BytesMut) {
+    let Some(root) = unit.root else { return };
+    let request = Request::Bucket { job, stage: from, bucket: unit.tasks.start, root, from: got.len() as u64 };
+    core.request(owner, request, vec![], Pending::Bucket { job, unit, owner, from, got });
 }
 
 /// Why there is no bucket to reduce.

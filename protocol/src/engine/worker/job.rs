@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{RETRY_HERE, RETRY_INPUT};
+use super::{RETRY_HERE, RETRY_INPUT, RETRY_MODULE};
 use crate::codec;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
@@ -32,7 +32,7 @@ pub(super) struct WorkerJob {
     pub(super) layout: Option<Arc<Layout>>,
     pub(super) stages: Vec<StageWork>,
     /// Units by the pack that they wait for.
-    pub(super) waiting: BTreeMap<Hash, Vec<Unit>>,
+    pub(super) waiting: BTreeMap<Hash, Waiting>,
     /// Results of a collecting stage that the authority has not acknowledged, with when to send them again.
     pub(super) outputs: BTreeMap<(u8, u32), Output>,
     pub(super) output_bytes: usize,
@@ -48,6 +48,26 @@ pub(super) struct WorkerJob {
     pub(super) put_off: u32,
     /// It took the last place, which is the youngest job's.
     pub(super) youngest: bool,
+}
+
+/// Units that wait for one pack.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) units: Vec<Unit>,
+    pub(super) since: Time,
+    /// It takes so long that other work goes first: they do not count as in hand.
+    pub(super) overdue: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(now: Time) -> Self {
+        Self { units: Vec::new(), since: now, overdue: false }
+    }
+
+    /// How many of them count as in hand.
+    pub(super) fn in_hand(&self) -> usize {
+        if self.overdue { 0 } else { self.units.len() }
+    }
 }
 
 /// Whether something is here that a job needs before anything runs.
@@ -96,6 +116,11 @@ impl WorkerJob {
 
     pub(super) fn is_set_up(&self) -> bool {
         self.module == Have::Yes && self.index == Have::Yes
+    }
+
+    /// Whether its packs do not come: nothing more of it is begun meanwhile.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.waiting.values().any(|w| w.overdue)
     }
 
     /// Whether anything of it is in hand here.
@@ -192,7 +217,13 @@ impl WorkerJob {
                 self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
                 self.outputs_at = core.now;
             }
-            Err(failure) => self.task_failed(core, id, (stage, task), failure, RETRY_HERE),
+            Err(failure) => {
+                if failure.worker_fault && self.module == Have::Yes {
+                    // What this peer lacks may be the module: its disk let it go, or never took it.
+                    self.module = Have::Retry(core.now + RETRY_MODULE);
+                }
+                self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
+            }
         }
     }
 

@@ -7,12 +7,13 @@ mod job;
 mod tests;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::job::WorkerJob;
+use self::job::{Waiting, WorkerJob};
 use self::turns::Turns;
 use super::blobs::Blobs;
 use super::core::{Core, Pending};
@@ -22,9 +23,10 @@ use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
+use crate::limits;
 use crate::manifest::Source;
 use crate::membership::Advert;
-use crate::message::{Claim, Response, Seals, Topic};
+use crate::message::{Claim, Gossip, Request, Response, Seals, Topic};
 use crate::ranges::{BitSet, numbers_in_bytes};
 use crate::time::Time;
 
@@ -32,6 +34,12 @@ use crate::time::Time;
 const RETRY_HERE: Duration = Duration::from_millis(100);
 /// The pause after an input or an answer could not be had.
 const RETRY_INPUT: Duration = Duration::from_millis(500);
+/// The pause after this peer could not run a task at all.
+const RETRY_MODULE: Duration = Duration::from_secs(2);
+/// Units that wait for a pack for longer do not keep this worker from other work.
+const PACK_SOON: Duration = Duration::from_secs(3);
+/// Units that wait for longer are left to others: long enough for the largest pack over a slow line.
+const PACK_WAIT: Duration = Duration::from_secs(60);
 /// Where pushes fail again and again, the authority is asked before long.
 const SUMMARY_TROUBLE: Duration = Duration::from_secs(5);
 /// So is it after an answer under another epoch than the one known here, which is on its way.
@@ -43,6 +51,8 @@ const PLACES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Worker {
     threads: u32,
+    /// What all tasks that run at a time may take, in bytes.
+    memory: u64,
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,
     running: BTreeMap<RunId, Running>,
@@ -88,8 +98,9 @@ impl Running {
 }
 
 impl Worker {
-    pub(super) fn new(advert: &Advert) -> Self {
+    pub(super) fn new(advert: &Advert, memory: u64) -> Self {
         Self {
+            memory,
             threads: u32::from(advert.threads).max(1),
             enabled: advert.roles.worker,
             jobs: BTreeMap::new(),
@@ -134,7 +145,11 @@ impl Worker {
                     opened.shared_blobs().for_each(|hash| blobs.share(hash));
                     self.shared.insert(*job, opened.shared_blobs().collect());
                 }
-                if self.enabled {
+                if self.enabled && manifest.stages.iter().any(|s| s.limits.memory > self.memory) {
+                    // Whoever gives more may do it; its home hears why this peer does not.
+                    let decline = Request::Decline { job: *job, memory: self.memory };
+                    core.request(manifest.home, decline, vec![], Pending::Ignored);
+                } else if self.enabled {
                     self.jobs.insert(*job, opened);
                     self.activate(core, blobs);
                 }
@@ -173,7 +188,7 @@ impl Worker {
         for stage in &job.stages {
             listen(&mut self.topics, core, stage.listening, false);
         }
-        self.fetching -= job.waiting.values().map(Vec::len).sum::<usize>();
+        self.fetching -= job.waiting.values().map(Waiting::in_hand).sum::<usize>();
         let buckets = core.pending.values_mut().filter(|p| matches!(p, Pending::Bucket { job, .. } if *job == id));
         for pending in buckets {
             *pending = Pending::Ignored;
@@ -215,17 +230,50 @@ impl Worker {
                 stage.speak(core);
             }
         }
+        self.say(core);
+    }
+
+    /// Says how things stand wherever that is due. What all hear who listen to one shard goes into one message with it:
+    /// of many jobs no more messages are made than of one.
+    fn say(&mut self, core: &mut Core) {
+        let stages = self.jobs.values_mut().filter(|j| j.active).flat_map(|j| &mut j.stages);
+        let mut stages: Vec<&mut StageWork> = stages.filter(|s| s.could_say() || s.says()).collect();
+        // Those that cannot wait come first, and of these the one with the most workers.
+        stages.sort_by_key(|s| Reverse((s.says(), s.table.active_workers())));
+        while stages.first().is_some_and(|s| s.says()) {
+            let first = stages.remove(0);
+            let mut claims = vec![first.say(core)];
+            let mut room = limits::GOSSIP_BYTES - claims[0].size();
+            stages.retain_mut(|stage| {
+                // The largest claim there is takes less than a third of a message.
+                let fits = claims.len() < limits::CLAIMS_IN_MESSAGE && room > limits::GOSSIP_BYTES / 2;
+                let rides = fits && first.is_heard_by_those_of(core, stage);
+                if rides {
+                    let claim = stage.say(core);
+                    room = room.saturating_sub(claim.size());
+                    claims.push(claim);
+                }
+                !rides
+            });
+            core.voice.spend(core.now);
+            core.publish(first.topic, Gossip::Claims(claims));
+        }
+    }
+
+    /// How many workers hear each other in the shards that this one works on, itself included.
+    fn company(&self) -> u32 {
+        let shared = self.jobs.values().filter(|j| j.active).flat_map(|j| &j.stages).filter(|s| s.is_shared());
+        let workers: BTreeSet<PeerKey> = shared.flat_map(|s| s.table.peers()).collect();
+        workers.len() as u32 + 1
     }
 
     pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
-        // Nobody claims in more jobs at a time than those whose turn is next.
-        let shared = self.jobs.values().flat_map(|j| &j.stages).filter(|s| s.is_shared()).count();
-        let shared = shared.clamp(1, choice::NEAR_JOBS + 1) as u32;
         for stage in self.jobs.values_mut().flat_map(|j| &mut j.stages) {
-            stage.shared = shared;
             stage.lapse(core);
-            stage.release_unstarted(core.now);
+            stage.release_unstarted(core);
         }
+        self.go_on_without_late_packs(core);
+        core.voice.set_company(core.now, self.company());
         self.put_off_idle_jobs(core, blobs);
     }
 
@@ -238,10 +286,10 @@ impl Worker {
         (claims, self.in_hand(), attempts)
     }
 
-    pub(super) fn deadline(&self, now: Time) -> Time {
+    pub(super) fn deadline(&self, core: &Core) -> Time {
         let jobs = self.jobs.values().filter(|j| j.active);
         jobs.flat_map(|job| {
-            let stages = job.stages.iter().filter(|_| job.is_set_up()).map(|s| s.deadline(now, self.threads));
+            let stages = job.stages.iter().filter(|_| job.is_set_up()).map(|s| s.deadline(core, self.threads));
             stages.chain([job.outputs_at]).chain(job.retry_at())
         })
         .min()

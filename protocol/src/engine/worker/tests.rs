@@ -11,11 +11,12 @@ use crate::engine::jobs::Change;
 use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, RequestId, TaskOutput, TaskResult, Work};
+use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, Summary};
+use crate::pack::{Index, Layout, PackRef};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
@@ -48,7 +49,7 @@ impl Bench {
     fn with_roles(roles: Roles) -> Self {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
-            worker: Worker::new(&advert),
+            worker: Worker::new(&advert, 1 << 30),
             core: Core::new(me(), 1, advert),
             blobs: Blobs::default(),
             shuffler: Shuffler::default(),
@@ -121,8 +122,9 @@ impl Bench {
     }
 
     fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
-        let Some(Pending::Bucket { job, unit }) = self.core.pending.remove(&id) else { panic!("no bucket is awaited") };
-        self.worker.on_bucket_answer(&mut self.core, job, unit, Ok((response, body)));
+        let pending = self.core.pending.remove(&id);
+        let Some(Pending::Bucket { job, unit, owner, from, got }) = pending else { panic!("no bucket is awaited") };
+        self.worker.on_bucket_answer(&mut self.core, job, unit, (owner, from), got, Ok((response, body)));
         self.go_on(Duration::ZERO);
     }
 
@@ -297,7 +299,7 @@ fn a_result_names_the_root_that_was_read() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     let map = bench.run().expect("the map tasks");
     assert_eq!(map.stage, 0);
-    bench.answer_bucket(id, Response::Body, Bytes::new());
+    bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
     let reduce = bench.run().expect("its reduce");
     // Sealed anew while it runs: what it read is the old data.
     let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
@@ -334,7 +336,7 @@ fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
     bench.hear_sealed(&REDUCES, job, signed_epoch);
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
-    bench.answer_bucket(id, Response::Body, Bytes::from_static(b"no records"));
+    bench.answer_bucket(id, Response::Piece { of: 10 }, Bytes::from_static(b"no records"));
     assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
 }
 
@@ -368,6 +370,7 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
         jobs.insert(work.job);
         unacked += part;
         bench.results_of(&work, [0], true, part);
+        bench.go_on(Duration::from_millis(50));
         // Its answer never comes, so it is not over; another one comes in its place.
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
@@ -482,7 +485,7 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
             }
             bench.worker.tick(&mut bench.core, &mut bench.blobs);
             bench.run_units(10, Duration::from_millis(100));
-            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claim(_), .. });
+            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claims(_), .. });
             // The first messages of a job may follow each other quickly.
             said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
             bench.actions.retain(|a| !claims(a));
@@ -491,4 +494,96 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
     };
     let (one, many) = (said_in_two_minutes(1), said_in_two_minutes(8));
     assert!(one > 0 && many <= 2 * one, "{one} messages in one job, {many} in eight");
+}
+
+#[test]
+fn a_job_whose_tasks_may_take_more_than_this_peer_gives_is_declined() {
+    let mut bench = Bench::new();
+    bench.worker.memory = COLLECTS.manifest().stages[0].limits.memory - 1;
+    bench.open(&COLLECTS, other());
+    assert!(bench.run().is_none());
+    let declined = bench.take(|action| match action {
+        Action::Request { to, request: Request::Decline { memory, .. }, .. } => Some((*to, *memory)),
+        _ => None,
+    });
+    assert_eq!(declined, Some((COLLECTS.manifest().home, bench.worker.memory)));
+    bench.worker.memory += 1;
+    bench.open(&Plan { nonce: 2, ..COLLECTS }, other());
+    assert!(bench.run().is_some());
+}
+
+#[test]
+fn a_module_that_this_peer_lost_is_looked_for_again() {
+    let mut bench = Bench::new();
+    bench.open(&COLLECTS, other());
+    let work = bench.run().expect("a block to run");
+    let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), worker_fault: true };
+    let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
+    bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    let told =
+        |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.worker_fault);
+    assert!(bench.core.actions.iter().any(told));
+    bench.core.now = bench.core.now + super::RETRY_MODULE;
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    let looks = |action: &Action| matches!(action, Action::LoadBlob { hash } if *hash == Hash([COLLECTS.module; 32]));
+    assert!(bench.core.actions.iter().any(looks));
+}
+
+#[test]
+fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_the_tasks() {
+    let mut bench = Bench::new();
+    let stalled = bench.open(&Plan { owner: 1, ..LONG_JOB }, other());
+    bench.run_units(20, Duration::from_millis(50));
+    // From here on its inputs lie in a pack that nobody sends.
+    let blob = BlobRef { hash: Hash([NOWHERE; 32]), len: 1 };
+    let layout = Layout::new(Index { packs: vec![PackRef { blob, documents: LONG_JOB.tasks, docs_per_task: 1 }] });
+    bench.worker.jobs.get_mut(&stalled).expect("an open job").layout = Some(Arc::new(layout));
+    while bench.run().is_some() {}
+    bench.worker.running.clear();
+    let job = bench.open(&Plan { owner: 2, ..LONG_JOB }, other());
+    let from = bench.core.now;
+    let ran = bench.run_units(40, Duration::from_millis(50));
+    assert!(ran.iter().all(|of| *of == job));
+    assert!(bench.core.now.since(from) < Duration::from_secs(10), "it waited for {:?}", bench.core.now.since(from));
+    for _ in 0..30 {
+        bench.run_units(50, Duration::from_millis(50));
+        bench.worker.tick(&mut bench.core, &mut bench.blobs);
+    }
+    assert!(bench.core.now.since(from) > super::PACK_WAIT);
+    let waiting =
+        bench.worker.jobs[&stalled].waiting.values().all(|w| bench.core.now.since(w.since) < super::PACK_WAIT);
+    assert!(waiting, "its units wait for ever");
+}
+
+#[test]
+fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let records = [&b"records of one task"[..], b"of another"];
+    let framed: Vec<u8> =
+        records.iter().flat_map(|r| (r.len() as u32).to_le_bytes().into_iter().chain(r.iter().copied())).collect();
+    let of = framed.len() as u64;
+    for piece in framed.chunks(7) {
+        let (id, _) = bench.bucket_asked().expect("the rest of the bucket is asked for");
+        bench.answer_bucket(id, Response::Piece { of }, Bytes::copy_from_slice(piece));
+    }
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the reduce task");
+    let crate::io::WorkInput::Bucket { records: read, .. } = reduce.input else { panic!("not a reduce") };
+    assert_eq!(read, records);
+}
+
+#[test]
+fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let of = REDUCES.manifest().stages[1].limits.memory + 1;
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Piece { of }, Bytes::from_static(b"its first piece"));
+    let failure = bench.failure().expect("the task fails");
+    assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
 }

@@ -1,0 +1,114 @@
+//! What everyone hears of jobs: that they live, and how they end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Wire;
+use crate::epoch::Epoch;
+use crate::id::{JobId, PeerKey};
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::sign::{Document, Signed};
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "most are announcements, and few of either are held at a time")]
+pub enum JobNews {
+    /// It lives; repeated every [`limits::ANNOUNCE_INTERVAL`] or so.
+    Lives(Announce),
+    /// It is over, in its owner's word.
+    Ended(Signed<End>),
+}
+
+impl JobNews {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self {
+            JobNews::Lives(announce) => announce.check(),
+            JobNews::Ended(_) => Ok(()),
+        }
+    }
+
+    /// How much it takes in a message at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            JobNews::Lives(announce) => {
+                let manifest = announce.manifest.as_ref().map_or(0, |m| m.payload_len() + SIGNED);
+                LIVES + manifest + announce.epoch.payload_len() + SIGNED + 5 * announce.done.len()
+            }
+            JobNews::Ended(end) => end.payload_len() + SIGNED,
+        }
+    }
+}
+
+/// Bytes of a signed document beside its payload, and of an announcement beside what is signed: more than there are.
+const SIGNED: usize = 160;
+const LIVES: usize = 240;
+
+/// A job lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Announce {
+    /// Its id.
+    pub job: JobId,
+    /// Its owner.
+    pub owner: PeerKey,
+    /// Where its authority is reached.
+    pub home: PeerKey,
+    /// The signed manifest, where it is small (rule 7); otherwise it is asked for.
+    pub manifest: Option<Signed<Manifest>>,
+    /// The newest epoch.
+    pub epoch: Signed<Epoch>,
+    /// Tasks done, per stage.
+    pub done: Vec<u32>,
+    /// Counts up whenever a task that was done is not any more: who sees it grow asks for a summary.
+    pub reopened: u32,
+    /// Seconds since the job was submitted.
+    pub age: u32,
+}
+
+/// The end of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// The job.
+    pub job: JobId,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// With its result.
+    Done,
+    /// Its owner took it back.
+    Cancelled,
+    /// It cannot succeed.
+    Failed(String),
+}
+
+impl Announce {
+    /// Whether its owner signed its epoch.
+    pub fn is_signed_by_owner(&self) -> bool {
+        self.epoch.signer() == self.owner && self.epoch.open().is_ok_and(|epoch| epoch.job == self.job)
+    }
+
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let manifest = self.manifest.as_ref().map_or(0, Signed::payload_len);
+        if self.done.len() > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {
+            return Err("an announcement with too much in it");
+        }
+        Ok(())
+    }
+}
+
+impl Wire for End {
+    const NAME: &'static str = "end of a job";
+    const MAX_BYTES: usize = limits::TEXT_BYTES + 256;
+
+    fn check(&self) -> Result<(), &'static str> {
+        match &self.outcome {
+            Outcome::Failed(why) if why.len() > limits::TEXT_BYTES => Err("a reason that is too long"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Document for End {}

@@ -1,0 +1,85 @@
+//! What those who work on a shard hear of each other, and of what is ready for them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Topic;
+use crate::id::{Hash, JobId};
+use crate::limits;
+use crate::ranges::{Run, check_runs};
+
+/// A worker's whole standing in one shard: claim, renewal, release and progress are this one message. It
+/// states, it does not change: a lost one is made good by the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// The stage.
+    pub stage: u8,
+    /// The shard.
+    pub shard: u16,
+    /// Counts the sender's messages in this stage, from 1: gossip may bring an old one after a newer one.
+    pub number: u32,
+    /// Blocks that the sender holds and has not finished, by term, ascending.
+    pub holds: Vec<Hold>,
+    /// Blocks that it finished last, as many as fit.
+    pub done: Vec<Run>,
+    /// How many blocks of this shard it has finished in all.
+    pub finished: u32,
+}
+
+/// Blocks held under one term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The blocks.
+    pub run: Run,
+    /// 0 for a first claim; one more than the claim that lapsed before it.
+    pub term: u8,
+    /// A second attempt beside a claim that still stands.
+    pub speculative: bool,
+    /// It has stood for so long that all should have heard it.
+    pub settled: bool,
+}
+
+/// Partitions of a stage's shuffle that are complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seals {
+    /// The job.
+    pub job: JobId,
+    /// The stage that wrote them.
+    pub stage: u8,
+    /// The epoch under which the sender owns them.
+    pub epoch: u32,
+    /// The partitions, with the roots over their accepted digests.
+    pub seals: Vec<(u16, Hash)>,
+}
+
+/// Bytes of a claim beside its runs, of a hold and of a run of finished blocks: more than there are.
+const CLAIM: usize = 160;
+const HOLD: usize = 72;
+const RUN: usize = 24;
+
+impl Claim {
+    /// The topic of its shard.
+    pub fn topic(&self) -> Topic {
+        Topic::of_shard(self.job, self.stage, self.shard)
+    }
+
+    /// How much it takes in a message at most, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        CLAIM + HOLD * self.holds.len() + RUN * self.done.len()
+    }
+
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.holds.len() > limits::CLAIM_RUNS || self.done.len() > limits::CLAIM_RUNS {
+            return Err("a claim with too many runs");
+        }
+        let holds: Vec<Run> = self.holds.iter().map(|h| h.run).collect();
+        for runs in [&self.done, &holds] {
+            check_runs(runs)?;
+            if runs.last().is_some_and(|r| r.end() > limits::BLOCKS) {
+                return Err("a claim on blocks that no stage has");
+            }
+        }
+        Ok(())
+    }
+}

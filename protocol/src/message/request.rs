@@ -1,0 +1,214 @@
+//! What one peer asks of another.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Announce, Attempts, End, Push};
+use crate::codec::Wire;
+use crate::epoch::Epoch;
+use crate::id::{Hash, JobId};
+use crate::limits;
+use crate::membership::Advert;
+use crate::sign::Signed;
+
+/// What one peer asks of another. A body of raw bytes may follow; the variant says what it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved a few times each, and matched often")]
+pub enum Request {
+    /// Who are you? Sent by both sides once a connection stands.
+    Hello(Advert),
+    /// A job for a peer that may be idle, straight from its submitter (rule 7).
+    Offer {
+        /// What is announced.
+        announce: Announce,
+        /// A place to start from: the sender offers to `of` peers, this one is number `slot`.
+        slot: u32,
+        /// How many peers are offered the job.
+        of: u32,
+    },
+    /// The signed manifest of a job.
+    Manifest {
+        /// The job.
+        job: JobId,
+    },
+    /// What is done in one shard, which partitions are sealed, and the epoch (anti-entropy).
+    Summary {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The shard.
+        shard: u16,
+    },
+    /// The claims of all workers in one shard, as the answerer has heard them: for who enters it.
+    Claims {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The shard.
+        shard: u16,
+    },
+    /// A blob. The answer's body holds it.
+    Blob {
+        /// Its name.
+        hash: Hash,
+    },
+    /// Attempts' segments for a shuffler; the body holds them one after another.
+    Push(Push),
+    /// Attempts that the sender holds for all its partitions under an epoch.
+    Commit {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The epoch under which the sender owns the partitions.
+        epoch: u32,
+        /// When the sender opened the job, in a measure of its own. A greater number than before means that it has
+        /// forgotten what it held: it was started anew, or took the job for over.
+        opened: u64,
+        /// The partitions; empty means all that it owns.
+        partitions: Vec<u16>,
+        /// The attempts.
+        attempts: Attempts,
+    },
+    /// Digests that the authority accepts.
+    Accept {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The epoch in which the receiver owns something.
+        epoch: u32,
+        /// The attempts.
+        attempts: Attempts,
+    },
+    /// A partition is complete (rule 12).
+    Sealed {
+        /// The job.
+        job: JobId,
+        /// The stage that wrote it.
+        stage: u8,
+        /// The epoch under which the sender owns it.
+        epoch: u32,
+        /// The partition.
+        partition: u16,
+        /// The root over its accepted digests.
+        root: Hash,
+    },
+    /// A new epoch, to everyone whom it concerns.
+    NewEpoch(Signed<Epoch>),
+    /// All segments of a partition that the answerer holds: for a new owner (rule 2).
+    Pull {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The partition.
+        partition: u16,
+        /// Tasks from this one on; the answer says where the next begins.
+        from: u32,
+    },
+    /// The attempts that the answerer holds for a partition, those that wrote nothing for it included:
+    /// [`Response::Pulled`] without segments. Asked before a pull, which tells of written segments only.
+    Held {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The partition.
+        partition: u16,
+        /// Tasks from this one on; the answer says where the next begins.
+        from: u32,
+    },
+    /// A bucket's records, in order of task, each task's behind a `u32` length: a piece of them, as
+    /// [`Response::Piece`].
+    Bucket {
+        /// The job.
+        job: JobId,
+        /// The stage that wrote it.
+        stage: u8,
+        /// The bucket.
+        bucket: u32,
+        /// The root that the reducer means to read.
+        root: Hash,
+        /// Where the piece begins, in bytes.
+        from: u64,
+    },
+    /// A task's result for the authority; the body holds it.
+    Output {
+        /// The job.
+        job: JobId,
+        /// The stage.
+        stage: u8,
+        /// The task.
+        task: u32,
+        /// The hash of the body.
+        digest: Hash,
+        /// The root of the partition that was read, for a stage that reads a shuffle.
+        root: Option<Hash>,
+    },
+    /// A task gave no result.
+    Failed(Failure),
+    /// The sender does not work on a job, whose tasks may ask for more memory than it gives.
+    Decline {
+        /// The job.
+        job: JobId,
+        /// What it gives, in bytes.
+        memory: u64,
+    },
+    /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
+    Resign {
+        /// The job.
+        job: JobId,
+    },
+    /// A job is over.
+    Ended(Signed<End>),
+    /// The jobs that the answerer knows.
+    Jobs,
+    /// The peers that the answerer knows.
+    Peers,
+    /// Compile the source in the body.
+    Compile {
+        /// What diagnostics shall call it.
+        name: String,
+    },
+    /// I am leaving.
+    Goodbye,
+}
+
+/// Why a task gave no result. Evidence of trouble, never of a lie (rule 9).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The job.
+    pub job: JobId,
+    /// The stage.
+    pub stage: u8,
+    /// The task.
+    pub task: u32,
+    /// The document within the task, where one is to blame.
+    pub document: Option<u32>,
+    /// What happened, for people.
+    pub why: String,
+    /// The worker could not even start: it lacks something. Does not count against the task.
+    pub worker_fault: bool,
+}
+
+impl Wire for Request {
+    const NAME: &'static str = "request";
+    const MAX_BYTES: usize = limits::HEAD_BYTES;
+
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Request::Hello(advert) => advert.check(),
+            Request::Offer { announce, .. } => announce.check(),
+            Request::Push(push) => push.check(),
+            Request::Commit { partitions, .. } if partitions.len() > usize::from(limits::PARTITIONS) => {
+                Err("too many partitions")
+            }
+            Request::Commit { attempts, .. } | Request::Accept { attempts, .. } => attempts.check(),
+            Request::Failed(failure) if failure.why.len() > limits::TEXT_BYTES => Err("a reason that is too long"),
+            Request::Compile { name } if name.len() > limits::NAME_BYTES => Err("a name that is too long"),
+            _ => Ok(()),
+        }
+    }
+}
