@@ -5,4 +5,4 @@
 pub mod memory_limit;
 
 #[cfg(target_family = "wasm")]
-mod web;
+pub mod web;

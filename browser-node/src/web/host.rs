@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use send_wrapper::SendWrapper;
 use tokio::sync::mpsc;
-use webmesh_node::driver::{HOST_OUTPUTS, Host, HostOutput};
+use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::{Action, Event, Token};
@@ -14,6 +14,9 @@ use webmesh_protocol::message::Response;
 
 use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
+
+/// Memory of all tasks that run at a time: of the four gibibytes or so after which browsers end a tab.
+const TASK_MEMORY: u64 = 2 << 30;
 
 /// The way from the host to the driver. Where it is full, what is said waits; there is no thread that could.
 #[derive(Clone)]
@@ -91,8 +94,12 @@ impl Host for TabHost {
         }
     }
 
-    fn compile(&mut self, _: Token, _: PeerKey, _: String, _: Bytes) -> bool {
+    fn compile(&mut self, _: Token, _: PeerKey, _: String, _: Bytes, _: Gone) -> bool {
         false
+    }
+
+    fn task_memory(&self) -> u64 {
+        TASK_MEMORY
     }
 
     fn is_overloaded(&self) -> bool {
