@@ -82,8 +82,9 @@ impl Voice {
     }
 
     /// The time between two messages of this worker, so that all workers that hear each other keep the budget.
+    /// Where none is heard they may just not have spoken yet.
     pub(super) fn gap(&self) -> Duration {
-        self.gap
+        self.gap.max(SHORTEST_GAP)
     }
 
     /// When it may speak next.
