@@ -18,7 +18,5 @@ pub(super) const VERSION_HEAD_START: Duration = Duration::from_secs(2);
 /// From the dial to an authenticated peer. Browsers alone would try for half a minute; a swarm gives up after 10 s
 /// unless told otherwise, without a reason.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(9);
-/// After this much silence the quickest browser calls a peer "disconnected". Assumed of one without statistics.
-pub(super) const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// Closing a connection waits this long for what is still in the browser's buffers.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,25 +1,37 @@
-//! How long nothing has come from a peer.
+//! Whether a peer is still there. Browsers ask it by STUN, but say so late, and each after another time.
 
 use std::time::Duration;
 
+use futures_timer::Delay;
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::RtcPeerConnection;
+use web_sys::{RtcPeerConnection, RtcPeerConnectionState};
 
 use super::js::JsError;
-use super::limits::DISCONNECTED_AFTER;
+use crate::limits::DEAD_AFTER;
 
-/// The silence of a peer that the browser calls "disconnected", by the browser's statistics. Browsers say so after
-/// different times.
-pub(super) async fn silence(connection: &RtcPeerConnection) -> Duration {
-    match from_statistics(connection).await {
-        Ok(Some(milliseconds)) => Duration::from_millis(milliseconds as u64),
-        Ok(None) => DISCONNECTED_AFTER,
-        Err(error) => {
-            tracing::debug!(%error, "no statistics");
-            DISCONNECTED_AFTER
-        }
+/// No two questions follow each other sooner.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Ready once nothing has come for [`DEAD_AFTER`], or `connection` gives none.
+///
+/// The browser keeps the times, so that a timer that comes late, as in a page that nobody looks at, ends nothing.
+pub(super) async fn until_silent(connection: impl Fn() -> Option<RtcPeerConnection>) {
+    let mut silence = Duration::ZERO;
+    while silence < DEAD_AFTER {
+        Delay::new((DEAD_AFTER - silence).max(PAUSE)).await;
+        let Some(connection) = connection() else { return };
+        silence = match from_statistics(&connection).await {
+            Ok(Some(milliseconds)) => Duration::from_secs_f64(milliseconds / 1000.0),
+            // The browser's own view, which is a later one.
+            Ok(None) if connection.connection_state() == RtcPeerConnectionState::Disconnected => DEAD_AFTER,
+            Ok(None) => Duration::ZERO,
+            Err(error) => {
+                tracing::debug!(%error, "no statistics");
+                Duration::ZERO
+            }
+        };
     }
 }
 
