@@ -6,6 +6,7 @@
 #     DEST/sysroot           the C and C++ headers and libraries for wasm32-wasi; libc++ is rebuilt with exceptions
 #     DEST/include           the guest's header, webmesh.hpp, and what it includes
 #     DEST/webmesh.pch       that header and the standard library, precompiled
+#     DEST/libwebmesh.a      what of the guest's side is the same in every job
 #     DEST/toolchain.json    how to call the compiler; written last, so where it is, the rest is whole
 #
 # It needs no root: it only checks that Debian's packages are there and says what to install where they are not.
@@ -84,7 +85,7 @@ if [ "$(cat "$dest/sysroot/version" 2>/dev/null)" != "$libraries_version" ]; the
 fi
 
 # --- the guest's header, and how to call the compiler ----------------------------------------------------------------
-say "precompiling webmesh.hpp ..."
+say "precompiling webmesh.hpp and what all jobs share ..."
 rm -rf "$dest/include"
 cp -rL "$sdk" "$dest/include"
 python3 "$here/manifest.py" --llvm "$llvm" --triple "$triple" --dest "$dest" --version "$version"

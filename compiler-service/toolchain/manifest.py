@@ -1,4 +1,4 @@
-"""Called by build.sh: precompiles webmesh.hpp and writes DEST/toolchain.json, which tells the compiler service how to
+"""Called by build.sh: precompiles webmesh.hpp, compiles what all jobs share, and writes DEST/toolchain.json, which tells the compiler service how to
 turn one source into one module. The flags stand here and nowhere else.
 
 The manifest:
@@ -17,6 +17,7 @@ The manifest:
 """
 
 import argparse
+import glob
 import json
 import os
 import subprocess
@@ -41,6 +42,23 @@ def compile_flags(triple, dest):
     ]
 
 
+def compile_shared(llvm, compile_command, dest):
+    """Compiles the guest's own source files into DEST/libwebmesh.a; returns its path."""
+    objects = []
+    for source in sorted(glob.glob(f"{dest}/include/webmesh/*.cpp")):
+        name = os.path.splitext(os.path.basename(source))[0]
+        objects.append(f"{dest}/{name}.o")
+        if subprocess.run([*compile_command, "-c", source, "-o", objects[-1]], check=False).returncode != 0:
+            sys.exit(f"toolchain: webmesh/{name}.cpp does not compile (see above)")
+    archive = f"{dest}/libwebmesh.a"
+    if os.path.exists(archive):
+        os.remove(archive)
+    subprocess.run([f"{llvm}/bin/llvm-ar", "rcsD", archive, *objects], check=True)
+    for path in objects:
+        os.remove(path)
+    return archive
+
+
 def main():
     """Precompiles the header and writes the manifest."""
     parser = argparse.ArgumentParser()
@@ -55,12 +73,14 @@ def main():
     flags = compile_flags(triple, dest)
 
     precompiled = subprocess.run(
-        [clang, *flags, "-x", "c++-header", "-Xclang", "-fno-pch-timestamp",
+        # What the headers themselves instantiate is instantiated here, rather than in every job.
+        [clang, *flags, "-x", "c++-header", "-Xclang", "-fno-pch-timestamp", "-fpch-instantiate-templates",
          f"{dest}/include/webmesh.hpp", "-o", header],
         check=False,
     )
     if precompiled.returncode != 0:
         sys.exit("toolchain: webmesh.hpp does not compile (see above)")
+    shared = compile_shared(llvm, [clang, *flags, "-include-pch", header], dest)
     with open(f"{dest}/include/webmesh/glue.hpp", encoding="utf-8") as file:
         glue = file.read()
 
@@ -80,7 +100,7 @@ def main():
         # The names of functions stay, for the backtrace of a trap; the rest goes.
         "--strip-debug", "--gc-sections", "-O2",
         "-soname", "job",  # otherwise the module would hold the name of the output file
-        f"{libraries}/crt1-reactor.o", "{object}",
+        f"{libraries}/crt1-reactor.o", "{object}", shared,
         f"-L{libraries}", "-lc++", "-lc", "-lm",
         # The compiler's runtime last, and behind it once more libc++.a, which holds what Debian's build of it wants.
         f"{llvm}/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a", "-lc++",

@@ -74,22 +74,25 @@ fn review(random: &mut Random, words: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}\n");
 }
 
-/// Writes `files` files of about `bytes` bytes each into `dir`.
+/// Writes `files` files of about `bytes` bytes each into `dir`. Together they have `files * bytes`, but for part of a
+/// line, however many there are: what one file has too much, the next has less.
 ///
 /// # Errors
 /// What the disk says.
 pub fn reviews(dir: &Path, files: u32, bytes: usize, words: u64, seed: u64) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
+    let mut ahead = 0;
     for file in 0..files {
         let mut random = Random::new(seed ^ (u64::from(file) << 32));
         let mut out = BufWriter::new(std::fs::File::create(dir.join(format!("reviews-{file:06}.json")))?);
         let (mut line, mut written) = (Vec::new(), 0);
-        while written < bytes {
+        while ahead + written < bytes {
             line.clear();
             review(&mut random, words, &mut line);
             out.write_all(&line)?;
             written += line.len();
         }
+        ahead = (ahead + written).saturating_sub(bytes);
         out.flush()?;
     }
     Ok(())

@@ -2,6 +2,9 @@
 //
 // A module's instance lives for one task and is then thrown away whole, so nothing here is ever handed back one by one:
 // the types have trivial destructors and stand in static storage, where they cost no constructor either.
+//
+// What is declared here and not defined is in bytes.cpp. Like all of those files it is the same for every job and is
+// compiled with the toolchain, so that no job waits for it.
 #pragma once
 
 #include <algorithm>
@@ -103,14 +106,7 @@ class Buffer {
   void clear() { size_ = 0; }
 
  private:
-  [[gnu::noinline]] void grow(u32 bytes) {
-    const u64 wanted = std::max<u64>({u64{size_} + bytes, u64{capacity_} * 2, 256});
-    // Addresses are 32 bits wide; the allocator refuses what does not fit the memory that the host allows.
-    void* memory = wanted <= UINT32_MAX ? std::realloc(data_, static_cast<std::size_t>(wanted)) : nullptr;
-    if (memory == nullptr) throw std::bad_alloc();
-    data_ = static_cast<u8*>(memory);
-    capacity_ = static_cast<u32>(wanted);
-  }
+  void grow(u32 bytes);
 
   u8* data_ = nullptr;
   u32 size_ = 0;
@@ -146,22 +142,7 @@ class Arena {
   static constexpr u32 kFirstChunk = 1 << 10;
   static constexpr u32 kLargestChunk = 1 << 18;
 
-  [[gnu::noinline]] void refill(u32 bytes) {
-    const u32 room = std::max(next_chunk_, bytes);
-    if (room > UINT32_MAX - sizeof(Chunk)) throw std::bad_alloc();
-    auto* chunk = reinterpret_cast<Chunk*>(allocate(sizeof(Chunk) + room));
-    chunk->next = nullptr;
-    if (last_ == nullptr) {
-      first_ = chunk;
-    } else {
-      last_->end = cursor_;
-      last_->next = chunk;
-    }
-    last_ = chunk;
-    cursor_ = chunk->begin();
-    end_ = cursor_ + room;
-    if (next_chunk_ < kLargestChunk) next_chunk_ *= 2;
-  }
+  void refill(u32 bytes);
 
   u8* cursor_ = nullptr;
   u8* end_ = nullptr;
@@ -193,19 +174,10 @@ class Reader {
     if (value > UINT32_MAX) [[unlikely]] fail("a length does not fit 32 bits");
     return static_cast<u32>(value);
   }
-  [[noreturn, gnu::noinline]] static void fail(const char* what) { throw Malformed(what); }
+  [[noreturn]] static void fail(const char* what);
 
  private:
-  [[gnu::noinline]] u64 long_varint() {
-    u64 value = 0;
-    for (u32 shift = 0; shift < 64; shift += 7) {
-      const u64 next = byte();
-      if (shift == 63 && next > 1) break;
-      value |= (next & 0x7f) << shift;
-      if (next < 0x80) return value;
-    }
-    fail("a varint has over 64 bits");
-  }
+  u64 long_varint();
 
   const u8* at_;
   const u8* end_;

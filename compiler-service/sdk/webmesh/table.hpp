@@ -26,11 +26,7 @@ inline u32 finish_hash(u64 state) {
   return static_cast<u32>(state >> 32);
 }
 
-[[gnu::noinline]] inline u64 load_short_bytewise(const u8* at, u32 length) {
-  u64 word = 0;
-  for (u32 i = 0; i < length; ++i) word |= u64{at[i]} << (8 * i);
-  return word;
-}
+u64 load_short_bytewise(const u8* at, u32 length);
 
 /// The first `length` (under 8) bytes at `at` as a number.
 inline u64 load_short(const u8* at, u32 length) {

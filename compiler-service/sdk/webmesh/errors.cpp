@@ -1,0 +1,97 @@
+// From an exception to a text.
+#include "errors.hpp"
+
+#include <cxxabi.h>
+
+#include <exception>
+#include <initializer_list>
+#include <new>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <utility>
+
+namespace webmesh::detail {
+
+ErrorText last_error{nullptr, 0};
+
+namespace {
+
+constinit Buffer error_buffer;
+
+void publish_error() {
+  last_error = {reinterpret_cast<const char*>(error_buffer.data()), error_buffer.size()};
+}
+void set_error(std::initializer_list<std::string_view> parts) {
+  error_buffer.clear();
+  for (std::string_view part : parts) error_buffer.append(part);
+  publish_error();
+}
+
+/// Says that memory ran out, without taking any.
+void set_out_of_memory() {
+  static constexpr std::string_view kText = "out of memory: the task needs more than its memory limit";
+  last_error = {kText.data(), static_cast<u32>(kText.size())};
+}
+
+/// Writes the name of a type as its author knows it: `St12out_of_range` is std::out_of_range, `N4data5ErrorE` is
+/// data::Error. Other names stand as the compiler mangles them: to read them all would cost 60 KB of every module.
+void append_type_name(Buffer& out, const char* mangled) {
+  const u32 start = out.size();
+  const char* at = mangled;
+  const bool nested = *at == 'N';
+  if (nested) ++at;
+  bool more = false;
+  if (at[0] == 'S' && at[1] == 't') {
+    out.append("std");
+    at += 2;
+    more = true;
+  }
+  while (*at >= '1' && *at <= '9') {
+    u32 length = 0;
+    for (; *at >= '0' && *at <= '9'; ++at) length = length * 10 + static_cast<u32>(*at - '0');
+    if (length > std::strlen(at)) break;
+    if (std::exchange(more, true)) out.append("::");
+    out.append({at, length});
+    at += length;
+  }
+  if (nested && *at == 'E') ++at;
+  if (*at == '\0') return;
+  out.commit(out.data() + start);
+  out.append(mangled);
+}
+
+}  // namespace
+
+void describe_exception() {
+  try {
+    try {
+      throw;
+    } catch (const std::bad_alloc&) {
+      set_out_of_memory();
+    } catch (const Malformed& broken) {
+      set_error({"the records handed to the module are damaged: ", broken.what()});
+    } catch (const std::exception& error) {
+      // The type's name first: the text of many, as that of `.at()`, says little alone.
+      error_buffer.clear();
+      append_type_name(error_buffer, typeid(error).name());
+      error_buffer.append(": ");
+      error_buffer.append(error.what());
+      publish_error();
+    } catch (const char* text) {
+      set_error({text == nullptr ? "a null pointer was thrown" : text});
+    } catch (const std::string& text) {
+      set_error({text});
+    } catch (...) {
+      const std::type_info* type = abi::__cxa_current_exception_type();
+      error_buffer.clear();
+      error_buffer.append("an exception that is no std::exception, of type ");
+      append_type_name(error_buffer, type == nullptr ? "unknown" : type->name());
+      publish_error();
+    }
+  } catch (const std::bad_alloc&) {
+    set_out_of_memory();
+  }
+}
+
+}  // namespace webmesh::detail
