@@ -21,7 +21,7 @@ use web_sys::{
 use super::channel::{Channel, Held, Opener};
 use super::js::{self, JsError, Listener};
 use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
-use super::liveness;
+use super::liveness::{self, Seen};
 use super::stream::Substream;
 use crate::credentials::Version;
 use crate::limits::{INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     credits: Cell<bool>,
     /// The peer has shown that it knows FIN_ACK.
     fin_ack: Cell<bool>,
+    /// Messages received on all channels.
+    messages: Cell<u64>,
     /// Bytes received on all channels and not read yet.
     unread: Cell<usize>,
     /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
@@ -88,6 +90,7 @@ impl Connection {
             credits: Cell::new(false),
             // It is older than version 2.
             fin_ack: Cell::new(version == Version::V2),
+            messages: Cell::new(0),
             unread: Cell::new(0),
             beyond: Cell::new(0),
             answered: Cell::new(false),
@@ -284,7 +287,8 @@ impl Shared {
     fn watch(self: &Rc<Self>) {
         let (shared, connection) = (Rc::downgrade(self), Rc::downgrade(self));
         let (watching, handle) = future::abortable(async move {
-            liveness::until_silent(|| connection.upgrade().map(|shared| shared.raw.clone())).await;
+            let seen = |shared: Rc<Self>| Seen { raw: shared.raw.clone(), messages: shared.messages.get() };
+            liveness::until_silent(|| connection.upgrade().map(seen)).await;
             if let Some(shared) = shared.upgrade() {
                 shared.end(ConnectionError::Lost);
             }
@@ -303,8 +307,9 @@ impl Shared {
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// What a stream has learnt of the peer is of use to all.
+    /// A message has come: what its stream has learnt of the peer is of use to all.
     pub(super) fn learn_of_peer(&self, stream: &Stream) {
+        self.messages.set(self.messages.get() + 1);
         self.credits.set(self.credits.get() | stream.peer_knows_credits());
         self.fin_ack.set(self.fin_ack.get() | stream.peer_knows_fin_ack());
     }
