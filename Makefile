@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page build native demo test test-webrtc-direct lint bench sim clean
+.PHONY: help setup page build native demo test test-webrtc-direct test-interop lint bench sim clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,8 +26,11 @@ demo: native ## Count the words of the sources that cargo fetched, on an embedde
 test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
 	@scripts/test
 
-test-webrtc-direct: ## Test the transport for browsers, which is in the making and not part of `make test` yet
-	$(CARGO) test -p libp2p-webrtc-direct
+test-webrtc-direct: ## Test the transport for browsers, natively; SOAK_SECONDS=3600 for an hour of random life and death
+	SOAK_SECONDS=$${SOAK_SECONDS:-120} $(CARGO) test --release -p libp2p-webrtc-direct --all-features
+
+test-interop: ## Test it with Chromium, Firefox, py-libp2p and the published crates; installs them
+	@node/webrtc-direct/interop/run
 
 lint: setup ## Formatting and clippy, warnings denied
 	@scripts/lint

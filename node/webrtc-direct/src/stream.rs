@@ -126,6 +126,8 @@ pub struct Stream {
 
     write: WriteHalf,
     unsent: BytesMut,
+    /// The peer stopped reading before the channel had taken all.
+    cut_short: bool,
     /// Bytes taken from the writer since the start.
     written: u64,
     /// How far we may go; no bound if the peer understands no credits.
@@ -162,6 +164,7 @@ impl Stream {
             peer_knows_fin_ack: fin_ack || peer_knows_credits,
             write: WriteHalf::Open,
             unsent: BytesMut::new(),
+            cut_short: false,
             written: 0,
             limit: (credits != Credits::Absent).then_some(INITIAL_WINDOW_BYTES as u64),
             peer_ended: false,
@@ -235,6 +238,7 @@ impl Stream {
                 self.peer_stopped = true;
                 // After our FIN its FIN_ACK is still to come.
                 if matches!(self.write, WriteHalf::Open | WriteHalf::Closing) {
+                    self.cut_short = !self.unsent.is_empty() || self.write == WriteHalf::Closing;
                     // Who has closed says no more, so the end is told now.
                     self.reset_due |= self.write == WriteHalf::Closing;
                     self.fail_write(StreamError::Stopped);
@@ -430,6 +434,8 @@ impl Stream {
     /// Ready once the data channel has taken all that was written, and the FIN after [`Stream::close_write`].
     pub fn poll_flushed(&self) -> Poll<Result<(), StreamError>> {
         match self.write {
+            // Who has got all may well stop reading: of the last message of a handshake we hear so before we ask.
+            WriteHalf::Failed(StreamError::Stopped) if !self.cut_short => Poll::Ready(Ok(())),
             WriteHalf::Failed(error) => Poll::Ready(Err(error)),
             WriteHalf::Closing => Poll::Pending,
             WriteHalf::Open if !self.unsent.is_empty() => Poll::Pending,

@@ -45,7 +45,9 @@ impl Peer {
         wasm_bindgen_futures::spawn_local({
             let control = control.clone();
             async move {
-                if let Err(error) = protocols::serve(control, wasm_bindgen_futures::spawn_local).await {
+                if let Err(error) =
+                    protocols::serve(control, protocols::Writes::Long, wasm_bindgen_futures::spawn_local).await
+                {
                     web_sys::console::error_1(&error.to_string().into());
                 }
             }

@@ -57,11 +57,15 @@ pub(super) async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut swarm = swarm(&arguments)?;
     let control = swarm.behaviour().stream.new_control();
+    let writes = match arguments.transport {
+        Kind::Ours => protocols::Writes::Long,
+        Kind::Published => protocols::Writes::Short,
+    };
     let spawn = |task: BoxFuture<'static, ()>| drop(tokio::spawn(task));
     tokio::spawn({
         let control = control.clone();
         async move {
-            if let Err(error) = protocols::serve(control, spawn).await {
+            if let Err(error) = protocols::serve(control, writes, spawn).await {
                 say(&json!({ "error": error.to_string() }));
             }
         }

@@ -38,14 +38,30 @@ fn pattern() -> Vec<u8> {
     [&once[..], &once, &once[..BUFFER - PERIOD]].concat()
 }
 
+/// How a server writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Writes {
+    /// As much as the stream takes.
+    Long,
+    /// What libp2p-webrtc can take: it puts two long writes into one message and then refuses it as too long.
+    Short,
+}
+
 /// Writes `length` bytes of the pattern.
-async fn give(stream: &mut (impl AsyncWrite + Unpin), length: u64) -> io::Result<()> {
+async fn give(stream: &mut (impl AsyncWrite + Unpin), length: u64, writes: Writes) -> io::Result<()> {
     let pattern = pattern();
     let mut given = 0;
     while given < length {
         let offset = (given % PERIOD as u64) as usize;
-        let part = BUFFER.min((length - given) as usize);
+        let left = (length - given) as usize;
+        let part = match writes {
+            Writes::Long => left.min(BUFFER),
+            Writes::Short => left.min(8 * 1024),
+        };
         stream.write_all(&pattern[offset..offset + part]).await?;
+        if matches!(writes, Writes::Short) {
+            stream.flush().await?;
+        }
         given += part as u64;
     }
     Ok(())
@@ -70,7 +86,11 @@ async fn take(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<u64> {
 }
 
 /// Serves all three to everyone, each stream on its own.
-pub async fn serve(mut control: Control, spawn: impl Fn(futures::future::BoxFuture<'static, ()>)) -> Result<()> {
+pub async fn serve(
+    mut control: Control,
+    writes: Writes,
+    spawn: impl Fn(futures::future::BoxFuture<'static, ()>),
+) -> Result<()> {
     let mut incoming = futures::stream::select_all([
         control.accept(ECHO)?.map(|(_, stream)| (ECHO, stream)).boxed(),
         control.accept(SINK)?.map(|(_, stream)| (SINK, stream)).boxed(),
@@ -78,22 +98,29 @@ pub async fn serve(mut control: Control, spawn: impl Fn(futures::future::BoxFutu
     ]);
     while let Some((protocol, stream)) = incoming.next().await {
         // A stream that breaks off is its opener's to notice.
-        spawn(Box::pin(async move { drop(serve_one(protocol, stream).await) }));
+        spawn(Box::pin(async move { drop(serve_one(protocol, stream, writes).await) }));
     }
     Ok(())
 }
 
-async fn serve_one(protocol: StreamProtocol, mut stream: Stream) -> io::Result<()> {
+async fn serve_one(protocol: StreamProtocol, mut stream: Stream, writes: Writes) -> io::Result<()> {
     if protocol == ECHO {
-        let (read, mut write) = (&mut stream).split();
-        futures::io::copy(read, &mut write).await?;
+        let mut buffer = vec![0; 8 * 1024];
+        loop {
+            // Not asked again after the end: libp2p-webrtc-websys then fails.
+            let length = stream.read(&mut buffer).await?;
+            if length == 0 {
+                break;
+            }
+            stream.write_all(&buffer[..length]).await?;
+        }
     } else if protocol == SINK {
         let taken = take(&mut stream).await?;
         stream.write_all(&taken.to_be_bytes()).await?;
     } else {
         let mut length = [0; 8];
         stream.read_exact(&mut length).await?;
-        give(&mut stream, u64::from_be_bytes(length)).await?;
+        give(&mut stream, u64::from_be_bytes(length), writes).await?;
     }
     stream.close().await
 }
@@ -124,7 +151,7 @@ pub async fn echo(control: &mut Control, peer: PeerId, data: &[u8]) -> Result<()
 /// Sends `length` bytes to a sink.
 pub async fn upload(control: &mut Control, peer: PeerId, length: u64) -> Result<()> {
     let mut stream = open(control, peer, SINK).await?;
-    give(&mut stream, length).await?;
+    give(&mut stream, length, Writes::Long).await?;
     stream.close().await?;
     let mut taken = [0; 8];
     stream.read_exact(&mut taken).await?;

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { MIB, browser, dial, nativePeer } from "./harness.mjs";
 
 /** Describes the tests for one browser. `refusesV1`: it takes no rewritten offer. */
@@ -100,6 +101,13 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
       await page.close();
       assert.ok(seconds < 10, `after ${seconds} s`);
     });
+
+    await named("a connection on which nobody speaks stays", () =>
+      connected(async (page, peer) => {
+        // Longer than any silence that ends one.
+        await sleep(15_000);
+        await page.evaluate((peer) => window.peer.echo(peer, new Uint8Array(10)), peer);
+      }));
 
     await named("nobody there is told in words", async () => {
       const page = await running.open();

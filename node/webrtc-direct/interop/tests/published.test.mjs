@@ -38,4 +38,25 @@ test("the published crates", async (t) => {
     await server.next("done");
     await page.close();
   });
+
+  for (const [name, dialer, server] of [
+    ["our native peer dials one on libp2p-webrtc, by version 1 after version 2", "ours", "published"],
+    ["a native peer on libp2p-webrtc dials us", "published", "ours"],
+  ]) {
+    await t.test(name, { timeout: 60_000 }, async (t) => {
+      const [from, to] = await Promise.all([dialer, server].map((kind) => nativePeer("--transport", kind)));
+      t.after(() => Promise.all([from.end(), to.end()]));
+      from.order(`dial ${to.address}`);
+      const [{ connected: other }, { connected: one }] = await Promise.all([from, to].map((peer) => peer.next("connected")));
+      const [us, them] = dialer === "ours" ? [from, other] : [to, one];
+      // Bulk is asked for by our side: theirs would write too much at once for itself.
+      for (const order of [`echo ${them} 1000`, `upload ${them} ${4 * MIB} 1`, `download ${them} ${4 * MIB} 1`]) {
+        us.order(order);
+        await us.next("done");
+      }
+      const [published, our] = dialer === "ours" ? [to, one] : [from, other];
+      published.order(`echo ${our} 1000`);
+      await published.next("done");
+    });
+  }
 });

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use futures::future::AbortHandle;
 use futures::task::AtomicWaker;
 use futures::{FutureExt, future};
 use futures_timer::Delay;
@@ -20,10 +21,10 @@ use web_sys::{
 use super::channel::{Channel, Held, Opener};
 use super::js::{self, JsError, Listener};
 use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
-use super::liveness;
+use super::liveness::{self, Seen};
 use super::stream::Substream;
 use crate::credentials::Version;
-use crate::limits::{DEAD_AFTER, INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
+use crate::limits::{INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Stream};
 
 /// Why a connection is over.
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     credits: Cell<bool>,
     /// The peer has shown that it knows FIN_ACK.
     fin_ack: Cell<bool>,
+    /// Messages received on all channels.
+    messages: Cell<u64>,
     /// Bytes received on all channels and not read yet.
     unread: Cell<usize>,
     /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
@@ -71,6 +74,7 @@ pub(super) struct Shared {
     outbound_waker: AtomicWaker,
     close_waker: AtomicWaker,
     listeners: RefCell<Vec<Listener>>,
+    watching: RefCell<Option<AbortHandle>>,
 }
 
 impl Connection {
@@ -86,6 +90,7 @@ impl Connection {
             credits: Cell::new(false),
             // It is older than version 2.
             fin_ack: Cell::new(version == Version::V2),
+            messages: Cell::new(0),
             unread: Cell::new(0),
             beyond: Cell::new(0),
             answered: Cell::new(false),
@@ -96,6 +101,7 @@ impl Connection {
             outbound_waker: AtomicWaker::new(),
             close_waker: AtomicWaker::new(),
             listeners: RefCell::default(),
+            watching: RefCell::default(),
         });
         // From here on whatever fails closes what the browser has opened.
         let connection = Self { shared: SendWrapper::new(shared.clone()), closing: None };
@@ -262,32 +268,33 @@ impl Shared {
         }
     }
 
-    fn on_state(self: &Rc<Self>) {
-        match self.raw.connection_state() {
-            RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed => self.end(ConnectionError::Lost),
-            RtcPeerConnectionState::Disconnected => {
-                let shared = Rc::downgrade(self);
-                let raw = self.raw.clone();
-                wasm_bindgen_futures::spawn_local(async move {
-                    Delay::new(DEAD_AFTER.saturating_sub(liveness::silence(&raw).await)).await;
-                    // It may have come back.
-                    if let Some(shared) = shared.upgrade()
-                        && raw.connection_state() == RtcPeerConnectionState::Disconnected
-                    {
-                        shared.end(ConnectionError::Lost);
-                    }
-                });
-            }
-            _ => {}
+    fn on_state(&self) {
+        if matches!(self.raw.connection_state(), RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed) {
+            self.end(ConnectionError::Lost);
         }
     }
 
-    fn on_ice_state(&self) {
+    fn on_ice_state(self: &Rc<Self>) {
         let state = self.raw.ice_connection_state();
-        if matches!(state, RtcIceConnectionState::Connected | RtcIceConnectionState::Completed) {
-            self.answered.set(true);
+        let connected = matches!(state, RtcIceConnectionState::Connected | RtcIceConnectionState::Completed);
+        if connected && !self.answered.replace(true) {
             self.state_waker.wake();
+            self.watch();
         }
+    }
+
+    /// Ends the connection when the peer falls silent.
+    fn watch(self: &Rc<Self>) {
+        let (shared, connection) = (Rc::downgrade(self), Rc::downgrade(self));
+        let (watching, handle) = future::abortable(async move {
+            let seen = |shared: Rc<Self>| Seen { raw: shared.raw.clone(), messages: shared.messages.get() };
+            liveness::until_silent(|| connection.upgrade().map(seen)).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.end(ConnectionError::Lost);
+            }
+        });
+        self.watching.replace(Some(handle));
+        wasm_bindgen_futures::spawn_local(watching.map(drop));
     }
 
     fn check(&self) -> Option<ConnectionError> {
@@ -300,8 +307,9 @@ impl Shared {
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// What a stream has learnt of the peer is of use to all.
+    /// A message has come: what its stream has learnt of the peer is of use to all.
     pub(super) fn learn_of_peer(&self, stream: &Stream) {
+        self.messages.set(self.messages.get() + 1);
         self.credits.set(self.credits.get() | stream.peer_knows_credits());
         self.fin_ack.set(self.fin_ack.get() | stream.peer_knows_fin_ack());
     }
@@ -369,6 +377,9 @@ impl Shared {
         }
         self.over.replace(Some(error));
         self.listeners.take();
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
+        }
         self.inbound.take();
         for (_, channel) in self.channels.take() {
             channel.gone();

@@ -18,7 +18,8 @@ pub(super) const VERSION_HEAD_START: Duration = Duration::from_secs(2);
 /// From the dial to an authenticated peer. Browsers alone would try for half a minute; a swarm gives up after 10 s
 /// unless told otherwise, without a reason.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(9);
-/// After this much silence the quickest browser calls a peer "disconnected". Assumed of one without statistics.
-pub(super) const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
+/// After this much silence a peer is gone. Firefox asks its peer every 6 s at most, and what comes may be taken for
+/// a second older than it is.
+pub(super) const SILENT_AFTER: Duration = Duration::from_millis(7500);
 /// Closing a connection waits this long for what is still in the browser's buffers.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,39 +1,67 @@
-//! How long nothing has come from a peer.
+//! Whether a peer is still there. Browsers ask it by STUN, but say so late, and each after another time.
 
 use std::time::Duration;
 
+use futures_timer::Delay;
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::RtcPeerConnection;
+use web_time::Instant;
 
 use super::js::JsError;
-use super::limits::DISCONNECTED_AFTER;
+use super::limits::SILENT_AFTER;
 
-/// The silence of a peer that the browser calls "disconnected", by the browser's statistics. Browsers say so after
-/// different times.
-pub(super) async fn silence(connection: &RtcPeerConnection) -> Duration {
-    match from_statistics(connection).await {
-        Ok(Some(milliseconds)) => Duration::from_millis(milliseconds as u64),
-        Ok(None) => DISCONNECTED_AFTER,
-        Err(error) => {
-            tracing::debug!(%error, "no statistics");
-            DISCONNECTED_AFTER
-        }
+/// How often it is looked at whether something has come.
+const LOOK: Duration = Duration::from_secs(1);
+/// Counters of what has come on a pair of addresses. Times would be simpler, but mean other things in each browser.
+const COUNTERS: [&str; 4] = ["packetsReceived", "bytesReceived", "requestsReceived", "responsesReceived"];
+
+/// A connection as seen from here.
+pub(super) struct Seen {
+    pub(super) raw: RtcPeerConnection,
+    /// Messages that have come on its channels.
+    pub(super) messages: u64,
+}
+
+/// Ready once nothing has come for [`SILENT_AFTER`], or there is no connection any more.
+///
+/// A timer that comes late, as in a page that nobody looks at, ends nothing: what came meanwhile is counted.
+pub(super) async fn until_silent(connection: impl Fn() -> Option<Seen>) {
+    let (mut messages, mut packets) = (0, 0.0);
+    let mut silence = Duration::ZERO;
+    while silence < SILENT_AFTER {
+        let look = Instant::now();
+        Delay::new(LOOK).await;
+        let Some(seen) = connection() else { return };
+        // Statistics cost more than a look at our own count.
+        let heard = if std::mem::replace(&mut messages, seen.messages) != seen.messages {
+            true
+        } else {
+            match count(&seen.raw).await {
+                // Where nothing is told, the connection's own state will tell, if later.
+                Ok(count) => std::mem::replace(&mut packets, count) != count || count == 0.0,
+                Err(error) => {
+                    tracing::debug!(%error, "no statistics");
+                    true
+                }
+            }
+        };
+        // At the latest now, and not before the last look unless that was long ago.
+        silence = if heard { look.elapsed().min(LOOK) } else { silence + look.elapsed() };
     }
 }
 
-/// Milliseconds since the last packet on any path, if the browser tells.
-async fn from_statistics(connection: &RtcPeerConnection) -> Result<Option<f64>, JsError> {
+/// A number that changes whenever something comes. 0 if the browser does not tell.
+async fn count(connection: &RtcPeerConnection) -> Result<f64, JsError> {
     let report = JsFuture::from(connection.get_stats()).await?;
-    let mut shortest = None;
+    let mut count = 0.0;
     for entry in js_sys::try_iter(&report)?.into_iter().flatten() {
         let statistics = entry?.unchecked_into::<Array>().get(1);
-        let number = |name: &str| Reflect::get(&statistics, &JsValue::from_str(name)).ok().and_then(|v| v.as_f64());
-        if let (Some(now), Some(last)) = (number("timestamp"), number("lastPacketReceivedTimestamp")) {
-            let since = (now - last).max(0.0);
-            shortest = Some(shortest.map_or(since, |other: f64| other.min(since)));
+        let get = |name: &str| Reflect::get(&statistics, &JsValue::from_str(name)).ok();
+        if get("type").is_some_and(|kind| kind == "candidate-pair") {
+            count += COUNTERS.iter().filter_map(|name| get(name)?.as_f64()).sum::<f64>();
         }
     }
-    Ok(shortest)
+    Ok(count)
 }

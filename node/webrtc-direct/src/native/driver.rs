@@ -17,7 +17,7 @@ use crate::limits::HANDSHAKE_DEADLINE;
 use crate::noise;
 
 /// Batches taken in one go before the session acts on them, so that it acknowledges many at once.
-const BATCHES: usize = 16;
+pub(crate) const BATCHES: usize = 32;
 
 /// Where a connection's datagrams come from.
 pub(crate) enum Input {

@@ -14,7 +14,7 @@ use tokio::task::{Id, JoinSet};
 use super::certificate::Certificate;
 use super::connection::Shared;
 use super::demux::{Demux, Limits, Route};
-use super::driver::{self, Established, Handshake, Input};
+use super::driver::{self, BATCHES, Established, Handshake, Input};
 use super::error::Error;
 use super::session::Session;
 use super::socket::{Datagrams, ReceiveBuffer, Socket};
@@ -65,7 +65,15 @@ impl Listener {
         let incoming = self.incoming.clone();
         while !(incoming.is_closed() && self.demux.is_empty()) {
             tokio::select! {
-                datagrams = self.socket.receive(&mut buffer) => self.receive(datagrams?),
+                datagrams = self.socket.receive(&mut buffer) => {
+                    self.receive(datagrams?);
+                    // What else is there goes along, so that connections acknowledge many at once. An error will come
+                    // again from `receive`.
+                    for _ in 1..BATCHES {
+                        let Ok(datagrams) = self.socket.try_receive(&mut buffer) else { break };
+                        self.receive(datagrams);
+                    }
+                }
                 Some(ended) = self.tasks.join_next_with_id() => {
                     let id = match ended {
                         Ok((id, ())) => id,

@@ -99,6 +99,23 @@ fn a_released_stream_that_was_closed_delivers_first() {
 }
 
 #[test]
+fn what_was_sent_is_flushed_though_the_peer_reads_no_more() {
+    let (mut a, mut b) = pair();
+    write_all(&mut a, b"last message");
+    exchange(&mut a, &mut b);
+    b.release();
+    exchange(&mut a, &mut b);
+    assert_eq!(a.poll_flushed(), Poll::Ready(Ok(())));
+    assert_eq!(a.write(b"more"), Poll::Ready(Err(StreamError::Stopped)));
+
+    let (mut a, mut b) = pair();
+    b.stop_reading();
+    write_all(&mut a, b"still here");
+    a.receive(b.next_message().unwrap()).unwrap();
+    assert_eq!(a.poll_flushed(), Poll::Ready(Err(StreamError::Stopped)), "it will never be sent");
+}
+
+#[test]
 fn flags_are_acted_on_after_reading_was_stopped() {
     let (mut a, mut b) = pair();
     a.stop_reading();
