@@ -127,13 +127,17 @@ function run(batch: Batch, index: number): Outcome {
       batch.buckets === undefined
         ? reduce(guest, inputs, batch.output)
         : map(guest, inputs, batch.buckets, batch.output);
-    return { kind: "done", task, millis: performance.now() - started, ...given };
+    return { kind: "done", task, ...spent(started, guest), ...given };
   } catch (error) {
     const { message, document } = explained(error);
     const log = guest?.wasi.log ?? "";
     const why = log === "" ? message : `${message}\nit had written:\n${log}`;
-    return { kind: "failed", task, millis: performance.now() - started, document, why };
+    return { kind: "failed", task, ...spent(started, guest), document, why };
   }
+}
+
+function spent(started: number, guest: Guest | undefined): { millis: number; memory: number } {
+  return { millis: performance.now() - started, memory: guest?.exports.memory.buffer.byteLength ?? 0 };
 }
 
 function* inputsOf({ bytes, ends, inputsPerTask }: Batch, index: number): Iterable<Uint8Array> {

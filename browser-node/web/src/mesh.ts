@@ -1,6 +1,6 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
-import init, { newIdentity, Tab } from "../wasm/webmesh_browser_node.js";
+import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
 import { type Given, Runner } from "./runner.js";
 
 export interface JoinOptions {
@@ -70,14 +70,24 @@ export class Mesh {
 
 let loaded: Promise<unknown> | undefined;
 
+function load(): Promise<unknown> {
+  loaded ??= init({ module_or_path: new URL("./webmesh.wasm", import.meta.url) });
+  return loaded;
+}
+
+/** A new identity. Who keeps it can be the same peer again. */
+export async function newIdentity(): Promise<Uint8Array> {
+  await load();
+  return randomIdentity();
+}
+
 /** Joins the mesh. Ready when this tab is a peer; connections follow. */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
   const addresses = await addressesOf(options.bootstrap ?? new URL("/", location.href));
-  loaded ??= init({ module_or_path: new URL("./webmesh.wasm", import.meta.url) });
-  await loaded;
+  await load();
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
   const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
-  const tab = await Tab.join(options.identity ?? newIdentity(), addresses, threads, runner as never);
+  const tab = await Tab.join(options.identity ?? randomIdentity(), addresses, threads, runner as never);
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),

@@ -25,6 +25,8 @@ export interface Done {
   kind: "done";
   task: number;
   millis: number;
+  /** Bytes of memory that the task ended with, the most that it had. */
+  memory: number;
   data: Uint8Array;
   /** Where each bucket begins in `data`, and the end of the last; none for a reduce. */
   offsets: Uint32Array | undefined;
@@ -34,6 +36,7 @@ export interface Failed {
   kind: "failed";
   task: number;
   millis: number;
+  memory: number;
   /** Which of the task's documents did it, where one did. */
   document: number | undefined;
   why: string;

@@ -61,6 +61,8 @@ export interface Given {
   failures: number;
   /** Task time, in milliseconds, summed over all Workers. */
   millis: number;
+  /** Each task's time by the memory that it had, in gigabytes (10^9 bytes) and seconds. */
+  gigabyteSeconds: number;
 }
 
 class Seat {
@@ -73,7 +75,7 @@ class Seat {
 export class Runner {
   /** Set before the first unit comes. */
   results: Results | undefined;
-  readonly given: Given = { tasks: 0, failures: 0, millis: 0 };
+  readonly given: Given = { tasks: 0, failures: 0, millis: 0, gigabyteSeconds: 0 };
   #modules = new Map<string, Promise<WebAssembly.Module>>();
   #seats: Seat[];
   #queue: Queued[] = [];
@@ -187,6 +189,7 @@ export class Runner {
     unit.done++;
     const last = unit.done === unit.tasks;
     this.given.millis += outcome.millis;
+    this.given.gigabyteSeconds += (outcome.memory / 1e9) * (outcome.millis / 1000);
     if (outcome.kind === "done") {
       this.given.tasks++;
       this.results?.finished(unit.run, outcome.task, outcome.millis, outcome.data, outcome.offsets, last);

@@ -1,0 +1,51 @@
+// When a tab works: its person says so, and under which conditions it rather waits.
+
+/** Why a tab waits, in words; nothing if it may work. */
+export type Waiting = string | undefined;
+
+interface Battery extends EventTarget {
+  charging: boolean;
+}
+
+interface Connection extends EventTarget {
+  saveData?: boolean;
+  type?: string;
+}
+
+/** What a browser tells of itself that not every browser tells. */
+type Telling = Navigator & { getBattery?: () => Promise<Battery>; connection?: Connection };
+
+/** The conditions that a person may choose to wait under. */
+export const CONDITIONS = ["hidden", "battery", "metered"] as const;
+export type Condition = (typeof CONDITIONS)[number];
+
+/** Watches the conditions; calls back when the answer may have changed. */
+export class Conditions {
+  #battery: Battery | undefined;
+  #connection = (navigator as Telling).connection;
+
+  constructor(changed: () => void) {
+    document.addEventListener("visibilitychange", changed);
+    this.#connection?.addEventListener("change", changed);
+    void (navigator as Telling).getBattery?.().then((battery) => {
+      this.#battery = battery;
+      battery.addEventListener("chargingchange", changed);
+      changed();
+    });
+  }
+
+  /** Whether this browser can tell. */
+  known(condition: Condition): boolean {
+    if (condition === "hidden") return true;
+    return condition === "battery" ? "getBattery" in navigator : this.#connection !== undefined;
+  }
+
+  /** The first of the chosen conditions that holds, in words. */
+  waiting(chosen: (condition: Condition) => boolean): Waiting {
+    if (chosen("hidden") && document.hidden) return "this tab is hidden";
+    if (chosen("battery") && this.#battery?.charging === false) return "this machine runs on its battery";
+    const metered = this.#connection?.saveData === true || this.#connection?.type === "cellular";
+    if (chosen("metered") && metered) return "the connection is metered";
+    return undefined;
+  }
+}

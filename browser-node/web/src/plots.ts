@@ -1,0 +1,73 @@
+// What happened in the last two minutes, plotted.
+
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+import type { Status } from "./mesh.js";
+
+/** Two minutes of half-seconds. */
+const POINTS = 240;
+const WIDTH = 280;
+const HEIGHT = 140;
+
+interface Series {
+  title: string;
+  /** A figure that only grows. */
+  total(status: Status): number;
+  plot: uPlot;
+  values: number[];
+  last: number;
+}
+
+const SERIES: [string, Series["total"]][] = [
+  ["Tasks a second", ({ given }) => given.tasks],
+  ["Kilobytes a second", ({ counters }) => ((counters["bytes_in"] ?? 0) + (counters["bytes_out"] ?? 0)) / 1000],
+  ["Processor cores given", ({ given }) => given.millis / 1000],
+];
+
+/** The plots, and what they show. */
+export class History {
+  #times: number[] = [];
+  #series: Series[];
+
+  constructor(into: Element) {
+    into.replaceChildren();
+    const ink = getComputedStyle(document.body).color;
+    const accent = getComputedStyle(document.documentElement).getPropertyValue("accent-color") || ink;
+    this.#series = SERIES.map(([title, total]) => {
+      const axis = { stroke: ink, grid: { stroke: "#8884" }, ticks: { stroke: "#8884" } };
+      const plot = new uPlot(
+        {
+          title,
+          width: WIDTH,
+          height: HEIGHT,
+          cursor: { show: false },
+          legend: { show: false },
+          scales: { y: { range: (_, __, most) => [0, Math.max(most, 1)] } },
+          axes: [axis, axis],
+          series: [{}, { stroke: accent, width: 2, points: { show: false } }],
+        },
+        [[], []],
+        into as HTMLElement,
+      );
+      return { title, total, plot, values: [], last: Number.NaN };
+    });
+  }
+
+  /** Adds what was counted; says whether anything happened since the last time. */
+  add(status: Status): boolean {
+    const now = Date.now() / 1000;
+    const passed = now - (this.#times.at(-1) ?? Number.NaN);
+    this.#times = [...this.#times, now].slice(-POINTS);
+    let busy = false;
+    for (const series of this.#series) {
+      const total = series.total(status);
+      const rate = (total - series.last) / passed;
+      series.last = total;
+      series.values = [...series.values, Number.isFinite(rate) ? rate : 0].slice(-POINTS);
+      busy ||= rate > 1;
+      if (!document.hidden) series.plot.setData([this.#times, series.values]);
+    }
+    return busy;
+  }
+}
