@@ -276,7 +276,7 @@ impl Channels {
     /// Who opened a channel closes it, and the other side's SCTP follows. If both began, the library would reset the
     /// stream twice, and the second reset could meet the id's next stream.
     fn is_ours(&self, id: u16) -> bool {
-        if id == HANDSHAKE { self.dialer } else { (id % 2 == 0) == self.dialer }
+        if id == HANDSHAKE { self.dialer } else { id.is_multiple_of(2) == self.dialer }
     }
 
     /// Both sides have closed a channel.
