@@ -20,7 +20,7 @@ pub mod stream;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::{Certificate, CertificateError, Config, Connection, Error, Substream, Transport};
+pub use native::{Certificate, CertificateError, Config, Connection, Error, Substream, Transport, WrongPeer};
 
 #[cfg(target_arch = "wasm32")]
 mod browser;

@@ -25,5 +25,5 @@ mod transport;
 
 pub use certificate::{Certificate, CertificateError};
 pub use connection::{Connection, Substream};
-pub use error::Error;
+pub use error::{Error, WrongPeer};
 pub use transport::{Config, Transport};

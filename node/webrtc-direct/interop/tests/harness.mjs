@@ -6,6 +6,7 @@ import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { after } from "node:test";
 import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
 
@@ -19,6 +20,10 @@ export const HOST = process.env.INTEROP_HOST ?? "127.0.0.1";
 const here = fileURLToPath(new URL("..", import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? join(here, "../../../target");
 
+/** What a test that ran out of time leaves running would keep the tests from ending. */
+const running = new Set();
+after(() => running.forEach((child) => child.kill("SIGKILL")));
+
 /** A process that says what happens as lines of JSON, and takes orders. Each line is handed out once. */
 export class Lines {
   #lines = [];
@@ -27,6 +32,8 @@ export class Lines {
 
   constructor(command, args, options = {}) {
     this.process = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"], ...options });
+    running.add(this.process);
+    this.process.on("exit", () => running.delete(this.process));
     const lines = createInterface({ input: this.process.stdout });
     lines.on("line", (line) => {
       // Libraries print other things as well.

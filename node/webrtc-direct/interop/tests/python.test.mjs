@@ -13,7 +13,7 @@ async function pythonPeer(version) {
 }
 
 for (const version of ["1", "2"]) {
-  test(`py-libp2p dials us by v${version}`, { timeout: 60_000 }, async (t) => {
+  test(`py-libp2p dials us by v${version}`, { timeout: 180_000 }, async (t) => {
     const [us, them] = await Promise.all([nativePeer(), pythonPeer(version)]);
     t.after(() => Promise.all([us.end(), them.end()]));
     them.order(`dial ${us.address}`);
@@ -21,7 +21,7 @@ for (const version of ["1", "2"]) {
     await echoes(us, their, them, our);
   });
 
-  test(`we dial py-libp2p by v${version}`, { timeout: 60_000 }, async (t) => {
+  test(`we dial py-libp2p by v${version}`, { timeout: 180_000 }, async (t) => {
     const [us, them] = await Promise.all([nativePeer("--dial-version", version), pythonPeer(version)]);
     t.after(() => Promise.all([us.end(), them.end()]));
     us.order(`dial ${them.address}`);

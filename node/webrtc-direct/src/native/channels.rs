@@ -143,13 +143,10 @@ impl Channels {
 
     /// Packets to be sent now.
     pub(crate) fn transmit(&mut self, now: Instant) -> Result<Option<Vec<Bytes>>, Error> {
-        let packets = self.sctp.transmit(now);
-        // Whole messages are taken from SCTP at once while their readers keep up. So these have no end, and the
-        // library would take them without bound.
-        if self.sctp.window_was_closed() && self.paused.is_empty() {
-            return Err(Error::Violation("a message longer than the receive window"));
+        if self.sctp.is_overrun() {
+            return Err(Error::Violation("more data than the receive window takes"));
         }
-        Ok(packets)
+        Ok(self.sctp.transmit(now))
     }
 
     /// Whether [`Channels::advance`] has more to do after what [`Channels::transmit`] gave.
@@ -276,7 +273,7 @@ impl Channels {
     /// Who opened a channel closes it, and the other side's SCTP follows. If both began, the library would reset the
     /// stream twice, and the second reset could meet the id's next stream.
     fn is_ours(&self, id: u16) -> bool {
-        if id == HANDSHAKE { self.dialer } else { (id % 2 == 0) == self.dialer }
+        if id == HANDSHAKE { self.dialer } else { id.is_multiple_of(2) == self.dialer }
     }
 
     /// Both sides have closed a channel.

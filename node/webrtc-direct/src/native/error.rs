@@ -34,13 +34,8 @@ pub enum Error {
     #[error("Noise: {0}")]
     Noise(std::sync::Arc<noise::Error>),
     /// Someone else answered than the address names.
-    #[error("the peer is {actual}, not {expected} as the address says")]
-    WrongPeer {
-        /// Named in the address.
-        expected: libp2p_identity::PeerId,
-        /// Who answered.
-        actual: libp2p_identity::PeerId,
-    },
+    #[error(transparent)]
+    WrongPeer(Box<WrongPeer>),
     /// Nothing was heard from the peer for too long.
     #[error("nothing heard from the peer for {} s", crate::limits::DEAD_AFTER.as_secs())]
     Silent,
@@ -53,6 +48,16 @@ pub enum Error {
     /// The peer broke a bound of the protocol.
     #[error("the peer broke the protocol: {0}")]
     Violation(&'static str),
+}
+
+/// Someone else answered than the address names.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the peer is {actual}, not {expected} as the address says")]
+pub struct WrongPeer {
+    /// Named in the address.
+    pub expected: libp2p_identity::PeerId,
+    /// Who answered.
+    pub actual: libp2p_identity::PeerId,
 }
 
 impl From<io::Error> for Error {

@@ -75,8 +75,10 @@ pub(crate) struct Sctp {
     beginnings: Vec<(AssociationHandle, Association)>,
     established: Option<(AssociationHandle, Association)>,
     resets: Resets,
-    /// A SACK that closed the window has gone out.
+    /// The last SACK closed the window.
     window_closed: bool,
+    /// Bytes that have come since.
+    overrun: usize,
 }
 
 impl Sctp {
@@ -106,11 +108,15 @@ impl Sctp {
             established: None,
             resets: Resets::default(),
             window_closed: false,
+            overrun: 0,
         }
     }
 
     /// Takes a packet. `busy` says of a stream whether its reader is behind, so that it cannot be reset yet.
     pub(crate) fn receive(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
+        if self.window_closed {
+            self.overrun += packet.len();
+        }
         match self.resets.received(packet, busy) {
             Some(packet) => self.feed(packet, now),
             None => Ok(()),
@@ -176,7 +182,10 @@ impl Sctp {
                     if packet.get(12).is_some_and(|&kind| kind != 0) {
                         self.resets.sent(packet, now);
                         for chunk in packet::read(packet) {
-                            self.window_closed |= matches!(chunk, Chunk::Sack { window: 0, .. });
+                            if let Chunk::Sack { window, .. } = chunk {
+                                self.window_closed = window == 0;
+                                self.overrun = if window == 0 { self.overrun } else { 0 };
+                            }
                         }
                     }
                 }
@@ -284,9 +293,10 @@ impl Sctp {
         self.established.as_ref().map_or(Vec::new(), |(_, association)| association.stream_ids())
     }
 
-    /// Whether a SACK has gone out since the last call that closed the window.
-    pub(crate) fn window_was_closed(&mut self) -> bool {
-        std::mem::take(&mut self.window_closed)
+    /// Whether the peer goes on though the window is closed. The library would take it without bound. What was on its
+    /// way when the window closed, behind a gap, is another window's worth at most.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.overrun > SCTP_RECEIVE_BYTES as usize
     }
 
     /// Says goodbye; [`Sctp::transmit`] has the packet.

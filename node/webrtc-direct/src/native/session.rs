@@ -111,6 +111,7 @@ impl Session {
         if self.over.is_some() {
             return;
         }
+        tracing::debug!(remote = %self.remote, role = ?self.role, %reason, "connection over");
         if self.secured && !matches!(reason, Error::ClosedByPeer) {
             self.channels.abort();
             let said = self.flush_sctp(out, now).and_then(|()| self.dtls.close().map_err(dtls_error));

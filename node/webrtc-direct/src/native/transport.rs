@@ -22,7 +22,7 @@ use super::certificate::Certificate;
 use super::connection::{Connection, Shared};
 use super::demux::Limits;
 use super::driver::{self, Handshake, Input};
-use super::error::Error;
+use super::error::{Error, WrongPeer};
 use super::listener::{Incoming, Listener};
 use super::session::Session;
 use super::socket::{ReceiveBuffer, Socket};
@@ -221,7 +221,7 @@ async fn dial(keys: Keypair, config: Config, target: DialAddress) -> Result<(Pee
     }
     let (actual, connection) = result?;
     match target.peer {
-        Some(expected) if expected != actual => Err(Error::WrongPeer { expected, actual }),
+        Some(expected) if expected != actual => Err(Error::WrongPeer(WrongPeer { expected, actual }.into())),
         _ => Ok((actual, connection)),
     }
 }

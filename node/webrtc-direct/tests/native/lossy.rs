@@ -1,6 +1,7 @@
 //! A UDP proxy with bad weather: delay, loss, reordering, duplication, and a cut.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,23 +69,26 @@ async fn run(front: Arc<UdpSocket>, server: SocketAddr, weather: Weather, cut: A
     let mut sky = Sky::new(weather, cut.clone());
     let mut buffer = [0; 2048];
     while let Ok((length, client)) = front.recv_from(&mut buffer).await {
-        if !clients.contains_key(&client) {
-            let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-            back.connect(server).await.unwrap();
-            clients.insert(client, back.clone());
-            let (front, mut sky) = (front.clone(), Sky::new(weather, cut.clone()));
-            pumps.spawn(async move {
-                let mut buffer = [0; 2048];
-                while let Ok(length) = back.recv(&mut buffer).await {
-                    for delay in sky.fate(&buffer[..length]) {
-                        let (front, datagram) = (front.clone(), buffer[..length].to_vec());
-                        send_after(delay, async move { drop(front.send_to(&datagram, client).await) });
+        let back = match clients.entry(client) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                back.connect(server).await.unwrap();
+                let (front, back_too, mut sky) = (front.clone(), back.clone(), Sky::new(weather, cut.clone()));
+                pumps.spawn(async move {
+                    let mut buffer = [0; 2048];
+                    while let Ok(length) = back_too.recv(&mut buffer).await {
+                        for delay in sky.fate(&buffer[..length]) {
+                            let (front, datagram) = (front.clone(), buffer[..length].to_vec());
+                            send_after(delay, async move { drop(front.send_to(&datagram, client).await) });
+                        }
                     }
-                }
-            });
-        }
+                });
+                new.insert(back).clone()
+            }
+        };
         for delay in sky.fate(&buffer[..length]) {
-            let (back, datagram) = (clients[&client].clone(), buffer[..length].to_vec());
+            let (back, datagram) = (back.clone(), buffer[..length].to_vec());
             send_after(delay, async move { drop(back.send(&datagram).await) });
         }
     }

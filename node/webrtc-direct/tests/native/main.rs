@@ -1,5 +1,8 @@
 //! Two native ends of this transport on loopback.
 
+// In helpers too: what fails there fails the test.
+#![allow(clippy::unwrap_used)]
+
 mod attack;
 mod crowd;
 mod life;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p_core::muxing::StreamMuxerExt;
-use libp2p_webrtc_direct::Connection;
 use libp2p_webrtc_direct::credentials::Version;
+use libp2p_webrtc_direct::{Connection, Error};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -90,6 +90,12 @@ async fn live(address: libp2p_core::Multiaddr, mut chance: StdRng, deadline: Ins
     lives
 }
 
+/// Why the connection is over, if it is.
+async fn over(connection: &mut Connection) -> Option<Error> {
+    let polled = futures::future::poll_immediate(std::future::poll_fn(|cx| connection.poll_unpin(cx))).await;
+    polled.and_then(Result::err)
+}
+
 async fn act(connection: &mut Connection, chance: &mut StdRng) {
     let length = chance.random_range(0..40_000);
     let data = pattern(length);
@@ -102,7 +108,10 @@ async fn act(connection: &mut Connection, chance: &mut StdRng) {
             }
             let answers = streams.iter_mut().map(|stream| ask(stream, &data));
             for answer in within(futures::future::join_all(answers)).await {
-                assert!(answer.unwrap() == data);
+                match answer {
+                    Ok(answer) => assert!(answer == data),
+                    Err(error) => panic!("{error}; the connection: {:?}", over(connection).await),
+                }
             }
         }
         // Given up half way.
