@@ -70,9 +70,20 @@ export class Mesh {
 
 let loaded: Promise<unknown> | undefined;
 
-function load(): Promise<unknown> {
-  loaded ??= init({ module_or_path: new URL("./webmesh.wasm", import.meta.url) });
-  return loaded;
+async function load(): Promise<void> {
+  const program = new URL("./webmesh.wasm", import.meta.url);
+  loaded ??= init({ module_or_path: program });
+  try {
+    await loaded;
+  } catch (error) {
+    // The next try asks again.
+    loaded = undefined;
+    throw error instanceof TypeError ? new JoinError(noAnswer(program)) : error;
+  }
+}
+
+function noAnswer(url: URL): string {
+  return `no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`;
 }
 
 /** A new identity. Who keeps it can be the same peer again. */
@@ -103,7 +114,7 @@ async function addressesOf(bootstrap: string | URL | readonly string[]): Promise
   try {
     answer = await fetch(url);
   } catch {
-    throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
+    throw new JoinError(noAnswer(url));
   }
   if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
   const { addresses } = (await answer.json()) as { addresses: string[] };
