@@ -9,6 +9,9 @@ import type { Status } from "./mesh.js";
 const POINTS = 240;
 const WIDTH = 280;
 const HEIGHT = 140;
+/** To be seen on light paper and on dark. */
+const INK = "#808890";
+const LINE = "#1f9b88";
 
 interface Series {
   title: string;
@@ -32,10 +35,8 @@ export class History {
 
   constructor(into: Element) {
     into.replaceChildren();
-    const ink = getComputedStyle(document.body).color;
-    const accent = getComputedStyle(document.documentElement).getPropertyValue("accent-color") || ink;
     this.#series = SERIES.map(([title, total]) => {
-      const axis = { stroke: ink, grid: { stroke: "#8884" }, ticks: { stroke: "#8884" } };
+      const axis = { stroke: INK, grid: { stroke: "#8884" }, ticks: { stroke: "#8884" } };
       const plot = new uPlot(
         {
           title,
@@ -45,7 +46,7 @@ export class History {
           legend: { show: false },
           scales: { y: { range: (_, __, most) => [0, Math.max(most, 1)] } },
           axes: [axis, axis],
-          series: [{}, { stroke: accent, width: 2, points: { show: false } }],
+          series: [{}, { stroke: LINE, width: 2, points: { show: false } }],
         },
         [[], []],
         into as HTMLElement,
