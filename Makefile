@@ -23,7 +23,7 @@ native: setup
 demo: native ## Count the words of the sources that cargo fetched, on an embedded mesh
 	@scripts/demo
 
-test: setup ## Check formatting, lints, unit, integration and simulation tests; tell the minutes of each
+test: setup ## Formatting, lints, unit, integration, simulation and browser tests; tells the minutes of each
 	@scripts/test
 
 test-webrtc-direct: ## Test the transport for browsers, natively; SOAK_SECONDS=3600 for an hour of random life and death
