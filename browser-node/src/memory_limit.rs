@@ -85,7 +85,8 @@ mod tests {
     use super::*;
 
     fn module(memory: &str) -> Vec<u8> {
-        wat::parse_str(format!("(module {memory} (func (export \"f\") (result i32) memory.size))")).expect("it is valid")
+        wat::parse_str(format!("(module {memory} (func (export \"f\") (result i32) memory.size))"))
+            .expect("it is valid")
     }
 
     #[test]

@@ -101,8 +101,7 @@ impl Runs {
     fn begin(&self, work: Work) -> Result<(), String> {
         let module = self.load(&work.module, work.limits.memory)?;
         let (bytes, ends, inputs_per_task, tasks) = inputs_of(work.input)?;
-        let seeds: Vec<u8> =
-            tasks.clone().flat_map(|task| Manifest::task_seed(work.job, work.stage, task)).collect();
+        let seeds: Vec<u8> = tasks.clone().flat_map(|task| Manifest::task_seed(work.job, work.stage, task)).collect();
         let unit = Unit {
             run: work.run.0 as f64,
             job: hex::encode(work.job.0),
