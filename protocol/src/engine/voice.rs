@@ -7,7 +7,7 @@ use crate::time::Time;
 
 /// Each gossip message reaches a peer about so many times: simulated, 6 in a mesh of 20 peers, 8 in one of 100, 14 in
 /// one of 1,000.
-const GOSSIP_COPIES: u32 = 12;
+const GOSSIP_COPIES: u32 = 13;
 /// Of the messages that a peer may be sent, so many are left to topics beside claims.
 const OTHER_MESSAGES: u32 = 20;
 /// Messages of claims that may follow each other quickly, where a worker has been silent for long: at the start, while it

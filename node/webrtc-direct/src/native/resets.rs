@@ -79,10 +79,12 @@ impl Resets {
                 Chunk::ResetRequest { sequence, last_tsn, streams } if !self.is_due(last_tsn, &streams, &busy) => {
                     hold = Some((sequence, last_tsn, streams));
                 }
+                // Carried out now: the same one that was held must not be later.
+                Chunk::ResetRequest { sequence, .. } => self.held.retain(|held| held.sequence != sequence),
                 Chunk::ResetResponse { sequence, outcome: Outcome::Final } => {
                     self.under_way.remove(&sequence);
                 }
-                Chunk::Init { .. } | Chunk::Sack { .. } | Chunk::ResetRequest { .. } | Chunk::ResetResponse { .. } => {}
+                Chunk::Init { .. } | Chunk::Sack { .. } | Chunk::ResetResponse { .. } => {}
             }
         }
         let Some((sequence, last_tsn, streams)) = hold else { return Some(packet) };
@@ -183,6 +185,16 @@ mod tests {
         assert_eq!(resets.release(free), None);
         let in_time = request(2, 9, 4);
         assert_eq!(resets.received(in_time.clone(), free), Some(in_time));
+    }
+
+    #[test]
+    fn a_held_reset_that_comes_again_in_time_is_carried_out_once() {
+        let mut resets = Resets::default();
+        resets.sent(&sack(9), Instant::now());
+        let theirs = request(1, 9, 2);
+        assert_eq!(resets.received(theirs.clone(), |_| true), None, "its reader has not taken all");
+        assert_eq!(resets.received(theirs.clone(), free), Some(theirs));
+        assert_eq!(resets.release(free), None);
     }
 
     #[test]
