@@ -188,7 +188,7 @@ pub(crate) struct NodeArgs {
     /// Be reached through relays: for a node behind a firewall (behind a router, it is by itself)
     #[arg(long)]
     pub(crate) relayed: bool,
-    /// Serve health and metrics over HTTP here
+    /// Serve the page for tabs, health and metrics over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
     /// Where keys, caches and known peers lie
