@@ -87,7 +87,12 @@ export class Runner {
   }
 
   has(module: string): boolean {
-    return this.#modules.has(module);
+    const compiled = this.#modules.get(module);
+    if (compiled === undefined) return false;
+    // It is the last in line to go now.
+    this.#modules.delete(module);
+    this.#modules.set(module, compiled);
+    return true;
   }
 
   load(module: string, wasm: Uint8Array): void {
