@@ -5,7 +5,12 @@ import { build } from "esbuild";
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
 await build({
-  entryPoints: { mesh: "src/mesh.ts", guest: "src/guest.ts", page: "src/page.ts" },
+  entryPoints: {
+    mesh: "src/mesh.ts",
+    guest: "src/guest.ts",
+    "storage-worker": "src/storage-worker.ts",
+    page: "src/page.ts",
+  },
   outdir: "dist",
   bundle: true,
   format: "esm",

@@ -292,6 +292,14 @@ impl<H: Host> Driver<H> {
                     let _ = reply.send(outcome);
                     return;
                 }
+                if let Ok((Response::Peers(peers), _)) = &outcome {
+                    for status in peers.iter().take(limits::HOMES) {
+                        // What a peer said itself is not added to by others.
+                        if self.engine.directory().get(&status.peer).is_none() {
+                            learn_addresses(&self.net, status.peer, &status.advert).await;
+                        }
+                    }
+                }
                 Event::Response { id, outcome }
             }
             NetEvent::Incompatible { peer, why } => {

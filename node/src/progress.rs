@@ -16,29 +16,35 @@
 //! | `result` | `lines`, `keys`, `bytes`, `seconds` |
 //!
 //! A number that is not known is `null`. Whatever a command fails with, in the midst of a job or before it, is an
-//! object of the same kind: `error`, with `why`.
+//! object of the same kind: `error`, with `why`; what the log has to say is a `log`, with `level`, `text` and `fields`.
 
+#[cfg(not(target_family = "wasm"))]
 mod bars;
 mod json;
+#[cfg(not(target_family = "wasm"))]
 mod lines;
+mod names;
 mod rate;
 #[cfg(test)]
 mod tests;
+#[cfg(not(target_family = "wasm"))]
 mod words;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::{Notice, Progress};
 use webmesh_protocol::message::{Failure, Outcome};
 
 use crate::inputs::{PackSource, Plan, Planned};
+use crate::platform::Instant;
 use crate::results::Stats;
 use rate::Rate;
 
 /// How progress is shown.
+#[cfg(not(target_family = "wasm"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Bars that move.
@@ -49,10 +55,12 @@ pub enum Style {
     Json,
 }
 
+#[cfg(not(target_family = "wasm"))]
 impl Style {
     /// What fits standard error.
     pub fn of_stderr(json: bool) -> Self {
-        match (json, io::stderr().is_terminal()) {
+        use std::io::IsTerminal;
+        match (json, std::io::stderr().is_terminal()) {
             (true, _) => Style::Json,
             (false, true) => Style::Bars,
             (false, false) => Style::Lines,
@@ -88,6 +96,11 @@ impl Outline {
             files: plan.files,
             source: plan.source.clone(),
         }
+    }
+
+    /// Says which task failed, or which document made it fail, and how.
+    pub fn explain(&self, failure: &Failure) -> String {
+        names::failure(failure, self.input_of(failure).as_deref())
     }
 
     /// What people call the document that made a task fail, or all that it may have been.
@@ -171,12 +184,13 @@ trait Face {
     fn show(&mut self, now: Instant, event: &Event<'_>);
 }
 
+#[cfg(not(target_family = "wasm"))]
 impl Display {
     /// A display on standard error.
     pub fn new(style: Style) -> Self {
         match style {
             Style::Bars => Self::with(Box::new(bars::Bars::new())),
-            Style::Lines | Style::Json => Self::to(style, Box::new(io::stderr())),
+            Style::Lines | Style::Json => Self::to(style, Box::new(std::io::stderr())),
         }
     }
 
@@ -184,8 +198,15 @@ impl Display {
     pub fn to(style: Style, out: Box<dyn Write + Send>) -> Self {
         match style {
             Style::Bars | Style::Lines => Self::with(Box::new(lines::Lines::new(out))),
-            Style::Json => Self::with(Box::new(json::Json::new(out))),
+            Style::Json => Self::json(out),
         }
+    }
+}
+
+impl Display {
+    /// A display for programs, which writes JSON, a line each.
+    pub fn json(out: Box<dyn Write + Send>) -> Self {
+        Self::with(Box::new(json::Json::new(out)))
     }
 
     fn with(face: Box<dyn Face + Send>) -> Self {
@@ -277,10 +298,10 @@ impl Inner {
             Notice::Ended { job, outcome, failure } if is_ours(job) => {
                 let elapsed = self.job.map_or(Duration::ZERO, |(_, since)| now - since);
                 let why = match (outcome, failure) {
-                    (Outcome::Failed(_), Some(failure)) => {
-                        let input = self.outline.as_ref().and_then(|outline| outline.input_of(failure));
-                        Some(words::failure(failure, input.as_deref()))
-                    }
+                    (Outcome::Failed(_), Some(failure)) => Some(match &self.outline {
+                        Some(outline) => outline.explain(failure),
+                        None => names::failure(failure, None),
+                    }),
                     (Outcome::Failed(why), None) => Some(why.clone()),
                     _ => None,
                 };
@@ -299,7 +320,7 @@ impl Inner {
             .zip(&self.rates)
             .enumerate()
             .map(|(i, (&(done, tasks), rate))| StageView {
-                name: words::stage(i),
+                name: names::stage(i),
                 done,
                 tasks,
                 per_second: rate.per_second(),

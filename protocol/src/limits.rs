@@ -186,6 +186,10 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub const REQUESTS_OF_PEER: usize = 256;
 /// Uploads of one blob at a time; who asks meanwhile is sent to peers that already have it.
 pub const UPLOADS_OF_BLOB: usize = 4;
+/// Homes of jobs that a neighbour tells of: enough to begin with, few enough to dial all of them.
+pub const HOMES: usize = 16;
+/// Neighbours are asked for homes this often at most: what they tell is dialled, so that liars must not tell much.
+pub const HOMES_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// Peers named in a redirect.
 pub const REDIRECTS: usize = 8;
 /// Input bytes that a worker fetches ahead of running them.

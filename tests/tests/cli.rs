@@ -185,6 +185,8 @@ fn with_json_every_line_is_json_whatever_goes_wrong() {
     for (arguments, code, why) in [
         (vec!["run", &nowhere, "--json"], 1, "nowhere.cpp"),
         (vec!["run", &broken, "--json"], 1, "broken.cpp:1:"),
+        // With the log, which tells of every library's doings then.
+        (vec!["run", &broken, "--json", "-vv"], 1, "broken.cpp:1:"),
         (vec!["run", &broken, "--json", "--tasks", "0"], 2, "--tasks"),
         (vec!["jobs", mesh[0], mesh[1], mesh[2]], 1, "/ip4/127.0.0.1/tcp/9"),
         (vec!["cancel", "3f7a", mesh[0], mesh[1], mesh[2]], 1, "/ip4/127.0.0.1/tcp/9"),

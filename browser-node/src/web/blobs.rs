@@ -1,6 +1,6 @@
 //! Modules and indexes, in memory.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use webmesh_protocol::Hash;
@@ -13,6 +13,8 @@ const BYTES: usize = 64 << 20;
 pub(super) struct Blobs {
     kept: VecDeque<(Hash, Bytes)>,
     bytes: usize,
+    /// Modules of jobs of this tab's own: others get them from here. As many as there are jobs with them.
+    pinned: HashMap<Hash, (Bytes, usize)>,
 }
 
 impl Blobs {
@@ -27,8 +29,26 @@ impl Blobs {
         }
     }
 
+    /// Keeps a blob until it is [released](Self::release) as often.
+    pub(super) fn pin(&mut self, hash: Hash, bytes: Bytes) {
+        self.pinned.entry(hash).or_insert((bytes, 0)).1 += 1;
+    }
+
+    /// A job of this tab's own is over: its module stays as others' do.
+    pub(super) fn release(&mut self, hash: Hash) {
+        let Some((bytes, jobs)) = self.pinned.remove(&hash) else { return };
+        if jobs > 1 {
+            self.pinned.insert(hash, (bytes, jobs - 1));
+        } else {
+            self.put(hash, bytes);
+        }
+    }
+
     /// A blob, which is then the newest.
     pub(super) fn get(&mut self, hash: &Hash) -> Option<Bytes> {
+        if let Some((bytes, _)) = self.pinned.get(hash) {
+            return Some(bytes.clone());
+        }
         let at = self.kept.iter().position(|(kept, _)| kept == hash)?;
         let found = self.kept.remove(at)?;
         self.kept.push_back(found);

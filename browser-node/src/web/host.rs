@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
-use webmesh_protocol::io::{Action, Event, Token};
+use webmesh_protocol::io::{Action, BlobClass, Event, Token};
 use webmesh_protocol::message::Response;
 
 use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
+use super::storage::{Bridge, StorageWorker};
 
 /// Memory of all tasks that run at a time: of the four gibibytes or so after which browsers end a tab.
 const TASK_MEMORY: u64 = 2 << 30;
@@ -38,53 +39,58 @@ pub(super) struct TabHost(SendWrapper<Inner>);
 struct Inner {
     blobs: Rc<RefCell<Blobs>>,
     runs: Rc<Runs>,
+    storage: Rc<Bridge>,
     sender: Sender,
 }
 
+/// What the page's side of a tab needs of its host.
+pub(super) struct HostHandle {
+    pub(super) blobs: Rc<RefCell<Blobs>>,
+    pub(super) runs: Rc<Runs>,
+    pub(super) storage: Rc<Bridge>,
+}
+
 impl TabHost {
-    pub(super) fn new(runner: Runner) -> (Self, Rc<Runs>, mpsc::Receiver<HostOutput>) {
+    pub(super) fn new(runner: Runner, storage: StorageWorker) -> (Self, HostHandle, mpsc::Receiver<HostOutput>) {
         let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
         let sender = Sender(sender);
         let blobs = Rc::new(RefCell::new(Blobs::default()));
         let runs = Rc::new(Runs::new(runner, blobs.clone(), sender.clone()));
-        let inner = Inner { blobs, runs: runs.clone(), sender };
-        (Self(SendWrapper::new(inner)), runs, receiver)
+        let storage = Rc::new(Bridge::new(storage, sender.clone()));
+        let handle = HostHandle { blobs: blobs.clone(), runs: runs.clone(), storage: storage.clone() };
+        (Self(SendWrapper::new(Inner { blobs, runs, storage, sender })), handle, receiver)
     }
 }
 
 impl Host for TabHost {
     fn act(&mut self, action: Action) {
-        let Inner { blobs, runs, sender } = &*self.0;
-        let respond = |token, response| HostOutput::Respond { token, response, body: Bytes::new() };
+        let Inner { blobs, runs, storage, sender } = &*self.0;
+        let kept = |hash| blobs.borrow_mut().get(hash);
         match action {
             Action::Run(work) => runs.run(*work),
             Action::StopRuns { job } => runs.stop(job),
-            Action::LoadBlob { hash } => {
-                let bytes = blobs.borrow_mut().get(&hash);
-                sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes }));
+            Action::LoadBlob { hash } => match kept(&hash) {
+                Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
+                // It may be an input of a job of this tab's own, or a module from before it was loaded anew.
+                None => storage.send(action),
+            },
+            Action::ServeBlob { token, hash } => match kept(&hash) {
+                Some(body) => sender.tell(HostOutput::Respond { token, response: Response::Body, body }),
+                None => storage.send(action),
+            },
+            Action::StoreBlob { hash, bytes, class } => {
+                if class == BlobClass::Module {
+                    runs.keep(&hash, &bytes);
+                }
+                blobs.borrow_mut().put(hash, bytes);
             }
-            Action::ServeBlob { token, hash } => sender.tell(match blobs.borrow_mut().get(&hash) {
-                Some(body) => HostOutput::Respond { token, response: Response::Body, body },
-                None => respond(token, Response::Missing),
-            }),
-            Action::StoreBlob { hash, bytes, .. } => blobs.borrow_mut().put(hash, bytes),
-            // It has not the role of a shuffler, and submits nothing.
-            Action::ServeBucket { token, .. } | Action::ServePull { token, .. } => {
-                sender.tell(respond(token, Response::Missing));
-            }
-            Action::ReadBucket { read, .. } => {
-                let records = Err("this tab holds no segments".to_owned());
-                sender.tell(HostOutput::Event(Event::BucketRead { read, records }));
-            }
-            Action::Stage { push, .. } => {
-                let why = "this tab holds no segments".to_owned();
-                sender.tell(HostOutput::Event(Event::StoreFailed { job: push.job, why }));
-            }
-            Action::StoreOutput { job, task, .. } => {
-                let result = Err("this tab keeps no results".to_owned());
-                sender.tell(HostOutput::Event(Event::OutputStored { job, task, result }));
-            }
-            Action::DropSegment { .. } | Action::DropJob { .. } => {}
+            Action::Stage { .. }
+            | Action::DropSegment { .. }
+            | Action::ReadBucket { .. }
+            | Action::ServeBucket { .. }
+            | Action::ServePull { .. }
+            | Action::StoreOutput { .. }
+            | Action::DropJob { .. } => storage.send(action),
             // The driver keeps these to itself.
             Action::Publish { .. }
             | Action::Subscribe { .. }
@@ -103,6 +109,6 @@ impl Host for TabHost {
     }
 
     fn is_overloaded(&self) -> bool {
-        false
+        self.0.storage.is_overloaded()
     }
 }

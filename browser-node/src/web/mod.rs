@@ -3,8 +3,8 @@
 mod blobs;
 mod host;
 mod runner;
-
-use std::rc::Rc;
+mod storage;
+mod submit;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
@@ -14,10 +14,11 @@ use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
 use webmesh_node::platform;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::sign;
+use webmesh_protocol::{Hash, sign};
 
-use self::host::TabHost;
-use self::runner::{Runner, Runs};
+use self::host::{HostHandle, TabHost};
+use self::runner::Runner;
+use self::storage::StorageWorker;
 
 /// A tab connects to so many peers of its own accord: each connection costs it a part of a megabyte.
 const WANTED_PEERS: usize = 6;
@@ -26,11 +27,23 @@ const WANTED_PEERS: usize = 6;
 #[wasm_bindgen]
 pub struct Tab {
     node: Node,
-    runs: Rc<Runs>,
+    host: HostHandle,
+    /// Whether it runs tasks.
+    works: bool,
+    /// Signs the jobs that are submitted here.
+    owner: sign::Keypair,
 }
+
+/// The owner's key belongs to the person, the peer's to the tab; a browser keeps one secret for both.
+const OWNER_KEY: &str = "webmesh 1 a tab's key as an owner of jobs";
 
 fn error(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
+}
+
+/// What should not happen is told where a developer looks.
+fn complain(text: &str) {
+    web_sys::console::error_1(&text.into());
 }
 
 /// A new identity: 32 bytes that the page keeps to itself.
@@ -42,7 +55,13 @@ pub fn new_identity() -> Vec<u8> {
 #[wasm_bindgen]
 impl Tab {
     /// Joins the mesh by peers whose addresses are known. `identity` has 32 bytes; `threads` may be zero.
-    pub async fn join(identity: Vec<u8>, bootstrap: Vec<String>, threads: u16, runner: Runner) -> Result<Tab, JsError> {
+    pub async fn join(
+        identity: Vec<u8>,
+        bootstrap: Vec<String>,
+        threads: u16,
+        runner: Runner,
+        storage: StorageWorker,
+    ) -> Result<Tab, JsError> {
         let secret: [u8; 32] = identity.try_into().map_err(|_| error("an identity has 32 bytes"))?;
         let key = sign::Keypair::from_secret(secret);
         let bootstrap: Result<Vec<Multiaddr>, _> = bootstrap.iter().map(|address| address.parse()).collect();
@@ -58,19 +77,22 @@ impl Tab {
         .map_err(error)?;
         let advert = Advert {
             kind: Kind::Tab,
-            roles: Roles { worker: threads > 0, ..Roles::default() },
+            // It shuffles where no native peer does.
+            roles: Roles { worker: threads > 0, shuffler: threads > 0, ..Roles::default() },
             threads,
             weight: 1,
             addresses: Vec::new(),
             agent: concat!("webmesh-tab/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        let (host, runs, outputs) = TabHost::new(runner);
-        Ok(Self { node: Node::start(net, events, advert, host, outputs), runs })
+        let (host, handle, outputs) = TabHost::new(runner, storage);
+        let node = Node::start(net, events, advert, host, outputs);
+        let owner = sign::Keypair::from_secret(blake3::derive_key(OWNER_KEY, &secret));
+        Ok(Self { node, host: handle, works: threads > 0, owner })
     }
 
     /// A task of a unit is done: the bytes that it gave, and where its buckets begin (a map) or nothing (a reduce).
     pub fn finished(&self, run: f64, task: u32, millis: f64, data: Vec<u8>, offsets: Option<Vec<u32>>, last: bool) {
-        self.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);
+        self.host.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);
     }
 
     /// A task of a unit failed. `document` counts within the task; `fault` says that it was this tab that could not.
@@ -85,7 +107,18 @@ impl Tab {
         fault: bool,
         last: bool,
     ) {
-        self.runs.failed(run as u64, task, millis, document, why, fault, last);
+        self.host.runs.failed(run as u64, task, millis, document, why, fault, last);
+    }
+
+    /// Takes a module that an earlier tab of this browser has kept.
+    pub fn keep(&self, wasm: Vec<u8>) {
+        let wasm = Bytes::from(wasm);
+        self.host.blobs.borrow_mut().put(Hash::of(&wasm), wasm);
+    }
+
+    /// The answer to the oldest order that the storage Worker has not answered yet.
+    pub fn stored(&self, head: Vec<u8>, body: Vec<u8>) {
+        self.host.storage.answered(&head, Bytes::from(body));
     }
 
     /// This peer's id.

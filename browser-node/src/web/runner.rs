@@ -33,6 +33,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn load(this: &Runner, module: &str, wasm: Uint8Array);
 
+    /// Keeps a module over reloads; it comes back by [`Tab::keep`](crate::web::Tab::keep).
+    #[wasm_bindgen(method)]
+    fn keep(this: &Runner, hash: &str, wasm: Uint8Array);
+
     /// Runs the tasks of a unit, one after another, each in a fresh instance; says of each what became of it.
     #[wasm_bindgen(method)]
     fn run(this: &Runner, unit: Unit);
@@ -129,6 +133,11 @@ impl Runs {
             self.runner.load(&name, Uint8Array::from(&wasm[..]));
         }
         Ok(name)
+    }
+
+    /// A module was fetched that others may run again.
+    pub(super) fn keep(&self, hash: &Hash, wasm: &[u8]) {
+        self.runner.keep(&hex::encode(hash.0), Uint8Array::from(wasm));
     }
 
     pub(super) fn stop(&self, job: JobId) {

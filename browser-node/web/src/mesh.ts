@@ -1,7 +1,22 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
 import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
+import { Job, type SubmitOptions } from "./job.js";
+import { keptModules } from "./module-cache.js";
 import { type Given, Runner } from "./runner.js";
+import { Storage } from "./storage.js";
+
+export {
+  CompileError,
+  type Diagnostic,
+  type Job,
+  JobError,
+  type Progress,
+  type Result,
+  type StageProgress,
+  type SubmitOptions,
+  type TaskFailure,
+} from "./job.js";
 
 export interface JoinOptions {
   /**
@@ -44,11 +59,13 @@ export class JoinError extends Error {
 export class Mesh {
   #tab: Tab;
   #runner: Runner;
+  #storage: Storage;
 
   /** @internal */
-  constructor(tab: Tab, runner: Runner) {
+  constructor(tab: Tab, runner: Runner, storage: Storage) {
     this.#tab = tab;
     this.#runner = runner;
+    this.#storage = storage;
   }
 
   /** This peer's id. */
@@ -61,24 +78,34 @@ export class Mesh {
     return { ...status, given: { ...this.#runner.given } };
   }
 
+  /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
+  submit(options: SubmitOptions): Job {
+    return new Job(this.#tab, this.#storage, options);
+  }
+
   /** Leaves in order: claims released, goodbyes said, Workers ended. */
   async leave(): Promise<void> {
     await this.#tab.leave();
     this.#runner.close();
+    this.#storage.close();
   }
 }
 
-let loaded: Promise<unknown> | undefined;
+let loaded: Promise<WebAssembly.Module> | undefined;
 
-async function load(): Promise<void> {
-  const program = new URL("./webmesh.wasm", import.meta.url);
-  loaded ??= init({ module_or_path: program });
+/** The program, compiled once for the page and its storage Worker. */
+async function load(): Promise<WebAssembly.Module> {
+  const url = new URL("./webmesh.wasm", import.meta.url);
+  loaded ??= WebAssembly.compileStreaming(fetch(url)).then(async (program) => {
+    await init({ module_or_path: program });
+    return program;
+  });
   try {
-    await loaded;
+    return await loaded;
   } catch (error) {
     // The next try asks again.
     loaded = undefined;
-    throw error instanceof TypeError ? new JoinError(noAnswer(program)) : error;
+    throw error instanceof TypeError ? new JoinError(noAnswer(url)) : error;
   }
 }
 
@@ -95,15 +122,19 @@ export async function newIdentity(): Promise<Uint8Array> {
 /** Joins the mesh. Ready when this tab is a peer; connections follow. */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
   const addresses = await addressesOf(options.bootstrap ?? new URL("/", location.href));
-  await load();
+  const program = await load();
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
   const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
-  const tab = await Tab.join(options.identity ?? randomIdentity(), addresses, threads, runner as never);
+  const storage = new Storage(program, new URL("./storage-worker.js", import.meta.url));
+  const identity = options.identity ?? randomIdentity();
+  const tab = await Tab.join(identity, addresses, threads, runner as never, storage as never);
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
   };
-  return new Mesh(tab, runner);
+  storage.answered = (head, body) => tab.stored(head, body);
+  for (const module of await keptModules()) tab.keep(module);
+  return new Mesh(tab, runner, storage);
 }
 
 async function addressesOf(bootstrap: string | URL | readonly string[]): Promise<string[]> {

@@ -41,3 +41,19 @@ export interface Failed {
   document: number | undefined;
   why: string;
 }
+
+/** What the page asks of the storage Worker. */
+export type StorageCall =
+  | { kind: "begin"; program: WebAssembly.Module }
+  | { kind: "order"; head: Uint8Array; body: Uint8Array }
+  | { kind: "plan"; call: number; files: readonly File[]; options: string }
+  | { kind: "nameOf"; call: number; inputs: string; task: number; document: number | undefined }
+  | { kind: "dropInputs"; call: number; inputs: string }
+  | { kind: "merge"; call: number; job: string };
+
+/** What the storage Worker says: one answer to each order, and to each other call one that ends it. */
+export type StorageAnswer =
+  | { kind: "answer"; head: Uint8Array; body: Uint8Array }
+  | { kind: "progress"; call: number; bytes: number; of: number }
+  | { kind: "done"; call: number; value: unknown }
+  | { kind: "failed"; call: number; why: string };

@@ -1,6 +1,7 @@
 // The Workers of a tab: units of work go to whichever is free, and what does not end is ended.
 
 import type { Batch, Outcome } from "./messages.js";
+import { keepModule } from "./module-cache.js";
 
 /** Compiled modules that are kept; beyond, the longest unused goes. */
 const MODULES = 8;
@@ -104,6 +105,10 @@ export class Runner {
       if (this.#modules.size <= MODULES) break;
       this.#modules.delete(oldest);
     }
+  }
+
+  keep(hash: string, wasm: Uint8Array): void {
+    void keepModule(hash, wasm);
   }
 
   run(unit: Unit): void {

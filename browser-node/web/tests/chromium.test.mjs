@@ -66,6 +66,29 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
+    test("a tab reaches a submitter that came after it, though no node relays", async () => {
+      const plain = await startNode("shuffler,compiler");
+      const page = await joined(browser, plain);
+      const words = text(1000);
+      const counted = submit(plain, wordcount, [file("later.txt", words)]);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await page.close();
+      await plain.end();
+    });
+
+    test("where no native peer works or shuffles, tabs do both", async () => {
+      const thin = await startNode("compiler,relay");
+      const pages = [await joined(browser, thin), await joined(browser, thin)];
+      const words = text(1_000_000);
+      const counted = submit(thin, wordcount, [file("tabs.txt", words)], "--replicas", "2");
+      await counted.heard(({ event, shufflers }) => event === "progress" && shufflers === 2);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      for (const page of pages) await page.close();
+      await thin.end();
+    });
+
     test("two tabs of one browser are two peers", async () => {
       const pages = [await joined(browser, node), await joined(browser, node)];
       const ids = await Promise.all(pages.map((page) => shows(page, "#state", (text) => text.includes("12D3"))));

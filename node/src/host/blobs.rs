@@ -11,7 +11,8 @@ use webmesh_protocol::message::Response;
 
 use crate::driver::HostOutput;
 use crate::platform;
-use crate::store::blobs::{BlobError, BlobSource, Blobs};
+use crate::store::blobs::Blobs;
+use crate::store::source::{BlobError, BlobSource};
 
 /// Looks for a blob on this peer.
 pub(super) fn load(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, hash: Hash) {

@@ -22,8 +22,9 @@ use self::tasks::Tasks;
 use crate::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
 use crate::results::ResultStore;
-use crate::store::blobs::{BlobError, BlobSource, BlobStore, Blobs};
+use crate::store::blobs::{BlobStore, Blobs};
 use crate::store::segments::SegmentStore;
+use crate::store::source::{BlobError, BlobSource};
 
 /// Modules and indexes kept on disk.
 const BLOB_CACHE_BYTES: u64 = 256 << 20;

@@ -18,7 +18,8 @@ use crate::exec::{
     TaskLimits, TaskOutput, Unit,
 };
 use crate::platform;
-use crate::store::blobs::{BlobSource, Blobs};
+use crate::store::blobs::Blobs;
+use crate::store::source::BlobSource;
 
 /// Modules kept ready to run. More jobs than that at once load theirs again from the disk's cache.
 const MODULES: usize = 16;

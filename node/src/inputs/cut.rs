@@ -3,7 +3,6 @@
 //! A cut after the first line end at or after each multiple of the chunk size depends on nothing before it.
 //! So a file can be cut by several threads at once, and with large chunks hardly needs reading for it.
 
-use std::fs::File;
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
@@ -12,6 +11,7 @@ use webmesh_protocol::limits;
 use super::error::InputError;
 use super::files::Files;
 use super::{DOCUMENTS, LINE_BYTES, Options, parallel};
+use crate::platform::OpenFile;
 
 /// About so much of a file is cut by one thread at a time.
 const SPAN_BYTES: u64 = 8 << 20;
@@ -117,7 +117,7 @@ struct Cuts {
 struct Window<'a> {
     files: &'a Files,
     index: usize,
-    file: &'a File,
+    file: &'a OpenFile<'a>,
     size: u64,
     first_read: usize,
     buf: &'a mut [u8],

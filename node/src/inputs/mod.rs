@@ -1,6 +1,6 @@
-//! From the INPUT arguments of a job to packs of documents, and those packs again when a worker asks.
+//! From the inputs of a job to packs of documents, and those packs again when a worker asks.
 //!
-//! [`plan`] lists the files, cuts large ones at line ends into documents, gathers small ones into tasks and
+//! Planning lists the files, cuts large ones at line ends into documents, gathers small ones into tasks and
 //! packs, and hashes each pack: every byte is read once for that. Nothing is copied: [`PackSource`] reads the
 //! files again when a pack is asked for, and notices if they changed.
 //!
@@ -27,6 +27,7 @@ mod parallel;
 mod source;
 #[cfg(test)]
 mod tests;
+#[cfg(not(target_family = "wasm"))]
 mod walk;
 
 use std::num::NonZeroU32;
@@ -35,6 +36,9 @@ use std::sync::Arc;
 
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::Inputs;
+
+use crate::platform::{self, FileList};
+use files::Files;
 
 pub use error::InputError;
 pub use source::PackSource;
@@ -75,7 +79,7 @@ impl Default for Options {
             whole_files: false,
             docs_per_task: None,
             numbers: NUMBERS,
-            spool_dir: std::env::temp_dir(),
+            spool_dir: platform::temporary_dir(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -107,21 +111,43 @@ pub struct Plan {
     pub source: Option<Arc<PackSource>>,
 }
 
-/// Plans the inputs of a job. Without `inputs`, its documents are numbers. `progress` is called by the
-/// threads that hash, after every pack, not strictly in order.
+/// Plans the inputs of a job that are named on the command line. Without any, its documents are numbers. `progress` is
+/// called by the threads that hash, after every pack, not strictly in order.
+///
+/// # Errors
+/// An input that cannot be used, or options that cannot be.
+#[cfg(not(target_family = "wasm"))]
 pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
     if inputs.is_empty() {
-        if options.numbers == 0 || options.numbers > limits::TASKS {
-            return Err(InputError::Numbers { tasks: options.numbers });
-        }
-        let tasks = options.numbers;
-        let documents = u64::from(tasks);
-        return Ok(Plan { inputs: Inputs::Numbers, tasks, documents, bytes: 0, files: 0, source: None });
+        return plan_numbers(options);
     }
-    if options.chunk == 0 || options.chunk > MAX_CHUNK_BYTES {
-        return Err(InputError::Chunk { chunk: options.chunk });
+    check_chunk(options)?;
+    plan_files(walk::list(inputs, options)?, options, progress)
+}
+
+/// Plans a job whose documents are numbers.
+///
+/// # Errors
+/// A number of tasks that a job cannot have.
+pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
+    let tasks = options.numbers;
+    if tasks == 0 || tasks > limits::TASKS {
+        return Err(InputError::Numbers { tasks });
     }
-    let files = walk::list(inputs, options)?;
+    Ok(Plan { inputs: Inputs::Numbers, tasks, documents: u64::from(tasks), bytes: 0, files: 0, source: None })
+}
+
+/// Plans a job over files that were listed; see [`plan`].
+///
+/// # Errors
+/// A file that cannot be used, or options that cannot be.
+pub fn plan_files(
+    files: FileList,
+    options: &Options,
+    progress: &(dyn Fn(Planned) + Sync),
+) -> Result<Plan, InputError> {
+    check_chunk(options)?;
+    let files = Files::new(files);
     let documents = cut::cut(&files, options)?;
     let packs = group::group(&documents, options.docs_per_task)?;
     let source = PackSource::hash(files, documents, packs, options.threads.max(1), progress)?;
@@ -133,4 +159,11 @@ pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) +
         files: source.files(),
         source: Some(Arc::new(source)),
     })
+}
+
+fn check_chunk(options: &Options) -> Result<(), InputError> {
+    match options.chunk {
+        1..=MAX_CHUNK_BYTES => Ok(()),
+        chunk => Err(InputError::Chunk { chunk }),
+    }
 }

@@ -13,7 +13,7 @@ use super::error::InputError;
 use super::files::Files;
 use super::group::Group;
 use super::{Planned, parallel};
-use crate::store::blobs::{BlobError, BlobSource};
+use crate::store::source::{BlobError, BlobSource};
 
 /// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are
 /// many enough for blake3 to use its widest instructions however small the files are.

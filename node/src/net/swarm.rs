@@ -176,7 +176,10 @@ impl Task {
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address, true),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(address, false),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                tracing::warn!(?addresses, ?reason, "not listening any more");
+                match reason {
+                    Ok(()) => tracing::info!(?addresses, "not listening any more"),
+                    Err(why) => tracing::warn!(?addresses, "not listening any more: {why}"),
+                }
                 self.on_listener_closed(listener_id);
                 addresses.into_iter().for_each(|a| self.on_listening(a, false));
             }

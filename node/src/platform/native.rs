@@ -1,13 +1,17 @@
 //! Natively: tokio, sockets, a disk.
 
 mod dial_last;
+mod file_list;
 pub mod files;
+mod spill;
 mod transport;
 
 use std::time::Duration;
 
 pub use std::time::Instant;
 
+pub use file_list::{FileList, OpenFile};
+pub use spill::Spill;
 pub use transport::{
     Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
     new_certificate, swarm,
@@ -47,6 +51,11 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 /// A number below `n`, which is above zero.
 pub fn random_below(n: usize) -> usize {
     rand::random_range(0..n)
+}
+
+/// Where temporary files lie.
+pub fn temporary_dir() -> std::path::PathBuf {
+    std::env::temp_dir()
 }
 
 /// Chooses the cryptography of TLS, once per process: rustls refuses to guess.

@@ -1,12 +1,13 @@
 //! Progress for programs: a JSON object a line, as the table in [`super`] says.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use webmesh_protocol::message::Outcome;
 
-use super::{Event, Face, View, words};
+use super::{Event, Face, View, names};
+use crate::platform::Instant;
 use crate::terminal;
 
 /// The shortest time between two objects of progress.
@@ -66,7 +67,7 @@ fn to_json(event: &Event<'_>) -> Value {
         Event::Progress(view) => progress(view),
         Event::TaskFailed { failure, input, worker, retries_left } => json!({
             "event": "task_failed",
-            "stage": words::stage(usize::from(failure.stage)),
+            "stage": names::stage(usize::from(failure.stage)),
             "task": failure.task,
             "document": failure.document,
             "input": input,

@@ -1,6 +1,8 @@
 //! A pace that is smoothed, and silent until it is worth something.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::platform::Instant;
 
 /// The pace of the last so many seconds counts most.
 const MEMORY: Duration = Duration::from_secs(5);

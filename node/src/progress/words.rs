@@ -1,22 +1,13 @@
-//! How things are said.
+//! How things are said to people.
 
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
-use webmesh_protocol::message::Failure;
 
+use super::names::failure;
 use super::{Event, Outline, StageView, View};
 use crate::inputs::Planned;
 use crate::results::Stats;
-
-/// What people call a stage. The formats know no more than a map and reduces.
-pub(super) fn stage(i: usize) -> String {
-    match i {
-        0 => "map".to_owned(),
-        1 => "reduce".to_owned(),
-        n => format!("reduce {n}"),
-    }
-}
 
 pub(super) fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
@@ -81,14 +72,6 @@ pub(super) fn status(view: &View) -> String {
         parts.push(format!("{} received", bytes(traffic.received)));
     }
     parts.join(", ")
-}
-
-pub(super) fn failure(failure: &Failure, input: Option<&str>) -> String {
-    let stage = stage(usize::from(failure.stage));
-    match input {
-        Some(input) => format!("{stage} of {input}: {}", failure.why),
-        None => format!("{stage} task {}: {}", failure.task, failure.why),
-    }
 }
 
 /// The line for an event that has one in both faces for people.

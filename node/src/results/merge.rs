@@ -5,15 +5,14 @@
 //! keys, which lie in the tree itself.
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::record::{self, Record};
+use crate::platform::Spill;
 
 /// Lines are gathered into blocks of this size before they are written.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -47,7 +46,7 @@ pub(super) struct Run {
 }
 
 struct Source {
-    file: Arc<File>,
+    file: Arc<Spill>,
     rest: Range<u64>,
     piece: usize,
 }
@@ -58,7 +57,7 @@ impl Run {
     }
 
     /// A run that lies in a file and is read in pieces of about `piece` bytes.
-    pub(super) fn of_file(file: Arc<File>, rest: Range<u64>, piece: usize) -> Self {
+    pub(super) fn of_file(file: Arc<Spill>, rest: Range<u64>, piece: usize) -> Self {
         Self { source: Some(Source { file, rest, piece }), ..Self::of_bytes(Bytes::new()) }
     }
 

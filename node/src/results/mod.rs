@@ -4,6 +4,7 @@
 //! reads all of it once, in order, and writes `key<TAB>value` lines. [`OutputFile`] is a file that appears
 //! under its name only when it is whole.
 
+#[cfg(not(target_family = "wasm"))]
 mod file;
 mod merge;
 mod record;
@@ -11,6 +12,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+#[cfg(not(target_family = "wasm"))]
 pub use file::{OutputError, OutputFile};
 pub use merge::Stats;
 pub use record::RecordError;

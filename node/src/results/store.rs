@@ -1,9 +1,7 @@
 //! Outputs of tasks, until the last is there.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,6 +9,7 @@ use bytes::Bytes;
 
 use super::merge::{self, Stats};
 use super::record::{self, RecordError};
+use crate::platform::Spill;
 
 /// Read buffers of a merge, all together: what lies on disk is read in pieces as long as this allows.
 const READ_BYTES: usize = 64 << 20;
@@ -55,8 +54,8 @@ pub struct ResultStore {
     memory_limit: u64,
     outputs: BTreeMap<u32, Place>,
     memory: u64,
-    /// A file without a name, of which nothing is left however the process ends, and where it ends.
-    spill: Option<(Arc<File>, u64)>,
+    /// What had no room in memory, and where it ends.
+    spill: Option<(Arc<Spill>, u64)>,
 }
 
 impl ResultStore {
@@ -86,10 +85,7 @@ impl ResultStore {
     fn write(&mut self, records: &[u8]) -> io::Result<u64> {
         let (file, end) = match &mut self.spill {
             Some(spill) => spill,
-            none => {
-                std::fs::create_dir_all(&self.dir)?;
-                none.insert((Arc::new(tempfile::tempfile_in(&self.dir)?), 0))
-            }
+            none => none.insert((Arc::new(Spill::create(&self.dir)?), 0)),
         };
         let offset = *end;
         file.write_all_at(records, offset)?;

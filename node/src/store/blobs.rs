@@ -10,56 +10,12 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use webmesh_protocol::Hash;
 
+use super::source::{BlobError, BlobSource};
+
 /// Names of files that are being written begin so. What a killed process left of them is removed at start.
 const PART_PREFIX: &str = ".part-";
 /// A part this old is nobody's any more: a blob is written in far less.
 const PART_AGE: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Why a blob was not stored, or not found.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// The bytes have another hash. Whoever sent them is to blame.
-    #[error("bytes with the hash {actual} were to be stored as {wanted}")]
-    WrongHash {
-        /// The hash that they should have.
-        wanted: Hash,
-        /// The hash that they have.
-        actual: Hash,
-    },
-    /// The blob alone is over the cache's bound.
-    #[error("a blob of {bytes} bytes does not fit a cache of {bound}; give it more room")]
-    TooLarge {
-        /// The blob's length in bytes.
-        bytes: u64,
-        /// The cache's bound in bytes.
-        bound: u64,
-    },
-    /// The disk is full, or the folder cannot be used.
-    #[error("the blob cache in {}: {source}; free some space there or choose another folder with --data", dir.display())]
-    Disk {
-        /// The cache's folder.
-        dir: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It is an input of this peer's own job, and its files cannot be read any more.
-    #[error("{why}")]
-    Input {
-        /// The index that lists it: it names the job's inputs.
-        index: Hash,
-        /// Which file, and what happened to it.
-        why: String,
-    },
-}
-
-/// A place where blobs may be found.
-pub trait BlobSource: Send + Sync {
-    /// The blob with this hash, verified, or `None` if it is not here.
-    ///
-    /// # Errors
-    /// It should be here but cannot be had: a file that vanished, a disk that fails.
-    fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError>;
-}
 
 /// What is known of a blob on disk.
 #[derive(Clone, Copy, Debug)]

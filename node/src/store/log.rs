@@ -4,11 +4,11 @@
 //! known of one costs twelve bytes, so that hundreds of thousands of tiny ones stay cheap.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use webmesh_protocol::Hash;
+
+use crate::platform::Spill;
 
 /// A full chunk: one write when it is spilled and one read when it is wanted again, long enough that a
 /// disk seeks little, short enough to stay in the processor's cache while it is read.
@@ -111,7 +111,7 @@ impl Log {
     /// Moves all chunks in memory to `file`, from `end` on, which is moved past them.
     ///
     /// After an error the chunks that were not written are where they were.
-    pub(super) fn spill(&mut self, file: &File, end: &mut u64) -> io::Result<()> {
+    pub(super) fn spill(&mut self, file: &Spill, end: &mut u64) -> io::Result<()> {
         // Every spill takes all, so those on disk come first.
         let first = self.chunks.partition_point(|chunk| matches!(chunk.place, Place::Disk { .. }));
         for chunk in &mut self.chunks[first..] {
@@ -195,7 +195,7 @@ impl Log {
     }
 
     /// Appends the bytes of the entry at `place` to `out`.
-    pub(super) fn read(&self, place: u32, file: Option<&File>, out: &mut Vec<u8>) -> io::Result<()> {
+    pub(super) fn read(&self, place: u32, file: Option<&Spill>, out: &mut Vec<u8>) -> io::Result<()> {
         let entry = self.entry(place);
         let (start, len) = (entry.start as usize, entry.len as usize);
         let chunk = self.chunks.partition_point(|chunk| chunk.first <= place as usize) - 1;
@@ -215,7 +215,7 @@ impl Log {
     /// read a chunk at a time.
     pub(super) fn for_each<E: From<io::Error>>(
         &self,
-        file: Option<&File>,
+        file: Option<&Spill>,
         mut show: impl FnMut(usize, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut scratch = Vec::new();

@@ -1,10 +1,13 @@
-//! What a native peer keeps for others: shuffle segments while a job runs, and small blobs for longer.
+//! What a peer keeps for others: shuffle segments while a job runs, and, natively, small blobs for longer.
 //!
 //! Both stores are synchronous. Whoever drives them gives each a thread of its own.
 
+pub mod actions;
+#[cfg(not(target_family = "wasm"))]
 pub mod blobs;
 mod log;
 pub mod segments;
 #[cfg(test)]
 mod segments_test;
 mod shelf;
+pub mod source;

@@ -5,7 +5,6 @@
 //! that nothing is left of them however the process ends.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use webmesh_protocol::{Hash, JobId, limits};
 
 use super::log::{Log, Staged, TwoAttempts};
 use super::shelf::{Bucket, Shelf, ShelfError};
+use crate::platform::Spill;
 
 /// The part of the memory that holds partitions sorted into buckets; the rest holds segments.
 const SHELVES_PART: u64 = 4;
@@ -100,7 +100,7 @@ struct Stage {
     /// By number; `None` where nothing was staged.
     partitions: Vec<Option<Log>>,
     /// The file of spilled chunks, and where it ends.
-    spill: Option<File>,
+    spill: Option<Spill>,
     end: u64,
 }
 
@@ -364,7 +364,7 @@ impl Stage {
         };
         let file = match &mut self.spill {
             Some(file) => file,
-            none => match create_spill(dir) {
+            none => match Spill::create(dir) {
                 Ok(file) => none.insert(file),
                 Err(e) => return (0, Err(e)),
             },
@@ -373,9 +373,4 @@ impl Stage {
         let result = log.spill(file, &mut self.end);
         ((before - log.memory()) as u64, result)
     }
-}
-
-fn create_spill(dir: &Path) -> io::Result<File> {
-    std::fs::create_dir_all(dir)?;
-    tempfile::tempfile_in(dir)
 }

@@ -3,7 +3,6 @@
 //! Segments arrive task by task; reduce tasks want bucket by bucket. Walking all segments for each bucket
 //! would read a spilled partition once a bucket, so one walk sorts as many buckets as fit a bound.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 
@@ -12,6 +11,7 @@ use webmesh_protocol::limits;
 use webmesh_protocol::segment::take_varint;
 
 use super::log::Log;
+use crate::platform::Spill;
 
 /// The length before each task's records.
 const FRAME_BYTES: usize = 4;
@@ -80,7 +80,7 @@ impl Shelf {
     pub(super) fn fill(
         log: &Log,
         ranks: &[Option<u32>],
-        file: Option<&File>,
+        file: Option<&Spill>,
         first: u32,
         room: usize,
         most: u64,

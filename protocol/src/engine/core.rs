@@ -47,6 +47,7 @@ pub(super) struct Core {
 pub(super) enum Pending {
     Ignored,
     Hello(PeerKey),
+    Homes,
     Manifest(JobId),
     RivalManifest(JobId),
     Summary {

@@ -284,13 +284,13 @@ impl Jobs {
     /// How often each home announces its jobs, all in one message where they have room: the more homes there are, the
     /// more rarely, so that all of them together keep the message budget (rule 6).
     pub(super) fn announce_interval(&self) -> Duration {
-        let crowd = self.homes().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
+        let crowd = self.homes().len().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
         (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
     }
 
-    /// At how many peers jobs are at home.
-    fn homes(&self) -> usize {
-        self.known.values().map(|k| k.home).collect::<BTreeSet<_>>().len()
+    /// The peers at which jobs are at home.
+    pub(super) fn homes(&self) -> BTreeSet<PeerKey> {
+        self.known.values().map(|k| k.home).collect()
     }
 
     /// A job of which nothing was heard for so long is forgotten.

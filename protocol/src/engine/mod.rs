@@ -2,11 +2,13 @@
 //!
 //! One [`Engine`] plays every role its peer takes: [`worker`] claims and runs tasks, [`shuffler`] holds map
 //! output between stages, [`authority`] signs the few common facts of the jobs that were submitted here.
-//! [`jobs`] knows what jobs there are, [`blobs`] gets bytes by name. What they share stands in [`Core`].
+//! [`jobs`] knows what jobs there are, [`homes`] how their homes are reached, [`blobs`] gets bytes by name. What they
+//! share stands in [`Core`].
 
 mod authority;
 mod blobs;
 mod core;
+mod homes;
 mod jobs;
 mod outbox;
 mod packs;
@@ -24,6 +26,7 @@ use bytes::Bytes;
 use self::authority::Authority;
 use self::blobs::Blobs;
 use self::core::{Core, Pending};
+use self::homes::Homes;
 use self::jobs::Jobs;
 use self::shuffler::Shuffler;
 use self::worker::Worker;
@@ -72,6 +75,7 @@ pub struct Load {
 pub struct Engine {
     core: Core,
     jobs: Jobs,
+    homes: Homes,
     blobs: Blobs,
     worker: Worker,
     shuffler: Shuffler,
@@ -90,6 +94,7 @@ impl Engine {
             worker: Worker::new(&core.advert, config.task_memory),
             core,
             jobs: Jobs::default(),
+            homes: Homes::default(),
             blobs: Blobs::default(),
             shuffler: Shuffler::default(),
             authority: Authority::default(),
@@ -239,7 +244,10 @@ impl Engine {
             Gossip::Jobs(news) => {
                 for news in news {
                     match news {
-                        JobNews::Lives(announce) => self.jobs.announced(core, from, announce),
+                        JobNews::Lives(announce) => {
+                            self.homes.on_announced(core, announce.home);
+                            self.jobs.announced(core, from, announce);
+                        }
                         JobNews::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
                     }
                 }
@@ -347,6 +355,7 @@ impl Engine {
                 let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
                 core.respond(token, Response::Peers(peers));
             }
+            Request::Homes => core.respond(token, Homes::answer(core, &self.jobs, from)),
             // The driver gives compile requests to its compiler, where it has one.
             Request::Compile { .. } => {
                 core.respond(token, Response::Refused("this peer has no compiler; ask one with the role".into()));
@@ -370,7 +379,13 @@ impl Engine {
             Pending::Ignored => {}
             Pending::Hello(peer) => {
                 if let Ok((Response::Hello(advert), _)) = outcome {
+                    self.homes.on_hello(core, &self.jobs, peer);
                     self.hello(peer, advert);
+                }
+            }
+            Pending::Homes => {
+                if let Ok((Response::Peers(peers), _)) = outcome {
+                    Homes::on_answer(core, &peers);
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),

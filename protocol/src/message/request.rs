@@ -167,6 +167,9 @@ pub enum Request {
     Jobs,
     /// The peers that the answerer knows.
     Peers,
+    /// Those of them at which jobs are at home, with addresses: [`Response::Peers`] with [`limits::HOMES`] at most. For
+    /// who comes late, or hears a job announced and does not know its home.
+    Homes,
     /// Compile the source in the body.
     Compile {
         /// What diagnostics shall call it.

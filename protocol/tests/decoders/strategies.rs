@@ -282,6 +282,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         failure().prop_map(Request::Failed),
         signed(end()).prop_map(Request::Ended),
         Just(Request::Jobs),
+        Just(Request::Homes),
         Just(Request::Peers),
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::{Action, Event, Notice};
+use webmesh_protocol::io::{Action, Event, Notice, Submission};
+use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, JobNews, Outcome, Request, Response};
 use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
-use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, commit, digest, key, manifest};
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, commit, digest, key, manifest, owner};
 
 /// A peer with a job of its own that peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
@@ -271,4 +272,32 @@ fn a_job_that_no_worker_gives_enough_memory_ends_and_says_what_to_do() {
         assert_eq!(ended.is_some(), all, "{ended:?}");
         assert!(ended.is_none_or(|why| why.contains("the most given is 5 MiB") && why.contains("--task-memory")));
     }
+}
+
+#[test]
+fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
+    let chosen = |peers: &[(u8, Kind, bool)]| -> Vec<PeerKey> {
+        let mut home = Peer::new(0, NOTHING);
+        for &(number, kind, reachable) in peers {
+            let addresses = if reachable { vec!["/ip4/192.0.2.1/tcp/1".to_owned()] } else { vec![] };
+            home.feed(Event::Connected { peer: key(number) });
+            let hello = Request::Hello(Advert { kind, addresses, ..advert(SHUFFLER) });
+            home.ask(key(number), hello, Bytes::new());
+        }
+        home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner() })));
+        let announced = home.actions().into_iter().find_map(|action| match action {
+            Action::Publish { message: Gossip::Jobs(news), .. } => news.into_iter().find_map(|news| match news {
+                JobNews::Lives(announce) => Some(announce),
+                JobNews::Ended(_) => None,
+            }),
+            _ => None,
+        });
+        let epoch: Epoch = announced.expect("an announcement").epoch.open().expect("an epoch");
+        epoch.shufflers.iter().map(|s| s.peer).collect()
+    };
+    let both = |a, b| BTreeSet::from([key(a), key(b)]);
+    assert_eq!(chosen(&[(1, Kind::Tab, true), (2, Kind::Node, true)]), [key(2)]);
+    assert_eq!(BTreeSet::from_iter(chosen(&[(1, Kind::Tab, true), (2, Kind::Tab, true)])), both(1, 2));
+    assert_eq!(chosen(&[(1, Kind::Tab, false), (2, Kind::Tab, true)]), [key(2)]);
+    assert_eq!(chosen(&[(1, Kind::Tab, false)]), [key(0)]);
 }

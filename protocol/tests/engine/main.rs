@@ -1,6 +1,7 @@
 //! Single engines, told by hand what others say: honest peers, liars and the forgetful.
 
 mod authority;
+mod homes;
 mod jobs;
 mod peer;
 mod shuffler;

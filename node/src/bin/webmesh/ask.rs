@@ -8,6 +8,7 @@ use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::time::timeout;
 use webmesh_node::net::peer_id_of;
+use webmesh_node::survey::connected;
 use webmesh_node::terminal;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::Notice;
@@ -16,7 +17,7 @@ use webmesh_protocol::message::{JobStatus, Outcome, PeerStatus, Request, Respons
 
 use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
-use crate::mesh::{Mesh, connected};
+use crate::mesh::Mesh;
 use crate::{home, out};
 
 /// A cancelled job's end spreads by gossip; this peer stays so long to hear of it.

@@ -7,6 +7,7 @@ use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
 use webmesh_node::results::{OutputError, ResultError};
 use webmesh_node::signals::Stop;
+use webmesh_node::submit::{CompileError, FollowError};
 use webmesh_node::terminal;
 
 /// Why a command did not do what it was asked to.
@@ -21,14 +22,12 @@ pub(crate) enum CliError {
     /// Its user did not want it any more.
     #[error("interrupted")]
     Interrupted,
-    /// clang refused the job.
-    #[error("{name} does not compile:\n{diagnostics}")]
-    DoesNotCompile {
-        /// The source.
-        name: String,
-        /// What clang said, with its colours.
-        diagnostics: String,
-    },
+    /// The job does not compile, or nobody compiles it.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The job gave no result.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     /// The peer does not start.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -61,6 +60,7 @@ impl CliError {
         let usage = match self {
             Self::Usage(_) => true,
             Self::Inputs(why) => why.is_usage(),
+            Self::Follow(why) => matches!(why, FollowError::Refused(_)),
             _ => false,
         };
         if usage { 2 } else { 1 }
@@ -70,7 +70,7 @@ impl CliError {
     /// colours stay, where there is a terminal for them.
     pub(crate) fn text(&self, colours: bool) -> String {
         match self {
-            Self::DoesNotCompile { .. } => terminal::diagnostics(&self.to_string(), colours),
+            Self::Compile(CompileError::DoesNotCompile { .. }) => terminal::diagnostics(&self.to_string(), colours),
             _ => terminal::text(&self.to_string()),
         }
     }

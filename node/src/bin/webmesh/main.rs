@@ -2,11 +2,11 @@
 
 mod args;
 mod ask;
-mod compile;
 mod compiler;
 mod detached;
 mod error;
 mod home;
+mod log;
 mod mesh;
 mod out;
 mod run;
@@ -30,10 +30,10 @@ fn main() -> ExitCode {
         }
         Err(why) => why.exit(),
     };
-    start_log(cli.verbose);
-    webmesh_node::platform::install_crypto();
     // A carrier's standard error is the log of its job.
     let json = cli.command.is_json() || cli.carry.is_some();
+    log::start(cli.verbose, json);
+    webmesh_node::platform::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(why) => return report(&CliError::Failed(format!("no threads can be had: {why}")), json),
@@ -78,11 +78,4 @@ fn report(why: &CliError, json: bool) -> ExitCode {
         out::complain(&format!("webmesh: {}", why.text(terminal::has_colours())));
     }
     ExitCode::from(why.exit_status())
-}
-
-/// The log goes to standard error: standard output carries results alone.
-fn start_log(verbose: u8) {
-    let level = ["warn,libp2p_kad=error", "info,libp2p=warn", "debug"][usize::from(verbose.min(2))];
-    let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }

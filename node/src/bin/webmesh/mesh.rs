@@ -1,6 +1,5 @@
 //! The mesh that a command works through: an embedded one, or one that exists.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +8,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
-use webmesh_node::driver::Node;
 use webmesh_node::host::CompileService;
 use webmesh_node::net::is_public;
 use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::survey::{self, connected};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
-use webmesh_protocol::message::{PeerStatus, Request, Response};
+use webmesh_protocol::message::PeerStatus;
 
 use crate::error::CliError;
 
@@ -27,9 +26,6 @@ const LOOK: Duration = Duration::from_millis(10);
 /// After the first answer, others are given so long to introduce themselves too: a job's first offers go to
 /// those that have.
 const GATHER: Duration = Duration::from_millis(150);
-/// A compiler is looked for so long, and so often: who knows of one may be known only after a moment.
-const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
-const COMPILER_LOOK: Duration = Duration::from_millis(250);
 /// Intermediate data that embedded peers hold in memory, all of them together.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Its own tasks may take what their job gives them.
@@ -166,50 +162,20 @@ impl Mesh {
         self.scratch.is_some()
     }
 
-    /// The peers with a compiler, the nearest first; none if none was found in [`COMPILER_PATIENCE`].
+    /// The peers with a compiler, the nearest first.
     pub(crate) async fn compilers(&self) -> Vec<PeerKey> {
-        if self.is_embedded() {
-            return vec![self.home().node.net().peer()];
-        }
-        let until = Instant::now() + COMPILER_PATIENCE;
-        loop {
-            let known = self.known_peers().await.into_iter();
-            let compilers: Vec<_> = known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect();
-            if !compilers.is_empty() || Instant::now() >= until {
-                return compilers;
-            }
-            tokio::time::sleep(COMPILER_LOOK).await;
-        }
+        let node = &self.home().node;
+        if self.is_embedded() { vec![node.net().peer()] } else { survey::compilers(node).await }
     }
 
     /// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.
     pub(crate) async fn known_peers(&self) -> Vec<PeerStatus> {
-        let node = &self.home().node;
-        let mut peers: Vec<_> = node.members().await;
-        peers.sort_by_key(|(_, _, connected)| !connected);
-        let mut peers: Vec<_> =
-            peers.into_iter().map(|(peer, advert, connected)| PeerStatus { peer, advert, connected }).collect();
-        let mut seen: BTreeSet<PeerKey> = peers.iter().map(|p| p.peer).collect();
-        seen.insert(node.net().peer());
-        for neighbour in connected(node).await {
-            let Ok((Response::Peers(more), _)) = node.ask(neighbour, Request::Peers, Default::default()).await else {
-                continue;
-            };
-            for status in more {
-                if seen.insert(status.peer) {
-                    let addresses = status.advert.addresses.iter().filter_map(|a| a.parse().ok()).collect();
-                    node.net().add_address(status.peer, addresses).await;
-                    peers.push(PeerStatus { connected: false, ..status });
-                }
-            }
-        }
-        peers
+        survey::known_peers(&self.home().node).await
     }
 
     /// Peers known that work on jobs, this one included if it does.
     pub(crate) async fn workers(&self) -> u32 {
-        let members = self.home().node.members().await;
-        members.iter().filter(|(_, advert, _)| advert.roles.worker).count() as u32 + u32::from(self.is_embedded())
+        survey::workers(&self.home().node).await + u32::from(self.is_embedded())
     }
 
     /// Everyone leaves in order.
@@ -218,11 +184,6 @@ impl Mesh {
             peer.node.shutdown().await;
         }
     }
-}
-
-/// The connected peers that have introduced themselves.
-pub(crate) async fn connected(node: &Node) -> Vec<PeerKey> {
-    node.members().await.into_iter().filter(|(_, _, on)| *on).map(|(peer, _, _)| peer).collect()
 }
 
 #[cfg(test)]

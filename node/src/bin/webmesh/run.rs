@@ -6,22 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
-use tokio::sync::broadcast::error::RecvError;
 use webmesh_node::driver::Node;
 use webmesh_node::inputs::{self, Options, Plan};
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
-use webmesh_node::progress::{Display, Outline, Style, Traffic};
+use webmesh_node::progress::{Display, Outline, Style};
 use webmesh_node::results::{OutputFile, ResultError, ResultStore, Stats};
 use webmesh_node::signals::Stop;
+use webmesh_node::submit::{self, compile, cut_name};
 use webmesh_protocol::JobId;
-use webmesh_protocol::io::{Notice, Submission};
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::{BlobRef, Manifest};
-use webmesh_protocol::message::{Failure, Outcome};
 use webmesh_protocol::sign::Keypair;
 
 use crate::args::{JobArgs, RunArgs};
-use crate::compile::{compile, cut_name};
 use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
 use crate::mesh::{Mesh, cores};
@@ -118,7 +115,10 @@ async fn prepare(
     };
     let name = args.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     display.phase(&format!("compiling {name} and reading the input"));
-    let compiled = compile(mesh, &name, source, display);
+    let compiled = async {
+        let compilers = mesh.compilers().await;
+        Ok(compile(&mesh.home().node, compilers, &name, source, display).await?)
+    };
     let (plan, module) = tokio::try_join!(plan_inputs(args, data_dir, display), compiled)?;
     let outline = Outline::new(&name, &plan);
     display.outline(outline.clone());
@@ -177,67 +177,12 @@ impl Job {
 
     /// Submits the job and follows it until it is done.
     async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
-        let mut notices = node.notices();
-        node.submit(Submission { manifest: self.manifest.clone(), key: self.key.clone() }).await;
-        let (mut submitted, mut cancelled) = (None, false);
-        loop {
-            let notice = tokio::select! {
-                notice = notices.recv() => match notice {
-                    Ok(notice) => notice,
-                    Err(RecvError::Lagged(_)) => continue,
-                    Err(RecvError::Closed) => {
-                        return Err(CliError::Failed("this peer ended before its job".to_owned()));
-                    }
-                },
-                // Who stops before the job has its id is heard as soon as it has one.
-                job = told_of(stop, submitted), if !cancelled => {
-                    cancelled = true;
-                    node.cancel(job, self.key.clone()).await;
-                    continue;
-                }
-            };
-            let counters = node.net().counters();
-            let peers = node.net().peers().len() as u32;
-            display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
-            if let (Notice::Submitted { job }, Output::Kept(carried)) = (&notice, &mut self.output) {
-                carried.name(*job)?;
-            }
-            display.notice(&notice);
-            match notice {
-                Notice::Submitted { job } => submitted = Some(job),
-                Notice::SubmitRefused { why } => return Err(CliError::Usage(why)),
-                Notice::Ended { job, outcome, failure } if Some(job) == submitted => {
-                    return match outcome {
-                        Outcome::Done => Ok(job),
-                        Outcome::Cancelled => Err(CliError::Failed("the job was cancelled".to_owned())),
-                        Outcome::Failed(why) => {
-                            let why = failure.map_or(why, |failure| explain(&failure, &self.outline));
-                            Err(CliError::Failed(format!("the job failed: {why}")))
-                        }
-                    };
-                }
-                Notice::Log(text) => tracing::info!("{text}"),
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Waits until its user wants `job` no more; for ever, while it has no id.
-async fn told_of(stop: &Stop, job: Option<JobId>) -> JobId {
-    stop.told().await;
-    match job {
-        Some(job) => job,
-        None => std::future::pending().await,
-    }
-}
-
-/// Says which document did it, and how.
-fn explain(failure: &Failure, outline: &Outline) -> String {
-    let stage = if failure.stage == 0 { "map" } else { "reduce" };
-    match outline.input_of(failure) {
-        Some(name) => format!("{stage} of {name}: {}", failure.why),
-        None => format!("{stage} task {}: {}", failure.task, failure.why),
+        let named = |job| match &mut self.output {
+            Output::Kept(carried) => carried.name(job).map_err(|why| why.to_string()),
+            _ => Ok(()),
+        };
+        let shown = (display, &self.outline);
+        Ok(submit::follow(node, self.manifest.clone(), &self.key, shown, stop.told(), named).await?)
     }
 }
 

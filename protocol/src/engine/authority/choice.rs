@@ -7,12 +7,14 @@ use crate::epoch::Shuffler;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest};
+use crate::membership::Kind;
 
 /// A shuffler for each so many input bytes, within the bounds of rule 2.
 const BYTES_PER_SHUFFLER: u64 = 64 << 20;
 
 /// Shufflers for a job: known peers with the role, connected ones first, by a hash so that jobs spread over
-/// them; as many as its size asks for, and its replicas. With none in the mesh, the submitter is one.
+/// them; as many as its size asks for, and its replicas. Tabs, which come and go and are reached by circuits, are none
+/// where there is anybody else. With none in the mesh, the submitter is one.
 pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet<PeerKey>) -> Vec<Shuffler> {
     let bytes = match manifest.inputs {
         Inputs::Packs { bytes, .. } => bytes,
@@ -20,21 +22,25 @@ pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet
     };
     let by_size = (bytes / BYTES_PER_SHUFFLER).clamp(1, limits::SHUFFLERS as u64) as usize;
     let count = by_size.max(usize::from(manifest.replicas)).min(limits::SHUFFLERS);
-    let known = core.directory.with_role(|r| r.shuffler).map(|(&peer, m)| (peer, m.advert.weight, m.connected));
-    let myself = core.advert.roles.shuffler.then_some((core.me, core.advert.weight, true));
-    let mut candidates: Vec<(bool, Hash, Shuffler)> = known
+    let known = core.directory.with_role(|r| r.shuffler).map(|(&peer, m)| (peer, &m.advert, m.connected));
+    let myself = core.advert.roles.shuffler.then_some((core.me, &core.advert, true));
+    let mut candidates: Vec<(bool, bool, Hash, Shuffler)> = known
         .filter(|(peer, _, _)| *peer != core.me && !lost.contains(peer))
         .chain(myself)
-        .map(|(peer, weight, connected)| {
+        .filter(|(peer, advert, _)| *peer == core.me || advert.kind != Kind::Tab || !advert.addresses.is_empty())
+        .map(|(peer, advert, connected)| {
             let draw = Hash::of_parts(
                 "webmesh 1 choice of shufflers",
                 &[&manifest.module.hash.0, &manifest.nonce.to_le_bytes(), &peer.0],
             );
-            (!connected, draw, Shuffler { peer, weight: weight.clamp(1, limits::WEIGHT) })
+            let shuffler = Shuffler { peer, weight: advert.weight.clamp(1, limits::WEIGHT) };
+            (advert.kind == Kind::Tab, !connected, draw, shuffler)
         })
         .collect();
-    candidates.sort_unstable_by_key(|&(far, draw, _)| (far, draw));
-    let mut chosen: Vec<Shuffler> = candidates.into_iter().take(count).map(|(_, _, shuffler)| shuffler).collect();
+    candidates.sort_unstable_by_key(|&(tab, far, draw, _)| (tab, far, draw));
+    let natives = candidates.iter().filter(|(tab, ..)| !tab).count();
+    let count = if natives > 0 { count.min(natives) } else { count };
+    let mut chosen: Vec<Shuffler> = candidates.into_iter().take(count).map(|(_, _, _, shuffler)| shuffler).collect();
     if chosen.is_empty() {
         chosen.push(Shuffler { peer: core.me, weight: 1 });
     }

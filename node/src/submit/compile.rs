@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
-use webmesh_node::progress::Display;
 use webmesh_protocol::io::RequestError;
 use webmesh_protocol::message::{Request, Response};
-use webmesh_protocol::{Hash, limits};
+use webmesh_protocol::{Hash, PeerKey, limits};
 
-use crate::error::CliError;
-use crate::mesh::Mesh;
+use crate::driver::Node;
+use crate::platform::{self, Instant};
+use crate::progress::Display;
 
 /// A compiler that is busy is asked again after so long.
 const BUSY: Duration = Duration::from_millis(300);
@@ -18,21 +17,52 @@ const BUSY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A compiled job.
-pub(crate) struct Module {
-    pub(crate) hash: Hash,
-    pub(crate) bytes: Bytes,
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Its hash.
+    pub hash: Hash,
+    /// WebAssembly.
+    pub bytes: Bytes,
+}
+
+/// Why a job is not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// clang refused it.
+    #[error("{name} does not compile:\n{diagnostics}")]
+    DoesNotCompile {
+        /// The source.
+        name: String,
+        /// What clang said, with its colours.
+        diagnostics: String,
+    },
+    /// No compiler did it.
+    #[error("{name} cannot be compiled: {why}")]
+    NoCompiler {
+        /// The source.
+        name: String,
+        /// What the last one answered, or that there is none.
+        why: String,
+    },
 }
 
 /// The beginning of a job's name that peers take, whole characters of it.
-pub(crate) fn cut_name(name: &str) -> &str {
+pub fn cut_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(limits::NAME_BYTES)]
 }
 
-/// Has the source compiled by the first compiler that does it.
-pub(crate) async fn compile(mesh: &Mesh, name: &str, source: Bytes, display: &Display) -> Result<Module, CliError> {
-    let node = &mesh.home().node;
+/// Has the source compiled by the first of these compilers that does it.
+///
+/// # Errors
+/// [`CompileError`].
+pub async fn compile(
+    node: &Node,
+    mut compilers: Vec<PeerKey>,
+    name: &str,
+    source: Bytes,
+    display: &Display,
+) -> Result<Module, CompileError> {
     let mut why = "no peer of the mesh has a compiler; start one with `webmesh node --roles compiler`".to_owned();
-    let mut compilers = mesh.compilers().await;
     let until = Instant::now() + PATIENCE;
     let mut waiting = false;
     while !compilers.is_empty() && Instant::now() < until {
@@ -47,7 +77,7 @@ pub(crate) async fn compile(mesh: &Mesh, name: &str, source: Bytes, display: &Di
                     return Ok(Module { hash: Hash::of(&bytes), bytes });
                 }
                 Ok((Response::CompileFailed { diagnostics }, _)) => {
-                    return Err(CliError::DoesNotCompile { name: name.to_owned(), diagnostics });
+                    return Err(CompileError::DoesNotCompile { name: name.to_owned(), diagnostics });
                 }
                 // It has others before us. What it began for us it goes on with: asked again, it gives that.
                 Ok((Response::Busy, _)) | Err(RequestError::TimedOut) => busy.push(compiler),
@@ -62,10 +92,10 @@ pub(crate) async fn compile(mesh: &Mesh, name: &str, source: Bytes, display: &Di
                 display.phase("waiting for a compiler: others have their turn");
             }
             why = "every compiler of the mesh is busy; try again later".to_owned();
-            tokio::time::sleep(BUSY).await;
+            platform::sleep(BUSY).await;
         }
     }
-    Err(CliError::Failed(format!("{name} cannot be compiled: {why}")))
+    Err(CompileError::NoCompiler { name: name.to_owned(), why })
 }
 
 #[cfg(test)]

@@ -1,0 +1,227 @@
+//! The Worker's side.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use js_sys::{Function, Uint8Array};
+use send_wrapper::SendWrapper;
+use serde::Deserialize;
+use serde_json::json;
+use wasm_bindgen::prelude::*;
+use web_sys::File;
+use webmesh_node::inputs::{self, Options, PackSource, Plan, Planned};
+use webmesh_node::platform::FileList;
+use webmesh_node::results::ResultStore;
+use webmesh_node::store::actions::carry_out;
+use webmesh_node::store::segments::SegmentStore;
+use webmesh_node::store::source::{BlobError, BlobSource};
+use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::manifest::Inputs;
+use webmesh_protocol::message::Response;
+use webmesh_protocol::{Hash, JobId};
+
+use super::order::{self, Asker, Order, Report};
+use crate::web::{complain, error};
+
+/// Segments that a tab holds for others: a Worker's memory goes to four gibibytes, a phone's not so far.
+const SEGMENT_BYTES: u64 = 512 << 20;
+/// Results of one of its own jobs.
+const RESULT_BYTES: u64 = 512 << 20;
+
+/// What the Worker holds.
+#[wasm_bindgen]
+pub struct Storage {
+    segments: SegmentStore,
+    outputs: HashMap<JobId, ResultStore>,
+    /// Inputs of jobs that run, by their index.
+    inputs: HashMap<Hash, Arc<PackSource>>,
+}
+
+/// How inputs are cut, as the page says it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cut {
+    chunk: Option<u64>,
+    whole_files: Option<bool>,
+    documents_per_task: Option<NonZeroU32>,
+    tasks: Option<u32>,
+}
+
+/// The answer to an order.
+#[wasm_bindgen(getter_with_clone)]
+pub struct Answer {
+    /// What came of it, for the engine's side; empty if nothing did.
+    pub head: Uint8Array,
+    /// Its bytes.
+    pub body: Uint8Array,
+}
+
+#[wasm_bindgen]
+impl Storage {
+    /// Holds nothing yet.
+    #[wasm_bindgen(constructor)]
+    #[allow(clippy::new_without_default, reason = "JavaScript knows constructors, not defaults")]
+    pub fn new() -> Self {
+        Self {
+            segments: SegmentStore::new(PathBuf::new(), SEGMENT_BYTES),
+            outputs: HashMap::new(),
+            inputs: HashMap::new(),
+        }
+    }
+
+    /// Does what an order says.
+    pub fn obey(&mut self, head: &[u8], body: Vec<u8>) -> Result<Answer, JsError> {
+        let order: Order = order::decode(head).map_err(error)?;
+        let Some((report, parts)) = self.carry_out(order.into_action(body.into())) else {
+            return Ok(Answer { head: Uint8Array::new_with_length(0), body: Uint8Array::new_with_length(0) });
+        };
+        let len: usize = parts.iter().map(Bytes::len).sum();
+        let body = Uint8Array::new_with_length(u32::try_from(len)?);
+        let mut at = 0;
+        for part in parts {
+            let end = at + part.len() as u32;
+            body.subarray(at, end).copy_from(&part);
+            at = end;
+        }
+        Ok(Answer { head: Uint8Array::from(&order::encode(&report).map_err(error)?[..]), body })
+    }
+
+    /// Plans a job's inputs, and holds them until they are [dropped](Self::drop_inputs). Without files, its documents
+    /// are numbers. `options` is JSON; `progress` is called with the bytes read and the bytes in all. Gives JSON:
+    /// `inputs`, `tasks`, `documents`, `bytes`, `files`.
+    pub fn plan(&mut self, files: Vec<File>, options: &str, progress: Function) -> Result<String, JsError> {
+        let cut: Cut = serde_json::from_str(options)?;
+        let usual = Options::default();
+        let options = Options {
+            chunk: cut.chunk.unwrap_or(usual.chunk),
+            whole_files: cut.whole_files.unwrap_or(usual.whole_files),
+            docs_per_task: cut.documents_per_task,
+            numbers: cut.tasks.unwrap_or(usual.numbers),
+            ..usual
+        };
+        let progress = SendWrapper::new(progress);
+        let told = |planned: Planned| {
+            // What the page does with it is its own affair.
+            let _ = progress.call2(&JsValue::NULL, &(planned.bytes as f64).into(), &(planned.of as f64).into());
+        };
+        let plan = if files.is_empty() {
+            inputs::plan_numbers(&options)
+        } else {
+            inputs::plan_files(listed(files), &options, &told)
+        };
+        let Plan { inputs, tasks, documents, bytes, files, source } = plan.map_err(in_words_of_the_page)?;
+        if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
+            self.inputs.insert(index.hash, source);
+        }
+        let inputs = hex::encode(order::encode(&inputs).map_err(error)?);
+        Ok(json!({ "inputs": inputs, "tasks": tasks, "documents": documents, "bytes": bytes, "files": files })
+            .to_string())
+    }
+
+    /// What people call a document of a map task, or the task's first; `None` where there are no files. `inputs` is
+    /// what [`plan`](Self::plan) gave.
+    #[wasm_bindgen(js_name = nameOf)]
+    pub fn name_of(&self, inputs: &str, task: u32, document: Option<u32>) -> Option<String> {
+        self.inputs.get(&index_of(inputs)?)?.name_of(task, document.unwrap_or(0))
+    }
+
+    /// Forgets a job's files.
+    #[wasm_bindgen(js_name = dropInputs)]
+    pub fn drop_inputs(&mut self, inputs: &str) {
+        if let Some(index) = index_of(inputs) {
+            self.inputs.remove(&index);
+        }
+    }
+
+    /// Merges the results of a job that is done; `sink` is given pieces of the lines, in order. Gives JSON: `lines`,
+    /// `keys`, `bytes`.
+    pub fn merge(&mut self, job: &str, sink: Function) -> Result<String, JsError> {
+        let job: JobId = job.parse().map_err(|_| error("no id of a job"))?;
+        let results = self.outputs.remove(&job).unwrap_or_else(|| ResultStore::new(PathBuf::new(), 0));
+        let stats = results.merge(&mut Pieces(sink))?;
+        Ok(json!({ "lines": stats.lines, "keys": stats.keys, "bytes": stats.bytes }).to_string())
+    }
+}
+
+impl Storage {
+    fn carry_out(&mut self, action: Action) -> Option<(Report, Vec<Bytes>)> {
+        match action {
+            Action::StoreOutput { job, task, bytes } => {
+                let store =
+                    self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::new(), RESULT_BYTES));
+                let result = store.add(task, bytes).map_err(|e| e.to_string());
+                Some((Report::OutputStored { job, task, result }, vec![]))
+            }
+            Action::LoadBlob { hash } => Some(match self.input(&hash) {
+                Ok(bytes) => (Report::BlobLoaded { hash, found: bytes.is_some() }, bytes.into_iter().collect()),
+                Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Engine(hash) }, vec![]),
+            }),
+            Action::ServeBlob { token: Token(token), hash } => Some(match self.input(&hash) {
+                Ok(Some(body)) => (Report::Respond { token, response: Response::Body }, vec![body]),
+                Ok(None) => (Report::Respond { token, response: Response::Missing }, vec![]),
+                Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Peer(token) }, vec![]),
+            }),
+            other => carry_out(&mut self.segments, other).and_then(Report::of),
+        }
+    }
+
+    /// An index or a pack of a job's inputs; the index and the reason where it cannot be read any more.
+    fn input(&self, hash: &Hash) -> Result<Option<Bytes>, (Hash, String)> {
+        for source in self.inputs.values() {
+            match source.load(hash) {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(BlobError::Input { index, why }) => return Err((index, why)),
+                Err(why) => complain(&format!("an input cannot be read: {why}")),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A file that was picked in a folder is called by its place there.
+fn listed(files: Vec<File>) -> FileList {
+    let mut list = FileList::default();
+    for file in files {
+        let path = js_sys::Reflect::get(&file, &"webkitRelativePath".into()).ok().and_then(|path| path.as_string());
+        list.add(path.filter(|path| !path.is_empty()).unwrap_or_else(|| file.name()), file);
+    }
+    list
+}
+
+/// What [`Storage::plan`] calls `inputs`.
+pub(in crate::web) fn inputs_of(text: &str) -> Result<Inputs, String> {
+    order::decode(&hex::decode(text).map_err(|e| e.to_string())?)
+}
+
+fn index_of(inputs: &str) -> Option<Hash> {
+    match inputs_of(inputs).ok()? {
+        Inputs::Packs { index, .. } => Some(index.hash),
+        Inputs::Numbers => None,
+    }
+}
+
+/// The page has no options of a command line.
+fn in_words_of_the_page(why: inputs::InputError) -> JsError {
+    let text = why.to_string();
+    let text = text.replace("--whole-files", "“Whole files”").replace("--docs-per-task", "“Documents per task”");
+    error(text.replace("--chunk", "“Chunk”").replace("--tasks", "“Tasks”"))
+}
+
+/// Gives what is written to JavaScript.
+struct Pieces(Function);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.0.call1(&JsValue::NULL, &Uint8Array::from(bytes));
+        taken.map(|_| bytes.len()).map_err(|_| io::Error::other("the browser does not take it"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

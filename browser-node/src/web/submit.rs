@@ -1,0 +1,160 @@
+//! Jobs that are submitted in this tab.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use bytes::Bytes;
+use js_sys::{Function, Promise};
+use send_wrapper::SendWrapper;
+use serde::Deserialize;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
+use webmesh_node::platform;
+use webmesh_node::progress::{Display, Outline};
+use webmesh_node::submit::{self, CompileError, cut_name};
+use webmesh_node::survey;
+use webmesh_node::terminal;
+use webmesh_protocol::manifest::{BlobRef, Inputs};
+
+use super::{Tab, error};
+
+/// What the page asks for, and what its storage Worker has found of the inputs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    name: String,
+    partitions: Option<u16>,
+    replicas: Option<u8>,
+    retries: Option<u8>,
+    task_millis: Option<u32>,
+    task_memory: Option<u64>,
+    plan: PlanFacts,
+}
+
+/// What [`Storage::plan`](super::storage::Storage::plan) gave.
+#[derive(Deserialize)]
+struct PlanFacts {
+    inputs: String,
+    tasks: u32,
+    documents: u64,
+    bytes: u64,
+    files: u32,
+}
+
+impl Spec {
+    fn options(&self) -> JobOptions {
+        let usual = JobOptions::default();
+        JobOptions {
+            name: cut_name(&self.name).to_owned(),
+            partitions: self.partitions,
+            replicas: self.replicas.unwrap_or(usual.replicas),
+            task_timeout: self.task_millis.map_or(usual.task_timeout, |millis| Duration::from_millis(millis.into())),
+            task_memory: self.task_memory.unwrap_or(usual.task_memory),
+            retries: self.retries.unwrap_or(usual.retries),
+        }
+    }
+}
+
+/// A compiled job, held for those who will run it until it is freed.
+#[wasm_bindgen]
+pub struct CompiledJob {
+    module: BlobRef,
+    blobs: SendWrapper<std::rc::Rc<std::cell::RefCell<super::blobs::Blobs>>>,
+}
+
+impl Drop for CompiledJob {
+    fn drop(&mut self) {
+        self.blobs.borrow_mut().release(self.module.hash);
+    }
+}
+
+#[wasm_bindgen]
+impl Tab {
+    /// Has a source compiled by a peer of the mesh. `sink` is given what is to be told meanwhile, a JSON object at a
+    /// time, as `webmesh run --json` writes them, and `diagnostics`, with a `text`, if it does not compile.
+    pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
+        let display = Display::json(Box::new(Lines::new(sink.clone())));
+        let compilers = survey::compilers(&self.node).await;
+        let compiled = submit::compile(&self.node, compilers, &name, Bytes::from(source), &display).await;
+        let module = compiled.map_err(|why| {
+            if let CompileError::DoesNotCompile { diagnostics, .. } = &why {
+                let text = terminal::diagnostics(diagnostics, false);
+                let event = serde_json::json!({ "event": "diagnostics", "text": text });
+                // What the page does with it is its own affair.
+                let _ = sink.call1(&JsValue::NULL, &event.to_string().into());
+            }
+            error(why)
+        })?;
+        let blobs = self.host.blobs.clone();
+        blobs.borrow_mut().pin(module.hash, module.bytes.clone());
+        let module = BlobRef { hash: module.hash, len: module.bytes.len() as u64 };
+        Ok(CompiledJob { module, blobs: SendWrapper::new(blobs) })
+    }
+
+    /// Submits a job and follows it until it is done; gives its id. `spec` is JSON. It is cancelled once `unwanted` is
+    /// settled. `sink` is told how far it is, as by [`compile`](Self::compile).
+    pub async fn submit(
+        &self,
+        job: &CompiledJob,
+        spec: String,
+        unwanted: Promise,
+        sink: Function,
+    ) -> Result<String, JsError> {
+        let spec: Spec = serde_json::from_str(&spec)?;
+        let options = spec.options();
+        let PlanFacts { inputs, tasks, documents, bytes, files } = spec.plan;
+        let inputs: Inputs = super::storage::inputs_of(&inputs).map_err(error)?;
+        let own = u32::from(self.works);
+        let facts = JobFacts {
+            module: job.module,
+            inputs,
+            tasks,
+            workers: survey::workers(&self.node).await + own,
+            nonce: u64::from_le_bytes(platform::random_bytes()),
+        };
+        let display = Display::json(Box::new(Lines::new(sink)));
+        let outline = Outline { name: spec.name, documents, tasks, bytes, files, source: None };
+        display.outline(outline.clone());
+        let unwanted = async {
+            // However it is settled.
+            let _ = JsFuture::from(unwanted).await;
+        };
+        let manifest = map_reduce(&options, facts);
+        let shown = (&display, &outline);
+        let done = submit::follow(&self.node, manifest, &self.owner, shown, unwanted, |_| Ok(())).await;
+        Ok(done.map_err(error)?.to_string())
+    }
+}
+
+/// A writer that gives each line to JavaScript.
+struct Lines {
+    sink: SendWrapper<Function>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn new(sink: Function) -> Self {
+        Self { sink: SendWrapper::new(sink), line: Vec::new() }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for &byte in bytes {
+            if byte == b'\n' {
+                let line = String::from_utf8_lossy(&self.line);
+                // What the page does with it is its own affair.
+                let _ = self.sink.call1(&JsValue::NULL, &JsValue::from_str(&line));
+                self.line.clear();
+            } else {
+                self.line.push(byte);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

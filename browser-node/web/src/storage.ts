@@ -1,0 +1,108 @@
+// The way to the Worker that holds what a tab keeps. It is started when there is something to keep.
+
+import type { StorageAnswer, StorageCall } from "./messages.js";
+
+/** What was asked of the Worker and is not answered yet. */
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+  progress?: ((bytes: number, of: number) => void) | undefined;
+}
+
+/** A job's inputs, as `Tab.submit` wants them. */
+export interface Plan {
+  inputs: string;
+  tasks: number;
+  documents: number;
+  bytes: number;
+  files: number;
+}
+
+type Call = StorageCall extends infer C ? (C extends { call: number } ? Omit<C, "call"> : never) : never;
+
+export class Storage {
+  /** Where answers to orders of the engine go; set before the first order comes. */
+  answered: ((head: Uint8Array, body: Uint8Array) => void) | undefined;
+  #program: WebAssembly.Module;
+  #script: URL;
+  #worker: Worker | undefined;
+  #waiting = new Map<number, Waiting>();
+  #calls = 0;
+
+  constructor(program: WebAssembly.Module, script: URL) {
+    this.#program = program;
+    this.#script = script;
+  }
+
+  /** Called by the engine. */
+  order(head: Uint8Array, body: Uint8Array): void {
+    this.#started().postMessage({ kind: "order", head, body } satisfies StorageCall, [head.buffer, body.buffer]);
+  }
+
+  async plan(files: readonly File[], options: object, progress: (bytes: number, of: number) => void): Promise<Plan> {
+    const plan = await this.#ask({ kind: "plan", files, options: JSON.stringify(options) }, progress);
+    return JSON.parse(plan as string) as Plan;
+  }
+
+  async nameOf(inputs: string, task: number, document: number | undefined): Promise<string | undefined> {
+    return (await this.#ask({ kind: "nameOf", inputs, task, document })) as string | undefined;
+  }
+
+  async dropInputs(inputs: string): Promise<void> {
+    await this.#ask({ kind: "dropInputs", inputs });
+  }
+
+  async merge(job: string): Promise<{ lines: number; keys: number; bytes: number; blob: Blob }> {
+    const { stats, blob } = (await this.#ask({ kind: "merge", job })) as { stats: string; blob: Blob };
+    return { ...(JSON.parse(stats) as { lines: number; keys: number; bytes: number }), blob };
+  }
+
+  /** Ends the Worker, and forgets what it held. */
+  close(): void {
+    this.#worker?.terminate();
+    this.#fail(new Error("the tab has left the mesh"));
+  }
+
+  #ask(call: Call, progress?: Waiting["progress"]): Promise<unknown> {
+    const number = this.#calls++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(number, { resolve, reject, progress });
+      this.#started().postMessage({ ...call, call: number });
+    });
+  }
+
+  #started(): Worker {
+    if (this.#worker === undefined) {
+      const worker = new Worker(this.#script, { type: "module", name: "webmesh storage" });
+      worker.onmessage = ({ data }: MessageEvent<StorageAnswer>) => this.#heard(data);
+      worker.onerror = (event) => {
+        event.preventDefault();
+        this.#fail(new Error(`the Worker that keeps a tab's data failed: ${event.message}`));
+      };
+      worker.postMessage({ kind: "begin", program: this.#program } satisfies StorageCall);
+      this.#worker = worker;
+    }
+    return this.#worker;
+  }
+
+  #heard(answer: StorageAnswer): void {
+    if (answer.kind === "answer") {
+      this.answered?.(answer.head, answer.body);
+      return;
+    }
+    const waiting = this.#waiting.get(answer.call);
+    if (answer.kind === "progress") {
+      waiting?.progress?.(answer.bytes, answer.of);
+      return;
+    }
+    this.#waiting.delete(answer.call);
+    if (answer.kind === "done") waiting?.resolve(answer.value);
+    else waiting?.reject(new Error(answer.why));
+  }
+
+  #fail(why: Error): void {
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(why);
+  }
+}

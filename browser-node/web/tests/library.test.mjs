@@ -1,0 +1,163 @@
+// The library, as a page of somebody else's uses it: from its own origin, by what the README says.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { countWords, launch, root, shows, startNode } from "./harness.mjs";
+
+const web = join(root, "browser-node/web");
+const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
+
+/** The README's twenty lines, asking this node. */
+function example(node) {
+  const [, code] = readFileSync(join(web, "README.md"), "utf8").match(/```js\n(.*?)```/s);
+  assert.ok(code.split("\n").filter((line) => line.trim() !== "").length <= 20, "it has grown over twenty lines");
+  return code.replace("http://127.0.0.1:8080", node.http);
+}
+
+/** Somebody's page: an empty one with a script, the library in a folder, an example's source. */
+function serve(script) {
+  const files = {
+    "/": ["<!doctype html><title>mine</title><link rel=icon href='data:,'><script type=module src=mine.js></script>", ".html"],
+    "/mine.js": [script, ".js"],
+    "/wordcount.cpp": [readFileSync(join(root, "examples/wordcount/wordcount.cpp")), ".cpp"],
+  };
+  const server = createServer(({ url }, response) => {
+    let [body, kind] = files[url] ?? [];
+    if (url.startsWith("/webmesh/")) [body, kind] = [readFileSync(join(web, "dist", url.slice(9))), extname(url)];
+    response.writeHead(body === undefined ? 404 : 200, { "content-type": types[kind] ?? "text/plain" }).end(body);
+  });
+  return new Promise((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve({ url: `http://127.0.0.1:${server.address().port}/`, server }));
+  });
+}
+
+describe("the library", { timeout: 600_000 }, () => {
+  let browser, node, page, server;
+  before(async () => {
+    node = await startNode();
+    browser = await launch("chromium");
+  });
+  after(async () => {
+    await browser?.close();
+    await node?.end();
+    server?.close();
+  });
+
+  async function visit(script) {
+    server?.close();
+    const served = await serve(script);
+    server = served.server;
+    page = await browser.newPage();
+    page.errors = [];
+    page.on("pageerror", (error) => page.errors.push(error.message));
+    page.on("console", (message) => message.type() === "error" && page.errors.push(message.text()));
+    await page.goto(served.url);
+  }
+
+  /** Runs a function's body in a page that has joined as `mesh`; `library` is the module. */
+  async function inMesh(threads, body, ...given) {
+    await visit("");
+    const result = await page.evaluate(
+      async (bootstrap, threads, body, given) => {
+        const library = await import("/webmesh/mesh.js");
+        const mesh = await library.join({ bootstrap, threads });
+        const AsyncFunction = (async () => {}).constructor;
+        try {
+          return await new AsyncFunction("mesh", "library", "given", body)(mesh, library, given);
+        } finally {
+          await mesh.leave();
+        }
+      },
+      node.http,
+      threads,
+      body,
+      given,
+    );
+    assert.deepEqual(page.errors, []);
+    await page.close();
+    return result;
+  }
+
+  test("the README's example counts its words", async () => {
+    await visit(example(node));
+    await shows(page, "title", (text) => /^4 lines in/.test(text));
+    const text = await page.$eval("body", (body) => body.textContent);
+    assert.equal(text, countWords(Buffer.from("to be or not to be")).toString());
+    assert.deepEqual(page.errors, []);
+    await page.close();
+  });
+
+  test("a tab submits a job over files, and its result is right", async () => {
+    const words = Array.from({ length: 300_000 }, (_, i) => `w${(i * 7919) % 1013}`).join(" ").replaceAll("w7 ", "w7\n");
+    const source = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
+    const { text, lines, phases, shufflers } = await inMesh(
+      2,
+      `const [source, words] = given;
+       const half = words.indexOf("\\n", words.length / 2) + 1;
+       const inputs = [new File([words.slice(0, half)], "a.txt"), new File([words.slice(half)], "b.txt")];
+       const job = mesh.submit({ source, inputs, chunk: 65536 });
+       const phases = new Set();
+       let shufflers = 0;
+       for await (const p of job.progress()) {
+         phases.add(p.phase);
+         if (p.phase === "running") shufflers = p.shufflers;
+       }
+       const { blob, lines } = await job.result();
+       return { text: await blob.text(), lines, phases: [...phases], shufflers };`,
+      source,
+      words,
+    );
+    const wanted = countWords(Buffer.from(words)).toString();
+    assert.equal(text, wanted);
+    assert.equal(lines, wanted.split("\n").length - 1);
+    assert.deepEqual(phases.slice(-2), ["merging", "done"]);
+    assert.equal(shufflers, 1);
+  });
+
+  test("what is wrong with a source is told by line and column", async () => {
+    const told = await inMesh(
+      0,
+      `const source = "#include <string>\\n\\nvoid map(string_view doc, webmesh::Emitter<int>& out) { nonsense(); }\\n";
+       try {
+         await mesh.submit({ source }).result();
+       } catch (error) {
+         return { compile: error instanceof library.CompileError, diagnostics: error.diagnostics };
+       }`,
+    );
+    assert.equal(told.compile, true);
+    const error = told.diagnostics.find(({ severity, text }) => severity === "error" && text.includes("nonsense"));
+    assert.deepEqual([error?.line, error?.column], [3, 57]);
+  });
+
+  test("the file that makes a job fail is named", async () => {
+    const why = await inMesh(
+      1,
+      `const source = \`
+         void map(string_view doc, webmesh::Emitter<int>& out) {
+           if (doc.starts_with("bad")) throw std::runtime_error("the author said so");
+           out.emit("good", 1);
+         }
+         void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) { out.emit(key, 1); }\`;
+       const inputs = ["good", "bad", "good"].map((text, i) => new File([text], text + i + ".txt"));
+       return mesh.submit({ source, inputs, retries: 0, documentsPerTask: 1 }).result().then(String, (error) => error.message);`,
+    );
+    assert.match(why, /map of bad1\.txt: .*the author said so/s);
+  });
+
+  test("a job that is cancelled ends everywhere, and says so", async () => {
+    const name = await inMesh(
+      1,
+      `const source = \`
+         void map(string_view doc, webmesh::Emitter<int>& out) { for (volatile int i = 0;; i = i + 1); }
+         void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) { out.emit(key, 1); }\`;
+       const job = mesh.submit({ source, tasks: 4 });
+       for await (const { phase } of job.progress()) if (phase === "running") break;
+       await job.cancel();
+       return job.result().then(() => "done", (error) => error.name);`,
+    );
+    assert.equal(name, "JobCancelled");
+  });
+});

@@ -1,0 +1,56 @@
+//! The log, on standard error: standard output carries results alone. Where JSON was asked for, it is JSON too.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, fmt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Starts the log; `verbose` counts how often more was asked for.
+pub(crate) fn start(verbose: u8, json: bool) {
+    let level = ["warn,libp2p_kad=error", "info,libp2p=warn", "debug"][usize::from(verbose.min(2))];
+    let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json {
+        log.event_format(Json).init();
+    } else {
+        log.init();
+    }
+}
+
+/// An object a line, of the kind that everything else says with `--json`: `log`, with `level`, `text` and `fields`.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let level = event.metadata().level().as_str().to_lowercase();
+        writeln!(out, "{}", json!({ "event": "log", "level": level, "text": said.text, "fields": said.fields }))
+    }
+}
+
+/// What an event of the log says.
+#[derive(Default)]
+struct Said {
+    text: String,
+    fields: Map<String, Value>,
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let value = format!("{value:?}");
+        if field.name() == "message" {
+            self.text = value;
+        } else {
+            self.fields.insert(field.name().to_owned(), value.into());
+        }
+    }
+}

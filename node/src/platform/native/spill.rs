@@ -1,0 +1,37 @@
+//! Where memory is short: a file without a name, of which nothing is left however the process ends.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The file.
+#[derive(Debug)]
+pub struct Spill(File);
+
+impl Spill {
+    /// A file on the disk of `dir`, which is made if need be.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn create(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        tempfile::tempfile_in(dir).map(Self)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// Whatever the system says: a full disk, above all.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    /// Fills `buf` from `offset` on.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+}

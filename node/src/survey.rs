@@ -1,0 +1,60 @@
+//! What a peer finds out about its mesh by asking.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use webmesh_protocol::PeerKey;
+use webmesh_protocol::message::{PeerStatus, Request, Response};
+
+use crate::driver::Node;
+use crate::platform;
+
+/// A compiler is looked for so long, and so often: who knows of one may be known only after a moment.
+const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
+const COMPILER_LOOK: Duration = Duration::from_millis(250);
+
+/// The connected peers that have introduced themselves.
+pub async fn connected(node: &Node) -> Vec<PeerKey> {
+    node.members().await.into_iter().filter(|(_, _, on)| *on).map(|(peer, _, _)| peer).collect()
+}
+
+/// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.
+pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
+    let mut peers: Vec<_> = node.members().await;
+    peers.sort_by_key(|(_, _, connected)| !connected);
+    let mut peers: Vec<_> =
+        peers.into_iter().map(|(peer, advert, connected)| PeerStatus { peer, advert, connected }).collect();
+    let mut seen: BTreeSet<PeerKey> = peers.iter().map(|p| p.peer).collect();
+    seen.insert(node.net().peer());
+    for neighbour in connected(node).await {
+        let Ok((Response::Peers(more), _)) = node.ask(neighbour, Request::Peers, Default::default()).await else {
+            continue;
+        };
+        for status in more {
+            if seen.insert(status.peer) {
+                let addresses = status.advert.addresses.iter().filter_map(|a| a.parse().ok()).collect();
+                node.net().add_address(status.peer, addresses).await;
+                peers.push(PeerStatus { connected: false, ..status });
+            }
+        }
+    }
+    peers
+}
+
+/// The peers with a compiler, the nearest first; none if none is found in a few seconds.
+pub async fn compilers(node: &Node) -> Vec<PeerKey> {
+    let until = platform::Instant::now() + COMPILER_PATIENCE;
+    loop {
+        let known = known_peers(node).await.into_iter();
+        let compilers: Vec<_> = known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect();
+        if !compilers.is_empty() || platform::Instant::now() >= until {
+            return compilers;
+        }
+        platform::sleep(COMPILER_LOOK).await;
+    }
+}
+
+/// How many peers that work on jobs are known, this one not counted.
+pub async fn workers(node: &Node) -> u32 {
+    node.members().await.iter().filter(|(_, advert, _)| advert.roles.worker).count() as u32
+}

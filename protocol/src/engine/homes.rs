@@ -1,0 +1,68 @@
+//! Finding the way to the homes of jobs.
+//!
+//! Adverts are gossip, repeated rarely: whoever comes late, or was deaf when one passed, hears a job announced and knows
+//! no way to its home. A neighbour that has one is asked.
+
+use super::core::{Core, Pending};
+use super::jobs::Jobs;
+use crate::id::PeerKey;
+use crate::limits;
+use crate::message::{PeerStatus, Request, Response};
+use crate::time::Time;
+
+/// Ways to homes, asked for and learnt.
+#[derive(Debug, Default)]
+pub(super) struct Homes {
+    asked: Option<Time>,
+    /// Neighbours are asked in turn: the first may know no more than this peer.
+    turn: usize,
+}
+
+impl Homes {
+    /// A connection stands. A worker that knows of no job asks what there is, rather than wait to hear it.
+    pub(super) fn on_hello(&mut self, core: &mut Core, jobs: &Jobs, peer: PeerKey) {
+        if core.advert.roles.worker && jobs.len() == 0 {
+            self.ask(core, peer);
+        }
+    }
+
+    /// A job was heard of.
+    pub(super) fn on_announced(&mut self, core: &mut Core, home: PeerKey) {
+        if home == core.me || core.directory.get(&home).is_some() || core.directory.is_connected(&home) {
+            return;
+        }
+        let neighbours = core.directory.connected();
+        if !neighbours.is_empty() {
+            self.turn += 1;
+            self.ask(core, neighbours[self.turn % neighbours.len()]);
+        }
+    }
+
+    fn ask(&mut self, core: &mut Core, peer: PeerKey) {
+        if self.asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
+            return;
+        }
+        self.asked = Some(core.now);
+        core.request(peer, Request::Homes, vec![], Pending::Homes);
+    }
+
+    /// The homes of jobs that can be reached, as far as is known here.
+    pub(super) fn answer(core: &Core, jobs: &Jobs, asker: PeerKey) -> Response {
+        let status = |peer: PeerKey| {
+            let member = core.directory.get(&peer).filter(|member| !member.advert.addresses.is_empty())?;
+            Some(PeerStatus { peer, advert: member.advert.clone(), connected: member.connected })
+        };
+        let others = jobs.homes().into_iter().filter(|home| *home != asker);
+        Response::Peers(others.filter_map(status).take(limits::HOMES).collect())
+    }
+
+    /// A neighbour told of homes. The network has noted their addresses; what else is said of them, only they can say.
+    pub(super) fn on_answer(core: &mut Core, peers: &[PeerStatus]) {
+        for status in peers.iter().take(limits::HOMES) {
+            let peer = status.peer;
+            if peer != core.me && !core.directory.is_connected(&peer) {
+                core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+            }
+        }
+    }
+}

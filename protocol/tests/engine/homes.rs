@@ -1,0 +1,112 @@
+//! How a worker finds the way to the home of a job.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::io::Event;
+use webmesh_protocol::membership::Advert;
+use webmesh_protocol::message::{Gossip, JobNews, PeerStatus, Request, Response};
+use webmesh_protocol::{PeerKey, limits};
+
+use super::peer::{NOTHING, Peer, WORKER, advert, announced, key, manifest};
+
+/// What peers say of themselves that can be dialled.
+fn reachable() -> Advert {
+    Advert { addresses: vec!["/ip4/192.0.2.1/tcp/1".to_owned()], ..advert(NOTHING) }
+}
+
+fn told(peers: impl IntoIterator<Item = PeerKey>) -> Response {
+    let status = |peer| PeerStatus { peer, advert: reachable(), connected: true };
+    Response::Peers(peers.into_iter().map(status).collect())
+}
+
+/// Whom `peer` asked for homes since the last look, and whom it greeted.
+fn asked_and_greeted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
+    let (mut asked, mut greeted) = (Vec::new(), Vec::new());
+    for (id, to, request) in peer.requests() {
+        match request {
+            Request::Homes => asked.push((id, to)),
+            Request::Hello(_) => greeted.push(to),
+            _ => {}
+        }
+    }
+    (asked.iter().map(|&(_, to)| to).collect(), greeted)
+}
+
+/// Connects `neighbour` to `peer`, which greets it and is answered.
+fn connect(peer: &mut Peer, neighbour: PeerKey) {
+    peer.feed(Event::Connected { peer: neighbour });
+    let requests = peer.requests();
+    let greeting = requests.iter().find(|(_, to, request)| *to == neighbour && matches!(request, Request::Hello(_)));
+    let id = greeting.expect("a greeting").0;
+    peer.answer(id, Response::Hello(advert(NOTHING)));
+}
+
+fn hear_of_a_job(peer: &mut Peer) -> PeerKey {
+    let job = announced(&manifest(), 0, &[key(1)]);
+    let home = job.home;
+    peer.feed(Event::Gossip { from: home, message: Gossip::Jobs(vec![JobNews::Lives(job)]) });
+    home
+}
+
+#[test]
+fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_homes() {
+    let mut late = Peer::new(3, WORKER);
+    connect(&mut late, key(5));
+    let requests = late.requests();
+    let [(id, to, Request::Homes)] = requests[..] else { panic!("{requests:?}") };
+    assert_eq!(to, key(5));
+    late.answer(id, told([key(0)]));
+    assert_eq!(asked_and_greeted(&mut late), (vec![], vec![key(0)]));
+}
+
+#[test]
+fn who_hears_a_job_whose_home_it_does_not_know_asks_a_neighbour_and_not_again_at_once() {
+    let mut worker = Peer::new(3, WORKER);
+    connect(&mut worker, key(5));
+    worker.wait(limits::HOMES_ASKED_EVERY);
+    worker.actions();
+    hear_of_a_job(&mut worker);
+    assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
+    hear_of_a_job(&mut worker);
+    assert!(asked_and_greeted(&mut worker).0.is_empty());
+    worker.wait(limits::HOMES_ASKED_EVERY);
+    hear_of_a_job(&mut worker);
+    assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
+}
+
+#[test]
+fn who_knows_the_home_of_a_job_asks_nobody() {
+    let mut worker = Peer::new(3, WORKER);
+    connect(&mut worker, key(5));
+    worker.wait(limits::HOMES_ASKED_EVERY + Duration::from_secs(1));
+    worker.feed(Event::Gossip { from: key(0), message: Gossip::Advert(reachable()) });
+    worker.actions();
+    assert_eq!(hear_of_a_job(&mut worker), key(0));
+    assert!(asked_and_greeted(&mut worker).0.is_empty());
+}
+
+#[test]
+fn homes_are_told_with_their_addresses_and_only_those_that_have_any() {
+    let mut node = Peer::new(5, NOTHING);
+    let home = hear_of_a_job(&mut node);
+    let homes = |node: &mut Peer, asker| match node.ask(asker, Request::Homes, Bytes::new()) {
+        Some(Response::Peers(peers)) => peers,
+        other => panic!("no peers but {other:?}"),
+    };
+    assert!(homes(&mut node, key(3)).is_empty(), "no address of it is known");
+    node.feed(Event::Gossip { from: home, message: Gossip::Advert(reachable()) });
+    let told = homes(&mut node, key(3));
+    assert_eq!(told.iter().map(|status| status.peer).collect::<Vec<_>>(), [home]);
+    assert_eq!(told[0].advert, reachable());
+    assert!(homes(&mut node, home).is_empty(), "it knows itself");
+}
+
+#[test]
+fn a_liar_that_tells_of_many_homes_has_few_of_them_dialled() {
+    let mut late = Peer::new(3, WORKER);
+    connect(&mut late, key(5));
+    let id = late.requests().into_iter().find(|(_, _, request)| *request == Request::Homes).expect("a question").0;
+    late.answer(id, told((10..200).map(key)));
+    assert_eq!(asked_and_greeted(&mut late).1.len(), limits::HOMES);
+}
