@@ -67,12 +67,12 @@ export class JobStore {
   }
 
   /** Keeps a job, and its result if it is not too large; puts away what is too old or too much. */
-  async put(job: Kept, blob?: Blob): Promise<void> {
+  async put(kept: Kept, blob?: Blob): Promise<void> {
     const transaction = (await this.#opened).transaction(["jobs", "results"], "readwrite");
     const [jobs, results] = [transaction.objectStore("jobs"), transaction.objectStore("results")];
     const fits = blob !== undefined && blob.size <= KEPT_RESULT_BYTES;
-    if (fits) await results.put(blob, job.key);
-    await jobs.put(blob === undefined ? job : { ...job, whole: fits });
+    if (fits) await results.put(blob, kept.key);
+    await jobs.put({ ...kept, whole: kept.whole || fits });
     let [count, bytes] = [0, 0];
     for (let cursor = await jobs.index("started").openCursor(null, "prev"); cursor; cursor = await cursor.continue()) {
       const { key, whole, result } = cursor.value;

@@ -2,7 +2,15 @@
 
 import type { SubmitOptions } from "../job.js";
 
-export type Setting = "tasks" | "chunk" | "documentsPerTask" | "partitions" | "replicas" | "retries" | "time" | "memory";
+export type Setting =
+  | "tasks"
+  | "chunk"
+  | "documentsPerTask"
+  | "partitions"
+  | "replicas"
+  | "retries"
+  | "time"
+  | "memory";
 
 interface Field {
   label: string;
@@ -72,7 +80,7 @@ export function read(kept: unknown): Settings {
   const { wholeFiles, fields } = kept as Partial<Settings>;
   const texts: Settings["fields"] = {};
   for (const setting of SETTINGS) {
-    const text = (fields ?? {})[setting];
+    const text = fields?.[setting];
     if (typeof text === "string") texts[setting] = text;
   }
   return { wholeFiles: wholeFiles === true, fields: texts };
