@@ -15,7 +15,8 @@ export function readExamples(url) {
   const examples = folders(root).flatMap((folder) => readExample(root, folder));
   const sizes = examples.flatMap(({ inputs }) => inputs).map(({ text }) => Buffer.byteLength(text));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
-  if (bytes > INPUT_BYTES) throw new Error(`the examples' inputs have ${bytes} bytes, and ${INPUT_BYTES} may be embedded`);
+  if (bytes > INPUT_BYTES)
+    throw new Error(`the examples' inputs have ${bytes} bytes, and ${INPUT_BYTES} may be embedded`);
   // Counting words is how everybody begins.
   return examples.sort((a, b) => Number(b.name.startsWith("wordcount")) - Number(a.name.startsWith("wordcount")));
 }
@@ -39,13 +40,24 @@ function readExample(root, folder) {
     .sort((a, b) => Number(b === main) - Number(a === main))
     .map((name) => {
       const source = readFileSync(join(root, folder, name), "utf8");
-      return { title: name === main ? title : name, about: sentence(source), name, source, settings, inputs };
+      return {
+        title: name === main ? title : `${title}: ${name}`,
+        about: sentence(source),
+        name,
+        source,
+        settings,
+        inputs,
+      };
     });
 }
 
 /** The first sentence of the comment that a source begins with. */
 function sentence(source) {
-  const comment = /^(\/\/.*\n)+/.exec(source)?.[0].replaceAll(/^\/\/ ?/gm, "").replaceAll("\n", " ") ?? "";
+  const comment =
+    /^(\/\/.*\n)+/
+      .exec(source)?.[0]
+      .replaceAll(/^\/\/ ?/gm, "")
+      .replaceAll("\n", " ") ?? "";
   return /^.*?[.](?= [A-Z]|$)/.exec(comment.trim())?.[0] ?? comment.trim();
 }
 

@@ -25,7 +25,7 @@ export function draw(into: SVGElement, peers: readonly Peer[], busy: boolean): v
     const line = shape("line", { x1: MIDDLE, y1: MIDDLE, x2: x, y2: y, class: busy ? "link busy" : "link" });
     const dot = shape("circle", { cx: x, cy: y, r: 11, class: `peer ${kindOf(peer)}` });
     dot.append(shape("title", {}, `${kindOf(peer)} ${peer.peer}`));
-    const label = shape("text", { x, y: y + 25, class: "label" }, peer.peer.slice(-4));
+    const label = shape("text", { x, y: y + (y < MIDDLE ? -17 : 25), class: "label" }, peer.peer.slice(-4));
     parts.unshift(line);
     parts.push(dot, label);
   });

@@ -15,7 +15,9 @@ const figure = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 /** Draws lines whose values are numbers; nothing if there are too few to compare. */
 export function chart(lines: readonly Line[]): SVGSVGElement | undefined {
-  const bars = lines.map(({ key, value }) => ({ key, value: Number(value) })).filter(({ value }) => Number.isFinite(value));
+  const bars = lines
+    .map(({ key, value }) => ({ key, value: Number(value) }))
+    .filter(({ value }) => Number.isFinite(value));
   if (bars.length < 2) return undefined;
   const most = Math.max(...bars.map(({ value }) => Math.abs(value))) || 1;
   const told = bars.map(({ key, value }) => `${key} ${figure.format(value)}`).join("; ");

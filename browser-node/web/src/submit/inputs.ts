@@ -79,13 +79,19 @@ export class Inputs {
     const shown = all.length === 0 ? "No files: the job's documents are numbers, counted from 0." : "";
     element("inputs-shown").textContent = shown || `${count(all.length, "file")}, ${bytes(this.bytes)}`;
     const rows = all.slice(0, LISTED).map((one) => {
-      const remove = button("Remove", { class: "link", "aria-label": `Remove ${one.path}` }, () => {
+      const remove = button("✕", { class: "link", "aria-label": `Remove ${one.path}`, title: "Remove" }, () => {
         this.#found = this.#found.filter((other) => other !== one);
         this.#show();
         this.#changed();
         element("pick-files").focus();
       });
-      return make("li", {}, make("span", { class: "path" }, one.path), make("span", {}, bytes(one.file.size)), remove);
+      return make(
+        "li",
+        {},
+        make("span", { class: "path", title: one.path }, one.path),
+        make("span", {}, bytes(one.file.size)),
+        remove,
+      );
     });
     if (all.length > LISTED) rows.push(make("li", {}, `and ${all.length - LISTED} more`));
     element("inputs").replaceChildren(...rows);

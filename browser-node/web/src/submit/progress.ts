@@ -3,7 +3,7 @@
 import { button, make } from "../dom.js";
 import type { Progress, StageProgress, TaskFailure } from "../job.js";
 import type { Live } from "./jobs.js";
-import { bytes, count, rate, seconds, whole } from "./words.js";
+import { bytes, count, left, rate, whole } from "./words.js";
 
 /** The newest failures say enough; the others were like them. */
 const FAILURES = 10;
@@ -77,7 +77,7 @@ export class ProgressView {
   #stage({ name, done, tasks, perSecond, secondsLeft }: StageProgress): void {
     const said = [`${whole(done)} of ${count(tasks, "task")}`];
     if (done > 0 && done < tasks && perSecond > 0) said.push(`${rate(perSecond)} a second`);
-    if (secondsLeft !== null && done < tasks) said.push(`about ${seconds(secondsLeft)} left`);
+    if (secondsLeft !== null && done < tasks) said.push(`about ${left(secondsLeft)} left`);
     this.#step(name.slice(0, 1).toUpperCase() + name.slice(1)).set(tasks === 0 ? 0 : done / tasks, said.join(" · "));
   }
 

@@ -5,6 +5,9 @@ export const MOST_FILES = 100_000;
 /** Deeper folders than that lead back to themselves. */
 const DEPTH = 64;
 
+/** Entries that are asked for at a time: a browser answers each by a message from another process. */
+const AT_ONCE = 64;
+
 /** A file, and where it was found. */
 export interface Found {
   path: string;
@@ -42,24 +45,22 @@ export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walk
   const found: Found[] = [];
   const unread: string[] = [];
   let whole = true;
-  const waiting = entries.map((entry) => ({ entry, depth: 0 })).reverse();
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const { entry, depth } = next;
-    if (found.length === MOST_FILES) {
-      whole = false;
-      break;
-    }
+  const waiting = entries.map((entry) => ({ entry, depth: 0 }));
+  const look = async ({ entry, depth }: { entry: FileSystemEntry; depth: number }) => {
     try {
       if (entry.isFile) found.push({ path: entry.fullPath.replace(/^\//, ""), file: await fileOf(entry) });
       else if (depth < DEPTH) {
         const inside = await list(entry as FileSystemDirectoryEntry);
-        const seen = inside.filter(({ name }) => !name.startsWith("."));
-        waiting.push(...seen.map((entry) => ({ entry, depth: depth + 1 })).reverse());
+        for (const entry of inside) if (!entry.name.startsWith(".")) waiting.push({ entry, depth: depth + 1 });
       }
     } catch (error) {
       unread.push(`${entry.fullPath} cannot be read: ${String(error)}`);
     }
-  }
+  };
+  // The last first, so that few folders are open at a time.
+  while (waiting.length > 0 && found.length < MOST_FILES) await Promise.all(waiting.splice(-AT_ONCE).map(look));
+  if (found.length > MOST_FILES || waiting.length > 0) whole = false;
+  found.length = Math.min(found.length, MOST_FILES);
   const troubles = whole ? [] : [TOO_MANY];
   if (unread[0] !== undefined) {
     const others = unread.length - 1;
@@ -81,7 +82,7 @@ async function list(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]
     if (some.length === 0) break;
     all.push(...some);
   }
-  return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return all;
 }
 
 /** The same files make the same job, in whatever order they come. */

@@ -43,3 +43,8 @@ export function moment(millis: number, now = Date.now()): string {
   const same = new Date(millis).toDateString() === new Date(now).toDateString();
   return (same ? today : before).format(millis);
 }
+
+/** A guess of the time that is left: nobody knows its tenths. */
+export function left(of: number): string {
+  return of < 10 ? `${Math.max(1, Math.ceil(of))} s` : seconds(of);
+}
