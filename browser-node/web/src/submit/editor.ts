@@ -1,6 +1,6 @@
 // The editor: CodeMirror with what C++ needs, and no more. It is loaded when the view is opened.
 
-import { defaultKeymap, history, historyKeymap, indentWithTab, undo } from "@codemirror/commands";
+import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory, undo } from "@codemirror/commands";
 import { cpp } from "@codemirror/lang-cpp";
 import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, setDiagnostics } from "@codemirror/lint";
@@ -76,7 +76,7 @@ export class Editor {
           cpp(),
           syntaxHighlighting(colours),
           look,
-          EditorView.contentAttributes.of({ "aria-label": "The job's source, in C++" }),
+          EditorView.contentAttributes.of({ "aria-label": "The job's source, in C++", tabindex: "0" }),
           Prec.high(keymap.of([{ key: "Mod-Enter", run }])),
           keymap.of([...defaultKeymap, ...historyKeymap, indentWithTab]),
           EditorView.updateListener.of((update) => {
@@ -94,7 +94,9 @@ export class Editor {
   /** Puts another text in place of all; `undo` brings the old one back. */
   set text(text: string) {
     const { doc } = this.#view.state;
-    this.#view.dispatch({ changes: { from: 0, to: doc.length, insert: text }, selection: { anchor: 0 } });
+    const changes = { from: 0, to: doc.length, insert: text };
+    // Undone alone, however shortly after another change it came.
+    this.#view.dispatch({ changes, selection: { anchor: 0 }, annotations: isolateHistory.of("full") });
     this.#view.scrollDOM.scrollTop = 0;
   }
 

@@ -25,7 +25,7 @@ function row(job: Kept, jobs: Jobs, shown: boolean, actions: ListActions): HTMLE
   const id = (name: string) => `${name}-${job.key}`;
   const files = job.inputs.files === 0 ? "numbers" : `${count(job.inputs.files, "file")}, ${bytes(job.inputs.bytes)}`;
   const attributes = { class: "name link", id: id("open"), "aria-current": shown ? "true" : undefined };
-  const edit = { class: "plain small", id: id("edit"), "aria-label": `Open ${job.name} in the editor` };
+  const edit = { class: "plain small", id: id("edit"), "aria-label": `Open in editor: ${job.name}` };
   const remove = { class: "link", id: id("remove"), "aria-label": `Remove ${job.name} from the list` };
   return make(
     "li",

@@ -62,10 +62,8 @@ export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walk
   if (found.length > MOST_FILES || waiting.length > 0) whole = false;
   found.length = Math.min(found.length, MOST_FILES);
   const troubles = whole ? [] : [TOO_MANY];
-  if (unread[0] !== undefined) {
-    const others = unread.length - 1;
-    troubles.push(others === 0 ? unread[0] : `${unread[0]}, and ${others} more`);
-  }
+  const [first, ...others] = unread.sort();
+  if (first !== undefined) troubles.push(others.length === 0 ? first : `${first}, and ${others.length} more`);
   return { found: sorted(found), troubles };
 }
 

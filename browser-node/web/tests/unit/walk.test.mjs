@@ -18,7 +18,10 @@ function entry(name, content, parent = "") {
     .reverse();
   const createReader = () => {
     let at = 0;
-    const readEntries = (resolve) => resolve(inside.slice(at, (at += 100)));
+    const readEntries = (resolve) => {
+      at += 100;
+      resolve(inside.slice(at - 100, at));
+    };
     return { readEntries };
   };
   return { name, fullPath, isFile: false, createReader };
