@@ -2,9 +2,9 @@
 
 import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
 import { complain, element } from "./dom.js";
+import { showFigures } from "./figures.js";
 import { ownIdentity } from "./identity.js";
 import { join, JoinError, type Mesh, type Status } from "./mesh.js";
-import { draw, kindOf } from "./picture.js";
 import { History } from "./plots.js";
 import type { Host, Submits, SubmitView } from "./submit/view.js";
 import { showViews } from "./views.js";
@@ -13,10 +13,6 @@ import { showViews } from "./views.js";
 const REFRESH_MILLIS = 500;
 /** A tab without any connection after so long says what may be in the way. */
 const LONELY_MILLIS = 12_000;
-/** What AWS Lambda charges for a gigabyte-second (x86, us-east-1), in US dollars; as of November 2026. */
-const LAMBDA_DOLLARS = 0.0000166667;
-/** Less is not worth its digits. */
-const SHOWN_DOLLARS = 0.000001;
 
 const TROUBLE_CONNECTING =
   "No peer can be reached. Perhaps this network blocks UDP, which WebRTC needs; perhaps the browser was not allowed to " +
@@ -99,32 +95,12 @@ async function watch(watched: Mesh): Promise<void> {
   }
 }
 
+/** Shows who this tab is and what it does. */
 function show(status: Status, busy: boolean): void {
-  const { given, connected: count } = status;
+  const count = status.connected;
   if (count > 0) say(`You are peer ${status.peer}.`, `Joined · ${count} ${count === 1 ? "peer" : "peers"}`);
   else say("Looking for peers …", "Looking for peers …");
-  element("connected").textContent = String(count);
-  element("tasks").textContent = String(given.tasks);
-  element("time").textContent = `${(given.millis / 1000).toFixed(1)} s`;
-  element("worth").textContent = `${given.gigabyteSeconds.toFixed(2)} GB·s`;
-  element("dollars").textContent = `AWS Lambda would have charged ${price(given.gigabyteSeconds * LAMBDA_DOLLARS)}.`;
-  const connected = status.peers.filter((peer) => peer.connected);
-  draw(element<SVGElement>("picture"), connected, busy);
-  element("peers").replaceChildren(...connected.map(row));
-}
-
-function price(dollars: number): string {
-  if (dollars === 0) return "nothing yet";
-  if (dollars < SHOWN_DOLLARS) return "less than a millionth of a dollar";
-  return `$${dollars.toFixed(dollars < 0.01 ? 6 : 2)}`;
-}
-
-function row(peer: Status["peers"][number]): HTMLTableRowElement {
-  const roles = Object.entries(peer.roles).filter(([, has]) => has);
-  const cells = [peer.peer.slice(-8), kindOf(peer), roles.map(([role]) => role).join(", "), String(peer.threads)];
-  const row = document.createElement("tr");
-  for (const text of cells) row.insertCell().textContent = text;
-  return row;
+  showFigures(status, busy);
 }
 
 /** What the view that submits asks of the page. */

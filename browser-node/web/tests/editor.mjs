@@ -57,6 +57,7 @@ export function markedLines(page, kind) {
 /** Runs what is in the editor, and waits until the job is in a state. */
 export async function run(page, state) {
   await page.click("#run");
+  await page.waitForSelector("#job .head p");
   await shows(page, "#job .head p", (text) => text.startsWith(state));
 }
 

@@ -27,6 +27,8 @@ export interface Live {
   failures: readonly TaskFailure[];
   /** Whether it was asked to end. */
   cancelled: boolean;
+  /** Ends the waiting for the mesh, before there is a job to cancel. */
+  stop(): void;
   /** What clang wrote, where the source did not compile. */
   clang?: string;
 }
@@ -99,12 +101,15 @@ export class Jobs {
     const key = [...crypto.getRandomValues(new Uint32Array(4))].map((word) => word.toString(36)).join("");
     const started = Date.now();
     const kept: Kept = { key, id: "", name, source, settings, inputs, state: "running", started, whole: false };
-    const live: Live = { diagnostics: [], failures: [], cancelled: false };
+    const live: Live = { diagnostics: [], failures: [], cancelled: false, stop() {} };
+    const stopped = new Promise<undefined>((resolve) => {
+      live.stop = () => resolve(undefined);
+    });
     this.#kept = [kept, ...this.#kept].filter((job, i) => i < KEPT_JOBS || job.state === "running");
     this.#live.set(key, live);
     for (const old of this.#live.keys()) if (this.kept(old) === undefined) this.#live.delete(old);
     void this.#keep(kept);
-    const run = () => this.#follow(kept, live, options, mesh);
+    const run = () => this.#follow(kept, live, options, Promise.race([mesh, stopped]));
     // Pages from elsewhere than this machine have locks over HTTPS only.
     void (navigator.locks === undefined ? run() : navigator.locks.request(lockOf(key), run));
     return kept;
@@ -114,6 +119,7 @@ export class Jobs {
     const live = this.#live.get(key);
     if (live === undefined) return;
     live.cancelled = true;
+    live.stop();
     this.#changed(key);
     await live.job?.cancel();
   }
@@ -135,11 +141,10 @@ export class Jobs {
     await this.#store.remove(key);
   }
 
-  async #follow(kept: Kept, live: Live, options: SubmitOptions, mesh: Promise<Submits>): Promise<void> {
+  async #follow(kept: Kept, live: Live, options: SubmitOptions, mesh: Promise<Submits | undefined>): Promise<void> {
     try {
       const submits = await mesh;
-      // Nothing was submitted yet that could be asked to end.
-      if (live.cancelled) return await this.#end(kept, { state: "cancelled" });
+      if (submits === undefined || live.cancelled) return await this.#end(kept, { state: "cancelled" });
       live.job = submits.submit(options);
       const result = live.job.result();
       // It is asked for below, when there is no more progress.

@@ -82,6 +82,8 @@ export class Panel {
     const head = make("div", { class: `head ${state}` }, this.#title, make("p", {}, summary(job, state)));
     this.#into.replaceChildren(head, ...this.#body(job, state));
     if (focused) this.#title.focus({ preventScroll: true });
+    // There is more to see of a result than of progress.
+    if (focused && state === "done") this.#into.scrollIntoView();
   }
 
   #body(job: Kept, state: Shown): Node[] {

@@ -32,6 +32,10 @@ export interface Host {
   changed(): void;
 }
 
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
 export class SubmitView {
   readonly #host: Host;
   readonly #jobs: Jobs;
@@ -46,13 +50,18 @@ export class SubmitView {
   #busy = false;
   #keeping: ReturnType<typeof setTimeout> | undefined;
   #drawing = false;
+  /** What the list of jobs shows. */
+  #listed: string | undefined;
 
   /** Loads what the view needs, and shows it. */
   static async open(host: Host): Promise<SubmitView> {
     const [{ Editor }, examples] = await Promise.all([import("./editor.js"), loadExamples()]);
+    // Loading the editor, making it and showing it are long each: what a person does meanwhile comes in between.
+    await pause();
     const view = new SubmitView(host, examples, Editor);
     await view.#jobs.load();
     view.#changed();
+    await pause();
     element("submit-body").hidden = false;
     return view;
   }
@@ -223,25 +232,35 @@ export class SubmitView {
     element("news").textContent = `${job.name}: ${summary(job, job.state)}`;
     const found = this.#jobs.live(job.key)?.diagnostics ?? [];
     if (this.#panel.key === job.key && this.#editor.text === job.source) this.#find(found);
+    if (job.state === "failed") element("diagnostics").scrollIntoView({ block: "nearest" });
     this.#host.changed();
   }
 
   #draw(): void {
     this.#panel.update();
+    // Progress is the panel's; rows that stay the same are left to who reads them.
+    const rows = this.#jobs.all.map((job) => `${job.key} ${this.#jobs.state(job)}`);
+    const listed = [this.#panel.key, ...rows].join();
+    if (listed !== this.#listed) this.#drawList();
+    this.#listed = listed;
+    const none = "None yet. What you run is listed here, and stays in this browser over a reload.";
+    element("jobs-note").textContent = this.#jobs.trouble || (rows.length === 0 ? none : "");
+    element<HTMLButtonElement>("run").disabled = this.#busy;
+    const note = "This tab is not in the mesh yet: Run joins first, as the Join view is set.";
+    element("run-note").textContent = this.#host.joined() ? "" : note;
+  }
+
+  #drawList(): void {
     draw(element("jobs"), this.#jobs, this.#panel.key, {
       open: (job) => {
         this.#panel.open(job.key);
         this.#changed();
       },
       edit: (job) => this.#edit(job),
-      remove: (job) => void this.#jobs.remove(job.key),
+      remove: (job) => {
+        element("jobs-title").focus();
+        void this.#jobs.remove(job.key);
+      },
     });
-    const none = "None yet. What you run is listed here, and stays in this browser over a reload.";
-    element("jobs-note").textContent = this.#jobs.trouble || (this.#jobs.all.length === 0 ? none : "");
-    element<HTMLButtonElement>("run").disabled = this.#busy;
-    const note = this.#host.joined()
-      ? ""
-      : "This tab is not in the mesh yet: Run joins first, as the Join view is set.";
-    element("run-note").textContent = note;
   }
 }

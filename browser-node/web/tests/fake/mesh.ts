@@ -123,7 +123,7 @@ export class Mesh {
       peer("3wox", "Tab", ["worker"]),
       peer("sBuF", "Submitter", []),
     ];
-    const given = { tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
+    const given = { failures: 0, tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
     return { peer: this.peer, connected: peers.length, peers, counters: {}, given };
   }
 
