@@ -85,6 +85,23 @@ export class Lines {
     });
   }
 
+  /** The lines of the largest values, the largest first; none where values are no numbers. */
+  largest(most: number): number[] {
+    const numbers = this.numbers() ?? new Float64Array();
+    const of = (line: number | undefined) => (line === undefined ? Number.NaN : (numbers[line] as number));
+    const best: number[] = [];
+    for (let line = 0; line < numbers.length; line++) {
+      const number = of(line);
+      if (Number.isNaN(number) || (best.length === most && number <= of(best.at(-1)))) continue;
+      // Of equal ones the first key stays before.
+      let at = best.length;
+      while (at > 0 && of(best[at - 1]) < number) at -= 1;
+      best.splice(at, 0, line);
+      if (best.length > most) best.pop();
+    }
+    return best;
+  }
+
   /** Where a line begins, where its value's tab is, and where it ends. JSON holds no tab, so that the last one is it. */
   #places(index: number): [start: number, tab: number, end: number] {
     const start = this.#starts[index] ?? 0;

@@ -13,15 +13,8 @@ async function open(blob: Blob): Promise<Answer> {
   if (cut) bytes = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
   lines = new Lines(bytes);
   shown = lines.search("");
-  return { kind: "opened", count: lines.count, numeric: lines.numbers() !== undefined, cut, top: top() };
-}
-
-/** The lines of the largest values. */
-function top(): Line[] {
-  if (lines.numbers() === undefined) return [];
-  const all = lines.search("");
-  lines.sort(all, "value-down");
-  return [...all.subarray(0, TOP)].map((index) => crop(lines.line(index), LINE_CHARACTERS));
+  const top = lines.largest(TOP).map((index) => crop(lines.line(index), LINE_CHARACTERS));
+  return { kind: "opened", count: lines.count, numeric: lines.numbers() !== undefined, cut, top };
 }
 
 function crop({ key, value }: Line, most: number): Line {

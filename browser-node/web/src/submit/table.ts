@@ -80,6 +80,7 @@ export class Table {
 
   async #query(): Promise<void> {
     const [text, order] = [this.#search.value, this.#order];
+    this.#grid.setAttribute("aria-busy", "true");
     const shown = await this.#rows.query(text, order);
     // Another was asked for meanwhile, and its answer follows.
     if (text !== this.#search.value || order !== this.#order) return;
@@ -97,6 +98,7 @@ export class Table {
     }
     const all = count(this.#all, "line");
     this.#count.textContent = this.#shown === this.#all ? all : `${whole(this.#shown)} of ${all}`;
+    this.#grid.removeAttribute("aria-busy");
     this.#grid.setAttribute("aria-rowcount", String(this.#shown + 1));
     this.#body.style.height = `${Math.min(this.#height, HIGHEST)}px`;
     this.#scrollTo(0);

@@ -94,6 +94,19 @@ test("what was searched for can be ordered", () => {
   assert.deepEqual(sorted(lines, "value-down", "b"), ["b", "cb", "ab"]);
 });
 
+test("the largest values are found, equal ones in the order of their keys", () => {
+  const lines = of('a\t5\nb\t30\nc\t"NaN"\nd\t5\ne\t-1\nf\t30\n');
+  assert.deepEqual(keys(lines, lines.largest(3)), ["b", "f", "a"]);
+  assert.deepEqual(keys(lines, lines.largest(20)), ["b", "f", "a", "d", "e"]);
+  assert.deepEqual(of("a\t[1]\n").largest(3), []);
+  const many = Array.from({ length: 5000 }, (_, i) => (i * 7919) % 5003);
+  const best = of(many.map((number, i) => `k${i}\t${number}\n`).join("")).largest(20);
+  assert.deepEqual(
+    best.map((line) => many[line]),
+    [...many].sort((a, b) => b - a).slice(0, 20),
+  );
+});
+
 test("a million lines are indexed, searched and ordered as a plain program does it", () => {
   const expected = Array.from({ length: 1_000_000 }, (_, i) => [
     `k${String(i).padStart(7, "0")}`,

@@ -1,6 +1,7 @@
 // Dropped and picked files, folders walked.
 
 import assert from "node:assert/strict";
+import { File } from "node:buffer";
 import { test } from "node:test";
 import { load } from "./module.mjs";
 
