@@ -1,8 +1,9 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
 import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
-import { Job, type SubmitOptions } from "./job.js";
+import type { Job, SubmitOptions } from "./job.js";
 import { keptModules } from "./module-cache.js";
+import { OwnJob } from "./own-job.js";
 import { type Given, Runner } from "./runner.js";
 import { Storage } from "./storage.js";
 
@@ -80,7 +81,7 @@ export class Mesh {
 
   /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
   submit(options: SubmitOptions): Job {
-    return new Job(this.#tab, this.#storage, options);
+    return new OwnJob(this.#tab, this.#storage, options);
   }
 
   /** Leaves in order: claims released, goodbyes said, Workers ended. */

@@ -1,73 +1,74 @@
-// The page: joins at the press of the button, and shows the mesh.
+// The page: joins at the press of the button, shows the mesh, and opens the view that submits.
 
 import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
+import { complain, element } from "./dom.js";
+import { showFigures } from "./figures.js";
 import { ownIdentity } from "./identity.js";
 import { join, JoinError, type Mesh, type Status } from "./mesh.js";
-import { draw, kindOf } from "./picture.js";
 import { History } from "./plots.js";
+import type { Host, Submits, SubmitView } from "./submit/view.js";
+import { showViews } from "./views.js";
 
 /** How often the figures are drawn anew. */
 const REFRESH_MILLIS = 500;
 /** A tab without any connection after so long says what may be in the way. */
 const LONELY_MILLIS = 12_000;
-/** What AWS Lambda charges for a gigabyte-second (x86, us-east-1), in US dollars; as of November 2026. */
-const LAMBDA_DOLLARS = 0.0000166667;
 
 const TROUBLE_CONNECTING =
   "No peer can be reached. Perhaps this network blocks UDP, which WebRTC needs; perhaps the browser was not allowed to " +
   "reach the local network; or the node has a new certificate: reload the page to ask it for its address again.";
 
-function element<T extends Element = HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (found === null) throw new Error(`the page has no #${id}`);
-  return found as unknown as T;
-}
-
 const threads = element<HTMLInputElement>("threads");
 const joinButton = element<HTMLButtonElement>("join-button");
 const leaveButton = element<HTMLButtonElement>("leave-button");
+const trouble = element("trouble");
 
 /** Whether the button was pressed, and what came of it. */
 let wanted = false;
 let mesh: Mesh | undefined;
+let submitView: SubmitView | undefined;
 let changing: Promise<void> = Promise.resolve();
 
-const conditions = new Conditions(settle);
+const conditions = new Conditions(() => void settle());
 const box = (condition: Condition) => element<HTMLInputElement>(`pause-${condition}`);
+const waitingNow = () => conditions.waiting((condition) => box(condition).checked);
 
 /** Joins or leaves, as wanted and allowed; one change at a time. */
-function settle(): void {
+function settle(): Promise<void> {
   changing = changing.then(async () => {
-    const waiting = conditions.waiting((condition) => box(condition).checked);
+    const waiting = waitingNow();
+    // A job of this tab's own is not given up for a condition.
+    const busy = submitView?.running === true;
     if (wanted && waiting === undefined && mesh === undefined) await enter();
-    if ((!wanted || waiting !== undefined) && mesh !== undefined) await exit();
+    if ((!wanted || (waiting !== undefined && !busy)) && mesh !== undefined) await exit();
     joinButton.hidden = wanted;
     leaveButton.hidden = !wanted;
-    if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`);
+    element("onward").hidden = mesh === undefined;
+    if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`, "Paused");
   });
+  return changing;
 }
 
-function say(text: string): void {
+/** Says what this tab is, and the same in a word or two. */
+function say(text: string, badge: string): void {
   element("state").textContent = text;
-}
-
-function complain(text: string): void {
-  element("trouble").textContent = text;
-  element("trouble").hidden = text === "";
+  element("badge").textContent = badge;
+  element("badge").classList.toggle("in", mesh !== undefined);
 }
 
 async function enter(): Promise<void> {
-  say("Joining …");
-  complain("");
+  say("Joining …", "Joining …");
+  complain(trouble, "");
   try {
     mesh = await join({ threads: Number(threads.value), identity: await ownIdentity() });
   } catch (error) {
     wanted = false;
-    say("");
-    complain(error instanceof JoinError ? error.message : `The tab cannot join: ${String(error)}`);
+    say("", "Not joined");
+    complain(trouble, error instanceof JoinError ? error.message : `The tab cannot join: ${String(error)}`);
     return;
   }
   element("mesh").hidden = false;
+  element("outside").hidden = true;
   void watch(mesh);
 }
 
@@ -75,9 +76,10 @@ async function exit(): Promise<void> {
   const left = mesh;
   mesh = undefined;
   element("mesh").hidden = true;
-  say("Leaving …");
+  element("outside").hidden = false;
+  say("Leaving …", "Leaving …");
   await left?.leave();
-  say("You have left the mesh.");
+  say("You have left the mesh.", "Not joined");
 }
 
 async function watch(watched: Mesh): Promise<void> {
@@ -86,46 +88,74 @@ async function watch(watched: Mesh): Promise<void> {
   while (mesh === watched) {
     const status = await watched.status();
     const lonely = status.connected === 0 && performance.now() - started > LONELY_MILLIS;
-    complain(lonely ? TROUBLE_CONNECTING : "");
+    complain(trouble, lonely ? TROUBLE_CONNECTING : "");
     const busy = history.add(status);
-    if (!document.hidden) show(status, busy);
+    if (!document.hidden && mesh === watched) show(status, busy);
     await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
   }
 }
 
+/** Shows who this tab is and what it does. */
 function show(status: Status, busy: boolean): void {
-  const { given } = status;
-  say(status.connected > 0 ? `You are peer ${status.peer}.` : "Looking for peers …");
-  element("connected").textContent = String(status.connected);
-  element("tasks").textContent = String(given.tasks);
-  element("time").textContent = `${(given.millis / 1000).toFixed(1)} s`;
-  element("worth").textContent = `${given.gigabyteSeconds.toFixed(2)} GB·s`;
-  const dollars = given.gigabyteSeconds * LAMBDA_DOLLARS;
-  element("dollars").textContent = `AWS Lambda would have charged $${dollars.toFixed(dollars < 0.01 ? 6 : 2)}.`;
-  const connected = status.peers.filter((peer) => peer.connected);
-  draw(element<SVGElement>("picture"), connected, busy);
-  element("peers").replaceChildren(...connected.map(row));
+  const count = status.connected;
+  if (count > 0) say(`You are peer ${status.peer}.`, `Joined · ${count} ${count === 1 ? "peer" : "peers"}`);
+  else say("Looking for peers …", "Looking for peers …");
+  showFigures(status, busy);
 }
 
-function row(peer: Status["peers"][number]): HTMLTableRowElement {
-  const roles = Object.entries(peer.roles).filter(([, has]) => has);
-  const cells = [peer.peer.slice(-8), kindOf(peer), roles.map(([role]) => role).join(", "), String(peer.threads)];
-  const row = document.createElement("tr");
-  for (const text of cells) row.insertCell().textContent = text;
-  return row;
+/** What the view that submits asks of the page. */
+const host: Host = {
+  joined: () => mesh !== undefined,
+  async mesh(): Promise<Submits> {
+    wanted = true;
+    await settle();
+    if (mesh !== undefined) return mesh;
+    const waiting = waitingNow();
+    if (waiting === undefined) throw new JoinError(trouble.textContent || "The tab left the mesh before it was in it.");
+    throw new JoinError(`This tab is paused, since ${waiting}. Change that, or the switch in the Join view.`);
+  },
+  changed: () => void settle(),
+};
+
+let opening: Promise<void> | undefined;
+
+/** The view that submits is loaded when it is opened first: who only joins does without. */
+async function openSubmit(): Promise<void> {
+  const { SubmitView } = await import("./submit/view.js");
+  submitView = await SubmitView.open(host);
+}
+
+function submitOpened(): void {
+  const state = element("submit-state");
+  if (opening === undefined) state.textContent = "Loading …";
+  opening ??= openSubmit().then(
+    () => {
+      state.textContent = "";
+    },
+    (error) => {
+      // Opening the view again tries again.
+      opening = undefined;
+      state.textContent = `This view cannot be loaded: ${String(error)}. Is the node still there?`;
+    },
+  );
 }
 
 /** Settings are kept: a person chooses once. */
 function remember(input: HTMLInputElement): void {
   const value = localStorage.getItem(input.id);
-  if (value !== null) input.type === "checkbox" ? (input.checked = value === "true") : (input.value = value);
+  const flag = input.type === "checkbox";
+  if (value !== null && flag) input.checked = value === "true";
+  else if (value !== null) input.value = value;
   input.addEventListener("change", () => {
-    localStorage.setItem(input.id, input.type === "checkbox" ? String(input.checked) : input.value);
-    settle();
+    localStorage.setItem(input.id, flag ? String(input.checked) : input.value);
+    void settle();
   });
 }
 
-const showThreads = () => (element("threads-shown").textContent = threads.value);
+function showThreads(): void {
+  element("threads-shown").textContent = threads.value;
+}
+
 threads.max = String(navigator.hardwareConcurrency);
 threads.value = String(Math.max(1, navigator.hardwareConcurrency - 1));
 remember(threads);
@@ -139,15 +169,18 @@ for (const condition of CONDITIONS) {
 element("join-form").addEventListener("submit", (event) => {
   event.preventDefault();
   wanted = true;
-  settle();
+  void settle();
 });
 leaveButton.addEventListener("click", () => {
   wanted = false;
-  settle();
+  void settle();
 });
 // A tab that is closed says goodbye as far as there is time.
 addEventListener("pagehide", () => void mesh?.leave());
+showViews((view) => {
+  if (view === "submit") submitOpened();
+});
 if (location.hash === "#join") {
   wanted = true;
-  settle();
+  void settle();
 }

@@ -1,20 +1,13 @@
 // The mesh as a picture: this tab in the middle, its peers around it.
 
+import { shape } from "./dom.js";
 import type { Peer } from "./mesh.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const SIZE = 320;
 const MIDDLE = SIZE / 2;
 const RING = 118;
 /** More would lie on each other. */
 const SHOWN = 48;
-
-function shape(name: string, attributes: Record<string, string | number>, text?: string): SVGElement {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
 
 /** What people call a peer's kind, and how it is drawn. */
 export function kindOf(peer: Peer): string {
@@ -32,7 +25,7 @@ export function draw(into: SVGElement, peers: readonly Peer[], busy: boolean): v
     const line = shape("line", { x1: MIDDLE, y1: MIDDLE, x2: x, y2: y, class: busy ? "link busy" : "link" });
     const dot = shape("circle", { cx: x, cy: y, r: 11, class: `peer ${kindOf(peer)}` });
     dot.append(shape("title", {}, `${kindOf(peer)} ${peer.peer}`));
-    const label = shape("text", { x, y: y + 25, class: "label" }, peer.peer.slice(-4));
+    const label = shape("text", { x, y: y + (y < MIDDLE ? -17 : 25), class: "label" }, peer.peer.slice(-4));
     parts.unshift(line);
     parts.push(dot, label);
   });

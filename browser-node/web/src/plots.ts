@@ -7,7 +7,7 @@ import type { Status } from "./mesh.js";
 
 /** Two minutes of half-seconds. */
 const POINTS = 240;
-const WIDTH = 280;
+const SECONDS = 120;
 const HEIGHT = 140;
 /** To be seen on light paper and on dark. */
 const INK = "#808890";
@@ -36,21 +36,29 @@ export class History {
   constructor(into: Element) {
     into.replaceChildren();
     this.#series = SERIES.map(([title, total]) => {
+      const place = into.appendChild(document.createElement("div"));
       const axis = { stroke: INK, grid: { stroke: "#8884" }, ticks: { stroke: "#8884" } };
       const plot = new uPlot(
         {
           title,
-          width: WIDTH,
+          width: 1,
           height: HEIGHT,
           cursor: { show: false },
           legend: { show: false },
-          scales: { y: { range: (_, __, most) => [0, Math.max(most, 1)] } },
-          axes: [axis, axis],
+          scales: {
+            x: { time: false, range: [-SECONDS, 0] },
+            y: { range: (_, __, most) => [0, Math.max(most, 1)] },
+          },
+          axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => (tick === 0 ? "now" : `${-tick} s ago`)) }, axis],
           series: [{}, { stroke: LINE, width: 2, points: { show: false } }],
         },
         [[], []],
-        into as HTMLElement,
+        place,
       );
+      // As wide as there is room; nothing while the view is hidden.
+      new ResizeObserver(() => {
+        if (place.clientWidth > 0) plot.setSize({ width: place.clientWidth, height: HEIGHT });
+      }).observe(place);
       return { title, total, plot, values: [], last: Number.NaN };
     });
   }
@@ -67,7 +75,7 @@ export class History {
       series.last = total;
       series.values = [...series.values, Number.isFinite(rate) ? rate : 0].slice(-POINTS);
       busy ||= rate > 1;
-      if (!document.hidden) series.plot.setData([this.#times, series.values]);
+      if (!document.hidden) series.plot.setData([this.#times.map((time) => time - now), series.values]);
     }
     return busy;
   }

@@ -26,13 +26,13 @@ function carryOut(storage: Storage, call: Exclude<StorageCall, { kind: "begin" }
     return;
   }
   try {
-    post({ kind: "done", call: call.call, value: valueOf(storage, call) });
+    post({ kind: "done", call: call.call, value: answerTo(storage, call) });
   } catch (error) {
     post({ kind: "failed", call: call.call, why: error instanceof Error ? error.message : String(error) });
   }
 }
 
-function valueOf(storage: Storage, call: Exclude<StorageCall, { kind: "begin" | "order" }>): unknown {
+function answerTo(storage: Storage, call: Exclude<StorageCall, { kind: "begin" | "order" }>): unknown {
   switch (call.kind) {
     case "plan":
       return storage.plan([...call.files], call.options, (bytes: number, of: number) =>

@@ -4,20 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { countWords, joined, launch, NO_MANGLING, open, root, scratch, shows, startNode, submit } from "./harness.mjs";
+import { countWords, joined, launch, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
-
-/** A text of some megabytes, the same each time. */
-function text(words) {
-  let state = 2019;
-  const word = () => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return `w${Math.floor(10_000 ** ((state >>> 8) / 2 ** 24))}`;
-  };
-  const lines = Array.from({ length: words / 10 }, () => Array.from({ length: 10 }, word).join(" "));
-  return Buffer.from(`${lines.join("\n")}\n`);
-}
 
 /** Writes a file for a job and gives its path. */
 function file(name, content) {

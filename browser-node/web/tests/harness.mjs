@@ -145,6 +145,17 @@ export async function shows(page, selector, wanted) {
   }
 }
 
+/** A text of some megabytes, the same each time for the same seed. */
+export function text(words, seed = 2019) {
+  let state = seed;
+  const word = () => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return `w${Math.floor(10_000 ** ((state >>> 8) / 2 ** 24))}`;
+  };
+  const lines = Array.from({ length: words / 10 }, () => Array.from({ length: 10 }, word).join(" "));
+  return Buffer.from(`${lines.join("\n")}\n`);
+}
+
 /** The words of some text as the examples define them, counted here. */
 export function countWords(bytes) {
   const counts = new Map();

@@ -1,0 +1,49 @@
+// The page's elements: found by their ids, and made.
+
+export function element<T extends Element = HTMLElement>(id: string): T {
+  const found = document.getElementById(id);
+  if (found === null) throw new Error(`the page has no #${id}`);
+  return found as unknown as T;
+}
+
+type Attributes = Record<string, string | number | boolean | undefined>;
+
+function filled<T extends Element>(made: T, attributes: Attributes, inside: (Node | string)[]): T {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === false) continue;
+    made.setAttribute(name, value === true ? "" : String(value));
+  }
+  made.append(...inside);
+  return made;
+}
+
+/** Makes an element. An attribute that is false or nothing is left out. */
+export function make<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...inside: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  return filled(document.createElement(tag), attributes, inside);
+}
+
+/** Makes an element of SVG. */
+export function shape<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...inside: (Node | string)[]
+): SVGElementTagNameMap[K] {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, inside);
+}
+
+/** Makes a button that does something. */
+export function button(text: string, attributes: Attributes, pressed: () => void): HTMLButtonElement {
+  const made = make("button", { type: "button", ...attributes }, text);
+  made.addEventListener("click", pressed);
+  return made;
+}
+
+/** Says what is wrong, or nothing, in an element that is hidden while there is nothing to say. */
+export function complain(into: HTMLElement, text: string): void {
+  if (into.textContent !== text) into.textContent = text;
+  into.hidden = text === "";
+}

@@ -1,0 +1,213 @@
+// A job that this tab submits: from a source and files to a result.
+
+import type { CompiledJob, Tab } from "../wasm/webmesh_browser_node.js";
+import { diagnosticsOf } from "./clang.js";
+import {
+  CompileError,
+  type Job,
+  JobError,
+  type Progress,
+  type Result,
+  type SubmitOptions,
+  type TaskFailure,
+} from "./job.js";
+import type { Plan, Storage } from "./storage.js";
+
+/** Failed attempts that are remembered. */
+const FAILURES = 100;
+
+/** What the engine's side tells, as `webmesh run --json` does. */
+type Told =
+  | { event: "phase"; text: string }
+  | { event: "warnings" | "diagnostics"; text: string }
+  | { event: "submitted"; job: string }
+  | {
+      event: "progress";
+      stages: { name: string; done: number; tasks: number; per_second: number | null; seconds_left: number | null }[];
+      workers: number;
+      shufflers: number;
+      failures: number;
+    }
+  | {
+      event: "task_failed";
+      stage: string;
+      task: number;
+      document: number | null;
+      why: string;
+      worker: string;
+      retries_left: number;
+    }
+  | { event: "ended"; outcome: "done" | "cancelled" | "failed"; why: string | null };
+
+/** A job of this tab's own. */
+export class OwnJob implements Job {
+  #id = "";
+  #warnings = "";
+  #failures: TaskFailure[] = [];
+  #latest: Progress = { phase: "compiling", bytes: 0, of: 0 };
+  #over = false;
+  #listeners = new Set<() => void>();
+  #result: Promise<Result>;
+  #unwanted: Promise<void>;
+  #cancel: () => void = () => {};
+  #isCancelled = false;
+  /** Ready when the files of all failures are known. */
+  #naming: Promise<unknown> = Promise.resolve();
+  /** What clang said of a source that does not compile. */
+  #diagnostics = "";
+
+  /** @internal */
+  constructor(tab: Tab, storage: Storage, options: SubmitOptions) {
+    this.#unwanted = new Promise((resolve) => {
+      this.#cancel = () => {
+        this.#isCancelled = true;
+        resolve();
+      };
+    });
+    this.#result = this.#run(tab, storage, options).finally(() => {
+      this.#over = true;
+      this.#wake();
+    });
+    // Whoever wants to know asks for the result; nobody has to.
+    this.#result.catch(() => {});
+  }
+
+  get id(): string {
+    return this.#id;
+  }
+
+  get warnings(): string {
+    return this.#warnings;
+  }
+
+  get failures(): readonly TaskFailure[] {
+    return this.#failures;
+  }
+
+  async *progress(): AsyncGenerator<Progress, void> {
+    let shown: Progress | undefined;
+    for (;;) {
+      if (shown !== this.#latest) {
+        shown = this.#latest;
+        yield shown;
+      } else if (this.#over) {
+        return;
+      } else {
+        await new Promise<void>((resolve) => this.#listeners.add(resolve));
+      }
+    }
+  }
+
+  result(): Promise<Result> {
+    return this.#result;
+  }
+
+  async cancel(): Promise<void> {
+    this.#cancel();
+    await this.#result.catch(() => {});
+  }
+
+  async #run(tab: Tab, storage: Storage, options: SubmitOptions): Promise<Result> {
+    const started = performance.now();
+    const name = options.name ?? "job.cpp";
+    const { inputs = [], chunk, wholeFiles, documentsPerTask, tasks } = options;
+    const planning = storage.plan(inputs, { chunk, wholeFiles, documentsPerTask, tasks }, (bytes, of) => {
+      this.#show({ phase: "reading", bytes, of });
+    });
+    let plan: Plan | undefined;
+    let compiled: CompiledJob | undefined;
+    try {
+      const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
+      const compiling = tab.compile(name, options.source, tell).catch((error: unknown) => {
+        throw this.#diagnostics === "" ? new JobError(wordsOf(error)) : new CompileError(this.#diagnostics, diagnosticsOf(this.#diagnostics));
+      });
+      // The one that fails first says why; the other's end is waited for, so that nothing is left of it.
+      const [compile, read] = await Promise.allSettled([compiling, planning]);
+      if (compile.status === "fulfilled") compiled = compile.value;
+      if (read.status === "fulfilled") plan = read.value;
+      if (compile.status === "rejected") throw compile.reason;
+      if (plan === undefined || compiled === undefined) throw new JobError(wordsOf((read as PromiseRejectedResult).reason));
+      this.#stopIfCancelled();
+      const { partitions, replicas, retries, taskMillis, taskMemory } = options;
+      const spec = JSON.stringify({ name, partitions, replicas, retries, taskMillis, taskMemory, plan });
+      const id = await tab.submit(compiled, spec, this.#unwanted, tell).catch(async (error: unknown) => {
+        this.#stopIfCancelled();
+        await this.#naming;
+        throw new JobError(this.#lastFailure() ?? wordsOf(error));
+      });
+      this.#show({ phase: "merging" });
+      const merged = await storage.merge(id).catch((error: unknown) => {
+        throw new JobError(wordsOf(error));
+      });
+      const result = { ...merged, seconds: (performance.now() - started) / 1000 };
+      this.#show({ phase: "done", result });
+      return result;
+    } finally {
+      compiled?.free();
+      if (plan !== undefined) void storage.dropInputs(plan.inputs).catch(() => {});
+    }
+  }
+
+  #stopIfCancelled(): void {
+    if (!this.#isCancelled) return;
+    const error = new JobError("the job was cancelled");
+    error.name = "JobCancelled";
+    throw error;
+  }
+
+  /** What ended the job, with the name of the file that did. */
+  #lastFailure(): string | undefined {
+    const last = this.#failures.at(-1);
+    if (last?.retriesLeft !== 0 || last.input === undefined) return undefined;
+    return `the job failed: ${last.stage} of ${last.input}: ${last.why}`;
+  }
+
+  #told(told: Told, storage: Storage, plan: Plan | undefined): void {
+    switch (told.event) {
+      case "warnings":
+        this.#warnings = told.text;
+        break;
+      case "diagnostics":
+        this.#diagnostics = told.text;
+        break;
+      case "submitted":
+        this.#id = told.job;
+        break;
+      case "progress": {
+        const stages = told.stages.map(({ name, done, tasks, per_second, seconds_left }) => {
+          return { name, done, tasks, perSecond: per_second ?? 0, secondsLeft: seconds_left };
+        });
+        const { workers, shufflers, failures } = told;
+        this.#show({ phase: "running", stages, workers, shufflers, failures });
+        break;
+      }
+      case "task_failed": {
+        const { stage, task, document, why, worker, retries_left } = told;
+        const failure: TaskFailure = { stage, task, input: undefined, why, worker, retriesLeft: retries_left };
+        this.#failures = [...this.#failures.slice(1 - FAILURES), failure];
+        if (plan !== undefined && stage === "map") {
+          const naming = storage.nameOf(plan.inputs, task, document ?? undefined).then((input) => {
+            failure.input = input;
+          });
+          this.#naming = Promise.allSettled([this.#naming, naming]);
+        }
+        break;
+      }
+    }
+  }
+
+  #show(progress: Progress): void {
+    this.#latest = progress;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const listener of listeners) listener();
+  }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,21 @@
+// What the compiler said, as a list under the editor that leads to the lines.
+
+import { button, make } from "../dom.js";
+import type { Mark } from "./diagnostics.js";
+import { count } from "./words.js";
+
+/** Shows marks; `show` brings one's place into view. Hidden if there are none. */
+export function showFindings(into: HTMLElement, marks: readonly Mark[], show: (mark: Mark) => void): void {
+  into.hidden = marks.length === 0;
+  const of = (kind: Mark["severity"]) => marks.filter(({ severity }) => severity === kind).length;
+  const kinds = [
+    [of("error"), "error"],
+    [of("warning"), "warning"],
+  ] as const;
+  const told = kinds.filter(([number]) => number > 0).map(([number, kind]) => count(number, kind));
+  const rows = marks.map((mark) => {
+    const at = button(`Line ${mark.line}`, { class: "link" }, () => show(mark));
+    return make("li", { class: mark.severity }, at, make("span", {}, `${mark.severity}: ${mark.text}`));
+  });
+  into.replaceChildren(make("h3", {}, told.join(", ") || "Notes"), make("ul", {}, ...rows));
+}

@@ -1,0 +1,194 @@
+// The jobs of this tab, while they run and afterwards, and those that this browser kept.
+
+import { diagnosticsOf } from "../clang.js";
+import {
+  CompileError,
+  type Diagnostic,
+  type Job,
+  type Progress,
+  type SubmitOptions,
+  type TaskFailure,
+} from "../job.js";
+import { JobStore, KEPT_JOBS, type Kept, type State } from "./kept.js";
+import type { Settings } from "./settings.js";
+
+/** What the page's tab does for a job: `Mesh` has it. */
+export interface Submits {
+  submit(options: SubmitOptions): Job;
+}
+
+/** A job that runs, or ran, in this tab. */
+export interface Live {
+  job?: Job;
+  /** How far it is; nothing while the tab joins. */
+  progress?: Progress;
+  blob?: Blob;
+  diagnostics: Diagnostic[];
+  failures: readonly TaskFailure[];
+  /** Whether it was asked to end. */
+  cancelled: boolean;
+  /** Ends the waiting for the mesh, before there is a job to cancel. */
+  stop(): void;
+  /** What clang wrote, where the source did not compile. */
+  clang?: string;
+}
+
+/** A job as the list shows it: one that no tab runs any more was interrupted. */
+export type Shown = State | "interrupted";
+
+export interface Submission {
+  name: string;
+  source: string;
+  settings: Settings;
+  options: SubmitOptions;
+  inputs: Kept["inputs"];
+}
+
+/** Names the lock that a tab holds while it runs a job. */
+const lockOf = (key: string) => `webmesh-job-${key}`;
+
+export class Jobs {
+  readonly #store = new JobStore();
+  readonly #live = new Map<string, Live>();
+  readonly #changed: (key: string) => void;
+  #kept: Kept[] = [];
+  /** Jobs that other tabs run. */
+  #elsewhere = new Set<string>();
+  /** Why jobs are not kept over a reload, if they are not. */
+  trouble = "";
+
+  constructor(changed: (key: string) => void) {
+    this.#changed = changed;
+  }
+
+  /** All jobs, the newest first. */
+  get all(): readonly Kept[] {
+    return this.#kept;
+  }
+
+  get running(): boolean {
+    return this.#kept.some(({ key, state }) => state === "running" && this.#live.has(key));
+  }
+
+  live(key: string): Live | undefined {
+    return this.#live.get(key);
+  }
+
+  kept(key: string): Kept | undefined {
+    return this.#kept.find((job) => job.key === key);
+  }
+
+  state({ key, state }: Kept): Shown {
+    return state === "running" && !this.#live.has(key) && !this.#elsewhere.has(key) ? "interrupted" : state;
+  }
+
+  /** Reads what this browser kept; jobs of this tab stay as they are. */
+  async load(): Promise<void> {
+    try {
+      const [kept, locks] = await Promise.all([this.#store.list(), navigator.locks?.query()]);
+      const held = new Set(locks?.held?.map(({ name }) => name));
+      this.#elsewhere = new Set(kept.filter(({ key }) => held.has(lockOf(key))).map(({ key }) => key));
+      const here = this.#kept.filter(({ key }) => this.#live.has(key));
+      const others = kept.filter(({ key }) => !this.#live.has(key));
+      this.#kept = [...here, ...others].sort((a, b) => b.started - a.started);
+    } catch (error) {
+      this.trouble = `This browser keeps no list of jobs over a reload: ${String(error)}`;
+    }
+  }
+
+  /** Starts a job, as soon as `mesh` is there; it is in the list at once. */
+  start({ name, source, settings, options, inputs }: Submission, mesh: Promise<Submits>): Kept {
+    const key = [...crypto.getRandomValues(new Uint32Array(4))].map((word) => word.toString(36)).join("");
+    const started = Date.now();
+    const kept: Kept = { key, id: "", name, source, settings, inputs, state: "running", started, whole: false };
+    const live: Live = { diagnostics: [], failures: [], cancelled: false, stop() {} };
+    const stopped = new Promise<undefined>((resolve) => {
+      live.stop = () => resolve(undefined);
+    });
+    this.#kept = [kept, ...this.#kept].filter((job, i) => i < KEPT_JOBS || job.state === "running");
+    this.#live.set(key, live);
+    for (const old of this.#live.keys()) if (this.kept(old) === undefined) this.#live.delete(old);
+    void this.#keep(kept);
+    const run = () => this.#follow(kept, live, options, Promise.race([mesh, stopped]));
+    // Pages from elsewhere than this machine have locks over HTTPS only.
+    void (navigator.locks === undefined ? run() : navigator.locks.request(lockOf(key), run));
+    return kept;
+  }
+
+  async cancel(key: string): Promise<void> {
+    const live = this.#live.get(key);
+    if (live === undefined) return;
+    live.cancelled = true;
+    live.stop();
+    this.#changed(key);
+    await live.job?.cancel();
+  }
+
+  /** A job's result, if it is kept. */
+  async result(key: string): Promise<Blob | undefined> {
+    return this.#live.get(key)?.blob ?? (await this.#store.result(key));
+  }
+
+  /** Whether a job's result can be had. */
+  has({ key, whole }: Kept): boolean {
+    return whole || this.#live.get(key)?.blob !== undefined;
+  }
+
+  async remove(key: string): Promise<void> {
+    this.#live.delete(key);
+    this.#kept = this.#kept.filter((job) => job.key !== key);
+    this.#changed(key);
+    await this.#store.remove(key);
+  }
+
+  async #follow(kept: Kept, live: Live, options: SubmitOptions, mesh: Promise<Submits | undefined>): Promise<void> {
+    try {
+      const submits = await mesh;
+      if (submits === undefined || live.cancelled) return await this.#end(kept, { state: "cancelled" });
+      live.job = submits.submit(options);
+      const result = live.job.result();
+      // It is asked for below, when there is no more progress.
+      result.catch(() => {});
+      for await (const progress of live.job.progress()) {
+        live.progress = progress;
+        live.failures = live.job.failures;
+        if (kept.id !== live.job.id) {
+          kept.id = live.job.id;
+          void this.#keep(kept);
+        }
+        this.#changed(kept.key);
+      }
+      const { blob, lines, keys, bytes, seconds } = await result;
+      live.blob = blob;
+      live.diagnostics = diagnosticsOf(live.job.warnings);
+      await this.#end(kept, { state: "done", seconds, result: { lines, keys, bytes } }, blob);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      live.failures = live.job?.failures ?? [];
+      if (error instanceof CompileError) {
+        live.diagnostics = error.diagnostics;
+        live.clang = why;
+        await this.#end(kept, { state: "failed", why: "The source does not compile." });
+      } else {
+        const cancelled = error instanceof Error && error.name === "JobCancelled";
+        await this.#end(kept, cancelled ? { state: "cancelled" } : { state: "failed", why });
+      }
+    }
+  }
+
+  async #end(kept: Kept, how: Pick<Kept, "state" | "seconds" | "why" | "result">, blob?: Blob): Promise<void> {
+    Object.assign(kept, { seconds: (Date.now() - kept.started) / 1000 }, how);
+    this.#changed(kept.key);
+    // A job that was removed from the list stays away.
+    if (this.#live.has(kept.key)) await this.#keep(kept, blob);
+  }
+
+  async #keep(kept: Kept, blob?: Blob): Promise<void> {
+    try {
+      await this.#store.put(kept, blob);
+    } catch (error) {
+      this.trouble = `This job is not kept over a reload: ${String(error)}`;
+      this.#changed(kept.key);
+    }
+  }
+}

@@ -1,0 +1,120 @@
+// The one job that is looked at: how far it is, or what came of it.
+
+import { button, make } from "../dom.js";
+import type { Jobs, Shown } from "./jobs.js";
+import type { Kept } from "./kept.js";
+import { ProgressView, showFailures } from "./progress.js";
+import { ResultView } from "./result.js";
+import { bytes, count, seconds } from "./words.js";
+
+export const STATES: Record<Shown, string> = {
+  running: "Running",
+  done: "Done",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  interrupted: "Interrupted",
+};
+
+const INTERRUPTED =
+  "The tab was closed or reloaded while this job ran, and the job ended with it. Its source and settings are kept.";
+
+/** What to say of a job in one line. */
+export function summary(job: Kept, state: Shown): string {
+  const parts: string[] = [STATES[state]];
+  if (job.result !== undefined) parts.push(count(job.result.keys, "key"), bytes(job.result.bytes));
+  if (job.seconds !== undefined) parts.push(seconds(job.seconds));
+  return parts.join(" · ");
+}
+
+export class Panel {
+  readonly #into: HTMLElement;
+  readonly #jobs: Jobs;
+  readonly #edit: (job: Kept) => void;
+  readonly #title = make("h3", { tabindex: -1 });
+  #key: string | undefined;
+  #state: Shown | undefined;
+  #progress: ProgressView | undefined;
+  #result: ResultView | undefined;
+
+  constructor(into: HTMLElement, jobs: Jobs, edit: (job: Kept) => void) {
+    this.#into = into;
+    this.#jobs = jobs;
+    this.#edit = edit;
+  }
+
+  get key(): string | undefined {
+    return this.#key;
+  }
+
+  /** Shows a job, and brings it into sight. */
+  open(key: string): void {
+    this.#key = key;
+    this.#state = undefined;
+    this.update();
+    this.#title.focus({ preventScroll: true });
+    this.#into.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Shows what changed of the job that is shown. */
+  update(): void {
+    const job = this.#key === undefined ? undefined : this.#jobs.kept(this.#key);
+    this.#into.hidden = job === undefined;
+    const state = job === undefined ? undefined : this.#jobs.state(job);
+    if (job === undefined || state === undefined) this.#clear();
+    else if (state !== this.#state) this.#build(job, state);
+    this.#state = state;
+    const live = job === undefined ? undefined : this.#jobs.live(job.key);
+    if (live !== undefined) this.#progress?.update(live);
+  }
+
+  #clear(): void {
+    this.#progress = undefined;
+    this.#result?.close();
+    this.#result = undefined;
+    this.#into.replaceChildren();
+  }
+
+  #build(job: Kept, state: Shown): void {
+    // A person who is at Cancel when the job ends is not thrown back to the top of the page.
+    const focused = this.#into.contains(document.activeElement);
+    this.#clear();
+    this.#title.textContent = job.name;
+    const head = make("div", { class: `head ${state}` }, this.#title, make("p", {}, summary(job, state)));
+    this.#into.replaceChildren(head, ...this.#body(job, state));
+    if (focused) this.#title.focus({ preventScroll: true });
+    // There is more to see of a result than of progress.
+    if (focused && state === "done") this.#into.scrollIntoView();
+  }
+
+  #body(job: Kept, state: Shown): Node[] {
+    const live = this.#jobs.live(job.key);
+    const edit = button("Open in editor", { class: "plain" }, () => this.#edit(job));
+    if (state === "running") {
+      if (live === undefined) return [make("p", {}, "It runs in another tab of this browser.")];
+      this.#progress = new ProgressView(() => void this.#jobs.cancel(job.key));
+      return [this.#progress.element];
+    }
+    const failed = make("details", { class: "failures" });
+    showFailures(failed, live?.failures ?? []);
+    if (state === "interrupted") return [make("p", {}, INTERRUPTED), edit];
+    if (state === "cancelled") return [make("p", {}, "This job was cancelled."), failed, edit];
+    if (state === "failed") {
+      const clang =
+        live?.clang === undefined ? [] : [make("pre", { tabindex: 0, "aria-label": "What clang wrote" }, live.clang)];
+      return [make("p", { class: "trouble" }, job.why ?? ""), ...clang, failed, edit];
+    }
+    if (!this.#jobs.has(job))
+      return [make("p", {}, "Its result is no longer kept. Run it once more to have it."), edit];
+    const body = make("div", {}, failed);
+    void this.#open(job, body);
+    return [body];
+  }
+
+  async #open(job: Kept, into: HTMLElement): Promise<void> {
+    const blob = await this.#jobs.result(job.key);
+    // Another job may be looked at by now.
+    if (blob === undefined || this.#key !== job.key || !into.isConnected) return;
+    this.#result = new ResultView(job, blob);
+    into.prepend(this.#result.element);
+  }
+}

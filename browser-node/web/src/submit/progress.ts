@@ -1,0 +1,108 @@
+// A running job, stage by stage.
+
+import { button, make } from "../dom.js";
+import type { Progress, StageProgress, TaskFailure } from "../job.js";
+import type { Live } from "./jobs.js";
+import { bytes, count, left, rate, whole } from "./words.js";
+
+/** The newest failures say enough; the others were like them. */
+const FAILURES = 10;
+/** Letters of a failure's reason. */
+const WHY = 400;
+
+/** One step of a job with its bar. */
+class Step {
+  readonly element: HTMLElement;
+  readonly #bar: HTMLProgressElement;
+  readonly #said = make("span", { class: "said" });
+
+  constructor(name: string) {
+    this.#bar = make("progress", { "aria-label": name, max: 1, value: 0 });
+    this.element = make("li", {}, make("span", { class: "step" }, name), this.#bar, this.#said);
+  }
+
+  /** Nothing of how much is known: it goes on, and nobody knows how far it is. */
+  set(done: number | undefined, said: string): void {
+    if (done === undefined) this.#bar.removeAttribute("value");
+    else this.#bar.value = done;
+    this.element.className = done === undefined || (done > 0 && done < 1) ? "active" : done === 1 ? "done" : "";
+    this.#said.textContent = said;
+    this.#bar.setAttribute("aria-valuetext", said || (done === 1 ? "done" : "not begun"));
+  }
+}
+
+export class ProgressView {
+  readonly element: HTMLElement;
+  readonly #steps = new Map<string, Step>();
+  readonly #list = make("ol", { class: "steps" });
+  readonly #who = make("p", { class: "hint" });
+  readonly #failed = make("details", { class: "failures", hidden: true });
+  readonly #cancel: HTMLButtonElement;
+
+  constructor(cancel: () => void) {
+    this.#cancel = button("Cancel", { class: "plain" }, cancel);
+    this.element = make("div", {}, this.#list, this.#who, this.#failed, this.#cancel);
+    for (const name of ["Compile and read", "Map", "Reduce", "Merge"]) this.#step(name).set(0, "");
+  }
+
+  update(live: Live): void {
+    if (live.progress === undefined) this.#who.textContent = "Joining the mesh …";
+    else this.#show(live.progress);
+    if (live.cancelled) this.#who.textContent = "Cancelling …";
+    this.#cancel.disabled = live.cancelled;
+    showFailures(this.#failed, live.failures);
+  }
+
+  #show(progress: Progress): void {
+    const prepare = this.#step("Compile and read");
+    if (progress.phase === "compiling" || progress.phase === "reading") {
+      const read = progress.of > 0 ? `${bytes(progress.bytes)} of ${bytes(progress.of)} read` : "";
+      const done = progress.phase === "reading" && progress.of > 0 ? progress.bytes / progress.of : undefined;
+      prepare.set(done === 1 ? undefined : done, [progress.phase, read].filter(Boolean).join(", "));
+      this.#who.textContent = "";
+      return;
+    }
+    prepare.set(1, "");
+    if (progress.phase === "running") {
+      for (const stage of progress.stages) this.#stage(stage);
+      const who = [count(progress.workers, "worker"), count(progress.shufflers, "shuffler")];
+      if (progress.failures > 0) who.push(count(progress.failures, "failed attempt"));
+      this.#who.textContent = progress.workers === 0 ? "Waiting for workers …" : who.join(" · ");
+      return;
+    }
+    for (const [name, step] of this.#steps) if (name !== "Merge") step.set(1, "");
+    this.#step("Merge").set(progress.phase === "done" ? 1 : undefined, progress.phase === "done" ? "" : "merging");
+  }
+
+  #stage({ name, done, tasks, perSecond, secondsLeft }: StageProgress): void {
+    const said = [`${whole(done)} of ${count(tasks, "task")}`];
+    if (done > 0 && done < tasks && perSecond > 0) said.push(`${rate(perSecond)} a second`);
+    if (secondsLeft !== null && done < tasks) said.push(`about ${left(secondsLeft)} left`);
+    this.#step(name.slice(0, 1).toUpperCase() + name.slice(1)).set(tasks === 0 ? 0 : done / tasks, said.join(" · "));
+  }
+
+  /** A job's stages have names of their own; they come before the merge. */
+  #step(name: string): Step {
+    const known = this.#steps.get(name);
+    if (known !== undefined) return known;
+    const step = new Step(name);
+    const merge = this.#steps.get("Merge");
+    this.#list.insertBefore(step.element, merge?.element ?? null);
+    this.#steps.set(name, step);
+    return step;
+  }
+}
+
+/** Shows what failed, in words; hidden while nothing did. */
+export function showFailures(into: HTMLDetailsElement, failures: readonly TaskFailure[]): void {
+  into.hidden = failures.length === 0;
+  const last = failures.slice(-FAILURES).reverse();
+  const lines = last.map(({ stage, task, input, why, worker, retriesLeft }) => {
+    const of = input === "" ? "" : ` (${input})`;
+    const left = retriesLeft === 0 ? "no retry left" : count(retriesLeft, "retry left", "retries left");
+    const short = why.length > WHY ? `${why.slice(0, WHY)}…` : why;
+    return make("li", {}, `${stage} ${task}${of} at ${worker.slice(-8)}, ${left}: ${short}`);
+  });
+  const more = failures.length > FAILURES ? `, the last ${FAILURES}` : "";
+  into.replaceChildren(make("summary", {}, `Failed attempts${more}`), make("ol", {}, ...lines));
+}

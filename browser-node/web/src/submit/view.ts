@@ -1,0 +1,266 @@
+// The view that submits: an editor, files, settings, and the jobs that came of them.
+
+import { button, complain, element, make } from "../dom.js";
+import type { Diagnostic } from "../job.js";
+import { marks } from "./diagnostics.js";
+import * as drafts from "./draft.js";
+import type { Editor } from "./editor.js";
+import { type Example, inputsOf, loadExamples } from "./examples.js";
+import { showFindings } from "./findings.js";
+import { SettingsForm } from "./form.js";
+import { Inputs } from "./inputs.js";
+import { Jobs, type Submits } from "./jobs.js";
+import type { Kept } from "./kept.js";
+import { draw } from "./list.js";
+import { Panel, summary } from "./panel.js";
+import { options } from "./settings.js";
+
+export type { Submits } from "./jobs.js";
+
+/** The protocol's bound on a job's source (protocol/src/limits.rs). */
+const SOURCE_BYTES = 1 << 20;
+/** A draft is kept once a person has stopped for so long. */
+const KEEP_MILLIS = 300;
+
+/** What this view asks of the page. */
+export interface Host {
+  /** Whether this tab is in the mesh. */
+  joined(): boolean;
+  /** The mesh; joins first if need be. */
+  mesh(): Promise<Submits>;
+  /** Told when a job starts or ends. */
+  changed(): void;
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
+export class SubmitView {
+  readonly #host: Host;
+  readonly #jobs: Jobs;
+  readonly #panel: Panel;
+  readonly #inputs: Inputs;
+  readonly #settings: SettingsForm;
+  readonly #examples: Example[];
+  readonly #editor: Editor;
+  readonly #name = element<HTMLInputElement>("job-name");
+  /** The example whose own inputs are chosen. */
+  #example: string | undefined;
+  #busy = false;
+  #keeping: ReturnType<typeof setTimeout> | undefined;
+  #drawing = false;
+  /** What the list of jobs shows. */
+  #listed: string | undefined;
+
+  /** Loads what the view needs, and shows it. */
+  static async open(host: Host): Promise<SubmitView> {
+    const [{ Editor }, examples] = await Promise.all([import("./editor.js"), loadExamples()]);
+    // Loading the editor, making it and showing it are long each: what a person does meanwhile comes in between.
+    await pause();
+    const view = new SubmitView(host, examples, Editor);
+    await view.#jobs.load();
+    view.#changed();
+    await pause();
+    element("submit-body").hidden = false;
+    return view;
+  }
+
+  private constructor(host: Host, examples: Example[], Code: typeof Editor) {
+    this.#host = host;
+    this.#examples = examples;
+    this.#jobs = new Jobs((key) => this.#changed(key));
+    this.#panel = new Panel(element("job"), this.#jobs, (job) => this.#edit(job));
+    this.#settings = new SettingsForm(() => this.#keepSoon());
+    this.#inputs = new Inputs(() => {
+      this.#example = undefined;
+      this.#keepSoon();
+    });
+    const draft = drafts.kept();
+    this.#editor = new Code(element("editor"), {
+      text: draft?.source ?? "",
+      changed: () => this.#keepSoon(),
+      run: () => void this.#run(),
+    });
+    if (draft === undefined) this.#show(examples[0]);
+    else {
+      this.#name.value = draft.name;
+      this.#settings.value = draft.settings;
+      this.#example = draft.example;
+      const example = examples.find(({ name }) => name === draft.example);
+      this.#inputs.set(example === undefined ? [] : inputsOf(example));
+    }
+    this.#listen();
+  }
+
+  /** Whether a job of this tab runs. */
+  get running(): boolean {
+    return this.#jobs.running;
+  }
+
+  #listen(): void {
+    this.#name.addEventListener("input", () => this.#keepSoon());
+    element("submit-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#run();
+    });
+    element("undo-example").addEventListener("click", () => {
+      this.#editor.undo();
+      element("undo-example").hidden = true;
+    });
+    element("examples").replaceChildren(...this.#examples.map((example) => this.#card(example)));
+    addEventListener("pagehide", () => this.#keep());
+    addEventListener("beforeunload", (event) => {
+      if (this.running) event.preventDefault();
+    });
+    // Other tabs run jobs too, and end them.
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) void this.#jobs.load().then(() => this.#changed());
+    });
+  }
+
+  #card(example: Example): HTMLElement {
+    const open = button(example.title, { class: "link" }, () => {
+      this.#show(example);
+      element("run").focus();
+    });
+    const run = button("Run", { class: "plain small", "aria-label": `Run ${example.title}` }, () => {
+      this.#show(example);
+      void this.#run();
+    });
+    return make("li", {}, open, make("p", {}, example.about), run);
+  }
+
+  /** Puts an example into the editor, with its own inputs. */
+  #show(example: Example | undefined): void {
+    if (example === undefined) return;
+    const before = this.#editor.text;
+    const known = before === "" || this.#examples.some(({ source }) => source === before);
+    if (before !== example.source) this.#editor.text = example.source;
+    element("undo-example").hidden = known;
+    this.#name.value = example.name;
+    this.#settings.value = example.settings;
+    this.#inputs.set(inputsOf(example));
+    this.#example = example.name;
+    this.#find([]);
+    this.#keep();
+  }
+
+  /** Puts a job of the list into the editor. Its files are chosen again, unless they are an example's. */
+  #edit(job: Kept): void {
+    if (this.#editor.text !== job.source) this.#editor.text = job.source;
+    this.#name.value = job.name;
+    this.#settings.value = job.settings;
+    this.#find(this.#jobs.live(job.key)?.diagnostics ?? []);
+    this.#keep();
+    element("code").scrollIntoView({ block: "nearest" });
+    this.#editor.show(0);
+  }
+
+  #keepSoon(): void {
+    clearTimeout(this.#keeping);
+    this.#keeping = setTimeout(() => this.#keep(), KEEP_MILLIS);
+  }
+
+  #keep(): void {
+    clearTimeout(this.#keeping);
+    const { text: source } = this.#editor;
+    const trouble = drafts.keep({
+      name: this.#name.value,
+      source,
+      settings: this.#settings.value,
+      example: this.#example,
+    });
+    if (trouble !== undefined) complain(element("run-trouble"), trouble);
+  }
+
+  /** What is wrong with what would be submitted, in words; nothing if it can be. */
+  #wrong(source: string): string | undefined {
+    if (source.trim() === "") return "There is no code to run: write some, or take an example.";
+    const bytes = new TextEncoder().encode(source).length;
+    if (bytes > SOURCE_BYTES) return `The source is ${bytes} bytes, and a job's may be ${SOURCE_BYTES} at most.`;
+    return undefined;
+  }
+
+  async #run(): Promise<void> {
+    if (this.#busy) return;
+    const { text: source } = this.#editor;
+    const settings = this.#settings.value;
+    const chosen = options(settings);
+    const trouble = this.#wrong(source) ?? (Array.isArray(chosen) ? `${chosen.join(". ")}.` : "");
+    complain(element("run-trouble"), trouble);
+    if (Array.isArray(chosen)) this.#settings.show();
+    if (trouble !== "" || Array.isArray(chosen)) return;
+    this.#keep();
+    this.#find([]);
+    const inputs = this.#inputs.files;
+    const name = this.#name.value.trim() || "job.cpp";
+    const all = { ...chosen, source, name, ...(inputs.length > 0 ? { inputs } : {}) };
+    const of = { files: inputs.length, bytes: this.#inputs.bytes };
+    this.#busy = true;
+    const joining = this.#host.mesh();
+    const job = this.#jobs.start({ name, source, settings, options: all, inputs: of }, joining);
+    this.#panel.open(job.key);
+    this.#changed();
+    await joining.catch(() => {});
+    this.#busy = false;
+    this.#host.changed();
+    this.#changed();
+  }
+
+  /** Shows what the compiler said of the code in the editor. */
+  #find(diagnostics: readonly Diagnostic[]): void {
+    const found = marks(this.#editor.text, diagnostics);
+    this.#editor.mark(found);
+    showFindings(element("diagnostics"), found, (mark) => this.#editor.show(mark.from));
+  }
+
+  /** A job changed, or the list of them. Several changes are drawn at once. */
+  #changed(key?: string): void {
+    const job = key === undefined ? undefined : this.#jobs.kept(key);
+    if (job !== undefined && job.state !== "running") this.#ended(job);
+    if (this.#drawing) return;
+    this.#drawing = true;
+    // Timers go on where frames do not: in a tab that is hidden.
+    setTimeout(() => {
+      this.#drawing = false;
+      this.#draw();
+    });
+  }
+
+  #ended(job: Kept): void {
+    element("news").textContent = `${job.name}: ${summary(job, job.state)}`;
+    const found = this.#jobs.live(job.key)?.diagnostics ?? [];
+    if (this.#panel.key === job.key && this.#editor.text === job.source) this.#find(found);
+    if (job.state === "failed") element("diagnostics").scrollIntoView({ block: "nearest" });
+    this.#host.changed();
+  }
+
+  #draw(): void {
+    this.#panel.update();
+    // Progress is the panel's; rows that stay the same are left to who reads them.
+    const rows = this.#jobs.all.map((job) => `${job.key} ${this.#jobs.state(job)}`);
+    const listed = [this.#panel.key, ...rows].join();
+    if (listed !== this.#listed) this.#drawList();
+    this.#listed = listed;
+    const none = "None yet. What you run is listed here, and stays in this browser over a reload.";
+    element("jobs-note").textContent = this.#jobs.trouble || (rows.length === 0 ? none : "");
+    element<HTMLButtonElement>("run").disabled = this.#busy;
+    const note = "This tab is not in the mesh yet: Run joins first, as the Join view is set.";
+    element("run-note").textContent = this.#host.joined() ? "" : note;
+  }
+
+  #drawList(): void {
+    draw(element("jobs"), this.#jobs, this.#panel.key, {
+      open: (job) => {
+        this.#panel.open(job.key);
+        this.#changed();
+      },
+      edit: (job) => this.#edit(job),
+      remove: (job) => {
+        element("jobs-title").focus();
+        void this.#jobs.remove(job.key);
+      },
+    });
+  }
+}

@@ -1,0 +1,143 @@
+// A mesh that is none: for tests of the page's layout, its tables and its words. The page is bundled with this module in
+// place of the library's; nothing of it is part of what is built for people.
+//
+// What a job does is written in the first line of its source: `// fake: done 3`, `// fake: slow`, `// fake: error`, …
+
+import { CompileError, type Job, JobError, type Progress, type Result, type SubmitOptions } from "../../src/job.js";
+import type { JoinOptions, Peer, Status } from "../../src/mesh.js";
+
+export class JoinError extends Error {
+  override name = "JoinError";
+}
+
+const ALPHABET = "abcdefghijklmnopqrstuvwxyz";
+
+/** Words with counts, in the order of their bytes, as many as asked for. */
+function words(lines: number): Blob {
+  let text = "";
+  for (let i = 0; i < lines; i++) {
+    const digits = [];
+    for (let place = 26 ** 4; place >= 1; place /= 26) digits.push(ALPHABET[Math.floor(i / place) % 26]);
+    text += `${digits.join("")}\t${((i * 7919) % 100_003) + 1}\n`;
+  }
+  return new Blob([text]);
+}
+
+function result(blob: Blob, lines: number): Result {
+  return { blob, lines, keys: lines, bytes: blob.size, seconds: 3.2 };
+}
+
+const FAILURE = {
+  stage: "map",
+  task: 12,
+  input: "texts/harbour.txt",
+  why: "std::out_of_range: vector",
+  worker: "12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS9d5M",
+  retriesLeft: 2,
+};
+
+class FakeJob implements Job {
+  id = "";
+  warnings = "";
+  failures: (typeof FAILURE)[] = [];
+  #options: SubmitOptions;
+  #kind: string;
+  #number: number;
+  #cancel = () => {};
+  #cancelled = new Promise<void>((resolve) => {
+    this.#cancel = resolve;
+  });
+  #outcome: Promise<Result>;
+  #settle: { resolve(result: Result): void; reject(error: Error): void } = { resolve() {}, reject() {} };
+
+  constructor(options: SubmitOptions) {
+    this.#options = options;
+    const [, kind, number] = /\/\/ fake: (\w+) ?(\d*)/.exec(options.source) ?? [];
+    this.#kind = kind ?? "done";
+    this.#number = Number(number || "1000");
+    this.#outcome = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+  }
+
+  async *progress(): AsyncIterable<Progress> {
+    const of = this.#options.inputs?.reduce((sum, { size }) => sum + size, 0) ?? 0;
+    yield { phase: "compiling", bytes: of / 2, of };
+    if (this.#kind === "error") {
+      const text = "no matching function for call to 'split'";
+      const diagnostics = [
+        { line: 3, column: 3, severity: "error" as const, text },
+        { line: 5, column: 7, severity: "warning" as const, text: "unused variable 'n'" },
+      ];
+      this.#settle.reject(new CompileError(`job.cpp:3:3: error: ${text}`, diagnostics));
+      return;
+    }
+    this.id = "ab".repeat(32);
+    this.failures = this.#kind === "slow" ? [FAILURE] : [];
+    const map = { name: "map", done: 31, tasks: 64, perSecond: 12.3, secondsLeft: 3 };
+    const reduce = { name: "reduce", done: 0, tasks: 16, perSecond: 0, secondsLeft: null };
+    yield { phase: "running", stages: [map, reduce], workers: 5, shufflers: 2, failures: this.failures.length };
+    if (this.#kind === "slow") {
+      await this.#cancelled;
+      const error = new JobError("cancelled");
+      error.name = "JobCancelled";
+      this.#settle.reject(error);
+      return;
+    }
+    if (this.#kind === "fail") {
+      this.#settle.reject(new JobError("map 12 failed: std::out_of_range: vector"));
+      return;
+    }
+    yield { phase: "merging" };
+    const made =
+      this.#kind === "pi" ? result(new Blob(["pi\t[3.14159,2,3]\n"]), 1) : result(words(this.#number), this.#number);
+    if (this.#kind === "warn") this.warnings = "job.cpp:2:5: warning: unused variable 'x' [-Wunused-variable]\n";
+    yield { phase: "done", result: made };
+    this.#settle.resolve(made);
+  }
+
+  result(): Promise<Result> {
+    return this.#outcome;
+  }
+
+  async cancel(): Promise<void> {
+    this.#cancel();
+  }
+}
+
+const peer = (end: string, kind: string, roles: string[]): Peer => ({
+  peer: `12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS${end}`,
+  kind,
+  roles: Object.fromEntries(roles.map((role) => [role, true])),
+  threads: 2,
+  agent: "fake",
+  connected: true,
+});
+
+export class Mesh {
+  readonly peer = "12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS9d5M";
+
+  async status(): Promise<Status> {
+    const peers = [
+      peer("CkPx", "Node", ["worker", "shuffler"]),
+      peer("3wox", "Tab", ["worker"]),
+      peer("sBuF", "Submitter", []),
+    ];
+    const given = { failures: 0, tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
+    return { peer: this.peer, connected: peers.length, peers, counters: {}, given };
+  }
+
+  submit(options: SubmitOptions): Job {
+    return new FakeJob(options);
+  }
+
+  async leave(): Promise<void> {}
+}
+
+export async function newIdentity(): Promise<Uint8Array> {
+  return crypto.getRandomValues(new Uint8Array(32));
+}
+
+export async function join(_options: JoinOptions = {}): Promise<Mesh> {
+  return new Mesh();
+}

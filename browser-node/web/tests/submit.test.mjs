@@ -1,0 +1,156 @@
+// Jobs that a tab submits, in Debian's Chromium: the whole way from the editor to the downloaded file.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { accessible } from "./axe.mjs";
+import { download, markedLines, openSubmit, rows, rowsAre, run, write, written } from "./editor.mjs";
+import { countWords, joined, launch, open, root, scratch, shows, startNode, text } from "./harness.mjs";
+
+const wordcount = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
+
+describe("a job that a tab submits", { timeout: 600_000 }, () => {
+  let browser, node, page;
+  before(async () => {
+    node = await startNode("worker,shuffler,compiler,relay");
+    browser = await launch("chromium");
+  });
+  after(async () => {
+    await browser?.close();
+    await node?.end();
+  });
+
+  /** The Submit view of a tab that was never here. */
+  async function submitting() {
+    const context = await browser.createBrowserContext();
+    page = await open(context, node, "#submit");
+    page.on("dialog", (dialog) => dialog.accept());
+    await page.setViewport({ width: 1200, height: 800 });
+    await page.waitForSelector("#submit-body:not([hidden])");
+  }
+  async function closed() {
+    assert.deepEqual(page.errors, []);
+    await page.browserContext().close();
+  }
+
+  test("its file is what an independent count gives", async () => {
+    const folder = join(scratch, "texts");
+    mkdirSync(folder);
+    const parts = [text(200_000, 1), text(100_000, 2), text(100, 3)];
+    for (const [i, part] of parts.entries()) writeFileSync(join(folder, `part-${i}.txt`), part);
+    await submitting();
+    await write(page, wordcount);
+    await page.click("#no-inputs");
+    await (await page.$("#folder")).uploadFile(folder);
+    await run(page, "Done");
+    const expected = countWords(Buffer.concat(parts));
+    assert.deepEqual(readFileSync(await download(page, join(scratch, "downloads"))), expected);
+    const lines = expected.toString("latin1").trimEnd().split("\n");
+    await rowsAre(page, ([first]) => first?.join("\t") === lines[0]);
+    await page.click("#job .grid .head .value button");
+    const most = Math.max(...lines.map((line) => Number(line.split("\t")[1])));
+    await rowsAre(page, ([first]) => first?.[1] === String(most));
+    await closed();
+  });
+
+  test("tabs do the work of a tab's job where there are no other workers", async () => {
+    const alone = await startNode();
+    const context = await browser.createBrowserContext();
+    const worker = await joined(context, alone, 1);
+    page = await open(context, alone, "#submit");
+    await page.waitForSelector("#submit-body:not([hidden])");
+    const words = text(100_000, 4);
+    const file = join(scratch, "alone.txt");
+    writeFileSync(file, words);
+    await write(page, wordcount);
+    await page.click("#no-inputs");
+    await (await page.$("#files")).uploadFile(file);
+    await run(page, "Done");
+    assert.deepEqual(readFileSync(await download(page, join(scratch, "downloads-alone"))), countWords(words));
+    await worker.close();
+    await closed();
+    await alone.end();
+  });
+
+  test("every example runs in one click, with its own inputs", async () => {
+    await submitting();
+    const names = await page.$$eval("#examples .link", (links) => links.map((link) => link.textContent));
+    assert.ok(names.length >= 5, names.join());
+    for (const [i, name] of names.entries()) {
+      await page.click(`#examples li:nth-child(${i + 1}) .small`);
+      await page.waitForFunction((jobs) => document.querySelectorAll("#jobs li").length === jobs, {}, i + 1);
+      const said = await shows(page, "#jobs li:nth-child(1) .said", (text) => !text.startsWith("Running"));
+      assert.match(said, /^Done/, name);
+      await rowsAre(page, (rows) => rows.length > 0);
+    }
+    // The last example is Monte Carlo: its estimate is pi, as far as 64 million points tell.
+    const [[key, value]] = await rows(page);
+    assert.equal(key, "pi");
+    assert.ok(Math.abs(JSON.parse(value)[0] - Math.PI) < 0.01, value);
+    await closed();
+  });
+
+  test("what does not compile is marked at its line", async () => {
+    await submitting();
+    const lines = wordcount.split("\n");
+    const at = lines.findIndex((line) => line.startsWith("uint64_t combine"));
+    lines.splice(at, 0, "int broken = undeclared_name;");
+    await write(page, lines.join("\n"));
+    await run(page, "Failed");
+    await shows(
+      page,
+      "#diagnostics li",
+      (text) => text.startsWith(`Line ${at + 1}`) && text.includes("undeclared_name"),
+    );
+    await page.click("#diagnostics li button");
+    assert.ok((await markedLines(page, "error")).includes(at + 1));
+    await accessible(page, "errors");
+    await closed();
+  });
+
+  test("it is cancelled, and the list says so", async () => {
+    await submitting();
+    const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
+    assert.notEqual(endless, wordcount);
+    await write(page, endless);
+    await run(page, "Running");
+    await shows(page, "#job .steps", (text) => /0 of \d/.test(text));
+    await page.click("::-p-xpath(//div[@id='job']//button[text()='Cancel'])");
+    await shows(page, "#job .head p", (text) => text.startsWith("Cancelled"));
+    await closed();
+  });
+
+  test("a reload keeps the list, the result, and the source of what ran", async () => {
+    await submitting();
+    await run(page, "Done");
+    const before = await rowsAre(page, (rows) => rows.length > 0);
+    const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
+    await write(page, endless);
+    await run(page, "Running");
+    await page.reload();
+    await page.waitForSelector("#submit-body:not([hidden])");
+    const said = await page.$$eval("#jobs .said", (all) => all.map((one) => one.textContent));
+    assert.match(said[0], /^Interrupted/);
+    assert.match(said[1], /^Done/);
+    await page.click("#jobs li:nth-child(2) .name");
+    assert.deepEqual(await rowsAre(page, (rows) => rows.length > 0), before);
+    await write(page, "int other;\n");
+    await page.click("#jobs li:nth-child(1) .small");
+    assert.match(await written(page), /volatile int i/);
+    await closed();
+  });
+
+  test("each view can be used by everybody", async () => {
+    page = await joined(await browser.createBrowserContext(), node, 1);
+    await accessible(page, "Join, joined");
+    await page.click('nav [data-view="mesh"]');
+    await accessible(page, "Mesh");
+    await openSubmit(page);
+    await accessible(page, "Submit");
+    await run(page, "Done");
+    await rowsAre(page, (rows) => rows.length > 0);
+    await accessible(page, "a result");
+    await closed();
+  });
+});

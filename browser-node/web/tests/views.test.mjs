@@ -1,0 +1,320 @@
+// The page's views with a mesh that is none: their words, tables and keys, and whether everybody can use them.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { accessible } from "./axe.mjs";
+import { download, markedLines, openSubmit, rowsAre, run, write, written } from "./editor.mjs";
+import { serveFake } from "./fake/serve.mjs";
+import { launch, open, scratch, shows } from "./harness.mjs";
+
+describe("the page's views", { timeout: 300_000 }, () => {
+  let browser, node, page;
+  before(async () => {
+    node = await serveFake();
+    browser = await launch("chromium");
+  });
+  after(async () => {
+    await browser?.close();
+    await node?.end();
+  });
+
+  /** A page of somebody who was never here. */
+  async function fresh() {
+    const context = await browser.createBrowserContext();
+    page = await open(context, node);
+    await page.setViewport({ width: 1200, height: 800 });
+    page.on("dialog", (dialog) => dialog.accept());
+    return page;
+  }
+  async function submitting() {
+    await fresh();
+    await openSubmit(page);
+  }
+  async function closed() {
+    assert.deepEqual(page.errors, []);
+    await page.browserContext().close();
+  }
+
+  test("each view can be used by everybody", async () => {
+    await fresh();
+    await accessible(page, "Join");
+    await page.click('nav [data-view="mesh"]');
+    await accessible(page, "Mesh, not joined");
+    await page.click('nav [data-view="join"]');
+    await page.click("#join-button");
+    await shows(page, "#connected", (text) => text === "3");
+    await accessible(page, "Join, joined");
+    await page.click('nav [data-view="mesh"]');
+    await accessible(page, "Mesh");
+    await openSubmit(page);
+    await page.click("#settings summary");
+    await page.type("#setting-replicas", "9");
+    await accessible(page, "Submit, with a setting that is wrong");
+    await page.click("#reset-settings");
+    await write(page, "// fake: done 500\n");
+    await run(page, "Done");
+    await rowsAre(page, (rows) => rows.length > 0);
+    await accessible(page, "a result");
+    await write(page, "// fake: slow\n");
+    await run(page, "Running");
+    await page.waitForSelector("#job .failures summary");
+    await page.click("#job .failures summary");
+    await accessible(page, "progress");
+    await write(page, "// fake: error\nint x;\n  split(1);\n\n  int n = 3;\n");
+    await run(page, "Failed");
+    await accessible(page, "errors");
+    await closed();
+  });
+
+  test("who only joins loads nothing of the editor", async () => {
+    await fresh();
+    await page.click("#join-button");
+    await shows(page, "#connected", (text) => text === "3");
+    const names = () => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
+    assert.ok(!(await names()).some((name) => /editor|view/.test(name)));
+    await openSubmit(page);
+    assert.ok((await names()).some((name) => /editor/.test(name)));
+    await closed();
+  });
+
+  test("Run joins first, and says so before", async () => {
+    await submitting();
+    assert.match(await page.$eval("#run-note", (note) => note.textContent), /not in the mesh yet: Run joins first/);
+    await run(page, "Done");
+    await shows(page, "#badge", (text) => text.startsWith("Joined"));
+    await shows(page, "#run-note", (text) => text === "");
+    await closed();
+  });
+
+  test("errors and warnings are marked at their lines, and the list leads there", async () => {
+    await submitting();
+    await write(page, "// fake: error\nint x;\n  split(1);\n\n  int n = 3;\n");
+    await run(page, "Failed");
+    await shows(page, "#diagnostics h3", (text) => text === "1 error, 1 warning");
+    assert.deepEqual(await markedLines(page, "error"), [3]);
+    assert.deepEqual(await markedLines(page, "warning"), [5]);
+    await page.click("#diagnostics li:nth-child(2) button");
+    const active = await page.$eval(
+      "#editor",
+      (editor) => editor.shadowRoot.querySelector(".cm-activeLine").textContent,
+    );
+    assert.equal(active, "  int n = 3;");
+    await write(page, "// fake: warn 3\nint x;\n");
+    await run(page, "Done");
+    await shows(page, "#diagnostics h3", (text) => text === "1 warning");
+    assert.deepEqual(await markedLines(page, "warning"), [2]);
+    assert.deepEqual(await markedLines(page, "error"), []);
+    await closed();
+  });
+
+  test("hundreds of thousands of lines are scrolled, sorted and searched", async () => {
+    await submitting();
+    await write(page, "// fake: done 400000\n");
+    await run(page, "Done");
+    await rowsAre(page, ([first]) => first?.[0] === "aaaaa");
+    const drawn = await page.$$eval("#job .rows [role=row]", (rows) => rows.length);
+    assert.ok(drawn < 100, `${drawn} rows are elements`);
+    await page.focus("#job .grid");
+    await page.keyboard.press("End");
+    const last = (399_999)
+      .toString(26)
+      .replace(/./g, (digit) => String.fromCharCode(97 + parseInt(digit, 26)))
+      .padStart(5, "a");
+    await rowsAre(page, (rows) => rows.at(-1)?.[0] === last);
+    await shows(page, "#job .line dt", (text) => text === last);
+    await page.keyboard.press("Home");
+    await page.keyboard.press("ArrowDown");
+    await shows(page, "#job .line dt", (text) => text === "aaaab");
+    // The bar in the middle shows the lines of the middle, though so many rows are higher than a browser lays out.
+    await page.$eval("#job .grid", (grid) => grid.scrollTo(0, grid.scrollHeight / 2));
+    const middle = await page.$eval("#job .grid", (grid) =>
+      Math.round(400_000 * (grid.scrollTop / (grid.scrollHeight - grid.clientHeight))),
+    );
+    await page.waitForFunction(
+      (middle) => {
+        const seen = [...document.querySelectorAll("#job .rows [role=row]")].map((row) => row.ariaRowIndex);
+        return seen.some((index) => Math.abs(index - middle) < 100);
+      },
+      {},
+      middle,
+    );
+    const sort = (by) => page.click(`#job .grid .head .${by} button`);
+    await sort("value");
+    const values = (rows) => rows.map(([, value]) => Number(value));
+    await rowsAre(page, (rows) => values(rows)[0] === 100_003);
+    await sort("value");
+    await rowsAre(page, (rows) => values(rows)[0] === 1);
+    assert.equal(await page.$eval("#job .grid .head .value", (head) => head.ariaSort), "ascending");
+    await page.type("#job .search input", "zz");
+    const expected = Array.from({ length: 400_000 }, (_, i) => i).filter((i) => {
+      const digits = [456_976, 17_576, 676, 26, 1].map((place) => Math.floor(i / place) % 26);
+      return digits.some((digit, at) => digit === 25 && digits[at + 1] === 25);
+    }).length;
+    await shows(page, "#job .table .hint", (text) => text === `${expected.toLocaleString("en")} of 400,000 lines`);
+    await rowsAre(page, (rows) => rows.length > 0 && rows.every(([key]) => key.includes("zz")));
+    assert.equal((await page.$$("#job .chart rect")).length, 20);
+    await closed();
+  });
+
+  test("a result is downloaded as a file that has its job's name", async () => {
+    await submitting();
+    await write(page, "// fake: done 3\n");
+    await run(page, "Done");
+    const path = await download(page, join(scratch, "downloads"));
+    assert.equal(basename(path), "wordcount_fast.tsv");
+    assert.equal(readFileSync(path, "utf8"), "aaaaa\t1\naaaab\t7920\naaaac\t15839\n");
+    await closed();
+  });
+
+  test("a result that is no numbers has a table and no chart", async () => {
+    await submitting();
+    await write(page, "// fake: pi\n");
+    await run(page, "Done");
+    assert.deepEqual(await rowsAre(page, (rows) => rows.length === 1), [["pi", "[3.14159,2,3]"]]);
+    assert.equal(await page.$("#job .chart"), null);
+    await closed();
+  });
+
+  test("an example is one click away with its own inputs, and code that was there comes back", async () => {
+    await submitting();
+    await write(page, "int mine;\n");
+    const named = (name) => `::-p-xpath(//ul[@id="examples"]//button[text()="${name}"])`;
+    await page.click(named("Inverted index"));
+    assert.match(await written(page), /An inverted index/);
+    assert.match(await page.$eval("#inputs-shown", (shown) => shown.textContent), /^3 files/);
+    assert.equal(await page.$eval("#whole-files", (box) => box.checked), true);
+    await page.click(named("Monte Carlo pi"));
+    assert.match(await page.$eval("#inputs-shown", (shown) => shown.textContent), /^No files/);
+    assert.equal(await page.$eval("#setting-tasks", (field) => field.value), "64");
+    await page.click(named("Word count"));
+    await write(page, "int mine;\n");
+    await page.click(named("Grep"));
+    await page.click("#undo-example");
+    assert.match(await written(page), /int mine;/);
+    await closed();
+  });
+
+  test("files and folders are chosen and dropped, hidden files left out", async () => {
+    const folder = join(scratch, "chosen");
+    mkdirSync(join(folder, "deep/.git"), { recursive: true });
+    for (const name of ["a.txt", "deep/b.txt", "deep/.git/no.txt", ".no.txt"])
+      writeFileSync(join(folder, name), "12345");
+    await submitting();
+    await page.click("#no-inputs");
+    const shown = (wanted) => shows(page, "#inputs-shown", (text) => text === wanted);
+    const paths = () => page.$$eval("#inputs .path", (all) => all.map((path) => path.textContent));
+    await shown("No files: the job's documents are numbers, counted from 0.");
+    await (await page.$("#files")).uploadFile(join(folder, "a.txt"), join(folder, ".no.txt"));
+    await shown("2 files, 10 bytes");
+    assert.deepEqual(await paths(), [".no.txt", "a.txt"]);
+    await page.click("#no-inputs");
+    await (await page.$("#folder")).uploadFile(folder);
+    await shown("2 files, 10 bytes");
+    assert.deepEqual(await paths(), ["chosen/a.txt", "chosen/deep/b.txt"]);
+    await page.click("#no-inputs");
+    const { x, y } = await (await page.$("#drop")).clickablePoint();
+    const client = await page.createCDPSession();
+    const data = { items: [], files: [folder], dragOperationsMask: 1 };
+    for (const type of ["dragEnter", "dragOver", "drop"])
+      await client.send("Input.dispatchDragEvent", { type, x, y, data });
+    await shown("2 files, 10 bytes");
+    assert.deepEqual(await paths(), ["chosen/a.txt", "chosen/deep/b.txt"]);
+    await page.click("#inputs li:nth-child(1) button");
+    await shown("1 file, 5 bytes");
+    await closed();
+  });
+
+  test("code, name and settings are there after a reload", async () => {
+    await submitting();
+    await write(page, "int mine;\n");
+    await page.$eval("#job-name", (field) => (field.value = ""));
+    await page.type("#job-name", "mine.cpp");
+    await page.click("#settings summary");
+    await page.type("#setting-partitions", "8");
+    await page.reload();
+    await page.waitForSelector("#submit-body:not([hidden])");
+    assert.match(await written(page), /int mine;/);
+    assert.equal(await page.$eval("#job-name", (field) => field.value), "mine.cpp");
+    assert.equal(await page.$eval("#setting-partitions", (field) => field.value), "8");
+    await closed();
+  });
+
+  test("a reload keeps the list: results are there, and what ran is interrupted", async () => {
+    await submitting();
+    await write(page, "// fake: done 10\n");
+    await run(page, "Done");
+    await rowsAre(page, (rows) => rows.length === 10);
+    await write(page, "// fake: slow\nint kept;\n");
+    await run(page, "Running");
+    await page.reload();
+    await page.waitForSelector("#submit-body:not([hidden])");
+    const said = await page.$$eval("#jobs .said", (rows) => rows.map((row) => row.textContent));
+    assert.match(said[0], /^Interrupted/);
+    assert.match(said[1], /^Done/);
+    await page.click("#jobs li:nth-child(2) .name");
+    await rowsAre(page, (rows) => rows.length === 10);
+    await write(page, "something else\n");
+    await page.click("#jobs li:nth-child(1) .small");
+    assert.match(await written(page), /int kept;/);
+    await closed();
+  });
+
+  test("what another tab runs is not taken for interrupted", async () => {
+    await submitting();
+    await write(page, "// fake: slow\n");
+    await run(page, "Running");
+    const other = await open(page.browserContext(), node, "#submit");
+    await other.waitForSelector("#submit-body:not([hidden])");
+    await shows(other, "#jobs .said", (text) => text.startsWith("Running"));
+    await closed();
+  });
+
+  test("a job is cancelled", async () => {
+    await submitting();
+    await write(page, "// fake: slow\n");
+    await run(page, "Running");
+    await page.click("::-p-xpath(//div[@id='job']//button[text()='Cancel'])");
+    await shows(page, "#job .head p", (text) => text.startsWith("Cancelled"));
+    await shows(page, "#jobs .said", (text) => text.startsWith("Cancelled"));
+    await closed();
+  });
+
+  test("what is wrong with a setting is told, and nothing runs", async () => {
+    await submitting();
+    await page.$eval("#setting-replicas", (field) => (field.value = "9"));
+    await page.click("#run");
+    assert.match(
+      await page.$eval("#run-trouble", (shown) => shown.textContent),
+      /Copies of each partition: a whole number from 1 to 5/,
+    );
+    assert.equal(await page.evaluate(() => document.activeElement?.id), "setting-replicas");
+    assert.equal(await page.$("#jobs li"), null);
+    await closed();
+  });
+
+  test("everything is reached by the keyboard, and the editor is left", async () => {
+    await submitting();
+    await page.focus("#job-name");
+    const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
+    await page.keyboard.press("Tab");
+    assert.equal(await focused(), "editor");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Tab");
+    assert.notEqual(await focused(), "editor");
+    const seen = [];
+    for (let i = 0; i < 12; i++) {
+      seen.push(await focused());
+      await page.keyboard.press("Tab");
+    }
+    for (const id of ["pick-files", "pick-folder", "run"]) assert.ok(seen.includes(id), `${id} is not among ${seen}`);
+    await page.focus("#editor");
+    await page.click("#editor");
+    await page.keyboard.down("Control");
+    await page.keyboard.press("Enter");
+    await page.keyboard.up("Control");
+    await shows(page, "#job .head p", (text) => text.startsWith("Done"));
+    await closed();
+  });
+});
