@@ -1,6 +1,7 @@
 //! What a node says of itself over HTTP: health, metrics, addresses; and the page by which a tab joins.
 
 mod page;
+mod socket;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::Listener;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -50,8 +51,8 @@ struct Served {
     started: Instant,
 }
 
-/// Serves the page, `/healthz`, `/metrics` (OpenMetrics) and `/.well-known/webmesh.json` until the process ends;
-/// gives the address that it got.
+/// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at `/ws`
+/// until the process ends; gives the address that it got.
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be had.
@@ -64,6 +65,7 @@ pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, HttpEr
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/.well-known/webmesh.json", get(addresses))
+        .route(socket::PATH, get(socket::serve))
         .with_state(served)
         .fallback(get(page::serve));
     tokio::spawn(accept(listener, router, HEAD_TIMEOUT));
@@ -77,10 +79,14 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
     while let Ok(place) = places.clone().acquire_owned().await {
         // Axum's way to accept: what is wrong with one connection, or a lack of descriptors, passes.
-        let (stream, _) = Listener::accept(&mut listener).await;
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let (stream, there) = Listener::accept(&mut listener).await;
+        let ends = stream.local_addr().map(|here| socket::Ends { here, there });
+        let Ok(ends) = ends else { continue };
+        let router = router.clone().layer(Extension(ends));
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::spawn(async move {
-            if let Err(why) = connection.await {
+            // A peer over WebSocket gives its place back: the swarm counts it from then on.
+            if let Err(why) = connection.with_upgrades().await {
                 tracing::debug!("an HTTP connection ended early: {why}");
             }
             drop(place);
@@ -120,7 +126,9 @@ async fn addresses(State(served): State<Served>) -> impl IntoResponse {
     let addresses: Vec<String> = served.node.net().told_addresses().iter().map(ToString::to_string).collect();
     // A page from elsewhere may ask where to dial.
     let anyone = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
-    (anyone, Json(json!({ "protocol": "webmesh/1", "peer": peer_id(&served.node), "addresses": addresses })))
+    let (peer, websocket) = (peer_id(&served.node), socket::PATH);
+    let said = json!({ "protocol": "webmesh/1", "peer": peer, "addresses": addresses, "websocket": websocket });
+    (anyone, Json(said))
 }
 
 async fn metrics(State(served): State<Served>) -> impl IntoResponse {

@@ -90,6 +90,18 @@ impl Tab {
         Ok(Self { node, host: handle, works: threads > 0, owner })
     }
 
+    /// Dials an address; says why where it comes to nothing.
+    pub async fn dial(&self, address: String) -> Result<(), JsError> {
+        let address: Multiaddr = address.parse().map_err(error)?;
+        self.node.net().dial(address).await.map(drop).map_err(error)
+    }
+
+    /// How many peers this tab is connected to.
+    #[wasm_bindgen(getter)]
+    pub fn connected(&self) -> usize {
+        self.node.net().peers().len()
+    }
+
     /// A task of a unit is done: the bytes that it gave, and where its buckets begin (a map) or nothing (a reduce).
     pub fn finished(&self, run: f64, task: u32, millis: f64, data: Vec<u8>, offsets: Option<Vec<u32>>, last: bool) {
         self.host.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);

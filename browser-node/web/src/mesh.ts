@@ -1,12 +1,14 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
 import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
+import { JoinError, noAnswer, type Way, wayTo } from "./bootstrap.js";
 import type { Job, SubmitOptions } from "./job.js";
 import { keptModules } from "./module-cache.js";
 import { OwnJob } from "./own-job.js";
 import { type Given, Runner } from "./runner.js";
 import { Storage } from "./storage.js";
 
+export { JoinError } from "./bootstrap.js";
 export {
   CompileError,
   type Diagnostic,
@@ -18,6 +20,9 @@ export {
   type SubmitOptions,
   type TaskFailure,
 } from "./job.js";
+
+/** A tab that has no connection for so long tries WebSocket: WebRTC connects in a fraction of it. */
+const FALLBACK_MILLIS = 4_000;
 
 export interface JoinOptions {
   /**
@@ -51,22 +56,25 @@ export interface Status {
   given: Given;
 }
 
-/** A join that failed, in words. */
-export class JoinError extends Error {
-  override name = "JoinError";
-}
-
 /** This tab as a peer of the mesh. */
 export class Mesh {
   #tab: Tab;
   #runner: Runner;
   #storage: Storage;
+  #lookAfter: ReturnType<typeof setInterval> | undefined;
 
   /** @internal */
-  constructor(tab: Tab, runner: Runner, storage: Storage) {
+  constructor(tab: Tab, runner: Runner, storage: Storage, { fallback }: Way) {
     this.#tab = tab;
     this.#runner = runner;
     this.#storage = storage;
+    if (fallback !== undefined) this.#lookAfter = setInterval(() => this.#fallBack(fallback), FALLBACK_MILLIS);
+  }
+
+  /** Without any connection, tries the way that works where UDP does not. */
+  #fallBack(address: string): void {
+    // Whoever looks at the status sees whether it worked.
+    if (this.#tab.connected === 0) this.#tab.dial(address).catch(() => {});
   }
 
   /** This peer's id. */
@@ -86,6 +94,7 @@ export class Mesh {
 
   /** Leaves in order: claims released, goodbyes said, Workers ended. */
   async leave(): Promise<void> {
+    clearInterval(this.#lookAfter);
     await this.#tab.leave();
     this.#runner.close();
     this.#storage.close();
@@ -110,10 +119,6 @@ async function load(): Promise<WebAssembly.Module> {
   }
 }
 
-function noAnswer(url: URL): string {
-  return `no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`;
-}
-
 /** A new identity. Who keeps it can be the same peer again. */
 export async function newIdentity(): Promise<Uint8Array> {
   await load();
@@ -122,37 +127,18 @@ export async function newIdentity(): Promise<Uint8Array> {
 
 /** Joins the mesh. Ready when this tab is a peer; connections follow. */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
-  const addresses = await addressesOf(options.bootstrap ?? new URL("/", location.href));
+  const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
   const program = await load();
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
   const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
   const storage = new Storage(program, new URL("./storage-worker.js", import.meta.url));
   const identity = options.identity ?? randomIdentity();
-  const tab = await Tab.join(identity, addresses, threads, runner as never, storage as never);
+  const tab = await Tab.join(identity, way.addresses, threads, runner as never, storage as never);
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
   };
   storage.answered = (head, body) => tab.stored(head, body);
   for (const module of await keptModules()) tab.keep(module);
-  return new Mesh(tab, runner, storage);
-}
-
-async function addressesOf(bootstrap: string | URL | readonly string[]): Promise<string[]> {
-  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return [...bootstrap];
-  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return [bootstrap];
-  const url = new URL("/.well-known/webmesh.json", bootstrap);
-  let answer: Response;
-  try {
-    answer = await fetch(url);
-  } catch {
-    throw new JoinError(noAnswer(url));
-  }
-  if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
-  const { addresses } = (await answer.json()) as { addresses: string[] };
-  const dialled = addresses.filter((address) => address.includes("/webrtc-direct/"));
-  if (dialled.length === 0) {
-    throw new JoinError(`the node at ${url.origin} has no WebRTC address: start it with --listen /ip4/…/udp/…/webrtc-direct`);
-  }
-  return dialled;
+  return new Mesh(tab, runner, storage, way);
 }

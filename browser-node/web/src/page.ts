@@ -15,8 +15,9 @@ const REFRESH_MILLIS = 500;
 const LONELY_MILLIS = 12_000;
 
 const TROUBLE_CONNECTING =
-  "No peer can be reached. Perhaps this network blocks UDP, which WebRTC needs; perhaps the browser was not allowed to " +
-  "reach the local network; or the node has a new certificate: reload the page to ask it for its address again.";
+  "No peer can be reached, neither over WebRTC nor over WebSocket. Perhaps a firewall stands between; perhaps the " +
+  "browser was not allowed to reach the local network; or the node has a new certificate: reload the page to ask it for " +
+  "its address again.";
 
 const threads = element<HTMLInputElement>("threads");
 const joinButton = element<HTMLButtonElement>("join-button");

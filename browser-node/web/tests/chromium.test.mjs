@@ -128,3 +128,20 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
     });
   });
 }
+
+test("a tab whose network drops UDP joins over WebSocket, and works", { timeout: 300_000 }, async () => {
+  const node = await startNode();
+  // WebRTC then has TCP alone, which WebRTC-direct has not.
+  const browser = await launch("chromium", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp");
+  try {
+    const page = await joined(browser, node);
+    const words = text(100_000);
+    const counted = submit(node, wordcount, [file("tcp.txt", words)]);
+    assert.equal(await counted.ended, 0, counted.said);
+    assert.deepEqual(readFileSync(counted.output), countWords(words));
+    await shows(page, "#tasks", (text) => Number(text) > 0);
+  } finally {
+    await browser.close();
+    await node.end();
+  }
+});

@@ -15,6 +15,7 @@ use super::requests::Requests;
 use super::status::Status;
 use super::swarm::{self, Command};
 use super::{Counters, NetConfig, NetError, NetEvent, PeerLink, limits};
+use crate::platform;
 
 /// The running network. Cheap to clone; when the last handle is dropped, the network closes its connections
 /// without a goodbye ([`Net::shutdown`] says one).
@@ -25,6 +26,7 @@ pub struct Net {
     pub(super) requests: Arc<Requests>,
     pub(super) status: Arc<Status>,
     pub(super) meters: Arc<Meters>,
+    pub(super) acceptor: platform::Acceptor,
 }
 
 impl Net {
@@ -41,6 +43,11 @@ impl Net {
     /// This peer.
     pub fn peer(&self) -> PeerKey {
         self.me
+    }
+
+    /// Takes connections that were accepted elsewhere in this process.
+    pub fn acceptor(&self) -> &platform::Acceptor {
+        &self.acceptor
     }
 
     /// Publishes a message. It is signed with this peer's key. Where nobody listens yet, it is kept and tried

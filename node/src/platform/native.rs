@@ -1,5 +1,6 @@
 //! Natively: tokio, sockets, a disk.
 
+mod accepted;
 mod dial_last;
 mod file_list;
 pub mod files;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub use std::time::Instant;
 
+pub use accepted::{Acceptor, Bytestream};
 pub use file_list::{FileList, OpenFile};
 pub use spill::Spill;
 pub use transport::{

@@ -16,7 +16,7 @@ pub use web_time::Instant;
 pub use file_list::{FileList, OpenFile};
 pub use spill::Spill;
 pub use transport::{
-    Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
+    Acceptor, Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
     new_certificate, swarm,
 };
 

@@ -35,7 +35,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     };
     let meters = Arc::new(Meters::default());
     let protocols = |relay_client| Protocols::new(&config, Arc::clone(&meters), relay_client);
-    let mut swarm = platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
+    let (mut swarm, acceptor) = platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
         .map_err(|e| NetError::Setup(e.to_string()))?;
     let mut early = Vec::new();
     listen(&mut swarm, &config.listen, &mut early).await?;
@@ -78,7 +78,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     }
     early.into_iter().for_each(|event| task.on_swarm(event));
     platform::spawn(task.run(commanded));
-    Ok((Net { me, commands, requests, status, meters }, receiver))
+    Ok((Net { me, commands, requests, status, meters, acceptor }, receiver))
 }
 
 /// An address at which others reach `me`, with its id at the end.

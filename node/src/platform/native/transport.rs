@@ -4,12 +4,14 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use libp2p::core::transport::OptionalTransport;
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, PeerId, SwarmBuilder, mdns, noise, relay, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, mdns, noise, relay, tcp, yamux};
 use libp2p_webrtc_direct as webrtc;
 
+use super::accepted::{Acceptor, accepted};
 use super::dial_last::DialLast;
 
 /// Connecting takes at most so long, handshakes included.
@@ -43,7 +45,8 @@ pub fn new_certificate() -> Result<String, TransportError> {
     Ok(certificate.map_err(|e| TransportError::Certificate(e.to_string()))?.to_pem())
 }
 
-/// A swarm over all native transports; with a certificate, WebRTC is one of them.
+/// A swarm over all native transports; with a certificate, WebRTC is one of them. Connections that are accepted elsewhere
+/// are handed to it by the acceptor.
 ///
 /// TCP is secured by Noise alone: measured against libp2p's TLS, it costs as much for bulk, a third less for
 /// small exchanges (TLS seals every write on its own), and a round trip less to connect.
@@ -55,7 +58,7 @@ pub fn swarm<B: NetworkBehaviour>(
     certificate: Option<&str>,
     idle: Duration,
     protocols: impl FnOnce(relay::client::Behaviour) -> Result<B, String>,
-) -> Result<Swarm<B>, TransportError> {
+) -> Result<(Swarm<B>, Acceptor), TransportError> {
     super::install_crypto();
     let certificate = certificate.map(webrtc::Certificate::from_pem).transpose();
     let certificate = certificate.map_err(|e| TransportError::Certificate(e.to_string()))?;
@@ -67,12 +70,19 @@ pub fn swarm<B: NetworkBehaviour>(
         }
         None => OptionalTransport::none(),
     };
+    let (acceptor, accepted) = accepted();
+    let accepted = |identity: &Keypair| {
+        let secured = accepted.upgrade(Version::V1Lazy).authenticate(noise::Config::new(identity)?);
+        Ok(secured.multiplex(multiplexer()))
+    };
     let swarm = SwarmBuilder::with_existing_identity(identity.clone())
         .with_tokio()
         .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, multiplexer)
         .map_err(|e| other(&e))?
         .with_quic()
         .with_other_transport(webrtc)
+        .map_err(|e| other(&e))?
+        .with_other_transport(accepted)
         .map_err(|e| other(&e))?
         .with_dns()
         .map_err(|e| other(&e))?
@@ -83,7 +93,7 @@ pub fn swarm<B: NetworkBehaviour>(
         .with_swarm_config(|config| config.with_idle_connection_timeout(idle))
         .with_connection_timeout(CONNECT)
         .build();
-    Ok(swarm)
+    Ok((swarm, acceptor))
 }
 
 fn multiplexer() -> yamux::Config {

@@ -1,11 +1,12 @@
-//! WebRTC-direct, dialled only, and circuits over relays.
+//! WebRTC-direct, and WebSocket where UDP is dropped, both dialled only; circuits over relays.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, Swarm, dummy};
-use libp2p::{Multiaddr, PeerId, SwarmBuilder, noise, relay, yamux};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, noise, relay, websocket_websys, yamux};
 use libp2p_webrtc_direct as webrtc;
 
 /// Connecting takes at most so long, handshakes included.
@@ -29,6 +30,10 @@ pub fn new_certificate() -> Result<String, TransportError> {
     Err(TransportError("a tab has no certificate of its own".to_owned()))
 }
 
+/// Nobody accepts connections for a tab.
+#[derive(Clone, Debug)]
+pub struct Acceptor;
+
 /// A swarm over what a tab can dial.
 ///
 /// # Errors
@@ -38,11 +43,18 @@ pub fn swarm<B: NetworkBehaviour>(
     _: Option<&str>,
     idle: Duration,
     protocols: impl FnOnce(relay::client::Behaviour) -> Result<B, String>,
-) -> Result<Swarm<B>, TransportError> {
+) -> Result<(Swarm<B>, Acceptor), TransportError> {
     let other = |e: &dyn std::fmt::Display| TransportError(e.to_string());
     let swarm = SwarmBuilder::with_existing_identity(identity.clone())
         .with_wasm_bindgen()
         .with_other_transport(|identity| webrtc::Transport::new(identity.clone(), webrtc::Config::default()))
+        .map_err(|e| other(&e))?
+        .with_other_transport(|identity| {
+            let secured = websocket_websys::Transport::default()
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(identity)?);
+            Ok(secured.multiplex(yamux::Config::default()))
+        })
         .map_err(|e| other(&e))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|e| other(&e))?
@@ -51,7 +63,7 @@ pub fn swarm<B: NetworkBehaviour>(
         .with_swarm_config(|config| config.with_idle_connection_timeout(idle))
         .with_connection_timeout(CONNECT)
         .build();
-    Ok(swarm)
+    Ok((swarm, Acceptor))
 }
 
 /// A tab has no ports.

@@ -1,0 +1,49 @@
+// Where the mesh is entered: a node's addresses, by what it says of itself over HTTP.
+
+/** A join that failed, in words. */
+export class JoinError extends Error {
+  override name = "JoinError";
+}
+
+/** The way to a node. */
+export interface Way {
+  /** Addresses to be dialled at once, and again whenever the node is gone. */
+  addresses: string[];
+  /** A WebSocket address, for networks that drop UDP; undefined where only addresses were given. */
+  fallback: string | undefined;
+}
+
+/** Finds the way to the node at a URL, or takes addresses as they are. */
+export async function wayTo(bootstrap: string | URL | readonly string[]): Promise<Way> {
+  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return { addresses: [...bootstrap], fallback: undefined };
+  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return { addresses: [bootstrap], fallback: undefined };
+  const url = new URL("/.well-known/webmesh.json", bootstrap);
+  let answer: Response;
+  try {
+    answer = await fetch(url);
+  } catch {
+    throw new JoinError(noAnswer(url));
+  }
+  if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
+  const said = (await answer.json()) as { peer: string; addresses: string[]; websocket?: string };
+  const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
+  const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
+  if (dialled.length > 0) return { addresses: dialled, fallback };
+  // A node without WebRTC is reached as one behind a network that drops it.
+  if (fallback !== undefined) return { addresses: [fallback], fallback: undefined };
+  throw new JoinError(`the node at ${url.origin} has no address for tabs: it is of an older version`);
+}
+
+export function noAnswer(url: URL): string {
+  return `no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`;
+}
+
+/** The multiaddress of a peer that is reached over WebSocket at a path of a server. */
+export function socketAddress(server: URL, path: string, peer: string): string {
+  const secure = server.protocol === "https:";
+  const port = server.port === "" ? (secure ? 443 : 80) : server.port;
+  const host = server.hostname;
+  const kind = host.startsWith("[") ? "ip6" : /^\d+\.\d+\.\d+\.\d+$/.test(host) ? "ip4" : "dns";
+  const name = host.replace(/^\[|\]$/g, "");
+  return `/${kind}/${name}/tcp/${port}${secure ? "/tls" : ""}/x-parity-ws/${encodeURIComponent(path)}/p2p/${peer}`;
+}

@@ -1,0 +1,44 @@
+// Where the mesh is entered.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { load } from "./module.mjs";
+
+const { socketAddress, wayTo } = await load("bootstrap.ts");
+const PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+test("a server's WebSocket address says how the server is reached", () => {
+  for (const [url, wanted] of [
+    ["http://192.0.2.1:8080/", "/ip4/192.0.2.1/tcp/8080/x-parity-ws/%2Fws"],
+    ["http://[2001:db8::1]/", "/ip6/2001:db8::1/tcp/80/x-parity-ws/%2Fws"],
+    ["https://mesh.example/", "/dns/mesh.example/tcp/443/tls/x-parity-ws/%2Fws"],
+  ]) {
+    assert.equal(socketAddress(new URL(url), "/ws", PEER), `${wanted}/p2p/${PEER}`);
+  }
+});
+
+test("a node is dialled over WebRTC first, and over WebSocket at once where it has nothing else", async () => {
+  const rtc = "/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/uEi/p2p/x";
+  const tcp = "/ip4/192.0.2.1/tcp/1/p2p/x";
+  const socket = `/ip4/192.0.2.1/tcp/8080/x-parity-ws/%2Fws/p2p/${PEER}`;
+  const given = (said) => {
+    globalThis.fetch = async () => Response.json({ peer: PEER, ...said });
+    return wayTo("http://192.0.2.1:8080");
+  };
+  assert.deepEqual(await given({ addresses: [rtc, tcp], websocket: "/ws" }), { addresses: [rtc], fallback: socket });
+  assert.deepEqual(await given({ addresses: [rtc] }), { addresses: [rtc], fallback: undefined });
+  assert.deepEqual(await given({ addresses: [tcp], websocket: "/ws" }), { addresses: [socket], fallback: undefined });
+  await assert.rejects(given({ addresses: [tcp] }), /no address for tabs/);
+});
+
+test("addresses are taken as they are", async () => {
+  assert.deepEqual(await wayTo("/ip4/192.0.2.1/tcp/1"), { addresses: ["/ip4/192.0.2.1/tcp/1"], fallback: undefined });
+  assert.deepEqual(await wayTo(["/a", "/b"]), { addresses: ["/a", "/b"], fallback: undefined });
+});
+
+test("what is wrong with a node is said in words", async () => {
+  globalThis.fetch = () => Promise.reject(new TypeError("failed"));
+  await assert.rejects(wayTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
+  globalThis.fetch = async () => new Response("", { status: 404 });
+  await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with 404/);
+});
