@@ -26,7 +26,7 @@ pub(crate) struct Channel {
     pub(crate) writer: Option<Waker>,
     /// SCTP's id, until the stream's channel is closed on both sides.
     id: Option<u16>,
-    /// We have closed the channel; the peer may not have yet.
+    /// One side has closed the channel; the other may not have yet.
     closing: bool,
     /// In the queue of those that have something to send.
     queued: bool,
@@ -120,6 +120,9 @@ impl Channels {
         loop {
             while let Some(event) = self.sctp.poll()? {
                 self.handle(event, now)?;
+            }
+            for id in self.sctp.ended(|id| self.paused.contains(&id)) {
+                self.ended(id);
             }
             let paused = &self.paused;
             self.sctp.release_resets(|id| paused.contains(&id), now)?;
@@ -274,6 +277,16 @@ impl Channels {
     /// the stream twice, and the second reset could meet the id's next stream.
     fn is_ours(&self, id: u16) -> bool {
         if id == HANDSHAKE { self.dialer } else { id.is_multiple_of(2) == self.dialer }
+    }
+
+    /// The peer has closed a channel, perhaps in the middle of what we send: no more of that is of use.
+    fn ended(&mut self, id: u16) {
+        let Some(&key) = self.by_id.get(&id) else { return };
+        self.change(key, |channel| {
+            channel.closing = true;
+            channel.stream.channel_closed();
+            channel.wake_all();
+        });
     }
 
     /// Both sides have closed a channel.
@@ -435,6 +448,15 @@ impl Channels {
 
     pub(crate) fn abort(&mut self) {
         self.sctp.abort();
+    }
+
+    /// Does as browsers do, which may close a channel at any time.
+    #[cfg(test)]
+    pub(crate) fn close(&mut self, key: Key) {
+        if let Some(channel) = self.channels.get_mut(&key) {
+            channel.closing = true;
+            channel.id.into_iter().for_each(|id| self.sctp.close(id));
+        }
     }
 
     /// Does as browsers do, which use the id of the handshake's channel again.

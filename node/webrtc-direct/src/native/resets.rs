@@ -194,6 +194,12 @@ impl Resets {
         packet::without_reconfig(packet)
     }
 
+    /// Streams on which the peer sends no more: all that it sent has come, and been read.
+    pub(crate) fn ended(&self, unread: impl Fn(u16) -> bool) -> Vec<u16> {
+        let ended = self.held.iter().filter(|held| self.has_come(held) && !held.streams.iter().any(|&id| unread(id)));
+        ended.flat_map(|held| &held.streams).copied().collect()
+    }
+
     /// Carries out a request of the peer whose time has come. Gives what has the library drop the streams.
     pub(crate) fn release(&mut self, mut standing: impl FnMut(u16) -> Standing) -> Option<Bytes> {
         let at = (0..self.held.len()).find(|&at| self.is_due(&self.held[at], &mut standing))?;
@@ -220,8 +226,11 @@ impl Resets {
     }
 
     fn is_due(&self, held: &Held, standing: &mut impl FnMut(u16) -> Standing) -> bool {
+        self.has_come(held) && held.streams.iter().all(|&id| standing(id) != Standing::Busy)
+    }
+
+    fn has_come(&self, held: &Held) -> bool {
         self.received.is_some_and(|received| packet::at_most(held.last_tsn, received))
-            && held.streams.iter().all(|&id| standing(id) != Standing::Busy)
     }
 
     /// Whether a request has been carried out.

@@ -149,6 +149,12 @@ impl Sctp {
         }
     }
 
+    /// Streams that the peer has closed. They go, with [`Event::Closed`], once it has acknowledged all that we sent on
+    /// them: nothing more is to be.
+    pub(crate) fn ended(&self, unread: impl Fn(u16) -> bool) -> Vec<u16> {
+        self.resets.ended(unread)
+    }
+
     /// Carries out the peer's resets whose time has come. To be called when all that can be read has been; `unread` says
     /// of a stream whether its reader is behind all the same.
     pub(crate) fn release_resets(&mut self, unread: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {

@@ -97,8 +97,10 @@ fn a_reset_of_the_peer_waits_for_its_data_and_its_reader_and_is_carried_out_once
     for _ in 0..2 {
         assert_eq!(resets.received(early.clone()), None, "the library does not see it");
         assert_eq!(resets.release(idle), None);
+        assert!(resets.ended(|_| false).is_empty());
     }
     resets.acknowledged(11);
+    assert!(resets.ended(|_| true).is_empty() && resets.ended(|_| false) == [2]);
     assert!(resets.has_due(idle) && !resets.has_due(|_| Standing::Busy));
     assert_eq!(resets.release(|_| Standing::Busy), None);
     assert!(resets.is_under_way(2));

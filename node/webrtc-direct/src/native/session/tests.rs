@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::credentials::Version;
 use crate::native::channels::Channel;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamError};
 
 mod weather;
 
@@ -233,4 +233,27 @@ fn the_id_of_a_stream_that_ends_beside_one_that_was_given_up_serves_the_next() {
     let read = |channel: &mut Channel| channel.stream.read(&mut [0; 9]);
     assert_eq!(world.dialer.channels.with(ours, read, world.now).unwrap().0, Poll::Ready(Ok(4)));
     assert_eq!(held, (1, 1), "the handshake's are left");
+}
+
+#[test]
+fn a_channel_that_the_peer_closes_is_closed_though_its_writer_goes_on() {
+    let mut world = World::connected(Version::V2);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+    world.pass(Duration::from_millis(100));
+    let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+    world.dialer.channels.close(ours);
+    world.dialer.channels.release(ours, world.now);
+    let mut ended = None;
+    for _ in 0..200 {
+        let write = |channel: &mut Channel| channel.stream.write(&[0; 1000]);
+        let listener = &mut world.listener.channels;
+        if let Some((Poll::Ready(Err(error)), _)) = listener.with(theirs, write, world.now) {
+            ended = Some(error);
+        }
+        world.pass(TICK);
+    }
+    assert_eq!(ended, Some(StreamError::Gone));
+    world.listener.channels.release(theirs, world.now);
+    assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (1, 1), "the handshake's are left");
 }
