@@ -81,7 +81,9 @@ pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
 pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
 /// Associations that a peer may begin while none is established: its INIT may be repeated when our answer is lost.
 pub const SCTP_BEGINNINGS: usize = 8;
-/// Stream resets that came before the data which they follow, held until it comes.
-pub const HELD_RESETS: usize = 64;
-/// Stream resets of the peer whose answers are kept, should it ask again: more than are under way at once.
-pub const ANSWERED_RESETS: usize = 64;
+/// Stream resets of the peer that are held until their time comes, counted from the first: browsers send one at a time.
+pub const HELD_RESETS: u32 = 64;
+/// Answers to stream resets that wait to be sent: more than one batch of datagrams asks for, unless in bad faith.
+pub const RESET_ANSWERS: usize = 64;
+/// Streams in one request to reset them: 512 bytes, which fit into one packet.
+pub const RESET_STREAMS: usize = 256;

@@ -16,21 +16,21 @@
 //! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
 //! two ends of this crate the reader says in a message how far the writer may go
 //! ([`Message::credit`](crate::frame::Message::credit)): [`INITIAL_WINDOW_BYTES`] from the start, and up to
-//! [`RECEIVE_WINDOW_BYTES`] once its user reads ([`Stream::grant`]). Nobody is sent a credit who has not shown to understand it, as one published implementation takes a message without data for the
-//! end of the stream. Who opens a channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others
-//! ignore; who accepts such a channel answers with a credit before all else. So the first message that the opener
-//! gets tells what the peer is; until then it keeps within the window, and after another it need not.
+//! [`RECEIVE_WINDOW_BYTES`] once its user reads ([`Stream::grant`]). Nobody is sent a credit who has not shown to
+//! understand it, as one published implementation takes a message without data for the end of the stream. Who opens a
+//! channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others ignore; who accepts such a channel
+//! answers with a credit before all else. So the first message that the opener gets tells what the peer is; until then
+//! it keeps within the window, and after another it need not.
 
 use std::collections::VecDeque;
 use std::io;
-use std::task::Poll;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
-use crate::limits::{
-    DATA_BYTES, INITIAL_WINDOW_BYTES, OLD_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES, SEND_BUFFER_BYTES,
-};
+use crate::limits::{DATA_BYTES, INITIAL_WINDOW_BYTES, OLD_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES};
+
+mod user;
 
 /// Protocol of the data channels that we open: "this end understands credits".
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
@@ -378,96 +378,6 @@ impl Stream {
             WriteHalf::Open | WriteHalf::Closing | WriteHalf::FinSent => false,
         };
         written && self.peer_ended && !self.has_message()
-    }
-
-    // --- The user's side --------------------------------------------------------------------------------------
-
-    /// Reads into `buffer`. 0 is the end of the stream.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let mut length = 0;
-        while let Some(front) = self.received.front_mut() {
-            let part = front.len().min(buffer.len() - length);
-            front.copy_to_slice(&mut buffer[length..length + part]);
-            length += part;
-            if front.is_empty() {
-                self.received.pop_front();
-            }
-            if length == buffer.len() {
-                break;
-            }
-        }
-        if length > 0 {
-            self.received_bytes -= length;
-            self.consumed += length as u64;
-            return Poll::Ready(Ok(length));
-        }
-        match self.read {
-            ReadHalf::Open => Poll::Pending,
-            ReadHalf::Finished => Poll::Ready(Ok(0)),
-            ReadHalf::Failed(error) => Poll::Ready(Err(error)),
-        }
-    }
-
-    /// Takes as much of `data` as there is room for, at least one byte.
-    pub fn write(&mut self, data: &[u8]) -> Poll<Result<usize, StreamError>> {
-        match self.write {
-            WriteHalf::Open => {}
-            WriteHalf::Failed(error) => return Poll::Ready(Err(error)),
-            WriteHalf::Closing | WriteHalf::FinSent | WriteHalf::Finished => {
-                return Poll::Ready(Err(StreamError::Closed));
-            }
-        }
-        let credit = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.written));
-        let room = SEND_BUFFER_BYTES.saturating_sub(self.unsent.len());
-        let length = data.len().min(room).min(usize::try_from(credit).unwrap_or(usize::MAX));
-        if length == 0 && !data.is_empty() {
-            return Poll::Pending;
-        }
-        self.unsent.extend_from_slice(&data[..length]);
-        self.written += length as u64;
-        Poll::Ready(Ok(length))
-    }
-
-    /// Ready once the data channel has taken all that was written, and the FIN after [`Stream::close_write`].
-    pub fn poll_flushed(&self) -> Poll<Result<(), StreamError>> {
-        match self.write {
-            // Who has got all may well stop reading: of the last message of a handshake we hear so before we ask.
-            WriteHalf::Failed(StreamError::Stopped) if !self.cut_short => Poll::Ready(Ok(())),
-            WriteHalf::Failed(error) => Poll::Ready(Err(error)),
-            WriteHalf::Closing => Poll::Pending,
-            WriteHalf::Open if !self.unsent.is_empty() => Poll::Pending,
-            WriteHalf::Open | WriteHalf::FinSent | WriteHalf::Finished => Poll::Ready(Ok(())),
-        }
-    }
-
-    /// Ends the writing half after what is buffered.
-    pub fn close_write(&mut self) {
-        if self.write == WriteHalf::Open {
-            self.write = WriteHalf::Closing;
-        }
-    }
-
-    /// The user wants no more data.
-    pub fn stop_reading(&mut self) {
-        if self.read == ReadHalf::Open {
-            self.read = ReadHalf::Failed(StreamError::Closed);
-            self.stop_due = true;
-        }
-        self.discard_received();
-    }
-
-    /// The user lets go of the stream. What it wrote and closed is still delivered; what it did not close is reset.
-    pub fn release(&mut self) {
-        self.stop_reading();
-        if self.write == WriteHalf::Open {
-            self.fail_write(StreamError::Closed);
-        }
-        // Both are told also where the peer has ended that half: it waits for us to, before it closes the channel.
-        self.stop_due |= matches!(self.read, ReadHalf::Failed(_)) && !self.stop_told;
-        self.reset_due |= matches!(self.write, WriteHalf::Failed(_)) && !self.end_told;
     }
 
     // --- Within -----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ pub(crate) struct Channel {
     pub(crate) writer: Option<Waker>,
     /// SCTP's id, until the stream's channel is closed on both sides.
     id: Option<u16>,
-    /// We have closed the channel; the peer may not have yet.
+    /// One side has closed the channel; the other may not have yet.
     closing: bool,
     /// In the queue of those that have something to send.
     queued: bool,
@@ -111,8 +111,7 @@ impl Channels {
     // --- Packets and time -------------------------------------------------------------------------------------
 
     pub(crate) fn receive(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
-        let paused = &self.paused;
-        self.sctp.receive(packet, |id| paused.contains(&id), now)
+        self.sctp.receive(packet, now)
     }
 
     /// Does all that can be done now, until SCTP has nothing more to say.
@@ -121,6 +120,9 @@ impl Channels {
         loop {
             while let Some(event) = self.sctp.poll()? {
                 self.handle(event, now)?;
+            }
+            for id in self.sctp.ended(|id| self.paused.contains(&id)) {
+                self.ended(id);
             }
             let paused = &self.paused;
             self.sctp.release_resets(|id| paused.contains(&id), now)?;
@@ -135,7 +137,7 @@ impl Channels {
                 channel.overdue = true;
                 channel.stream.channel_closed();
             });
-            self.settle(key, now);
+            self.settle(key);
         }
         self.pump(now);
         Ok(())
@@ -146,12 +148,13 @@ impl Channels {
         if self.sctp.is_overrun() {
             return Err(Error::Violation("more data than the receive window takes"));
         }
-        Ok(self.sctp.transmit(now))
+        self.sctp.transmit(now)
     }
 
     /// Whether [`Channels::advance`] has more to do after what [`Channels::transmit`] gave.
-    pub(crate) fn has_due_resets(&self) -> bool {
-        self.sctp.has_due_resets(|id| self.paused.contains(&id))
+    pub(crate) fn has_due_resets(&mut self) -> bool {
+        let paused = &self.paused;
+        self.sctp.has_due_resets(|id| paused.contains(&id))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -179,7 +182,7 @@ impl Channels {
             }
             Event::Opened => {}
             Event::Released(bytes) => self.sending = self.sending.saturating_sub(bytes),
-            Event::Closed(id) => self.closed(id, now),
+            Event::Closed(id) => self.closed(id),
         }
         Ok(())
     }
@@ -198,7 +201,7 @@ impl Channels {
             }
             let Some((kind, message)) = self.sctp.read(id) else { return };
             match (key, kind) {
-                (Some(key), Kind::Data) => self.deliver(key, id, message, now),
+                (Some(key), Kind::Data) => self.deliver(key, id, message),
                 (Some(_), Kind::Control) => {} // the confirmation, which nobody waits for
                 (None, Kind::Control) => self.opened(id, message, now),
                 (None, Kind::Data) => tracing::debug!(id, "data on a channel that was not opened"),
@@ -230,7 +233,7 @@ impl Channels {
         Some(result)
     }
 
-    fn deliver(&mut self, key: Key, id: u16, message: Bytes, now: Instant) {
+    fn deliver(&mut self, key: Key, id: u16, message: Bytes) {
         let knows = self.change(key, |channel| {
             match channel.stream.receive(message) {
                 Ok(progress) => channel.wake(progress),
@@ -246,7 +249,7 @@ impl Channels {
             self.peer_knows_fin_ack |= fin_ack;
         }
         self.queue(key);
-        self.settle(key, now);
+        self.settle(key);
     }
 
     /// The peer opens a channel.
@@ -270,14 +273,24 @@ impl Channels {
         wake(&mut self.acceptor);
     }
 
-    /// Who opened a channel closes it, and the other side's SCTP follows. If both began, the library would reset the
-    /// stream twice, and the second reset could meet the id's next stream.
+    /// Who opened a channel closes it, and the other side follows. Both could begin, but other implementations then reset
+    /// the stream twice, and the second reset could meet the id's next stream.
     fn is_ours(&self, id: u16) -> bool {
         if id == HANDSHAKE { self.dialer } else { id.is_multiple_of(2) == self.dialer }
     }
 
+    /// The peer has closed a channel, perhaps in the middle of what we send: no more of that is of use.
+    fn ended(&mut self, id: u16) {
+        let Some(&key) = self.by_id.get(&id) else { return };
+        self.change(key, |channel| {
+            channel.closing = true;
+            channel.stream.channel_closed();
+            channel.wake_all();
+        });
+    }
+
     /// Both sides have closed a channel.
-    fn closed(&mut self, id: u16, now: Instant) {
+    fn closed(&mut self, id: u16) {
         self.paused.remove(&id);
         let Some(key) = self.by_id.remove(&id) else { return };
         if self.is_ours(id) && id != HANDSHAKE {
@@ -288,7 +301,7 @@ impl Channels {
             channel.stream.channel_closed();
             channel.wake_all();
         });
-        self.settle(key, now);
+        self.settle(key);
     }
 
     // --- Sending ----------------------------------------------------------------------------------------------
@@ -316,7 +329,7 @@ impl Channels {
             channel.wake(Progress { readable: false, writable: true });
             self.send(id, Kind::Data, &message, now);
             self.queue(key);
-            self.settle(key, now);
+            self.settle(key);
         }
     }
 
@@ -327,13 +340,13 @@ impl Channels {
     }
 
     /// Closes the channel if its stream is done, and forgets the stream if its user has let go too.
-    fn settle(&mut self, key: Key, now: Instant) {
+    fn settle(&mut self, key: Key) {
         let ours = self.channels.get(&key).and_then(|channel| channel.id).is_some_and(|id| self.is_ours(id));
         let Some(channel) = self.channels.get_mut(&key) else { return };
         if channel.stream.is_done() && !channel.closing && (ours || channel.overdue) {
             channel.closing = true;
             if let Some(id) = channel.id {
-                self.sctp.close(id, now);
+                self.sctp.close(id);
             }
         }
         if channel.released && channel.id.is_none() {
@@ -398,7 +411,7 @@ impl Channels {
         let result = self.change(key, act)?;
         let resumed = self.resume(now);
         self.queue(key);
-        self.settle(key, now);
+        self.settle(key);
         Some((result, resumed || !self.ready.is_empty()))
     }
 
@@ -412,7 +425,7 @@ impl Channels {
             self.lingering.push_back((now + STREAM_LINGER, key));
             self.resume(now);
             self.queue(key);
-            self.settle(key, now);
+            self.settle(key);
         }
     }
 
@@ -435,6 +448,15 @@ impl Channels {
 
     pub(crate) fn abort(&mut self) {
         self.sctp.abort();
+    }
+
+    /// Does as browsers do, which may close a channel at any time.
+    #[cfg(test)]
+    pub(crate) fn close(&mut self, key: Key) {
+        if let Some(channel) = self.channels.get_mut(&key) {
+            channel.closing = true;
+            channel.id.into_iter().for_each(|id| self.sctp.close(id));
+        }
     }
 
     /// Does as browsers do, which use the id of the handshake's channel again.

@@ -1,6 +1,19 @@
-//! As much of SCTP packets (RFC 9260, RFC 6525) as must be seen from outside the association.
+//! As much of SCTP packets (RFC 9260, RFC 6525) as must be seen, and said, from outside the association.
 
-use bytes::Buf;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Ports, verification tag and checksum.
+const HEADER_BYTES: usize = 12;
+/// Type of a chunk that carries data.
+const DATA: u16 = 0;
+/// Type of a RE-CONFIG chunk: requests to reset streams, and their answers.
+const RECONFIG: u16 = 130;
+/// Type of the parameter "outgoing SSN reset request".
+const RESET_REQUEST: u16 = 13;
+/// Types of the other requests: to be reset, to reset everything, to add streams of either direction.
+const OTHER_REQUESTS: [u16; 4] = [14, 15, 17, 18];
+/// Type of the parameter that answers a request.
+const RESPONSE: u16 = 16;
 
 /// What is worth knowing in a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,31 +24,124 @@ pub(crate) enum Chunk {
     Sack { cumulative_tsn: u32, window: u32 },
     /// Outgoing reset of streams, to be carried out once all up to `last_tsn` has come.
     ResetRequest { sequence: u32, last_tsn: u32, streams: Vec<u16> },
-    /// Answer to a reset.
-    ResetResponse { sequence: u32, outcome: Outcome },
+    /// A request of another kind, of which data channels have no need.
+    OtherRequest { sequence: u32 },
+    /// Answer to a request.
+    Response { sequence: u32, outcome: Outcome },
 }
 
-/// What became of a reset.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is done, or never will be: in either case it need not be repeated.
-    Final,
+    /// It is done.
+    Performed,
+    /// It is not done and never will be.
+    Denied,
     /// To be repeated later.
     InProgress,
+}
+
+/// Ports and verification tag: the same in all packets of one direction, once the association is established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header([u8; 8]);
+
+/// Of the packet; `None` if it is too short for one.
+pub(crate) fn header(packet: &[u8]) -> Option<Header> {
+    packet.first_chunk().map(|bytes| Header(*bytes))
 }
 
 /// Reads what is of interest, and passes over the rest, also over what is malformed: the association judges that.
 pub(crate) fn read(packet: &[u8]) -> Vec<Chunk> {
     let mut found = Vec::new();
-    for (kind, body) in Parts(packet.get(12..).unwrap_or_default(), 1) {
+    for (kind, body) in chunks(packet) {
         match kind {
             1 | 2 => found.extend(read_init(body)),
             3 => found.extend(read_sack(body)),
-            130 => found.extend(Parts(body, 2).filter_map(|(kind, body)| read_parameter(kind, body))),
+            RECONFIG => found.extend(Parts(body, 2).filter_map(|(kind, body)| read_parameter(kind, body))),
             _ => {}
         }
     }
     found
+}
+
+/// Whether the packet begins with data. The library puts data into no packet with anything else.
+pub(crate) fn is_data(packet: &[u8]) -> bool {
+    packet.get(HEADER_BYTES) == Some(&(DATA as u8))
+}
+
+/// First and last sequence number of the data in a packet.
+pub(crate) fn data(packet: &[u8]) -> Option<(u32, u32)> {
+    let mut tsns = chunks(packet).filter(|(kind, _)| *kind == DATA).filter_map(|(_, mut body)| body.try_get_u32().ok());
+    let first = tsns.next()?;
+    Some((first, tsns.last().unwrap_or(first)))
+}
+
+/// The packet without its RE-CONFIG chunks; `None` if nothing else is in it.
+pub(crate) fn without_reconfig(packet: Bytes) -> Option<Bytes> {
+    if chunks(&packet).all(|(kind, _)| kind != RECONFIG) {
+        return Some(packet);
+    }
+    let mut rest = start(header(&packet)?);
+    let mut at = HEADER_BYTES;
+    for (kind, body) in chunks(&packet) {
+        let end = packet.len().min(at + (4 + body.len()).next_multiple_of(4));
+        if kind != RECONFIG {
+            rest.put_slice(&packet[at..end]);
+        }
+        at = end;
+    }
+    (rest.len() > HEADER_BYTES).then(|| finish(rest))
+}
+
+/// A packet that asks for the reset of streams: on them nothing comes after `last_tsn`.
+pub(crate) fn reset_request(to: Header, sequence: u32, answered: u32, last_tsn: u32, streams: &[u16]) -> Bytes {
+    let length = 16 + 2 * streams.len() as u16;
+    let mut packet = reconfig(to, RESET_REQUEST, length);
+    packet.put_u32(sequence);
+    packet.put_u32(answered);
+    packet.put_u32(last_tsn);
+    streams.iter().for_each(|&id| packet.put_u16(id));
+    finish(packet)
+}
+
+/// A packet that answers a request.
+pub(crate) fn response(to: Header, sequence: u32, outcome: Outcome) -> Bytes {
+    let mut packet = reconfig(to, RESPONSE, 12);
+    packet.put_u32(sequence);
+    packet.put_u32(match outcome {
+        Outcome::Performed => 1,
+        Outcome::Denied => 2,
+        Outcome::InProgress => 6,
+    });
+    finish(packet)
+}
+
+fn start(Header(header): Header) -> BytesMut {
+    let mut packet = BytesMut::from(&header[..]);
+    packet.put_u32(0); // the checksum, later
+    packet
+}
+
+/// Begins a packet with one RE-CONFIG chunk with one parameter of a length.
+fn reconfig(to: Header, parameter: u16, length: u16) -> BytesMut {
+    let mut packet = start(to);
+    packet.put_u8(RECONFIG as u8);
+    packet.put_u8(0);
+    packet.put_u16(4 + length);
+    packet.put_u16(parameter);
+    packet.put_u16(length);
+    packet
+}
+
+fn finish(mut packet: BytesMut) -> Bytes {
+    packet.put_bytes(0, packet.len().next_multiple_of(4) - packet.len());
+    let checksum = crc32c::crc32c(&packet);
+    packet[8..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    packet.freeze()
+}
+
+fn chunks(packet: &[u8]) -> Parts<'_> {
+    Parts(packet.get(HEADER_BYTES..).unwrap_or_default(), 1)
 }
 
 fn read_init(mut body: &[u8]) -> Option<Chunk> {
@@ -52,19 +158,24 @@ fn read_sack(mut body: &[u8]) -> Option<Chunk> {
 
 fn read_parameter(kind: u16, mut body: &[u8]) -> Option<Chunk> {
     match kind {
-        13 if body.len() >= 12 => {
+        RESET_REQUEST if body.len() >= 12 => {
             let sequence = body.get_u32();
             body.advance(4);
             let last_tsn = body.get_u32();
             let streams = body.chunks_exact(2).map(|id| u16::from_be_bytes([id[0], id[1]])).collect();
             Some(Chunk::ResetRequest { sequence, last_tsn, streams })
         }
-        16 if body.len() >= 8 => {
+        RESPONSE if body.len() >= 8 => {
             let sequence = body.get_u32();
-            // 4: another request is in progress. 6: this one is.
-            let outcome = if matches!(body.get_u32(), 4 | 6) { Outcome::InProgress } else { Outcome::Final };
-            Some(Chunk::ResetResponse { sequence, outcome })
+            // 0: nothing to do. 4: another request is in progress. 6: this one is.
+            let outcome = match body.get_u32() {
+                0 | 1 => Outcome::Performed,
+                4 | 6 => Outcome::InProgress,
+                _ => Outcome::Denied,
+            };
+            Some(Chunk::Response { sequence, outcome })
         }
+        _ if OTHER_REQUESTS.contains(&kind) => Some(Chunk::OtherRequest { sequence: body.try_get_u32().ok()? }),
         _ => None,
     }
 }
@@ -108,9 +219,35 @@ mod tests {
             [
                 Chunk::Sack { cumulative_tsn: 9, window: 65536 },
                 Chunk::ResetRequest { sequence: 5, last_tsn: 8, streams: vec![2] },
-                Chunk::ResetResponse { sequence: 4, outcome: Outcome::InProgress },
+                Chunk::Response { sequence: 4, outcome: Outcome::InProgress },
             ]
         );
+    }
+
+    #[test]
+    fn what_is_said_is_read_back_and_well_formed() {
+        let to = header(&[7; 12]).unwrap();
+        let request = reset_request(to, 5, 4, 9, &[2, 4, 6]);
+        assert_eq!(read(&request), [Chunk::ResetRequest { sequence: 5, last_tsn: 9, streams: vec![2, 4, 6] }]);
+        for outcome in [Outcome::Performed, Outcome::Denied, Outcome::InProgress] {
+            assert_eq!(read(&response(to, 5, outcome)), [Chunk::Response { sequence: 5, outcome }]);
+        }
+        assert_eq!(request.len() % 4, 0);
+        assert_eq!(header(&request), Some(to));
+    }
+
+    #[test]
+    fn what_is_bundled_with_a_reset_is_kept() {
+        let sack = [3, 0, 0, 16, 0, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0];
+        let data = [0, 3, 0, 17, 0, 0, 0, 8, 0, 2, 0, 0, 0, 0, 0, 53, 1, 0, 0, 0];
+        let reset = [130, 0, 0, 22, 0, 13, 0, 18, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 0, 0];
+        let packet = |parts: &[&[u8]]| [&[&HEADER[..]], parts].concat().concat();
+        let rest = without_reconfig(packet(&[&sack, &reset, &data]).into()).unwrap();
+        assert_eq!(rest[12..], packet(&[&sack, &data])[12..]);
+        assert_eq!(super::data(&rest), Some((8, 8)));
+        assert_eq!(without_reconfig(packet(&[&reset]).into()), None);
+        let other = Bytes::from(packet(&[&sack]));
+        assert_eq!(without_reconfig(other.clone()), Some(other));
     }
 
     #[test]
@@ -122,7 +259,14 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);
-            let _ = read(&[&HEADER[..], &[130, 0], &(bytes.len() as u16 + 4).to_be_bytes(), &bytes].concat());
+            let reset = [&HEADER[..], &[130, 0], &(bytes.len() as u16 + 4).to_be_bytes(), &bytes].concat();
+            let _ = read(&reset);
+            for packet in [bytes, reset] {
+                let _ = data(&packet);
+                let rest = without_reconfig(packet.into());
+                let others = |chunk: &Chunk| matches!(chunk, Chunk::Init { .. } | Chunk::Sack { .. });
+                prop_assert!(rest.is_none_or(|rest| read(&rest).iter().all(others)));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use rtc_shared::TransportProtocol;
 
 use super::error::Error;
 use super::packet::{self, Chunk};
-use super::resets::Resets;
+use super::resets::{Resets, Standing};
 use crate::limits::{MESSAGE_BYTES, SCTP_BEGINNINGS, SCTP_RECEIVE_BYTES};
 
 /// The library wants addresses and uses them for nothing that we need: DTLS carries its packets.
@@ -112,12 +112,12 @@ impl Sctp {
         }
     }
 
-    /// Takes a packet. `busy` says of a stream whether its reader is behind, so that it cannot be reset yet.
-    pub(crate) fn receive(&mut self, packet: Bytes, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
+    /// Takes a packet.
+    pub(crate) fn receive(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
         if self.window_closed {
             self.overrun += packet.len();
         }
-        match self.resets.received(packet, busy) {
+        match self.resets.received(packet) {
             Some(packet) => self.feed(packet, now),
             None => Ok(()),
         }
@@ -149,17 +149,27 @@ impl Sctp {
         }
     }
 
-    /// Carries out resets that were waiting for data or for a reader.
-    pub(crate) fn release_resets(&mut self, busy: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
-        while let Some(packet) = self.resets.release(&busy) {
+    /// Streams that the peer has closed. They go, with [`Event::Closed`], once it has acknowledged all that we sent on
+    /// them: nothing more is to be.
+    pub(crate) fn ended(&self, unread: impl Fn(u16) -> bool) -> Vec<u16> {
+        self.resets.ended(unread)
+    }
+
+    /// Carries out the peer's resets whose time has come. To be called when all that can be read has been; `unread` says
+    /// of a stream whether its reader is behind all the same.
+    pub(crate) fn release_resets(&mut self, unread: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
+        while let Some((_, association)) = &mut self.established
+            && let Some(packet) = self.resets.release(|id| standing(association, id, &unread))
+        {
             self.feed(packet, now)?;
         }
         Ok(())
     }
 
     /// Whether [`Sctp::release_resets`] has something to do.
-    pub(crate) fn has_due_resets(&self, busy: impl Fn(u16) -> bool) -> bool {
-        self.resets.has_due(busy)
+    pub(crate) fn has_due_resets(&mut self, unread: impl Fn(u16) -> bool) -> bool {
+        let Some((_, association)) = &mut self.established else { return false };
+        self.resets.has_due(|id| standing(association, id, &unread))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -168,31 +178,53 @@ impl Sctp {
         timeouts.map(|at| self.clock.to_ours(at)).chain(self.resets.next_repeat()).min()
     }
 
-    /// Packets to be sent now.
-    pub(crate) fn transmit(&mut self, now: Instant) -> Option<Vec<Bytes>> {
-        if let Some(packet) = self.resets.repeat(now) {
-            return Some(vec![packet]);
+    /// Packets to be sent now; perhaps none, with more to follow.
+    pub(crate) fn transmit(&mut self, now: Instant) -> Result<Option<Vec<Bytes>>, Error> {
+        if let Some((_, association)) = &mut self.established
+            && let Some(packet) = self.resets.transmit(now, |id| standing(association, id, &|_| false))
+        {
+            return Ok(Some(vec![packet]));
         }
-        for (_, association) in self.established.iter_mut().chain(&mut self.beginnings) {
-            if let Some(transmit) = association.poll_transmit(self.clock.to_library(now))
-                && let Payload::RawEncode(packets) = transmit.message
-            {
-                for packet in &packets {
-                    // A packet of data alone is of no interest, and most are.
-                    if packet.get(12).is_some_and(|&kind| kind != 0) {
-                        self.resets.sent(packet, now);
-                        for chunk in packet::read(packet) {
-                            if let Chunk::Sack { window, .. } = chunk {
-                                self.window_closed = window == 0;
-                                self.overrun = if window == 0 { self.overrun } else { 0 };
-                            }
-                        }
-                    }
+        let time = self.clock.to_library(now);
+        let associations = self.established.iter_mut().chain(&mut self.beginnings);
+        let mut transmits = associations.filter_map(|(_, association)| association.poll_transmit(time));
+        let packets = transmits.find_map(|transmit| match transmit.message {
+            Payload::RawEncode(packets) => Some(packets),
+            _ => None,
+        });
+        let Some(mut packets) = packets else { return Ok(None) };
+        drop(transmits);
+        let mut settled = Vec::new();
+        packets.retain(|packet| self.sees(packet, &mut settled));
+        for packet in settled {
+            self.feed(packet, now)?;
+        }
+        Ok(Some(packets))
+    }
+
+    /// Sees a packet of the library's, and whether it is to be sent. What is not is to be `settled`.
+    fn sees(&mut self, packet: &Bytes, settled: &mut Vec<Bytes>) -> bool {
+        if packet::is_data(packet) {
+            self.resets.sent(packet);
+            return true;
+        }
+        let mut send = true;
+        for chunk in packet::read(packet) {
+            match chunk {
+                Chunk::Sack { cumulative_tsn, window } => {
+                    self.resets.acknowledged(cumulative_tsn);
+                    self.window_closed = window == 0;
+                    self.overrun = if window == 0 { self.overrun } else { 0 };
                 }
-                return Some(packets);
+                Chunk::ResetRequest { sequence, .. } => {
+                    settled.extend(self.resets.settle(sequence));
+                    send = false;
+                }
+                Chunk::Response { .. } => send = false,
+                Chunk::Init { .. } | Chunk::OtherRequest { .. } => {}
             }
         }
-        None
+        send
     }
 
     /// The next event, or why the association is over.
@@ -265,15 +297,11 @@ impl Sctp {
 
     /// Closes a stream after what is queued on it. [`Event::Closed`] comes once the peer has done so too.
     ///
-    /// The library lets nothing be read from then on, and does not carry out the peer's reset while something is
-    /// there to be read: close only what the peer sends no more on.
-    pub(crate) fn close(&mut self, id: u16, now: Instant) {
-        let now = self.clock.to_library(now);
-        if let Some(Ok(mut stream)) = self.association().map(|a| a.stream(id))
-            && let Err(error) = stream.close(now)
-        {
-            // Only an association that is going down refuses.
-            tracing::debug!(id, %error, "cannot reset a stream");
+    /// The library's own way of closing lets nothing be read from then on, and then refuses the peer's reset while
+    /// something is there to be read.
+    pub(crate) fn close(&mut self, id: u16) {
+        if self.association().is_some_and(|association| association.stream(id).is_ok()) {
+            self.resets.close(id);
         }
     }
 
@@ -313,9 +341,17 @@ impl Sctp {
     }
 }
 
+fn standing(association: &mut Association, id: u16, unread: &impl Fn(u16) -> bool) -> Standing {
+    match association.stream(id).and_then(|stream| stream.buffered_amount()) {
+        Err(_) => Standing::Absent,
+        Ok(unacknowledged) if unacknowledged > 0 || unread(id) => Standing::Busy,
+        Ok(_) => Standing::Idle,
+    }
+}
+
 fn transport() -> TransportConfig {
     // Whether the peer is there is judged by STUN, in seconds; SCTP is not to give up earlier by counting.
-    let timers = TimerConfig { max_t3_rtx_retrans: usize::MAX, max_reconfig_retrans: usize::MAX, ..Default::default() };
+    let timers = TimerConfig { max_t3_rtx_retrans: usize::MAX, ..Default::default() };
     TransportConfig::default()
         .with_max_receive_buffer_size(SCTP_RECEIVE_BYTES)
         .with_max_message_size(MESSAGE_BYTES as u32)

@@ -1,5 +1,7 @@
+use std::task::Poll;
+
 use super::*;
-use crate::limits::{DATA_BYTES, UNREAD_BYTES};
+use crate::limits::{SEND_BUFFER_BYTES, UNREAD_BYTES};
 use proptest::prelude::*;
 
 /// Nothing is scarce.

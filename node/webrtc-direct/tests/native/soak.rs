@@ -1,4 +1,5 @@
-//! Random opens, writes, closes and kills. `SOAK_SECONDS` says for how long, `SOAK_SEED` with which chance.
+//! Random opens, writes, closes and kills. `SOAK_SECONDS` says for how long (3600 for an hour), `SOAK_SEED` with which
+//! chance.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::support::*;
 
 /// Dialers at once.
 const PEERS: u64 = 6;
+/// With what is still under way then, below two minutes.
+const SECONDS: u64 = 100;
 /// Memory does not shrink to the byte.
 const GROWTH: usize = 32 << 20;
 
@@ -22,10 +25,9 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "in some thousand connections in bad weather one stream is lost, and why is not found yet (README.md)"]
 async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() {
     let _quiet = alone().await;
-    let (seconds, seed) = (setting("SOAK_SECONDS", 10), setting("SOAK_SEED", rand::random()));
+    let (seconds, seed) = (setting("SOAK_SECONDS", SECONDS), setting("SOAK_SEED", rand::random()));
     println!("SOAK_SEED={seed}");
     let mut server = Server::start(config()).await;
     let address = server.address.clone();

@@ -4,7 +4,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::credentials::Version;
-use crate::stream::Stream;
+use crate::native::channels::Channel;
+use crate::stream::{Stream, StreamError};
+
+mod weather;
 
 const TICK: Duration = Duration::from_millis(10);
 
@@ -190,4 +193,67 @@ fn a_stream_on_the_handshakes_id_is_accepted_once_the_handshakes_channel_is_clos
         world.pass(Duration::from_secs(1));
         assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (0, 0));
     }
+}
+
+/// Two streams that end in one moment: the listener gives one up with a credit still to be sent, and ends the other.
+#[test]
+fn the_id_of_a_stream_that_ends_beside_one_that_was_given_up_serves_the_next() {
+    let mut world = World::connected(Version::V2);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut open = |world: &mut World, data: &[u8]| {
+        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+        let write = |stream: &mut Stream| assert_eq!(stream.write(data), Poll::Ready(Ok(data.len())));
+        world.dialer.channels.with(ours, |channel| write(&mut channel.stream), world.now);
+        world.pass(Duration::from_millis(100));
+        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+        (ours, theirs)
+    };
+    let (given_up, theirs_given_up) = open(&mut world, &[1; 20_000]);
+    let (ended, theirs_ended) = open(&mut world, b"hello");
+    world.dialer.channels.with(ended, |channel| channel.stream.close_write(), world.now);
+    world.pass(Duration::from_millis(100));
+
+    let read = |channel: &mut Channel| channel.stream.read(&mut [0; 20_000]);
+    let now = world.now;
+    let listener = &mut world.listener.channels;
+    assert_eq!(listener.with(theirs_given_up, read, now).unwrap().0, Poll::Ready(Ok(20_000)));
+    listener.release(theirs_given_up, now);
+    listener.with(theirs_ended, |channel| channel.stream.close_write(), now);
+    listener.release(theirs_ended, now);
+    world.dialer.channels.release(given_up, now);
+    world.dialer.channels.release(ended, now);
+    world.pass(Duration::from_secs(1));
+    let held = (world.dialer.channels.len(), world.listener.channels.len());
+
+    let (ours, theirs) = open(&mut world, b"next");
+    world.pass(Duration::from_secs(5));
+    let write = |channel: &mut Channel| channel.stream.write(b"back");
+    assert_eq!(world.listener.channels.with(theirs, write, world.now).unwrap().0, Poll::Ready(Ok(4)));
+    world.pass(Duration::from_secs(5));
+    let read = |channel: &mut Channel| channel.stream.read(&mut [0; 9]);
+    assert_eq!(world.dialer.channels.with(ours, read, world.now).unwrap().0, Poll::Ready(Ok(4)));
+    assert_eq!(held, (1, 1), "the handshake's are left");
+}
+
+#[test]
+fn a_channel_that_the_peer_closes_is_closed_though_its_writer_goes_on() {
+    let mut world = World::connected(Version::V2);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+    world.pass(Duration::from_millis(100));
+    let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+    world.dialer.channels.close(ours);
+    world.dialer.channels.release(ours, world.now);
+    let mut ended = None;
+    for _ in 0..200 {
+        let write = |channel: &mut Channel| channel.stream.write(&[0; 1000]);
+        let listener = &mut world.listener.channels;
+        if let Some((Poll::Ready(Err(error)), _)) = listener.with(theirs, write, world.now) {
+            ended = Some(error);
+        }
+        world.pass(TICK);
+    }
+    assert_eq!(ended, Some(StreamError::Gone));
+    world.listener.channels.release(theirs, world.now);
+    assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (1, 1), "the handshake's are left");
 }
