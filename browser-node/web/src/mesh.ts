@@ -52,6 +52,8 @@ export interface Status {
   connected: number;
   peers: Peer[];
   counters: Record<string, number>;
+  /** Bytes of memory that the program has taken, of all peers of this page together; Workers not counted. */
+  memory: number;
   /** What this tab did for others. */
   given: Given;
 }
@@ -83,8 +85,8 @@ export class Mesh {
   }
 
   async status(): Promise<Status> {
-    const status = JSON.parse(await this.#tab.status()) as Omit<Status, "given">;
-    return { ...status, given: { ...this.#runner.given } };
+    const status = JSON.parse(await this.#tab.status()) as Omit<Status, "given" | "memory">;
+    return { ...status, memory: memory?.buffer.byteLength ?? 0, given: { ...this.#runner.given } };
   }
 
   /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
@@ -102,12 +104,13 @@ export class Mesh {
 }
 
 let loaded: Promise<WebAssembly.Module> | undefined;
+let memory: WebAssembly.Memory | undefined;
 
 /** The program, compiled once for the page and its storage Worker. */
 async function load(): Promise<WebAssembly.Module> {
   const url = new URL("./webmesh.wasm", import.meta.url);
   loaded ??= WebAssembly.compileStreaming(fetch(url)).then(async (program) => {
-    await init({ module_or_path: program });
+    ({ memory } = await init({ module_or_path: program }));
     return program;
   });
   try {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { countWords, joined, launch, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
+import { countWords, joined, launch, list, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
 
@@ -115,6 +115,72 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       assert.equal(await counted.ended, 0, counted.said);
       assert.deepEqual(readFileSync(counted.output), countWords(words));
       await stays.close();
+    });
+
+    test("a tab that is loaded anew is the same peer, and works again", async () => {
+      const page = await joined(browser, node);
+      const before = await shows(page, "#state", (text) => text.includes("12D3"));
+      await page.reload();
+      await page.click("#join-button");
+      const after = await shows(page, "#state", (text) => text.includes("12D3"));
+      assert.equal(after, before);
+      const words = text(1000);
+      const counted = submit(node, wordcount, [file("again.txt", words)]);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await shows(page, "#tasks", (text) => Number(text) > 0);
+      await page.close();
+    });
+
+    test("a hidden tab goes on working, or says that it pauses", async () => {
+      const page = await joined(browser, node);
+      const front = await browser.newPage();
+      await front.bringToFront();
+      assert.equal(await page.evaluate(() => document.visibilityState), "hidden");
+      const words = text(100_000);
+      const counted = submit(node, wordcount, [file("hidden.txt", words)]);
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      await page.$eval("#pause-hidden", (box) => box.click());
+      // Frames, by which `shows` looks, are none in a hidden tab.
+      await page.waitForFunction(() => document.getElementById("state").textContent.startsWith("Paused: "), {
+        polling: "mutation",
+      });
+      await front.close();
+      await page.bringToFront();
+      await shows(page, "#state", (text) => text.includes("12D3"));
+      await page.close();
+    });
+
+    test("a list of peers tells tabs from nodes", async () => {
+      const page = await joined(browser, node);
+      const told = await shows(page, "#state", (text) => text.includes("12D3"));
+      const peers = await list(node, "peers");
+      const kind = (peer) => peers.find((known) => known.peer === peer)?.kind;
+      assert.equal(kind(told.match(/12D3\w+/)[0]), "tab");
+      assert.equal(kind(node.peer), "node");
+      await page.close();
+    });
+
+    test("thirty peers in tabs do a job on one node without losing it", async () => {
+      const pages = [];
+      for (let i = 0; i < 10; i++) {
+        const page = await open(browser, node);
+        await page.evaluate(async () => {
+          const { join } = await import("/mesh.js");
+          globalThis.meshes = await Promise.all([1, 2, 3].map(() => join({ threads: 1 })));
+        });
+        pages.push(page);
+      }
+      const words = text(1_500_000);
+      const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "64KiB");
+      assert.equal(await counted.ended, 0, counted.said);
+      assert.deepEqual(readFileSync(counted.output), countWords(words));
+      const status = (page) => page.evaluate(() => Promise.all(globalThis.meshes.map((mesh) => mesh.status())));
+      const all = (await Promise.all(pages.map(status))).flat();
+      assert.deepEqual(all.filter(({ connected }) => connected === 0), [], "a peer has lost the mesh");
+      assert.ok(all.filter(({ given }) => given.tasks > 0).length > 10, "few have worked");
+      for (const page of pages) await page.close();
     });
 
     test("a tab says that the node it asks is gone", async () => {

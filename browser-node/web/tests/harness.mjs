@@ -88,6 +88,18 @@ export function submit(node, job, inputs, ...more) {
   };
 }
 
+/** What `webmesh jobs` or `webmesh peers` lists of a node's mesh. */
+export async function list(node, what) {
+  const args = [what, "--bootstrap", node.tcp, "--json", "--data", join(scratch, "submitter")];
+  const asked = spawn(program("webmesh"), args, { stdio: ["ignore", "pipe", "inherit"] });
+  let said = "";
+  asked.stdout.on("data", (data) => {
+    said += data;
+  });
+  await within(once(asked, "close"), () => `no list of ${what}`);
+  return JSON.parse(said);
+}
+
 function within(promise, why) {
   let timer;
   const late = new Promise((_, reject) => {

@@ -124,7 +124,7 @@ export class Mesh {
       peer("sBuF", "Submitter", []),
     ];
     const given = { failures: 0, tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
-    return { peer: this.peer, connected: peers.length, peers, counters: {}, given };
+    return { memory: 0, peer: this.peer, connected: peers.length, peers, counters: {}, given };
   }
 
   submit(options: SubmitOptions): Job {

@@ -1,0 +1,118 @@
+// Figures of tabs in Debian's Chromium: `npm run bench`. They go to docs/benchmarks.md.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { countWords, launch, open, root, scratch, startNode, submit, text } from "./harness.mjs";
+
+const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
+const browser = await launch("chromium");
+const median = (all) => all.sort((a, b) => a - b)[Math.floor(all.length / 2)];
+const say = (what, value) => {
+  process.stdout.write(`${what.padEnd(72)} ${value}\n`);
+};
+
+function corpus(name, words) {
+  const bytes = text(words);
+  const path = join(scratch, name);
+  writeFileSync(path, bytes);
+  return { path, bytes };
+}
+
+/** Counts words and checks the answer; gives the seconds that the job ran. */
+async function count(node, { path, bytes }, ...more) {
+  const counted = submit(node, wordcount, [path], ...more);
+  if ((await counted.ended) !== 0) throw new Error(counted.said);
+  if (!readFileSync(counted.output).equals(countWords(bytes))) throw new Error("a wrong answer");
+  const ended = counted.said.split("\n").find((line) => line.includes('"ended"'));
+  return JSON.parse(ended).seconds;
+}
+
+/** A page whose tabs have joined as `meshes`. */
+async function tabs(node, peers, threads) {
+  const page = await open(browser, node);
+  await page.evaluate(
+    async (peers, threads) => {
+      const { join } = await import("/mesh.js");
+      globalThis.meshes = await Promise.all(Array.from({ length: peers }, () => join({ threads })));
+      for (const mesh of globalThis.meshes) {
+        while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    peers,
+    threads,
+  );
+  return page;
+}
+
+const big = corpus("big.txt", 9_000_000);
+const megabytes = (big.bytes.length / 1e6).toFixed(0);
+
+// From the press of the button to the first task.
+{
+  const node = await startNode();
+  const waiting = submit(node, wordcount, [big.path], "--chunk", "64KiB");
+  await waiting.heard(({ event }) => event === "submitted");
+  const first = [];
+  const longest = [];
+  for (let i = 0; i < 5; i++) {
+    const page = await open(browser, node);
+    const [millis, task] = await page.evaluate(async () => {
+      const tasks = [];
+      new PerformanceObserver((list) => tasks.push(...list.getEntries())).observe({ type: "longtask" });
+      const { join } = await import("/mesh.js");
+      const pressed = performance.now();
+      const mesh = await join({ threads: 1 });
+      while ((await mesh.status()).given.tasks === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      const millis = performance.now() - pressed;
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      await mesh.leave();
+      return [millis, Math.max(0, ...tasks.map(({ duration }) => duration))];
+    });
+    first.push(millis);
+    longest.push(task);
+    await page.close();
+  }
+  waiting.cancel();
+  await waiting.ended;
+  say("press of the button to the first task, median of 5", `${(median(first) / 1000).toFixed(2)} s`);
+  say("longest task of the main thread, joining and working, of 5", `${Math.max(...longest).toFixed(0)} ms`);
+  await node.end();
+}
+
+// A core of a tab beside a core of a node.
+{
+  const node = await startNode("shuffler,compiler,relay");
+  const page = await tabs(node, 1, 1);
+  const tab = median([await count(node, big), await count(node, big), await count(node, big)]);
+  await page.close();
+  await node.end();
+  const native = await startNode("worker,shuffler,compiler", "--threads", "1");
+  const core = median([await count(native, big), await count(native, big), await count(native, big)]);
+  await native.end();
+  say(`${megabytes} MB word count: one thread of a tab / of a node, median of 3`, `${tab.toFixed(1)} / ${core.toFixed(1)} s: ${(core / tab).toFixed(2)}`);
+}
+
+// Memory of a tab that only waits.
+{
+  const node = await startNode();
+  const page = await tabs(node, 1, 1);
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 5000)));
+  const memory = await page.evaluate(async () => (await globalThis.meshes[0].status()).memory);
+  const { JSHeapUsedSize } = await page.metrics();
+  say("memory of an idle joined tab: wasm / JavaScript", `${(memory / 1e6).toFixed(1)} / ${(JSHeapUsedSize / 1e6).toFixed(1)} MB`);
+  await page.close();
+  await node.end();
+}
+
+// Tabs as the only workers and shufflers.
+{
+  const node = await startNode("compiler,relay");
+  const pages = [await tabs(node, 1, 1), await tabs(node, 1, 1)];
+  const seconds = await count(node, big, "--replicas", "1");
+  say(`${megabytes} MB word count, two tabs the only workers and shufflers`, `${seconds.toFixed(1)} s`);
+  for (const page of pages) await page.close();
+  await node.end();
+}
+
+await browser.close();
+process.exit(0);
