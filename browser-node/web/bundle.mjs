@@ -1,7 +1,7 @@
 // What is bundled, and how.
 
 /** Files of the page that are as they are written. */
-export const PAGE = ["index.html", "style.css"];
+export const PAGE = ["index.html", "style.css", "submit.css", "adapt.css"];
 
 /** Options of esbuild for a bundle in `outdir`. */
 export function bundle(outdir) {

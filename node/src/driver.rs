@@ -269,7 +269,7 @@ impl<H: Host> Driver<H> {
             NetEvent::Rtt { peer, rtt } => Event::Rtt { peer, rtt },
             NetEvent::Gossip { from, message } => {
                 if let Gossip::Advert(advert) = &message {
-                    learn_addresses(&self.net, from, advert).await;
+                    learn_addresses(&self.net, from, &advert.addresses).await;
                 }
                 Event::Gossip { from, message }
             }
@@ -282,7 +282,7 @@ impl<H: Host> Driver<H> {
             }
             NetEvent::Request { from, token, request, body } => {
                 if let Request::Hello(advert) = &request {
-                    learn_addresses(&self.net, from, advert).await;
+                    learn_addresses(&self.net, from, &advert.addresses).await;
                 }
                 Event::Request { from, token, request, body }
             }
@@ -291,14 +291,6 @@ impl<H: Host> Driver<H> {
                     // The asker may have gone.
                     let _ = reply.send(outcome);
                     return;
-                }
-                if let Ok((Response::Peers(peers), _)) = &outcome {
-                    for status in peers.iter().take(limits::HOMES) {
-                        // What a peer said itself is not added to by others.
-                        if self.engine.directory().get(&status.peer).is_none() {
-                            learn_addresses(&self.net, status.peer, &status.advert).await;
-                        }
-                    }
                 }
                 Event::Response { id, outcome }
             }
@@ -321,6 +313,7 @@ impl<H: Host> Driver<H> {
         while let Some(action) = self.engine.poll() {
             match action {
                 Action::Publish { topic, message } => self.net.publish(topic, &message).await,
+                Action::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
                 Action::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
                 Action::Request { id, to, request, body } => self.net.request(id, to, request, body),
                 Action::Respond { token, response, body } => self.respond(token, response, body),
@@ -334,8 +327,8 @@ impl<H: Host> Driver<H> {
     }
 }
 
-async fn learn_addresses(net: &Net, peer: PeerKey, advert: &Advert) {
-    let addresses: Vec<Multiaddr> = advert.addresses.iter().filter_map(|a| a.parse().ok()).collect();
+async fn learn_addresses(net: &Net, peer: PeerKey, addresses: &[String]) {
+    let addresses: Vec<Multiaddr> = addresses.iter().filter_map(|a| a.parse().ok()).collect();
     if !addresses.is_empty() {
         net.add_address(peer, addresses).await;
     }

@@ -80,12 +80,12 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
     while let Ok(place) = places.clone().acquire_owned().await {
         // Axum's way to accept: what is wrong with one connection, or a lack of descriptors, passes.
         let (stream, there) = Listener::accept(&mut listener).await;
-        let ends = stream.local_addr().map(|here| socket::Ends { here, there });
-        let Ok(ends) = ends else { continue };
-        let router = router.clone().layer(Extension(ends));
+        let Ok(here) = stream.local_addr() else { continue };
+        let place = Arc::new(place);
+        let router = router.clone().layer(Extension(socket::Connection { here, there, place: place.clone() }));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::spawn(async move {
-            // A peer over WebSocket gives its place back: the swarm counts it from then on.
+            // A peer over WebSocket keeps its place until the swarm has it.
             if let Err(why) = connection.with_upgrades().await {
                 tracing::debug!("an HTTP connection ended early: {why}");
             }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::join_all;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::{PeerStatus, Request, Response};
 
@@ -12,6 +14,8 @@ use crate::platform;
 /// A compiler is looked for so long, and so often: who knows of one may be known only after a moment.
 const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
 const COMPILER_LOOK: Duration = Duration::from_millis(250);
+/// A neighbour is given so long to tell whom it knows.
+const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The connected peers that have introduced themselves.
 pub async fn connected(node: &Node) -> Vec<PeerKey> {
@@ -26,10 +30,10 @@ pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
         peers.into_iter().map(|(peer, advert, connected)| PeerStatus { peer, advert, connected }).collect();
     let mut seen: BTreeSet<PeerKey> = peers.iter().map(|p| p.peer).collect();
     seen.insert(node.net().peer());
-    for neighbour in connected(node).await {
-        let Ok((Response::Peers(more), _)) = node.ask(neighbour, Request::Peers, Default::default()).await else {
-            continue;
-        };
+    let ask = |neighbour| platform::timeout(NEIGHBOUR_PATIENCE, node.ask(neighbour, Request::Peers, Bytes::new()));
+    // All at once: one that is silent keeps nobody waiting for the others.
+    for answer in join_all(connected(node).await.into_iter().map(ask)).await {
+        let Some(Ok((Response::Peers(more), _))) = answer else { continue };
         for status in more {
             if seen.insert(status.peer) {
                 let addresses = status.advert.addresses.iter().filter_map(|a| a.parse().ok()).collect();
@@ -45,6 +49,12 @@ pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
 pub async fn compilers(node: &Node) -> Vec<PeerKey> {
     let until = platform::Instant::now() + COMPILER_PATIENCE;
     loop {
+        let mut near = node.members().await;
+        near.sort_by_key(|(_, _, connected)| !connected);
+        let near: Vec<_> = near.into_iter().filter(|(_, a, _)| a.roles.compiler).map(|(peer, ..)| peer).collect();
+        if !near.is_empty() {
+            return near;
+        }
         let known = known_peers(node).await.into_iter();
         let compilers: Vec<_> = known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect();
         if !compilers.is_empty() || platform::Instant::now() >= until {

@@ -278,6 +278,13 @@ pub enum Action {
         /// What it is, which says how long it is worth keeping.
         class: BlobClass,
     },
+    /// Note where a peer may be reached, as another peer has it.
+    Learn {
+        /// Who.
+        peer: PeerKey,
+        /// Multiaddresses, as many as an advert may have.
+        addresses: Vec<String>,
+    },
     /// Run tasks; answered by [`Event::RunProgress`].
     Run(Box<Work>),
     /// End the runs of a job that are under way or wait.
@@ -413,6 +420,8 @@ pub enum Notice {
     },
     /// A submission was refused before anything started.
     SubmitRefused {
+        /// The manifest's nonce: which submission.
+        nonce: u64,
         /// Why.
         why: String,
     },

@@ -71,12 +71,17 @@ impl Host for TabHost {
             Action::StopRuns { job } => runs.stop(job),
             Action::LoadBlob { hash } => match kept(&hash) {
                 Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
-                // It may be an input of a job of this tab's own, or a module from before it was loaded anew.
-                None => storage.send(action),
+                // It may be an input of a job of this tab's own.
+                None if storage.is_started() => storage.send(action),
+                None => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
             },
             Action::ServeBlob { token, hash } => match kept(&hash) {
                 Some(body) => sender.tell(HostOutput::Respond { token, response: Response::Body, body }),
-                None => storage.send(action),
+                None if storage.is_started() => storage.send(action),
+                None => {
+                    let (response, body) = (Response::Missing, Bytes::new());
+                    sender.tell(HostOutput::Respond { token, response, body });
+                }
             },
             Action::StoreBlob { hash, bytes, class } => {
                 if class == BlobClass::Module {
@@ -92,7 +97,8 @@ impl Host for TabHost {
             | Action::StoreOutput { .. }
             | Action::DropJob { .. } => storage.send(action),
             // The driver keeps these to itself.
-            Action::Publish { .. }
+            Action::Learn { .. }
+            | Action::Publish { .. }
             | Action::Subscribe { .. }
             | Action::Request { .. }
             | Action::Respond { .. }

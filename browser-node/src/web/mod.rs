@@ -123,14 +123,20 @@ impl Tab {
     }
 
     /// Takes a module that an earlier tab of this browser has kept.
-    pub fn keep(&self, wasm: Vec<u8>) {
-        let wasm = Bytes::from(wasm);
-        self.host.blobs.borrow_mut().put(Hash::of(&wasm), wasm);
+    pub fn keep(&self, module: Vec<u8>) {
+        let module = Bytes::from(module);
+        self.host.blobs.borrow_mut().put(Hash::of(&module), module);
     }
 
     /// The answer to the oldest order that the storage Worker has not answered yet.
     pub fn stored(&self, head: Vec<u8>, body: Vec<u8>) {
         self.host.storage.answered(&head, Bytes::from(body));
+    }
+
+    /// The storage Worker is no more, and answers nothing.
+    #[wasm_bindgen(js_name = storageBroke)]
+    pub fn storage_broke(&self, why: String) {
+        self.host.storage.broke(why);
     }
 
     /// This peer's id.

@@ -25,7 +25,10 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
     throw new JoinError(noAnswer(url));
   }
   if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
-  const said = (await answer.json()) as { peer: string; addresses: string[]; websocket?: string };
+  const said = ((await answer.json().catch(() => null)) ?? {}) as { peer?: string; addresses?: string[]; websocket?: string };
+  if (typeof said.peer !== "string" || !Array.isArray(said.addresses)) {
+    throw new JoinError(`${url} answered with something else: no WebMesh node serves it`);
+  }
   const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
   const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
   if (dialled.length > 0) return { addresses: dialled, fallback };

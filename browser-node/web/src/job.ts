@@ -17,11 +17,11 @@ export interface SubmitOptions {
   documentsPerTask?: number;
   /** Parts in which intermediate data lie. Default: by the size of the inputs. */
   partitions?: number;
-  /** Copies of intermediate data, each on a peer of its own. Default: 1. */
+  /** Copies of intermediate data, each on a peer of its own. Default: 2. */
   replicas?: number;
   /** How often a task that failed is tried again. Default: 3. */
   retries?: number;
-  /** Milliseconds that a task may take. Default: a minute. */
+  /** Milliseconds that a task may take. Default: 30,000. */
   taskMillis?: number;
   /** Bytes of memory that a task may take. Default: 512 MiB. */
   taskMemory?: number;

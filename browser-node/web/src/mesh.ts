@@ -2,7 +2,7 @@
 
 import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
 import { JoinError, noAnswer, type Way, wayTo } from "./bootstrap.js";
-import type { Job, SubmitOptions } from "./job.js";
+import { type Job, JobError, type SubmitOptions } from "./job.js";
 import { keptModules } from "./module-cache.js";
 import { OwnJob } from "./own-job.js";
 import { type Given, Runner } from "./runner.js";
@@ -23,6 +23,8 @@ export {
 
 /** A tab that has no connection for so long tries WebSocket: WebRTC connects in a fraction of it. */
 const FALLBACK_MILLIS = 4_000;
+/** A node that is gone is not looked for more often than so by all of its tabs. */
+const LONGEST_PAUSE_MILLIS = 60_000;
 
 export interface JoinOptions {
   /**
@@ -63,20 +65,30 @@ export class Mesh {
   #tab: Tab;
   #runner: Runner;
   #storage: Storage;
-  #lookAfter: ReturnType<typeof setInterval> | undefined;
+  #jobs = new Set<OwnJob>();
+  #left = false;
 
   /** @internal */
   constructor(tab: Tab, runner: Runner, storage: Storage, { fallback }: Way) {
     this.#tab = tab;
     this.#runner = runner;
     this.#storage = storage;
-    if (fallback !== undefined) this.#lookAfter = setInterval(() => this.#fallBack(fallback), FALLBACK_MILLIS);
+    if (fallback !== undefined) void this.#fallBack(fallback);
   }
 
-  /** Without any connection, tries the way that works where UDP does not. */
-  #fallBack(address: string): void {
-    // Whoever looks at the status sees whether it worked.
-    if (this.#tab.connected === 0) this.#tab.dial(address).catch(() => {});
+  /** Whenever there is no connection, tries the way that works where UDP does not, ever more rarely. */
+  async #fallBack(address: string): Promise<void> {
+    for (let pause = FALLBACK_MILLIS; ; ) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      if (this.#left) return;
+      if (this.#tab.connected > 0) {
+        pause = FALLBACK_MILLIS;
+        continue;
+      }
+      // Whoever looks at the status sees whether it worked.
+      await this.#tab.dial(address).catch(() => {});
+      pause = Math.min(2 * pause, LONGEST_PAUSE_MILLIS);
+    }
   }
 
   /** This peer's id. */
@@ -91,15 +103,27 @@ export class Mesh {
 
   /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
   submit(options: SubmitOptions): Job {
-    return new OwnJob(this.#tab, this.#storage, options);
+    if (this.#left) throw new JobError("this tab has left the mesh");
+    const job = new OwnJob(this.#tab, this.#storage, options);
+    this.#jobs.add(job);
+    const over = () => this.#jobs.delete(job);
+    job.result().then(over, over);
+    return job;
   }
 
-  /** Leaves in order: claims released, goodbyes said, Workers ended. */
+  /** Leaves in order: own jobs cancelled, claims released, goodbyes said, Workers ended. */
   async leave(): Promise<void> {
-    clearInterval(this.#lookAfter);
-    await this.#tab.leave();
-    this.#runner.close();
-    this.#storage.close();
+    if (this.#left) return;
+    this.#left = true;
+    for (const job of this.#jobs) void job.cancel();
+    try {
+      await this.#tab.leave();
+    } finally {
+      this.#runner.close();
+      this.#storage.close();
+      // Each holds the other, across the border to the program: neither would ever be collected.
+      this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
+    }
   }
 }
 
@@ -142,6 +166,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
     failed: (...result) => tab.failed(...result),
   };
   storage.answered = (head, body) => tab.stored(head, body);
+  storage.broke = (why) => tab.storageBroke(why);
   for (const module of await keptModules()) tab.keep(module);
   return new Mesh(tab, runner, storage, way);
 }

@@ -48,7 +48,7 @@ export type StorageCall =
   | { kind: "order"; head: Uint8Array; body: Uint8Array }
   | { kind: "plan"; call: number; files: readonly File[]; options: string }
   | { kind: "nameOf"; call: number; inputs: string; task: number; document: number | undefined }
-  | { kind: "dropInputs"; call: number; inputs: string }
+  | { kind: "forget"; call: number; inputs: string; job: string }
   | { kind: "merge"; call: number; job: string };
 
 /** What the storage Worker says: one answer to each order, and to each other call one that ends it. */
@@ -56,4 +56,6 @@ export type StorageAnswer =
   | { kind: "answer"; head: Uint8Array; body: Uint8Array }
   | { kind: "progress"; call: number; bytes: number; of: number }
   | { kind: "done"; call: number; value: unknown }
-  | { kind: "failed"; call: number; why: string };
+  | { kind: "failed"; call: number; why: string }
+  /** It answers nothing any more. */
+  | { kind: "broken"; why: string };

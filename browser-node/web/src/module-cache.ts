@@ -2,7 +2,7 @@
 
 const DATABASE = "webmesh modules";
 const STORE = "modules";
-/** The newest modules are kept, this many: a person's browser is no archive. */
+/** The modules used last are kept, this many: a person's browser is no archive. */
 const MODULES = 32;
 /** Larger ones are fetched anew: few jobs have them. */
 const MODULE_BYTES = 1 << 20;
@@ -45,7 +45,7 @@ export async function keptModules(): Promise<Uint8Array[]> {
   }
 }
 
-/** Keeps a module; the oldest make room. That it cannot be kept costs a transfer after the next reload, no more. */
+/** Keeps a module; the longest unused make room. That it cannot be kept costs a transfer after the next reload, no more. */
 export async function keepModule(hash: string, wasm: Uint8Array): Promise<void> {
   if (wasm.length > MODULE_BYTES) return;
   const open = await database();
@@ -57,6 +57,21 @@ export async function keepModule(hash: string, wasm: Uint8Array): Promise<void> 
     for (const key of oldest.slice(0, Math.max(0, oldest.length - MODULES))) store.delete(key);
   } catch {
     // As said above.
+  } finally {
+    open.close();
+  }
+}
+
+/** A kept module is used: others are older now. */
+export async function touchModule(hash: string): Promise<void> {
+  const open = await database();
+  if (open === undefined) return;
+  try {
+    const store = open.transaction(STORE, "readwrite").objectStore(STORE);
+    const kept = (await done(store.get(hash))) as Kept | undefined;
+    if (kept !== undefined) await done(store.put({ ...kept, at: Date.now() } satisfies Kept));
+  } catch {
+    // It goes earlier than it might, no more.
   } finally {
     open.close();
   }

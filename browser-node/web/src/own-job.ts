@@ -1,6 +1,6 @@
 // A job that this tab submits: from a source and files to a result.
 
-import type { CompiledJob, Tab } from "../wasm/webmesh_browser_node.js";
+import type { Tab } from "../wasm/webmesh_browser_node.js";
 import { diagnosticsOf } from "./clang.js";
 import {
   CompileError,
@@ -49,7 +49,8 @@ export class OwnJob implements Job {
   #listeners = new Set<() => void>();
   #result: Promise<Result>;
   #unwanted: Promise<void>;
-  #cancel: () => void = () => {};
+  /** Settles what is waited for until the job is unwanted, or over. */
+  #settle: () => void = () => {};
   #isCancelled = false;
   /** Ready when the files of all failures are known. */
   #naming: Promise<unknown> = Promise.resolve();
@@ -59,10 +60,7 @@ export class OwnJob implements Job {
   /** @internal */
   constructor(tab: Tab, storage: Storage, options: SubmitOptions) {
     this.#unwanted = new Promise((resolve) => {
-      this.#cancel = () => {
-        this.#isCancelled = true;
-        resolve();
-      };
+      this.#settle = resolve;
     });
     this.#result = this.#run(tab, storage, options).finally(() => {
       this.#over = true;
@@ -103,7 +101,8 @@ export class OwnJob implements Job {
   }
 
   async cancel(): Promise<void> {
-    this.#cancel();
+    this.#isCancelled = true;
+    this.#settle();
     await this.#result.catch(() => {});
   }
 
@@ -115,19 +114,22 @@ export class OwnJob implements Job {
       this.#show({ phase: "reading", bytes, of });
     });
     let plan: Plan | undefined;
-    let compiled: CompiledJob | undefined;
+    const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
+    const compiling = tab.compile(name, options.source, tell);
     try {
-      const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
-      const compiling = tab.compile(name, options.source, tell).catch((error: unknown) => {
-        throw this.#diagnostics === "" ? new JobError(wordsOf(error)) : new CompileError(this.#diagnostics, diagnosticsOf(this.#diagnostics));
-      });
-      // The one that fails first says why; the other's end is waited for, so that nothing is left of it.
-      const [compile, read] = await Promise.allSettled([compiling, planning]);
-      if (compile.status === "fulfilled") compiled = compile.value;
-      if (read.status === "fulfilled") plan = read.value;
-      if (compile.status === "rejected") throw compile.reason;
-      if (plan === undefined || compiled === undefined) throw new JobError(wordsOf((read as PromiseRejectedResult).reason));
+      // Whichever fails first says why, and who cancels waits for neither.
+      const ready = Promise.all([
+        planning.catch((error: unknown) => Promise.reject(new JobError(wordsOf(error)))),
+        compiling.catch((error: unknown) => {
+          const said = this.#diagnostics;
+          throw said === "" ? new JobError(wordsOf(error)) : new CompileError(said, diagnosticsOf(said));
+        }),
+      ]);
+      const both = await Promise.race([ready, this.#unwanted]);
       this.#stopIfCancelled();
+      if (both === undefined) throw new JobError("the job was given up");
+      const [planned, compiled] = both;
+      plan = planned;
       const { partitions, replicas, retries, taskMillis, taskMemory } = options;
       const spec = JSON.stringify({ name, partitions, replicas, retries, taskMillis, taskMemory, plan });
       const id = await tab.submit(compiled, spec, this.#unwanted, tell).catch(async (error: unknown) => {
@@ -143,8 +145,10 @@ export class OwnJob implements Job {
       this.#show({ phase: "done", result });
       return result;
     } finally {
-      compiled?.free();
-      if (plan !== undefined) void storage.dropInputs(plan.inputs).catch(() => {});
+      // Nothing of it is left, whenever what was begun for it comes to its end.
+      this.#settle();
+      compiling.then((compiled) => compiled.free()).catch(() => {});
+      planning.then((plan) => storage.forget(plan.inputs, this.#id)).catch(() => {});
     }
   }
 

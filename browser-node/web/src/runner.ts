@@ -1,7 +1,7 @@
 // The Workers of a tab: units of work go to whichever is free, and what does not end is ended.
 
 import type { Batch, Outcome } from "./messages.js";
-import { keepModule } from "./module-cache.js";
+import { keepModule, touchModule } from "./module-cache.js";
 
 /** Compiled modules that are kept; beyond, the longest unused goes. */
 const MODULES = 8;
@@ -97,6 +97,7 @@ export class Runner {
   }
 
   load(module: string, wasm: Uint8Array): void {
+    void touchModule(module.slice(0, module.indexOf(":")));
     const compiled = WebAssembly.compile(wasm as BufferSource);
     // Whoever runs a unit of it is told; until then nobody listens.
     compiled.catch(() => this.#modules.delete(module));

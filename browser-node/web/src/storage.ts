@@ -23,6 +23,9 @@ type Call = StorageCall extends infer C ? (C extends { call: number } ? Omit<C, 
 export class Storage {
   /** Where answers to orders of the engine go; set before the first order comes. */
   answered: ((head: Uint8Array, body: Uint8Array) => void) | undefined;
+  /** Told when there will be no more of them, and why. */
+  broke: ((why: string) => void) | undefined;
+  #dead: Error | undefined;
   #program: WebAssembly.Module;
   #script: URL;
   #worker: Worker | undefined;
@@ -34,8 +37,14 @@ export class Storage {
     this.#script = script;
   }
 
+  /** Whether the Worker was started, and lives; asked by the engine. */
+  get isStarted(): boolean {
+    return this.#worker !== undefined;
+  }
+
   /** Called by the engine. */
   order(head: Uint8Array, body: Uint8Array): void {
+    if (this.#dead !== undefined) return;
     this.#started().postMessage({ kind: "order", head, body } satisfies StorageCall, [head.buffer, body.buffer]);
   }
 
@@ -48,8 +57,9 @@ export class Storage {
     return (await this.#ask({ kind: "nameOf", inputs, task, document })) as string | undefined;
   }
 
-  async dropInputs(inputs: string): Promise<void> {
-    await this.#ask({ kind: "dropInputs", inputs });
+  /** Forgets what is held of a job that is over; `job` is empty if it was not announced. */
+  async forget(inputs: string, job: string): Promise<void> {
+    await this.#ask({ kind: "forget", inputs, job });
   }
 
   async merge(job: string): Promise<{ lines: number; keys: number; bytes: number; blob: Blob }> {
@@ -59,11 +69,11 @@ export class Storage {
 
   /** Ends the Worker, and forgets what it held. */
   close(): void {
-    this.#worker?.terminate();
-    this.#fail(new Error("the tab has left the mesh"));
+    this.#end(new Error("the tab has left the mesh"));
   }
 
   #ask(call: Call, progress?: Waiting["progress"]): Promise<unknown> {
+    if (this.#dead !== undefined) return Promise.reject(this.#dead);
     const number = this.#calls++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, progress });
@@ -77,7 +87,7 @@ export class Storage {
       worker.onmessage = ({ data }: MessageEvent<StorageAnswer>) => this.#heard(data);
       worker.onerror = (event) => {
         event.preventDefault();
-        this.#fail(new Error(`the Worker that keeps a tab's data failed: ${event.message}`));
+        this.#end(new Error(`the Worker that keeps a tab's data failed: ${event.message}`));
       };
       worker.postMessage({ kind: "begin", program: this.#program } satisfies StorageCall);
       this.#worker = worker;
@@ -90,6 +100,10 @@ export class Storage {
       this.answered?.(answer.head, answer.body);
       return;
     }
+    if (answer.kind === "broken") {
+      this.#end(new Error(`what this tab kept is lost: ${answer.why}`));
+      return;
+    }
     const waiting = this.#waiting.get(answer.call);
     if (answer.kind === "progress") {
       waiting?.progress?.(answer.bytes, answer.of);
@@ -100,9 +114,14 @@ export class Storage {
     else waiting?.reject(new Error(answer.why));
   }
 
-  #fail(why: Error): void {
+  #end(why: Error): void {
+    if (this.#dead !== undefined) return;
+    this.#dead = why;
+    this.#worker?.terminate();
+    this.#worker = undefined;
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of waiting) reject(why);
+    this.broke?.(why.message);
   }
 }

@@ -69,6 +69,11 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
     test("where no native peer works or shuffles, tabs do both", async () => {
       const thin = await startNode("compiler,relay");
       const pages = [await joined(browser, thin), await joined(browser, thin)];
+      // By the relay, which takes a moment.
+      const reachable = async () => (await list(thin, "peers")).filter((p) => p.kind === "tab" && p.addresses.length > 0);
+      for (const until = Date.now() + 60_000; (await reachable()).length < 2; ) {
+        assert.ok(Date.now() < until, "the tabs are not reachable");
+      }
       const words = text(1_000_000);
       const counted = submit(thin, wordcount, [file("tabs.txt", words)], "--replicas", "2");
       await counted.heard(({ event, shufflers }) => event === "progress" && shufflers === 2);

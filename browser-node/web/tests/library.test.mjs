@@ -160,4 +160,46 @@ describe("the library", { timeout: 600_000 }, () => {
     );
     assert.equal(name, "JobCancelled");
   });
+
+  test("two jobs of one tab over the same files run at once, and each has its own result", async () => {
+    const words = "one two two three three three\n".repeat(20_000);
+    const texts = await inMesh(
+      2,
+      `const [words] = given;
+       const source = (what) => \`
+         void map(string_view doc, webmesh::Emitter<int>& out) { out.emit("\${what}", static_cast<int>(doc.size())); }
+         int combine(int a, int b) { return a + b; }
+         void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) {
+           int sum = 0;
+           for (int value : values) sum += value;
+           out.emit(key, sum);
+         }\`;
+       const inputs = [new File([words], "words.txt")];
+       const jobs = ["first", "second"].map((what) => mesh.submit({ source: source(what), inputs, chunk: 4096 }));
+       return Promise.all(jobs.map(async (job) => (await job.result()).blob.text()));`,
+      words,
+    );
+    assert.deepEqual(texts, [`first\t${words.length}\n`, `second\t${words.length}\n`]);
+  });
+
+  test("a job whose tab leaves the mesh ends, and a tab that has left takes no other", async () => {
+    const told = await inMesh(
+      1,
+      `const source = \`
+         void map(string_view doc, webmesh::Emitter<int>& out) { for (volatile int i = 0;; i = i + 1); }
+         void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) { out.emit(key, 1); }\`;
+       const job = mesh.submit({ source, tasks: 4 });
+       for await (const { phase } of job.progress()) if (phase === "running") break;
+       const ended = job.result().then(() => "done", (error) => error.name);
+       await mesh.leave();
+       let refused = "";
+       try {
+         mesh.submit({ source });
+       } catch (error) {
+         refused = error.message;
+       }
+       return [await ended, refused];`,
+    );
+    assert.deepEqual(told, ["JobCancelled", "this tab has left the mesh"]);
+  });
 });

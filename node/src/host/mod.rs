@@ -150,7 +150,8 @@ impl Host for NativeHost {
             | Action::ServePull { .. }
             | Action::DropJob { .. } => self.segments.send(action),
             // The driver keeps these to itself.
-            Action::Publish { .. }
+            Action::Learn { .. }
+            | Action::Publish { .. }
             | Action::Subscribe { .. }
             | Action::Request { .. }
             | Action::Respond { .. }

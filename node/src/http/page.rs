@@ -14,9 +14,9 @@ const INDEX: &str = "index.html";
 const MISSING: &str = "This program was built without the page: run `make build`, which builds the page first.\n";
 
 /// The page may load what comes from its own node, run the wasm module, and look for nodes elsewhere. Peers are dialled
-/// over WebRTC, which no policy covers.
+/// over WebSocket, and over WebRTC, which no policy covers.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
-                      style-src 'self' 'unsafe-inline'; connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
+                      connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
 
 /// Serves a file of the page.
 pub(super) async fn serve(uri: Uri) -> Response {

@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
@@ -12,31 +13,35 @@ use futures::{SinkExt, StreamExt};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use rw_stream_sink::RwStreamSink;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Served;
 use crate::platform::Bytestream;
 
 /// Where it is found.
 pub(super) const PATH: &str = "/ws";
-/// The longest message taken. What libp2p sends over a tab's socket is a Noise message, of 64 KiB at most.
-const MESSAGE_BYTES: usize = 128 << 10;
+/// The longest message taken. A tab gathers what it has to say while its browser sends, which holds a mebibyte.
+const MESSAGE_BYTES: usize = 2 << 20;
 
-/// The two ends of a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Ends {
+/// A connection: its two ends, and its place among those that are served.
+#[derive(Clone)]
+pub(super) struct Connection {
     pub(super) here: SocketAddr,
     pub(super) there: SocketAddr,
+    pub(super) place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Takes a peer in.
 pub(super) async fn serve(
     State(served): State<Served>,
-    Extension(Ends { here, there }): Extension<Ends>,
+    Extension(Connection { here, there, place }): Extension<Connection>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES).max_frame_size(MESSAGE_BYTES);
     upgrade.on_upgrade(move |socket| async move {
         served.node.net().acceptor().hand_over(stream(socket), address(here), address(there)).await;
+        // From here on the swarm counts it.
+        drop(place);
     })
 }
 

@@ -141,11 +141,7 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
 ///
 /// # Errors
 /// A file that cannot be used, or options that cannot be.
-pub fn plan_files(
-    files: FileList,
-    options: &Options,
-    progress: &(dyn Fn(Planned) + Sync),
-) -> Result<Plan, InputError> {
+pub fn plan_files(files: FileList, options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
     check_chunk(options)?;
     let files = Files::new(files);
     let documents = cut::cut(&files, options)?;

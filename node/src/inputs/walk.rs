@@ -55,7 +55,9 @@ fn measure(files: &mut FileList, threads: usize) -> Result<(), InputError> {
         |(), i| {
             let first = i * MEASURED_TOGETHER;
             let together = first..(first + MEASURED_TOGETHER).min(listed.len());
-            together.map(|i| listed.measure(i).map_err(|e| unreadable(listed.path(i), e))).collect::<Result<Vec<u64>, _>>()
+            together
+                .map(|i| listed.measure(i).map_err(|e| unreadable(listed.path(i), e)))
+                .collect::<Result<Vec<u64>, _>>()
         },
     )?;
     files.set_sizes(sizes.into_iter().flatten());

@@ -13,7 +13,7 @@ pub use std::time::Instant;
 
 pub use accepted::{Acceptor, Bytestream};
 pub use file_list::{FileList, OpenFile};
-pub use spill::Spill;
+pub use spill::{SPILL_ADVICE, Spill};
 pub use transport::{
     Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
     new_certificate, swarm,

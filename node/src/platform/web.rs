@@ -14,7 +14,7 @@ use futures_timer::Delay;
 pub use web_time::Instant;
 
 pub use file_list::{FileList, OpenFile};
-pub use spill::Spill;
+pub use spill::{SPILL_ADVICE, Spill};
 pub use transport::{
     Acceptor, Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
     new_certificate, swarm,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::merge::{self, Stats};
 use super::record::{self, RecordError};
-use crate::platform::Spill;
+use crate::platform::{SPILL_ADVICE, Spill};
 
 /// Read buffers of a merge, all together: what lies on disk is read in pieces as long as this allows.
 const READ_BYTES: usize = 64 << 20;
@@ -28,7 +28,7 @@ pub enum ResultError {
         source: RecordError,
     },
     /// The temporary file cannot be written or read.
-    #[error("results cannot be kept in {}: {source}; free some space there or choose another disk with --data", dir.display())]
+    #[error("results cannot be kept in {}: {source}; {SPILL_ADVICE}", dir.display())]
     Disk {
         /// Where they should lie.
         dir: PathBuf,

@@ -15,7 +15,7 @@ use webmesh_protocol::{Hash, JobId, limits};
 
 use super::log::{Log, Staged, TwoAttempts};
 use super::shelf::{Bucket, Shelf, ShelfError};
-use crate::platform::Spill;
+use crate::platform::{SPILL_ADVICE, Spill};
 
 /// The part of the memory that holds partitions sorted into buckets; the rest holds segments.
 const SHELVES_PART: u64 = 4;
@@ -66,7 +66,7 @@ pub enum StoreError {
         most: u64,
     },
     /// Memory is full and the disk took no more. Nothing was staged; what was held is still held.
-    #[error("shuffle data cannot be written to {}: {source}; free some space there, choose another disk with --data, or give this peer more memory with --memory", dir.display())]
+    #[error("shuffle data cannot be written to {}: {source}; {SPILL_ADVICE}", dir.display())]
     Spill {
         /// Where it should go.
         dir: PathBuf,

@@ -43,6 +43,9 @@ pub async fn follow(
     mut named: impl FnMut(JobId) -> Result<(), String>,
 ) -> Result<JobId, FollowError> {
     let mut notices = node.notices();
+    // As the engine will sign it: this peer may have several jobs, and all of them are told of here.
+    let manifest = Manifest { owner: key.public(), home: node.net().peer(), ..manifest };
+    let (ours, nonce) = (Manifest::id_of(&key.sign(&manifest)), manifest.nonce);
     node.submit(Submission { manifest, key: key.clone() }).await;
     let (mut submitted, mut cancelled, mut told) = (None::<JobId>, false, false);
     let mut unwanted = pin!(unwanted);
@@ -66,13 +69,15 @@ pub async fn follow(
         let counters = node.net().counters();
         let peers = node.net().peers().len() as u32;
         display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
-        if let Notice::Submitted { job } = &notice {
-            named(*job).map_err(FollowError::Failed)?;
+        match &notice {
+            Notice::Submitted { job } if *job == ours => named(ours).map_err(FollowError::Failed)?,
+            Notice::Submitted { .. } => continue,
+            _ => {}
         }
         display.notice(&notice);
         match notice {
             Notice::Submitted { job } => submitted = Some(job),
-            Notice::SubmitRefused { why } => return Err(FollowError::Refused(why)),
+            Notice::SubmitRefused { nonce: refused, why } if refused == nonce => return Err(FollowError::Refused(why)),
             Notice::Ended { job, outcome, failure } if Some(job) == submitted => {
                 return match outcome {
                     Outcome::Done => Ok(job),

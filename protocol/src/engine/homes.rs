@@ -5,7 +5,8 @@
 
 use super::core::{Core, Pending};
 use super::jobs::Jobs;
-use crate::id::PeerKey;
+use crate::id::{JobId, PeerKey};
+use crate::io::Action;
 use crate::limits;
 use crate::message::{PeerStatus, Request, Response};
 use crate::time::Time;
@@ -22,47 +23,56 @@ impl Homes {
     /// A connection stands. A worker that knows of no job asks what there is, rather than wait to hear it.
     pub(super) fn on_hello(&mut self, core: &mut Core, jobs: &Jobs, peer: PeerKey) {
         if core.advert.roles.worker && jobs.len() == 0 {
-            self.ask(core, peer);
+            self.ask(core, peer, None);
         }
     }
 
-    /// A job was heard of.
-    pub(super) fn on_announced(&mut self, core: &mut Core, home: PeerKey) {
+    /// A job was heard of. What was heard is checked: one that is not known now is nobody's.
+    pub(super) fn on_announced(&mut self, core: &mut Core, jobs: &Jobs, job: &JobId) {
+        let roles = core.advert.roles;
+        let Some(home) = jobs.home(job).filter(|_| roles.worker || roles.shuffler) else { return };
         if home == core.me || core.directory.get(&home).is_some() || core.directory.is_connected(&home) {
             return;
         }
         let neighbours = core.directory.connected();
         if !neighbours.is_empty() {
             self.turn += 1;
-            self.ask(core, neighbours[self.turn % neighbours.len()]);
+            self.ask(core, neighbours[self.turn % neighbours.len()], Some(home));
         }
     }
 
-    fn ask(&mut self, core: &mut Core, peer: PeerKey) {
+    fn ask(&mut self, core: &mut Core, peer: PeerKey, wanted: Option<PeerKey>) {
         if self.asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
             return;
         }
         self.asked = Some(core.now);
-        core.request(peer, Request::Homes, vec![], Pending::Homes);
+        core.request(peer, Request::Homes { wanted }, vec![], Pending::Homes);
     }
 
-    /// The homes of jobs that can be reached, as far as is known here.
-    pub(super) fn answer(core: &Core, jobs: &Jobs, asker: PeerKey) -> Response {
+    /// The homes of jobs that can be reached, as far as is known here: the one that is wanted, or some, each asker others.
+    pub(super) fn answer(core: &Core, jobs: &Jobs, asker: PeerKey, wanted: Option<PeerKey>) -> Response {
+        let homes = jobs.homes();
+        let others = homes.range(asker..).chain(homes.range(..asker)).copied();
+        let others = others.filter(|home| *home != asker && wanted.is_none_or(|wanted| wanted == *home));
         let status = |peer: PeerKey| {
             let member = core.directory.get(&peer).filter(|member| !member.advert.addresses.is_empty())?;
             Some(PeerStatus { peer, advert: member.advert.clone(), connected: member.connected })
         };
-        let others = jobs.homes().into_iter().filter(|home| *home != asker);
         Response::Peers(others.filter_map(status).take(limits::HOMES).collect())
     }
 
-    /// A neighbour told of homes. The network has noted their addresses; what else is said of them, only they can say.
-    pub(super) fn on_answer(core: &mut Core, peers: &[PeerStatus]) {
-        for status in peers.iter().take(limits::HOMES) {
-            let peer = status.peer;
-            if peer != core.me && !core.directory.is_connected(&peer) {
-                core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+    /// A neighbour told of homes. Where they are is noted, unless they said so themselves; what else is said of them, only
+    /// they can say.
+    pub(super) fn on_answer(core: &mut Core, peers: Vec<PeerStatus>) {
+        for PeerStatus { peer, advert, .. } in peers.into_iter().take(limits::HOMES) {
+            let greeted = |pending: &Pending| matches!(pending, Pending::Hello(to) if *to == peer);
+            if peer == core.me || core.directory.is_connected(&peer) || core.pending.values().any(greeted) {
+                continue;
             }
+            if core.directory.get(&peer).is_none() {
+                core.act(Action::Learn { peer, addresses: advert.addresses });
+            }
+            core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
         }
     }
 }

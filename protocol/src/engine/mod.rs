@@ -134,7 +134,10 @@ impl Engine {
                 }
             }
             Event::Cancel { job, key } => self.authority.cancel(&mut self.core, &mut self.jobs, job, &key),
-            Event::Leave => self.worker.leave(&mut self.core),
+            Event::Leave => {
+                self.authority.leave(&mut self.core, &mut self.jobs);
+                self.worker.leave(&mut self.core);
+            }
             Event::Tick => {}
         }
         self.go_on();
@@ -245,8 +248,9 @@ impl Engine {
                 for news in news {
                     match news {
                         JobNews::Lives(announce) => {
-                            self.homes.on_announced(core, announce.home);
+                            let job = announce.job;
                             self.jobs.announced(core, from, announce);
+                            self.homes.on_announced(core, &self.jobs, &job);
                         }
                         JobNews::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
                     }
@@ -355,7 +359,7 @@ impl Engine {
                 let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
                 core.respond(token, Response::Peers(peers));
             }
-            Request::Homes => core.respond(token, Homes::answer(core, &self.jobs, from)),
+            Request::Homes { wanted } => core.respond(token, Homes::answer(core, &self.jobs, from, wanted)),
             // The driver gives compile requests to its compiler, where it has one.
             Request::Compile { .. } => {
                 core.respond(token, Response::Refused("this peer has no compiler; ask one with the role".into()));
@@ -385,7 +389,7 @@ impl Engine {
             }
             Pending::Homes => {
                 if let Ok((Response::Peers(peers), _)) = outcome {
-                    Homes::on_answer(core, &peers);
+                    Homes::on_answer(core, peers);
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),

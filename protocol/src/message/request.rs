@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Announce, Attempts, End, Push};
 use crate::codec::Wire;
 use crate::epoch::Epoch;
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::membership::Advert;
 use crate::sign::Signed;
@@ -169,7 +169,10 @@ pub enum Request {
     Peers,
     /// Those of them at which jobs are at home, with addresses: [`Response::Peers`] with [`limits::HOMES`] at most. For
     /// who comes late, or hears a job announced and does not know its home.
-    Homes,
+    Homes {
+        /// That home, and no other.
+        wanted: Option<PeerKey>,
+    },
     /// Compile the source in the body.
     Compile {
         /// What diagnostics shall call it.

@@ -28,6 +28,8 @@ impl World {
                 self.watch_gossip(peer, &message);
                 self.gossip_publish(peer, topic, message);
             }
+            // Peers of a simulation find each other.
+            Action::Learn { .. } => {}
             Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             Action::Request { id, to, request, body } => {
                 if let Request::Accept { job, stage, attempts, .. } = &request {
@@ -101,7 +103,7 @@ impl World {
                     self.oracle.submitted(self.now, number, job);
                 }
             }
-            Notice::SubmitRefused { why } => self.oracle.broken(format!("a job was refused: {why}")),
+            Notice::SubmitRefused { why, .. } => self.oracle.broken(format!("a job was refused: {why}")),
             Notice::CancelRefused { why, .. } => self.oracle.broken(format!("a cancel was refused: {why}")),
             Notice::Ended { job, outcome, failure } => self.oracle.ended(self.now, &job, outcome, failure),
             Notice::Log(text) => self.log.push((self.now, peer, text)),

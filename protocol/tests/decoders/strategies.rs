@@ -282,7 +282,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         failure().prop_map(Request::Failed),
         signed(end()).prop_map(Request::Ended),
         Just(Request::Jobs),
-        Just(Request::Homes),
+        option::of(hash()).prop_map(|wanted| Request::Homes { wanted: wanted.map(|hash| PeerKey(hash.0)) }),
         Just(Request::Peers),
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),

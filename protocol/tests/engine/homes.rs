@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::io::Event;
+use webmesh_protocol::io::{Action, Event};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Gossip, JobNews, PeerStatus, Request, Response};
 use webmesh_protocol::{PeerKey, limits};
@@ -25,7 +25,7 @@ fn asked_and_greeted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
     let (mut asked, mut greeted) = (Vec::new(), Vec::new());
     for (id, to, request) in peer.requests() {
         match request {
-            Request::Homes => asked.push((id, to)),
+            Request::Homes { .. } => asked.push((id, to)),
             Request::Hello(_) => greeted.push(to),
             _ => {}
         }
@@ -54,10 +54,14 @@ fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_
     let mut late = Peer::new(3, WORKER);
     connect(&mut late, key(5));
     let requests = late.requests();
-    let [(id, to, Request::Homes)] = requests[..] else { panic!("{requests:?}") };
+    let [(id, to, Request::Homes { wanted: None })] = requests[..] else { panic!("{requests:?}") };
     assert_eq!(to, key(5));
     late.answer(id, told([key(0)]));
-    assert_eq!(asked_and_greeted(&mut late), (vec![], vec![key(0)]));
+    let actions = late.actions();
+    let learnt = |a: &Action| matches!(a, Action::Learn { peer, addresses } if *peer == key(0) && *addresses == reachable().addresses);
+    assert!(actions.iter().any(learnt), "{actions:?}");
+    let greeted = |a: &Action| matches!(a, Action::Request { to, request: Request::Hello(_), .. } if *to == key(0));
+    assert!(actions.iter().any(greeted), "{actions:?}");
 }
 
 #[test]
@@ -90,7 +94,7 @@ fn who_knows_the_home_of_a_job_asks_nobody() {
 fn homes_are_told_with_their_addresses_and_only_those_that_have_any() {
     let mut node = Peer::new(5, NOTHING);
     let home = hear_of_a_job(&mut node);
-    let homes = |node: &mut Peer, asker| match node.ask(asker, Request::Homes, Bytes::new()) {
+    let homes = |node: &mut Peer, asker| match node.ask(asker, Request::Homes { wanted: None }, Bytes::new()) {
         Some(Response::Peers(peers)) => peers,
         other => panic!("no peers but {other:?}"),
     };
@@ -106,7 +110,43 @@ fn homes_are_told_with_their_addresses_and_only_those_that_have_any() {
 fn a_liar_that_tells_of_many_homes_has_few_of_them_dialled() {
     let mut late = Peer::new(3, WORKER);
     connect(&mut late, key(5));
-    let id = late.requests().into_iter().find(|(_, _, request)| *request == Request::Homes).expect("a question").0;
+    let id = late
+        .requests()
+        .into_iter()
+        .find(|(_, _, request)| matches!(request, Request::Homes { .. }))
+        .expect("a question")
+        .0;
     late.answer(id, told((10..200).map(key)));
     assert_eq!(asked_and_greeted(&mut late).1.len(), limits::HOMES);
+}
+
+#[test]
+fn a_home_that_somebody_makes_up_is_asked_for_by_nobody() {
+    let mut worker = Peer::new(3, WORKER);
+    connect(&mut worker, key(5));
+    worker.wait(limits::HOMES_ASKED_EVERY);
+    worker.actions();
+    let mut job = announced(&manifest(), 0, &[key(1)]);
+    job.home = key(8);
+    worker.feed(Event::Gossip { from: key(9), message: Gossip::Jobs(vec![JobNews::Lives(job)]) });
+    assert!(asked_and_greeted(&mut worker).0.is_empty());
+}
+
+#[test]
+fn who_is_not_answered_is_not_greeted_again_meanwhile() {
+    let mut late = Peer::new(3, WORKER);
+    connect(&mut late, key(5));
+    for greeted in [vec![key(0)], vec![]] {
+        let requests = late.requests();
+        let id = requests
+            .into_iter()
+            .find(|(_, _, request)| matches!(request, Request::Homes { .. }))
+            .expect("a question")
+            .0;
+        late.answer(id, told([key(0)]));
+        assert_eq!(asked_and_greeted(&mut late).1, greeted);
+        late.wait(limits::HOMES_ASKED_EVERY);
+        late.actions();
+        hear_of_a_job(&mut late);
+    }
 }

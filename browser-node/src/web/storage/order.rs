@@ -118,9 +118,7 @@ impl Report {
     /// The report of an output, with its body; `None` for one that the Worker does not give.
     pub(super) fn of(output: HostOutput) -> Option<(Self, Vec<Bytes>)> {
         Some(match output {
-            HostOutput::Respond { token, response, body } => {
-                (Self::Respond { token: token.0, response }, vec![body])
-            }
+            HostOutput::Respond { token, response, body } => (Self::Respond { token: token.0, response }, vec![body]),
             HostOutput::Event(Event::BucketRead { read, records: Ok(records) }) => {
                 let ends = records.iter().scan(0, |end, part| {
                     *end += part.len() as u32;

@@ -32,13 +32,16 @@ const SEGMENT_BYTES: u64 = 512 << 20;
 /// Results of one of its own jobs.
 const RESULT_BYTES: u64 = 512 << 20;
 
+/// What errors call the place where all this lies.
+const MEMORY: &str = "the memory of this tab";
+
 /// What the Worker holds.
 #[wasm_bindgen]
 pub struct Storage {
     segments: SegmentStore,
     outputs: HashMap<JobId, ResultStore>,
-    /// Inputs of jobs that run, by their index.
-    inputs: HashMap<Hash, Arc<PackSource>>,
+    /// Inputs of jobs that run, by their index, with how many jobs read them.
+    inputs: HashMap<Hash, (Arc<PackSource>, usize)>,
 }
 
 /// How inputs are cut, as the page says it.
@@ -67,7 +70,7 @@ impl Storage {
     #[allow(clippy::new_without_default, reason = "JavaScript knows constructors, not defaults")]
     pub fn new() -> Self {
         Self {
-            segments: SegmentStore::new(PathBuf::new(), SEGMENT_BYTES),
+            segments: SegmentStore::new(PathBuf::from(MEMORY), SEGMENT_BYTES),
             outputs: HashMap::new(),
             inputs: HashMap::new(),
         }
@@ -90,7 +93,7 @@ impl Storage {
         Ok(Answer { head: Uint8Array::from(&order::encode(&report).map_err(error)?[..]), body })
     }
 
-    /// Plans a job's inputs, and holds them until they are [dropped](Self::drop_inputs). Without files, its documents
+    /// Plans a job's inputs, and holds them until they are [forgotten](Self::forget). Without files, its documents
     /// are numbers. `options` is JSON; `progress` is called with the bytes read and the bytes in all. Gives JSON:
     /// `inputs`, `tasks`, `documents`, `bytes`, `files`.
     pub fn plan(&mut self, files: Vec<File>, options: &str, progress: Function) -> Result<String, JsError> {
@@ -113,9 +116,9 @@ impl Storage {
         } else {
             inputs::plan_files(listed(files), &options, &told)
         };
-        let Plan { inputs, tasks, documents, bytes, files, source } = plan.map_err(in_words_of_the_page)?;
+        let Plan { inputs, tasks, documents, bytes, files, source } = plan.map_err(in_words_of_the_library)?;
         if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
-            self.inputs.insert(index.hash, source);
+            self.inputs.entry(index.hash).or_insert((source, 0)).1 += 1;
         }
         let inputs = hex::encode(order::encode(&inputs).map_err(error)?);
         Ok(json!({ "inputs": inputs, "tasks": tasks, "documents": documents, "bytes": bytes, "files": files })
@@ -126,14 +129,20 @@ impl Storage {
     /// what [`plan`](Self::plan) gave.
     #[wasm_bindgen(js_name = nameOf)]
     pub fn name_of(&self, inputs: &str, task: u32, document: Option<u32>) -> Option<String> {
-        self.inputs.get(&index_of(inputs)?)?.name_of(task, document.unwrap_or(0))
+        self.inputs.get(&index_of(inputs)?)?.0.name_of(task, document.unwrap_or(0))
     }
 
-    /// Forgets a job's files.
-    #[wasm_bindgen(js_name = dropInputs)]
-    pub fn drop_inputs(&mut self, inputs: &str) {
-        if let Some(index) = index_of(inputs) {
-            self.inputs.remove(&index);
+    /// Forgets what is held of a job that is over: its files, and results that were not fetched. `job` is empty if it
+    /// was not announced.
+    pub fn forget(&mut self, inputs: &str, job: &str) {
+        if let Some(index) = index_of(inputs)
+            && let Some((source, jobs)) = self.inputs.remove(&index)
+            && jobs > 1
+        {
+            self.inputs.insert(index, (source, jobs - 1));
+        }
+        if let Ok(job) = job.parse::<JobId>() {
+            self.outputs.remove(&job);
         }
     }
 
@@ -141,7 +150,7 @@ impl Storage {
     /// `keys`, `bytes`.
     pub fn merge(&mut self, job: &str, sink: Function) -> Result<String, JsError> {
         let job: JobId = job.parse().map_err(|_| error("no id of a job"))?;
-        let results = self.outputs.remove(&job).unwrap_or_else(|| ResultStore::new(PathBuf::new(), 0));
+        let results = self.outputs.remove(&job).ok_or_else(|| error("the job is done, but its result is not here"))?;
         let stats = results.merge(&mut Pieces(sink))?;
         Ok(json!({ "lines": stats.lines, "keys": stats.keys, "bytes": stats.bytes }).to_string())
     }
@@ -152,7 +161,7 @@ impl Storage {
         match action {
             Action::StoreOutput { job, task, bytes } => {
                 let store =
-                    self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::new(), RESULT_BYTES));
+                    self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::from(MEMORY), RESULT_BYTES));
                 let result = store.add(task, bytes).map_err(|e| e.to_string());
                 Some((Report::OutputStored { job, task, result }, vec![]))
             }
@@ -171,7 +180,7 @@ impl Storage {
 
     /// An index or a pack of a job's inputs; the index and the reason where it cannot be read any more.
     fn input(&self, hash: &Hash) -> Result<Option<Bytes>, (Hash, String)> {
-        for source in self.inputs.values() {
+        for (source, _) in self.inputs.values() {
             match source.load(hash) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
@@ -205,11 +214,15 @@ fn index_of(inputs: &str) -> Option<Hash> {
     }
 }
 
-/// The page has no options of a command line.
-fn in_words_of_the_page(why: inputs::InputError) -> JsError {
-    let text = why.to_string();
-    let text = text.replace("--whole-files", "“Whole files”").replace("--docs-per-task", "“Documents per task”");
-    error(text.replace("--chunk", "“Chunk”").replace("--tasks", "“Tasks”"))
+/// The library has other names for the options of the command line.
+fn in_words_of_the_library(why: inputs::InputError) -> JsError {
+    let names = [
+        ("--whole-files", "wholeFiles"),
+        ("--docs-per-task", "documentsPerTask"),
+        ("--chunk", "chunk"),
+        ("--tasks", "tasks"),
+    ];
+    error(names.iter().fold(why.to_string(), |text, (option, name)| text.replace(option, name)))
 }
 
 /// Gives what is written to JavaScript.

@@ -68,6 +68,16 @@ export class JobStore {
 
   /** Keeps a job, and its result if it is not too large; puts away what is too old or too much. */
   async put(kept: Kept, blob?: Blob): Promise<void> {
+    try {
+      await this.#put(kept, blob);
+    } catch (why) {
+      // A result for which the browser has no room must not cost the job its place in the list.
+      if (blob === undefined) throw why;
+      await this.#put(kept);
+    }
+  }
+
+  async #put(kept: Kept, blob?: Blob): Promise<void> {
     const transaction = (await this.#opened).transaction(["jobs", "results"], "readwrite");
     const [jobs, results] = [transaction.objectStore("jobs"), transaction.objectStore("results")];
     const fits = blob !== undefined && blob.size <= KEPT_RESULT_BYTES;

@@ -98,7 +98,7 @@ export function showFailures(into: HTMLDetailsElement, failures: readonly TaskFa
   into.hidden = failures.length === 0;
   const last = failures.slice(-FAILURES).reverse();
   const lines = last.map(({ stage, task, input, why, worker, retriesLeft }) => {
-    const of = input === "" ? "" : ` (${input})`;
+    const of = input === undefined ? "" : ` (${input})`;
     const left = retriesLeft === 0 ? "no retry left" : count(retriesLeft, "retry left", "retries left");
     const short = why.length > WHY ? `${why.slice(0, WHY)}…` : why;
     return make("li", {}, `${stage} ${task}${of} at ${worker.slice(-8)}, ${left}: ${short}`);

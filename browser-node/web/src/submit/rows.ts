@@ -35,6 +35,8 @@ export class Rows {
   readonly #worker = new Worker(new URL("./rows-worker.js", import.meta.url), { type: "module" });
   readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   #next = 0;
+  /** Why the Worker answers no more. */
+  #dead: Error | undefined;
 
   constructor() {
     this.#worker.onmessage = ({ data }: MessageEvent<{ id: number; answer?: Answer; why?: string }>) => {
@@ -44,7 +46,8 @@ export class Rows {
       else waiting?.reject(new Error(data.why));
     };
     this.#worker.onerror = (event) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(event.message || "its Worker did not start"));
+      this.#dead = new Error(event.message || "its Worker did not start");
+      for (const { reject } of this.#waiting.values()) reject(this.#dead);
       this.#waiting.clear();
     };
   }
@@ -68,6 +71,7 @@ export class Rows {
   }
 
   #ask<A extends Answer>(request: Request): Promise<A> {
+    if (this.#dead !== undefined) return Promise.reject(this.#dead);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (answer: Answer) => void, reject });

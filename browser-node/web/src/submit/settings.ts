@@ -24,10 +24,10 @@ interface Field {
   option: Exclude<keyof SubmitOptions, "source" | "name" | "inputs" | "wholeFiles">;
 }
 
-/** The bounds are those of the protocol's manifest (protocol/src/limits.rs). */
+/** The bounds are those of a manifest (protocol/src/limits.rs) and of cutting (node/src/inputs), as are the defaults. */
 export const FIELDS: Record<Setting, Field> = {
   tasks: { label: "Numbers, where there are no files", usual: "64", least: 1, most: 1 << 21, unit: 1, option: "tasks" },
-  chunk: { label: "Cut files every, KiB", usual: "512", least: 1, most: 64 << 10, unit: 1024, option: "chunk" },
+  chunk: { label: "Cut files every, KiB", usual: "512", least: 1, most: 32 << 10, unit: 1024, option: "chunk" },
   documentsPerTask: {
     label: "Documents a task",
     usual: "as fits",
@@ -37,9 +37,9 @@ export const FIELDS: Record<Setting, Field> = {
     option: "documentsPerTask",
   },
   partitions: { label: "Partitions", usual: "as fits", least: 1, most: 256, unit: 1, option: "partitions" },
-  replicas: { label: "Copies of each partition", usual: "1", least: 1, most: 5, unit: 1, option: "replicas" },
+  replicas: { label: "Copies of each partition", usual: "2", least: 1, most: 5, unit: 1, option: "replicas" },
   retries: { label: "Retries of a failed task", usual: "3", least: 0, most: 255, unit: 1, option: "retries" },
-  time: { label: "Time of a task, seconds", usual: "60", least: 1, most: 3600, unit: 1000, option: "taskMillis" },
+  time: { label: "Time of a task, seconds", usual: "30", least: 1, most: 3600, unit: 1000, option: "taskMillis" },
   memory: { label: "Memory of a task, MiB", usual: "512", least: 1, most: 4096, unit: 1 << 20, option: "taskMemory" },
 };
 export const SETTINGS = Object.keys(FIELDS) as Setting[];

@@ -173,11 +173,14 @@ export class Table {
     if (this.#drawing) return;
     this.#drawing = true;
     void (async () => {
-      while (this.#stale) {
-        this.#stale = false;
-        await this.#drawOnce();
+      try {
+        while (this.#stale) {
+          this.#stale = false;
+          await this.#drawOnce();
+        }
+      } finally {
+        this.#drawing = false;
       }
-      this.#drawing = false;
     })();
   }
 

@@ -151,6 +151,9 @@ export class SubmitView {
     if (this.#editor.text !== job.source) this.#editor.text = job.source;
     this.#name.value = job.name;
     this.#settings.value = job.settings;
+    const example = this.#examples.find(({ source }) => source === job.source);
+    this.#inputs.set(example === undefined ? [] : inputsOf(example));
+    this.#example = example?.name ?? "";
     this.#find(this.#jobs.live(job.key)?.diagnostics ?? []);
     this.#keep();
     element("code").scrollIntoView({ block: "nearest" });

@@ -52,6 +52,7 @@ fn size(request: &Request) -> Size {
         | Request::Held { .. }
         | Request::Jobs
         | Request::Peers
+        | Request::Homes { .. }
         // Takes seconds, and the compiler itself bounds how many it takes: not to be in the way of blobs.
         | Request::Compile { .. } => Size::List,
         // Statements, acknowledged in a word.

@@ -35,8 +35,9 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     };
     let meters = Arc::new(Meters::default());
     let protocols = |relay_client| Protocols::new(&config, Arc::clone(&meters), relay_client);
-    let (mut swarm, acceptor) = platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
-        .map_err(|e| NetError::Setup(e.to_string()))?;
+    let (mut swarm, acceptor) =
+        platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
+            .map_err(|e| NetError::Setup(e.to_string()))?;
     let mut early = Vec::new();
     listen(&mut swarm, &config.listen, &mut early).await?;
 

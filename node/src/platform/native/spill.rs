@@ -5,6 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// What to do where there is no room.
+pub const SPILL_ADVICE: &str =
+    "free some space there, choose another disk with --data, or give this peer more memory with --memory";
+
 /// The file.
 #[derive(Debug)]
 pub struct Spill(File);

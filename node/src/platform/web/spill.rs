@@ -4,6 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
+/// What to do where there is no room.
+pub const SPILL_ADVICE: &str = "a tab has no disk for more: submit it from a terminal, or let nodes shuffle for it";
+
 /// A file that there is none of.
 #[derive(Debug)]
 pub struct Spill(Infallible);
@@ -14,7 +17,7 @@ impl Spill {
     /// # Errors
     /// Always: there is no disk.
     pub fn create(_: &Path) -> io::Result<Self> {
-        Err(io::Error::new(io::ErrorKind::OutOfMemory, "a tab keeps it in memory, which is full"))
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, "it is full"))
     }
 
     /// Never called.

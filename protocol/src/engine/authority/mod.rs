@@ -79,7 +79,8 @@ impl Authority {
         manifest.home = core.me;
         let check = crate::codec::Wire::check(&manifest);
         if let Err(why) = check.and_then(|()| manifest.unsupported().map_or(Ok(()), Err)) {
-            core.act(Action::Notify(Notice::SubmitRefused { why: format!("the job has {why}") }));
+            let (nonce, why) = (manifest.nonce, format!("the job has {why}"));
+            core.act(Action::Notify(Notice::SubmitRefused { nonce, why }));
             return None;
         }
         let signed = key.sign(&manifest);
@@ -428,6 +429,14 @@ impl Authority {
                 let why = "no such job is known here; it may be over already".to_owned();
                 core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
             }
+        }
+    }
+
+    /// This peer leaves, and its jobs end with it.
+    pub(super) fn leave(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        let own: Vec<(JobId, Keypair)> = self.jobs.iter().map(|(&id, job)| (id, job.key.clone())).collect();
+        for (id, key) in own {
+            self.cancel(core, jobs, id, &key);
         }
     }
 
