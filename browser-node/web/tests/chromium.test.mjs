@@ -68,18 +68,34 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
 
     test("where no native peer works or shuffles, tabs do both", async () => {
       const thin = await startNode("compiler,relay");
+      // It is there before them, and hears what they are.
+      const submitter = await open(browser, thin);
+      await submitter.evaluate(async () => {
+        const { join } = await import("/mesh.js");
+        globalThis.mesh = await join({ threads: 0 });
+      });
       const pages = [await joined(browser, thin), await joined(browser, thin)];
       // By the relay, which takes a moment.
-      const reachable = async () => (await list(thin, "peers")).filter((p) => p.kind === "tab" && p.addresses.length > 0);
+      const reachable = async () => (await list(thin, "peers")).filter((p) => p.kind === "tab" && p.threads > 0 && p.addresses.length > 0);
       for (const until = Date.now() + 60_000; (await reachable()).length < 2; ) {
         assert.ok(Date.now() < until, "the tabs are not reachable");
       }
-      const words = text(1_000_000);
-      const counted = submit(thin, wordcount, [file("tabs.txt", words)], "--replicas", "2");
-      await counted.heard(({ event, shufflers }) => event === "progress" && shufflers === 2);
-      assert.equal(await counted.ended, 0, counted.said);
-      assert.deepEqual(readFileSync(counted.output), countWords(words));
-      for (const page of pages) await page.close();
+      const words = text(300_000);
+      const [result, shufflers] = await submitter.evaluate(
+        async (source, words) => {
+          const job = globalThis.mesh.submit({ source, inputs: [new File([words], "words.txt")], replicas: 2 });
+          let shufflers = 0;
+          for await (const progress of job.progress()) {
+            if (progress.phase === "running") shufflers = Math.max(shufflers, progress.shufflers);
+          }
+          return [await (await job.result()).blob.text(), shufflers];
+        },
+        readFileSync(wordcount, "utf8"),
+        words.toString(),
+      );
+      assert.equal(result, countWords(words).toString());
+      assert.equal(shufflers, 2);
+      for (const page of [submitter, ...pages]) await page.close();
       await thin.end();
     });
 

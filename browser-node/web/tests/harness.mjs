@@ -20,7 +20,11 @@ const HOST = process.env.INTEROP_HOST ?? "127.0.0.1";
 const PATIENCE_MILLIS = 90_000;
 
 export const scratch = mkdtempSync(join(tmpdir(), "webmesh-tab-"));
-process.on("exit", () => rmSync(scratch, { recursive: true, force: true }));
+const running = new Set();
+process.on("exit", () => {
+  for (const node of running) node.kill("SIGKILL");
+  rmSync(scratch, { recursive: true, force: true });
+});
 let folders = 0;
 
 function program(name) {
@@ -36,13 +40,19 @@ export async function startNode(roles = "shuffler,compiler,relay", ...more) {
   const args = ["node", ...listen, "--http", `${HOST}:0`, "--data", folder, "--roles", roles, ...more];
   const process = spawn(program("webmesh"), args, { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(process, "exit");
+  running.add(process);
   const lines = createInterface({ input: process.stdout });
   const ready = JSON.parse((await Promise.race([once(lines, "line"), ended.then(() => ["{}"])]))[0]);
   if (ready.event !== "ready") throw new Error("the node ended before it was ready");
+  // One that a failed test left behind keeps nobody from ending.
+  process.unref();
+  process.stdout.unref();
   return {
     ...ready,
     tcp: ready.addresses.find((address) => address.includes("/tcp/")),
     async end() {
+      running.delete(process);
+      process.ref();
       process.kill("SIGKILL");
       await ended;
     },
