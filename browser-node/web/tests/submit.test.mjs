@@ -124,7 +124,9 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
   test("a reload keeps the list, the result, and the source of what ran", async () => {
     await submitting();
     await run(page, "Done");
-    const before = await rowsAre(page, (rows) => rows.length > 0);
+    // How many are in sight is the scroll bar's affair.
+    const first = async () => (await rowsAre(page, (rows) => rows.length >= 5)).slice(0, 5);
+    const before = await first();
     const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
     await write(page, endless);
     await run(page, "Running");
@@ -134,7 +136,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     assert.match(said[0], /^Interrupted/);
     assert.match(said[1], /^Done/);
     await page.click("#jobs li:nth-child(2) .name");
-    assert.deepEqual(await rowsAre(page, (rows) => rows.length > 0), before);
+    assert.deepEqual(await first(), before);
     await write(page, "int other;\n");
     await page.click("#jobs li:nth-child(1) .small");
     assert.match(await written(page), /volatile int i/);
