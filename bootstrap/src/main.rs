@@ -35,7 +35,7 @@ struct Args {
     /// Others reach this node at ADDR, too: a router forwards that port here; may be repeated
     #[arg(long, value_name = "ADDR")]
     external: Vec<Multiaddr>,
-    /// Serve the page for tabs, health, metrics and addresses over HTTP here
+    /// Serve the page, tabs over WebSocket, health, metrics and addresses over HTTP here
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
     /// Where keys, modules and known peers lie

@@ -176,6 +176,9 @@ pub const JOBS_IN_MESSAGE: usize = 64;
 pub const INLINE_MANIFEST_FOR: Duration = Duration::from_secs(10);
 /// Where so many peers announce jobs; with more, each does so more rarely.
 pub const HOMES_ANNOUNCING_OFTEN: usize = 2;
+/// For each so many workers that a home knows, its jobs are announced more rarely by as much again: a message reaches
+/// everyone more often the more there are. Who comes late does not wait for it: it asks ([`HOMES`]).
+pub const WORKERS_TOLD_OFTEN: u32 = 512;
 /// But this often at least, however many they are.
 pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
 /// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.

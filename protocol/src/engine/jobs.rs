@@ -25,6 +25,7 @@ pub(super) struct Jobs {
     /// Ends of jobs that were not known, with who signed them: the announcement may be on its way yet.
     early: VecDeque<(JobId, PeerKey)>,
     changes: VecDeque<(JobId, Change)>,
+    workers: u32,
 }
 
 /// Ends kept of jobs that were not known.
@@ -281,10 +282,16 @@ impl Jobs {
         silent
     }
 
-    /// How often each home announces its jobs, all in one message where they have room: the more homes there are, the
-    /// more rarely, so that all of them together keep the message budget (rule 6).
+    /// So many workers are known.
+    pub(super) fn set_workers(&mut self, workers: u32) {
+        self.workers = workers;
+    }
+
+    /// How often each home announces its jobs, all in one message where they have room: the more homes and workers there
+    /// are, the more rarely, so that all of them together keep the message budget (rule 6).
     pub(super) fn announce_interval(&self) -> Duration {
-        let crowd = self.homes().len().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
+        let homes = self.homes().len().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
+        let crowd = homes + self.workers / limits::WORKERS_TOLD_OFTEN;
         (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
     }
 

@@ -190,6 +190,7 @@ impl Engine {
             self.tick_at = core.now + TICK;
             core.directory.expire(core.now, advert_interval(&core.directory) * limits::ADVERT_LIFETIMES);
             core.count_workers();
+            self.jobs.set_workers(core.workers);
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
                 core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
