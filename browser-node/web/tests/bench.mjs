@@ -50,7 +50,8 @@ const megabytes = (big.bytes.length / 1e6).toFixed(0);
 // From the press of the button to the first task.
 {
   const node = await startNode();
-  const waiting = submit(node, wordcount, [big.path], "--chunk", "64KiB");
+  // More than is done meanwhile.
+  const waiting = submit(node, join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp"), [], "--tasks", "200000");
   await waiting.heard(({ event }) => event === "submitted");
   const first = [];
   const longest = [];
