@@ -42,6 +42,15 @@ fn connect(peer: &mut Peer, neighbour: PeerKey) {
     peer.answer(id, Response::Hello(advert(NOTHING)));
 }
 
+/// A worker that has long been connected to peer 5.
+fn neighbour_of_five() -> Peer {
+    let mut worker = Peer::new(3, WORKER);
+    connect(&mut worker, key(5));
+    worker.wait(limits::HOMES_ASKED_EVERY + Duration::from_secs(1));
+    worker.actions();
+    worker
+}
+
 fn hear_of_a_job(peer: &mut Peer) -> PeerKey {
     let job = announced(&manifest(), 0, &[key(1)]);
     let home = job.home;
@@ -66,10 +75,7 @@ fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_
 
 #[test]
 fn who_hears_a_job_whose_home_it_does_not_know_asks_a_neighbour_and_not_again_at_once() {
-    let mut worker = Peer::new(3, WORKER);
-    connect(&mut worker, key(5));
-    worker.wait(limits::HOMES_ASKED_EVERY);
-    worker.actions();
+    let mut worker = neighbour_of_five();
     hear_of_a_job(&mut worker);
     assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
     hear_of_a_job(&mut worker);
@@ -81,9 +87,7 @@ fn who_hears_a_job_whose_home_it_does_not_know_asks_a_neighbour_and_not_again_at
 
 #[test]
 fn who_knows_the_home_of_a_job_asks_nobody() {
-    let mut worker = Peer::new(3, WORKER);
-    connect(&mut worker, key(5));
-    worker.wait(limits::HOMES_ASKED_EVERY + Duration::from_secs(1));
+    let mut worker = neighbour_of_five();
     worker.feed(Event::Gossip { from: key(0), message: Gossip::Advert(reachable()) });
     worker.actions();
     assert_eq!(hear_of_a_job(&mut worker), key(0));
@@ -122,10 +126,7 @@ fn a_liar_that_tells_of_many_homes_has_few_of_them_dialled() {
 
 #[test]
 fn a_home_that_somebody_makes_up_is_asked_for_by_nobody() {
-    let mut worker = Peer::new(3, WORKER);
-    connect(&mut worker, key(5));
-    worker.wait(limits::HOMES_ASKED_EVERY);
-    worker.actions();
+    let mut worker = neighbour_of_five();
     let mut job = announced(&manifest(), 0, &[key(1)]);
     job.home = key(8);
     worker.feed(Event::Gossip { from: key(9), message: Gossip::Jobs(vec![JobNews::Lives(job)]) });
