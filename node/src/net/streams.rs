@@ -23,7 +23,7 @@ use super::limits;
 use crate::platform::Instant;
 
 /// What a stream speaks.
-pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/1/request");
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/2/request");
 
 /// A stream of ours.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use webmesh_protocol::io::RequestError;
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 use webmesh_protocol::message::{Request, Response};
 
-use super::Requests;
-use super::frame::{self, FrameError};
+use super::error::FrameError;
 use super::pool::Pool;
+use super::{Requests, body, frame};
 use crate::net::budget::Reservation;
 use crate::net::limits::{self, BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY};
 use crate::net::streams::{OpenError, Opened};
@@ -129,8 +129,9 @@ impl Requests {
             }
         };
         let response: Response = response.map_err(Failed::Frame)?;
-        let body = frame::read_bytes(stream, lengths.body, &pool.pulse, seen).await.map_err(Failed::Frame)?;
-        self.meters.bytes_in.add(lengths.total());
+        let body = body::read(stream, lengths.body, &pool.pulse, seen).await;
+        let (body, came) = body.map_err(Failed::Frame)?;
+        self.meters.bytes_in.add(lengths.head + came);
         let hashed = hasher.map(|h| Hash(*h.finalize().as_bytes()));
         if response == Response::Body && hashed != question.wanted {
             return Err(Failed::Corrupt);

@@ -1,52 +1,27 @@
-//! A frame: lengths, an encoded head, and a body of raw bytes.
+//! A frame: lengths, an encoded head, and a body.
 //!
 //! ```text
-//! u32 head_len | u64 body_len | head (protocol::codec) | body          little-endian
+//! u32 head_len | u64 body_len | head (protocol::codec) | body (pieces: `body`)          little-endian
 //! ```
 //!
-//! Lengths are checked before anything is read, memory grows as bytes arrive, and a frame on which no byte
-//! moves for [`REQUEST_TIMEOUT`] is given up.
-
-use std::io;
+//! `body_len` is what the body has when it is read. Lengths are checked before anything is read, memory grows as bytes
+//! arrive, and a frame on which no byte moves for [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) is
+//! given up.
 
 use bytes::Bytes;
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use webmesh_protocol::codec::{self, DecodeError, Wire};
-use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES, REQUEST_TIMEOUT};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
+use webmesh_protocol::codec::{self, Wire};
+use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 
-use super::pace::Pace;
+use super::body::{self, Pieces};
+use super::error::FrameError;
+use super::flow::Flow;
 use super::pulse::Pulse;
-use crate::net::limits::FIRST_ALLOCATION;
-use crate::platform;
 
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
-/// Frames up to this size are copied together and written at once.
-const JOINED: usize = 16 * 1024;
-
-/// Why a frame could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FrameError {
-    /// The stream broke or ended.
-    #[error("the stream broke: {0}")]
-    Broken(io::Error),
-    /// No byte moved for too long, or too few on the average.
-    #[error("nothing moved for {} s, or too little all along", REQUEST_TIMEOUT.as_secs())]
-    Stalled,
-    /// It claims a length that no honest frame has. What follows on the stream cannot be understood.
-    #[error("a frame with a {what} of {claimed} bytes; at most {max} are taken")]
-    TooLong {
-        /// Head or body.
-        what: &'static str,
-        /// The length claimed.
-        claimed: u64,
-        /// The length allowed.
-        max: usize,
-    },
-    /// The head does not decode. The stream itself is in order.
-    #[error(transparent)]
-    Head(#[from] DecodeError),
-}
+/// What is skipped is read in parts of this size.
+const SKIPPED: usize = 16 * 1024;
 
 /// The lengths of a frame, within their bounds.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +45,12 @@ impl Lengths {
     }
 }
 
-/// Writes a frame and flushes it.
+/// Writes a frame and flushes it. How many bytes it took on the way.
 pub(super) async fn write<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse: &Pulse) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
-    write_at(w, head, body, pulse, Pace::calm()).await
+    write_at(w, head, body, Flow::calm(pulse)).await
 }
 
 /// The same for a frame that holds a part of a budget, for which others may wait.
@@ -83,56 +58,34 @@ pub(super) async fn write_held<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse:
 where
     W: AsyncWrite + Unpin,
 {
-    let len = head.len() + body.iter().map(Bytes::len).sum::<usize>();
-    write_at(w, head, body, pulse, Pace::new(len, pulse)).await
+    write_at(w, head, body, Flow::held(head.len() + length(body), pulse)).await
 }
 
-async fn write_at<W>(
-    w: &mut W,
-    head: &[u8],
-    body: &[Bytes],
-    pulse: &Pulse,
-    mut pace: Pace<'_>,
-) -> Result<usize, FrameError>
+async fn write_at<W>(w: &mut W, head: &[u8], body: &[Bytes], mut flow: Flow<'_>) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
-    let body_len: usize = body.iter().map(Bytes::len).sum();
-    let total = HEADER + head.len() + body_len;
-    let join = total <= JOINED;
-    let mut first = Vec::with_capacity(if join { total } else { HEADER + head.len() });
     let head_len = u32::try_from(head.len()).expect("heads are capped far below 4 GiB");
-    first.extend_from_slice(&head_len.to_le_bytes());
-    first.extend_from_slice(&(body_len as u64).to_le_bytes());
-    first.extend_from_slice(head);
-    if join {
-        body.iter().for_each(|part| first.extend_from_slice(part));
-    }
-    write_all(w, &first, pulse, &mut pace).await?;
-    if !join {
-        for part in body {
-            write_all(w, part, pulse, &mut pace).await?;
+    // The first piece goes with the head: most frames are written at once.
+    let mut next = [&head_len.to_le_bytes()[..], &(length(body) as u64).to_le_bytes(), head].concat();
+    let mut pieces = Pieces::of(body);
+    let mut written = 0;
+    loop {
+        let more = pieces.append_next(&mut next);
+        flow.write(w, &next).await?;
+        written += next.len();
+        next.clear();
+        if !more {
+            break;
         }
     }
-    stall(w.flush()).await?;
-    pulse.beat();
-    Ok(total)
+    flow.flush(w).await?;
+    Ok(written)
 }
 
-async fn write_all<W>(w: &mut W, mut bytes: &[u8], pulse: &Pulse, pace: &mut Pace<'_>) -> Result<(), FrameError>
-where
-    W: AsyncWrite + Unpin,
-{
-    while !bytes.is_empty() {
-        let n = stall(w.write(bytes)).await?;
-        if n == 0 {
-            return Err(FrameError::Broken(io::ErrorKind::WriteZero.into()));
-        }
-        pulse.beat();
-        in_time(pace, n)?;
-        bytes = &bytes[n..];
-    }
-    Ok(())
+/// Bytes of a body in parts.
+fn length(body: &[Bytes]) -> usize {
+    body.iter().map(Bytes::len).sum()
 }
 
 /// Reads and checks the lengths of the next frame. The first byte is awaited by the caller's patience.
@@ -155,75 +108,27 @@ where
     T: Wire,
     R: AsyncRead + Unpin,
 {
-    let head = read_bytes(r, len, pulse, |_| ()).await?;
+    let mut head = vec![0; len];
+    Flow::held(len, pulse).fill(r, &mut head).await?;
     Ok(codec::decode(&head)?)
 }
 
-/// Reads `len` bytes; `seen` is shown every piece as it comes.
-pub(super) async fn read_bytes<R>(
-    r: &mut R,
-    len: usize,
-    pulse: &Pulse,
-    mut seen: impl FnMut(&[u8]),
-) -> Result<Bytes, FrameError>
-where
-    R: AsyncRead + Unpin,
-{
-    let mut pace = Pace::new(len, pulse);
-    let mut buffer = vec![0; len.min(FIRST_ALLOCATION)];
-    let mut filled = 0;
-    while filled < len {
-        if filled == buffer.len() {
-            let more = filled.min(len - filled);
-            buffer.reserve_exact(more);
-            buffer.resize(filled + more, 0);
-        }
-        let n = read_some(r, &mut buffer[filled..]).await?;
-        seen(&buffer[filled..filled + n]);
-        filled += n;
-        pulse.beat();
-        in_time(&mut pace, n)?;
+/// Reads a frame to its end and forgets it.
+pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, lengths: Lengths, pulse: &Pulse) -> Result<(), FrameError> {
+    let mut flow = Flow::held(lengths.head, pulse);
+    let mut buffer = vec![0; lengths.head.min(SKIPPED)];
+    let mut left = lengths.head;
+    while left > 0 {
+        let part = left.min(SKIPPED);
+        flow.fill(r, &mut buffer[..part]).await?;
+        left -= part;
     }
-    Ok(buffer.into())
-}
-
-/// Reads `len` bytes and forgets them.
-pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, mut len: usize, pulse: &Pulse) -> Result<(), FrameError> {
-    let mut pace = Pace::new(len, pulse);
-    let mut buffer = vec![0; len.min(JOINED)];
-    while len > 0 {
-        let wanted = len.min(buffer.len());
-        let n = read_some(r, &mut buffer[..wanted]).await?;
-        len -= n;
-        pulse.beat();
-        in_time(&mut pace, n)?;
-    }
-    Ok(())
-}
-
-async fn read_some<R: AsyncRead + Unpin>(r: &mut R, buffer: &mut [u8]) -> Result<usize, FrameError> {
-    match stall(r.read(buffer)).await? {
-        0 => Err(FrameError::Broken(io::ErrorKind::UnexpectedEof.into())),
-        n => Ok(n),
-    }
-}
-
-/// Gives up on a read or write that does not move.
-async fn stall<T>(io: impl Future<Output = io::Result<T>>) -> Result<T, FrameError> {
-    match platform::timeout(REQUEST_TIMEOUT, io).await {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(e)) => Err(FrameError::Broken(e)),
-        None => Err(FrameError::Stalled),
-    }
-}
-
-/// Gives up on a frame that trickles.
-fn in_time(pace: &mut Pace<'_>, n: usize) -> Result<(), FrameError> {
-    if pace.keeps(n) { Ok(()) } else { Err(FrameError::Stalled) }
+    body::skip(r, lengths.body, pulse).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
@@ -255,7 +160,7 @@ mod tests {
         let (mut from, pulse) = (Trickle { bytes, piece }, Pulse::new());
         let lengths = read_lengths(&mut from).await?;
         let head = read_head(&mut from, lengths.head, &pulse).await?;
-        let body = read_bytes(&mut from, lengths.body, &pulse, |_| ()).await?;
+        let (body, _) = body::read(&mut from, lengths.body, &pulse, |_| ()).await?;
         Ok((head, body))
     }
 
@@ -268,8 +173,12 @@ mod tests {
     }
 
     fn body() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        // Some are joined with the head, some are written on their own.
-        prop::collection::vec(prop::collection::vec(any::<u8>(), 0..JOINED), 0..4)
+        // Some cannot be compressed, some can; some fill a piece of their own.
+        let part = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..5_000),
+            (any::<u8>(), 0usize..100_000).prop_map(|(byte, len)| vec![byte; len]),
+        ];
+        prop::collection::vec(part, 0..4)
     }
 
     proptest! {
@@ -309,7 +218,7 @@ mod tests {
             let told = [&head.to_le_bytes()[..], &100u64.to_le_bytes(), &bytes].concat();
             for bytes in [bytes, told] {
                 if let Ok((_, body)) = run(read(&bytes, 7)) {
-                    prop_assert!(body.len() < bytes.len());
+                    prop_assert_eq!(body.len() as u64, u64::from_le_bytes(bytes[4..12].try_into().unwrap()));
                 }
             }
         }
@@ -320,7 +229,7 @@ mod tests {
             bytes.extend(&rest);
             let mut from = Trickle { bytes: &bytes, piece: 1000 };
             let lengths = run(read_lengths(&mut from)).unwrap();
-            run(skip(&mut from, lengths.total(), &Pulse::new())).unwrap();
+            run(skip(&mut from, lengths, &Pulse::new())).unwrap();
             prop_assert_eq!(from.bytes, rest);
         }
     }

@@ -4,8 +4,11 @@
 //! that is used again for the next. Asking runs on a task per request, answering on a task per stream; the
 //! swarm's task only opens streams.
 
+mod body;
 mod callers;
 mod client;
+mod error;
+mod flow;
 mod frame;
 mod pace;
 mod pool;

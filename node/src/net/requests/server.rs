@@ -13,10 +13,11 @@ use webmesh_protocol::PeerKey;
 use webmesh_protocol::codec::{self, DecodeError};
 use webmesh_protocol::message::{Request, Response};
 
-use super::Requests;
 use super::callers::{Caller, Place};
-use super::frame::{self, FrameError, Lengths};
+use super::error::FrameError;
+use super::frame::Lengths;
 use super::waiting::Reply;
+use super::{Requests, body, frame};
 use crate::net::NetEvent;
 use crate::net::limits::{ANSWER_TIMEOUT, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
 use crate::platform;
@@ -41,7 +42,7 @@ impl Requests {
             tracing::debug!(%peer, %e, "a stream is not served any further");
             match e {
                 // What follows cannot be understood; say so before hanging up.
-                FrameError::TooLong { .. } => {
+                FrameError::TooLong { .. } | FrameError::Piece => {
                     let _ = self.answer(&mut stream, &caller, Response::Refused(e.to_string())).await;
                     let _ = stream.close().await;
                 }
@@ -63,7 +64,7 @@ impl Requests {
             match caller.enter() {
                 Some(place) => self.serve_one(key, caller, place, lengths, stream).await?,
                 None => {
-                    frame::skip(stream, lengths.total(), caller.pulse()).await?;
+                    frame::skip(stream, lengths, caller.pulse()).await?;
                     self.answer(stream, caller, Response::Busy).await?;
                 }
             }
@@ -88,13 +89,13 @@ impl Requests {
         let request = match request {
             Ok(request) => request,
             Err(FrameError::Head(e)) if !matches!(e, DecodeError::Version { .. }) => {
-                frame::skip(stream, lengths.body, caller.pulse()).await?;
+                body::skip(stream, lengths.body, caller.pulse()).await?;
                 return self.answer(stream, caller, Response::Refused(e.to_string())).await;
             }
             Err(e) => return Err(e),
         };
-        let body = frame::read_bytes(stream, lengths.body, caller.pulse(), |_| ()).await?;
-        self.meters.bytes_in.add(lengths.total());
+        let (body, came) = body::read(stream, lengths.body, caller.pulse(), |_| ()).await?;
+        self.meters.bytes_in.add(lengths.head + came);
         self.meters.requests_in.add(1);
         let Some(turn) = self.turn(caller, &request).await else {
             return self.answer(stream, caller, Response::Busy).await;

@@ -109,6 +109,7 @@ async fn a_frame_that_ends_before_its_length_costs_no_memory_and_no_service() {
     let mut stream = raw_stream(&peer).await;
     let head = codec::encode(&compile("x"));
     stream.write_all(&frame(head.len() as u32, limits::REQUEST_BODY_BYTES as u64, &head)).await.unwrap();
+    stream.write_all(&(64 * 1024 | (1_u32 << 31)).to_le_bytes()).await.unwrap();
     stream.write_all(&[0; 1000]).await.unwrap();
     stream.close().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
@@ -120,7 +121,7 @@ async fn a_frame_that_ends_before_its_length_costs_no_memory_and_no_service() {
 async fn a_head_that_does_not_decode_is_refused_and_the_stream_goes_on() {
     let peer = Peer::start().await.echo();
     let mut stream = raw_stream(&peer).await;
-    stream.write_all(&frame(5, 3, b"\x01\xff\xff\xff\xffabc")).await.unwrap();
+    stream.write_all(&frame(5, 3, b"\x01\xff\xff\xff\xff\x03\0\0\x80abc")).await.unwrap();
     let Response::Refused(why) = answer(&mut stream).await else { panic!("it must be refused") };
     assert!(why.contains("malformed"), "{why}");
     let head = codec::encode(&Request::Jobs);
@@ -178,7 +179,7 @@ async fn a_peer_without_our_protocol_gives_a_readable_error() {
     let mut peer = Peer::start().await;
     peer.net.dial(address).await.unwrap();
     let error = peer.ask(key, Request::Jobs, vec![]).await.unwrap_err();
-    assert!(matches!(&error, RequestError::Protocol(why) if why.contains("/webmesh/1/request")), "{error:?}");
+    assert!(matches!(&error, RequestError::Protocol(why) if why.contains("/webmesh/2/request")), "{error:?}");
 }
 
 #[tokio::test]

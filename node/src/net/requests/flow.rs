@@ -1,0 +1,80 @@
+//! Bytes that keep moving, or are given up: none for [`REQUEST_TIMEOUT`], or too few on the average, ends a stream.
+
+use std::io;
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use webmesh_protocol::limits::REQUEST_TIMEOUT;
+
+use super::error::FrameError;
+use super::pace::Pace;
+use super::pulse::Pulse;
+use crate::platform;
+
+/// One direction of one frame: what moves beats the pulse and keeps the pace.
+pub(super) struct Flow<'a> {
+    pulse: &'a Pulse,
+    pace: Pace<'a>,
+}
+
+impl<'a> Flow<'a> {
+    /// Of a frame of `len` bytes that holds a part of a budget, for which others may wait.
+    pub(super) fn held(len: usize, pulse: &'a Pulse) -> Self {
+        Self { pulse, pace: Pace::new(len, pulse) }
+    }
+
+    /// Of a frame that nobody waits for but its receiver.
+    pub(super) fn calm(pulse: &'a Pulse) -> Self {
+        Self { pulse, pace: Pace::calm() }
+    }
+
+    /// Counts `n` more bytes.
+    pub(super) fn moved(&mut self, n: usize) -> Result<(), FrameError> {
+        self.pulse.beat();
+        if self.pace.keeps(n) { Ok(()) } else { Err(FrameError::Stalled) }
+    }
+
+    /// Reads until `buffer` is full.
+    pub(super) async fn fill<R: AsyncRead + Unpin>(&mut self, r: &mut R, buffer: &mut [u8]) -> Result<(), FrameError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match stall(r.read(&mut buffer[filled..])).await? {
+                0 => return Err(FrameError::Broken(io::ErrorKind::UnexpectedEof.into())),
+                n => {
+                    filled += n;
+                    self.moved(n)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes`.
+    pub(super) async fn write<W: AsyncWrite + Unpin>(&mut self, w: &mut W, mut bytes: &[u8]) -> Result<(), FrameError> {
+        while !bytes.is_empty() {
+            match stall(w.write(bytes)).await? {
+                0 => return Err(FrameError::Broken(io::ErrorKind::WriteZero.into())),
+                n => {
+                    self.moved(n)?;
+                    bytes = &bytes[n..];
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what was written.
+    pub(super) async fn flush<W: AsyncWrite + Unpin>(&mut self, w: &mut W) -> Result<(), FrameError> {
+        stall(w.flush()).await?;
+        self.pulse.beat();
+        Ok(())
+    }
+}
+
+/// Gives up on a read or write that does not move.
+async fn stall<T>(io: impl Future<Output = io::Result<T>>) -> Result<T, FrameError> {
+    match platform::timeout(REQUEST_TIMEOUT, io).await {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(e)) => Err(FrameError::Broken(e)),
+        None => Err(FrameError::Stalled),
+    }
+}
