@@ -172,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::net::tests::body as noise;
 
     fn run<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
@@ -203,17 +204,8 @@ mod tests {
         let sent = encoded(&[text.clone().into()]);
         assert!(sent.len() < text.len() / 2, "{} of {} bytes", sent.len(), text.len());
         assert_eq!(decoded(&sent, text.len()).unwrap(), text);
-        // xorshift: nothing in it comes twice.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let noise: Vec<u8> = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as u8
-        })
-        .take(3 * PIECE_BYTES + 5)
-        .collect();
-        assert_eq!(encoded(&[noise.clone().into()]).len(), noise.len() + 4 * LENGTH_BYTES);
+        let noise = noise(3 * PIECE_BYTES + 5);
+        assert_eq!(encoded(std::slice::from_ref(&noise)).len(), noise.len() + 4 * LENGTH_BYTES);
     }
 
     #[test]
