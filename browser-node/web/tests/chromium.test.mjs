@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { countWords, joined, launch, list, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
+const pi = join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp");
 
 /** Writes a file for a job and gives its path. */
 function file(name, content) {
@@ -150,6 +151,29 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       assert.equal(await counted.ended, 0, counted.said);
       assert.deepEqual(readFileSync(counted.output), countWords(words));
       await shows(page, "#tasks", (text) => Number(text) > 0);
+      await page.close();
+    });
+
+    test("a tab that is loaded anew still has the modules that it fetched", async () => {
+      const page = await open(browser, node);
+      /** Bytes that a tab receives from its beginning through a job without input: its module, above all. */
+      const received = async () => {
+        await page.evaluate(async () => {
+          const { join } = await import("/mesh.js");
+          globalThis.mesh = await join({ threads: 1 });
+          while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+        });
+        const counted = submit(node, pi, [], "--tasks", "100");
+        assert.equal(await counted.ended, 0, counted.said);
+        const { given, counters } = await page.evaluate(() => mesh.status());
+        assert.ok(given.tasks > 0);
+        await page.evaluate(() => mesh.leave());
+        return counters.bytes_in;
+      };
+      const first = await received();
+      await page.reload();
+      const again = await received();
+      assert.ok(again < first / 2, `${first} bytes, then ${again}`);
       await page.close();
     });
 

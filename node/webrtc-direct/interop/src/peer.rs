@@ -118,6 +118,8 @@ fn swarm(arguments: &Arguments) -> anyhow::Result<Swarm<Behaviour>> {
         #[cfg(feature = "published")]
         Kind::Published => {
             use libp2p_webrtc::tokio::{Certificate, Transport};
+            // It takes whichever there is, and fails where a build has two. An error says that one is installed.
+            let _ = rustls::crypto::ring::default_provider().install_default();
             let certificate = Certificate::generate(&mut rand::rng())?;
             Ok(build!(|keys| Transport::new(keys.clone(), certificate)))
         }
