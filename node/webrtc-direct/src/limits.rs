@@ -77,8 +77,16 @@ pub const INCOMING_QUEUE: usize = 64;
 /// Unread data that SCTP holds for one connection, advertised as its receive window. It fills only if the peer knows
 /// nothing of credits.
 pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
-/// Data handed to SCTP and not yet acknowledged, for all streams of one connection together.
-pub const SCTP_SEND_BYTES: usize = 1024 * 1024;
+/// Data handed to SCTP and not yet acknowledged, for all streams of one connection together, on a path without delay.
+/// Chromium's socket loses packets of a burst of some 60 KiB and more, and SCTP grows its own window until packets are
+/// lost: with less on the way, nothing is sent twice, and twice as much arrives in a second.
+pub const SCTP_SEND_BYTES: usize = 48 * 1024;
+/// As much more for each second that it takes there and back: a connection reaches this rate, in bytes a second, however
+/// far the peer is, up to [`SCTP_SEND_BYTES_MOST`]. It lies below what the shortest path gives, so that the delay that
+/// data makes by waiting in sockets does not let in more data without end.
+pub const SCTP_SEND_RATE: usize = 10 * 1024 * 1024;
+/// However long the path is.
+pub const SCTP_SEND_BYTES_MOST: usize = 1024 * 1024;
 /// Associations that a peer may begin while none is established: its INIT may be repeated when our answer is lost.
 pub const SCTP_BEGINNINGS: usize = 8;
 /// Stream resets of the peer that are held until their time comes, counted from the first: browsers send one at a time.

@@ -14,7 +14,9 @@ use rtc_shared::TransportProtocol;
 use super::error::Error;
 use super::packet::{self, Chunk};
 use super::resets::{Resets, Standing};
-use crate::limits::{MESSAGE_BYTES, SCTP_BEGINNINGS, SCTP_RECEIVE_BYTES};
+use crate::limits::{
+    MESSAGE_BYTES, SCTP_BEGINNINGS, SCTP_RECEIVE_BYTES, SCTP_SEND_BYTES, SCTP_SEND_BYTES_MOST, SCTP_SEND_RATE,
+};
 
 /// The library wants addresses and uses them for nothing that we need: DTLS carries its packets.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
@@ -288,6 +290,13 @@ impl Sctp {
         let now = self.clock.to_library(now);
         let Some(association) = self.association() else { return false };
         association.stream(id).is_ok_and(|mut stream| stream.write_chunk_with_ppi(now, message, kind).is_ok())
+    }
+
+    /// How many bytes may be on their way at a time. What is more would wait in sockets, or be lost there.
+    pub(crate) fn send_window(&self) -> usize {
+        let there_and_back = self.established.as_ref().map_or(Duration::ZERO, |(_, association)| association.rtt() / SPEED);
+        let by_distance = SCTP_SEND_RATE.saturating_mul(there_and_back.as_micros() as usize) / 1_000_000;
+        SCTP_SEND_BYTES.saturating_add(by_distance).min(SCTP_SEND_BYTES_MOST)
     }
 
     /// Opens a stream of ours.
