@@ -1,8 +1,11 @@
-//! `wasm-bindgen-step MODULE.wasm OUT_DIR`: the step after cargo in a build for browsers.
+//! `wasm-bindgen-step MODULE.wasm OUT_DIR`: the steps after cargo in a build for browsers.
 //!
 //! The library rather than the wasm-bindgen program: it builds in a third of the time, and the workspace's lock file
 //! keeps its version beside that of the crate, which must be the same.
 
+mod order;
+
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -14,5 +17,12 @@ fn main() -> anyhow::Result<()> {
     let mut bindgen = Bindgen::new();
     // The module is looked for beside the script, unless its user says otherwise.
     bindgen.input_path(module).web(true)?.typescript(true).omit_default_module_path(false);
-    bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))
+    // It would make the names of instances different.
+    bindgen.demangle(false);
+    bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))?;
+
+    let bound = out.join(format!("{}_bg.wasm", bindgen.stem()?));
+    let ordered = order::by_kind(&fs::read(&bound)?).with_context(|| format!("cannot order {}", bound.display()))?;
+    fs::write(&bound, ordered)?;
+    Ok(())
 }
