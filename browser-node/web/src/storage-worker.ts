@@ -1,7 +1,12 @@
 // The Worker that holds what a tab keeps: segments, results of its own jobs, and the files that they read.
 
-import init, { Storage } from "../wasm/webmesh_browser_node.js";
+import init, { Planning, Storage } from "../wasm/webmesh_browser_node.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
+
+/** What a peer that asks for segments may be kept waiting for by the files of this tab's own jobs. */
+const LOOK_MILLIS = 20;
+
+type Asked = Exclude<StorageCall, { kind: "begin" | "order" }>;
 
 const post = self.postMessage.bind(self) as (answer: StorageAnswer, transfer?: Transferable[]) => void;
 
@@ -27,21 +32,48 @@ async function obey(call: StorageCall): Promise<void> {
     post({ kind: "answer", head, body }, [head.buffer, body.buffer]);
     return;
   }
+  const holder = storage;
+  if (call.kind === "plan") void answer(call, () => plan(holder, call));
+  else await answer(call, () => answerTo(holder, call));
+}
+
+async function answer({ call }: Asked, work: () => unknown): Promise<void> {
   try {
-    post({ kind: "done", call: call.call, value: answerTo(storage, call) });
+    post({ kind: "done", call, value: await work() });
   } catch (error) {
-    // A refusal in words leaves all as it was; a trap does not.
-    if (error instanceof WebAssembly.RuntimeError) throw error;
-    post({ kind: "failed", call: call.call, why: wordsOf(error) });
+    // A refusal in words leaves all as it was; a trap does not, nor does memory that ran out.
+    if (error instanceof WebAssembly.RuntimeError) post({ kind: "broken", why: wordsOf(error) });
+    else post({ kind: "failed", call, why: wordsOf(error) });
   }
 }
 
-function answerTo(storage: Storage, call: Exclude<StorageCall, { kind: "begin" | "order" }>): unknown {
+/** Reads a job's files, with a look at what else is to be done now and then. */
+async function plan(storage: Storage, { call, files, options }: Extract<Asked, { kind: "plan" }>): Promise<string> {
+  const planning = new Planning([...files], options);
+  for (let look = performance.now() + LOOK_MILLIS; !planning.step(); ) {
+    if (performance.now() < look) continue;
+    post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
+    await othersTurn();
+    look = performance.now() + LOOK_MILLIS;
+  }
+  post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
+  return storage.hold(planning);
+}
+
+/** Ready once what has come meanwhile is done. A timer would wait some milliseconds more each time. */
+function othersTurn(): Promise<void> {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
+}
+
+function answerTo(storage: Storage, call: Exclude<Asked, { kind: "plan" }>): unknown {
   switch (call.kind) {
-    case "plan":
-      return storage.plan([...call.files], call.options, (bytes: number, of: number) =>
-        post({ kind: "progress", call: call.call, bytes, of }),
-      );
     case "nameOf":
       return storage.nameOf(call.inputs, call.task, call.document);
     case "forget":

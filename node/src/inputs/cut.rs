@@ -10,7 +10,7 @@ use webmesh_protocol::limits;
 
 use super::error::InputError;
 use super::files::Files;
-use super::{DOCUMENTS, LINE_BYTES, Options, parallel};
+use super::{DOCUMENTS, LINE_BYTES, Options};
 use crate::platform::OpenFile;
 
 /// About so much of a file is cut by one thread at a time.
@@ -50,13 +50,28 @@ impl Documents {
 }
 
 /// Some cuts of one file: those at the multiples of the chunk size that these numbers name.
-struct Span {
+pub(super) struct Span {
     file: usize,
     multiples: Range<u64>,
 }
 
-/// Cuts files into documents.
+/// A buffer for [`Span::cut`].
+pub(super) fn window() -> Vec<u8> {
+    vec![0; WINDOW_BYTES]
+}
+
+/// Cuts files into documents, on as many threads as the options say.
+#[cfg(not(target_family = "wasm"))]
 pub(super) fn cut(files: &Files, options: &Options) -> Result<Documents, InputError> {
+    let spans = spans(files, options)?;
+    let cuts = super::parallel::map(spans.len(), options.threads.max(1), window, |window, i| {
+        spans[i].cut(files, options, window)
+    })?;
+    assemble(files, &spans, cuts, options)
+}
+
+/// The parts in which files are cut, each for itself.
+pub(super) fn spans(files: &Files, options: &Options) -> Result<Vec<Span>, InputError> {
     let chunk = options.chunk;
     let mut spans = Vec::new();
     for file in 0..files.len() {
@@ -75,40 +90,40 @@ pub(super) fn cut(files: &Files, options: &Options) -> Result<Documents, InputEr
             }));
         }
     }
-    let scratch = || vec![0; WINDOW_BYTES];
-    let cuts = parallel::map(spans.len(), options.threads.max(1), scratch, |window, i| {
-        cuts_of(files, &spans[i], chunk, window)
-    })?;
-    assemble(files, spans.iter().zip(cuts), options.whole_files)
+    Ok(spans)
 }
 
-/// Where a span begins; its cuts are counted from there, to be kept in 32 bits.
-fn base(span: &Span, chunk: u64) -> u64 {
-    span.multiples.start * chunk - 1
-}
-
-/// The places in the file where the documents of a span end, as distances from its base.
-fn cuts_of(files: &Files, span: &Span, chunk: u64, buf: &mut [u8]) -> Result<Cuts, InputError> {
-    let file = files.open(span.file)?;
-    let size = files.size(span.file);
-    let first_read = if chunk < WINDOW_BYTES as u64 { WINDOW_BYTES } else { FIRST_WINDOW_BYTES };
-    let mut window = Window { files, index: span.file, file: &file, size, first_read, buf, held: 0..0 };
-    let base = base(span, chunk);
-    let mut ends = Vec::new();
-    let mut multiple = span.multiples.start;
-    while multiple < span.multiples.end {
-        let end = window.line_end(multiple * chunk - 1)?;
-        if end >= size {
-            break;
-        }
-        ends.push((end - base) as u32);
-        // Multiples before that line end would cut at the same place.
-        multiple = (end + 1).div_ceil(chunk);
+impl Span {
+    /// Where it begins; its cuts are counted from there, to be kept in 32 bits.
+    fn base(&self, chunk: u64) -> u64 {
+        self.multiples.start * chunk - 1
     }
-    Ok(Cuts { base, ends })
+
+    /// The places in the file where its documents end, as distances from its base.
+    pub(super) fn cut(&self, files: &Files, options: &Options, buf: &mut [u8]) -> Result<Cuts, InputError> {
+        let chunk = options.chunk;
+        let file = files.open(self.file)?;
+        let size = files.size(self.file);
+        let first_read = if chunk < WINDOW_BYTES as u64 { WINDOW_BYTES } else { FIRST_WINDOW_BYTES };
+        let mut window = Window { files, index: self.file, file: &file, size, first_read, buf, held: 0..0 };
+        let base = self.base(chunk);
+        let mut ends = Vec::new();
+        let mut multiple = self.multiples.start;
+        while multiple < self.multiples.end {
+            let end = window.line_end(multiple * chunk - 1)?;
+            if end >= size {
+                break;
+            }
+            ends.push((end - base) as u32);
+            // Multiples before that line end would cut at the same place.
+            multiple = (end + 1).div_ceil(chunk);
+        }
+        Ok(Cuts { base, ends })
+    }
 }
 
-struct Cuts {
+/// The cuts of a span.
+pub(super) struct Cuts {
     base: u64,
     ends: Vec<u32>,
 }
@@ -151,12 +166,14 @@ impl Window<'_> {
 
 /// Puts the documents of all files in a row. Where files are cut at line ends, none of them may have a line that is
 /// too long, be it short enough to stay whole or not: whether a file is taken does not hang on the chunk size.
-fn assemble<'a>(
+pub(super) fn assemble(
     files: &Files,
-    cuts: impl Iterator<Item = (&'a Span, Cuts)>,
-    any_line: bool,
+    spans: &[Span],
+    cuts: Vec<Cuts>,
+    options: &Options,
 ) -> Result<Documents, InputError> {
-    let mut cuts = cuts.peekable();
+    let any_line = options.whole_files;
+    let mut cuts = spans.iter().zip(cuts).peekable();
     let mut documents = Documents { lengths: Vec::new(), first: Vec::with_capacity(files.len() + 1) };
     for file in 0..files.len() {
         documents.first.push(documents.lengths.len() as u32);

@@ -23,8 +23,10 @@ mod cut;
 mod error;
 mod files;
 mod group;
+#[cfg(not(target_family = "wasm"))]
 mod parallel;
 mod source;
+mod stepwise;
 #[cfg(test)]
 mod tests;
 #[cfg(not(target_family = "wasm"))]
@@ -33,15 +35,17 @@ mod walk;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::Inputs;
 
-use crate::platform::{self, FileList};
-use files::Files;
+use crate::platform;
 
 pub use error::InputError;
 pub use source::PackSource;
+pub use stepwise::{Planning, Step};
 
 /// The size of the documents into which large files are cut, if nothing else is asked for: a task of some
 /// hundredth of a second, and a pack that crosses a home line in less than one.
@@ -137,24 +141,38 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
     Ok(Plan { inputs: Inputs::Numbers, tasks, documents: u64::from(tasks), bytes: 0, files: 0, source: None })
 }
 
-/// Plans a job over files that were listed; see [`plan`].
-///
-/// # Errors
-/// A file that cannot be used, or options that cannot be.
-pub fn plan_files(files: FileList, options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
-    check_chunk(options)?;
-    let files = Files::new(files);
+/// Plans a job over files that were listed, on as many threads as the options say; see [`plan`].
+#[cfg(not(target_family = "wasm"))]
+fn plan_files(
+    files: crate::platform::FileList,
+    options: &Options,
+    progress: &(dyn Fn(Planned) + Sync),
+) -> Result<Plan, InputError> {
+    let files = files::Files::new(files);
     let documents = cut::cut(&files, options)?;
-    let packs = group::group(&documents, options.docs_per_task)?;
-    let source = PackSource::hash(files, documents, packs, options.threads.max(1), progress)?;
-    Ok(Plan {
-        inputs: source.inputs(),
-        tasks: source.tasks(),
-        documents: source.documents(),
-        bytes: source.bytes(),
-        files: source.files(),
-        source: Some(Arc::new(source)),
-    })
+    let groups = group::group(&documents, options.docs_per_task)?;
+    let packs = source::Unhashed::new(files, documents, &groups);
+    let (of, done) = (packs.bytes(), AtomicU64::new(0));
+    let blobs = parallel::map(packs.len(), options.threads.max(1), source::Unhashed::buffer, |buffer, i| {
+        let (blob, bytes) = packs.hash(i, buffer)?;
+        let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        progress(Planned { bytes, of });
+        Ok(blob)
+    })?;
+    Ok(packs.finish(blobs).into())
+}
+
+impl From<PackSource> for Plan {
+    fn from(source: PackSource) -> Self {
+        Self {
+            inputs: source.inputs(),
+            tasks: source.tasks(),
+            documents: source.documents(),
+            bytes: source.bytes(),
+            files: source.files(),
+            source: Some(Arc::new(source)),
+        }
+    }
 }
 
 fn check_chunk(options: &Options) -> Result<(), InputError> {

@@ -1,7 +1,6 @@
 //! Packs made of files on the fly.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
@@ -12,7 +11,6 @@ use super::cut::Documents;
 use super::error::InputError;
 use super::files::Files;
 use super::group::Group;
-use super::{Planned, parallel};
 use crate::store::source::{BlobError, BlobSource};
 
 /// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are
@@ -42,30 +40,45 @@ pub struct PackSource {
     tasks: u32,
 }
 
-impl PackSource {
-    /// Reads everything once to know the packs' hashes.
-    pub(super) fn hash(
-        files: Files,
-        documents: Documents,
-        groups: Vec<Group>,
-        threads: usize,
-        progress: &(dyn Fn(Planned) + Sync),
-    ) -> Result<Self, InputError> {
-        let mut packs = place(&documents, &groups);
-        let of: u64 = documents.lengths.iter().map(|&len| u64::from(len)).sum();
-        let done = AtomicU64::new(0);
-        let blobs = parallel::map(
-            packs.len(),
-            threads,
-            || vec![0; BUFFER_BYTES],
-            |buffer, i| {
-                let blob = hash_pack(&files, &documents, &packs[i], buffer)?;
-                let bytes = blob.len - header_len(&packs[i].pack);
-                let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                progress(Planned { bytes, of });
-                Ok(blob)
-            },
-        )?;
+/// Packs whose hashes are not known yet: everything is to be read once for that.
+#[derive(Debug)]
+pub(super) struct Unhashed {
+    files: Files,
+    documents: Documents,
+    packs: Vec<Placed>,
+}
+
+impl Unhashed {
+    pub(super) fn new(files: Files, documents: Documents, groups: &[Group]) -> Self {
+        let packs = place(&documents, groups);
+        Self { files, documents, packs }
+    }
+
+    /// How many packs there are.
+    pub(super) fn len(&self) -> usize {
+        self.packs.len()
+    }
+
+    /// How many bytes all documents have.
+    pub(super) fn bytes(&self) -> u64 {
+        self.documents.lengths.iter().map(|&len| u64::from(len)).sum()
+    }
+
+    /// A buffer for [`Unhashed::hash`].
+    pub(super) fn buffer() -> Vec<u8> {
+        vec![0; BUFFER_BYTES]
+    }
+
+    /// Reads a pack. Also says how many bytes its documents have.
+    pub(super) fn hash(&self, pack: usize, buffer: &mut [u8]) -> Result<(BlobRef, u64), InputError> {
+        let placed = &self.packs[pack];
+        let blob = hash_pack(&self.files, &self.documents, placed, buffer)?;
+        Ok((blob, blob.len - header_len(&placed.pack)))
+    }
+
+    /// `blobs` are what [`Unhashed::hash`] gave for each pack.
+    pub(super) fn finish(self, blobs: Vec<BlobRef>) -> PackSource {
+        let Self { files, documents, mut packs } = self;
         let mut by_hash = HashMap::with_capacity(packs.len());
         for (i, (placed, blob)) in (0..).zip(packs.iter_mut().zip(blobs)) {
             placed.pack.blob = blob;
@@ -74,9 +87,11 @@ impl PackSource {
         let index = codec::encode(&Index { packs: packs.iter().map(|placed| placed.pack).collect() });
         let tasks = packs.last().map_or(0, |last| last.first_task + last.pack.tasks());
         let index_hash = Hash::of(&index);
-        Ok(Self { files, documents, packs, by_hash, index: index.into(), index_hash, tasks })
+        PackSource { files, documents, packs, by_hash, index: index.into(), index_hash, tasks }
     }
+}
 
+impl PackSource {
     /// What the manifest says of these inputs.
     pub fn inputs(&self) -> Inputs {
         let index = BlobRef { hash: self.index_hash, len: self.index.len() as u64 };

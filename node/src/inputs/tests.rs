@@ -12,7 +12,7 @@ use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::pack::{Index, Layout, Pack};
 use webmesh_protocol::{codec, limits};
 
-use super::{InputError, LINE_BYTES, MAX_CHUNK_BYTES, Options, Plan, plan};
+use super::{InputError, LINE_BYTES, MAX_CHUNK_BYTES, Options, Plan, Planning, Step, plan, walk};
 
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -201,6 +201,31 @@ fn no_input_means_numbers() {
     let plan = planned(&[], &Options { numbers: 10, ..Options::default() }).unwrap();
     assert_eq!((plan.inputs, plan.tasks), (Inputs::Numbers, 10));
     assert!(planned(&[], &Options { numbers: 0, ..Options::default() }).is_err());
+}
+
+#[test]
+fn a_plan_made_step_by_step_is_the_one_that_threads_make() {
+    let lines: Vec<u8> = (0..100_000).flat_map(|i| format!("line {i}\n").into_bytes()).collect();
+    let dir = folder(&[("a", &lines), ("b/empty", b""), ("b/short", b"one line"), ("c", &lines[..300_000])]);
+    let inputs = [dir.path().to_path_buf()];
+    let whole = Options { whole_files: true, ..with(1, None) };
+    for options in [with(1_000, None), with(1_000, Some(7)), with(512 * 1024, None), whole] {
+        let fast = plan(&inputs, &options, &|_| ()).unwrap();
+        let mut planning = Planning::new(walk::list(&inputs, &options).unwrap(), &options).unwrap();
+        let mut read = 0;
+        let slow = loop {
+            match planning.step().unwrap() {
+                Step::Further(rest, done) => {
+                    assert!((read..=done.of).contains(&done.bytes), "{done:?} after {read}");
+                    (planning, read) = (rest, done.bytes);
+                }
+                Step::Done(plan) => break plan,
+            }
+        };
+        assert_eq!((read, slow.bytes), (fast.bytes, fast.bytes));
+        assert_eq!(slow.inputs, fast.inputs);
+        assert_eq!(tasks(&slow), tasks(&fast));
+    }
 }
 
 #[test]

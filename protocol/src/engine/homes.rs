@@ -14,7 +14,9 @@ use crate::time::Time;
 /// Ways to homes, asked for and learnt.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    asked: Option<Time>,
+    /// When a neighbour was last asked for whatever homes it knows, and for a certain one: neither kind waits for the
+    /// other, as whoever joins is often offered a job within a second.
+    asked: [Option<Time>; 2],
     /// Neighbours are asked in turn: the first may know no more than this peer.
     turn: usize,
 }
@@ -42,10 +44,11 @@ impl Homes {
     }
 
     fn ask(&mut self, core: &mut Core, peer: PeerKey, wanted: Option<PeerKey>) {
-        if self.asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
+        let asked = &mut self.asked[usize::from(wanted.is_some())];
+        if asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
             return;
         }
-        self.asked = Some(core.now);
+        *asked = Some(core.now);
         core.request(peer, Request::Homes { wanted }, vec![], Pending::Homes);
     }
 

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use js_sys::{Function, Uint8Array};
-use send_wrapper::SendWrapper;
 use serde::Deserialize;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use web_sys::File;
-use webmesh_node::inputs::{self, Options, PackSource, Plan, Planned};
+use webmesh_node::inputs::{self, Options, PackSource, Plan, Planned, Step};
 use webmesh_node::platform::FileList;
 use webmesh_node::results::ResultStore;
 use webmesh_node::store::actions::carry_out;
@@ -93,30 +92,11 @@ impl Storage {
         Ok(Answer { head: Uint8Array::from(&order::encode(&report).map_err(error)?[..]), body })
     }
 
-    /// Plans a job's inputs, and holds them until they are [forgotten](Self::forget). Without files, its documents
-    /// are numbers. `options` is JSON; `progress` is called with the bytes read and the bytes in all. Gives JSON:
-    /// `inputs`, `tasks`, `documents`, `bytes`, `files`.
-    pub fn plan(&mut self, files: Vec<File>, options: &str, progress: Function) -> Result<String, JsError> {
-        let cut: Cut = serde_json::from_str(options)?;
-        let usual = Options::default();
-        let options = Options {
-            chunk: cut.chunk.unwrap_or(usual.chunk),
-            whole_files: cut.whole_files.unwrap_or(usual.whole_files),
-            docs_per_task: cut.documents_per_task,
-            numbers: cut.tasks.unwrap_or(usual.numbers),
-            ..usual
-        };
-        let progress = SendWrapper::new(progress);
-        let told = |planned: Planned| {
-            // What the page does with it is its own affair.
-            let _ = progress.call2(&JsValue::NULL, &(planned.bytes as f64).into(), &(planned.of as f64).into());
-        };
-        let plan = if files.is_empty() {
-            inputs::plan_numbers(&options)
-        } else {
-            inputs::plan_files(listed(files), &options, &told)
-        };
-        let Plan { inputs, tasks, documents, bytes, files, source } = plan.map_err(in_words_of_the_library)?;
+    /// Holds the inputs of a plan that is made until they are [forgotten](Self::forget). Gives JSON: `inputs`, `tasks`,
+    /// `documents`, `bytes`, `files`.
+    pub fn hold(&mut self, planning: Planning) -> Result<String, JsError> {
+        let plan = planning.plan.ok_or_else(|| error("the inputs are not planned yet"))?;
+        let Plan { inputs, tasks, documents, bytes, files, source } = plan;
         if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
             self.inputs.entry(index.hash).or_insert((source, 0)).1 += 1;
         }
@@ -126,7 +106,7 @@ impl Storage {
     }
 
     /// What people call a document of a map task, or the task's first; `None` where there are no files. `inputs` is
-    /// what [`plan`](Self::plan) gave.
+    /// what [`hold`](Self::hold) gave.
     #[wasm_bindgen(js_name = nameOf)]
     pub fn name_of(&self, inputs: &str, task: u32, document: Option<u32>) -> Option<String> {
         self.inputs.get(&index_of(inputs)?)?.0.name_of(task, document.unwrap_or(0))
@@ -153,6 +133,60 @@ impl Storage {
         let results = self.outputs.remove(&job).ok_or_else(|| error("the job is done, but its result is not here"))?;
         let stats = results.merge(&mut Pieces(sink))?;
         Ok(json!({ "lines": stats.lines, "keys": stats.keys, "bytes": stats.bytes }).to_string())
+    }
+}
+
+/// A job's inputs on the way to a plan: a step at a time, as others wait for the Worker meanwhile.
+#[wasm_bindgen]
+pub struct Planning {
+    rest: Option<inputs::Planning>,
+    plan: Option<Plan>,
+    done: Planned,
+}
+
+#[wasm_bindgen]
+impl Planning {
+    /// Reads nothing yet. Without files, the job's documents are numbers. `options` is JSON.
+    #[wasm_bindgen(constructor)]
+    pub fn new(files: Vec<File>, options: &str) -> Result<Self, JsError> {
+        let cut: Cut = serde_json::from_str(options)?;
+        let usual = Options::default();
+        let options = Options {
+            chunk: cut.chunk.unwrap_or(usual.chunk),
+            whole_files: cut.whole_files.unwrap_or(usual.whole_files),
+            docs_per_task: cut.documents_per_task,
+            numbers: cut.tasks.unwrap_or(usual.numbers),
+            ..usual
+        };
+        let (rest, plan) = if files.is_empty() {
+            (None, Some(inputs::plan_numbers(&options).map_err(in_words_of_the_library)?))
+        } else {
+            (Some(inputs::Planning::new(listed(files), &options).map_err(in_words_of_the_library)?), None)
+        };
+        Ok(Self { rest, plan, done: Planned { bytes: 0, of: 0 } })
+    }
+
+    /// Reads some more. Whether that was all.
+    pub fn step(&mut self) -> Result<bool, JsError> {
+        if let Some(rest) = self.rest.take() {
+            match rest.step().map_err(in_words_of_the_library)? {
+                Step::Further(rest, done) => (self.rest, self.done) = (Some(rest), done),
+                Step::Done(plan) => self.plan = Some(plan),
+            }
+        }
+        Ok(self.rest.is_none())
+    }
+
+    /// Bytes read so far.
+    #[wasm_bindgen(getter)]
+    pub fn bytes(&self) -> f64 {
+        self.done.bytes as f64
+    }
+
+    /// Bytes in all.
+    #[wasm_bindgen(getter)]
+    pub fn of(&self) -> f64 {
+        self.done.of as f64
     }
 }
 
@@ -202,7 +236,7 @@ fn listed(files: Vec<File>) -> FileList {
     list
 }
 
-/// What [`Storage::plan`] calls `inputs`.
+/// What [`Storage::hold`] calls `inputs`.
 pub(in crate::web) fn inputs_of(text: &str) -> Result<Inputs, String> {
     order::decode(&hex::decode(text).map_err(|e| e.to_string())?)
 }
