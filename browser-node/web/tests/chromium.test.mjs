@@ -214,11 +214,15 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
         await page.evaluate(async () => {
           const { join } = await import("/mesh.js");
           globalThis.meshes = await Promise.all([1, 2, 3].map(() => join({ threads: 1 })));
+          for (const mesh of meshes) {
+            while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+          }
         });
         pages.push(page);
       }
+      // Tasks for everybody, whoever takes the first.
       const words = text(1_500_000);
-      const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "64KiB");
+      const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "8KiB");
       assert.equal(await counted.ended, 0, counted.said);
       assert.deepEqual(readFileSync(counted.output), countWords(words));
       const status = (page) => page.evaluate(() => Promise.all(globalThis.meshes.map((mesh) => mesh.status())));

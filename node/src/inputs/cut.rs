@@ -50,6 +50,7 @@ impl Documents {
 }
 
 /// Some cuts of one file: those at the multiples of the chunk size that these numbers name.
+#[derive(Debug)]
 pub(super) struct Span {
     file: usize,
     multiples: Range<u64>,
@@ -123,6 +124,7 @@ impl Span {
 }
 
 /// The cuts of a span.
+#[derive(Debug)]
 pub(super) struct Cuts {
     base: u64,
     ends: Vec<u32>,

@@ -294,7 +294,8 @@ impl Sctp {
 
     /// How many bytes may be on their way at a time. What is more would wait in sockets, or be lost there.
     pub(crate) fn send_window(&self) -> usize {
-        let there_and_back = self.established.as_ref().map_or(Duration::ZERO, |(_, association)| association.rtt() / SPEED);
+        let there_and_back =
+            self.established.as_ref().map_or(Duration::ZERO, |(_, association)| association.rtt() / SPEED);
         let by_distance = SCTP_SEND_RATE.saturating_mul(there_and_back.as_micros() as usize) / 1_000_000;
         SCTP_SEND_BYTES.saturating_add(by_distance).min(SCTP_SEND_BYTES_MOST)
     }
