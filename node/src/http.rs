@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::driver::Node;
+use crate::net::PROTOCOL_VERSION;
 
 /// Connections at a time: a scraper, a load balancer and a few people at once. Further ones wait unaccepted.
 const CONNECTIONS: usize = 64;
@@ -127,7 +128,7 @@ async fn addresses(State(served): State<Served>) -> impl IntoResponse {
     // A page from elsewhere may ask where to dial.
     let anyone = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     let (peer, websocket) = (peer_id(&served.node), socket::PATH);
-    let said = json!({ "protocol": "webmesh/1", "peer": peer, "addresses": addresses, "websocket": websocket });
+    let said = json!({ "protocol": PROTOCOL_VERSION, "peer": peer, "addresses": addresses, "websocket": websocket });
     (anyone, Json(said))
 }
 

@@ -17,7 +17,7 @@ fn main() -> anyhow::Result<()> {
     let mut bindgen = Bindgen::new();
     // The module is looked for beside the script, unless its user says otherwise.
     bindgen.input_path(module).web(true)?.typescript(true).omit_default_module_path(false);
-    // It would make the names of instances different.
+    // Names stay as they are mangled: `order` takes them apart itself.
     bindgen.demangle(false);
     bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))?;
 

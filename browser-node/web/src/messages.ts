@@ -47,6 +47,8 @@ export type StorageCall =
   | { kind: "begin"; program: WebAssembly.Module }
   | { kind: "order"; head: Uint8Array; body: Uint8Array }
   | { kind: "plan"; call: number; files: readonly File[]; options: string }
+  /** Nobody waits for a plan any more; not answered. */
+  | { kind: "unplan"; call: number }
   | { kind: "nameOf"; call: number; inputs: string; task: number; document: number | undefined }
   | { kind: "forget"; call: number; inputs: string; job: string }
   | { kind: "merge"; call: number; job: string };

@@ -110,9 +110,9 @@ export class OwnJob implements Job {
     const started = performance.now();
     const name = options.name ?? "job.cpp";
     const { inputs = [], chunk, wholeFiles, documentsPerTask, tasks } = options;
-    const planning = storage.plan(inputs, { chunk, wholeFiles, documentsPerTask, tasks }, (bytes, of) => {
-      this.#show({ phase: "reading", bytes, of });
-    });
+    const reading = (bytes: number, of: number) => this.#show({ phase: "reading", bytes, of });
+    const cut = { chunk, wholeFiles, documentsPerTask, tasks };
+    const planning = storage.plan(inputs, cut, reading, this.#unwanted);
     let plan: Plan | undefined;
     const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
     const compiling = tab.compile(name, options.source, tell);

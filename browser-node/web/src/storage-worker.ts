@@ -3,14 +3,16 @@
 import init, { Planning, Storage } from "../wasm/webmesh_browser_node.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
 
-/** What a peer that asks for segments may be kept waiting for by the files of this tab's own jobs. */
+/** After so much reading of files for this tab's own jobs, what others ask for has its turn. */
 const LOOK_MILLIS = 20;
 
-type Asked = Exclude<StorageCall, { kind: "begin" | "order" }>;
+type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
 
 const post = self.postMessage.bind(self) as (answer: StorageAnswer, transfer?: Transferable[]) => void;
 
 let storage: Storage | undefined;
+/** Calls whose files are read, and still wanted. */
+const planned = new Set<number>();
 // One after another: the engine counts on their order.
 let turn: Promise<void> = Promise.resolve();
 addEventListener("message", ({ data }: MessageEvent<StorageCall>) => {
@@ -33,7 +35,8 @@ async function obey(call: StorageCall): Promise<void> {
     return;
   }
   const holder = storage;
-  if (call.kind === "plan") void answer(call, () => plan(holder, call));
+  if (call.kind === "unplan") planned.delete(call.call);
+  else if (call.kind === "plan") void answer(call, () => plan(holder, call));
   else await answer(call, () => answerTo(holder, call));
 }
 
@@ -41,7 +44,7 @@ async function answer({ call }: Asked, work: () => unknown): Promise<void> {
   try {
     post({ kind: "done", call, value: await work() });
   } catch (error) {
-    // A refusal in words leaves all as it was; a trap does not, nor does memory that ran out.
+    // A refusal in words leaves all as it was; a trap does not.
     if (error instanceof WebAssembly.RuntimeError) post({ kind: "broken", why: wordsOf(error) });
     else post({ kind: "failed", call, why: wordsOf(error) });
   }
@@ -50,12 +53,15 @@ async function answer({ call }: Asked, work: () => unknown): Promise<void> {
 /** Reads a job's files, with a look at what else is to be done now and then. */
 async function plan(storage: Storage, { call, files, options }: Extract<Asked, { kind: "plan" }>): Promise<string> {
   const planning = new Planning([...files], options);
+  planned.add(call);
   for (let look = performance.now() + LOOK_MILLIS; !planning.step(); ) {
     if (performance.now() < look) continue;
     post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
     await othersTurn();
+    if (!planned.has(call)) throw new Error("the job was given up");
     look = performance.now() + LOOK_MILLIS;
   }
+  planned.delete(call);
   post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
   return storage.hold(planning);
 }

@@ -18,7 +18,8 @@ export interface Plan {
   files: number;
 }
 
-type Call = StorageCall extends infer C ? (C extends { call: number } ? Omit<C, "call"> : never) : never;
+type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
+type Call = Asked extends infer C ? (C extends Asked ? Omit<C, "call"> : never) : never;
 
 export class Storage {
   /** Where answers to orders of the engine go; set before the first order comes. */
@@ -48,7 +49,17 @@ export class Storage {
     this.#started().postMessage({ kind: "order", head, body } satisfies StorageCall, [head.buffer, body.buffer]);
   }
 
-  async plan(files: readonly File[], options: object, progress: (bytes: number, of: number) => void): Promise<Plan> {
+  /** Reads files, until `unwanted` is settled at the longest. */
+  async plan(
+    files: readonly File[],
+    options: object,
+    progress: (bytes: number, of: number) => void,
+    unwanted: Promise<unknown>,
+  ): Promise<Plan> {
+    const call = this.#calls;
+    void unwanted.then(() => {
+      if (this.#waiting.has(call)) this.#worker?.postMessage({ kind: "unplan", call } satisfies StorageCall);
+    });
     const plan = await this.#ask({ kind: "plan", files, options: JSON.stringify(options) }, progress);
     return JSON.parse(plan as string) as Plan;
   }

@@ -1,6 +1,6 @@
 // Figures of tabs in Debian's Chromium: `npm run bench`. They go to docs/benchmarks.md.
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { countWords, launch, open, root, scratch, startNode, submit, text } from "./harness.mjs";
 
@@ -44,25 +44,27 @@ async function tabs(node, peers, threads) {
   return page;
 }
 
-/** Seconds of CPU that the threads of a name, as Linux shortens it, have used so far. */
+/** In /proc, on every Linux that runs Chromium. */
+const TICKS_A_SECOND = 100;
+
+/** Seconds of CPU that all threads of a name, as Linux shortens it, have used so far. */
 function cpu(name) {
   let ticks = 0;
-  for (const pid of readdirSync("/proc").filter((pid) => /^\d+$/.test(pid))) {
-    try {
-      for (const thread of readdirSync(`/proc/${pid}/task`)) {
-        // The name is in parentheses; user and system time are the 12th and 13th number behind it.
-        const [, called, rest] = readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1").match(/\((.*)\) (.*)/);
-        const numbers = rest.split(" ");
-        if (called === name) ticks += Number(numbers[11]) + Number(numbers[12]);
-      }
-    } catch {
-      // It has ended meanwhile.
-    }
+  const stats = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
+    const folder = `/proc/${pid}/task`;
+    // What ends meanwhile is none of those that are counted.
+    return existsSync(folder) ? readdirSync(folder).map((thread) => join(folder, thread, "stat")) : [];
+  });
+  for (const stat of stats.filter(existsSync)) {
+    // The name is in parentheses; user and system time are the 12th and 13th number behind it.
+    const [, called, rest] = readFileSync(stat, "latin1").match(/\((.*)\) (.*)/);
+    const numbers = rest.split(" ");
+    if (called === name) ticks += Number(numbers[11]) + Number(numbers[12]);
   }
-  return ticks / 100;
+  return ticks / TICKS_A_SECOND;
 }
 
-/** Median seconds of a job, and of CPU that its tasks took a job, over five jobs after one that warms up. */
+/** Seconds of a job, the median of five after one that warms up, and seconds of CPU that its tasks took, the mean. */
 async function timed(node, job, thread) {
   await count(node, job);
   const before = cpu(thread);

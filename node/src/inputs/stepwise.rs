@@ -48,7 +48,8 @@ impl Planning {
         Ok(Self { options: options.clone(), of, stage })
     }
 
-    /// Reads a pack, or some mebibytes for the places to cut at.
+    /// Reads a pack, or some mebibytes for the places to cut at; where chunks are longer than a line may be, all of them
+    /// in one step.
     ///
     /// # Errors
     /// A file that cannot be used, or options that cannot be.

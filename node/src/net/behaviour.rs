@@ -15,9 +15,9 @@ use super::{limits, streams};
 use crate::platform;
 
 /// What identify tells; peers that tell another version are left.
-pub(super) const PROTOCOL_VERSION: &str = "webmesh/1";
+pub(crate) const PROTOCOL_VERSION: &str = "webmesh/2";
 /// The mesh's own DHT.
-pub(super) const KAD: StreamProtocol = StreamProtocol::new("/webmesh/1/kad");
+pub(super) const KAD: StreamProtocol = StreamProtocol::new("/webmesh/2/kad");
 
 /// All protocols. Limits come first: a connection that they refuse is seen by nobody else.
 #[derive(NetworkBehaviour)]

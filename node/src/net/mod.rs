@@ -59,6 +59,8 @@ use webmesh_protocol::io::{RequestError, RequestId, Token};
 use webmesh_protocol::message::{Gossip, Request, Response};
 
 pub use address_book::is_public;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use behaviour::PROTOCOL_VERSION;
 pub use config::NetConfig;
 pub use counters::Counters;
 pub use error::NetError;

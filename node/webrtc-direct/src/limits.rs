@@ -81,10 +81,9 @@ pub const SCTP_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Chromium's socket loses packets of a burst of some 60 KiB and more, and SCTP grows its own window until packets are
 /// lost: with less on the way, nothing is sent twice, and twice as much arrives in a second.
 pub const SCTP_SEND_BYTES: usize = 48 * 1024;
-/// As much more for each second that it takes there and back: a connection reaches this rate, in bytes a second, however
-/// far the peer is, up to [`SCTP_SEND_BYTES_MOST`]. It lies below what the shortest path gives, so that the delay that
-/// data makes by waiting in sockets does not let in more data without end.
-pub const SCTP_SEND_RATE: usize = 10 * 1024 * 1024;
+/// As much more for each second that it takes there and back without waiting: a connection reaches this rate, in bytes a
+/// second, however far the peer is, up to [`SCTP_SEND_BYTES_MOST`].
+pub const SCTP_SEND_RATE: f64 = 10.0 * 1024.0 * 1024.0;
 /// However long the path is.
 pub const SCTP_SEND_BYTES_MOST: usize = 1024 * 1024;
 /// Associations that a peer may begin while none is established: its INIT may be repeated when our answer is lost.

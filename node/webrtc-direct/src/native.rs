@@ -9,6 +9,7 @@ mod channels;
 mod connection;
 mod dcep;
 mod demux;
+mod distance;
 mod driver;
 mod error;
 #[cfg(feature = "fuzzing")]

@@ -14,9 +14,10 @@ use crate::time::Time;
 /// Ways to homes, asked for and learnt.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    /// When a neighbour was last asked for whatever homes it knows, and for a certain one: neither kind waits for the
-    /// other, as whoever joins is often offered a job within a second.
-    asked: [Option<Time>; 2],
+    /// When a neighbour was last asked for whatever homes it knows.
+    asked_for_any: Option<Time>,
+    /// And for a certain one. Neither waits for the other, as whoever joins is often offered a job within a second.
+    asked_for_one: Option<Time>,
     /// Neighbours are asked in turn: the first may know no more than this peer.
     turn: usize,
 }
@@ -44,7 +45,7 @@ impl Homes {
     }
 
     fn ask(&mut self, core: &mut Core, peer: PeerKey, wanted: Option<PeerKey>) {
-        let asked = &mut self.asked[usize::from(wanted.is_some())];
+        let asked = if wanted.is_some() { &mut self.asked_for_one } else { &mut self.asked_for_any };
         if asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
             return;
         }

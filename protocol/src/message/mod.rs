@@ -42,9 +42,9 @@ impl Topic {
     /// Its name on the wire.
     pub fn name(&self) -> String {
         match self {
-            Topic::Jobs => "webmesh/1/jobs".to_owned(),
-            Topic::Peers => "webmesh/1/peers".to_owned(),
-            Topic::Claims(n) => format!("webmesh/1/claims/{n}"),
+            Topic::Jobs => "webmesh/2/jobs".to_owned(),
+            Topic::Peers => "webmesh/2/peers".to_owned(),
+            Topic::Claims(n) => format!("webmesh/2/claims/{n}"),
         }
     }
 

@@ -18,12 +18,12 @@ use super::flow::Flow;
 use super::pulse::Pulse;
 use crate::net::limits::FIRST_ALLOCATION;
 
-/// Body in one piece: what LZ4 looks back on, and some hundred microseconds of work between two looks at the network.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of a body in one piece: what LZ4 looks back on, and some hundred microseconds of work between two looks at the network.
+pub(in crate::net) const PIECE_BYTES: usize = 64 * 1024;
 /// The length in front of a piece.
 const LENGTH_BYTES: usize = 4;
 /// In the length: the piece is not compressed.
-const PLAIN: u32 = 1 << 31;
+pub(in crate::net) const PLAIN: u32 = 1 << 31;
 /// Shorter pieces are left as they are: there is nothing to gain.
 const COMPRESSED_FROM: usize = 256;
 
@@ -40,17 +40,17 @@ impl<'a> Pieces<'a> {
         Self { parts, offset: 0, gathered: Vec::new() }
     }
 
-    /// Appends the next piece to `out`. `false` if there is none.
-    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
+    /// Appends the next piece to `out`. How many bytes of the body it stands for; none if that has ended.
+    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         self.skip_finished();
-        let Some(part) = self.parts.first() else { return false };
+        let part = self.parts.first()?;
         let rest = &part[self.offset..];
         if rest.len() >= PIECE_BYTES || self.parts.len() == 1 {
             // Within one part: nothing to gather.
             let piece = &rest[..rest.len().min(PIECE_BYTES)];
             self.offset += piece.len();
             encode(piece, out);
-            return true;
+            return Some(piece.len());
         }
         self.gathered.clear();
         while let Some(part) = self.parts.first()
@@ -63,7 +63,7 @@ impl<'a> Pieces<'a> {
             self.skip_finished();
         }
         encode(&self.gathered, out);
-        true
+        Some(self.gathered.len())
     }
 
     fn skip_finished(&mut self) {
@@ -156,12 +156,11 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
 /// Reads a body of `len` bytes and forgets it.
 pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, len: usize, pulse: &Pulse) -> Result<(), FrameError> {
     let mut flow = Flow::held(len, pulse);
-    let mut piece = Vec::new();
     let mut skipped = 0;
     while skipped < len {
         let header = Header::read(r, &mut flow, (len - skipped).min(PIECE_BYTES)).await?;
-        piece.resize(header.wire, 0);
-        flow.fill(r, &mut piece).await?;
+        flow.discard(r, header.wire).await?;
+        flow.moved(header.decoded - header.wire)?;
         skipped += header.decoded;
     }
     Ok(())
@@ -180,7 +179,7 @@ mod tests {
 
     fn encoded(parts: &[Bytes]) -> Vec<u8> {
         let (mut pieces, mut out) = (Pieces::of(parts), Vec::new());
-        while pieces.append_next(&mut out) {}
+        while pieces.append_next(&mut out).is_some() {}
         out
     }
 
@@ -234,6 +233,23 @@ mod tests {
         let bomb = block::compress(&vec![0; 512 * 1024]);
         let read = decoded(&piece(bomb.len() as u32, &bomb), PIECE_BYTES);
         assert!(matches!(read, Err(FrameError::Piece)), "{read:?}");
+    }
+
+    #[test]
+    fn a_long_body_grows_as_it_comes() {
+        let long = [text(60_000), noise(FIRST_ALLOCATION + 1).to_vec(), text(1)].concat();
+        assert!(long.len() > 2 * FIRST_ALLOCATION);
+        assert_eq!(decoded(&encoded(&[long.clone().into()]), long.len()).unwrap(), long);
+    }
+
+    #[test]
+    fn a_lie_in_the_middle_is_refused_whether_it_is_read_or_skipped() {
+        let good = encoded(&[text(10_000).into()]);
+        let first = LENGTH_BYTES + u32::from_le_bytes(good[..LENGTH_BYTES].try_into().unwrap()) as usize;
+        let bytes = [&good[..first], &piece(0, &good[first..])].concat();
+        let len = text(10_000).len();
+        assert!(matches!(decoded(&bytes, len), Err(FrameError::Piece)));
+        assert!(matches!(run(skip(&mut &bytes[..], len, &Pulse::new())), Err(FrameError::Piece)));
     }
 
     proptest! {

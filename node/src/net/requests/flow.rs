@@ -10,6 +10,9 @@ use super::pace::Pace;
 use super::pulse::Pulse;
 use crate::platform;
 
+/// What nobody wants is read in parts of this size: it is held for no longer than that.
+const DISCARDED: usize = 16 * 1024;
+
 /// One direction of one frame: what moves beats the pulse and keeps the pace.
 pub(super) struct Flow<'a> {
     pulse: &'a Pulse,
@@ -44,6 +47,17 @@ impl<'a> Flow<'a> {
                     self.moved(n)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reads `len` bytes and forgets them.
+    pub(super) async fn discard<R: AsyncRead + Unpin>(&mut self, r: &mut R, mut len: usize) -> Result<(), FrameError> {
+        let mut buffer = vec![0; len.min(DISCARDED)];
+        while len > 0 {
+            let part = len.min(DISCARDED);
+            self.fill(r, &mut buffer[..part]).await?;
+            len -= part;
         }
         Ok(())
     }

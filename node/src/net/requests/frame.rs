@@ -20,8 +20,6 @@ use super::pulse::Pulse;
 
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
-/// What is skipped is read in parts of this size.
-const SKIPPED: usize = 16 * 1024;
 
 /// The lengths of a frame, within their bounds.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +69,15 @@ where
     let mut pieces = Pieces::of(body);
     let mut written = 0;
     loop {
-        let more = pieces.append_next(&mut next);
+        let piece = pieces.append_next(&mut next);
         flow.write(w, &next).await?;
+        let Some(len) = piece else { break };
+        // The pace is that of the body: what is saved on the way has gone as well.
+        flow.moved(len.saturating_sub(next.len()))?;
         written += next.len();
         next.clear();
-        if !more {
-            break;
-        }
     }
+    written += next.len();
     flow.flush(w).await?;
     Ok(written)
 }
@@ -115,14 +114,7 @@ where
 
 /// Reads a frame to its end and forgets it.
 pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, lengths: Lengths, pulse: &Pulse) -> Result<(), FrameError> {
-    let mut flow = Flow::held(lengths.head, pulse);
-    let mut buffer = vec![0; lengths.head.min(SKIPPED)];
-    let mut left = lengths.head;
-    while left > 0 {
-        let part = left.min(SKIPPED);
-        flow.fill(r, &mut buffer[..part]).await?;
-        left -= part;
-    }
+    Flow::held(lengths.head, pulse).discard(r, lengths.head).await?;
     body::skip(r, lengths.body, pulse).await
 }
 

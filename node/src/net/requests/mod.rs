@@ -32,6 +32,8 @@ use webmesh_protocol::io::{RequestError, RequestId, Token};
 use webmesh_protocol::limits::REQUESTS_OF_PEER;
 use webmesh_protocol::message::{Request, Response};
 
+#[cfg(test)]
+pub(super) use self::body::{PIECE_BYTES, PLAIN};
 use self::callers::{Callers, Place};
 use self::client::Question;
 use self::pool::Pools;

@@ -12,6 +12,7 @@ use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 use super::*;
 use crate::net::behaviour::PROTOCOL_VERSION;
 use crate::net::limits;
+use crate::net::requests::{PIECE_BYTES, PLAIN};
 use crate::net::streams::PROTOCOL;
 
 #[derive(libp2p::swarm::NetworkBehaviour)]
@@ -109,7 +110,7 @@ async fn a_frame_that_ends_before_its_length_costs_no_memory_and_no_service() {
     let mut stream = raw_stream(&peer).await;
     let head = codec::encode(&compile("x"));
     stream.write_all(&frame(head.len() as u32, limits::REQUEST_BODY_BYTES as u64, &head)).await.unwrap();
-    stream.write_all(&(64 * 1024 | (1_u32 << 31)).to_le_bytes()).await.unwrap();
+    stream.write_all(&(PIECE_BYTES as u32 | PLAIN).to_le_bytes()).await.unwrap();
     stream.write_all(&[0; 1000]).await.unwrap();
     stream.close().await.unwrap();
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
@@ -121,7 +122,10 @@ async fn a_frame_that_ends_before_its_length_costs_no_memory_and_no_service() {
 async fn a_head_that_does_not_decode_is_refused_and_the_stream_goes_on() {
     let peer = Peer::start().await.echo();
     let mut stream = raw_stream(&peer).await;
-    stream.write_all(&frame(5, 3, b"\x01\xff\xff\xff\xff\x03\0\0\x80abc")).await.unwrap();
+    stream
+        .write_all(&frame(5, 3, &[b"\x01\xff\xff\xff\xff", &(3 | PLAIN).to_le_bytes()[..], b"abc"].concat()))
+        .await
+        .unwrap();
     let Response::Refused(why) = answer(&mut stream).await else { panic!("it must be refused") };
     assert!(why.contains("malformed"), "{why}");
     let head = codec::encode(&Request::Jobs);
@@ -144,7 +148,7 @@ async fn a_request_of_another_version_is_told_apart_and_sent_away() {
 #[tokio::test]
 async fn a_peer_of_another_protocol_version_is_told_with_both_versions() {
     let mut peer = Peer::start().await;
-    let mut swarm = stranger("webmesh/2");
+    let mut swarm = stranger("webmesh/3");
     swarm.dial(peer.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap()).unwrap();
     let key = crate::net::peer_key_of(swarm.local_peer_id()).unwrap();
     tokio::spawn(async move {
@@ -155,7 +159,7 @@ async fn a_peer_of_another_protocol_version_is_told_with_both_versions() {
     let (who, why) =
         peer.wait(|e| if let NetEvent::Incompatible { peer, why } = e { Some((peer, why)) } else { None }).await;
     assert_eq!(who, key);
-    assert!(why.contains("webmesh/2") && why.contains("webmesh/1"), "{why}");
+    assert!(why.contains("webmesh/3") && why.contains("webmesh/2"), "{why}");
     peer.wait(|e| if let NetEvent::Disconnected { peer } = e { Some(peer == key) } else { None }).await;
 }
 

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::ids::Ids;
 use super::sctp::{Event, Kind, Sctp};
 use crate::credentials::Version;
-use crate::limits::{INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
+use crate::limits::{INBOUND_BACKLOG, MESSAGE_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Progress, Stream};
 
 /// Name of a channel within its connection, never given out twice as SCTP's ids are.
@@ -319,8 +319,9 @@ impl Channels {
     /// Moves messages from streams to SCTP, one of each stream in turn, while SCTP has room.
     fn pump(&mut self, now: Instant) {
         let window = self.sctp.send_window();
+        // A whole message, whatever its length will be.
         while self.connected
-            && self.sending < window
+            && self.sending + MESSAGE_BYTES <= window
             && let Some(key) = self.ready.pop_front()
         {
             let Some(channel) = self.channels.get_mut(&key) else { continue };

@@ -6,6 +6,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 const HEADER_BYTES: usize = 12;
 /// Type of a chunk that carries data.
 const DATA: u16 = 0;
+/// Type of a chunk that acknowledges data.
+const SACK: u16 = 3;
 /// Type of a RE-CONFIG chunk: requests to reset streams, and their answers.
 const RECONFIG: u16 = 130;
 /// Type of the parameter "outgoing SSN reset request".
@@ -56,7 +58,7 @@ pub(crate) fn read(packet: &[u8]) -> Vec<Chunk> {
     for (kind, body) in chunks(packet) {
         match kind {
             1 | 2 => found.extend(read_init(body)),
-            3 => found.extend(read_sack(body)),
+            SACK => found.extend(read_sack(body)),
             RECONFIG => found.extend(Parts(body, 2).filter_map(|(kind, body)| read_parameter(kind, body))),
             _ => {}
         }
@@ -74,6 +76,11 @@ pub(crate) fn data(packet: &[u8]) -> Option<(u32, u32)> {
     let mut tsns = chunks(packet).filter(|(kind, _)| *kind == DATA).filter_map(|(_, mut body)| body.try_get_u32().ok());
     let first = tsns.next()?;
     Some((first, tsns.last().unwrap_or(first)))
+}
+
+/// What a packet acknowledges, if it does: all up to here has come.
+pub(crate) fn cumulative_tsn(packet: &[u8]) -> Option<u32> {
+    chunks(packet).find_map(|(kind, mut body)| (kind == SACK).then(|| body.try_get_u32().ok())?)
 }
 
 /// The packet without its RE-CONFIG chunks; `None` if nothing else is in it.

@@ -11,6 +11,7 @@ use rtc_sctp::{
 };
 use rtc_shared::TransportProtocol;
 
+use super::distance::Distance;
 use super::error::Error;
 use super::packet::{self, Chunk};
 use super::resets::{Resets, Standing};
@@ -77,6 +78,7 @@ pub(crate) struct Sctp {
     beginnings: Vec<(AssociationHandle, Association)>,
     established: Option<(AssociationHandle, Association)>,
     resets: Resets,
+    distance: Distance,
     /// The last SACK closed the window.
     window_closed: bool,
     /// Bytes that have come since.
@@ -109,6 +111,7 @@ impl Sctp {
             beginnings: Vec::new(),
             established: None,
             resets: Resets::default(),
+            distance: Distance::new(now),
             window_closed: false,
             overrun: 0,
         }
@@ -118,6 +121,11 @@ impl Sctp {
     pub(crate) fn receive(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
         if self.window_closed {
             self.overrun += packet.len();
+        }
+        if self.distance.is_timing()
+            && let Some(tsn) = packet::cumulative_tsn(&packet)
+        {
+            self.distance.acknowledged(tsn, now);
         }
         match self.resets.received(packet) {
             Some(packet) => self.feed(packet, now),
@@ -196,6 +204,10 @@ impl Sctp {
         });
         let Some(mut packets) = packets else { return Ok(None) };
         drop(transmits);
+        let second = packets.iter().filter_map(|packet| packet::data(packet)).nth(1);
+        if let Some((_, last)) = second.filter(|_| !self.distance.is_timing()) {
+            self.distance.sent(last, now);
+        }
         let mut settled = Vec::new();
         packets.retain(|packet| self.sees(packet, &mut settled));
         for packet in settled {
@@ -294,10 +306,8 @@ impl Sctp {
 
     /// How many bytes may be on their way at a time. What is more would wait in sockets, or be lost there.
     pub(crate) fn send_window(&self) -> usize {
-        let there_and_back =
-            self.established.as_ref().map_or(Duration::ZERO, |(_, association)| association.rtt() / SPEED);
-        let by_distance = SCTP_SEND_RATE.saturating_mul(there_and_back.as_micros() as usize) / 1_000_000;
-        SCTP_SEND_BYTES.saturating_add(by_distance).min(SCTP_SEND_BYTES_MOST)
+        let seconds = self.distance.there_and_back().unwrap_or_default().as_secs_f64();
+        SCTP_SEND_BYTES_MOST.min(SCTP_SEND_BYTES + (SCTP_SEND_RATE * seconds) as usize)
     }
 
     /// Opens a stream of ours.

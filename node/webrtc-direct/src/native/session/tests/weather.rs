@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::limits::SCTP_SEND_BYTES;
 use crate::native::channels::Key;
 
 /// How long a stream may take: some repetitions, one after the other, of what was lost.
@@ -18,6 +19,8 @@ const STREAMS: usize = 150;
 /// What happens to datagrams, of 1,000.
 #[derive(Clone, Copy)]
 struct Weather {
+    /// How long each takes.
+    way: Duration,
     lost: u32,
     doubled: u32,
     /// By up to some repetitions.
@@ -82,7 +85,7 @@ impl Storm {
             if self.hit(self.weather.lost) {
                 continue;
             }
-            let mut delay = Duration::from_millis(1);
+            let mut delay = self.weather.way;
             if self.hit(self.weather.late) {
                 delay += Duration::from_millis(self.chance.random_range(1..2500));
             }
@@ -268,6 +271,29 @@ fn in_any_weather_every_stream_is_answered_and_none_is_left() {
     for seed in (0..storms).map(|storm| seed.wrapping_add(storm)) {
         let mut chance = StdRng::seed_from_u64(seed);
         let mut part = || chance.random_range(0..50);
-        live_through(seed, Weather { lost: part(), doubled: part(), late: part() });
+        let way = Duration::from_millis(1);
+        live_through(seed, Weather { way, lost: part(), doubled: part(), late: part() });
     }
+}
+
+/// Bytes that are under way to the listener at a time, at most, while four streams of a mebibyte go there and back.
+fn most_under_way(way: Duration) -> usize {
+    let mut storm = Storm::new(1, Weather { way, lost: 0, doubled: 0, late: 0 });
+    (0..4).for_each(|_| storm.ask(1 << 20, None));
+    let mut most = 0;
+    while !storm.asks.is_empty() {
+        storm.step();
+        let under_way = storm.on_the_way.values().filter(|(to_listener, _)| *to_listener);
+        most = most.max(under_way.map(|(_, datagram)| datagram.len()).sum());
+    }
+    most
+}
+
+#[test]
+fn as_much_is_under_way_as_the_path_holds() {
+    let near = most_under_way(Duration::from_millis(1));
+    // Some for headers, and for acknowledgements of what comes back.
+    assert!(near < SCTP_SEND_BYTES * 5 / 4, "{near} bytes to a peer nearby");
+    let far = most_under_way(Duration::from_millis(50));
+    assert!(far > SCTP_SEND_BYTES * 4, "{far} bytes to a peer far away");
 }
