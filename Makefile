@@ -23,7 +23,7 @@ native: setup
 demo: native ## Count the words of the sources that cargo fetched, on an embedded mesh
 	@scripts/demo
 
-test: setup ## Formatting, lints, unit, integration, simulation and browser tests; tells the minutes of each
+test: setup ## Formatting, lints, unit, integration, simulation, browser and interoperation tests; tells the minutes
 	@scripts/test
 
 test-webrtc-direct: ## Test the transport for browsers; SOAK_SECONDS=3600 makes its soak an hour

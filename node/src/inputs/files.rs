@@ -23,6 +23,11 @@ impl Files {
         self.0.size(i)
     }
 
+    /// Bytes of all files, and so of all documents.
+    pub(super) fn bytes(&self) -> u64 {
+        (0..self.len()).map(|i| self.size(i)).sum()
+    }
+
     /// What people call file `i`.
     pub(super) fn name(&self, i: usize) -> String {
         self.0.name(i)

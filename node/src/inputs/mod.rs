@@ -149,10 +149,10 @@ fn plan_files(
     progress: &(dyn Fn(Planned) + Sync),
 ) -> Result<Plan, InputError> {
     let files = files::Files::new(files);
+    let (of, done) = (files.bytes(), AtomicU64::new(0));
     let documents = cut::cut(&files, options)?;
     let groups = group::group(&documents, options.docs_per_task)?;
     let packs = source::Unhashed::new(files, documents, &groups);
-    let (of, done) = (packs.bytes(), AtomicU64::new(0));
     let blobs = parallel::map(packs.len(), options.threads.max(1), source::Unhashed::buffer, |buffer, i| {
         let (blob, bytes) = packs.hash(i, buffer)?;
         let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;

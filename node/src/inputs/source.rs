@@ -59,11 +59,6 @@ impl Unhashed {
         self.packs.len()
     }
 
-    /// How many bytes all documents have.
-    pub(super) fn bytes(&self) -> u64 {
-        self.documents.lengths.iter().map(|&len| u64::from(len)).sum()
-    }
-
     /// A buffer for [`Unhashed::hash`].
     pub(super) fn buffer() -> Vec<u8> {
         vec![0; BUFFER_BYTES]

@@ -42,7 +42,7 @@ impl Planning {
     pub fn new(files: FileList, options: &Options) -> Result<Self, InputError> {
         check_chunk(options)?;
         let files = Files::new(files);
-        let of = (0..files.len()).map(|file| files.size(file)).sum();
+        let of = files.bytes();
         let spans = cut::spans(&files, options)?;
         let stage = Stage::Cutting { files, spans, cuts: Vec::new(), window: cut::window() };
         Ok(Self { options: options.clone(), of, stage })
