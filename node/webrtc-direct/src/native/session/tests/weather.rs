@@ -292,8 +292,8 @@ fn most_under_way(way: Duration) -> usize {
 #[test]
 fn as_much_is_under_way_as_the_path_holds() {
     let near = most_under_way(Duration::from_millis(1));
-    // Some for headers, and for acknowledgements of what comes back.
-    assert!(near < SCTP_SEND_BYTES * 5 / 4, "{near} bytes to a peer nearby");
+    // Some for two or three milliseconds, for headers, and for acknowledgements of what comes back.
+    assert!(near < SCTP_SEND_BYTES * 2, "{near} bytes to a peer nearby");
     let far = most_under_way(Duration::from_millis(50));
     assert!(far > SCTP_SEND_BYTES * 4, "{far} bytes to a peer far away");
 }
