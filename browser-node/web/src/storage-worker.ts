@@ -53,16 +53,20 @@ async function answer({ call }: Asked, work: () => unknown): Promise<void> {
 /** Reads a job's files, with a look at what else is to be done now and then. */
 async function plan(storage: Storage, { call, files, options }: Extract<Asked, { kind: "plan" }>): Promise<string> {
   const planning = new Planning([...files], options);
+  const tell = () => post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
   planned.add(call);
-  for (let look = performance.now() + LOOK_MILLIS; !planning.step(); ) {
-    if (performance.now() < look) continue;
-    post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
-    await othersTurn();
-    if (!planned.has(call)) throw new Error("the job was given up");
-    look = performance.now() + LOOK_MILLIS;
+  try {
+    for (let look = performance.now() + LOOK_MILLIS; !planning.step(); ) {
+      if (performance.now() < look) continue;
+      tell();
+      await othersTurn();
+      if (!planned.has(call)) throw new Error("the job was given up");
+      look = performance.now() + LOOK_MILLIS;
+    }
+  } finally {
+    planned.delete(call);
   }
-  planned.delete(call);
-  post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
+  tell();
   return storage.hold(planning);
 }
 

@@ -108,8 +108,9 @@ export class Jobs {
     this.#kept = [kept, ...this.#kept].filter((job, i) => i < KEPT_JOBS || job.state === "running");
     this.#live.set(key, live);
     for (const old of this.#live.keys()) if (this.kept(old) === undefined) this.#live.delete(old);
-    void this.#keep(kept);
-    const run = () => this.#follow(kept, live, options, Promise.race([mesh, stopped]));
+    // What is seen to run is there after a reload.
+    const inList = this.#keep(kept);
+    const run = () => inList.then(() => this.#follow(kept, live, options, Promise.race([mesh, stopped])));
     // Pages from elsewhere than this machine have locks over HTTPS only.
     void (navigator.locks === undefined ? run() : navigator.locks.request(lockOf(key), run));
     return kept;
