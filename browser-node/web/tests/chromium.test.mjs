@@ -220,15 +220,18 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
         });
         pages.push(page);
       }
-      // Tasks for everybody, whoever takes the first.
+      // Tasks for everybody.
       const words = text(1_500_000);
-      const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "8KiB");
+      const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "8KiB", "--docs-per-task", "1");
       assert.equal(await counted.ended, 0, counted.said);
       assert.deepEqual(readFileSync(counted.output), countWords(words));
       const status = (page) => page.evaluate(() => Promise.all(globalThis.meshes.map((mesh) => mesh.status())));
       const all = (await Promise.all(pages.map(status))).flat();
       assert.deepEqual(all.filter(({ connected }) => connected === 0), [], "a peer has lost the mesh");
-      assert.ok(all.filter(({ given }) => given.tasks > 0).length > 10, "few have worked");
+      const { tasks } = JSON.parse(counted.said.split("\n").find((line) => line.includes('"submitted"')));
+      const run = all.reduce((sum, { given }) => sum + given.tasks, 0);
+      // They know of each other through the node alone. Some is always run twice where all is over in a second.
+      assert.ok(run < 3 * tasks, `${run} runs of ${tasks} tasks: they do not hear what others claim`);
       for (const page of pages) await page.close();
     });
 

@@ -90,8 +90,12 @@ impl Engine {
         let mut core = Core::new(config.me, config.started, config.advert);
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
+        let mut worker = Worker::new(&core.advert, config.task_memory);
+        if core.advert.roles.relay {
+            worker.pass_on_claims(&mut core);
+        }
         Self {
-            worker: Worker::new(&core.advert, config.task_memory),
+            worker,
             core,
             jobs: Jobs::default(),
             homes: Homes::default(),

@@ -135,6 +135,12 @@ impl Worker {
         self.places.len()
     }
 
+    /// Listens to every claim for as long as this peer lives: tabs around a relay hear each other through it alone, and
+    /// gossip is passed on by those who listen.
+    pub(super) fn pass_on_claims(&mut self, core: &mut Core) {
+        (0..limits::CLAIM_TOPICS).for_each(|n| listen(&mut self.topics, core, Topic::Claims(n), true));
+    }
+
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
