@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { countWords, launch, open, root, scratch, startNode, submit, text } from "./harness.mjs";
+import { countWords, joins, launch, open, root, scratch, startNode, submit, text } from "./harness.mjs";
 
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
 const browser = await launch("chromium");
@@ -30,17 +30,7 @@ async function count(node, { path, bytes }, ...more) {
 /** A page whose tabs have joined as `meshes`. */
 async function tabs(node, peers, threads) {
   const page = await open(browser, node);
-  await page.evaluate(
-    async (peers, threads) => {
-      const { join } = await import("/mesh.js");
-      globalThis.meshes = await Promise.all(Array.from({ length: peers }, () => join({ threads })));
-      for (const mesh of globalThis.meshes) {
-        while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    },
-    peers,
-    threads,
-  );
+  await joins(page, peers, threads);
   return page;
 }
 

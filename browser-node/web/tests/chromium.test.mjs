@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { countWords, joined, launch, list, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
+import { countWords, joined, joins, launch, list, NO_MANGLING, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
 const pi = join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp");
@@ -158,16 +158,12 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       const page = await open(browser, node);
       /** Bytes that a tab receives from its beginning through a job without input: its module, above all. */
       const received = async () => {
-        await page.evaluate(async () => {
-          const { join } = await import("/mesh.js");
-          globalThis.mesh = await join({ threads: 1 });
-          while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-        });
+        await joins(page, 1, 1);
         const counted = submit(node, pi, [], "--tasks", "100");
         assert.equal(await counted.ended, 0, counted.said);
-        const { given, counters } = await page.evaluate(() => mesh.status());
+        const { given, counters } = await page.evaluate(() => meshes[0].status());
         assert.ok(given.tasks > 0);
-        await page.evaluate(() => mesh.leave());
+        await page.evaluate(() => meshes[0].leave());
         return counters.bytes_in;
       };
       const first = await received();
@@ -211,13 +207,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       const pages = [];
       for (let i = 0; i < 10; i++) {
         const page = await open(browser, node);
-        await page.evaluate(async () => {
-          const { join } = await import("/mesh.js");
-          globalThis.meshes = await Promise.all([1, 2, 3].map(() => join({ threads: 1 })));
-          for (const mesh of meshes) {
-            while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-          }
-        });
+        await joins(page, 3, 1);
         pages.push(page);
       }
       // Tasks for everybody.

@@ -156,6 +156,21 @@ export async function joined(browser, node, threads = 1) {
   return page;
 }
 
+/** Joins with the library rather than the button, as `meshes`: ready when each of the peers is connected. */
+export async function joins(page, peers, threads) {
+  await page.evaluate(
+    async (peers, threads) => {
+      const { join } = await import("/mesh.js");
+      globalThis.meshes = await Promise.all(Array.from({ length: peers }, () => join({ threads })));
+      for (const mesh of globalThis.meshes) {
+        while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    peers,
+    threads,
+  );
+}
+
 /** Ready when an element's text is as wanted; gives the text. */
 export async function shows(page, selector, wanted) {
   const text = () => page.$eval(selector, (element) => element.textContent);
