@@ -4,4 +4,5 @@ mod authority;
 mod homes;
 mod jobs;
 mod peer;
+mod relay;
 mod shuffler;
