@@ -86,7 +86,7 @@ pub fn slow_word_count() -> String {
     let source = std::fs::read_to_string(example("wordcount/wordcount.cpp")).expect("the example is there");
     let begin = "vector<pair<string, int>> words;\n";
     assert!(source.contains(begin), "the word count has changed: adapt this");
-    source.replace(begin, &format!("{begin}  for (volatile int i = 0; i < 10'000'000; i = i + 1) {{}}\n"))
+    source.replace(begin, &format!("{begin}  for (volatile int i = 0; i < 50'000'000; i = i + 1) {{}}\n"))
 }
 
 /// Writes a corpus of files of 100 KB; gives its independent count.
