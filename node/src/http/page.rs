@@ -1,6 +1,6 @@
 //! The page and the library behind it, embedded in the program: one file is enough to serve them.
 
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 
@@ -18,24 +18,47 @@ const MISSING: &str = "This program was built without the page: run `make build`
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
                       connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
 
-/// Serves a file of the page.
-pub(super) async fn serve(uri: Uri) -> Response {
+/// Serves a file of the page, as `make page` compressed it where that is understood.
+pub(super) async fn serve(uri: Uri, asked: HeaderMap) -> Response {
     let path = match uri.path().trim_start_matches('/') {
         "" => INDEX,
         path => path,
     };
-    let Some(file) = Files::get(path) else {
+    let gzipped = accepts_gzip(&asked).then(|| Files::get(&format!("{path}.gz"))).flatten();
+    let encoding = gzipped.as_ref().map(|_| [(header::CONTENT_ENCODING, "gzip")]);
+    let Some(file) = gzipped.or_else(|| Files::get(path)) else {
         let why = if path == INDEX { MISSING } else { "There is no such file here.\n" };
         return (StatusCode::NOT_FOUND, why).into_response();
     };
+    let tag = format!("\"{}\"", hex::encode(file.metadata.sha256_hash()));
     let headers = [
         (header::CONTENT_TYPE, content_type(path)),
-        // Names stay the same from version to version, so that a browser has to ask.
+        (header::VARY, "accept-encoding"),
+        // Names stay the same from version to version, so that a browser has to ask; it has the file if the tag is its.
         (header::CACHE_CONTROL, "no-cache"),
+        (header::ETAG, &tag),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, file.data.into_owned()).into_response()
+    if items(&asked, header::IF_NONE_MATCH).any(|known| known.trim_start_matches("W/") == tag) {
+        return (StatusCode::NOT_MODIFIED, encoding, headers).into_response();
+    }
+    (encoding, headers, file.data.into_owned()).into_response()
+}
+
+/// The items of a header that is a list.
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Whether who asks understands gzip: a weight of nothing says no (RFC 9110, 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    items(headers, header::ACCEPT_ENCODING).any(|item| {
+        let (coding, weight) = item.split_once(';').unwrap_or((item, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        coding.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -1,0 +1,27 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+/** A phone on a slow network waits some seconds for so much. */
+const JOIN_BYTES = 900_000;
+
+const built = (name) => readFileSync(new URL(`../../dist/${name}`, import.meta.url));
+const sent = (name) => built(`${name}.gz`).length;
+
+/** A script and all that it imports at once; what it imports when a view is opened is not among them. */
+function withImports(name, found = new Set()) {
+  if (found.has(name)) return found;
+  found.add(name);
+  const imports = built(name).toString().matchAll(/\bimport\b[^"(]*"\.\/([^"]+)"/g);
+  for (const [, imported] of imports) withImports(imported, found);
+  return found;
+}
+
+test("what a tab fetches to join is no more than it may be", (t) => {
+  const scripts = new Set(["page.js", "guest.js", "storage-worker.js"].flatMap((name) => [...withImports(name)]));
+  assert.ok(scripts.size > 3 && ![...scripts].some((name) => name.startsWith("editor")), [...scripts].join(" "));
+  const script = [...scripts].reduce((sum, name) => sum + sent(name), 0);
+  const program = sent("webmesh.wasm");
+  t.diagnostic(`gzipped: program ${program}, script ${script} bytes`);
+  assert.ok(program + script <= JOIN_BYTES, `${program} + ${script} bytes gzipped, of ${JOIN_BYTES}`);
+});
