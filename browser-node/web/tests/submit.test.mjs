@@ -6,8 +6,11 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { accessible } from "./axe.mjs";
 import { download, markedLines, openSubmit, rows, rowsAre, run, write, written } from "./editor.mjs";
-import { countWords, joined, launch, open, root, scratch, shows, startNode, text } from "./harness.mjs";
+import { countWords, joined, launch, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
+import { mainThreadTasks } from "./main-thread.mjs";
 
+/** What a person feels as a page that hangs, and what browsers call a long task. */
+const LONG_TASK_MILLIS = 50;
 const wordcount = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
 
 describe("a job that a tab submits", { timeout: 600_000 }, () => {
@@ -140,6 +143,39 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await write(page, "int other;\n");
     await page.click("#jobs li:nth-child(1) .small");
     assert.match(await written(page), /volatile int i/);
+    await closed();
+  });
+
+  test("nothing that the page does keeps its main thread for a long time", async (t) => {
+    const file = join(scratch, "moving.txt");
+    writeFileSync(file, text(1_000_000, 5));
+    const context = await browser.createBrowserContext();
+    page = await open(context, node);
+    // Entries are counted by the clock, so a busy machine has some; they are told, and judged by the thread's own time.
+    await page.evaluate(() => {
+      globalThis.longTasks = [];
+      const keep = (list) => longTasks.push(...list.getEntries().map(({ duration }) => duration));
+      new PerformanceObserver(keep).observe({ type: "longtask" });
+    });
+    const tasks = await mainThreadTasks(page, async () => {
+      await page.click("#join-button");
+      await shows(page, "#connected", (text) => Number(text) > 0);
+      await page.click('nav [data-view="mesh"]');
+      const job = submit(node, join(root, "examples/wordcount/wordcount_fast.cpp"), [file]);
+      assert.equal(await job.ended, 0, job.said);
+      await openSubmit(page);
+      await write(page, wordcount);
+      await page.click("#no-inputs");
+      await (await page.$("#files")).uploadFile(file);
+      await run(page, "Done");
+      await rowsAre(page, (rows) => rows.length > 0);
+      await page.click("#job .grid .head .value button");
+    });
+    t.diagnostic(`long tasks by the clock: ${JSON.stringify(await page.evaluate(() => longTasks))} ms`);
+    assert.ok(tasks.length > 1000, `only ${tasks.length} tasks were seen`);
+    const longest = tasks.reduce((a, b) => (b.cpu > a.cpu ? b : a));
+    t.diagnostic(`the longest of ${tasks.length}: ${JSON.stringify(longest)} ms`);
+    assert.ok(longest.cpu < LONG_TASK_MILLIS, JSON.stringify(longest));
     await closed();
   });
 
