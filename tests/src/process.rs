@@ -236,7 +236,16 @@ pub struct Submission {
 impl Submission {
     /// Starts a submission; `--json` is added.
     pub fn start(command: &mut Command) -> Self {
-        let command = command.arg("--json").stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::writing_to(Stdio::null(), command)
+    }
+
+    /// Starts a submission whose result nobody reads; `--json` is added.
+    pub fn unread(command: &mut Command) -> Self {
+        Self::writing_to(Stdio::piped(), command)
+    }
+
+    fn writing_to(output: Stdio, command: &mut Command) -> Self {
+        let command = command.arg("--json").stdout(output).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let events = BufReader::new(child.stderr.take().expect("its events are piped"));
         let _watchdog = Watchdog::over(&child);
@@ -302,5 +311,12 @@ impl Submission {
         let mut rest = String::new();
         self.events.read_to_string(&mut rest).expect("its events can be read");
         (self.child.wait().expect("it can be waited for").code(), rest)
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        // It has ended unless its test fails.
+        let _ = self.child.kill();
     }
 }

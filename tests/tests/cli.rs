@@ -1,16 +1,15 @@
 //! The command as its user meets it: what it is told wrongly, what is cut off, what is closed under its hands.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use webmesh_tests::corpus;
-use webmesh_tests::process::{Server, assert_success, example, output, root, stderr, webmesh};
+use webmesh_tests::process::{Server, Submission, assert_success, example, output, root, stderr, webmesh};
 
 /// Nothing that is looked for takes longer to appear, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,51 +80,17 @@ fn readme() -> String {
     text(root().join("README.md"))
 }
 
-/// A command under way that says what it does as events.
-struct Running {
-    child: Child,
-    events: BufReader<ChildStderr>,
+/// Waits for an event with this name that contains `part`.
+fn heard(run: &mut Submission, name: &str, part: &str) {
+    run.wait_for(|event| event["event"] == name && event.to_string().contains(part));
 }
 
-impl Running {
-    /// Starts a command; `--json` is added.
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let events = BufReader::new(child.stderr.take().expect("its events are piped"));
-        Self { child, events }
-    }
-
-    /// Waits for an event with this name that contains `part`.
-    fn wait_for(&mut self, name: &str, part: &str) {
-        let (mut line, mut seen) = (String::new(), String::new());
-        loop {
-            line.clear();
-            assert_ne!(self.events.read_line(&mut line).expect("an event"), 0, "no {name} but:\n{seen}");
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["event"] == name && line.contains(part) {
-                return;
-            }
-            seen.push_str(&line);
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it can be told");
-    }
-
-    /// Waits for its end, without reading its standard output; gives the exit code and what else it said.
-    fn finish(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.events.read_to_string(&mut rest).expect("its events can be read");
-        (self.child.wait().expect("it ends").code(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended unless its test fails.
-        let _ = self.child.kill();
-    }
+/// A command by way of another, which decides what signals do to it.
+fn by(way: &[&str], command: &Command) -> Command {
+    let mut by = Command::new(way[0]);
+    by.args(&way[1..]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    by.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    by
 }
 
 /// Looks until there is something, or fails.
@@ -197,6 +162,8 @@ fn with_json_every_line_is_json_whatever_goes_wrong() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         let events: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
+        let mut log = events.iter().filter(|event| event["event"] == "log");
+        assert!(log.all(|line| line["time"].as_str().is_some_and(|time| time.ends_with('Z'))), "{text}");
         let last = events.last().expect("something is said");
         assert_eq!(last["event"], "error", "{text}");
         assert!(last["why"].as_str().is_some_and(|said| said.contains(why)), "{last}");
@@ -329,11 +296,13 @@ fn ctrl_c_before_the_job_exists_leaves_nothing_behind() {
 }
 
 /// Starts the endless job on an embedded mesh of two, and waits until it runs.
-fn run_endless(place: &Place, result: &Path) -> Running {
+fn run_endless(place: &Place, result: &Path) -> Submission {
     let [job, input] = place.endless();
     let arguments = ["run", &job, &input, "--task-timeout", "3000", "--peers", "2", "--threads", "1"];
-    let mut run = Running::start(place.webmesh(&arguments).arg("-o").arg(result));
-    run.wait_for("progress", "");
+    // Whoever runs these tests under nohup has it ignore one of the signals.
+    let mut run = by(&["env", "--default-signal=HUP"], place.webmesh(&arguments).arg("-o").arg(result));
+    let mut run = Submission::start(&mut run);
+    heard(&mut run, "progress", "");
     run
 }
 
@@ -371,8 +340,8 @@ fn ctrl_c_ends_a_job_whose_result_nobody_reads() {
     let input = place.folder("input");
     // More than a pipe holds.
     corpus::reviews(&input, 20, 100_000, 20_000, 22).expect("the corpus can be written");
-    let mut run = Running::start(&mut place.webmesh(&["run", &wordcount(), &text(input)]));
-    run.wait_for("phase", "merging");
+    let mut run = Submission::unread(&mut place.webmesh(&["run", &wordcount(), &text(input)]));
+    heard(&mut run, "phase", "merging");
     run.signal(Signal::INT);
     let (code, said) = run.finish();
     assert_eq!(code, Some(1), "{said}");
@@ -387,10 +356,8 @@ fn a_job_under_nohup_outlives_its_terminal() {
     corpus::reviews(&input, 40, 100_000, 20_000, 23).expect("the corpus can be written");
     let result = place.path("result.tsv");
     let plain = place.webmesh(&["run", &wordcount(), &text(input.clone()), "-o", &text(result.clone())]);
-    let mut command = Command::new("nohup");
-    command.arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
-    let mut job = Running::start(&mut command);
-    job.wait_for("submitted", "");
+    let mut job = Submission::start(&mut by(&["nohup"], &plain));
+    heard(&mut job, "submitted", "");
     job.signal(Signal::HUP);
     let (code, said) = job.finish();
     assert_eq!(code, Some(0), "{said}");
