@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, fmt};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Starts the log; `verbose` counts how often more was asked for.
 pub(crate) fn start(verbose: u8, json: bool) {
-    let level = ["warn,libp2p_kad=error", "info,libp2p=warn", "debug"][usize::from(verbose.min(2))];
+    // What these two warn of passes by itself: it is nobody's to act on.
+    let level = ["warn,libp2p_kad=error,yamux=error", "info,libp2p=warn", "debug"][usize::from(verbose.min(2))];
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if json {
@@ -21,7 +23,8 @@ pub(crate) fn start(verbose: u8, json: bool) {
     }
 }
 
-/// An object a line, of the kind that everything else says with `--json`: `log`, with `level`, `text` and `fields`.
+/// An object a line, of the kind that everything else says with `--json`: `log`, with `time`
+/// (RFC 3339), `level`, `text` and `fields`.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -32,8 +35,11 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut said = Said::default();
         event.record(&mut said);
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = event.metadata().level().as_str().to_lowercase();
-        writeln!(out, "{}", json!({ "event": "log", "level": level, "text": said.text, "fields": said.fields }))
+        let Said { text, fields } = said;
+        writeln!(out, "{}", json!({ "event": "log", "time": time, "level": level, "text": text, "fields": fields }))
     }
 }
 
