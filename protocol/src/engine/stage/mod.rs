@@ -22,7 +22,7 @@ use crate::time::Time;
 
 /// Where nothing is free, this peer looks again after so long.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The owner of a sealed partition has so long before others reduce its buckets.
+/// The owner of a sealed partition, if it works, has so long before others reduce its buckets.
 const OWNER_FIRST: Duration = Duration::from_millis(150);
 /// A worker without progress for so long (or four of this peer's units) gets second attempts beside it.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub(super) struct StageWork {
     /// Microseconds a block takes on one thread, smoothed.
     pace: Option<f64>,
     avoid: BTreeMap<u32, Time>,
-    /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer heard of it.
+    /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer may reduce them.
     seals: BTreeMap<u16, (Hash, PeerKey, Time)>,
     pub(super) outbox: Outbox,
     /// How near its job's turn is.
@@ -163,7 +163,7 @@ impl StageWork {
     }
 
     /// Whether a block's tasks can be run now.
-    fn is_open(&self, now: Time, me: PeerKey, block: u32) -> bool {
+    fn is_open(&self, now: Time, block: u32) -> bool {
         if self.avoid.get(&block).is_some_and(|&until| until > now) {
             return false;
         }
@@ -171,7 +171,7 @@ impl StageWork {
         let tasks = self.stage().tasks_of_blocks(block..block + 1);
         tasks.into_iter().all(|task| {
             let seal = self.partition_read(from, task).and_then(|p| self.seals.get(&p));
-            seal.is_some_and(|&(_, owner, heard)| owner == me || now.since(heard) >= OWNER_FIRST)
+            seal.is_some_and(|&(_, _, open)| open <= now)
         })
     }
 
@@ -221,7 +221,14 @@ impl StageWork {
             Some(_) => self.queue.len() as u32 * 2 <= self.wanted(core, threads),
             None => self.table.held() < self.wanted(core, threads),
         };
-        few && self.turn.near && !self.is_over() && !self.is_closed()
+        // A worker that grows by what it may (rule 5) doubles what it has in hand with each word, or waits with it.
+        let grows = self.allowed() >= (self.queue.len() as u32).max(1);
+        few && grows && self.turn.near && !self.is_over() && !self.is_closed()
+    }
+
+    /// How many blocks more this worker may hold now.
+    fn allowed(&self) -> u32 {
+        self.table.allowance().saturating_sub(self.table.held())
     }
 
     /// Claims what is worth claiming now, and says so; gives whether that was anything. `upstream_over` says whether
@@ -240,20 +247,20 @@ impl StageWork {
         self.entering = false;
         let wanted = self.wanted(core, threads);
         let fair = self.fair(core, threads);
-        let allowed = self.table.allowance().saturating_sub(self.table.held());
+        let allowed = self.allowed();
         let in_hand = if self.pace.is_some() { self.queue.len() as u32 } else { self.table.held() };
         let want = wanted.saturating_sub(in_hand).min(fair).min(allowed);
         let (me, heartbeat) = (core.me, self.heartbeat(core));
         let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
         let mut table = std::mem::replace(&mut self.table, nothing);
         let mine = |block| self.reads(self.stage().tasks_of_blocks(block..block + 1).start).is_none_or(|r| r.3 == me);
-        let mut chosen = table.choose(now, want, |b| self.is_open(now, me, b), mine);
+        let mut chosen = table.choose(now, want, |b| self.is_open(now, b), mine);
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
             let patience = STRAGGLER_PATIENCE.max(Duration::from_micros(self.pace.unwrap_or(0.0) as u64 * 4));
             // Of its progress a worker speaks at each heartbeat at least.
             let patience = patience + heartbeat;
-            chosen.extend(table.choose_straggler(now, patience, |b| self.is_open(now, me, b)));
+            chosen.extend(table.choose_straggler(now, patience, |b| self.is_open(now, b)));
         }
         self.table = table;
         if chosen.is_empty() {
@@ -372,13 +379,12 @@ impl StageWork {
         if self.seals.get(&partition).is_some_and(|s| (s.0, s.1) == (root, owner)) {
             return;
         }
-        self.seals.insert(partition, (root, owner, core.now));
-        let at = match owner == core.me {
-            true => core.now,
-            false => core.now + OWNER_FIRST + self.thin(core),
-        };
+        let works = core.directory.get(&owner).is_none_or(|member| member.advert.roles.worker);
+        let open = if works && owner != core.me { core.now + OWNER_FIRST } else { core.now };
+        self.seals.insert(partition, (root, owner, open));
+        let thin = if owner == core.me { Duration::ZERO } else { self.thin(core) };
         if !self.entering {
-            self.look_at = self.look_at.min(at);
+            self.look_at = self.look_at.min(open + thin);
         }
     }
 

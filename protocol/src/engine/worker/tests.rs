@@ -142,22 +142,33 @@ impl Bench {
     fn run_units(&mut self, units: usize, task_time: Duration) -> Vec<JobId> {
         let mut ran = Vec::new();
         while ran.len() < units {
-            let Some(work) = self.run() else {
-                self.worker.tick(&mut self.core, &mut self.blobs);
-                self.go_on(Duration::from_millis(200));
-                continue;
-            };
-            let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
-            let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
-            let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
-            let results: Vec<_> = tasks.clone().map(result).collect();
-            self.core.now = self.core.now + task_time * results.len() as u32;
-            self.worker.on_results(&mut self.core, work.run, results, true);
-            self.go_on(Duration::ZERO);
-            self.take_outputs();
-            ran.push(work.job);
+            match self.run_unit(task_time) {
+                Some((job, _)) => ran.push(job),
+                None => self.idle(Duration::from_millis(200)),
+            }
         }
         ran
+    }
+
+    /// Runs a unit, if there is any, each of its tasks for so long, and takes its output; gives whose it was and how
+    /// many tasks.
+    fn run_unit(&mut self, task_time: Duration) -> Option<(JobId, usize)> {
+        let work = self.run()?;
+        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
+        let results: Vec<_> = tasks.clone().map(result).collect();
+        self.core.now = self.core.now + task_time * results.len() as u32;
+        let ran = (work.job, results.len());
+        self.worker.on_results(&mut self.core, work.run, results, true);
+        self.go_on(Duration::ZERO);
+        self.take_outputs();
+        Some(ran)
+    }
+
+    fn idle(&mut self, time: Duration) {
+        self.worker.tick(&mut self.core, &mut self.blobs);
+        self.go_on(time);
     }
 
     fn take_outputs(&mut self) {
@@ -311,6 +322,42 @@ fn a_result_names_the_root_that_was_read() {
         _ => None,
     });
     assert_eq!(root, Some(Some(ROOT)));
+}
+
+#[test]
+fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_once() {
+    for works in [true, false] {
+        let mut bench = Bench::new();
+        let roles = Roles { worker: works, shuffler: true, ..Roles::default() };
+        let advert = Advert { roles, ..bench.core.advert.clone() };
+        bench.core.directory.heard(bench.core.now, other(), advert);
+        let job = bench.open(&REDUCES, other());
+        let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
+        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+        bench.go_on(Duration::ZERO);
+        assert_eq!(bench.bucket_asked().is_none(), works);
+        bench.go_on(Duration::from_secs(1));
+        assert!(bench.bucket_asked().is_some(), "its owner has had its time");
+    }
+}
+
+#[test]
+fn a_worker_that_may_hold_no_more_claims_again_as_soon_as_it_may() {
+    let mut bench = Bench::new();
+    let tasks = 200;
+    bench.open(&Plan { tasks, block: 1, ..COLLECTS }, other());
+    let (mut ran, mut idle) = (0, 0);
+    while ran < tasks as usize {
+        match bench.run_unit(Duration::from_millis(3)) {
+            Some((_, tasks)) => ran += tasks,
+            None => {
+                bench.idle(Duration::from_millis(1));
+                idle += 1;
+            }
+        }
+    }
+    // It finds its pace with one task, and speaks no oftener than every 20 ms.
+    assert!(idle < 50, "idle for {idle} ms of a job of 600 ms");
 }
 
 #[test]
