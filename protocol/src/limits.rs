@@ -191,9 +191,11 @@ pub const REQUESTS_OF_PEER: usize = 256;
 pub const UPLOADS_OF_BLOB: usize = 4;
 /// Homes of jobs that a neighbour tells of: enough to begin with, few enough to dial all of them.
 pub const HOMES: usize = 16;
-/// Neighbours are asked for any homes this often at most, and as often for a certain one: what they tell is dialled, so
-/// that liars must not tell much.
+/// Neighbours are asked for any homes this often at most: what they tell is dialled, so that liars must not tell much.
 pub const HOMES_ASKED_EVERY: Duration = Duration::from_secs(1);
+/// For a certain one they are asked more often: who submits one short job after another is a new home each time, and
+/// makes one dial at most.
+pub const HOME_ASKED_EVERY: Duration = Duration::from_millis(200);
 /// Peers named in a redirect.
 pub const REDIRECTS: usize = 8;
 /// Input bytes that a worker fetches ahead of running them.

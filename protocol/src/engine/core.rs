@@ -47,7 +47,8 @@ pub(super) struct Core {
 pub(super) enum Pending {
     Ignored,
     Hello(PeerKey),
-    Homes,
+    /// Of a certain one, or of any.
+    Homes(Option<PeerKey>),
     Manifest(JobId),
     RivalManifest(JobId),
     Summary {

@@ -45,12 +45,15 @@ impl Homes {
     }
 
     fn ask(&mut self, core: &mut Core, peer: PeerKey, wanted: Option<PeerKey>) {
-        let asked = if wanted.is_some() { &mut self.asked_for_one } else { &mut self.asked_for_any };
-        if asked.is_some_and(|at| core.now.since(at) < limits::HOMES_ASKED_EVERY) {
+        let (asked, every) = match wanted {
+            Some(_) => (&mut self.asked_for_one, limits::HOME_ASKED_EVERY),
+            None => (&mut self.asked_for_any, limits::HOMES_ASKED_EVERY),
+        };
+        if asked.is_some_and(|at| core.now.since(at) < every) {
             return;
         }
         *asked = Some(core.now);
-        core.request(peer, Request::Homes { wanted }, vec![], Pending::Homes);
+        core.request(peer, Request::Homes { wanted }, vec![], Pending::Homes(wanted));
     }
 
     /// The homes of jobs that can be reached, as far as is known here: the one that is wanted, or some, each asker others.
@@ -65,10 +68,11 @@ impl Homes {
         Response::Peers(others.filter_map(status).take(limits::HOMES).collect())
     }
 
-    /// A neighbour told of homes. Where they are is noted, unless they said so themselves; what else is said of them, only
-    /// they can say.
-    pub(super) fn on_answer(core: &mut Core, peers: Vec<PeerStatus>) {
-        for PeerStatus { peer, advert, .. } in peers.into_iter().take(limits::HOMES) {
+    /// A neighbour told of homes, or of the one that is wanted. Where they are is noted, unless they said so themselves;
+    /// what else is said of them, only they can say.
+    pub(super) fn on_answer(core: &mut Core, wanted: Option<PeerKey>, peers: Vec<PeerStatus>) {
+        let asked_for = peers.into_iter().filter(|status| wanted.is_none_or(|wanted| wanted == status.peer));
+        for PeerStatus { peer, advert, .. } in asked_for.take(if wanted.is_some() { 1 } else { limits::HOMES }) {
             let greeted = |pending: &Pending| matches!(pending, Pending::Hello(to) if *to == peer);
             if peer == core.me || core.directory.is_connected(&peer) || core.pending.values().any(greeted) {
                 continue;

@@ -392,9 +392,9 @@ impl Engine {
                     self.hello(peer, advert);
                 }
             }
-            Pending::Homes => {
+            Pending::Homes(wanted) => {
                 if let Ok((Response::Peers(peers), _)) = outcome {
-                    Homes::on_answer(core, peers);
+                    Homes::on_answer(core, wanted, peers);
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),

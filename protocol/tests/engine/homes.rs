@@ -80,9 +80,19 @@ fn who_hears_a_job_whose_home_it_does_not_know_asks_a_neighbour_and_not_again_at
     assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
     hear_of_a_job(&mut worker);
     assert!(asked_and_greeted(&mut worker).0.is_empty());
-    worker.wait(limits::HOMES_ASKED_EVERY);
+    worker.wait(limits::HOME_ASKED_EVERY);
     hear_of_a_job(&mut worker);
     assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
+}
+
+#[test]
+fn who_asks_for_one_home_is_told_of_no_other() {
+    let mut worker = neighbour_of_five();
+    let home = hear_of_a_job(&mut worker);
+    let requests = worker.requests();
+    let asked = requests.iter().find(|(_, _, request)| matches!(request, Request::Homes { wanted: Some(_) }));
+    worker.answer(asked.expect("a question").0, told((10..200).map(key).chain([home])));
+    assert_eq!(asked_and_greeted(&mut worker).1, [home]);
 }
 
 #[test]
