@@ -6,6 +6,8 @@ mod common;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use tokio::sync::RwLock;
+
 use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service_in, somebody};
 use webmesh_compiler::{CompileError, SandboxKind, limits};
 
@@ -15,8 +17,12 @@ const SHORT: Duration = Duration::from_secs(6);
 /// A bomb's time, the kill, and a machine that does other things too.
 const BOUND: Duration = Duration::from_secs(20);
 
+/// Who looks at the compilers that run under this process waits for the tests that start others, and they for it.
+static COMPILERS: RwLock<()> = RwLock::const_new(());
+
 /// Runs `test` in each sandbox; each must work on a machine that runs the tests.
 async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
+    let _others = COMPILERS.read().await;
     for kind in sandboxes() {
         eprintln!("in {kind}:");
         let service = service_in(kind, time);
@@ -105,6 +111,7 @@ async fn no_file_of_the_host_can_be_read() {
 
 #[tokio::test]
 async fn a_source_cannot_tell_which_files_the_host_has() {
+    let _others = COMPILERS.read().await;
     let folder = tempfile::tempdir().unwrap();
     let present = folder.path().join("present.h");
     std::fs::write(&present, "").unwrap();
@@ -267,6 +274,7 @@ async fn a_message_cannot_drive_the_terminal_of_its_reader() {
 
 #[tokio::test]
 async fn stopping_the_service_ends_what_runs() {
+    let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_TIME);
         let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
@@ -284,6 +292,7 @@ async fn stopping_the_service_ends_what_runs() {
 
 #[tokio::test]
 async fn a_compile_whose_asker_has_gone_is_stopped() {
+    let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_TIME);
         let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));

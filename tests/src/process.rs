@@ -53,7 +53,7 @@ pub fn confine(mut command: Command, data: &Path) -> Command {
         .env("XDG_DATA_HOME", data.join("home"))
         .env("TMPDIR", scratch)
         .env("WEBMESH_TOOLCHAIN", toolchain())
-        .env("WEBMESH_LOG", "warn,libp2p_kad=error")
+        .env("WEBMESH_LOG", "warn,libp2p_kad=error,yamux=error")
         .stdin(Stdio::null());
     command
 }
@@ -212,7 +212,17 @@ impl Server {
 
     /// Asks it to leave, and gives its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.tell_to_end();
+        self.ended()
+    }
+
+    /// Asks it to leave.
+    pub fn tell_to_end(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told to end");
+    }
+
+    /// Waits for its end, and gives its exit status.
+    pub fn ended(&mut self) -> ExitStatus {
         let _watchdog = Watchdog::over(&self.child);
         self.child.wait().expect("it can be waited for")
     }

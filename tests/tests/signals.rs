@@ -67,9 +67,10 @@ fn a_node_that_is_told_to_end_in_the_middle_of_a_job_costs_no_word() {
     let mut submit = mesh.submit_job("user", &source, &mesh.path("corpus"), &result);
     let mut job = Submission::start(submit.args(["--docs-per-task", "1"]));
     job.wait_for_share(0.2);
-    let status = mesh.nodes[0].terminate();
-    assert!(status.success(), "{status}");
+    mesh.nodes[0].tell_to_end();
     job.assert_runs();
+    let status = mesh.nodes[0].ended();
+    assert!(status.success(), "{status}");
     let (code, said) = job.finish();
     assert_eq!(code, Some(0), "{said}");
     assert_same(&result, &expected);

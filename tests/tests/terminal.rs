@@ -18,7 +18,13 @@ fn bars_move_while_a_job_runs_and_are_gone_when_it_is_done() {
     let job = dir.path().join("slow.cpp");
     std::fs::write(&job, slow_word_count()).expect("the source can be written");
     let mut command = webmesh(dir.path());
-    command.arg("run").arg(job).arg(dir.path().join("corpus")).args(["--docs-per-task", "1", "--data"]);
+    command.arg("run").arg(job).arg(dir.path().join("corpus")).args([
+        "--threads",
+        "1",
+        "--docs-per-task",
+        "1",
+        "--data",
+    ]);
     let stdout = dir.path().join("stdout");
     let seen = watch(command.arg(dir.path()), &stdout);
     let last = seen.screens.last().expect("something was shown");

@@ -157,6 +157,7 @@ impl Tab {
                     "roles": advert.roles,
                     "threads": advert.threads,
                     "agent": advert.agent,
+                    "addresses": advert.addresses,
                     "connected": connected,
                 })
             })

@@ -45,6 +45,8 @@ export interface Peer {
   roles: Record<string, boolean>;
   threads: number;
   agent: string;
+  /** Where it is reached; none yet for a tab that has no relay. */
+  addresses: string[];
   connected: boolean;
 }
 

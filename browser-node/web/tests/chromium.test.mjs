@@ -76,11 +76,14 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
         globalThis.mesh = await join({ threads: 0 });
       });
       const pages = [await joined(browser, thin), await joined(browser, thin)];
-      // By the relay, which takes a moment.
-      const reachable = async () => (await list(thin, "peers")).filter((p) => p.kind === "tab" && p.threads > 0 && p.addresses.length > 0);
-      for (const until = Date.now() + 60_000; (await reachable()).length < 2; ) {
-        assert.ok(Date.now() < until, "the tabs are not reachable");
-      }
+      // By the relay, which takes a moment, as does the word of it.
+      await submitter.waitForFunction(
+        async () => {
+          const { peers } = await globalThis.mesh.status();
+          return peers.filter((p) => p.kind === "Tab" && p.threads > 0 && p.addresses.length > 0).length === 2;
+        },
+        { polling: 50 },
+      );
       const words = text(300_000);
       const [result, shufflers] = await submitter.evaluate(
         async (source, words) => {
@@ -110,14 +113,15 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
     test("what a job does wrong in a tab is told, and the tab goes on", async () => {
       const page = await joined(browser, node);
       const wrong = [
-        ["a trap", "__builtin_trap();", /trap/],
-        ["an exception", 'throw std::runtime_error("the author said so");', /the author said so/],
-        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /time limit/],
-        ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory/],
+        ["a trap", "__builtin_trap();", /trap/, 60],
+        ["an exception", 'throw std::runtime_error("the author said so");', /the author said so/, 60],
+        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /time limit/, 2],
+        ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory/, 60],
       ];
-      for (const [name, body, why] of wrong) {
+      for (const [name, body, why, seconds] of wrong) {
         const source = file(`${name.replaceAll(" ", "_")}.cpp`, job(body));
-        const failed = submit(node, source, [file("one.txt", "one line\n")], "--task-timeout", "2", "--retries", "0");
+        const options = ["--task-timeout", String(seconds), "--retries", "0"];
+        const failed = submit(node, source, [file("one.txt", "one line\n")], ...options);
         assert.equal(await failed.ended, 1, failed.said);
         assert.match(failed.said, why, name);
       }
@@ -177,7 +181,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       const page = await joined(browser, node);
       const front = await browser.newPage();
       await front.bringToFront();
-      assert.equal(await page.evaluate(() => document.visibilityState), "hidden");
+      await page.waitForFunction(() => document.hidden, { polling: 50 });
       const words = text(100_000);
       const counted = submit(node, wordcount, [file("hidden.txt", words)]);
       assert.equal(await counted.ended, 0, counted.said);

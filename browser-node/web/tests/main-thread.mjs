@@ -1,6 +1,8 @@
 // What the main thread of a page does: Chromium's own trace of its tasks.
 
 const MILLIS = 1000;
+/** What the loop of [`slowness`] takes on that machine. */
+const LOOP_MILLIS = 23;
 const MARK = "the page's main thread";
 
 /**
@@ -18,4 +20,19 @@ export async function mainThreadTasks(page, doing) {
   const tasks = traceEvents.filter((event) => event.name.endsWith("RunTask") && event.dur && thread(event) === main);
   // Those of no more than microseconds have no time of their own.
   return tasks.map(({ dur, tdur = 0 }) => ({ cpu: tdur / MILLIS, duration: dur / MILLIS }));
+}
+
+/** How many times as long as on the machine of docs/benchmarks.md a page's thread takes for the same; 1 at least. */
+export async function slowness(page) {
+  const millis = await page.evaluate(() => {
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now();
+      let sum = 0;
+      for (let i = 0; i < 5_000_000; i++) sum = (Math.imul(sum, 31) + i) | 0;
+      return [performance.now() - start, sum][0];
+    });
+    // The best is that which nothing else disturbed.
+    return Math.min(...times);
+  });
+  return Math.max(1, millis / LOOP_MILLIS);
 }

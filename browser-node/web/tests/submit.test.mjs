@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { accessible } from "./axe.mjs";
 import { download, markedLines, openSubmit, rows, rowsAre, run, write, written } from "./editor.mjs";
 import { countWords, joined, launch, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
-import { mainThreadTasks } from "./main-thread.mjs";
+import { mainThreadTasks, slowness } from "./main-thread.mjs";
 
 /** What a person feels as a page that hangs, and what browsers call a long task. */
 const LONG_TASK_MILLIS = 50;
@@ -175,7 +175,9 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     assert.ok(tasks.length > 1000, `only ${tasks.length} tasks were seen`);
     const longest = tasks.reduce((a, b) => (b.cpu > a.cpu ? b : a));
     t.diagnostic(`the longest of ${tasks.length}: ${JSON.stringify(longest)} ms`);
-    assert.ok(longest.cpu < LONG_TASK_MILLIS, JSON.stringify(longest));
+    const slow = await slowness(page);
+    t.diagnostic(`${slow.toFixed(1)} times as slow as the machine of the benchmarks`);
+    assert.ok(longest.cpu < LONG_TASK_MILLIS * slow, JSON.stringify(longest));
     await closed();
   });
 

@@ -110,6 +110,7 @@ const peer = (end: string, kind: string, roles: string[]): Peer => ({
   kind,
   roles: Object.fromEntries(roles.map((role) => [role, true])),
   threads: 2,
+  addresses: [],
   agent: "fake",
   connected: true,
 });

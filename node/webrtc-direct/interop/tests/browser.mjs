@@ -5,6 +5,9 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MIB, browser, dial, nativePeer } from "./harness.mjs";
 
+/** A goodbye takes milliseconds, and silence is noticed after seven seconds at least. */
+const GOODBYE_SECONDS = 5;
+
 /** Describes the tests for one browser. `refusesV1`: it takes no rewritten offer. */
 export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
   test(name, async (t) => {
@@ -72,21 +75,21 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
         }, peer);
       }));
 
-    await named("a page that closes is noticed within a second", async () => {
+    await named("a page that closes is noticed by what it says, and not by its silence", async () => {
       const page = await running.open();
       await dial(page, server.address);
       await server.next("connected");
       await page.close();
-      await server.next("closed", 1);
+      await server.next("closed", GOODBYE_SECONDS);
     });
 
-    await named("a peer that hangs up is noticed within a second", () =>
+    await named("a peer that hangs up is noticed by what it says, and not by its silence", () =>
       connected(async (page, peer, id) => {
         const gone = page.evaluate((peer) => window.peer.gone(peer), peer);
         const start = performance.now();
         server.order(`disconnect ${id}`);
         await gone;
-        assert.ok(performance.now() - start < 1000, `after ${performance.now() - start} ms`);
+        assert.ok(performance.now() - start < GOODBYE_SECONDS * 1000, `after ${performance.now() - start} ms`);
       }));
 
     await named("a peer that falls silent is noticed within 10 s", async () => {

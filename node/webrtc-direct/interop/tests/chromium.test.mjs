@@ -34,6 +34,15 @@ test("100 connects and disconnects leave nothing behind", { timeout: 120_000 }, 
   assert.equal(after.files, before.files);
   assert.ok(after.rss_kib < before.rss_kib + 2048, `${before.rss_kib} KiB before, ${after.rss_kib} KiB after`);
   const prototype = await page.evaluateHandle(() => RTCPeerConnection.prototype);
-  const live = await page.queryObjects(prototype);
-  assert.equal(await page.evaluate((objects) => objects.length, live), 0, "RTCPeerConnections that nobody can reach");
+  /** Connections that are in the page's memory, though nobody can reach them. */
+  async function live() {
+    const objects = await page.queryObjects(prototype);
+    const count = await page.evaluate((objects) => objects.length, objects);
+    await objects.dispose();
+    return count;
+  }
+  // The browser lets the last ones go once its own threads are done with them.
+  for (const until = performance.now() + 10_000; (await live()) > 0; ) {
+    assert.ok(performance.now() < until, `${await live()} RTCPeerConnections stay`);
+  }
 });

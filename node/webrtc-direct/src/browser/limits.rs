@@ -20,6 +20,6 @@ pub(super) const VERSION_HEAD_START: Duration = Duration::from_secs(2);
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(9);
 /// After this much silence a peer is gone. Firefox asks its peer every 6 s at most, and what comes may be taken for
 /// a second older than it is.
-pub(super) const SILENT_AFTER: Duration = Duration::from_millis(7500);
+pub(super) const SILENT_AFTER: Duration = Duration::from_millis(7250);
 /// Closing a connection waits this long for what is still in the browser's buffers.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -12,8 +12,10 @@ use web_time::Instant;
 use super::js::JsError;
 use super::limits::SILENT_AFTER;
 
-/// How often it is looked at whether something has come.
+/// How often it is looked at whether something has come,
 const LOOK: Duration = Duration::from_secs(1);
+/// and how soon again where messages come: once they end, packets have to be counted before more of them can be told.
+const NEXT_LOOK: Duration = Duration::from_millis(250);
 /// Counters of what has come on a pair of addresses. Times would be simpler, but mean other things in each browser.
 const COUNTERS: [&str; 4] = ["packetsReceived", "bytesReceived", "requestsReceived", "responsesReceived"];
 
@@ -29,13 +31,15 @@ pub(super) struct Seen {
 /// A timer that comes late, as in a page that nobody looks at, ends nothing: what came meanwhile is counted.
 pub(super) async fn until_silent(connection: impl Fn() -> Option<Seen>) {
     let (mut messages, mut packets) = (0, 0.0);
-    let mut silence = Duration::ZERO;
+    let (mut silence, mut until_look) = (Duration::ZERO, LOOK);
     while silence < SILENT_AFTER {
         let look = Instant::now();
-        Delay::new(LOOK).await;
+        Delay::new(until_look).await;
         let Some(seen) = connection() else { return };
+        until_look = LOOK;
         // Statistics cost more than a look at our own count.
         let heard = if std::mem::replace(&mut messages, seen.messages) != seen.messages {
+            until_look = NEXT_LOOK;
             true
         } else {
             match count(&seen.raw).await {

@@ -31,7 +31,7 @@ fn forged(username: &str, nonce: u32) -> Vec<u8> {
     message
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_garbage_begins_nothing_and_others_are_served() {
     let _quiet = alone().await;
     let mut server = Server::start(config()).await;

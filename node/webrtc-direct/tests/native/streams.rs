@@ -31,7 +31,7 @@ async fn both_versions_carry_streams_in_both_directions() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_streams_one_after_another_leave_nothing_behind() {
     let _quiet = alone().await;
     const STREAMS: usize = 10_000;
@@ -130,7 +130,7 @@ async fn many_streams_at_once_share_a_connection() {
 
 /// More streams than the connection could hold at the full window, all with unread data: the writers wait, memory
 /// stays bounded, none keeps another stream from being opened, and in the end everything arrives.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_slow_readers_cost_no_more_than_the_connection_may() {
     let _quiet = alone().await;
     const STREAMS: usize = 100;

@@ -116,7 +116,8 @@ pub(crate) async fn ended(connection: &mut Connection) -> Error {
     .await
 }
 
-/// Held by tests that look at figures of the whole process, and by nobody else in need of quiet.
+/// Held by tests that look at figures of the whole process, and by nobody else in need of quiet. Those that look at its
+/// memory have two threads, as each has its own arena, which grows with its first use.
 pub(crate) async fn alone() -> tokio::sync::RwLockWriteGuard<'static, ()> {
     QUIET.write().await
 }
