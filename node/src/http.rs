@@ -26,6 +26,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::driver::Node;
 use crate::net::PROTOCOL_VERSION;
@@ -35,6 +36,8 @@ const CONNECTIONS: usize = 64;
 /// A request's head must be there within this time, else whoever sends a byte now and then holds a connection for
 /// ever. A connection that waits so long for its next request is closed, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that takes nothing of its answer for so long is closed: else whoever never reads holds it for ever.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why HTTP is not served.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +72,12 @@ pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, HttpEr
         .route(socket::PATH, get(socket::serve))
         .with_state(served)
         .fallback(get(page::serve));
-    tokio::spawn(accept(listener, router, HEAD_TIMEOUT));
+    tokio::spawn(accept(listener, router, HEAD_TIMEOUT, WRITE_TIMEOUT));
     Ok(bound)
 }
 
 /// Serves connections, at most [`CONNECTIONS`] at a time.
-async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duration) {
+async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duration, write_timeout: Duration) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
@@ -82,6 +85,9 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
         // Axum's way to accept: what is wrong with one connection, or a lack of descriptors, passes.
         let (stream, there) = Listener::accept(&mut listener).await;
         let Ok(here) = stream.local_addr() else { continue };
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(write_timeout));
+        let stream = Box::pin(stream);
         let place = Arc::new(place);
         let router = router.clone().layer(Extension(socket::Connection { here, there, place: place.clone() }));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
@@ -191,7 +197,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "hello" }));
-        tokio::spawn(accept(listener, router, Duration::from_millis(500)));
+        tokio::spawn(accept(listener, router, Duration::from_millis(500), WRITE_TIMEOUT));
         let mut silent = Vec::new();
         for _ in 0..CONNECTIONS {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -206,5 +212,25 @@ mod tests {
             // A reset is as good an end as any.
             let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_that_never_read_their_answer_are_sent_away_and_others_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // More than the system keeps for who does not read.
+        let router =
+            Router::new().route("/", get(|| async { "hello" })).route("/large", get(|| async { vec![0; 16 << 20] }));
+        tokio::spawn(accept(listener, router, HEAD_TIMEOUT, Duration::from_millis(500)));
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            // That its place is taken.
+            stream.readable().await.unwrap();
+            silent.push(stream);
+        }
+        let answer = tokio::time::timeout(PATIENCE, get_text(address)).await.expect("it is served at last");
+        assert!(answer.ends_with("hello"), "{answer}");
     }
 }

@@ -94,6 +94,7 @@ async function watch(watched: Mesh): Promise<void> {
     if (!document.hidden && mesh === watched) show(status, busy);
     await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
   }
+  history.end();
 }
 
 /** Shows who this tab is and what it does. */
@@ -178,6 +179,12 @@ leaveButton.addEventListener("click", () => {
 });
 // A tab that is closed says goodbye as far as there is time.
 addEventListener("pagehide", () => void mesh?.leave());
+// One that the browser shows again as it was has left all the same, and joins anew.
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  mesh = undefined;
+  void settle();
+});
 showViews((view) => {
   if (view === "submit") submitOpened();
 });

@@ -63,6 +63,11 @@ export class History {
     });
   }
 
+  /** Takes the plots away, which listen to the window otherwise. */
+  end(): void {
+    for (const { plot } of this.#series) plot.destroy();
+  }
+
   /** Adds what was counted; says whether anything happened since the last time. */
   add(status: Status): boolean {
     const now = Date.now() / 1000;

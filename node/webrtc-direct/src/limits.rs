@@ -90,6 +90,8 @@ pub const SCTP_SEND_BYTES_MOST: usize = 1024 * 1024;
 pub const SCTP_BEGINNINGS: usize = 8;
 /// Stream resets of the peer that are held until their time comes, counted from the first: browsers send one at a time.
 pub const HELD_RESETS: u32 = 64;
+/// Streams that those name in all: more than there may be is bad faith, and each is looked at whenever anything comes.
+pub const HELD_RESET_STREAMS: usize = 2 * STREAMS;
 /// Answers to stream resets that wait to be sent: more than one batch of datagrams asks for, unless in bad faith.
 pub const RESET_ANSWERS: usize = 64;
 /// Streams in one request to reset them: 512 bytes, which fit into one packet.

@@ -12,6 +12,7 @@ use super::core::{Core, Pending};
 use crate::id::{Hash, PeerKey};
 use crate::io::{Action, BlobClass, RequestError, Token};
 use crate::limits;
+use crate::manifest::BlobRef;
 use crate::message::{Request, Response};
 use crate::time::Time;
 
@@ -41,6 +42,8 @@ struct Fetch {
     others: VecDeque<PeerKey>,
     /// `None` for a pack: used once, not kept.
     class: Option<BlobClass>,
+    /// How long it may be, in bytes, by what is said of it: a hash alone may be that of anything.
+    most: u64,
     tries: u32,
     /// When to ask again; `NEVER` while an answer is awaited.
     ask_at: Time,
@@ -51,14 +54,16 @@ pub(super) type Fetched = (Hash, Option<Bytes>);
 
 impl Blobs {
     /// Starts fetching a blob; where that is under way, `home` is asked for it as well.
-    pub(super) fn fetch(&mut self, core: &mut Core, hash: Hash, home: PeerKey, class: Option<BlobClass>) {
+    pub(super) fn fetch(&mut self, core: &mut Core, blob: BlobRef, home: PeerKey, class: Option<BlobClass>) {
+        let BlobRef { hash, len } = blob;
         let Some(fetch) = self.fetches.get_mut(&hash) else {
             let (homes, others) = (VecDeque::from([home]), VecDeque::new());
-            self.fetches.insert(hash, Fetch { homes, others, class, tries: 0, ask_at: Time::NEVER });
+            self.fetches.insert(hash, Fetch { homes, others, class, most: len, tries: 0, ask_at: Time::NEVER });
             core.act(Action::LoadBlob { hash });
             return;
         };
         fetch.class = fetch.class.or(class);
+        fetch.most = fetch.most.max(len);
         if fetch.homes.len() < HOMES && !fetch.homes.contains(&home) {
             fetch.homes.push_front(home);
             fetch.ask(core, hash);
@@ -68,6 +73,7 @@ impl Blobs {
     /// This peer looked on its own disk.
     pub(super) fn loaded(&mut self, core: &mut Core, hash: Hash, bytes: Option<Bytes>) -> Option<Fetched> {
         let fetch = self.fetches.get_mut(&hash)?;
+        let bytes = bytes.filter(|bytes| bytes.len() as u64 <= fetch.most);
         fetch.homes.retain(|home| *home != core.me);
         if bytes.is_some() || fetch.homes.is_empty() {
             self.fetches.remove(&hash);
@@ -87,7 +93,7 @@ impl Blobs {
     ) -> Option<Fetched> {
         let fetch = self.fetches.get_mut(&hash)?;
         match outcome {
-            Ok((Response::Body, bytes)) => {
+            Ok((Response::Body, bytes)) if bytes.len() as u64 <= fetch.most => {
                 if let Some(class) = fetch.class {
                     core.act(Action::StoreBlob { hash, bytes: bytes.clone(), class });
                 }
@@ -179,6 +185,7 @@ mod tests {
     use crate::membership::{Advert, Kind, Roles};
 
     const HASH: Hash = Hash([7; 32]);
+    const BLOB: BlobRef = BlobRef { hash: HASH, len: 4 };
 
     fn core() -> Core {
         let agent = String::new();
@@ -203,21 +210,31 @@ mod tests {
     #[test]
     fn a_home_that_stalls_does_not_keep_a_blob_from_a_job_with_another_home() {
         let (mut core, mut blobs) = (core(), Blobs::default());
-        blobs.fetch(&mut core, HASH, peer(1), Some(BlobClass::Module));
+        blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
         assert_eq!(blobs.loaded(&mut core, HASH, None), None);
         assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(1)]);
         // That one never answers.
-        blobs.fetch(&mut core, HASH, peer(2), Some(BlobClass::Module));
+        blobs.fetch(&mut core, BLOB, peer(2), Some(BlobClass::Module));
         assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(2)]);
         let found = blobs.answered(&mut core, HASH, peer(2), Ok((Response::Body, Bytes::from_static(b"here"))));
         assert_eq!(found, Some((HASH, Some(Bytes::from_static(b"here")))));
     }
 
     #[test]
+    fn a_blob_that_is_longer_than_it_is_said_to_be_is_none() {
+        let (mut core, mut blobs) = (core(), Blobs::default());
+        blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
+        let long = || Bytes::from_static(b"longer");
+        assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "it is looked for elsewhere");
+        assert_eq!(blobs.answered(&mut core, HASH, peer(1), Ok((Response::Body, long()))), None);
+        assert!(!core.actions.iter().any(|action| matches!(action, Action::StoreBlob { .. })), "and not kept");
+    }
+
+    #[test]
     fn a_blob_that_no_home_has_is_given_up() {
         let (mut core, mut blobs) = (core(), Blobs::default());
-        blobs.fetch(&mut core, HASH, peer(1), None);
-        blobs.fetch(&mut core, HASH, peer(2), None);
+        blobs.fetch(&mut core, BLOB, peer(1), None);
+        blobs.fetch(&mut core, BLOB, peer(2), None);
         blobs.loaded(&mut core, HASH, None);
         for answers in 0..100 {
             core.now = core.now + Duration::from_secs(10);

@@ -15,6 +15,7 @@ export const STATES: Record<Shown, string> = {
   interrupted: "Interrupted",
 };
 
+const FORGOTTEN = "Its result is no longer kept. Run it once more to have it.";
 const INTERRUPTED =
   "The tab was closed or reloaded while this job ran, and the job ended with it. Its source and settings are kept.";
 
@@ -103,17 +104,21 @@ export class Panel {
         live?.clang === undefined ? [] : [make("pre", { tabindex: 0, "aria-label": "What clang wrote" }, live.clang)];
       return [make("p", { class: "trouble" }, job.why ?? ""), ...clang, failed, edit];
     }
-    if (!this.#jobs.has(job))
-      return [make("p", {}, "Its result is no longer kept. Run it once more to have it."), edit];
+    if (!this.#jobs.has(job)) return [make("p", {}, FORGOTTEN), edit];
     const body = make("div", {}, failed);
     void this.#open(job, body);
     return [body];
   }
 
   async #open(job: Kept, into: HTMLElement): Promise<void> {
-    const blob = await this.#jobs.result(job.key);
+    // The browser may have forgotten it meanwhile, or fail to read it.
+    const blob = await this.#jobs.result(job.key).catch(() => undefined);
     // Another job may be looked at by now.
-    if (blob === undefined || this.#key !== job.key || !into.isConnected) return;
+    if (this.#key !== job.key || !into.isConnected) return;
+    if (blob === undefined) {
+      into.prepend(make("p", {}, FORGOTTEN), button("Open in editor", { class: "plain" }, () => this.#edit(job)));
+      return;
+    }
     this.#result = new ResultView(job, blob);
     into.prepend(this.#result.element);
   }

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use webmesh_protocol::Hash;
 use webmesh_protocol::codec::DecodeError;
 use webmesh_protocol::io::RequestError;
+use webmesh_protocol::limits as bounds;
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 use webmesh_protocol::message::{Request, Response};
 
@@ -26,6 +27,8 @@ pub(super) struct Question {
     pub(super) bulk: bool,
     /// What the answer's body must hash to.
     pub(super) wanted: Option<Hash>,
+    /// How long it may be at most, in bytes.
+    pub(super) most: usize,
 }
 
 /// An answer; the reservation covers its body until the driver has it.
@@ -54,7 +57,21 @@ impl Question {
         );
         let bulk = bulky || body.iter().map(Bytes::len).sum::<usize>() > BULK_BYTES;
         let wanted = if let Request::Blob { hash } = request { Some(*hash) } else { None };
-        Self { head, body, bulk, wanted }
+        Self { head, body, bulk, wanted, most: most_of_answer(request) }
+    }
+}
+
+/// How long the body of an answer may be at most: whoever is greeted must not fill a tab's memory.
+fn most_of_answer(request: &Request) -> usize {
+    match request {
+        Request::Blob { .. } => bounds::PACK_BYTES.max(bounds::MODULE_BYTES).max(bounds::INDEX_BYTES),
+        Request::Bucket { .. } => bounds::BUCKET_PIECE,
+        Request::Compile { .. } => bounds::MODULE_BYTES,
+        // A bit for each block,
+        Request::Summary { .. } => bounds::BLOCKS as usize / 8 + 1,
+        // and an attempt at least, however large.
+        Request::Pull { .. } => bounds::BODY_BYTES,
+        _ => 0,
     }
 }
 
@@ -119,6 +136,10 @@ impl Requests {
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;
         let lengths = lengths.unwrap_or(Err(FrameError::Stalled)).map_err(Failed::BeforeAnswer)?;
+        if lengths.body > question.most {
+            let (claimed, max) = (lengths.body as u64, question.most);
+            return Err(Failed::Frame(FrameError::TooLong { what: "body", claimed, max }));
+        }
         let reservation = self.bodies.reserve(&pool.share, lengths.total()).await;
         let response = frame::read_head(stream, lengths.head, &pool.pulse).await;
         let mut hasher = question.wanted.map(|_| blake3::Hasher::new());

@@ -15,6 +15,8 @@ const MEMORY: Duration = Duration::from_secs(60);
 pub(crate) struct Distance {
     /// The packet that is timed: its last sequence number, and when it went.
     timed: Option<(u32, Instant)>,
+    /// The last sequence number that has gone out.
+    highest: Option<u32>,
     least: Option<Duration>,
     /// The least of the time before.
     before: Option<Duration>,
@@ -24,12 +26,23 @@ pub(crate) struct Distance {
 
 impl Distance {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { timed: None, least: None, before: None, since: now }
+        Self { timed: None, highest: None, least: None, before: None, since: now }
     }
 
-    /// Two packets with data go out together; the second ends with this sequence number.
-    pub(crate) fn sent(&mut self, tsn: u32, now: Instant) {
-        self.timed.get_or_insert((tsn, now));
+    /// Packets with data go out together: each has its first and last sequence number.
+    ///
+    /// What goes out again is not timed: the acknowledgement may be that of the first time (Karn's algorithm, RFC 6298).
+    pub(crate) fn sent(&mut self, packets: impl Iterator<Item = (u32, u32)>, now: Instant) {
+        let before = self.highest;
+        for (at, (first, last)) in packets.enumerate() {
+            let is_new = before.is_none_or(|highest| !packet::at_most(first, highest));
+            if at == 1 && is_new {
+                self.timed.get_or_insert((last, now));
+            }
+            if self.highest.is_none_or(|highest| packet::at_most(highest, last)) {
+                self.highest = Some(last);
+            }
+        }
     }
 
     /// Whether an acknowledgement is waited for.
@@ -59,13 +72,18 @@ mod tests {
 
     const MILLI: Duration = Duration::from_millis(1);
 
+    /// Two packets that go out together, of which the second ends with this sequence number.
+    fn pair(tsn: u32) -> impl Iterator<Item = (u32, u32)> {
+        [(tsn.wrapping_sub(1), tsn.wrapping_sub(1)), (tsn, tsn)].into_iter()
+    }
+
     #[test]
     fn the_least_time_counts_and_is_forgotten_in_the_end() {
         let start = Instant::now();
         let mut distance = Distance::new(start);
         assert_eq!(distance.there_and_back(), None);
         let mut time = |at: Duration, tsn: u32, takes: Duration| {
-            distance.sent(tsn, start + at);
+            distance.sent(pair(tsn), start + at);
             distance.acknowledged(tsn, start + at + takes);
             distance.there_and_back().unwrap()
         };
@@ -80,12 +98,27 @@ mod tests {
     fn a_packet_is_timed_until_it_is_acknowledged_across_the_end_of_the_numbers() {
         let start = Instant::now();
         let mut distance = Distance::new(start);
-        distance.sent(1, start);
-        distance.sent(7, start + MILLI);
+        distance.sent(pair(1), start);
+        distance.sent(pair(7), start + MILLI);
         distance.acknowledged(u32::MAX, start + 2 * MILLI);
         assert!(distance.is_timing());
         distance.acknowledged(3, start + 3 * MILLI);
         assert!(!distance.is_timing());
         assert_eq!(distance.there_and_back(), Some(3 * MILLI));
+    }
+
+    #[test]
+    fn what_goes_out_again_is_not_timed() {
+        let start = Instant::now();
+        let mut distance = Distance::new(start);
+        distance.sent(pair(2), start);
+        distance.acknowledged(2, start + 100 * MILLI);
+        distance.sent([(3, 3)].into_iter(), start + 100 * MILLI);
+        distance.sent(pair(3), start + 400 * MILLI);
+        assert!(!distance.is_timing());
+        distance.acknowledged(3, start + 401 * MILLI);
+        assert_eq!(distance.there_and_back(), Some(100 * MILLI));
+        distance.sent(pair(5), start + 500 * MILLI);
+        assert!(distance.is_timing());
     }
 }

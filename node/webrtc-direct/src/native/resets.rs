@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::packet::{self, Chunk, Header, Outcome};
-use crate::limits::{HELD_RESETS, RESET_ANSWERS, RESET_STREAMS};
+use crate::limits::{HELD_RESET_STREAMS, HELD_RESETS, RESET_ANSWERS, RESET_STREAMS};
 
 /// When a request that nobody has answered is repeated first: after some round trips, most of the time. Each further
 /// time it is twice as long.
@@ -178,9 +178,17 @@ impl Resets {
                 Chunk::ResetRequest { sequence, .. } | Chunk::OtherRequest { sequence } if self.is_done(sequence) => {
                     self.answer(sequence, Outcome::Performed);
                 }
-                Chunk::ResetRequest { sequence, last_tsn, streams } if self.is_new(sequence) => {
+                Chunk::ResetRequest { sequence, last_tsn, mut streams } if self.is_new(sequence) => {
                     self.incoming = packet::header(&packet);
-                    self.held.push_back(Held { sequence, last_tsn, streams });
+                    streams.sort_unstable();
+                    streams.dedup();
+                    let held: usize = self.held.iter().map(|held| held.streams.len()).sum();
+                    if held + streams.len() > HELD_RESET_STREAMS {
+                        self.done(sequence);
+                        self.answer(sequence, Outcome::Denied);
+                    } else {
+                        self.held.push_back(Held { sequence, last_tsn, streams });
+                    }
                 }
                 Chunk::OtherRequest { sequence } if self.is_new(sequence) => {
                     self.done(sequence);

@@ -204,10 +204,7 @@ impl Sctp {
         });
         let Some(mut packets) = packets else { return Ok(None) };
         drop(transmits);
-        let second = packets.iter().filter_map(|packet| packet::data(packet)).nth(1);
-        if let Some((_, last)) = second.filter(|_| !self.distance.is_timing()) {
-            self.distance.sent(last, now);
-        }
+        self.distance.sent(packets.iter().filter_map(|packet| packet::data(packet)), now);
         let mut settled = Vec::new();
         packets.retain(|packet| self.sees(packet, &mut settled));
         for packet in settled {

@@ -10,7 +10,7 @@ use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
-use crate::manifest::Source;
+use crate::manifest::{BlobRef, Source};
 use crate::message::{Request, Response};
 
 impl Worker {
@@ -28,17 +28,17 @@ impl Worker {
         let mut tasks = unit.tasks.clone();
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
             let end = of_pack.end.min(tasks.end);
-            self.prepare_pack(core, blobs, id, Unit { tasks: tasks.start..end, ..unit.clone() }, pack.blob.hash);
+            self.prepare_pack(core, blobs, id, Unit { tasks: tasks.start..end, ..unit.clone() }, pack.blob);
             tasks.start = end;
         }
     }
 
-    fn prepare_pack(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId, unit: Unit, pack: Hash) {
-        if let Some(bytes) = self.packs.get(&pack) {
+    fn prepare_pack(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId, unit: Unit, pack: BlobRef) {
+        if let Some(bytes) = self.packs.get(&pack.hash) {
             return self.run_pack(core, id, unit, bytes);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let waiting = job.waiting.entry(pack).or_insert_with(|| Waiting::new(core.now));
+        let waiting = job.waiting.entry(pack.hash).or_insert_with(|| Waiting::new(core.now));
         self.fetching += usize::from(!waiting.overdue);
         waiting.units.push(unit);
         blobs.fetch(core, pack, job.manifest.home, None);
@@ -183,7 +183,7 @@ impl Worker {
                         got.extend_from_slice(&piece);
                         got.freeze()
                     };
-                    split_records(&whole).ok_or_else(malformed)
+                    split_records(&whole, self.tasks_of(&job, from)).ok_or_else(malformed)
                 } else if here < of && !piece.is_empty() {
                     got.extend_from_slice(&piece);
                     return ask_for_bucket(core, job, unit, (owner, from), got);
@@ -204,6 +204,12 @@ impl Worker {
     fn memory_of(&self, job: &JobId, stage: u8) -> u64 {
         let stage = self.jobs.get(job).and_then(|j| j.manifest.stages.get(usize::from(stage)));
         stage.map_or(0, |stage| stage.limits.memory)
+    }
+
+    /// How many tasks a stage has, each of which wrote once into a bucket at most.
+    fn tasks_of(&self, job: &JobId, stage: u8) -> usize {
+        let stage = self.jobs.get(job).and_then(|j| j.manifest.stages.get(usize::from(stage)));
+        stage.map_or(0, |stage| stage.tasks as usize)
     }
 
     fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
@@ -238,11 +244,14 @@ enum NoBucket {
     Unreadable(String),
 }
 
-/// Takes a served bucket apart: each task's records stand behind their `u32` length.
-fn split_records(body: &Bytes) -> Option<Vec<Bytes>> {
+/// Takes a served bucket apart: the records of each of so many tasks at most stand behind their `u32` length.
+fn split_records(body: &Bytes, most: usize) -> Option<Vec<Bytes>> {
     let mut records = Vec::new();
     let mut at = 0;
     while at < body.len() {
+        if records.len() == most {
+            return None;
+        }
         let head = body.get(at..at + 4)?;
         let len = u32::from_le_bytes(head.try_into().ok()?) as usize;
         let end = (at + 4).checked_add(len).filter(|&end| end <= body.len())?;

@@ -158,13 +158,13 @@ impl WorkerJob {
         let (module, index) = (wanted(self.module), wanted(self.index));
         if module {
             self.module = Have::Asked;
-            blobs.fetch(core, self.manifest.module.hash, self.manifest.home, Some(BlobClass::Module));
+            blobs.fetch(core, self.manifest.module, self.manifest.home, Some(BlobClass::Module));
         }
         if let Inputs::Packs { index: blob, .. } = &self.manifest.inputs
             && index
         {
             self.index = Have::Asked;
-            blobs.fetch(core, blob.hash, self.manifest.home, Some(BlobClass::Index));
+            blobs.fetch(core, *blob, self.manifest.home, Some(BlobClass::Index));
         }
     }
 

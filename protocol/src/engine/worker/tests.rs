@@ -388,6 +388,18 @@ fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
 }
 
 #[test]
+fn a_bucket_of_more_parts_than_there_were_tasks_is_malformed() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    let empty_parts = vec![0; 4 * (REDUCES.tasks as usize + 1)];
+    bench.answer_bucket(id, Response::Piece { of: empty_parts.len() as u64 }, empty_parts.into());
+    assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
+}
+
+#[test]
 fn a_peer_that_runs_nothing_shares_no_blobs_of_others_jobs() {
     let mut bench = Bench::with_roles(Roles::default());
     bench.open(&COLLECTS, other());

@@ -179,3 +179,17 @@ fn what_the_peer_can_make_grow_is_bounded() {
     assert_eq!(resets.held.len(), HELD_RESETS as usize);
     assert_eq!(resets.answers.len(), RESET_ANSWERS);
 }
+
+#[test]
+fn resets_of_more_streams_than_there_can_be_are_denied() {
+    let now = Instant::now();
+    let mut resets = resets(10);
+    let streams: Vec<u16> = (0..HELD_RESET_STREAMS as u16).collect();
+    resets.received(request(10, 11, &[2, 2, 2]));
+    assert_eq!(resets.held[0].streams, [2], "a stream is named once");
+    resets.received(request(11, 11, &streams));
+    assert_eq!(resets.held.len(), 1);
+    assert_eq!(resets.transmit(now, idle), Some(packet::response(us(), 11, Outcome::Denied)));
+    resets.received(request(12, 11, &streams[1..]));
+    assert_eq!(resets.held.len(), 2);
+}
