@@ -1,9 +1,7 @@
 //! Peers that cannot be dialled.
 
 use libp2p::Multiaddr;
-use webmesh_protocol::JobId;
 use webmesh_protocol::limits::PUSH_BYTES;
-use webmesh_protocol::message::Push;
 
 use super::gossip::claim;
 use super::*;
@@ -53,7 +51,7 @@ async fn a_peer_that_does_not_listen_is_reached_through_its_bootstrap_peer() {
         while let Some(event) = hidden.events.recv().await {
             if let NetEvent::Request { token, request, body, .. } = event {
                 let answer = match request {
-                    Request::Push(_) => Response::Ok,
+                    Request::Pull { .. } => Response::Ok,
                     _ => Response::Body,
                 };
                 hidden.net.respond(token, answer, vec![body]);
@@ -63,9 +61,7 @@ async fn a_peer_that_does_not_listen_is_reached_through_its_bootstrap_peer() {
     assert_eq!(client.ask(key, compile("x"), vec![]).await.unwrap().0, Response::Body);
     // What a task pushes at a time, on as many streams as bulk may have; then all that one task may put out.
     for (id, len) in (0..16).map(|id| (id, PUSH_BYTES)).chain([(16, 64 * PUSH_BYTES)]) {
-        let request =
-            Request::Push(Push { job: JobId(hash("job").0), stage: 0, epoch: 0, replica: false, entries: vec![] });
-        client.net.request(RequestId(id), key, request, vec![body(len)]);
+        client.net.request(RequestId(id), key, pull(), vec![body(len)]);
     }
     let mut answered = 0;
     while answered < 17 {

@@ -14,11 +14,25 @@ async fn bodies_of_any_size_arrive_unchanged_over_every_transport() {
         let server = server.echo();
         for len in [0, 1, 20_000, 40 << 20] {
             let sent = body(len);
-            let (response, received) = client.ask(server.peer(), compile("x"), vec![sent.clone()]).await.unwrap();
+            let (response, received) = client.ask(server.peer(), pull(), vec![sent.clone()]).await.unwrap();
             assert_eq!(response, Response::Ok);
             assert!(received == sent, "{len} bytes over {kind}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_longer_than_its_question_has_any_is_refused() {
+    let server = Peer::start().await;
+    let mut client = Peer::start().await;
+    client.dial(&server, "tcp").await;
+    let server = server.echo();
+    for (question, most) in [(Request::Jobs, 0), (compile("x"), webmesh_protocol::limits::MODULE_BYTES)] {
+        let refused = client.ask(server.peer(), question, vec![body(most + 1)]).await.unwrap_err();
+        let RequestError::Protocol(why) = refused else { panic!("{refused:?}") };
+        assert!(why.contains(&format!("at most {most} are taken")), "{why}");
+    }
+    assert_eq!(client.ask(server.peer(), Request::Peers, vec![]).await.unwrap().0, Response::Ok, "and they go on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
