@@ -53,7 +53,7 @@ pub fn confine(mut command: Command, data: &Path) -> Command {
         .env("XDG_DATA_HOME", data.join("home"))
         .env("TMPDIR", scratch)
         .env("WEBMESH_TOOLCHAIN", toolchain())
-        .env("WEBMESH_LOG", "warn,libp2p_kad=error,yamux=error")
+        .env("WEBMESH_LOG", "warn,libp2p_kad=error,libp2p_gossipsub=error,yamux=error")
         .stdin(Stdio::null());
     command
 }

@@ -12,8 +12,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Starts the log; `verbose` counts how often more was asked for.
 pub(crate) fn start(verbose: u8, json: bool) {
-    // What these two warn of passes by itself: it is nobody's to act on.
-    let level = ["warn,libp2p_kad=error,yamux=error", "info,libp2p=warn", "debug"][usize::from(verbose.min(2))];
+    // What these warn of passes by itself: it is nobody's to act on.
+    let level = ["warn,libp2p_kad=error,libp2p_gossipsub=error,yamux=error", "info,libp2p=warn", "debug"]
+        [usize::from(verbose.min(2))];
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     if json {
