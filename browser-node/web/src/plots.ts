@@ -18,6 +18,7 @@ interface Series {
   /** A figure that only grows. */
   total(status: Status): number;
   plot: uPlot;
+  resizes: ResizeObserver;
   values: number[];
   last: number;
 }
@@ -56,16 +57,20 @@ export class History {
         place,
       );
       // As wide as there is room; nothing while the view is hidden.
-      new ResizeObserver(() => {
+      const resizes = new ResizeObserver(() => {
         if (place.clientWidth > 0) plot.setSize({ width: place.clientWidth, height: HEIGHT });
-      }).observe(place);
-      return { title, total, plot, values: [], last: Number.NaN };
+      });
+      resizes.observe(place);
+      return { title, total, plot, resizes, values: [], last: Number.NaN };
     });
   }
 
   /** Takes the plots away, which listen to the window otherwise. */
   end(): void {
-    for (const { plot } of this.#series) plot.destroy();
+    for (const { plot, resizes } of this.#series) {
+      resizes.disconnect();
+      plot.destroy();
+    }
   }
 
   /** Adds what was counted; says whether anything happened since the last time. */

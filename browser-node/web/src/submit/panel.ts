@@ -106,17 +106,17 @@ export class Panel {
     }
     if (!this.#jobs.has(job)) return [make("p", {}, FORGOTTEN), edit];
     const body = make("div", {}, failed);
-    void this.#open(job, body);
+    void this.#open(job, body, edit);
     return [body];
   }
 
-  async #open(job: Kept, into: HTMLElement): Promise<void> {
+  async #open(job: Kept, into: HTMLElement, edit: HTMLElement): Promise<void> {
     // The browser may have forgotten it meanwhile, or fail to read it.
     const blob = await this.#jobs.result(job.key).catch(() => undefined);
     // Another job may be looked at by now.
     if (this.#key !== job.key || !into.isConnected) return;
     if (blob === undefined) {
-      into.prepend(make("p", {}, FORGOTTEN), button("Open in editor", { class: "plain" }, () => this.#edit(job)));
+      into.prepend(make("p", {}, FORGOTTEN), edit);
       return;
     }
     this.#result = new ResultView(job, blob);

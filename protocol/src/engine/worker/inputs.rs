@@ -10,7 +10,7 @@ use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
-use crate::manifest::{BlobRef, Source};
+use crate::manifest::{BlobRef, Source, Stage};
 use crate::message::{Request, Response};
 
 impl Worker {
@@ -202,14 +202,17 @@ impl Worker {
 
     /// What a task of a stage may take, in bytes.
     fn memory_of(&self, job: &JobId, stage: u8) -> u64 {
-        let stage = self.jobs.get(job).and_then(|j| j.manifest.stages.get(usize::from(stage)));
-        stage.map_or(0, |stage| stage.limits.memory)
+        self.described(job, stage).map_or(0, |stage| stage.limits.memory)
     }
 
     /// How many tasks a stage has, each of which wrote once into a bucket at most.
     fn tasks_of(&self, job: &JobId, stage: u8) -> usize {
-        let stage = self.jobs.get(job).and_then(|j| j.manifest.stages.get(usize::from(stage)));
-        stage.map_or(0, |stage| stage.tasks as usize)
+        self.described(job, stage).map_or(0, |stage| stage.tasks as usize)
+    }
+
+    /// A stage as the manifest of its job describes it.
+    fn described(&self, job: &JobId, stage: u8) -> Option<&Stage> {
+        self.jobs.get(job)?.manifest.stages.get(usize::from(stage))
     }
 
     fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
