@@ -32,7 +32,7 @@ impl ClaimTable {
         if now < entry.ignored_until || (entry.alive && Some(claim.number) <= entry.number) {
             return heard;
         }
-        entry.heard = now;
+        (entry.heard, entry.ends) = (now, Time::NEVER);
         entry.number = Some(claim.number);
         if entry.holds.is_empty() {
             entry.progressed = now;
@@ -48,15 +48,15 @@ impl ClaimTable {
         heard
     }
 
-    /// Takes a worker's standing from another's mouth: until it speaks itself, what nobody else holds is left to it.
-    /// Nothing else is believed, and no worker that was heard makes room for one that may be invented.
-    pub fn hear_of(&mut self, now: Time, peer: PeerKey, claim: &Claim, lease: Duration) {
+    /// Takes a worker's standing from another's mouth: until it speaks itself, what nobody else holds is left to it,
+    /// but no longer than for `left`. Nothing else is believed, and no worker that was heard makes room for one that
+    /// may be invented.
+    pub fn hear_of(&mut self, now: Time, peer: PeerKey, claim: &Claim, left: Duration) {
         if self.workers.len() == limits::SHARD_WORKERS || self.workers.iter().any(|w| w.peer == peer) {
             return;
         }
         let worker = self.worker_index(now, peer);
-        // Whoever lives speaks more than once in a lease.
-        self.workers[usize::from(worker)].heard = now - lease / 2;
+        self.workers[usize::from(worker)].ends = now + left;
         if !self.is_allowed(worker, claim) {
             return;
         }
@@ -173,7 +173,7 @@ impl ClaimTable {
         let cell = self.cells[block as usize];
         let lapsed = cell.holder == FREE || {
             let holder = &self.workers[usize::from(cell.holder)];
-            !holder.alive || now.since(holder.heard) >= BROKEN_LEASE
+            !holder.alive || holder.ends < Time::NEVER || now.since(holder.heard) >= BROKEN_LEASE
         };
         term.min(cell.legal.saturating_add(u8::from(lapsed)))
     }
@@ -192,7 +192,7 @@ impl ClaimTable {
         self.unproven += u32::from(by != ME);
     }
 
-    /// Finds or makes a worker's place; in a full table the longest silent one makes room.
+    /// Finds or makes a worker's place; in a full table the next to lapse makes room.
     fn worker_index(&mut self, now: Time, peer: PeerKey) -> u16 {
         if let Some(i) = self.workers.iter().position(|w| w.peer == peer) {
             return i as u16;
@@ -203,7 +203,8 @@ impl ClaimTable {
             self.workers.push(worker);
             return (self.workers.len() - 1) as u16;
         }
-        let silent = self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| w.heard).map_or(1, |(i, _)| i);
+        let silent =
+            self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| (w.ends, w.heard)).map_or(1, |(i, _)| i);
         self.release(silent as u16);
         self.set_alive(silent as u16, false);
         // Nor is the newcomer to blame for what that one said.
@@ -250,7 +251,7 @@ impl ClaimTable {
             if !entry.alive {
                 continue;
             }
-            if now.since(entry.heard) > lease {
+            if now > entry.ends.min(entry.heard + lease) {
                 self.set_alive(worker, false);
                 freed |= self.release(worker);
             } else if entry.holds.iter().flat_map(Run::iter).any(|b| self.is_overdue(now, worker, b, longest)) {
@@ -267,10 +268,9 @@ impl ClaimTable {
     }
 
     /// A worker's connection broke: its lease ends soon, unless it is heard again.
-    pub fn broken(&mut self, now: Time, peer: &PeerKey, lease: Duration) {
-        let ends_soon = now - lease.saturating_sub(BROKEN_LEASE);
+    pub fn broken(&mut self, now: Time, peer: &PeerKey) {
         if let Some(w) = self.workers.iter_mut().skip(1).find(|w| w.peer == *peer) {
-            w.heard = w.heard.min(ends_soon);
+            w.ends = w.ends.min(now + BROKEN_LEASE);
         }
     }
 

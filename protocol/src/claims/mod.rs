@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
-use crate::message::{Claim, Hold};
+use crate::message::{Claim, Hold, Standing};
 use crate::ranges::{BitSet, Run};
 use crate::time::Time;
 
@@ -91,6 +91,8 @@ impl Cell {
 struct Worker {
     peer: PeerKey,
     heard: Time,
+    /// Its lease ends by then, unless it is heard before: it was only told of, or its connection broke.
+    ends: Time,
     /// Whether its lease runs.
     alive: bool,
     /// The number of the newest message heard from it, if any was; of this peer, of its last message.
@@ -242,8 +244,9 @@ impl ClaimTable {
     }
 
     /// The standings of all workers whose leases run, this peer's first: what a newcomer to the shard must know
-    /// before it claims.
-    pub fn standings(&self, now: Time) -> Vec<(PeerKey, Claim)> {
+    /// before it claims. A lease lasts for `lease`.
+    pub fn standings(&self, now: Time, lease: Duration) -> Vec<Standing> {
+        let standing = |worker, claim, left: Duration| Standing { worker, claim, lease: left.as_millis() as u32 };
         let mine = self.message(now);
         let others = self.workers.iter().enumerate().skip(1).filter(|(_, w)| w.alive).map(|(i, w)| {
             let mut holds = Vec::new();
@@ -253,10 +256,10 @@ impl ClaimTable {
             holds.truncate(limits::CLAIM_RUNS);
             let claim =
                 Claim { number: w.number.unwrap_or(0), holds, done: Vec::new(), finished: w.finished, ..mine.clone() };
-            (w.peer, claim)
+            standing(w.peer, claim, w.ends.min(w.heard + lease).since(now))
         });
         let others: Vec<_> = others.collect();
-        std::iter::once((self.workers[usize::from(ME)].peer, mine.clone())).chain(others).collect()
+        std::iter::once(standing(self.workers[usize::from(ME)].peer, mine.clone(), lease)).chain(others).collect()
     }
 
     /// Adds a run of blocks to a claim, cut where their terms differ, or some have settled and others not.
@@ -312,6 +315,7 @@ impl Worker {
         Self {
             peer,
             heard: now,
+            ends: Time::NEVER,
             alive: true,
             number: None,
             ignored_until: Time(0),

@@ -30,7 +30,7 @@ fn done(number: u32) -> Claim {
 
 fn holder_of(table: &ClaimTable, block: u32) -> Option<PeerKey> {
     let holds = |claim: &Claim| claim.holds.iter().any(|h| h.run.iter().contains(&block));
-    table.standings(Time(0)).iter().find(|(_, claim)| holds(claim)).map(|(peer, _)| *peer)
+    table.standings(Time(0), limits::LEASE).into_iter().find(|s| holds(&s.claim)).map(|s| s.worker)
 }
 
 fn always(_: u32) -> bool {
@@ -124,15 +124,34 @@ fn a_newcomer_learns_what_all_others_hold() {
     a.choose(Time(0), 8, always, always);
     b.choose(Time(0), 8, always, always);
     a.hear(Time(1), key(2), &b.next_message(Time(0), SAID));
-    for (peer, claim) in a.standings(Time(0)) {
-        if peer == key(1) {
-            c.hear(Time(2), peer, &claim);
+    for Standing { worker, claim, .. } in a.standings(Time(0), limits::LEASE) {
+        if worker == key(1) {
+            c.hear(Time(2), worker, &claim);
         } else {
-            c.hear_of(Time(2), peer, &claim, limits::LEASE);
+            c.hear_of(Time(2), worker, &claim, limits::LEASE);
         }
     }
     assert_eq!(c.free(), 84);
     assert_eq!(c.active_workers(), 3);
+}
+
+#[test]
+fn newcomers_keep_no_worker_alive_for_each_other_that_is_gone() {
+    let (mut a, mut b) = (table(1, 0), table(2, 0));
+    b.choose(Time(0), 8, always, always);
+    a.hear(Time(0), key(2), &b.next_message(Time(0), SAID));
+    // Every second one more newcomer hears of it, from the one before.
+    let mut teller = a;
+    for second in 1..=limits::LEASE.as_secs() + 1 {
+        let now = Time(0) + Duration::from_secs(second);
+        teller.lapse(now, limits::LEASE, LONGEST);
+        let mut newcomer = table(second as u8 + 2, 0);
+        for Standing { worker, claim, lease } in teller.standings(now, limits::LEASE) {
+            newcomer.hear_of(now, worker, &claim, Duration::from_millis(lease.into()).min(limits::LEASE));
+        }
+        teller = newcomer;
+    }
+    assert_eq!((teller.free(), holder_of(&teller, 0)), (100, None));
 }
 
 #[test]

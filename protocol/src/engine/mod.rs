@@ -302,7 +302,7 @@ impl Engine {
             }
             Request::Summary { job, stage, shard } => self.authority.on_summary(core, from, token, job, stage, shard),
             Request::Claims { job, stage, shard } => {
-                let standings = self.worker.standings(core.now, &job, stage, shard);
+                let standings = self.worker.standings(core, &job, stage, shard);
                 core.respond(token, standings.map_or(Response::Missing, Response::Claims));
             }
             Request::Blob { hash } => self.blobs.serve(core, from, token, hash),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Topic;
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::ranges::{Run, check_runs};
 
@@ -25,6 +25,18 @@ pub struct Claim {
     pub done: Vec<Run>,
     /// How many blocks of this shard it has finished in all.
     pub finished: u32,
+}
+
+/// A worker's standing as another knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whose it is.
+    pub worker: PeerKey,
+    /// What it said last.
+    pub claim: Claim,
+    /// Milliseconds that are left of its lease, if it is not heard again. Each who passes a standing on says less than
+    /// it was told: otherwise newcomers would keep a worker alive for each other that is long gone.
+    pub lease: u32,
 }
 
 /// Blocks held under one term.

@@ -10,7 +10,7 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use self::announce::{Announce, End, JobNews, Outcome};
-pub use self::claim::{Claim, Hold, Seals};
+pub use self::claim::{Claim, Hold, Seals, Standing};
 pub use self::push::{Attempts, Push, PushEntry};
 pub use self::request::{Failure, Request};
 pub use self::response::{Response, ShardLeft, Summary};

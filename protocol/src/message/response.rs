@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, JobStatus, PeerStatus, Push};
+use super::{JobStatus, PeerStatus, Push, Standing};
 use crate::codec::Wire;
 use crate::epoch::Epoch;
 use crate::id::{Hash, PeerKey};
@@ -22,8 +22,8 @@ pub enum Response {
     Manifest(Signed<Manifest>),
     /// The summary asked for; the body has one bit per block of the shard.
     Summary(Summary),
-    /// The claims asked for, with who made them.
-    Claims(Vec<(PeerKey, Claim)>),
+    /// The claims asked for, those of who answers first.
+    Claims(Vec<Standing>),
     /// The blob asked for is in the body.
     Body,
     /// A piece of a bucket is in the body: [`limits::BUCKET_PIECE`] of it, or what there is to its end.
@@ -112,7 +112,7 @@ impl Wire for Response {
             Response::Summary(s) if s.shards.len() > usize::from(limits::SHARDS) => Err("too many shards"),
             Response::Summary(s) if s.peers.len() > limits::SHARD_PEERS => Err("too many peers"),
             Response::Claims(claims) if claims.len() > limits::SHARD_WORKERS => Err("the claims of too many"),
-            Response::Claims(claims) => claims.iter().try_for_each(|(_, claim)| claim.check()),
+            Response::Claims(claims) => claims.iter().try_for_each(|standing| standing.claim.check()),
             Response::CompileFailed { diagnostics } | Response::Compiled { warnings: diagnostics, .. }
                 if diagnostics.len() > limits::DIAGNOSTICS_BYTES =>
             {

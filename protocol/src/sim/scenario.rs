@@ -167,7 +167,8 @@ impl Scenario {
         let peers = 2 + pick(18);
         let mut scenario = Self::new(seed, peers);
         scenario.threads = 1 + pick(3) as u16;
-        scenario.shufflers = pick(4).min(peers);
+        // The last worker is none, and no fault below finds it: somebody is there to end the jobs.
+        scenario.shufflers = pick(4).min(peers - 1);
         scenario.submitters = 1 + pick(1);
         scenario.slowest = 1.0 + f64::from(pick(3));
         scenario.links.connections = 2 + pick(18);
@@ -197,7 +198,6 @@ impl Scenario {
         scenario.deadline = patience;
         for _ in 0..pick(3) {
             let at = Duration::from_millis(5_000 + u64::from(pick(15_000)));
-            // The last worker stays, so that somebody is there to end the job.
             let victim = pick(peers as usize - 2);
             scenario.faults.push((
                 at,

@@ -12,7 +12,7 @@ use webmesh_protocol::manifest::{
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{
     Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobNews, JobStatus, Outcome, PeerStatus, Push, PushEntry,
-    Request, Response, Seals, ShardLeft, Summary,
+    Request, Response, Seals, ShardLeft, Standing, Summary,
 };
 use webmesh_protocol::pack::{Index, PackRef};
 use webmesh_protocol::ranges::Run;
@@ -316,13 +316,19 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn standing()(worker in peer(), claim in claim(), lease in any::<u32>()) -> Standing {
+        Standing { worker, claim, lease }
+    }
+}
+
 pub(crate) fn response() -> impl Strategy<Value = Response> {
     prop_oneof![
         Just(Response::Ok),
         advert().prop_map(Response::Hello),
         signed(manifest()).prop_map(Response::Manifest),
         summary().prop_map(Response::Summary),
-        vec((peer(), claim()), 0..4).prop_map(Response::Claims),
+        vec(standing(), 0..4).prop_map(Response::Claims),
         Just(Response::Body),
         any::<u64>().prop_map(|of| Response::Piece { of }),
         (push(), any::<Option<u32>>()).prop_map(|(push, next)| Response::Pulled { push, next }),

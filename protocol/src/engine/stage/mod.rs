@@ -415,7 +415,7 @@ impl StageWork {
             self.table.left_for_good(peer);
             self.look_at = self.look_at.min(core.now + self.thin(core));
         } else {
-            self.table.broken(core.now, peer, self.lease(core));
+            self.table.broken(core.now, peer);
         }
     }
 }

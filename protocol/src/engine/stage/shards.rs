@@ -7,7 +7,7 @@ use crate::claims::ClaimTable;
 use crate::engine::core::{Core, Pending};
 use crate::id::{Hash, PeerKey};
 use crate::limits;
-use crate::message::{Claim, Request, ShardLeft, Summary, Topic};
+use crate::message::{Request, ShardLeft, Standing, Summary, Topic};
 use crate::time::Time;
 
 /// With nothing left to claim, the authority is asked for its view after so long; longer each time.
@@ -50,8 +50,8 @@ impl StageWork {
     }
 
     /// The claims of this shard, for one who enters it.
-    pub(in crate::engine) fn standings(&self, now: Time, shard: u16) -> Option<Vec<(PeerKey, Claim)>> {
-        (shard == self.table.shard() && !self.entering).then(|| self.table.standings(now))
+    pub(in crate::engine) fn standings(&self, core: &Core, shard: u16) -> Option<Vec<Standing>> {
+        (shard == self.table.shard() && !self.entering).then(|| self.table.standings(core.now, self.lease(core)))
     }
 
     /// `from`, in this shard, told what all its workers hold, or does not know.
@@ -60,19 +60,23 @@ impl StageWork {
         core: &Core,
         shard: u16,
         from: PeerKey,
-        standings: Option<&[(PeerKey, Claim)]>,
+        standings: Option<&[Standing]>,
     ) {
         if shard != self.table.shard() {
             return;
         }
         self.asking = self.asking.saturating_sub(1);
-        let of_shard = |claim: &Claim| (claim.job, claim.stage, claim.shard) == (self.job, self.number, shard);
-        let standings_here = standings.unwrap_or_default().iter().filter(|(_, claim)| of_shard(claim));
-        for (peer, claim) in standings_here.collect::<Vec<_>>() {
-            if *peer == from {
+        let this = (self.job, self.number, shard);
+        for Standing { worker, claim, lease } in standings.unwrap_or_default() {
+            if *worker == core.me || (claim.job, claim.stage, claim.shard) != this {
+                continue;
+            }
+            if *worker == from {
                 self.hear(core, from, claim);
-            } else if *peer != core.me {
-                self.table.hear_of(core.now, *peer, claim, self.lease(core));
+            } else {
+                // Whoever lives speaks more than once in a lease.
+                let left = Duration::from_millis((*lease).into()).min(self.lease(core) / 2);
+                self.table.hear_of(core.now, *worker, claim, left);
             }
         }
         if !self.entering {

@@ -26,7 +26,7 @@ use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
 use crate::limits;
 use crate::manifest::Source;
 use crate::membership::Advert;
-use crate::message::{Claim, Gossip, Request, Response, Seals, Topic};
+use crate::message::{Claim, Gossip, Request, Response, Seals, Standing, Topic};
 use crate::ranges::{BitSet, numbers_in_bytes};
 use crate::time::Time;
 
@@ -426,8 +426,8 @@ impl Worker {
     }
 
     /// Who enters a shard of this worker's asks for the claims in it.
-    pub(super) fn standings(&self, now: Time, job: &JobId, stage: u8, shard: u16) -> Option<Vec<(PeerKey, Claim)>> {
-        self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(now, shard)
+    pub(super) fn standings(&self, core: &Core, job: &JobId, stage: u8, shard: u16) -> Option<Vec<Standing>> {
+        self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(core, shard)
     }
 
     /// Someone in a shard that this worker entered told of the claims in it.
