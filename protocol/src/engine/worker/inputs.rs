@@ -10,6 +10,7 @@ use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
+use crate::limits;
 use crate::manifest::{BlobRef, Source, Stage};
 use crate::message::{Request, Response};
 
@@ -28,7 +29,8 @@ impl Worker {
         let mut tasks = unit.tasks.clone();
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
             let end = of_pack.end.min(tasks.end);
-            self.prepare_pack(core, blobs, id, Unit { tasks: tasks.start..end, ..unit.clone() }, pack.blob);
+            let unit = Unit { tasks: tasks.start..end, input: pack.blob.len, ..unit.clone() };
+            self.prepare_pack(core, blobs, id, unit, pack.blob);
             tasks.start = end;
         }
     }
@@ -84,12 +86,24 @@ impl Worker {
             let read = core.next_read();
             let bucket =
                 BucketRef { job: id, stage: from, partition, bucket: task % (buckets / u32::from(partitions)) };
-            self.reads.insert(read, (id, unit));
             let most = job.manifest.stages[usize::from(stage)].limits.memory;
+            unit.input = most;
+            self.reads.insert(read, (id, unit));
             core.act(Action::ReadBucket { read, bucket, most });
         } else {
+            unit.input = limits::BUCKET_PIECE as u64;
             ask_for_bucket(core, id, unit, (owner, from), BytesMut::new());
         }
+    }
+
+    /// Bytes of the inputs in hand, of all jobs.
+    pub(super) fn input_in_hand(&self, core: &Core) -> u64 {
+        let running = self.running.values().map(|r| &r.unit);
+        let read = self.reads.values().map(|(_, unit)| unit);
+        let asked =
+            core.pending.values().filter_map(|p| if let Pending::Bucket { unit, .. } = p { Some(unit) } else { None });
+        let waiting = self.jobs.values().flat_map(|job| job.waiting.values()).flat_map(|waiting| &waiting.units);
+        running.chain(read).chain(asked).chain(waiting).map(|unit| unit.input).fold(0, u64::saturating_add)
     }
 
     fn run_pack(&mut self, core: &mut Core, id: JobId, unit: Unit, pack: Bytes) {
@@ -165,7 +179,7 @@ impl Worker {
         &mut self,
         core: &mut Core,
         job: JobId,
-        unit: Unit,
+        mut unit: Unit,
         (owner, from): (PeerKey, u8),
         mut got: BytesMut,
         outcome: Result<(Response, Bytes), RequestError>,
@@ -184,7 +198,11 @@ impl Worker {
                         got.freeze()
                     };
                     split_records(&whole, self.tasks_of(&job, from)).ok_or_else(malformed)
+                } else if self.input_in_hand(core).saturating_add(of) > self.memory.max(of) {
+                    // Its turn comes, here or elsewhere, when less is in hand: alone it would have room.
+                    Err(NoBucket::Missing)
                 } else if here < of && !piece.is_empty() {
+                    unit.input = of;
                     got.extend_from_slice(&piece);
                     return ask_for_bucket(core, job, unit, (owner, from), got);
                 } else {
@@ -215,12 +233,15 @@ impl Worker {
         self.jobs.get(job)?.manifest.stages.get(usize::from(stage))
     }
 
-    fn bucket_here(&mut self, core: &mut Core, id: JobId, unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
+    fn bucket_here(&mut self, core: &mut Core, id: JobId, mut unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
         self.fetching -= 1;
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
         match records {
-            Ok(records) => self.run(core, id, unit, WorkInput::Bucket { task, records }),
+            Ok(records) => {
+                unit.input = records.iter().map(|r| r.len() as u64).sum();
+                self.run(core, id, unit, WorkInput::Bucket { task, records });
+            }
             Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
             Err(NoBucket::Unreadable(why)) => {
                 let why = format!("the bucket of reduce task {task} cannot be read: {why}");

@@ -51,7 +51,7 @@ const PLACES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Worker {
     threads: u32,
-    /// What all tasks that run at a time may take, in bytes.
+    /// What all tasks that run at a time may take, in bytes; and so may the inputs in hand.
     memory: u64,
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,

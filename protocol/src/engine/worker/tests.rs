@@ -646,3 +646,34 @@ fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
     let failure = bench.failure().expect("the task fails");
     assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
 }
+
+#[test]
+fn buckets_in_hand_take_no_more_together_than_tasks_may() {
+    let mut bench = Bench::new();
+    let memory = REDUCES.manifest().stages[1].limits.memory;
+    bench.worker.memory = memory;
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    // One record that fills most of what there is, behind its length.
+    let len = memory / 4 * 3;
+    let bucket: Bytes = [&(len as u32).to_le_bytes()[..], &vec![0; len as usize]].concat().into();
+    let (of, start) = (bucket.len() as u64, bucket.slice(..1));
+    let (first, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(first, Response::Piece { of }, start.clone());
+    let (rest, _) = bench.bucket_asked().expect("it has room");
+    bench.go_on(Duration::from_secs(1));
+    let (second, _) = bench.bucket_asked().expect("another bucket");
+    bench.answer_bucket(second, Response::Piece { of }, start.clone());
+    assert_eq!(bench.bucket_asked(), None, "both together have not");
+    assert_eq!(bench.failure(), None, "and that is no fault of its task");
+
+    bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
+    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
+    bench.results(&reduce, [task], true);
+    bench.go_on(Duration::from_secs(3));
+    let (next, _) = bench.bucket_asked().expect("the next one");
+    bench.answer_bucket(next, Response::Piece { of }, start);
+    assert!(bench.bucket_asked().is_some(), "there is room again");
+}
