@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use webmesh_protocol::engine::{Config, Engine};
+use webmesh_protocol::engine::{Config, Engine, Memory};
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission, Token};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Gossip, Request, Response};
@@ -42,8 +42,8 @@ pub trait Host: Send + 'static {
     /// Begins to compile a source for a peer, which is pointless once it is `gone`; `false` if this host has no compiler.
     fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
 
-    /// Memory of all tasks that run at a time, in bytes.
-    fn task_memory(&self) -> u64;
+    /// The memory that this peer gives.
+    fn memory(&self) -> Memory;
 
     /// Whether so much lies here undone that peers had better wait.
     fn is_overloaded(&self) -> bool;
@@ -99,8 +99,7 @@ impl Node {
         let (notices, _) = broadcast::channel(NOTICES);
         let node = Self { commands, notices: notices.clone(), net: net.clone() };
         advert.addresses = texts(&net.told_addresses());
-        let config =
-            Config { me: net.peer(), started: platform::wall_micros(), advert, task_memory: host.task_memory() };
+        let config = Config { me: net.peer(), started: platform::wall_micros(), advert, memory: host.memory() };
         let driver = Driver {
             engine: Engine::new(config),
             net,

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
+use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{Action, BlobClass, Event, Token};
 use webmesh_protocol::message::Response;
 
@@ -16,8 +17,9 @@ use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
 use super::storage::{Bridge, StorageWorker};
 
-/// Memory of all tasks that run at a time: of the four gibibytes or so after which browsers end a tab.
-const TASK_MEMORY: u64 = 2 << 30;
+/// Of the four gibibytes or so after which browsers end a tab, tasks may take half: each has its own memory. The rest
+/// is in this program's.
+const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20 };
 
 /// The way from the host to the driver. Where it is full, what is said waits; there is no thread that could.
 #[derive(Clone)]
@@ -110,8 +112,8 @@ impl Host for TabHost {
         false
     }
 
-    fn task_memory(&self) -> u64 {
-        TASK_MEMORY
+    fn memory(&self) -> Memory {
+        MEMORY
     }
 
     fn is_overloaded(&self) -> bool {

@@ -14,7 +14,7 @@ use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
 use webmesh_node::platform;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::{Hash, sign};
+use webmesh_protocol::{Hash, limits, sign};
 
 use self::host::{HostHandle, TabHost};
 use self::runner::Runner;
@@ -22,6 +22,8 @@ use self::storage::StorageWorker;
 
 /// A tab connects to so many peers of its own accord: each connection costs it a part of a megabyte.
 const WANTED_PEERS: usize = 6;
+/// Bytes of frames that a tab holds at a time, each way: two of the largest packs. Larger frames come one by one.
+const BODY_BUDGET: usize = 2 * limits::PACK_BYTES;
 
 /// This tab as a peer.
 #[wasm_bindgen]
@@ -71,6 +73,7 @@ impl Tab {
             mdns: false,
             dht_server: false,
             wanted_peers: WANTED_PEERS,
+            body_budget: BODY_BUDGET,
             ..NetConfig::new(identity::to_libp2p(&key))
         })
         .await

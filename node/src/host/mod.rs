@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{Action, Token};
 use webmesh_protocol::{JobId, PeerKey};
 
@@ -166,8 +167,8 @@ impl Host for NativeHost {
         true
     }
 
-    fn task_memory(&self) -> u64 {
-        self.task_memory
+    fn memory(&self) -> Memory {
+        Memory::native(self.task_memory)
     }
 
     fn is_overloaded(&self) -> bool {

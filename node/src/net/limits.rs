@@ -63,9 +63,8 @@ pub const SMALL_FRAME: usize = 16 * 1024;
 /// Memory for a frame's bytes is taken in steps that begin here, twice a push, and double as bytes arrive: a
 /// claimed length alone costs the receiver no more.
 pub const FIRST_ALLOCATION: usize = 2 * PUSH_BYTES;
-/// A frame must keep this pace on the average (bytes a second, before compression, which LZ4 makes up to 255 times fewer),
-/// else a peer could hold its part of the budget
-/// for years by sending a byte now and then.
+/// A frame must keep this pace on the average (bytes a second, before compression, of which up to four count for each
+/// one sent), else a peer could hold its part of the budget for years by sending a byte now and then.
 pub const SLOWEST_PACE: u64 = 16 * 1024;
 /// Somebody who has waited so long for a budget that others hold puts pressure on them.
 pub const PRESSURE_AFTER: Duration = Duration::from_secs(2);

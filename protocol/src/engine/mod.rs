@@ -50,9 +50,26 @@ pub struct Config {
     pub started: u64,
     /// What it says of itself; its roles are what it will do.
     pub advert: Advert,
-    /// Memory that it gives to all tasks that run at a time, in bytes. A job whose tasks may ask for more is left to
-    /// others.
-    pub task_memory: u64,
+    /// The memory that it gives.
+    pub memory: Memory,
+}
+
+/// How much memory a peer gives for what, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All tasks that run at a time. A job whose tasks may ask for more is left to others.
+    pub tasks: u64,
+    /// Inputs in hand, of tasks that run or will do next. A larger one has to be the only one.
+    pub inputs: u64,
+    /// Tables of all shuffles here.
+    pub tables: usize,
+}
+
+impl Memory {
+    /// What a native peer gives, with so much for its tasks, whose inputs may take as much again.
+    pub fn native(tasks: u64) -> Self {
+        Self { tasks, inputs: tasks, tables: limits::TABLE_BYTES }
+    }
 }
 
 /// What an engine has on its hands; all zero when there is nothing to do.
@@ -90,7 +107,7 @@ impl Engine {
         let mut core = Core::new(config.me, config.started, config.advert);
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
-        let mut worker = Worker::new(&core.advert, config.task_memory);
+        let mut worker = Worker::new(&core.advert, config.memory);
         if core.advert.roles.relay {
             worker.pass_on_claims(&mut core);
         }
@@ -100,7 +117,7 @@ impl Engine {
             jobs: Jobs::default(),
             homes: Homes::default(),
             blobs: Blobs::default(),
-            shuffler: Shuffler::default(),
+            shuffler: Shuffler::new(config.memory.tables),
             authority: Authority::default(),
             tick_at: Time(0),
             advert_at: Time(0),

@@ -8,7 +8,7 @@ use crate::sign::Keypair;
 fn engine() -> Engine {
     let roles = Roles { worker: true, ..Roles::default() };
     let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
-    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, task_memory: u64::MAX })
+    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, memory: Memory::native(u64::MAX) })
 }
 
 /// The announcement of a job whose manifest is yet to come.

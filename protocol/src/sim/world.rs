@@ -13,7 +13,7 @@ use super::queue::Queue;
 use super::rng::{Rng, draw};
 use super::scenario::{Fault, Scenario, key_of};
 use super::store::Store;
-use crate::engine::{Config, Engine};
+use crate::engine::{Config, Engine, Memory};
 use crate::id::{Hash, PeerKey};
 use crate::io::{Event, RequestError, RequestId, Token};
 use crate::limits;
@@ -262,8 +262,12 @@ impl World {
             agent: "simulated".to_owned(),
         };
         let peer = &mut self.peers[number as usize];
-        peer.engine =
-            Some(Box::new(Engine::new(Config { me: peer.key, started: self.now, advert, task_memory: u64::MAX })));
+        peer.engine = Some(Box::new(Engine::new(Config {
+            me: peer.key,
+            started: self.now,
+            advert,
+            memory: Memory::native(u64::MAX),
+        })));
         peer.born = self.now;
         self.feed(number, Event::Tick);
         self.join(number);

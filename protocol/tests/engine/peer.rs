@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::engine::{Config, Engine};
+use webmesh_protocol::engine::{Config, Engine, Memory};
 use webmesh_protocol::epoch::{Epoch, Shuffler};
 use webmesh_protocol::io::{Action, Event, Notice, RequestId, Submission, Token};
 use webmesh_protocol::manifest::{
@@ -49,7 +49,12 @@ pub(super) fn advert(roles: Roles) -> Advert {
 
 impl Peer {
     pub(super) fn new(number: u8, roles: Roles) -> Self {
-        let engine = Engine::new(Config { me: key(number), started: 1, advert: advert(roles), task_memory: u64::MAX });
+        let engine = Engine::new(Config {
+            me: key(number),
+            started: 1,
+            advert: advert(roles),
+            memory: Memory::native(u64::MAX),
+        });
         let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
         peer.feed(Event::Tick);
         peer

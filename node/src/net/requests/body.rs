@@ -24,6 +24,8 @@ pub(in crate::net) const PIECE_BYTES: usize = 64 * 1024;
 const LENGTH_BYTES: usize = 4;
 /// In the length: the piece is not compressed.
 pub(in crate::net) const PLAIN: u32 = 1 << 31;
+/// Of each byte sent so many saved ones count at most: text is compressed to a quarter at best.
+const SAVED_OF_SENT: usize = 3;
 /// Shorter pieces are left as they are: there is nothing to gain.
 const COMPRESSED_FROM: usize = 256;
 
@@ -103,6 +105,12 @@ struct Header {
     decoded: usize,
 }
 
+/// Of a piece, bytes saved on the way that count as moved all the same, as the pace is that of the body: as many as
+/// real data save. With all that zeros do, a peer could hold its part of the budget for hardly any bytes.
+pub(super) fn saved(decoded: usize, wire: usize) -> usize {
+    decoded.saturating_sub(wire).min(SAVED_OF_SENT * wire)
+}
+
 impl Header {
     async fn read<R: AsyncRead + Unpin>(r: &mut R, flow: &mut Flow<'_>, decoded: usize) -> Result<Self, FrameError> {
         let mut length = [0; LENGTH_BYTES];
@@ -143,8 +151,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             if !matches!(block::decompress_into(&compressed, piece), Ok(n) if n == header.decoded) {
                 return Err(FrameError::Piece);
             }
-            // The pace is that of the body: what was saved on the way has come as well.
-            flow.moved(header.decoded - header.wire)?;
+            flow.moved(saved(header.decoded, header.wire))?;
         }
         seen(piece);
         filled += header.decoded;
@@ -160,7 +167,7 @@ pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, len: usize, pulse: &Pu
     while skipped < len {
         let header = Header::read(r, &mut flow, (len - skipped).min(PIECE_BYTES)).await?;
         flow.discard(r, header.wire).await?;
-        flow.moved(header.decoded - header.wire)?;
+        flow.moved(saved(header.decoded, header.wire))?;
         skipped += header.decoded;
     }
     Ok(())
@@ -205,6 +212,14 @@ mod tests {
         assert_eq!(decoded(&sent, text.len()).unwrap(), text);
         let noise = noise(3 * PIECE_BYTES + 5);
         assert_eq!(encoded(std::slice::from_ref(&noise)).len(), noise.len() + 4 * LENGTH_BYTES);
+    }
+
+    #[test]
+    fn what_text_saves_counts_for_the_pace_and_of_zeros_hardly_anything() {
+        let sent = |body: &[u8]| encoded(&[Bytes::copy_from_slice(body)]).len();
+        let (text, zeros) = (&text(10_000)[..PIECE_BYTES], [0; PIECE_BYTES]);
+        assert_eq!(sent(text) + saved(PIECE_BYTES, sent(text)), PIECE_BYTES);
+        assert!(sent(&zeros) + saved(PIECE_BYTES, sent(&zeros)) < PIECE_BYTES / 32);
     }
 
     #[test]

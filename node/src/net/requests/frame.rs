@@ -13,7 +13,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use webmesh_protocol::codec::{self, Wire};
 use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 
-use super::body::{self, Pieces};
+use super::body::{self, Pieces, saved};
 use super::error::FrameError;
 use super::flow::Flow;
 use super::pulse::Pulse;
@@ -72,8 +72,7 @@ where
         let piece = pieces.append_next(&mut next);
         flow.write(w, &next).await?;
         let Some(len) = piece else { break };
-        // The pace is that of the body: what is saved on the way has gone as well.
-        flow.moved(len.saturating_sub(next.len()))?;
+        flow.moved(saved(len, next.len()))?;
         written += next.len();
         next.clear();
     }

@@ -29,14 +29,20 @@ const RETRY: Duration = Duration::from_millis(300);
 const RESIGN_AGAIN: Duration = Duration::from_secs(1);
 
 /// This peer as a shuffler.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shuffler {
+    /// What tables of all shuffles here may take up, in bytes.
+    tables: usize,
     jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
     /// Jobs whose segments were lost here, with their homes and when to say so again.
     resigned: BTreeMap<JobId, (PeerKey, Time)>,
 }
 
 impl Shuffler {
+    pub(super) fn new(tables: usize) -> Self {
+        Self { tables, jobs: BTreeMap::new(), resigned: BTreeMap::new() }
+    }
+
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
         match change {
@@ -103,8 +109,8 @@ impl Shuffler {
             }
         }
         let part = limits::PART_OF_OWNER;
-        all.0 <= limits::TABLE_BYTES
-            && of_owner.0 <= limits::TABLE_BYTES / part
+        all.0 <= self.tables
+            && of_owner.0 <= self.tables / part
             && all.1 <= limits::SEGMENT_BYTES
             && of_owner.1 <= limits::SEGMENT_BYTES / part as u64
     }

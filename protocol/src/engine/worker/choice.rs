@@ -167,7 +167,7 @@ impl Worker {
 
     pub(super) fn start_units(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
         let most = self.threads as usize * UNITS_PER_THREAD + UNITS_AHEAD;
-        while self.in_hand() < most && (self.in_hand() == 0 || self.input_in_hand(core) < self.memory) {
+        while self.in_hand() < most && (self.in_hand() == 0 || self.input_in_hand(core) < self.memory.inputs) {
             let Some((id, unit)) = self.pick_unit(core.now) else { return };
             self.started += 1;
             self.prepare(core, blobs, shuffler, id, unit);

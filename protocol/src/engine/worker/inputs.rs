@@ -198,7 +198,7 @@ impl Worker {
                         got.freeze()
                     };
                     split_records(&whole, self.tasks_of(&job, from)).ok_or_else(malformed)
-                } else if self.input_in_hand(core).saturating_add(of) > self.memory.max(of) {
+                } else if self.input_in_hand(core).saturating_add(of) > self.memory.inputs.max(of) {
                     // Its turn comes, here or elsewhere, when less is in hand: alone it would have room.
                     Err(NoBucket::Missing)
                 } else if here < of && !piece.is_empty() {

@@ -78,6 +78,8 @@ pub(super) enum Have {
     Yes,
     /// It could not be had; asked for again at this time.
     Retry(Time),
+    /// What has this hash is of no use, and always will be.
+    Useless,
 }
 
 #[derive(Debug)]
@@ -176,9 +178,12 @@ impl WorkerJob {
         let Inputs::Packs { index, .. } = &self.manifest.inputs else { return };
         if hash == index.hash && self.index != Have::Yes {
             let parsed = bytes.and_then(|b| codec::decode::<Index>(b).ok()).map(Layout::new);
-            // An index that does not fit its manifest is of no use; nor would it be on a second try.
             let fits = parsed.filter(|layout| layout.tasks() == self.manifest.stages[0].tasks);
-            self.index = if fits.is_some() { Have::Yes } else { retry };
+            self.index = match (&fits, bytes) {
+                (Some(_), _) => Have::Yes,
+                (None, Some(_)) => Have::Useless,
+                (None, None) => retry,
+            };
             self.layout = fits.map(Arc::new);
         }
     }

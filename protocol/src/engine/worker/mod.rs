@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use self::job::{Waiting, WorkerJob};
 use self::turns::Turns;
+use super::Memory;
 use super::blobs::Blobs;
 use super::core::{Core, Pending};
 use super::jobs::Change;
@@ -51,8 +52,7 @@ const PLACES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Worker {
     threads: u32,
-    /// What all tasks that run at a time may take, in bytes; and so may the inputs in hand.
-    memory: u64,
+    memory: Memory,
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,
     running: BTreeMap<RunId, Running>,
@@ -98,7 +98,7 @@ impl Running {
 }
 
 impl Worker {
-    pub(super) fn new(advert: &Advert, memory: u64) -> Self {
+    pub(super) fn new(advert: &Advert, memory: Memory) -> Self {
         Self {
             memory,
             threads: u32::from(advert.threads).max(1),
@@ -151,9 +151,9 @@ impl Worker {
                     opened.shared_blobs().for_each(|hash| blobs.share(hash));
                     self.shared.insert(*job, opened.shared_blobs().collect());
                 }
-                if self.enabled && manifest.stages.iter().any(|s| s.limits.memory > self.memory) {
+                if self.enabled && manifest.stages.iter().any(|s| s.limits.memory > self.memory.tasks) {
                     // Whoever gives more may do it; its home hears why this peer does not.
-                    let decline = Request::Decline { job: *job, memory: self.memory };
+                    let decline = Request::Decline { job: *job, memory: self.memory.tasks };
                     core.request(manifest.home, decline, vec![], Pending::Ignored);
                 } else if self.enabled {
                     self.jobs.insert(*job, opened);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::job::WorkerJob;
 use super::{Worker, choice};
+use crate::engine::Memory;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Change;
@@ -49,10 +51,10 @@ impl Bench {
     fn with_roles(roles: Roles) -> Self {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
-            worker: Worker::new(&advert, 1 << 30),
+            worker: Worker::new(&advert, Memory::native(1 << 30)),
             core: Core::new(me(), 1, advert),
             blobs: Blobs::default(),
-            shuffler: Shuffler::default(),
+            shuffler: Shuffler::new(limits::TABLE_BYTES),
             actions: VecDeque::new(),
         }
     }
@@ -558,15 +560,15 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
 #[test]
 fn a_job_whose_tasks_may_take_more_than_this_peer_gives_is_declined() {
     let mut bench = Bench::new();
-    bench.worker.memory = COLLECTS.manifest().stages[0].limits.memory - 1;
+    bench.worker.memory.tasks = COLLECTS.manifest().stages[0].limits.memory - 1;
     bench.open(&COLLECTS, other());
     assert!(bench.run().is_none());
     let declined = bench.take(|action| match action {
         Action::Request { to, request: Request::Decline { memory, .. }, .. } => Some((*to, *memory)),
         _ => None,
     });
-    assert_eq!(declined, Some((COLLECTS.manifest().home, bench.worker.memory)));
-    bench.worker.memory += 1;
+    assert_eq!(declined, Some((COLLECTS.manifest().home, bench.worker.memory.tasks)));
+    bench.worker.memory.tasks += 1;
     bench.open(&Plan { nonce: 2, ..COLLECTS }, other());
     assert!(bench.run().is_some());
 }
@@ -651,7 +653,7 @@ fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
 fn buckets_in_hand_take_no_more_together_than_tasks_may() {
     let mut bench = Bench::new();
     let memory = REDUCES.manifest().stages[1].limits.memory;
-    bench.worker.memory = memory;
+    bench.worker.memory.inputs = memory;
     let job = bench.open(&REDUCES, other());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
     bench.hear_sealed(&REDUCES, job, signed_epoch);
@@ -676,4 +678,23 @@ fn buckets_in_hand_take_no_more_together_than_tasks_may() {
     let (next, _) = bench.bucket_asked().expect("the next one");
     bench.answer_bucket(next, Response::Piece { of }, start);
     assert!(bench.bucket_asked().is_some(), "there is room again");
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
+    let bench = Bench::new();
+    let index = BlobRef { hash: Hash([8; 32]), len: 1 };
+    let inputs = Inputs::Packs { index, documents: u64::from(COLLECTS.tasks), bytes: 1 };
+    let mut opened = WorkerJob::new(
+        bench.core.now,
+        &Arc::new(Manifest { inputs, ..COLLECTS.manifest() }),
+        &COLLECTS.epoch(JobId([1; 32]), 0, other()).0,
+        vec![0],
+        0,
+    );
+    opened.take_blob(bench.core.now, index.hash, None);
+    assert!(opened.retry_at().is_some(), "it may come yet");
+    opened.take_blob(bench.core.now, index.hash, Some(&Bytes::from_static(b"no index")));
+    assert!(!opened.is_set_up());
+    assert_eq!(opened.retry_at(), None);
 }
