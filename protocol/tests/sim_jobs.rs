@@ -283,10 +283,13 @@ fn a_short_job_does_not_wait_behind_a_long_one() {
 }
 
 #[test]
-fn a_slow_workers_tasks_get_second_attempts() {
-    let scenario = Scenario { slowest: 60.0, ..Scenario::new(20, 16) }.with(Job::new(64, millis(500), 16));
-    run_twice(scenario, |report| {
-        all_done(report);
-        assert!(report.jobs[0].counts.speculative > 0, "nobody stepped in for the slow: {report}");
-    });
+fn slow_workers_tasks_get_second_attempts() {
+    // In some meshes nobody who is idle is any faster.
+    let seed = fresh_seed();
+    let meshes = (seed..seed + 10).map(|seed| Scenario { slowest: 60.0, ..Scenario::new(seed, 16) });
+    let reports: Vec<Report> = meshes.map(|mesh| run(&mesh.with(Job::new(64, millis(500), 16)))).collect();
+    reports.iter().for_each(|report| assert!(report.violations.is_empty(), "{report}"));
+    reports.iter().for_each(all_done);
+    let stepped_in = reports.iter().filter(|report| report.jobs[0].counts.speculative > 0).count();
+    assert!(stepped_in >= 5, "in {stepped_in} of ten meshes somebody stepped in for the slow");
 }
