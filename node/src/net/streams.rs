@@ -10,6 +10,7 @@ use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{
     ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
@@ -18,7 +19,7 @@ use libp2p::swarm::{
 };
 use tokio::sync::oneshot;
 
-use super::address_book::is_circuit;
+use super::address_book::{is_circuit, is_loopback};
 use super::limits;
 use crate::platform::Instant;
 
@@ -30,9 +31,26 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/2/requ
 pub(super) struct Opened {
     pub(super) stream: Stream,
     pub(super) connection: ConnectionId,
-    /// Whether it leads through a relay.
-    pub(super) relayed: bool,
+    pub(super) way: Way,
     pub(super) since: Instant,
+}
+
+/// The way that a connection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    /// Through a relay.
+    pub(super) relayed: bool,
+    /// Within this machine, by a transport that asks little of it.
+    pub(super) is_short: bool,
+}
+
+impl Way {
+    /// Of a connection from or to `remote`, whose other end has the address `local` if that is known.
+    fn between(local: Option<&Multiaddr>, remote: &Multiaddr) -> Self {
+        let relayed = local.into_iter().chain([remote]).any(is_circuit);
+        let is_costly = remote.iter().any(|p| matches!(p, Protocol::WebRTCDirect | Protocol::Ws(_)));
+        Self { relayed, is_short: is_loopback(remote) && !relayed && !is_costly }
+    }
 }
 
 /// Why there is no stream.
@@ -58,6 +76,8 @@ pub(super) enum Event {
         peer: PeerId,
         /// The stream.
         stream: Stream,
+        /// Its way.
+        way: Way,
     },
     /// A peer does not know [`PROTOCOL`].
     Unsupported {
@@ -76,14 +96,14 @@ pub(super) struct Behaviour {
 #[derive(Debug)]
 struct Link {
     id: ConnectionId,
-    relayed: bool,
+    way: Way,
 }
 
 impl Behaviour {
     /// Opens a stream over the oldest direct connection to `peer`, or a relayed one where there is no other.
     /// Gives the opener back when there is none at all.
     pub(super) fn open(&mut self, peer: PeerId, opener: Opener) -> Result<(), Opener> {
-        let best = self.connections.get(&peer).and_then(|links| links.iter().min_by_key(|l| l.relayed));
+        let best = self.connections.get(&peer).and_then(|links| links.iter().min_by_key(|l| l.way.relayed));
         let Some(link) = best else { return Err(opener) };
         self.out.push_back(ToSwarm::NotifyHandler {
             peer_id: peer,
@@ -95,12 +115,16 @@ impl Behaviour {
 
     /// The peers that are reached through relays alone.
     pub(super) fn relayed_peers(&self) -> Vec<PeerId> {
-        self.connections.iter().filter(|(_, links)| links.iter().all(|l| l.relayed)).map(|(peer, _)| *peer).collect()
+        self.connections
+            .iter()
+            .filter(|(_, links)| links.iter().all(|l| l.way.relayed))
+            .map(|(peer, _)| *peer)
+            .collect()
     }
 
-    fn established(&mut self, peer: PeerId, id: ConnectionId, relayed: bool) -> Handler {
-        self.connections.entry(peer).or_default().push(Link { id, relayed });
-        Handler { id, relayed, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
+    fn established(&mut self, peer: PeerId, id: ConnectionId, way: Way) -> Handler {
+        self.connections.entry(peer).or_default().push(Link { id, way });
+        Handler { id, way, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
     }
 
     fn closed(&mut self, peer: &PeerId, id: ConnectionId) {
@@ -124,7 +148,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.established(peer, id, is_circuit(local) || is_circuit(remote)))
+        Ok(self.established(peer, id, Way::between(Some(local), remote)))
     }
 
     fn handle_established_outbound_connection(
@@ -135,7 +159,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.established(peer, id, is_circuit(address)))
+        Ok(self.established(peer, id, Way::between(None, address)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -160,7 +184,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         let event = match event {
-            FromHandler::Incoming(stream) => Event::Incoming { peer, stream },
+            FromHandler::Incoming(stream, way) => Event::Incoming { peer, stream, way },
             FromHandler::Unsupported => Event::Unsupported { peer },
         };
         self.out.push_back(ToSwarm::GenerateEvent(event));
@@ -175,7 +199,7 @@ impl NetworkBehaviour for Behaviour {
 #[derive(Debug)]
 pub(super) struct Handler {
     id: ConnectionId,
-    relayed: bool,
+    way: Way,
     openers: VecDeque<Opener>,
     incoming: VecDeque<Stream>,
     unsupported: bool,
@@ -184,7 +208,7 @@ pub(super) struct Handler {
 /// What it tells the behaviour.
 #[derive(Debug)]
 pub(super) enum FromHandler {
-    Incoming(Stream),
+    Incoming(Stream, Way),
     Unsupported,
 }
 
@@ -205,7 +229,7 @@ impl ConnectionHandler for Handler {
         _: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Opener, FromHandler>> {
         if let Some(stream) = self.incoming.pop_front() {
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Incoming(stream)));
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Incoming(stream, self.way)));
         }
         if std::mem::take(&mut self.unsupported) {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(FromHandler::Unsupported));
@@ -235,8 +259,8 @@ impl ConnectionHandler for Handler {
                 self.incoming.push_back(stream);
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
-                let (connection, relayed) = (self.id, self.relayed);
-                let _ = info.send(Ok(Opened { stream, connection, relayed, since: Instant::now() }));
+                let (connection, way) = (self.id, self.way);
+                let _ = info.send(Ok(Opened { stream, connection, way, since: Instant::now() }));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let error = match error {
@@ -251,6 +275,27 @@ impl ConnectionHandler for Handler {
                 let _ = info.send(Err(error));
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_is_short_within_the_machine_but_through_a_relay_or_a_browsers_transports() {
+        let peer = PeerId::random();
+        for (address, is_short) in [
+            ("/ip4/127.0.0.1/tcp/4001".to_owned(), true),
+            ("/ip6/::1/udp/4001/quic-v1".to_owned(), true),
+            ("/ip4/127.0.0.1/udp/4001/webrtc-direct".to_owned(), false),
+            ("/ip4/127.0.0.1/tcp/4001/ws".to_owned(), false),
+            (format!("/ip4/127.0.0.1/tcp/4001/p2p/{peer}/p2p-circuit"), false),
+            ("/ip4/192.0.2.1/tcp/4001".to_owned(), false),
+        ] {
+            let way = Way::between(None, &address.parse().unwrap());
+            assert_eq!(way.is_short, is_short, "{address}");
         }
     }
 }

@@ -28,7 +28,7 @@ use super::gossip::{self, Desk, Refused};
 use super::keys::{peer_id_of, peer_key_of};
 use super::requests::Requests;
 use super::status::{PeerLink, Status};
-use super::streams::{self, Opener};
+use super::streams::{self, Opener, Way};
 use super::{NetError, NetEvent, limits, peers_file};
 use crate::platform::{self, Instant};
 
@@ -52,7 +52,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 enum Held {
     Event(NetEvent),
-    Serve { peer: PeerId, key: PeerKey, stream: Stream },
+    Serve { peer: PeerId, key: PeerKey, stream: Stream, way: Way },
 }
 
 struct Task {
@@ -119,8 +119,8 @@ impl Task {
             match (held, room.take()) {
                 (Held::Event(event), Some(room)) => drop(room.send(event)),
                 (event @ Held::Event(_), None) => return self.held.push_front(event),
-                (Held::Serve { peer, key, stream }, free) => {
-                    self.requests.serve_stream(peer, key, stream);
+                (Held::Serve { peer, key, stream, way }, free) => {
+                    self.requests.serve_stream(peer, key, stream, way);
                     room = free;
                 }
             }
@@ -192,14 +192,14 @@ impl Task {
 
     fn on_protocol(&mut self, event: ProtocolsEvent) {
         match event {
-            ProtocolsEvent::Streams(streams::Event::Incoming { peer, stream }) => {
+            ProtocolsEvent::Streams(streams::Event::Incoming { peer, stream, way }) => {
                 let Some(key) = peer_key_of(&peer) else {
                     return;
                 };
                 if self.held.is_empty() {
-                    self.requests.serve_stream(peer, key, stream);
+                    self.requests.serve_stream(peer, key, stream, way);
                 } else {
-                    self.held.push_back(Held::Serve { peer, key, stream });
+                    self.held.push_back(Held::Serve { peer, key, stream, way });
                 }
             }
             ProtocolsEvent::Streams(streams::Event::Unsupported { peer }) => {

@@ -8,9 +8,11 @@ use libp2p::PeerId;
 use tokio::sync::Semaphore;
 use webmesh_protocol::limits::REQUESTS_OF_PEER;
 
+use super::body::Encoding;
 use super::pulse::Pulse;
 use crate::net::budget::{Budget, Pressure, Share};
 use crate::net::limits::{self, REQUESTS_IN, STREAMS_FROM_PEER};
+use crate::net::streams::Way;
 
 /// All peers with streams to this one.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ struct Account {
 pub(super) struct Caller {
     account: Arc<Account>,
     all: Arc<AtomicUsize>,
+    /// How bodies are written to it.
+    pub(super) encoding: Encoding,
 }
 
 /// A request's place among those that wait for their answer, until it is dropped.
@@ -52,7 +56,7 @@ impl Callers {
     }
 
     /// A new stream of `peer`, or `None` if it has too many.
-    pub(super) fn stream_of(&self, peer: PeerId, bodies: &Budget, answers: &Budget) -> Option<Caller> {
+    pub(super) fn stream_of(&self, peer: PeerId, way: Way, bodies: &Budget, answers: &Budget) -> Option<Caller> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         // An account without streams is of a peer that left or idles: a new one will do.
         peers.retain(|other, account| *other == peer || account.streams.load(Ordering::Relaxed) > 0);
@@ -71,7 +75,7 @@ impl Callers {
             account.streams.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Caller { account: Arc::clone(account), all: Arc::clone(&self.all) })
+        Some(Caller { account: Arc::clone(account), all: Arc::clone(&self.all), encoding: Encoding::over(way) })
     }
 }
 

@@ -130,8 +130,8 @@ impl Requests {
     }
 
     async fn exchange(&self, pool: &Pool, opened: &mut Opened, question: &Question) -> Result<Answer, Failed> {
-        let stream = &mut opened.stream;
-        let sent = frame::write(stream, &question.head, &question.body, &pool.pulse);
+        let (stream, encoding) = (&mut opened.stream, body::Encoding::over(opened.way));
+        let sent = frame::write(stream, (&question.head, &question.body), encoding, &pool.pulse);
         let sent = sent.await.map_err(Failed::BeforeAnswer)?;
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;

@@ -13,13 +13,16 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use webmesh_protocol::codec::{self, Wire};
 use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 
-use super::body::{self, Pieces, saved};
+use super::body::{self, Encoding, Pieces, saved};
 use super::error::FrameError;
 use super::flow::Flow;
 use super::pulse::Pulse;
 
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
+
+/// An encoded head, and the parts of a body.
+pub(super) type Frame<'a> = (&'a [u8], &'a [Bytes]);
 
 /// The lengths of a frame, within their bounds.
 #[derive(Clone, Copy, Debug)]
@@ -44,29 +47,44 @@ impl Lengths {
 }
 
 /// Writes a frame and flushes it. How many bytes it took on the way.
-pub(super) async fn write<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse: &Pulse) -> Result<usize, FrameError>
+pub(super) async fn write<W>(
+    w: &mut W,
+    frame: Frame<'_>,
+    encoding: Encoding,
+    pulse: &Pulse,
+) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
-    write_at(w, head, body, Flow::calm(pulse)).await
+    write_at(w, frame, encoding, Flow::calm(pulse)).await
 }
 
 /// The same for a frame that holds a part of a budget, for which others may wait.
-pub(super) async fn write_held<W>(w: &mut W, head: &[u8], body: &[Bytes], pulse: &Pulse) -> Result<usize, FrameError>
+pub(super) async fn write_held<W>(
+    w: &mut W,
+    frame: Frame<'_>,
+    encoding: Encoding,
+    pulse: &Pulse,
+) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
-    write_at(w, head, body, Flow::held(head.len() + length(body), pulse)).await
+    write_at(w, frame, encoding, Flow::held(frame.0.len() + length(frame.1), pulse)).await
 }
 
-async fn write_at<W>(w: &mut W, head: &[u8], body: &[Bytes], mut flow: Flow<'_>) -> Result<usize, FrameError>
+async fn write_at<W>(
+    w: &mut W,
+    (head, body): Frame<'_>,
+    encoding: Encoding,
+    mut flow: Flow<'_>,
+) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
     let head_len = u32::try_from(head.len()).expect("heads are capped far below 4 GiB");
     // The first piece goes with the head: most frames are written at once.
     let mut next = [&head_len.to_le_bytes()[..], &(length(body) as u64).to_le_bytes(), head].concat();
-    let mut pieces = Pieces::of(body);
+    let mut pieces = Pieces::of(body, encoding);
     let mut written = 0;
     loop {
         let piece = pieces.append_next(&mut next);
@@ -159,7 +177,7 @@ mod tests {
         let request = Request::Compile { name: name.to_owned() };
         let body: Vec<Bytes> = body.iter().cloned().map(Bytes::from).collect();
         let mut bytes = Vec::new();
-        run(write(&mut bytes, &codec::encode(&request), &body, &Pulse::new())).unwrap();
+        run(write(&mut bytes, (&codec::encode(&request), &body), Encoding::Lz4, &Pulse::new())).unwrap();
         (request, bytes)
     }
 

@@ -43,6 +43,7 @@ use super::budget::{Budget, Pressure};
 use super::counters::Meters;
 use super::keys::peer_id_of;
 use super::limits::{ABANDONED_LOOK, BULK_ANSWERS, REQUESTS_OUT};
+use super::streams::Way;
 use super::swarm::Command;
 use crate::platform;
 
@@ -137,8 +138,8 @@ impl Requests {
     }
 
     /// Answers what comes on a stream that `peer` opened.
-    pub(super) fn serve_stream(self: &Arc<Self>, peer: PeerId, key: PeerKey, stream: Stream) {
-        match self.callers.stream_of(peer, &self.bodies, &self.answers) {
+    pub(super) fn serve_stream(self: &Arc<Self>, peer: PeerId, key: PeerKey, stream: Stream, way: Way) {
+        match self.callers.stream_of(peer, way, &self.bodies, &self.answers) {
             Some(caller) => platform::spawn(Arc::clone(self).serve(peer, key, caller, stream)),
             None => tracing::debug!(%peer, "a peer opens too many streams"),
         }

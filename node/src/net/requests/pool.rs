@@ -111,7 +111,7 @@ impl Pool {
     /// Puts a stream back after a whole exchange. One through a relay is not used for long: a new one takes the
     /// direct way, once there is one.
     pub(super) fn put(&self, opened: Opened) {
-        if opened.relayed && opened.since.elapsed() >= RELAYED_STREAM {
+        if opened.way.relayed && opened.since.elapsed() >= RELAYED_STREAM {
             return;
         }
         lock(&self.idle).push((opened, Instant::now()));

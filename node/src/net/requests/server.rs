@@ -125,7 +125,7 @@ impl Requests {
     }
 
     async fn write(&self, stream: &mut Stream, caller: &Caller, head: &[u8], body: &[Bytes]) -> Result<(), FrameError> {
-        let sent = frame::write_held(stream, head, body, caller.pulse()).await?;
+        let sent = frame::write_held(stream, (head, body), caller.encoding, caller.pulse()).await?;
         self.meters.bytes_out.add(sent);
         Ok(())
     }
