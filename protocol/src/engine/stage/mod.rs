@@ -72,8 +72,9 @@ pub(super) struct StageWork {
     asked: Option<u16>,
     /// The count of reopenings that this peer's view takes in.
     reopened: u32,
-    /// All shards of the stage, as the authority last described them.
+    /// All shards of the stage, as the authority last described them, and since when no more has been done in them.
     shards: Vec<ShardLeft>,
+    standing_since: Time,
 }
 
 /// What the worker's other jobs leave to one of them.
@@ -124,6 +125,7 @@ impl StageWork {
             asked: None,
             reopened: 0,
             shards: Vec::new(),
+            standing_since: core.now,
             manifest,
         };
         work.enter_shard(core, shard, place);

@@ -123,8 +123,12 @@ impl StageWork {
                 self.hear_seal(core, partition, root, owner);
             }
         }
+        let left = |shards: &[ShardLeft]| shards.iter().map(|s| s.blocks).collect::<Vec<u32>>();
+        if left(&summary.shards) != left(&self.shards) {
+            self.standing_since = now;
+        }
         self.shards = summary.shards.clone();
-        if let Some(next) = self.better_shard() {
+        if let Some(next) = self.better_shard(core) {
             if self.unsaid {
                 self.publish(core);
             }
@@ -137,7 +141,7 @@ impl StageWork {
     }
 
     /// Where there is more to do for each worker than here: if this shard is crowded, or nothing is free in it.
-    fn better_shard(&mut self) -> Option<u16> {
+    fn better_shard(&mut self, core: &Core) -> Option<u16> {
         if self.shards.len() != usize::from(self.stage().shards) || self.shards.len() < 2 || self.is_busy() {
             return None;
         }
@@ -150,8 +154,10 @@ impl StageWork {
         if !crowded && self.table.free() > 0 {
             return None;
         }
-        // A shard with few blocks for each of its workers has nothing to give away.
-        let worth = |s: &ShardLeft| s.blocks > 0 && s.blocks >= WORTH * u32::from(s.workers);
+        // A shard with few blocks for each of its workers has nothing to give away. But those who were heard of there
+        // may be gone, or hang, and nobody else knows of their claims.
+        let stands = core.now.since(self.standing_since) > self.lease(core);
+        let worth = |s: &ShardLeft| s.blocks > 0 && (stands || s.blocks >= WORTH * u32::from(s.workers));
         let others: Vec<u16> = (0..self.shards.len() as u16)
             .filter(|&s| s != self.table.shard() && worth(&self.shards[usize::from(s)]))
             .collect();
@@ -167,7 +173,12 @@ impl StageWork {
         };
         let best = drawn.into_iter().max_by_key(per_worker)?;
         let here_has = u64::from(here.blocks) * 1024 / u64::from(here.workers.max(1));
-        (!crowded || per_worker(&best) > here_has).then_some(best)
+        if crowded && per_worker(&best) <= here_has {
+            return None;
+        }
+        // What is found there takes its time too.
+        self.standing_since = core.now;
+        Some(best)
     }
 
     /// Connects to some of a shard's workers, so that its gossip is heard, and asks for what they hold.

@@ -17,7 +17,7 @@ use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
-use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, Summary};
+use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, ShardLeft, Summary};
 use crate::pack::{Index, Layout, PackRef};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
@@ -61,7 +61,11 @@ impl Bench {
 
     /// Opens a job whose shuffle `shuffler` holds, with its module here.
     fn open(&mut self, plan: &Plan, shuffler: PeerKey) -> JobId {
-        let manifest = plan.manifest();
+        self.open_as(plan, plan.manifest(), shuffler)
+    }
+
+    /// The same of a manifest that is not quite as planned.
+    fn open_as(&mut self, plan: &Plan, manifest: Manifest, shuffler: PeerKey) -> JobId {
         let job = Manifest::id_of(&plan.key().sign(&manifest));
         let (epoch, signed_epoch) = plan.epoch(job, 0, shuffler);
         let stages = manifest.stages.len();
@@ -133,7 +137,7 @@ impl Bench {
     /// The authority says that all of the first stage is done, and its partitions sealed.
     fn hear_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
-        let shards = vec![crate::message::ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
+        let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
         let summary = Summary { epoch, reopened: 0, done, seals, shards, peers: vec![] };
         self.worker.on_summary(&mut self.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
@@ -697,4 +701,36 @@ fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
     opened.take_blob(bench.core.now, index.hash, Some(&Bytes::from_static(b"no index")));
     assert!(!opened.is_set_up());
     assert_eq!(opened.retry_at(), None);
+}
+
+#[test]
+fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
+    let mut bench = Bench::new();
+    let plan = Plan { tasks: 16, block: 1, ..COLLECTS };
+    let mut manifest = plan.manifest();
+    manifest.stages[0].shards = 2;
+    let job = bench.open_as(&plan, manifest, other());
+    let (_, epoch) = plan.epoch(job, 0, other());
+    let mut asked = Vec::new();
+    for _ in 0..10 * limits::LEASE.as_secs() {
+        while let Some(shard) = bench.take(|action| match action {
+            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
+            _ => None,
+        }) {
+            asked.push(shard);
+            // Of this worker's shard all is done; in the other one, one worker holds two blocks and does nothing.
+            let mut shards = vec![ShardLeft { blocks: 2, workers: 1 }; 2];
+            shards[usize::from(asked[0])].blocks = 0;
+            let done = Bytes::from_static(if shard == asked[0] { &[0xff] } else { &[0x3f] });
+            let (epoch, peers) = (epoch.clone(), vec![]);
+            let summary = Summary { epoch, reopened: 0, done: vec![14], seals: vec![], shards, peers };
+            bench.worker.on_summary(&mut bench.core, job, 0, shard, Ok((Response::Summary(summary), done)));
+        }
+        bench.idle(Duration::from_millis(200));
+    }
+    let first = asked.iter().take_while(|&&shard| shard == asked[0]).count();
+    assert!(first > 1, "they have a while to go on");
+    let work = bench.run().expect("a block of the other shard to run");
+    let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+    assert_ne!(tasks.start / 8, u32::from(asked[0]));
 }
