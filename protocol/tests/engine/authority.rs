@@ -177,6 +177,24 @@ fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
     assert_eq!(done(&mut home), 0);
 }
 
+#[test]
+fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
+    let (mut home, job) = home();
+    (1..3).for_each(|shuffler| {
+        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("it"))]), Bytes::new());
+    });
+    let (partitions, attempts) = (vec![], Attempts::default());
+    let greeting = Request::Commit { job: job.job, stage: 0, epoch: 0, opened: 2, partitions, attempts };
+    home.ask(key(1), greeting, Bytes::new());
+    home.actions();
+    for task in 1..TASKS {
+        home.wait(Duration::from_secs(1));
+        home.ask(key(2), commit(job.job, 0, &[(task, digest("it"))]), Bytes::new());
+    }
+    let again = |a: &Action| matches!(a, Action::Notify(Notice::Log(text)) if text.contains("1 tasks are computed again"));
+    assert!(home.actions().iter().any(again));
+}
+
 /// How many map tasks are done, as the next announcement says.
 fn done(home: &mut Peer) -> u32 {
     home.actions();

@@ -12,8 +12,8 @@ use crate::ring::Assignment;
 use crate::segment;
 use crate::time::Time;
 
-/// After a new epoch, when nothing has been committed for so long, tasks that lack segments are opened again:
-/// until then replicas may come forward, and new owners pull from them.
+/// After a new epoch, when nothing of what was accepted before has been committed for so long, tasks that lack segments
+/// are opened again: until then replicas may come forward, and new owners pull from them.
 const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 
 /// What is known of one stage's shuffle.
@@ -99,8 +99,9 @@ impl Shuffle {
         let lacking = &mut self.lacking[task as usize];
         *lacking -= fresh;
         let complete = fresh > 0 && *lacking == 0;
-        if fresh > 0 && self.reopen_at != Time::NEVER {
-            // More is still coming forward.
+        if fresh > 0 && self.reopen_at != Time::NEVER && self.accepted.contains(task) {
+            // More is still coming forward. What is done for the first time says nothing of that, and may go on for as
+            // long as the stage takes.
             self.reopen_at = self.reopen_at.max(now + REOPEN_AFTER);
         }
         if complete {
