@@ -420,7 +420,12 @@ impl Worker {
             Source::Inputs => None,
         };
         let owner_of = |p: u16| ring.as_ref().and_then(|r| r.replicas(p).first().copied());
-        open.reopened = open.reopened.max(summary.reopened);
+        if summary.reopened > open.reopened {
+            open.reopened = summary.reopened;
+            // It tells of one stage, and those tasks may be another's.
+            open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
+        }
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
         let done = numbers_in_bytes(&body, 0);
         work.hear_summary(core, shard, &summary, done, owner_of);
     }

@@ -734,3 +734,17 @@ fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
     let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
     assert_ne!(tasks.start / 8, u32::from(asked[0]));
 }
+
+#[test]
+fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_first() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.actions.clear();
+    let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
+    let summary = Summary { epoch: signed_epoch, reopened: 1, done: vec![0, 0], seals: vec![], shards, peers: vec![] };
+    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    bench.change(&job, &Change::Reopened(1));
+    let asked = |a: &Action| matches!(a, Action::Request { request: Request::Summary { stage: 0, .. }, .. });
+    assert!(bench.actions.iter().any(asked));
+}
