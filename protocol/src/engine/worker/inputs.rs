@@ -8,6 +8,7 @@ use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::Unit;
+use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
 use crate::limits;
@@ -216,6 +217,22 @@ impl Worker {
             work.ask_summary(core);
         }
         self.bucket_here(core, job, unit, records);
+    }
+
+    /// Whoever shuffles no more is waited for no more either: where it hangs, its answers do not come before their time
+    /// is up.
+    pub(super) fn leave_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
+        let lost = |owner: &PeerKey| !epoch.shufflers.iter().any(|s| s.peer == *owner);
+        let asked = core
+            .pending
+            .values_mut()
+            .filter(|pending| matches!(pending, Pending::Bucket { job, owner, .. } if *job == id && lost(owner)));
+        let asked: Vec<Pending> = asked.map(|pending| std::mem::replace(pending, Pending::Ignored)).collect();
+        for pending in asked {
+            if let Pending::Bucket { unit, .. } = pending {
+                self.bucket_here(core, id, unit, Err(NoBucket::Missing));
+            }
+        }
     }
 
     /// What a task of a stage may take, in bytes.

@@ -164,6 +164,7 @@ impl Worker {
                 if let Some(open) = self.jobs.get_mut(job) {
                     open.new_epoch(core.now, epoch);
                 }
+                self.leave_lost_owners(core, *job, epoch);
             }
             Change::Reopened(count) => {
                 if let Some(open) = self.jobs.get_mut(job).filter(|j| j.reopened < *count) {

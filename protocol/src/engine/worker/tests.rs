@@ -748,3 +748,20 @@ fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_
     let asked = |a: &Action| matches!(a, Action::Request { request: Request::Summary { stage: 0, .. }, .. });
     assert!(bench.actions.iter().any(asked));
 }
+
+#[test]
+fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, before) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, before);
+    assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(other()), "which hangs");
+    let next = PeerKey([3; 32]);
+    let (epoch, signed_epoch) = REDUCES.epoch(job, 1, next);
+    bench.change(&job, &Change::Epoch { epoch, signed_epoch: signed_epoch.clone() });
+    for _ in 0..20 {
+        bench.hear_sealed(&REDUCES, job, signed_epoch.clone());
+    }
+    let asked: Vec<PeerKey> = std::iter::from_fn(|| bench.bucket_asked()).map(|(_, owner)| owner).collect();
+    assert_eq!(asked, vec![next; usize::from(BUCKETS)], "the next owner is asked for all of them");
+}
