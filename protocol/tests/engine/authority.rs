@@ -191,7 +191,8 @@ fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
         home.wait(Duration::from_secs(1));
         home.ask(key(2), commit(job.job, 0, &[(task, digest("it"))]), Bytes::new());
     }
-    let again = |a: &Action| matches!(a, Action::Notify(Notice::Log(text)) if text.contains("1 tasks are computed again"));
+    let again =
+        |a: &Action| matches!(a, Action::Notify(Notice::Log(text)) if text.contains("1 tasks are computed again"));
     assert!(home.actions().iter().any(again));
 }
 
@@ -224,6 +225,13 @@ fn wait_while_answering(home: &mut Peer, time: Duration, answering: &[PeerKey]) 
         }
     }
     newest
+}
+
+#[test]
+fn a_shuffler_that_never_answers_is_asked_four_times() {
+    let (mut home, _) = home();
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(26), &[key(2)]).expect("a word to the shufflers");
+    assert_eq!(epoch.number, 1, "they are asked every five seconds");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Job {
         let shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
         self.watch.answered.retain(|peer, _| shufflers.contains(peer));
         for &peer in shufflers.iter().filter(|p| **p != me) {
-            if now.since(*self.watch.answered.entry(peer).or_insert(now)) > SILENT_AFTER {
+            if now.since(*self.watch.answered.entry(peer).or_insert(now)) >= SILENT_AFTER {
                 lost.insert(peer);
             }
             let pending = Pending::Watch { job: self.id, peer };
