@@ -210,6 +210,10 @@ impl StageWork {
         if self.is_busy() || self.summary_at != Time::NEVER {
             return;
         }
+        if self.is_over() && self.asked.is_some() {
+            // It may not be: the authority is about to say so.
+            return;
+        }
         let drained = self.table.is_drained() && self.stage().shards > 1;
         let wait = match self.is_over() {
             true if self.table.is_proven() => SUMMARY_WHEN_OVER,
@@ -229,6 +233,7 @@ impl StageWork {
         self.summary_at = Time::NEVER;
         self.summary_wait = (self.summary_wait * 3 / 2).min(SUMMARY_WAIT.1);
         let (job, stage, shard) = (self.job, self.number, self.table.shard());
+        self.asked = Some(shard);
         core.request(self.home, Request::Summary { job, stage, shard }, vec![], Pending::Summary { job, stage, shard });
     }
 }

@@ -144,6 +144,25 @@ impl Bench {
         self.go_on(Duration::from_secs(1));
     }
 
+    /// Answers whoever asks about a stage of two shards of eight blocks, of which so many are left, those with the
+    /// highest numbers; gives the shards asked about.
+    fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
+        let mut asked = Vec::new();
+        while let Some(shard) = self.take(|action| match action {
+            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
+            _ => None,
+        }) {
+            asked.push(shard);
+            let done = Bytes::from(vec![0xff >> left[usize::from(shard)]]);
+            let shards = left.iter().map(|&blocks| ShardLeft { blocks, workers: 1 }).collect();
+            let (epoch, peers) = (epoch.clone(), vec![]);
+            let summary = Summary { epoch, reopened, done: vec![16 - left[0] - left[1]], seals: vec![], shards, peers };
+            self.worker.on_summary(&mut self.core, job, 0, shard, Ok((Response::Summary(summary), done)));
+        }
+        self.go_on(Duration::ZERO);
+        asked
+    }
+
     /// Runs units one after another, each task for so long, and takes all output; gives whose units ran.
     fn run_units(&mut self, units: usize, task_time: Duration) -> Vec<JobId> {
         let mut ran = Vec::new();
@@ -703,36 +722,50 @@ fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
     assert_eq!(opened.retry_at(), None);
 }
 
-#[test]
-fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
+/// A bench with a job whose first stage has two shards, with its epoch and the shard that this worker begins in.
+fn two_shards() -> (Bench, JobId, Signed<Epoch>, usize) {
     let mut bench = Bench::new();
     let plan = Plan { tasks: 16, block: 1, ..COLLECTS };
     let mut manifest = plan.manifest();
     manifest.stages[0].shards = 2;
     let job = bench.open_as(&plan, manifest, other());
     let (_, epoch) = plan.epoch(job, 0, other());
+    let shard = bench.answer_summaries(job, &epoch, 0, [0, 0])[0];
+    (bench, job, epoch, usize::from(shard))
+}
+
+#[test]
+fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
+    let (mut bench, job, epoch, mine) = two_shards();
+    let mut left = [2, 2];
+    left[mine] = 0;
     let mut asked = Vec::new();
-    for _ in 0..10 * limits::LEASE.as_secs() {
-        while let Some(shard) = bench.take(|action| match action {
-            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
-            _ => None,
-        }) {
-            asked.push(shard);
-            // Of this worker's shard all is done; in the other one, one worker holds two blocks and does nothing.
-            let mut shards = vec![ShardLeft { blocks: 2, workers: 1 }; 2];
-            shards[usize::from(asked[0])].blocks = 0;
-            let done = Bytes::from_static(if shard == asked[0] { &[0xff] } else { &[0x3f] });
-            let (epoch, peers) = (epoch.clone(), vec![]);
-            let summary = Summary { epoch, reopened: 0, done: vec![14], seals: vec![], shards, peers };
-            bench.worker.on_summary(&mut bench.core, job, 0, shard, Ok((Response::Summary(summary), done)));
-        }
+    for _ in 0..20 * limits::LEASE.as_secs() {
         bench.idle(Duration::from_millis(200));
+        asked.extend(bench.answer_summaries(job, &epoch, 0, left));
     }
-    let first = asked.iter().take_while(|&&shard| shard == asked[0]).count();
-    assert!(first > 1, "they have a while to go on");
+    assert!(asked.iter().filter(|&&shard| usize::from(shard) == mine).count() > 1, "they have a while to go on");
     let work = bench.run().expect("a block of the other shard to run");
     let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
-    assert_ne!(tasks.start / 8, u32::from(asked[0]));
+    assert_ne!(tasks.start / 8, mine as u32);
+}
+
+#[test]
+fn a_shard_that_is_done_again_is_left_as_soon_as_any_other() {
+    let (mut bench, job, epoch, mine) = two_shards();
+    bench.idle(Duration::from_millis(200));
+    bench.change(&job, &Change::Reopened(1));
+    // All seems done until the answer is here.
+    bench.idle(Duration::from_millis(200));
+    let mut left = [8, 8];
+    left[mine] = 1;
+    assert!(!bench.answer_summaries(job, &epoch, 1, left).is_empty());
+    bench.run_units(1, Duration::from_millis(10));
+    for _ in 0..10 {
+        bench.idle(Duration::from_millis(200));
+    }
+    left[mine] = 0;
+    assert!(!bench.answer_summaries(job, &epoch, 1, left).is_empty());
 }
 
 #[test]
@@ -756,12 +789,8 @@ fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
     let (_, before) = REDUCES.epoch(job, 0, other());
     bench.hear_sealed(&REDUCES, job, before);
     assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(other()), "which hangs");
-    let next = PeerKey([3; 32]);
-    let (epoch, signed_epoch) = REDUCES.epoch(job, 1, next);
-    bench.change(&job, &Change::Epoch { epoch, signed_epoch: signed_epoch.clone() });
-    for _ in 0..20 {
-        bench.hear_sealed(&REDUCES, job, signed_epoch.clone());
-    }
-    let asked: Vec<PeerKey> = std::iter::from_fn(|| bench.bucket_asked()).map(|(_, owner)| owner).collect();
-    assert_eq!(asked, vec![next; usize::from(BUCKETS)], "the next owner is asked for all of them");
+    assert!(bench.worker.in_hand() > 1);
+    let (epoch, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));
+    bench.change(&job, &Change::Epoch { epoch, signed_epoch });
+    assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
 }
