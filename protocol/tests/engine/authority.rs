@@ -196,6 +196,22 @@ fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
     assert!(home.actions().iter().any(again));
 }
 
+#[test]
+fn workers_hear_that_a_lost_owner_may_have_acknowledged_what_it_never_told_of() {
+    let (mut home, job) = home();
+    home.ask(key(1), Request::Resign { job: job.job }, Bytes::new());
+    home.actions();
+    home.wait(Duration::from_secs(5));
+    let reopened = home.actions().into_iter().rev().find_map(|action| match action {
+        Action::Publish { message: Gossip::Jobs(news), .. } => match &news[..] {
+            [JobNews::Lives(announce)] => Some(announce.reopened),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(reopened, Some(1));
+}
+
 /// How many map tasks are done, as the next announcement says.
 fn done(home: &mut Peer) -> u32 {
     home.actions();

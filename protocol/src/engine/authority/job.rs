@@ -330,9 +330,12 @@ impl Job {
                 count += 1;
             }
         }
-        if count > 0 {
+        // The lost may have acknowledged more than they told of: its workers take that for done, and are to ask.
+        if !of.done.is_full() {
             self.reopened += 1;
             self.announce_at = core.now;
+        }
+        if count > 0 {
             core.log(format!("job {}: {count} tasks are computed again", self.id.short()));
         }
     }
