@@ -37,6 +37,19 @@ pub enum Kind {
     Tab,
 }
 
+impl Kind {
+    /// What it is called wherever peers are listed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Bootstrap => "bootstrap",
+            Self::Submitter => "submitter",
+            Self::Tab => "tab",
+        }
+    }
+}
+
 /// A peer's own word on what it is and does. Gossipsub or the connection proves who said it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {

@@ -156,7 +156,7 @@ impl Tab {
             .map(|(peer, advert, connected)| {
                 json!({
                     "peer": peer_id_of(&peer).to_string(),
-                    "kind": advert.kind,
+                    "kind": advert.kind.name(),
                     "roles": advert.roles,
                     "threads": advert.threads,
                     "agent": advert.agent,

@@ -2,7 +2,7 @@
 
 import { element } from "./dom.js";
 import type { Status } from "./mesh.js";
-import { draw, kindOf } from "./picture.js";
+import { draw } from "./picture.js";
 
 /** What AWS Lambda charges for a gigabyte-second (x86, us-east-1), in US dollars; as of November 2026. */
 const LAMBDA_DOLLARS = 0.0000166667;
@@ -29,7 +29,7 @@ function price(dollars: number): string {
 
 function row(peer: Status["peers"][number]): HTMLTableRowElement {
   const roles = Object.entries(peer.roles).filter(([, has]) => has);
-  const cells = [peer.peer.slice(-8), kindOf(peer), roles.map(([role]) => role).join(", "), String(peer.threads)];
+  const cells = [peer.peer.slice(-8), peer.kind, roles.map(([role]) => role).join(", "), String(peer.threads)];
   const row = document.createElement("tr");
   for (const text of cells) row.insertCell().textContent = text;
   return row;

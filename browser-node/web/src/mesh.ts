@@ -41,7 +41,7 @@ export interface JoinOptions {
 /** A peer that this tab knows. */
 export interface Peer {
   peer: string;
-  kind: string;
+  kind: "node" | "bootstrap" | "submitter" | "tab";
   roles: Record<string, boolean>;
   threads: number;
   agent: string;

@@ -9,11 +9,6 @@ const RING = 118;
 /** More would lie on each other. */
 const SHOWN = 48;
 
-/** What people call a peer's kind, and how it is drawn. */
-export function kindOf(peer: Peer): string {
-  return peer.kind.toLowerCase();
-}
-
 /** Draws connected peers into an SVG element; `busy` says whether anything flows. */
 export function draw(into: SVGElement, peers: readonly Peer[], busy: boolean): void {
   const shown = peers.slice(0, SHOWN);
@@ -23,8 +18,8 @@ export function draw(into: SVGElement, peers: readonly Peer[], busy: boolean): v
     const x = MIDDLE + RING * Math.cos(angle);
     const y = MIDDLE + RING * Math.sin(angle);
     const line = shape("line", { x1: MIDDLE, y1: MIDDLE, x2: x, y2: y, class: busy ? "link busy" : "link" });
-    const dot = shape("circle", { cx: x, cy: y, r: 11, class: `peer ${kindOf(peer)}` });
-    dot.append(shape("title", {}, `${kindOf(peer)} ${peer.peer}`));
+    const dot = shape("circle", { cx: x, cy: y, r: 11, class: `peer ${peer.kind}` });
+    dot.append(shape("title", {}, `${peer.kind} ${peer.peer}`));
     const label = shape("text", { x, y: y + (y < MIDDLE ? -17 : 25), class: "label" }, peer.peer.slice(-4));
     parts.unshift(line);
     parts.push(dot, label);

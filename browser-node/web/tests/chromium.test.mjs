@@ -80,7 +80,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await submitter.waitForFunction(
         async () => {
           const { peers } = await globalThis.mesh.status();
-          return peers.filter((p) => p.kind === "Tab" && p.threads > 0 && p.addresses.length > 0).length === 2;
+          return peers.filter((p) => p.kind === "tab" && p.threads > 0 && p.addresses.length > 0).length === 2;
         },
         { polling: 50 },
       );

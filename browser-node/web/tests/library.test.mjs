@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { countWords, launch, root, shows, startNode } from "./harness.mjs";
+import { countWords, launch, list, root, shows, startNode } from "./harness.mjs";
 
 const web = join(root, "browser-node/web");
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
@@ -201,5 +201,19 @@ describe("the library", { timeout: 600_000 }, () => {
        return [await ended, refused];`,
     );
     assert.deepEqual(told, ["JobCancelled", "this tab has left the mesh"]);
+  });
+
+  test("kinds of peers are called what the terminal calls them", async () => {
+    const kinds = await inMesh(
+      0,
+      `for (;;) {
+         const { peers } = await mesh.status();
+         if (peers.length > 0) return Object.fromEntries(peers.map(({ peer, kind }) => [peer, kind]));
+         await new Promise((resolve) => setTimeout(resolve, 20));
+       }`,
+    );
+    const listed = (await list(node, "peers")).find(({ peer }) => peer === node.peer);
+    assert.equal(listed.kind, "node");
+    assert.equal(kinds[node.peer], listed.kind);
   });
 });

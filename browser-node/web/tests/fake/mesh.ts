@@ -105,7 +105,7 @@ class FakeJob implements Job {
   }
 }
 
-const peer = (end: string, kind: string, roles: string[]): Peer => ({
+const peer = (end: string, kind: Peer["kind"], roles: string[]): Peer => ({
   peer: `12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS${end}`,
   kind,
   roles: Object.fromEntries(roles.map((role) => [role, true])),
@@ -120,9 +120,9 @@ export class Mesh {
 
   async status(): Promise<Status> {
     const peers = [
-      peer("CkPx", "Node", ["worker", "shuffler"]),
-      peer("3wox", "Tab", ["worker"]),
-      peer("sBuF", "Submitter", []),
+      peer("CkPx", "node", ["worker", "shuffler"]),
+      peer("3wox", "tab", ["worker"]),
+      peer("sBuF", "submitter", []),
     ];
     const given = { failures: 0, tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
     return { memory: 0, peer: this.peer, connected: peers.length, peers, counters: {}, given };

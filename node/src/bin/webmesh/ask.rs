@@ -12,7 +12,7 @@ use webmesh_node::survey::connected;
 use webmesh_node::terminal;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::Notice;
-use webmesh_protocol::membership::{Kind, Roles};
+use webmesh_protocol::membership::Roles;
 use webmesh_protocol::message::{JobStatus, Outcome, PeerStatus, Request, Response};
 
 use crate::args::{AskArgs, JobIdArgs};
@@ -203,7 +203,7 @@ fn job_json(job: &JobStatus) -> serde_json::Value {
 
 fn peer_line(status: &PeerStatus, address: &str) -> String {
     let (peer, advert) = (peer_id_of(&status.peer), &status.advert);
-    let (kind, roles) = (kind_name(advert.kind), role_names(&advert.roles).join(","));
+    let (kind, roles) = (advert.kind.name(), role_names(&advert.roles).join(","));
     format!("{peer}  {kind:9}  {:2} threads  {roles}  {}\n", advert.threads, terminal::line(address))
 }
 
@@ -211,21 +211,12 @@ fn peer_json(status: &PeerStatus) -> serde_json::Value {
     let advert = &status.advert;
     json!({
         "peer": peer_id_of(&status.peer).to_string(),
-        "kind": kind_name(advert.kind),
+        "kind": advert.kind.name(),
         "roles": role_names(&advert.roles),
         "threads": advert.threads,
         "addresses": advert.addresses,
         "agent": advert.agent,
     })
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Node => "node",
-        Kind::Bootstrap => "bootstrap",
-        Kind::Submitter => "submitter",
-        Kind::Tab => "tab",
-    }
 }
 
 fn role_names(roles: &Roles) -> Vec<&'static str> {
