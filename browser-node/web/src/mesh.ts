@@ -1,14 +1,17 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
-import init, { newIdentity as randomIdentity, Tab } from "../wasm/webmesh_browser_node.js";
-import { JoinError, noAnswer, type Way, wayTo } from "./bootstrap.js";
+import type { Tab } from "../wasm/webmesh_browser_node.js";
+import { type Way, wayTo } from "./bootstrap.js";
+import { CrashError } from "./guard.js";
 import { type Job, JobError, type SubmitOptions } from "./job.js";
 import { keptModules } from "./module-cache.js";
 import { OwnJob } from "./own-job.js";
+import { type Program, program } from "./program.js";
 import { type Given, Runner } from "./runner.js";
 import { Storage } from "./storage.js";
 
 export { JoinError } from "./bootstrap.js";
+export { CrashError } from "./guard.js";
 export {
   CompileError,
   type Diagnostic,
@@ -25,6 +28,8 @@ export {
 const FALLBACK_MILLIS = 4_000;
 /** A node that is gone is not looked for more often than so by all of its tabs. */
 const LONGEST_PAUSE_MILLIS = 60_000;
+/** A program says its goodbyes and closes its connections in two seconds (`GOODBYE`, node/src/net/limits.rs), if it can. */
+const LEAVE_MILLIS = 10_000;
 
 export interface JoinOptions {
   /**
@@ -64,17 +69,36 @@ export interface Status {
 
 /** This tab as a peer of the mesh. */
 export class Mesh {
+  /** This peer's id. */
+  readonly peer: string;
+  /** Ready when this tab has left; rejects with a {@link CrashError} when its program ended instead. */
+  readonly closed: Promise<void>;
+  #program: Program;
   #tab: Tab;
   #runner: Runner;
   #storage: Storage;
   #jobs = new Set<OwnJob>();
+  /** Whether it was asked to leave, or cannot stay. */
   #left = false;
+  #isClosed = false;
+  #crash: CrashError | undefined;
+  #goodbye: () => void = () => {};
 
   /** @internal */
-  constructor(tab: Tab, runner: Runner, storage: Storage, { fallback }: Way) {
+  constructor(program: Program, tab: Tab, runner: Runner, storage: Storage, { fallback }: Way) {
+    this.peer = tab.peer;
+    this.#program = program;
     this.#tab = tab;
     this.#runner = runner;
     this.#storage = storage;
+    const goodbye = new Promise<void>((resolve) => {
+      this.#goodbye = resolve;
+    });
+    this.closed = program.guard.until(goodbye);
+    this.closed.then(
+      () => this.#end(),
+      (crash: CrashError) => this.#lost(crash),
+    );
     if (fallback !== undefined) void this.#fallBack(fallback);
   }
 
@@ -93,18 +117,15 @@ export class Mesh {
     }
   }
 
-  /** This peer's id. */
-  get peer(): string {
-    return this.#tab.peer;
-  }
-
   async status(): Promise<Status> {
-    const status = JSON.parse(await this.#tab.status()) as Omit<Status, "given" | "memory">;
-    return { ...status, memory: memory?.buffer.byteLength ?? 0, given: { ...this.#runner.given } };
+    const { guard, memory } = this.#program;
+    const status = JSON.parse(await guard.until(this.#tab.status())) as Omit<Status, "given" | "memory">;
+    return { ...status, memory: memory.buffer.byteLength, given: { ...this.#runner.given } };
   }
 
   /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
   submit(options: SubmitOptions): Job {
+    if (this.#crash !== undefined) throw new JobError(this.#crash.message, { cause: this.#crash });
     if (this.#left) throw new JobError("this tab has left the mesh");
     const job = new OwnJob(this.#tab, this.#storage, options);
     this.#jobs.add(job);
@@ -113,62 +134,59 @@ export class Mesh {
     return job;
   }
 
-  /** Leaves in order: own jobs cancelled, claims released, goodbyes said, Workers ended. */
+  /** Leaves in order: own jobs cancelled, claims released, goodbyes said, Workers ended. Settles as {@link Mesh.closed}. */
   async leave(): Promise<void> {
-    if (this.#left) return;
-    this.#left = true;
-    for (const job of this.#jobs) void job.cancel();
-    try {
-      await this.#tab.leave();
-    } finally {
-      this.#runner.close();
-      this.#storage.close();
-      // Each holds the other, across the border to the program: neither would ever be collected.
-      this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
+    if (!this.#left) {
+      this.#left = true;
+      for (const job of this.#jobs) void job.cancel();
+      // Time in which the browser has put the page away does not count.
+      const late = AbortSignal.timeout(LEAVE_MILLIS);
+      const { guard } = this.#program;
+      late.addEventListener("abort", () => {
+        if (!this.#isClosed) guard.stop(new CrashError("the program of this tab does not answer"));
+      });
+      void this.#tab.leave().then(this.#goodbye);
     }
+    await this.closed;
   }
-}
 
-let loaded: Promise<WebAssembly.Module> | undefined;
-let memory: WebAssembly.Memory | undefined;
+  #lost(crash: CrashError): void {
+    this.#left = true;
+    this.#crash = crash;
+    for (const job of this.#jobs) job.fail(new JobError(crash.message, { cause: crash }));
+    this.#end();
+  }
 
-/** The program, compiled once for the page and its storage Worker. */
-async function load(): Promise<WebAssembly.Module> {
-  const url = new URL("./webmesh.wasm", import.meta.url);
-  loaded ??= WebAssembly.compileStreaming(fetch(url)).then(async (program) => {
-    ({ memory } = await init({ module_or_path: program }));
-    return program;
-  });
-  try {
-    return await loaded;
-  } catch (error) {
-    // The next try asks again.
-    loaded = undefined;
-    throw error instanceof TypeError ? new JoinError(noAnswer(url)) : error;
+  #end(): void {
+    this.#isClosed = true;
+    // Each holds the other, across the border to the program: neither would ever be collected.
+    this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
+    this.#runner.close();
+    this.#storage.close();
   }
 }
 
 /** A new identity. Who keeps it can be the same peer again. */
 export async function newIdentity(): Promise<Uint8Array> {
-  await load();
-  return randomIdentity();
+  return (await program()).script.newIdentity();
 }
 
 /** Joins the mesh. Ready when this tab is a peer; connections follow. */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
   const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
-  const program = await load();
+  const loaded = await program();
+  const { module, script, guard } = loaded;
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
   const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
-  const storage = new Storage(program, new URL("./storage-worker.js", import.meta.url));
-  const identity = options.identity ?? randomIdentity();
-  const tab = await Tab.join(identity, way.addresses, threads, runner as never, storage as never);
+  const storage = new Storage(module, new URL("./storage-worker.js", import.meta.url));
+  const identity = options.identity ?? script.newIdentity();
+  const tab = await guard.until(script.Tab.join(identity, way.addresses, threads, runner as never, storage as never));
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
   };
   storage.answered = (head, body) => tab.stored(head, body);
   storage.broke = (why) => tab.storageBroke(why);
-  for (const module of await keptModules()) tab.keep(module);
-  return new Mesh(tab, runner, storage, way);
+  for (const kept of await guard.until(keptModules())) tab.keep(kept);
+  return new Mesh(loaded, tab, runner, storage, way);
 }

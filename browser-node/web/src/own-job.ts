@@ -48,6 +48,7 @@ export class OwnJob implements Job {
   #over = false;
   #listeners = new Set<() => void>();
   #result: Promise<Result>;
+  #fail: (why: JobError) => void = () => {};
   #unwanted: Promise<void>;
   /** Settles what is waited for until the job is unwanted, or over. */
   #settle: () => void = () => {};
@@ -62,7 +63,10 @@ export class OwnJob implements Job {
     this.#unwanted = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#result = this.#run(tab, storage, options).finally(() => {
+    const failed = new Promise<never>((_, reject) => {
+      this.#fail = reject;
+    });
+    this.#result = Promise.race([this.#run(tab, storage, options), failed]).finally(() => {
       this.#over = true;
       this.#wake();
     });
@@ -104,6 +108,11 @@ export class OwnJob implements Job {
     this.#isCancelled = true;
     this.#settle();
     await this.#result.catch(() => {});
+  }
+
+  /** Ends it for a reason that the engine cannot tell any more. */
+  fail(why: JobError): void {
+    this.#fail(why);
   }
 
   async #run(tab: Tab, storage: Storage, options: SubmitOptions): Promise<Result> {

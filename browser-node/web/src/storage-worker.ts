@@ -1,6 +1,7 @@
 // The Worker that holds what a tab keeps: segments, results of its own jobs, and the files that they read.
 
-import init, { Planning, Storage } from "../wasm/webmesh_browser_node.js";
+import type * as Script from "../wasm/webmesh_browser_node.js";
+import { CrashError } from "./guard.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
 
 /** After so much reading of files for this tab's own jobs, what others ask for has its turn. */
@@ -10,7 +11,13 @@ type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
 
 const post = self.postMessage.bind(self) as (answer: StorageAnswer, transfer?: Transferable[]) => void;
 
-let storage: Storage | undefined;
+/** The Worker's own instance of the program, and what it holds. */
+interface Held {
+  script: typeof Script;
+  storage: Script.Storage;
+}
+
+let held: Held | undefined;
 /** Calls whose files are read, and still wanted. */
 const planned = new Set<number>();
 // One after another: the engine counts on their order.
@@ -24,20 +31,21 @@ addEventListener("message", ({ data }: MessageEvent<StorageCall>) => {
 
 async function obey(call: StorageCall): Promise<void> {
   if (call.kind === "begin") {
-    await init({ module_or_path: call.program });
-    storage = new Storage();
+    const script = (await import(new URL("./program.js", import.meta.url).href)) as typeof Script;
+    await script.default({ module_or_path: call.program });
+    held = { script, storage: new script.Storage() };
     return;
   }
-  if (storage === undefined) throw new Error("the Worker that keeps a tab's data did not start");
+  if (held === undefined) throw new Error("the Worker that keeps a tab's data did not start");
   if (call.kind === "order") {
-    const { head, body } = storage.obey(call.head, call.body);
+    const { head, body } = held.storage.obey(call.head, call.body);
     post({ kind: "answer", head, body }, [head.buffer, body.buffer]);
     return;
   }
-  const holder = storage;
+  const holder = held;
   if (call.kind === "unplan") planned.delete(call.call);
   else if (call.kind === "plan") void answer(call, () => plan(holder, call));
-  else await answer(call, () => answerTo(holder, call));
+  else await answer(call, () => answerTo(holder.storage, call));
 }
 
 async function answer({ call }: Asked, work: () => unknown): Promise<void> {
@@ -45,14 +53,17 @@ async function answer({ call }: Asked, work: () => unknown): Promise<void> {
     post({ kind: "done", call, value: await work() });
   } catch (error) {
     // A refusal in words leaves all as it was; a trap does not.
-    if (error instanceof WebAssembly.RuntimeError) post({ kind: "broken", why: wordsOf(error) });
+    if (error instanceof CrashError) post({ kind: "broken", why: wordsOf(error) });
     else post({ kind: "failed", call, why: wordsOf(error) });
   }
 }
 
 /** Reads a job's files, with a look at what else is to be done now and then. */
-async function plan(storage: Storage, { call, files, options }: Extract<Asked, { kind: "plan" }>): Promise<string> {
-  const planning = new Planning([...files], options);
+async function plan(
+  { script, storage }: Held,
+  { call, files, options }: Extract<Asked, { kind: "plan" }>,
+): Promise<string> {
+  const planning = new script.Planning([...files], options);
   const tell = () => post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
   planned.add(call);
   try {
@@ -82,7 +93,7 @@ function othersTurn(): Promise<void> {
   });
 }
 
-function answerTo(storage: Storage, call: Exclude<Asked, { kind: "plan" }>): unknown {
+function answerTo(storage: Script.Storage, call: Exclude<Asked, { kind: "plan" }>): unknown {
   switch (call.kind) {
     case "nameOf":
       return storage.nameOf(call.inputs, call.task, call.document);
@@ -97,5 +108,7 @@ function answerTo(storage: Storage, call: Exclude<Asked, { kind: "plan" }>): unk
 }
 
 function wordsOf(error: unknown): string {
+  // It is not the tab's program that has crashed, but this instance of it: what for is all that is to be said.
+  if (error instanceof CrashError) return wordsOf(error.cause);
   return error instanceof Error ? error.message : String(error);
 }

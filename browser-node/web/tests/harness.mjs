@@ -144,9 +144,9 @@ export async function open(browser, node, hash = "") {
   return page;
 }
 
-/** Opens the page, presses the button, and waits until the tab is connected. */
-export async function joined(browser, node, threads = 1) {
-  const page = await open(browser, node);
+/** Opens the page, unless it is open, presses the button, and waits until the tab is connected. */
+export async function joined(browser, node, threads = 1, opened = undefined) {
+  const page = opened ?? (await open(browser, node));
   await page.$eval("#threads", (slider, threads) => {
     slider.value = threads;
     slider.dispatchEvent(new Event("input"));
@@ -154,6 +154,31 @@ export async function joined(browser, node, threads = 1) {
   await page.click("#join-button");
   await shows(page, "#connected", (text) => Number(text) > 0);
   return page;
+}
+
+/**
+ * Makes the program of a page's tab one that can be made to crash, by what this gives: its memory is overwritten, so that
+ * it traps at whatever it does next. Ready when a trap was heard of. To be asked for before the tab joins.
+ */
+export async function crashable(page) {
+  await page.evaluate(() => {
+    const { instantiate } = WebAssembly;
+    WebAssembly.instantiate = async (...given) => {
+      const made = await instantiate(...given);
+      globalThis.programMemory = made.exports.memory;
+      return made;
+    };
+  });
+  return async () => {
+    const trapped = page.errors.length;
+    await page.evaluate(() => void new Uint8Array(globalThis.programMemory.buffer).fill(0xff));
+    await within(
+      (async () => {
+        while (page.errors.length === trapped) await new Promise((resolve) => setTimeout(resolve, 10));
+      })(),
+      () => "the program does not trap",
+    );
+  };
 }
 
 /** Joins with the library rather than the button, as `meshes`: ready when each of the peers is connected. */

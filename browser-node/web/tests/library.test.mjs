@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { countWords, launch, list, root, shows, startNode } from "./harness.mjs";
+import { countWords, crashable, launch, list, root, shows, startNode } from "./harness.mjs";
 
 const web = join(root, "browser-node/web");
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
@@ -215,5 +215,53 @@ describe("the library", { timeout: 600_000 }, () => {
     const listed = (await list(node, "peers")).find(({ peer }) => peer === node.peer);
     assert.equal(listed.kind, "node");
     assert.equal(kinds[node.peer], listed.kind);
+  });
+
+  test("a program that crashes ends what waits for it in words, and another join starts a fresh one", async () => {
+    await visit("");
+    const crash = await crashable(page);
+    await page.evaluate(async (bootstrap) => {
+      const { join } = await import("/webmesh/mesh.js");
+      const source = `
+        void map(string_view doc, webmesh::Emitter<int>& out) { for (volatile int i = 0;; i = i + 1); }
+        void reduce(string_view key, webmesh::Values<int>& values, webmesh::Emitter<int>& out) { out.emit(key, 1); }`;
+      const mesh = await join({ bootstrap, threads: 1 });
+      const job = mesh.submit({ source, tasks: 4 });
+      const running = (async () => {
+        for await (const { phase } of job.progress()) if (phase === "running") return;
+      })();
+      await running;
+      const progress = (async () => {
+        for await (const _ of job.progress());
+        return "ended";
+      })();
+      const how = (promise) => promise.then(() => "well", ({ name, message }) => `${name}: ${message}`);
+      globalThis.told = Promise.all([progress, how(job.result()), how(mesh.closed), how(mesh.closed.then(mesh.leave))]);
+      globalThis.mesh = mesh;
+    }, node.http);
+    await crash();
+    const told = await page.evaluate(async () => {
+      const refused = (() => {
+        try {
+          globalThis.mesh.submit({ source: "" });
+        } catch (error) {
+          return error.message;
+        }
+      })();
+      return [...(await globalThis.told), refused];
+    });
+    const why = "the program of this tab stopped because of a fault in it";
+    assert.deepEqual(told, ["ended", `JobError: ${why}`, `CrashError: ${why}`, `CrashError: ${why}`, why]);
+    const text = await page.evaluate(async (bootstrap) => {
+      const { join } = await import("/webmesh/mesh.js");
+      const mesh = await join({ bootstrap, threads: 1 });
+      const source = await (await fetch("/wordcount.cpp")).text();
+      const job = mesh.submit({ source, inputs: [new File(["to be or not to be\n"], "hamlet.txt")] });
+      const text = await (await job.result()).blob.text();
+      await mesh.leave();
+      return text;
+    }, node.http);
+    assert.equal(text, countWords(Buffer.from("to be or not to be")).toString());
+    await page.close();
   });
 });

@@ -1,0 +1,88 @@
+// What a mesh tells its user of a program that crashes, or does not answer.
+
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { load } from "./module.mjs";
+
+const { CrashError, JobError, Mesh } = await load("mesh.ts");
+const { Guard } = await load("guard.ts");
+
+const never = () => new Promise(() => {});
+let guard, tab, ended, patience;
+function mesh() {
+  const program = { guard, memory: new WebAssembly.Memory({ initial: 1 }) };
+  const storage = { plan: never, forget: never, close: () => ended.push("storage") };
+  return new Mesh(program, tab, { given: {}, close: () => ended.push("runner") }, storage, { fallback: undefined });
+}
+beforeEach(() => {
+  guard = new Guard({});
+  tab = { peer: "me", connected: 1, leave: async () => {}, status: never, compile: never };
+  ended = [];
+  patience = undefined;
+  AbortSignal.timeout = (millis) => {
+    patience = new AbortController();
+    patience.millis = millis;
+    return patience.signal;
+  };
+});
+const crash = () => guard.stop(new CrashError("a test said so"));
+
+test("a tab that leaves is closed, with its Workers", async () => {
+  const left = mesh();
+  await left.leave();
+  await left.closed;
+  assert.deepEqual(ended, ["runner", "storage"]);
+  await left.leave();
+  patience.abort();
+  assert.equal(await guard.until(Promise.resolve("well")), "well", "a late look ended a program that had answered");
+});
+
+test("a crash closes the mesh with its reason, and ends its Workers", async () => {
+  const crashed = mesh();
+  const status = crashed.status();
+  crash();
+  await assert.rejects(crashed.closed, /a test said so/);
+  await assert.rejects(status, /a test said so/);
+  await assert.rejects(crashed.status(), /a test said so/);
+  await assert.rejects(crashed.leave(), /a test said so/);
+  assert.deepEqual(ended, ["runner", "storage"]);
+});
+
+test("a crash ends a job in words, and its progress", async () => {
+  const crashed = mesh();
+  const job = crashed.submit({ source: "" });
+  const phases = (async () => {
+    const seen = [];
+    for await (const { phase } of job.progress()) seen.push(phase);
+    return seen;
+  })();
+  crash();
+  await assert.rejects(job.result(), (error) => error instanceof JobError && /a test said so/.test(error.message));
+  assert.deepEqual(await phases, ["compiling"]);
+  await job.cancel();
+  assert.throws(() => crashed.submit({ source: "" }), (error) => error instanceof JobError && /a test/.test(error.message));
+});
+
+test("a tab that leaves while its program crashes is told so", async () => {
+  tab.leave = never;
+  const leaving = mesh().leave();
+  crash();
+  await assert.rejects(leaving, /a test said so/);
+});
+
+test("a program that does not answer a goodbye is waited for so long and no longer", async () => {
+  tab.leave = never;
+  const leaving = mesh().leave();
+  assert.ok(patience.millis > 2_000 && patience.millis <= 30_000);
+  patience.abort();
+  await assert.rejects(leaving, /does not answer/);
+  assert.deepEqual(ended, ["runner", "storage"]);
+  await assert.rejects(guard.until(Promise.resolve()), /does not answer/, "it goes on all the same");
+});
+
+test("a program that traps on the way out is told of as one that traps elsewhere", async () => {
+  tab.leave = () => {
+    throw crash();
+  };
+  await assert.rejects(mesh().leave(), /a test said so/);
+});
