@@ -1,12 +1,14 @@
 // The page: joins at the press of the button, shows the mesh, and opens the view that submits.
 
 import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
+import { CrashNotice } from "./crash.js";
 import { complain, element } from "./dom.js";
 import { showFigures } from "./figures.js";
 import { ownIdentity } from "./identity.js";
-import { join, JoinError, type Mesh, type Status } from "./mesh.js";
+import { CrashError, join, JoinError, type Mesh, type Status } from "./mesh.js";
 import { History } from "./plots.js";
 import type { Host, Submits, SubmitView } from "./submit/view.js";
+import { Turns } from "./turns.js";
 import { showViews } from "./views.js";
 
 /** How often the figures are drawn anew. */
@@ -28,26 +30,41 @@ const trouble = element("trouble");
 let wanted = false;
 let mesh: Mesh | undefined;
 let submitView: SubmitView | undefined;
-let changing: Promise<void> = Promise.resolve();
+const turns = new Turns((error) => {
+  // The notice tells of a crash.
+  if (error instanceof CrashError) return;
+  wanted = false;
+  leftNow("", "Not joined");
+  complain(trouble, `The tab did not join or leave as it should: ${wordsOf(error)}`);
+});
+const notice = new CrashNotice(() => {
+  wanted = true;
+  void settle();
+});
 
 const conditions = new Conditions(() => void settle());
 const box = (condition: Condition) => element<HTMLInputElement>(`pause-${condition}`);
 const waitingNow = () => conditions.waiting((condition) => box(condition).checked);
 
 /** Joins or leaves, as wanted and allowed; one change at a time. */
-function settle(): Promise<void> {
-  changing = changing.then(async () => {
-    const waiting = waitingNow();
-    // A job of this tab's own is not given up for a condition.
-    const busy = submitView?.running === true;
-    if (wanted && waiting === undefined && mesh === undefined) await enter();
-    if ((!wanted || (waiting !== undefined && !busy)) && mesh !== undefined) await exit();
-    joinButton.hidden = wanted;
-    leaveButton.hidden = !wanted;
-    element("onward").hidden = mesh === undefined;
-    if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`, "Paused");
-  });
-  return changing;
+async function settle(): Promise<void> {
+  await turns.take(change);
+  showButtons();
+}
+
+function showButtons(): void {
+  joinButton.hidden = wanted;
+  leaveButton.hidden = !wanted;
+  element("onward").hidden = mesh === undefined;
+}
+
+async function change(): Promise<void> {
+  const waiting = waitingNow();
+  // A job of this tab's own is not given up for a condition.
+  const busy = submitView?.running === true;
+  if (wanted && waiting === undefined && mesh === undefined) await enter();
+  if ((!wanted || (waiting !== undefined && !busy)) && mesh !== undefined) await exit();
+  if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`, "Paused");
 }
 
 /** Says what this tab is, and the same in a word or two. */
@@ -58,43 +75,73 @@ function say(text: string, badge: string): void {
 }
 
 async function enter(): Promise<void> {
+  const again = notice.isShown;
   say("Joining …", "Joining …");
   complain(trouble, "");
+  notice.hide();
   try {
     mesh = await join({ threads: Number(threads.value), identity: await ownIdentity() });
   } catch (error) {
     wanted = false;
     say("", "Not joined");
-    complain(trouble, error instanceof JoinError ? error.message : `The tab cannot join: ${String(error)}`);
+    const why = error instanceof JoinError ? error.message : `The tab cannot join: ${wordsOf(error)}`;
+    complain(trouble, why);
+    // A node that does not answer may do so later; what else goes wrong goes wrong again.
+    if (again) notice.show(why, !(error instanceof JoinError));
     return;
   }
   element("mesh").hidden = false;
   element("outside").hidden = true;
-  void watch(mesh);
+  const entered = mesh;
+  entered.closed.catch((crash: CrashError) => crashed(entered, crash));
+  void watch(entered);
 }
 
 async function exit(): Promise<void> {
   const left = mesh;
+  leftNow("Leaving …", "Leaving …");
+  await left?.leave();
+  say("You have left the mesh.", "Not joined");
+}
+
+/** Shows that this tab is in no mesh. */
+function leftNow(text: string, badge: string): void {
   mesh = undefined;
   element("mesh").hidden = true;
   element("outside").hidden = false;
-  say("Leaving …", "Leaving …");
-  await left?.leave();
-  say("You have left the mesh.", "Not joined");
+  say(text, badge);
+}
+
+/** The program is no more. Whether another is started is for the person to say: what failed once may fail again. */
+function crashed(was: Mesh, { message }: CrashError): void {
+  if (mesh !== undefined && mesh !== was) return;
+  wanted = false;
+  leftNow("", "Stopped");
+  complain(trouble, "");
+  const what = message.charAt(0).toUpperCase() + message.slice(1);
+  notice.show(`${what}. The mesh goes on without this tab; jobs that were submitted here have ended.`);
+  showButtons();
 }
 
 async function watch(watched: Mesh): Promise<void> {
   const history = new History(element("plots"));
   const started = performance.now();
-  while (mesh === watched) {
-    const status = await watched.status();
-    const lonely = status.connected === 0 && performance.now() - started > LONELY_MILLIS;
-    complain(trouble, lonely ? TROUBLE_CONNECTING : "");
-    const busy = history.add(status);
-    if (!document.hidden && mesh === watched) show(status, busy);
-    await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
+  try {
+    while (mesh === watched) {
+      const status = await watched.status();
+      if (mesh !== watched) break;
+      const lonely = status.connected === 0 && performance.now() - started > LONELY_MILLIS;
+      complain(trouble, lonely ? TROUBLE_CONNECTING : "");
+      const busy = history.add(status);
+      if (!document.hidden) show(status, busy);
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
+    }
+  } catch (error) {
+    // The notice tells of a crash.
+    if (!(error instanceof CrashError)) throw error;
+  } finally {
+    history.end();
   }
-  history.end();
 }
 
 /** Shows who this tab is and what it does. */
@@ -152,6 +199,10 @@ function remember(input: HTMLInputElement): void {
     localStorage.setItem(input.id, flag ? String(input.checked) : input.value);
     void settle();
   });
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function showThreads(): void {

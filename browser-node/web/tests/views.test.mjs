@@ -317,4 +317,54 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await shows(page, "#job .head p", (text) => text.startsWith("Done"));
     await closed();
   });
+
+  const saying = (text) => `::-p-xpath(//button[not(@hidden)][text()='${text}'])`;
+  const wrong = (what) => page.evaluate((what) => void Object.assign(globalThis, { wrong: what }), what);
+
+  test("a crash is told in every view, with a button that joins again", async () => {
+    await submitting();
+    await run(page, "Done");
+    await wrong("crash");
+    await shows(page, "#badge", (text) => text === "Stopped");
+    for (const view of ["submit", "mesh", "join"]) {
+      await page.click(`nav [data-view="${view}"]`);
+      await shows(page, "#crash-text", (text) => /^The program of this tab stopped because of a fault/.test(text));
+      assert.ok(await page.$eval("#crash", (notice) => notice.checkVisibility()), view);
+      await accessible(page, `${view}, after a crash`);
+    }
+    await wrong(undefined);
+    await page.click(saying("Join again"));
+    await shows(page, "#connected", (text) => text === "3");
+    assert.equal(await page.$eval("#crash", (notice) => notice.checkVisibility()), false);
+    await closed();
+  });
+
+  test("where no other program can be started after a crash, the page is loaded anew", async () => {
+    await fresh();
+    await page.click("#join-button");
+    await wrong("crash");
+    await shows(page, "#badge", (text) => text === "Stopped");
+    await wrong("join");
+    await page.click(saying("Join again"));
+    await shows(page, "#crash-text", (text) => text === "The tab cannot join: a test said so");
+    await Promise.all([page.waitForNavigation(), page.click(saying("Reload the page"))]);
+    await page.click("#join-button");
+    await shows(page, "#connected", (text) => text === "3");
+    await closed();
+  });
+
+  test("what fails when a tab leaves is told, and the next press works", async () => {
+    await fresh();
+    await page.click("#join-button");
+    await shows(page, "#connected", (text) => text === "3");
+    await wrong("leave");
+    await page.click("#leave-button");
+    await shows(page, "#trouble", (text) => text.includes("a test said so"));
+    await wrong(undefined);
+    await page.click("#join-button");
+    await shows(page, "#badge", (text) => text === "Joined · 3 peers");
+    await page.click("#leave-button");
+    await shows(page, "#state", (text) => text === "You have left the mesh.");
+    await closed();
+  });
 });

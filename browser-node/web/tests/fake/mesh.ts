@@ -10,6 +10,15 @@ export class JoinError extends Error {
   override name = "JoinError";
 }
 
+export class CrashError extends Error {
+  override name = "CrashError";
+}
+
+/** What a test wants to go wrong next. */
+declare global {
+  var wrong: "crash" | "join" | "leave" | undefined;
+}
+
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz";
 
 /** Words with counts, in the order of their bytes, as many as asked for. */
@@ -117,8 +126,17 @@ const peer = (end: string, kind: Peer["kind"], roles: string[]): Peer => ({
 
 export class Mesh {
   readonly peer = "12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS9d5M";
+  #crash: (why: CrashError) => void = () => {};
+  readonly closed = new Promise<void>((_, reject) => {
+    this.#crash = reject;
+  });
 
   async status(): Promise<Status> {
+    if (globalThis.wrong === "crash") {
+      const crash = new CrashError("the program of this tab stopped because of a fault in it");
+      this.#crash(crash);
+      throw crash;
+    }
     const peers = [
       peer("CkPx", "node", ["worker", "shuffler"]),
       peer("3wox", "tab", ["worker"]),
@@ -132,7 +150,9 @@ export class Mesh {
     return new FakeJob(options);
   }
 
-  async leave(): Promise<void> {}
+  async leave(): Promise<void> {
+    if (globalThis.wrong === "leave") throw new Error("a test said so");
+  }
 }
 
 export async function newIdentity(): Promise<Uint8Array> {
@@ -140,5 +160,6 @@ export async function newIdentity(): Promise<Uint8Array> {
 }
 
 export async function join(_options: JoinOptions = {}): Promise<Mesh> {
+  if (globalThis.wrong === "join") throw new Error("a test said so");
   return new Mesh();
 }
