@@ -264,4 +264,39 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.equal(text, countWords(Buffer.from("to be or not to be")).toString());
     await page.close();
   });
+
+  test("a crash of the Worker that keeps a tab's data fails its job in words, and the tab stays in the mesh", async () => {
+    const [why, connected] = await inMesh(
+      1,
+      `const script = \`
+         import "\${location.origin}/webmesh/storage-worker.js";
+         const { instantiate } = WebAssembly;
+         WebAssembly.instantiate = async (...given) => {
+           const made = await instantiate(...given);
+           new BroadcastChannel("crash").onmessage = () => {
+             new Uint8Array(made.exports.memory.buffer).fill(0xff);
+             postMessage({ kind: "crashable" });
+           };
+           return made;
+         };\`;
+       const overwritten = new Promise((resolve) => {
+         globalThis.Worker = class extends Worker {
+           constructor(url, options) {
+             const ours = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+             super(options.name === "webmesh storage" ? ours : url, options);
+             this.addEventListener("message", ({ data }) => data.kind === "crashable" && resolve());
+           }
+         };
+       });
+       const source = await (await fetch("/wordcount.cpp")).text();
+       const inputs = [new File(["to be or not to be\\n"], "hamlet.txt")];
+       await mesh.submit({ source, inputs }).result();
+       new BroadcastChannel("crash").postMessage("");
+       await overwritten;
+       const why = await mesh.submit({ source, inputs }).result().then(String, (error) => error.message);
+       return [why, (await mesh.status()).connected];`,
+    );
+    assert.match(why, /^what this tab kept is lost: (?!.*fault)/);
+    assert.equal(connected, 1);
+  });
 });
