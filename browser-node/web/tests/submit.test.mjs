@@ -133,6 +133,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
     await write(page, endless);
     await run(page, "Running");
+    await shows(page, "#job .steps", (text) => /0 of \d/.test(text));
     await page.reload();
     await page.waitForSelector("#submit-body:not([hidden])");
     const said = await page.$$eval("#jobs .said", (all) => all.map((one) => one.textContent));

@@ -248,6 +248,8 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await rowsAre(page, (rows) => rows.length === 10);
     await write(page, "// fake: slow\nint kept;\n");
     await run(page, "Running");
+    // From its first progress on, it is in the list after a reload too.
+    await page.waitForSelector("#job li.active");
     await page.reload();
     await page.waitForSelector("#submit-body:not([hidden])");
     const said = await page.$$eval("#jobs .said", (rows) => rows.map((row) => row.textContent));
@@ -265,6 +267,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await submitting();
     await write(page, "// fake: slow\n");
     await run(page, "Running");
+    await page.waitForSelector("#job li.active");
     const other = await open(page.browserContext(), node, "#submit");
     await other.waitForSelector("#submit-body:not([hidden])");
     await shows(other, "#jobs .said", (text) => text.startsWith("Running"));
