@@ -251,7 +251,7 @@ impl ClaimTable {
             if !entry.alive {
                 continue;
             }
-            if now > entry.ends.min(entry.heard + lease) {
+            if now > entry.lapses_at(lease) {
                 self.set_alive(worker, false);
                 freed |= self.release(worker);
             } else if entry.holds.iter().flat_map(Run::iter).any(|b| self.is_overdue(now, worker, b, longest)) {

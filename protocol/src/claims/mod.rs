@@ -256,7 +256,7 @@ impl ClaimTable {
             holds.truncate(limits::CLAIM_RUNS);
             let claim =
                 Claim { number: w.number.unwrap_or(0), holds, done: Vec::new(), finished: w.finished, ..mine.clone() };
-            standing(w.peer, claim, w.ends.min(w.heard + lease).since(now))
+            standing(w.peer, claim, w.lapses_at(lease).since(now))
         });
         let others: Vec<_> = others.collect();
         std::iter::once(standing(self.workers[usize::from(ME)].peer, mine.clone(), lease)).chain(others).collect()
@@ -325,6 +325,11 @@ impl Worker {
             holds: Vec::new(),
             seconds: Vec::new(),
         }
+    }
+
+    /// When its lease ends, which lasts for `lease`, unless it is heard again.
+    fn lapses_at(&self, lease: Duration) -> Time {
+        self.ends.min(self.heard + lease)
     }
 
     /// It finished a block that it held.

@@ -1,0 +1,246 @@
+//! What units need before they run.
+
+use super::*;
+use crate::engine::worker::{PACK_WAIT, RETRY_MODULE};
+
+#[test]
+fn a_seal_of_an_older_epoch_opens_nothing() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (epoch, before) = REDUCES.epoch(job, 0, other());
+    let (newer, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));
+    assert_eq!(epoch.number, 0);
+    bench.change(&job, &Change::Epoch { epoch: newer, signed_epoch: signed_epoch.clone() });
+    bench.hear_sealed(&REDUCES, job, before);
+    assert_eq!(bench.bucket_asked(), None, "whoever sealed it then is not its owner now");
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(PeerKey([3; 32])));
+}
+
+#[test]
+fn what_this_peer_did_not_seal_is_not_read_from_its_store() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, me());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, me());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    let read = bench.take(|action| if let Action::ReadBucket { bucket, .. } = action { Some(*bucket) } else { None });
+    assert_eq!(read, None, "its shuffler holds nothing");
+    assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
+}
+
+#[test]
+fn a_result_names_the_root_that_was_read() {
+    let (mut bench, job) = reducing();
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    let map = bench.run().expect("the map tasks");
+    assert_eq!(map.stage, 0);
+    bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
+    let reduce = bench.run().expect("its reduce");
+    // Sealed anew while it runs: what it read is the old data.
+    let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
+    bench.results(&reduce, [task], true);
+    let root = bench.take(|action| match action {
+        Action::Request { request: Request::Output { root, .. }, .. } => Some(*root),
+        _ => None,
+    });
+    assert_eq!(root, Some(Some(ROOT)));
+}
+
+#[test]
+fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_once() {
+    for works in [true, false] {
+        let mut bench = Bench::new();
+        let roles = Roles { worker: works, shuffler: true, ..Roles::default() };
+        let advert = Advert { roles, ..bench.core.advert.clone() };
+        bench.core.directory.heard(bench.core.now, other(), advert);
+        let job = bench.open(&REDUCES, other());
+        let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
+        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+        bench.go_on(Duration::ZERO);
+        assert_eq!(bench.bucket_asked().is_none(), works);
+        bench.go_on(Duration::from_secs(1));
+        assert!(bench.bucket_asked().is_some(), "its owner has had its time");
+    }
+}
+
+#[test]
+fn a_bucket_that_its_owner_cannot_read_counts_as_a_failure_of_its_task() {
+    let (mut bench, _) = reducing();
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Missing, Bytes::new());
+    assert_eq!(bench.failure(), None, "it may lie elsewhere by now");
+    bench.go_on(Duration::from_secs(3));
+    let (id, _) = bench.bucket_asked().expect("the next bucket");
+    bench.answer_bucket(id, Response::Refused("the disk is broken".to_owned()), Bytes::new());
+    let failure = bench.failure().expect("a word to the authority");
+    assert!(failure.why.contains("the disk is broken") && !failure.worker_fault, "{failure:?}");
+}
+
+#[test]
+fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
+    let (mut bench, _) = reducing();
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Piece { of: 10 }, Bytes::from_static(b"no records"));
+    assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
+}
+
+#[test]
+fn a_bucket_of_more_parts_than_there_were_tasks_is_malformed() {
+    let (mut bench, _) = reducing();
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    let empty_parts = vec![0; 4 * (REDUCES.tasks as usize + 1)];
+    bench.answer_bucket(id, Response::Piece { of: empty_parts.len() as u64 }, empty_parts.into());
+    assert!(bench.failure().is_some_and(|f| f.why.contains("malformed")));
+}
+
+#[test]
+fn a_peer_that_runs_nothing_shares_no_blobs_of_others_jobs() {
+    let mut bench = Bench::with_roles(Roles::default());
+    bench.open(&COLLECTS, other());
+    assert_eq!(bench.blobs.shared(), 0);
+}
+
+#[test]
+fn what_a_job_shared_is_shared_until_the_last_job_that_needs_it_is_over() {
+    let mut bench = Bench::new();
+    let jobs = [1, 2].map(|nonce| bench.open(&Plan { nonce, ..COLLECTS }, other()));
+    assert_eq!(bench.blobs.shared(), 1, "both run the same module");
+    bench.change(&jobs[0], &Change::Over);
+    assert_eq!(bench.blobs.shared(), 1);
+    bench.change(&jobs[1], &Change::Over);
+    assert_eq!(bench.blobs.shared(), 0);
+}
+
+#[test]
+fn a_module_that_this_peer_lost_is_looked_for_again() {
+    let mut bench = Bench::new();
+    bench.open(&COLLECTS, other());
+    let work = bench.run().expect("a block to run");
+    let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), worker_fault: true };
+    let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
+    bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    let told =
+        |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.worker_fault);
+    assert!(bench.core.actions.iter().any(told));
+    bench.core.now = bench.core.now + RETRY_MODULE;
+    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    let looks = |action: &Action| matches!(action, Action::LoadBlob { hash } if *hash == Hash([COLLECTS.module; 32]));
+    assert!(bench.core.actions.iter().any(looks));
+}
+
+#[test]
+fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_the_tasks() {
+    let mut bench = Bench::new();
+    let stalled = bench.open(&Plan { owner: 1, ..LONG_JOB }, other());
+    bench.run_units(20, Duration::from_millis(50));
+    // From here on its inputs lie in a pack that nobody sends.
+    let blob = BlobRef { hash: Hash([NOWHERE; 32]), len: 1 };
+    let layout = Layout::new(Index { packs: vec![PackRef { blob, documents: LONG_JOB.tasks, docs_per_task: 1 }] });
+    bench.worker.jobs.get_mut(&stalled).expect("an open job").layout = Some(Arc::new(layout));
+    while bench.run().is_some() {}
+    bench.worker.running.clear();
+    let job = bench.open(&Plan { owner: 2, ..LONG_JOB }, other());
+    let from = bench.core.now;
+    let ran = bench.run_units(40, Duration::from_millis(50));
+    assert!(ran.iter().all(|of| *of == job));
+    assert!(bench.core.now.since(from) < Duration::from_secs(10), "it waited for {:?}", bench.core.now.since(from));
+    for _ in 0..30 {
+        bench.run_units(50, Duration::from_millis(50));
+        bench.worker.tick(&mut bench.core, &mut bench.blobs);
+    }
+    assert!(bench.core.now.since(from) > PACK_WAIT);
+    let waiting = bench.worker.jobs[&stalled].waiting.values().all(|w| bench.core.now.since(w.since) < PACK_WAIT);
+    assert!(waiting, "its units wait for ever");
+}
+
+#[test]
+fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
+    let (mut bench, _) = reducing();
+    let records = [&b"records of one task"[..], b"of another"];
+    let framed: Vec<u8> =
+        records.iter().flat_map(|r| (r.len() as u32).to_le_bytes().into_iter().chain(r.iter().copied())).collect();
+    let of = framed.len() as u64;
+    for piece in framed.chunks(7) {
+        let (id, _) = bench.bucket_asked().expect("the rest of the bucket is asked for");
+        bench.answer_bucket(id, Response::Piece { of }, Bytes::copy_from_slice(piece));
+    }
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the reduce task");
+    let crate::io::WorkInput::Bucket { records: read, .. } = reduce.input else { panic!("not a reduce") };
+    assert_eq!(read, records);
+}
+
+#[test]
+fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
+    let (mut bench, _) = reducing();
+    let of = REDUCES.manifest().stages[1].limits.memory + 1;
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Piece { of }, Bytes::from_static(b"its first piece"));
+    let failure = bench.failure().expect("the task fails");
+    assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
+}
+
+#[test]
+fn buckets_in_hand_take_no_more_together_than_tasks_may() {
+    let mut bench = Bench::new();
+    let memory = REDUCES.manifest().stages[1].limits.memory;
+    bench.worker.memory.inputs = memory;
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    // One record that fills most of what there is, behind its length.
+    let len = memory / 4 * 3;
+    let bucket: Bytes = [&(len as u32).to_le_bytes()[..], &vec![0; len as usize]].concat().into();
+    let (of, start) = (bucket.len() as u64, bucket.slice(..1));
+    let (first, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(first, Response::Piece { of }, start.clone());
+    let (rest, _) = bench.bucket_asked().expect("it has room");
+    bench.go_on(Duration::from_secs(1));
+    let (second, _) = bench.bucket_asked().expect("another bucket");
+    bench.answer_bucket(second, Response::Piece { of }, start.clone());
+    assert_eq!(bench.bucket_asked(), None, "both together have not");
+    assert_eq!(bench.failure(), None, "and that is no fault of its task");
+
+    bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
+    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
+    bench.results(&reduce, [task], true);
+    bench.go_on(Duration::from_secs(3));
+    let (next, _) = bench.bucket_asked().expect("the next one");
+    bench.answer_bucket(next, Response::Piece { of }, start);
+    assert!(bench.bucket_asked().is_some(), "there is room again");
+}
+
+#[test]
+fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
+    let bench = Bench::new();
+    let index = BlobRef { hash: Hash([8; 32]), len: 1 };
+    let inputs = Inputs::Packs { index, documents: u64::from(COLLECTS.tasks), bytes: 1 };
+    let mut opened = WorkerJob::new(
+        bench.core.now,
+        &Arc::new(Manifest { inputs, ..COLLECTS.manifest() }),
+        &COLLECTS.epoch(JobId([1; 32]), 0, other()).0,
+        vec![0],
+        0,
+    );
+    opened.take_blob(bench.core.now, index.hash, None);
+    assert!(opened.retry_at().is_some(), "it may come yet");
+    opened.take_blob(bench.core.now, index.hash, Some(&Bytes::from_static(b"no index")));
+    assert!(!opened.is_set_up());
+    assert_eq!(opened.retry_at(), None);
+}
+
+#[test]
+fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, before) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, before);
+    assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(other()), "which hangs");
+    assert!(bench.worker.in_hand() > 1);
+    let (epoch, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));
+    bench.change(&job, &Change::Epoch { epoch, signed_epoch });
+    assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
+}

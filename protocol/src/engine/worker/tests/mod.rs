@@ -1,0 +1,307 @@
+//! The worker alone, with what stands around it in a peer.
+
+mod claims;
+mod inputs;
+mod turns;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::job::WorkerJob;
+use super::{Worker, choice};
+use crate::engine::Memory;
+use crate::engine::blobs::Blobs;
+use crate::engine::core::{Core, Pending};
+use crate::engine::jobs::Change;
+use crate::engine::shuffler::Shuffler;
+use crate::epoch::{self, Epoch};
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
+use crate::limits;
+use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
+use crate::membership::{Advert, Kind, Roles};
+use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, ShardLeft, Summary};
+use crate::pack::{Index, Layout, PackRef};
+use crate::sign::{Keypair, Signed};
+use crate::time::Time;
+
+const ROOT: Hash = Hash([1; 32]);
+/// Buckets of the shuffles below, each a partition of its own.
+const BUCKETS: u16 = 4;
+
+fn me() -> PeerKey {
+    PeerKey([1; 32])
+}
+
+fn other() -> PeerKey {
+    PeerKey([2; 32])
+}
+
+/// A worker with what it needs around it, and what it wants done.
+struct Bench {
+    core: Core,
+    blobs: Blobs,
+    shuffler: Shuffler,
+    worker: Worker,
+    actions: VecDeque<Action>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_roles(Roles { worker: true, ..Roles::default() })
+    }
+
+    fn with_roles(roles: Roles) -> Self {
+        let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
+        Self {
+            worker: Worker::new(&advert, Memory::native(1 << 30)),
+            core: Core::new(me(), 1, advert),
+            blobs: Blobs::default(),
+            shuffler: Shuffler::new(limits::TABLE_BYTES),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Opens a job whose shuffle `shuffler` holds, with its module here.
+    fn open(&mut self, plan: &Plan, shuffler: PeerKey) -> JobId {
+        self.open_as(plan, plan.manifest(), shuffler)
+    }
+
+    /// The same of a manifest that is not quite as planned.
+    fn open_as(&mut self, plan: &Plan, manifest: Manifest, shuffler: PeerKey) -> JobId {
+        let job = Manifest::id_of(&plan.key().sign(&manifest));
+        let (epoch, signed_epoch) = plan.epoch(job, 0, shuffler);
+        let stages = manifest.stages.len();
+        let change =
+            Change::Open { manifest: Arc::new(manifest), epoch, signed_epoch, done: vec![0; stages], reopened: 0 };
+        self.change(&job, &change);
+        job
+    }
+
+    fn change(&mut self, job: &JobId, change: &Change) {
+        self.shuffler.on_job(&mut self.core, job, change);
+        self.worker.on_job(&mut self.core, &mut self.blobs, job, change);
+        self.go_on(Duration::ZERO);
+    }
+
+    /// Lets time pass; what blobs it looks for are here.
+    fn go_on(&mut self, time: Duration) {
+        self.core.now = self.core.now + time;
+        self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+        while let Some(action) = self.core.actions.pop_front() {
+            if let Action::LoadBlob { hash } = action
+                && hash != Hash([NOWHERE; 32])
+            {
+                let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
+                let (hash, bytes) = loaded.expect("a blob that is waited for");
+                self.worker.on_blob(&mut self.core, hash, bytes);
+                self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+            } else {
+                self.actions.push_back(action);
+            }
+        }
+    }
+
+    /// Takes the first action for which `pick` gives something.
+    fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Option<T> {
+        let at = self.actions.iter().position(|a| pick(a).is_some())?;
+        pick(&self.actions.remove(at)?)
+    }
+
+    fn run(&mut self) -> Option<Box<Work>> {
+        let at = self.actions.iter().position(|a| matches!(a, Action::Run(_)))?;
+        match self.actions.remove(at) {
+            Some(Action::Run(work)) => Some(work),
+            _ => None,
+        }
+    }
+
+    fn bucket_asked(&mut self) -> Option<(RequestId, PeerKey)> {
+        self.take(|action| match action {
+            Action::Request { id, to, request: Request::Bucket { .. }, .. } => Some((*id, *to)),
+            _ => None,
+        })
+    }
+
+    fn failure(&mut self) -> Option<Failure> {
+        self.take(|action| match action {
+            Action::Request { request: Request::Failed(failure), .. } => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
+    fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
+        let pending = self.core.pending.remove(&id);
+        let Some(Pending::Bucket { job, unit, owner, from, got }) = pending else { panic!("no bucket is awaited") };
+        self.worker.on_bucket_answer(&mut self.core, job, unit, (owner, from), got, Ok((response, body)));
+        self.go_on(Duration::ZERO);
+    }
+
+    /// The authority says that all of the first stage is done, and its partitions sealed.
+    fn hear_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
+        let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
+        let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
+        let done = vec![plan.tasks, 0];
+        let summary = Summary { epoch, reopened: 0, done, seals, shards, peers: vec![] };
+        self.worker.on_summary(&mut self.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+        self.go_on(Duration::from_secs(1));
+    }
+
+    /// Answers whoever asks about a stage of two shards of eight blocks, of which so many are left, those with the
+    /// highest numbers; gives the shards asked about.
+    fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
+        let mut asked = Vec::new();
+        while let Some(shard) = self.take(|action| match action {
+            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
+            _ => None,
+        }) {
+            asked.push(shard);
+            let done = Bytes::from(vec![0xff >> left[usize::from(shard)]]);
+            let shards = left.iter().map(|&blocks| ShardLeft { blocks, workers: 1 }).collect();
+            let (epoch, peers) = (epoch.clone(), vec![]);
+            let summary = Summary { epoch, reopened, done: vec![16 - left[0] - left[1]], seals: vec![], shards, peers };
+            self.worker.on_summary(&mut self.core, job, 0, shard, Ok((Response::Summary(summary), done)));
+        }
+        self.go_on(Duration::ZERO);
+        asked
+    }
+
+    /// Runs units one after another, each task for so long, and takes all output; gives whose units ran.
+    fn run_units(&mut self, units: usize, task_time: Duration) -> Vec<JobId> {
+        let mut ran = Vec::new();
+        while ran.len() < units {
+            match self.run_unit(task_time) {
+                Some((job, _)) => ran.push(job),
+                None => self.idle(Duration::from_millis(200)),
+            }
+        }
+        ran
+    }
+
+    /// Runs a unit, if there is any, each of its tasks for so long, and takes its output; gives whose it was and how
+    /// many tasks.
+    fn run_unit(&mut self, task_time: Duration) -> Option<(JobId, usize)> {
+        let work = self.run()?;
+        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
+        let results: Vec<_> = tasks.clone().map(result).collect();
+        self.core.now = self.core.now + task_time * results.len() as u32;
+        let ran = (work.job, results.len());
+        self.worker.on_results(&mut self.core, work.run, results, true);
+        self.go_on(Duration::ZERO);
+        self.take_outputs();
+        Some(ran)
+    }
+
+    fn idle(&mut self, time: Duration) {
+        self.worker.tick(&mut self.core, &mut self.blobs);
+        self.go_on(time);
+    }
+
+    fn take_outputs(&mut self) {
+        let outputs: Vec<_> = self.core.pending.extract_if(.., |_, p| matches!(p, Pending::Output { .. })).collect();
+        for (_, output) in outputs {
+            if let Pending::Output { job, stage, task } = output {
+                self.worker.on_output_answer(&mut self.core, job, stage, task, Ok((Response::Ok, Bytes::new())));
+            }
+        }
+        self.go_on(Duration::ZERO);
+    }
+
+    fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
+        self.results_of(work, tasks, last, 1);
+    }
+
+    /// Results of so many bytes each.
+    fn results_of(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool, bytes: usize) {
+        let elapsed = Duration::from_millis(10);
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: vec![0; bytes].into() };
+        let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
+        self.worker.on_results(&mut self.core, work.run, results, last);
+        self.go_on(Duration::ZERO);
+    }
+}
+
+/// A job to be.
+#[derive(Clone)]
+struct Plan {
+    owner: u8,
+    nonce: u64,
+    /// Tasks of its first stage,
+    tasks: u32,
+    /// and of each block of it.
+    block: u32,
+    /// The name of its module; all but [`NOWHERE`] are here.
+    module: u8,
+    /// Whether a second stage reads what the first one wrote; otherwise that one collects.
+    reduces: bool,
+}
+
+impl Plan {
+    fn key(&self) -> Keypair {
+        Keypair::from_secret([self.owner; 32])
+    }
+
+    fn manifest(&self) -> Manifest {
+        let limits = TaskLimits { millis: 1_000, memory: 64 << 20, output: 8 << 20, retries: 3 };
+        let shuffle = Sink::Shuffle { partitions: BUCKETS, buckets: u32::from(BUCKETS) };
+        let first = Stage {
+            operator: Operator::Map,
+            source: Source::Inputs,
+            sink: if self.reduces { shuffle } else { Sink::Collect },
+            tasks: self.tasks,
+            shards: 1,
+            block: self.block,
+            limits,
+        };
+        let second = Stage {
+            operator: Operator::Reduce,
+            source: Source::Shuffle { stage: 0 },
+            sink: Sink::Collect,
+            tasks: u32::from(BUCKETS),
+            shards: 1,
+            block: 1,
+            limits,
+        };
+        Manifest {
+            owner: self.key().public(),
+            home: PeerKey([9; 32]),
+            nonce: self.nonce,
+            name: String::new(),
+            priority: 0,
+            module: BlobRef { hash: Hash([self.module; 32]), len: 1 },
+            inputs: Inputs::Numbers,
+            stages: if self.reduces { vec![first, second] } else { vec![first] },
+            authority: Authority::Owner,
+            verify: Verify::Off,
+            replicas: 1,
+        }
+    }
+
+    fn epoch(&self, job: JobId, number: u32, shuffler: PeerKey) -> (Arc<Epoch>, Signed<Epoch>) {
+        let previous = (number > 0).then_some(ROOT);
+        let epoch = Epoch { job, number, previous, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
+        let signed = self.key().sign(&epoch);
+        (Arc::new(epoch), signed)
+    }
+}
+
+/// A module that nobody has.
+const NOWHERE: u8 = 255;
+const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: true };
+const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: false };
+/// A job of many short blocks.
+const LONG_JOB: Plan = Plan { owner: 1, nonce: 1, tasks: 100_000, block: 1, module: 7, reduces: false };
+
+/// A bench with a job all of whose map tasks are done elsewhere, and whose buckets `other` has sealed.
+fn reducing() -> (Bench, JobId) {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
+    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    (bench, job)
+}

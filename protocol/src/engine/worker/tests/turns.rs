@@ -1,0 +1,138 @@
+//! Whose turn it is.
+
+use super::*;
+
+#[test]
+fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
+    let mut bench = Bench::new();
+    let (mut unacked, mut jobs) = (0, std::collections::BTreeSet::new());
+    let part = limits::UNACKED_BYTES / 16;
+    for nonce in 0..8 {
+        bench.open(&Plan { nonce, tasks: 1, block: 1, ..COLLECTS }, other());
+    }
+    while let Some(work) = bench.run() {
+        jobs.insert(work.job);
+        unacked += part;
+        bench.results_of(&work, [0], true, part);
+        bench.go_on(Duration::from_millis(50));
+        // Its answer never comes, so it is not over; another one comes in its place.
+        bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
+    }
+    assert!(jobs.len() > 8, "{} jobs began", jobs.len());
+    let in_hand = 4 * part;
+    assert!(unacked <= limits::UNACKED_BYTES + in_hand, "{unacked} bytes are held");
+}
+
+#[test]
+fn a_newcomer_shares_with_an_owner_that_was_served_for_long() {
+    let mut bench = Bench::new();
+    let old = bench.open(&LONG_JOB, other());
+    bench.run_units(1_000, Duration::from_millis(100));
+    let new = bench.open(&Plan { owner: 2, nonce: 2, ..LONG_JOB }, other());
+    let ran = bench.run_units(200, Duration::from_millis(100));
+    let of_new = ran.iter().filter(|&&job| job == new).count();
+    let of_old = ran.iter().filter(|&&job| job == old).count();
+    // One unit in eight goes to the youngest job.
+    assert!(of_new > 80 && of_old > 60, "{of_old} units of the old job, {of_new} of the new one");
+}
+
+#[test]
+fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
+    let mut bench = Bench::new();
+    let long = bench.open(&LONG_JOB, other());
+    bench.run_units(3, Duration::from_secs(1));
+    bench.open(&Plan { owner: 2, nonce: 2, ..LONG_JOB }, other());
+    for _ in 0..20 {
+        // Whatever runs, each job's tasks take as long as they do.
+        let work = loop {
+            match bench.run() {
+                Some(work) => break work,
+                None => bench.go_on(Duration::from_millis(200)),
+            }
+        };
+        let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
+        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+        let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
+        let results = tasks.clone().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
+        let results: Vec<_> = results.collect();
+        bench.core.now = bench.core.now + time * results.len() as u32;
+        bench.worker.on_results(&mut bench.core, work.run, results, true);
+        bench.go_on(Duration::ZERO);
+        bench.take_outputs();
+        if work.job == long && bench.core.now > Time(0) + Duration::from_secs(4) {
+            return;
+        }
+    }
+    panic!("twenty units of the short job ran, and none of the long one");
+}
+
+#[test]
+fn claims_are_made_ahead_in_a_few_jobs_only() {
+    let mut bench = Bench::new();
+    for owner in 1..=20 {
+        bench.open(&Plan { owner, nonce: u64::from(owner), ..LONG_JOB }, other());
+        bench.go_on(Duration::from_millis(1));
+    }
+    bench.run_units(100, Duration::from_millis(500));
+    let claiming = bench.worker.jobs.values().filter(|j| j.has_claims()).count();
+    assert!(claiming <= 5, "blocks of {claiming} jobs wait here");
+}
+
+#[test]
+fn one_owners_jobs_do_not_keep_anothers_out() {
+    let mut bench = Bench::new();
+    for nonce in 0..2 * choice::ACTIVE_JOBS as u64 {
+        bench.open(&Plan { nonce, ..LONG_JOB }, other());
+    }
+    let job = bench.open(&Plan { owner: 2, ..LONG_JOB }, other());
+    assert!(bench.run_units(20, Duration::from_millis(100)).contains(&job));
+}
+
+#[test]
+fn jobs_of_which_nothing_comes_give_their_places_away() {
+    let mut bench = Bench::new();
+    for owner in 0..choice::ACTIVE_JOBS as u8 {
+        bench.open(&Plan { owner, module: NOWHERE, ..LONG_JOB }, other());
+    }
+    let jobs = [100, 101].map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other()));
+    bench.go_on(choice::IDLE_JOB + Duration::from_secs(1));
+    let ran = bench.run_units(20, Duration::from_millis(100));
+    assert!(jobs.iter().all(|job| ran.contains(job)), "{} units ran", ran.len());
+}
+
+#[test]
+fn the_youngest_job_has_a_place_however_many_are_under_way() {
+    let mut bench = Bench::new();
+    for owner in 0..choice::ACTIVE_JOBS as u8 - 1 {
+        bench.open(&Plan { owner, ..LONG_JOB }, other());
+    }
+    bench.core.now = bench.core.now + Duration::from_secs(1);
+    let job = bench.open(&Plan { owner: 100, ..LONG_JOB }, other());
+    assert!(bench.run_units(40, Duration::from_millis(100)).contains(&job));
+}
+
+#[test]
+fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
+    let said_in_two_minutes = |jobs: u8| {
+        let mut bench = Bench::new();
+        let neighbours: Vec<PeerKey> = (50..70).map(|n| PeerKey([n; 32])).collect();
+        let jobs: Vec<JobId> = (0..jobs).map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other())).collect();
+        let mut said = 0;
+        for second in 0..240 {
+            for (&job, &from) in jobs.iter().flat_map(|job| neighbours.iter().map(move |n| (job, n))) {
+                let number = second + 1;
+                let claim = Claim { job, stage: 0, shard: 0, number, holds: vec![], done: vec![], finished: 0 };
+                bench.worker.on_claim(&mut bench.core, from, &claim);
+            }
+            bench.worker.tick(&mut bench.core, &mut bench.blobs);
+            bench.run_units(10, Duration::from_millis(100));
+            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claims(_), .. });
+            // The first messages of a job may follow each other quickly.
+            said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
+            bench.actions.retain(|a| !claims(a));
+        }
+        said
+    };
+    let (one, many) = (said_in_two_minutes(1), said_in_two_minutes(8));
+    assert!(one > 0 && many <= 2 * one, "{one} messages in one job, {many} in eight");
+}
