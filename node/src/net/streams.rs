@@ -48,7 +48,7 @@ impl Way {
     /// Of a connection from or to `remote`, whose other end has the address `local` if that is known.
     fn between(local: Option<&Multiaddr>, remote: &Multiaddr) -> Self {
         let relayed = local.into_iter().chain([remote]).any(is_circuit);
-        let is_costly = remote.iter().any(|p| matches!(p, Protocol::WebRTCDirect | Protocol::Ws(_)));
+        let is_costly = remote.iter().any(|p| matches!(p, Protocol::WebRTCDirect | Protocol::Ws(_) | Protocol::Wss(_)));
         Self { relayed, is_short: is_loopback(remote) && !relayed && !is_costly }
     }
 }

@@ -200,7 +200,8 @@ pub(crate) struct NodeArgs {
     /// Tasks to run at once [default: all cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Memory to give: three quarters to tasks, the rest to intermediate data before it goes to disk
+    /// Memory to give: three quarters to tasks, the rest to intermediate data before it goes to disk; what tasks read
+    /// takes as much as they at most, beside it
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: ByteSize,
     /// Do not look for peers on the local network

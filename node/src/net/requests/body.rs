@@ -25,7 +25,7 @@ pub(in crate::net) const PIECE_BYTES: usize = 64 * 1024;
 const LENGTH_BYTES: usize = 4;
 /// In the length: the piece is not compressed.
 pub(in crate::net) const PLAIN: u32 = 1 << 31;
-/// Of each byte sent so many saved ones count at most: text is compressed to a quarter at best.
+/// Of each byte sent so many saved ones count at most: real text is compressed to a quarter at best.
 const SAVED_OF_SENT: usize = 3;
 /// Shorter pieces are left as they are: there is nothing to gain.
 const COMPRESSED_FROM: usize = 256;

@@ -11,6 +11,8 @@ use webmesh_protocol::limits::REQUEST_TIMEOUT;
 use webmesh_protocol::message::{Request, Response};
 
 use super::error::FrameError;
+use super::flow::Flow;
+use super::frame::Frame;
 use super::pool::Pool;
 use super::{Requests, body, frame};
 use crate::net::budget::Reservation;
@@ -131,7 +133,8 @@ impl Requests {
 
     async fn exchange(&self, pool: &Pool, opened: &mut Opened, question: &Question) -> Result<Answer, Failed> {
         let (stream, encoding) = (&mut opened.stream, body::Encoding::over(opened.way));
-        let sent = frame::write(stream, (&question.head, &question.body), encoding, &pool.pulse);
+        let asked = Frame { head: &question.head, body: &question.body };
+        let sent = frame::write(stream, asked, encoding, Flow::calm(&pool.pulse));
         let sent = sent.await.map_err(Failed::BeforeAnswer)?;
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;

@@ -21,8 +21,25 @@ use super::pulse::Pulse;
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
 
-/// An encoded head, and the parts of a body.
-pub(super) type Frame<'a> = (&'a [u8], &'a [Bytes]);
+/// A frame on its way out.
+#[derive(Clone, Copy)]
+pub(super) struct Frame<'a> {
+    /// Encoded.
+    pub(super) head: &'a [u8],
+    /// In parts.
+    pub(super) body: &'a [Bytes],
+}
+
+impl Frame<'_> {
+    /// Bytes of head and body, as they are when they are read.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.body_len()
+    }
+
+    fn body_len(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+}
 
 /// The lengths of a frame, within their bounds.
 #[derive(Clone, Copy, Debug)]
@@ -51,39 +68,15 @@ pub(super) async fn write<W>(
     w: &mut W,
     frame: Frame<'_>,
     encoding: Encoding,
-    pulse: &Pulse,
-) -> Result<usize, FrameError>
-where
-    W: AsyncWrite + Unpin,
-{
-    write_at(w, frame, encoding, Flow::calm(pulse)).await
-}
-
-/// The same for a frame that holds a part of a budget, for which others may wait.
-pub(super) async fn write_held<W>(
-    w: &mut W,
-    frame: Frame<'_>,
-    encoding: Encoding,
-    pulse: &Pulse,
-) -> Result<usize, FrameError>
-where
-    W: AsyncWrite + Unpin,
-{
-    write_at(w, frame, encoding, Flow::held(frame.0.len() + length(frame.1), pulse)).await
-}
-
-async fn write_at<W>(
-    w: &mut W,
-    (head, body): Frame<'_>,
-    encoding: Encoding,
     mut flow: Flow<'_>,
 ) -> Result<usize, FrameError>
 where
     W: AsyncWrite + Unpin,
 {
+    let Frame { head, body } = frame;
     let head_len = u32::try_from(head.len()).expect("heads are capped far below 4 GiB");
     // The first piece goes with the head: most frames are written at once.
-    let mut next = [&head_len.to_le_bytes()[..], &(length(body) as u64).to_le_bytes(), head].concat();
+    let mut next = [&head_len.to_le_bytes()[..], &(frame.body_len() as u64).to_le_bytes(), head].concat();
     let mut pieces = Pieces::of(body, encoding);
     let mut written = 0;
     loop {
@@ -97,11 +90,6 @@ where
     written += next.len();
     flow.flush(w).await?;
     Ok(written)
-}
-
-/// Bytes of a body in parts.
-fn length(body: &[Bytes]) -> usize {
-    body.iter().map(Bytes::len).sum()
 }
 
 /// Reads and checks the lengths of the next frame. The first byte is awaited by the caller's patience.
@@ -177,7 +165,9 @@ mod tests {
         let request = Request::Compile { name: name.to_owned() };
         let body: Vec<Bytes> = body.iter().cloned().map(Bytes::from).collect();
         let mut bytes = Vec::new();
-        run(write(&mut bytes, (&codec::encode(&request), &body), Encoding::Lz4, &Pulse::new())).unwrap();
+        let head = codec::encode(&request);
+        let pulse = Pulse::new();
+        run(write(&mut bytes, Frame { head: &head, body: &body }, Encoding::Lz4, Flow::calm(&pulse))).unwrap();
         (request, bytes)
     }
 

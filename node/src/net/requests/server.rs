@@ -15,7 +15,8 @@ use webmesh_protocol::message::{Request, Response};
 
 use super::callers::{Caller, Place};
 use super::error::FrameError;
-use super::frame::Lengths;
+use super::flow::Flow;
+use super::frame::{Frame, Lengths};
 use super::waiting::Reply;
 use super::{Requests, body, frame};
 use crate::net::NetEvent;
@@ -125,7 +126,9 @@ impl Requests {
     }
 
     async fn write(&self, stream: &mut Stream, caller: &Caller, head: &[u8], body: &[Bytes]) -> Result<(), FrameError> {
-        let sent = frame::write_held(stream, (head, body), caller.encoding, caller.pulse()).await?;
+        // It holds a part of a budget, for which others may wait.
+        let frame = Frame { head, body };
+        let sent = frame::write(stream, frame, caller.encoding, Flow::held(frame.len(), caller.pulse())).await?;
         self.meters.bytes_out.add(sent);
         Ok(())
     }
