@@ -170,14 +170,12 @@ export async function crashable(page) {
     };
   });
   return async () => {
-    const trapped = page.errors.length;
+    const trapped = new Promise((resolve) => {
+      page.once("pageerror", resolve);
+      page.on("console", (message) => message.type() === "error" && resolve());
+    });
     await page.evaluate(() => void new Uint8Array(globalThis.programMemory.buffer).fill(0xff));
-    await within(
-      (async () => {
-        while (page.errors.length === trapped) await new Promise((resolve) => setTimeout(resolve, 10));
-      })(),
-      () => "the program does not trap",
-    );
+    await within(trapped, () => "the program does not trap");
   };
 }
 
