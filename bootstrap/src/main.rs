@@ -102,7 +102,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         compiler: Some(service(Arc::new(compiler))),
     })
     .await?;
-    let http = http::serve(args.http, peer.node.clone()).await?;
+    let http = http::serve(args.http, peer.node.clone(), webmesh_page::file).await?;
     Ok((peer, http))
 }
 

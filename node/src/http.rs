@@ -3,6 +3,8 @@
 mod page;
 mod socket;
 
+pub use page::{Page, PageFile};
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +54,7 @@ pub struct HttpError {
 #[derive(Clone)]
 struct Served {
     node: Node,
+    page: Page,
     started: Instant,
 }
 
@@ -60,18 +63,18 @@ struct Served {
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be had.
-pub async fn serve(address: SocketAddr, node: Node) -> Result<SocketAddr, HttpError> {
+pub async fn serve(address: SocketAddr, node: Node, page: Page) -> Result<SocketAddr, HttpError> {
     let in_the_way = |source| HttpError { address, source };
     let listener = TcpListener::bind(address).await.map_err(in_the_way)?;
     let bound = listener.local_addr().map_err(in_the_way)?;
-    let served = Served { node, started: Instant::now() };
+    let served = Served { node, page, started: Instant::now() };
     let router = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/.well-known/webmesh.json", get(addresses))
         .route(socket::PATH, get(socket::serve))
-        .with_state(served)
-        .fallback(get(page::serve));
+        .fallback(get(page::serve))
+        .with_state(served);
     tokio::spawn(accept(listener, router, HEAD_TIMEOUT, WRITE_TIMEOUT));
     Ok(bound)
 }
@@ -157,7 +160,7 @@ impl std::fmt::Debug for NodeMetrics {
 
 impl Collector for NodeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Served { node, started } = &self.0;
+        let Served { node, started, .. } = &self.0;
         let net = node.net();
         let mut gauge = |name, help, value: i64| {
             let metric = ConstGauge::new(value);

@@ -1,17 +1,28 @@
-//! The page and the library behind it, embedded in the program: one file is enough to serve them.
+//! Serves the page and the library behind it, which the program embeds.
 
+use std::borrow::Cow;
+
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::RustEmbed;
 
-/// What `make page` built. A program that was built before holds none of it, and says so.
-#[derive(RustEmbed)]
-#[folder = "../browser-node/web/dist"]
-#[allow_missing = true]
-struct Files;
+use super::Served;
+
+/// Looks up a file of the page by its path relative to the page's root, without a leading slash.
+pub type Page = fn(path: &str) -> Option<PageFile>;
+
+/// A file of the page.
+#[derive(Debug)]
+pub struct PageFile {
+    /// Its bytes.
+    pub data: Cow<'static, [u8]>,
+    /// SHA-256 of its bytes, which browsers revalidate by.
+    pub hash: [u8; 32],
+}
 
 const INDEX: &str = "index.html";
-const MISSING: &str = "This program was built without the page: run `make build`, which builds the page first.\n";
+const MISSING: &str =
+    "This program was built without the page: run `make build`, which builds the page, and start it again.\n";
 
 /// The page may load what comes from its own node, run the wasm module, and look for nodes elsewhere. Peers are dialled
 /// over WebSocket, and over WebRTC, which no policy covers.
@@ -19,18 +30,18 @@ const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; 
                       connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
 
 /// Serves a file of the page, as `make page` compressed it where that is understood.
-pub(super) async fn serve(uri: Uri, asked: HeaderMap) -> Response {
+pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderMap) -> Response {
     let path = match uri.path().trim_start_matches('/') {
         "" => INDEX,
         path => path,
     };
-    let gzipped = accepts_gzip(&asked).then(|| Files::get(&format!("{path}.gz"))).flatten();
+    let gzipped = accepts_gzip(&asked).then(|| (served.page)(&format!("{path}.gz"))).flatten();
     let encoding = gzipped.as_ref().map(|_| [(header::CONTENT_ENCODING, "gzip")]);
-    let Some(file) = gzipped.or_else(|| Files::get(path)) else {
+    let Some(file) = gzipped.or_else(|| (served.page)(path)) else {
         let why = if path == INDEX { MISSING } else { "There is no such file here.\n" };
         return (StatusCode::NOT_FOUND, why).into_response();
     };
-    let tag = format!("\"{}\"", hex::encode(file.metadata.sha256_hash()));
+    let tag = format!("\"{}\"", hex::encode(file.hash));
     let headers = [
         (header::CONTENT_TYPE, content_type(path)),
         (header::VARY, "accept-encoding"),
@@ -43,7 +54,7 @@ pub(super) async fn serve(uri: Uri, asked: HeaderMap) -> Response {
     if items(&asked, header::IF_NONE_MATCH).any(|known| known.trim_start_matches("W/") == tag) {
         return (StatusCode::NOT_MODIFIED, encoding, headers).into_response();
     }
-    (encoding, headers, file.data.into_owned()).into_response()
+    (encoding, headers, file.data).into_response()
 }
 
 /// The items of a header that is a list.
