@@ -4,7 +4,7 @@ CARGO ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup page build native demo test test-webrtc-direct test-interop lint bench sim clean
+.PHONY: help setup page library build native demo test test-webrtc-direct test-interop lint bench sim clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -14,6 +14,9 @@ setup: ## Install what is missing: Debian's packages (as root or with sudo) and 
 
 page: setup ## Build the page for browsers, which the programs built afterwards carry
 	@scripts/page
+
+library: page ## Build the library for browsers as an npm package: browser-node/web/library/webmesh-0.1.0.tgz
+	@npm --prefix browser-node/web run --silent library
 
 build: page native ## Build everything, optimised
 

@@ -1,40 +1,63 @@
-// What is bundled, and how.
+// What is bundled, and how: the page, which a node serves, and the library, which others bundle.
 
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { transform } from "esbuild";
 
 /** Files of the page that are as they are written. */
 export const PAGE = ["index.html", "style.css", "submit.css", "adapt.css"];
 
-/** Has wasm-bindgen's script, which has no place for a guard, start the program behind one; without, no tab joins. */
-const guarded = {
-  name: "guarded",
+/**
+ * Makes `src/script.js` of wasm-bindgen's script. That script has one instance of the program, which it keeps in
+ * variables of its own, and no place for a guard; here it becomes the body of a function, so that each call gives a script
+ * of its own, and starts the program behind a guard, without which no tab joins.
+ */
+const script = {
+  name: "script",
   setup(build) {
-    build.onLoad({ filter: /\/webmesh_browser_node\.js$/ }, ({ path }) => {
-      const script = readFileSync(path, "utf8").replaceAll("WebAssembly.instantiate(", "instantiate(");
-      return { contents: `import { instantiate } from "../src/guard.js";\n${script}` };
+    const made = fileURLToPath(new URL("wasm/webmesh_browser_node.js", import.meta.url));
+    build.onResolve({ filter: /^\.\/script\.js$/ }, () => ({ path: made, namespace: "script" }));
+    build.onLoad({ filter: /./, namespace: "script" }, async ({ path }) => {
+      const guarded = readFileSync(path, "utf8").replaceAll("WebAssembly.instantiate(", "instantiate(");
+      // The script's own address would be the program's default one; both its users hand it a compiled program.
+      const options = { format: "iife", globalName: "script", target: "es2023", define: { "import.meta.url": "undefined" } };
+      const { code } = await transform(guarded, options);
+      const contents = `import { instantiate } from "./guard.js";\nexport function newScript() {\n${code}\nreturn script;\n}`;
+      return { contents, resolveDir: fileURLToPath(new URL("src", import.meta.url)) };
     });
   },
 };
 
-/** Options of esbuild for a bundle in `outdir`. */
+const COMMON = { bundle: true, target: "es2023", plugins: [script] };
+
+/** Options of esbuild for the page in `outdir`. Nodes serve it, so that what its parts share is fetched once. */
 export function bundle(outdir) {
   return {
+    ...COMMON,
     entryPoints: {
       mesh: "src/mesh.ts",
       guest: "src/guest.ts",
       "storage-worker": "src/storage-worker.ts",
-      // Alone: it is loaded anew, with an instance of its own, after a crash.
-      program: "wasm/webmesh_browser_node.js",
       page: "src/page.ts",
       "rows-worker": "src/submit/rows-worker.ts",
     },
     outdir,
-    bundle: true,
     format: "esm",
     splitting: true,
-    target: "es2023",
     minify: true,
     legalComments: "none",
-    plugins: [guarded],
   };
+}
+
+/**
+ * Options of esbuild for the library in `outdir`. Its users bundle the module with their own and minify both; the scripts
+ * of the Workers are copied as they are, and so must be small already and import nothing.
+ */
+export function libraryBundles(outdir) {
+  const options = { ...COMMON, outdir, legalComments: "inline" };
+  const workers = { guest: "src/guest.ts", "storage-worker": "src/storage-worker.ts" };
+  return [
+    { ...options, entryPoints: { mesh: "src/mesh.ts" }, format: "esm" },
+    { ...options, entryPoints: workers, format: "iife", minify: true },
+  ];
 }

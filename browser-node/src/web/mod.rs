@@ -12,7 +12,6 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
-use webmesh_node::platform;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::{Hash, limits, sign};
 
@@ -46,12 +45,6 @@ fn error(error: impl std::fmt::Display) -> JsError {
 /// What should not happen is told where a developer looks.
 fn complain(text: &str) {
     web_sys::console::error_1(&text.into());
-}
-
-/// A new identity: 32 bytes that the page keeps to itself.
-#[wasm_bindgen(js_name = newIdentity)]
-pub fn new_identity() -> Vec<u8> {
-    platform::random_bytes::<32>().to_vec()
 }
 
 #[wasm_bindgen]

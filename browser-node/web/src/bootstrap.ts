@@ -5,6 +5,8 @@ export class JoinError extends Error {
   override name = "JoinError";
 }
 
+const NO_NODE = "no WebMesh node serves it. The option `bootstrap` must be the URL that a node prints as \"http\"";
+
 /** The way to a node. */
 export interface Way {
   /** Addresses to be dialled at once, and again whenever the node is gone. */
@@ -22,12 +24,12 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
   try {
     answer = await fetch(url);
   } catch {
-    throw new JoinError(noAnswer(url));
+    throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
   }
-  if (!answer.ok) throw new JoinError(`${url} answered with ${answer.status}: no WebMesh node serves it`);
+  if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
   const said = ((await answer.json().catch(() => null)) ?? {}) as { peer?: string; addresses?: string[]; websocket?: string };
   if (typeof said.peer !== "string" || !Array.isArray(said.addresses)) {
-    throw new JoinError(`${url} answered with something else: no WebMesh node serves it`);
+    throw new JoinError(`${url} answered with something else: ${NO_NODE}`);
   }
   const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
   const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
@@ -35,10 +37,6 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
   // A node without WebRTC is reached as one behind a network that drops it.
   if (fallback !== undefined) return { addresses: [fallback], fallback: undefined };
   throw new JoinError(`the node at ${url.origin} has no address for tabs: it is of an older version`);
-}
-
-export function noAnswer(url: URL): string {
-  return `no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`;
 }
 
 /** The multiaddress of a peer that is reached over WebSocket at a path of a server. */

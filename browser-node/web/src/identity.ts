@@ -13,7 +13,7 @@ const KEY = "identity";
 export async function ownIdentity(): Promise<Uint8Array> {
   const kept = sessionStorage.getItem(KEY);
   if (kept !== null && (await held(kept))) return hexToBytes(kept);
-  const identity = await newIdentity();
+  const identity = newIdentity();
   const text = bytesToHex(identity);
   sessionStorage.setItem(KEY, text);
   await held(text);

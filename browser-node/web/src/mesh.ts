@@ -1,16 +1,21 @@
 // WebMesh as a library: `join` makes this tab a peer.
 
 import type { Tab } from "../wasm/webmesh_browser_node.js";
+import { type Assets, assetsIn, fetchScript } from "./assets.js";
 import { type Way, wayTo } from "./bootstrap.js";
+import { requirePage } from "./environment.js";
+import type { Given } from "./given.js";
 import { CrashError } from "./guard.js";
 import { type Job, JobError, type SubmitOptions } from "./job.js";
 import { keptModules } from "./module-cache.js";
 import { OwnJob } from "./own-job.js";
 import { type Program, program } from "./program.js";
-import { type Given, Runner } from "./runner.js";
+import { Runner } from "./runner.js";
 import { Storage } from "./storage.js";
 
+export { AssetError } from "./assets.js";
 export { JoinError } from "./bootstrap.js";
+export type { Given } from "./given.js";
 export { CrashError } from "./guard.js";
 export {
   CompileError,
@@ -41,6 +46,11 @@ export interface JoinOptions {
   threads?: number;
   /** 32 bytes that make this peer the same as before. Default: a new one. */
   identity?: Uint8Array;
+  /**
+   * URL of the folder of this page's origin that has webmesh.wasm, guest.js and storage-worker.js. Default: where Vite
+   * or webpack put them, or beside this module. What the first join of a page has loaded, later ones use too.
+   */
+  assets?: string | URL;
 }
 
 /** A peer that this tab knows. */
@@ -166,20 +176,28 @@ export class Mesh {
   }
 }
 
-/** A new identity. Who keeps it can be the same peer again. */
-export async function newIdentity(): Promise<Uint8Array> {
-  return (await program()).script.newIdentity();
+/** A new identity: 32 random bytes. With the same ones, a later join makes the same peer. */
+export function newIdentity(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(32));
 }
 
-/** Joins the mesh. Ready when this tab is a peer; connections follow. */
+/**
+ * Joins the mesh. Ready when this tab is a peer; connections follow. Rejects with a {@link JoinError} where it cannot:
+ * an {@link AssetError} if one of the library's own files cannot be loaded.
+ */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
-  const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
-  const loaded = await program();
-  const { module, script, guard } = loaded;
+  requirePage();
+  const assets = assetsIn(options.assets);
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
-  const runner = new Runner(threads, new URL("./guest.js", import.meta.url));
-  const storage = new Storage(module, new URL("./storage-worker.js", import.meta.url));
-  const identity = options.identity ?? script.newIdentity();
+  const loading = load(assets, threads);
+  // Reported below, unless there is no way to a mesh in the first place.
+  loading.catch(() => {});
+  const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
+  const loaded = await loading;
+  const { module, script, guard } = loaded;
+  const runner = new Runner(threads, assets.taskWorker);
+  const storage = new Storage(module, assets.storageWorker);
+  const identity = options.identity ?? newIdentity();
   const tab = await guard.until(script.Tab.join(identity, way.addresses, threads, runner as never, storage as never));
   runner.results = {
     finished: (...result) => tab.finished(...result),
@@ -189,4 +207,12 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   storage.broke = (why) => tab.storageBroke(why);
   for (const kept of await guard.until(keptModules())) tab.keep(kept);
   return new Mesh(loaded, tab, runner, storage, way);
+}
+
+/** The program, once all that a tab will need later is known to be there. */
+async function load(assets: Assets, threads: number): Promise<Program> {
+  const scripts = threads > 0 ? [assets.taskWorker, assets.storageWorker] : [assets.storageWorker];
+  const fetching = scripts.map((script) => fetchScript(script, assets.remedy));
+  const [loaded] = await Promise.all([program(assets), ...fetching]);
+  return loaded;
 }

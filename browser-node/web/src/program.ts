@@ -1,8 +1,9 @@
 // The program of a page: compiled once, started when a tab joins, and started anew after it crashed.
 
 import type * as Script from "../wasm/webmesh_browser_node.js";
-import { JoinError, noAnswer } from "./bootstrap.js";
+import { type Assets, compiledProgram, wrongVersion } from "./assets.js";
 import { type Guard, guardOf } from "./guard.js";
+import { newScript } from "./script.js";
 
 /** A program that runs. All peers of a page share it. */
 export interface Program {
@@ -15,26 +16,26 @@ export interface Program {
 
 let compiled: Promise<WebAssembly.Module> | undefined;
 let running: Promise<Program> | undefined;
-let starts = 0;
 
-/** The page's program, which is started if none runs. */
-export async function program(): Promise<Program> {
-  running ??= start();
+/** The page's program, which is started if none runs. Rejects with an AssetError if it cannot be loaded. */
+export async function program(assets: Assets): Promise<Program> {
+  running ??= start(assets);
   try {
     return await running;
   } catch (error) {
-    // The next try asks again.
+    // The next call tries again.
     compiled = running = undefined;
-    throw error instanceof TypeError ? new JoinError(noAnswer(new URL(import.meta.url))) : error;
+    throw error;
   }
 }
 
-async function start(): Promise<Program> {
-  compiled ??= WebAssembly.compileStreaming(fetch(new URL("./webmesh.wasm", import.meta.url)));
-  // A script has one instance; by another name it is another script. The node is asked for it once all the same.
-  const name = new URL(`./program.js#${starts++}`, import.meta.url).href;
-  const [module, script] = await Promise.all([compiled, import(name) as Promise<typeof Script>]);
-  const exports = await script.default({ module_or_path: module });
+async function start(assets: Assets): Promise<Program> {
+  compiled ??= compiledProgram(assets);
+  const module = await compiled;
+  const script = newScript();
+  const exports = await script.default({ module_or_path: module }).catch((error: unknown) => {
+    throw error instanceof WebAssembly.LinkError ? wrongVersion(assets, error) : error;
+  });
   const guard = guardOf(exports);
   void guard.crashed.then(() => {
     running = undefined;

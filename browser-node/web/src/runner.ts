@@ -1,5 +1,7 @@
 // The Workers of a tab: units of work go to whichever is free, and what does not end is ended.
 
+import { workerFailure } from "./assets.js";
+import type { Given } from "./given.js";
 import type { Batch, Outcome } from "./messages.js";
 import { keepModule, touchModule } from "./module-cache.js";
 
@@ -54,16 +56,6 @@ interface Queued {
   batch: Omit<Batch, "module">;
   tasks: number;
   done: number;
-}
-
-/** What a tab has done for others. */
-export interface Given {
-  tasks: number;
-  failures: number;
-  /** Task time, in milliseconds, summed over all Workers. */
-  millis: number;
-  /** Each task's time by the memory that it had, in gigabytes (10^9 bytes) and seconds. */
-  gigabyteSeconds: number;
 }
 
 class Seat {
@@ -182,7 +174,7 @@ export class Runner {
     worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#heard(seat, data);
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#lost(seat, `its Worker failed: ${event.message}`, true);
+      this.#lost(seat, `its Worker failed: ${workerFailure(event, this.#script)}`, true);
     };
     return worker;
   }

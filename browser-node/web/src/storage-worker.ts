@@ -3,6 +3,7 @@
 import type * as Script from "../wasm/webmesh_browser_node.js";
 import { CrashError } from "./guard.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
+import { newScript } from "./script.js";
 
 /** After so much reading of files for this tab's own jobs, what others ask for has its turn. */
 const LOOK_MILLIS = 20;
@@ -31,7 +32,7 @@ addEventListener("message", ({ data }: MessageEvent<StorageCall>) => {
 
 async function obey(call: StorageCall): Promise<void> {
   if (call.kind === "begin") {
-    const script = (await import(new URL("./program.js", import.meta.url).href)) as typeof Script;
+    const script = newScript();
     await script.default({ module_or_path: call.program });
     held = { script, storage: new script.Storage() };
     return;

@@ -1,5 +1,6 @@
 // The way to the Worker that holds what a tab keeps. It is started when there is something to keep.
 
+import { workerFailure } from "./assets.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
 
 /** What was asked of the Worker and is not answered yet. */
@@ -98,7 +99,7 @@ export class Storage {
       worker.onmessage = ({ data }: MessageEvent<StorageAnswer>) => this.#heard(data);
       worker.onerror = (event) => {
         event.preventDefault();
-        this.#end(new Error(`the Worker that keeps a tab's data failed: ${event.message}`));
+        this.#end(new Error(`the Worker that keeps a tab's data failed: ${workerFailure(event, this.#script)}`));
       };
       worker.postMessage({ kind: "begin", program: this.#program } satisfies StorageCall);
       this.#worker = worker;

@@ -17,16 +17,20 @@ function example(node) {
   return code.replace("http://127.0.0.1:8080", node.http);
 }
 
-/** Somebody's page: an empty one with a script, the library in a folder, an example's source. */
+/** What a page says of where the library is, as the README has it. */
+const [, importMap] = readFileSync(join(web, "README.md"), "utf8").match(/```html\n(.*?)\n```/s);
+
+/** Somebody's page: an empty one with a script, the library's package in a folder, an example's source. */
 function serve(script) {
+  const head = `<!doctype html><title>mine</title><link rel=icon href='data:,'>${importMap}`;
   const files = {
-    "/": ["<!doctype html><title>mine</title><link rel=icon href='data:,'><script type=module src=mine.js></script>", ".html"],
+    "/": [`${head}<script type=module src=mine.js></script>`, ".html"],
     "/mine.js": [script, ".js"],
     "/wordcount.cpp": [readFileSync(join(root, "examples/wordcount/wordcount.cpp")), ".cpp"],
   };
   const server = createServer(({ url }, response) => {
     let [body, kind] = files[url] ?? [];
-    if (url.startsWith("/webmesh/")) [body, kind] = [readFileSync(join(web, "dist", url.slice(9))), extname(url)];
+    if (url.startsWith("/webmesh/")) [body, kind] = [readFileSync(join(web, "library", url.slice(9))), extname(url)];
     response.writeHead(body === undefined ? 404 : 200, { "content-type": types[kind] ?? "text/plain" }).end(body);
   });
   return new Promise((resolve) => {

@@ -155,7 +155,7 @@ export class Mesh {
   }
 }
 
-export async function newIdentity(): Promise<Uint8Array> {
+export function newIdentity(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(32));
 }
 

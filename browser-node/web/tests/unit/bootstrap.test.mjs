@@ -40,7 +40,7 @@ test("what is wrong with a node is said in words", async () => {
   globalThis.fetch = () => Promise.reject(new TypeError("failed"));
   await assert.rejects(wayTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
   globalThis.fetch = async () => new Response("", { status: 404 });
-  await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with 404/);
+  await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
   for (const other of ["<!doctype html>", "{}", "null"]) {
     globalThis.fetch = async () => new Response(other);
     await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something else/, other);

@@ -18,7 +18,7 @@ function withImports(name, found = new Set()) {
 }
 
 test("what a tab fetches to join is no more than it may be", (t) => {
-  const scripts = new Set(["page.js", "program.js", "guest.js", "storage-worker.js"].flatMap((name) => [...withImports(name)]));
+  const scripts = new Set(["page.js", "guest.js", "storage-worker.js"].flatMap((name) => [...withImports(name)]));
   assert.ok(scripts.size > 3 && ![...scripts].some((name) => name.startsWith("editor")), [...scripts].join(" "));
   const script = [...scripts].reduce((sum, name) => sum + sent(name), 0);
   const program = sent("webmesh.wasm");
