@@ -8,6 +8,7 @@ const ERROR_BYTES = 4096;
 
 interface Exports {
   memory: WebAssembly.Memory;
+  __stack_pointer?: WebAssembly.Global<"i32">;
   _initialize(): void;
   webmesh_alloc(length: number): number;
   webmesh_map(at: number, length: number): number;
@@ -55,6 +56,14 @@ class Guest {
     if (call(at, bytes.length) !== 0) throw this.thrown();
   }
 
+  /**
+   * Whether the job's variables needed more room than the stack has. It stands at the bottom of the memory, so that its
+   * pointer is below zero then.
+   */
+  get stackRanOver(): boolean {
+    return (this.exports.__stack_pointer?.value ?? 0) < 0;
+  }
+
   /** What a failed status tells of. */
   thrown(): TaskError {
     const [at, length] = this.words(this.exports.webmesh_error(), 2) as [number, number];
@@ -79,9 +88,11 @@ function map(guest: Guest, documents: Iterable<Uint8Array>, buckets: number, lim
       number++;
     }
   } catch (error) {
-    throw Object.assign(explained(error), { document: number });
+    throw Object.assign(explained(error, guest.stackRanOver), { document: number });
   }
-  const [data, table] = guest.words(guest.exports.webmesh_map_finish(buckets), 2) as [number, number];
+  const at = guest.exports.webmesh_map_finish(buckets);
+  if (at === 0) throw guest.thrown();
+  const [data, table] = guest.words(at, 2) as [number, number];
   const offsets = guest.words(table, buckets + 1);
   const first = offsets[0] ?? 0;
   let before = first;
@@ -106,11 +117,16 @@ function reduce(guest: Guest, chunks: Iterable<Uint8Array>, limit: number): Give
 }
 
 /** An error in words for the job's author. */
-function explained(error: unknown): TaskError {
+function explained(error: unknown, stackRanOver: boolean): TaskError {
   if (error instanceof TaskError) return error;
   if (error instanceof Exit) return new TaskError(error.message);
   if (error instanceof WebAssembly.Exception) {
     return new TaskError("an exception outside map and reduce, where nothing catches it");
+  }
+  if (error instanceof WebAssembly.RuntimeError && stackRanOver) {
+    return new TaskError(
+      "trap: the stack ran over: make large local arrays static or a std::vector, and recursion less deep",
+    );
   }
   if (error instanceof RangeError) return new TaskError(`trap: ${error.message} (a recursion without end, perhaps)`);
   return new TaskError(`trap: ${error instanceof Error ? error.message : String(error)}`);
@@ -129,7 +145,7 @@ function run(batch: Batch, index: number): Outcome {
         : map(guest, inputs, batch.buckets, batch.output);
     return { kind: "done", task, ...spent(started, guest), ...given };
   } catch (error) {
-    const { message, document } = explained(error);
+    const { message, document } = explained(error, guest?.stackRanOver ?? false);
     const log = guest?.wasi.log ?? "";
     const why = log === "" ? message : `${message}\nit had written:\n${log}`;
     return { kind: "failed", task, ...spent(started, guest), document, why };

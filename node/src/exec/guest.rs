@@ -128,7 +128,19 @@ impl<'m> Guest<'m> {
         function: &TypedFunc<P, R>,
         params: P,
     ) -> Result<R, TaskErrorKind> {
-        function.call(&mut self.store, params).map_err(|error| describe(&error, &self.store, self.params))
+        function.call(&mut self.store, params).map_err(|error| match describe(&error, &self.store, self.params) {
+            TaskErrorKind::Trap(_) if self.stack_ran_over() => TaskErrorKind::Trap(
+                "the stack ran over: make large local arrays static or a std::vector, and recursion less deep".into(),
+            ),
+            kind => kind,
+        })
+    }
+
+    /// Whether the job's variables needed more room than the stack has. It stands at the bottom of the memory, so that
+    /// its pointer is below zero then. Only modules that export the pointer tell.
+    fn stack_ran_over(&mut self) -> bool {
+        let pointer = self.instance.get_global(&mut self.store, "__stack_pointer");
+        pointer.and_then(|pointer| pointer.get(&mut self.store).i32()).is_some_and(|pointer| pointer < 0)
     }
 
     /// Hands `bytes` to the guest through `function`, and asks for the error's text if it fails.

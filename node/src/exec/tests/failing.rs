@@ -37,6 +37,19 @@ fn endless_recursion_traps() {
 }
 
 #[test]
+fn a_stack_that_ran_over_is_named() {
+    // What a compiled function with a large array does: take its room, then write into it.
+    let pointer = r#"(global $stack (export "__stack_pointer") (mut i32) (i32.const 1024))"#;
+    let large = "(global.set $stack (i32.sub (global.get $stack) (i32.const 4000000)))
+        (i32.store (global.get $stack) (i32.const 1)) i32.const 0";
+    let error = failure(&Wat { map: large, rest: pointer, ..ECHO });
+    assert!(error.to_string().starts_with("trapped: the stack ran over"), "{error}");
+    // A wrong address is none of the stack's.
+    let error = failure(&Wat { map: "(drop (i32.load (i32.const -4))) i32.const 0", rest: pointer, ..ECHO });
+    assert_eq!(error.to_string(), "trapped: out of bounds memory access");
+}
+
+#[test]
 fn what_was_thrown_is_told() {
     let error = failure(&Wat { map: "i32.const 1", ..ECHO });
     assert_eq!((error.document, error.to_string()), (Some(0), "threw: stoi: no conversion".into()));
