@@ -3,61 +3,116 @@
 // The compiler service puts this header, precompiled, before every job, and webmesh/glue.hpp after it. An author writes
 // `map`, `reduce` and perhaps `combine` as global functions and includes nothing; docs/writing-jobs.md tells how. The
 // interface between module and host is docs/guest-abi.md.
+//
+// All of the standard library is read here, before an author's first macro can reach it, but for what would take names of
+// the global namespace from authors who do not ask for it (bits/stdc++.h).
 #pragma once
 
+#include "webmesh/c_files.hpp"
+
 #include <algorithm>
+#include <any>
 #include <array>
+#include <atomic>
+#include <barrier>
 #include <bit>
+#include <bitset>
 #include <cctype>
+#include <cerrno>
+#include <cfloat>
 #include <charconv>
 #include <chrono>
+#include <cinttypes>
+#include <climits>
+#include <clocale>
 #include <cmath>
 #include <compare>
 #include <complex>
 #include <concepts>
+#include <condition_variable>
+#include <coroutine>
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
+#include <cwchar>
+#include <cwctype>
 #include <deque>
 #include <exception>
+#include <execution>
 #include <expected>
+#include <filesystem>
+#include <flat_map>
+#include <flat_set>
 #include <format>
+#include <forward_list>
+#include <fstream>
 #include <functional>
+#include <future>
 #include <initializer_list>
 #include <iomanip>
+#include <ios>
+#include <iosfwd>
 #include <iostream>
+#include <istream>
 #include <iterator>
+#include <latch>
 #include <limits>
 #include <list>
+#include <locale>
 #include <map>
+#include <mdspan>
 #include <memory>
+#include <memory_resource>
+#include <mutex>
 #include <new>
 #include <numbers>
 #include <numeric>
 #include <optional>
+#include <ostream>
+#include <print>
 #include <queue>
 #include <random>
 #include <ranges>
+#include <ratio>
 #include <regex>
+#include <scoped_allocator>
+#include <semaphore>
 #include <set>
+#include <shared_mutex>
+#include <source_location>
 #include <span>
 #include <sstream>
 #include <stack>
 #include <stdexcept>
+#include <stop_token>
+#include <streambuf>
 #include <string>
 #include <string_view>
+#include <syncstream>
+#include <system_error>
+#include <thread>
 #include <tuple>
 #include <type_traits>
+#include <typeindex>
+#include <typeinfo>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <valarray>
 #include <variant>
 #include <vector>
+#include <version>
+
+extern "C" [[noreturn]] void __assert_fail(const char*, const char*, int, const char*);
 
 #include "webmesh/api.hpp"
+#include "webmesh/files.hpp"
 #include "webmesh/job.hpp"
+#include "webmesh/threads.hpp"
 
 // The names that a job's signatures are made of, without `std::`: the thesis's declarations compile as they stand.
 // All of `std` would be too much: an author's own `count`, `data` or `size` would become ambiguous. An author who wants

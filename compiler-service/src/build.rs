@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use crate::cache::Entry;
-use crate::diagnostics;
+use crate::diagnostics::{self, Source};
 use crate::error::CompileError;
 use crate::limits::{MAX_DIAGNOSTICS, MAX_MEMORY, MAX_MODULE, MAX_OBJECT};
 use crate::module;
@@ -58,7 +58,23 @@ pub(crate) fn build(
         let messages = diagnostics::tidy(&messages, finished.messages_missing);
         judge(finished, messages, time, output_limit)
     };
-    let (object, warnings) = run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT)?;
+    let author = Source { name, text: source };
+    let (object, warnings) = match run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT) {
+        Ok((object, warnings)) => (object, diagnostics::for_author(&warnings, author)),
+        Err(CompileError::Diagnostics(text)) if diagnostics::is_about_glue(&text) => {
+            // The author's text alone: whatever is wrong with it in itself is better said without the glue behind it.
+            let alone = match run(toolchain.check(), &toolchain.unit_alone(name, source), MAX_OBJECT) {
+                Ok(_) => text,
+                Err(CompileError::Diagnostics(alone)) => alone,
+                Err(why) => return Err(why),
+            };
+            return Err(CompileError::Diagnostics(diagnostics::for_author(&alone, author)));
+        }
+        Err(CompileError::Diagnostics(text)) => {
+            return Err(CompileError::Diagnostics(diagnostics::for_author(&text, author)));
+        }
+        Err(why) => return Err(why),
+    };
     let (module, more) = run(toolchain.link(), &object, MAX_MODULE)?;
     module::check(&module)?;
     Ok(Entry { wasm: module.into(), diagnostics: warnings + &more })

@@ -1,86 +1,241 @@
-//! Makes clang's output fit for a stranger's terminal: bounded, and with no control codes but colours.
+//! Turns what clang writes into what a job's author reads: one message at a line of the author's own, never at one of
+//! the SDK's.
+//!
+//! clang compiles the author's text with the SDK's before and behind it (`sdk/webmesh/glue.hpp`). So a message may stand
+//! at a line that the author has never seen:
+//!
+//! - in the glue, which finds that a function does not fit: the message moves to that function;
+//! - in the declaration of something that jobs do not have: the declaration is left out, its text stays;
+//! - in a header, where a template of the library fails: the message moves to the author's line that asked for it.
+//!
+//! A source that does not end where it should, as with a `}` that is missing, makes the glue itself hard to read for
+//! clang. Then the author's text is looked at alone ([`is_about_glue`] says when), and those messages are shown.
 
-use crate::limits::MAX_DIAGNOSTICS;
+mod message;
+mod place;
+mod tidy;
 
-const ESCAPE: char = '\u{1b}';
+use message::{Message, Severity};
+pub(crate) use tidy::tidy;
 
-/// clang's `text` without control characters but for tabs, line ends and colours (a source may print what it likes
-/// through `#error`), cut at a line with a note of what is missing.
-///
-/// `missing` is how many bytes of clang's output are not in `text`, as nobody read them.
-pub(crate) fn tidy(text: &str, missing: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(MAX_DIAGNOSTICS));
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        if c == ESCAPE {
-            if let Some(colour) = colour(rest.as_str()) {
-                out.push(ESCAPE);
-                out.push_str(colour);
-                rest = rest.as_str()[colour.len()..].chars();
+/// How the glue calls itself in `#line`; the author's function that a part of it is about follows.
+const GLUE: &str = "webmesh:";
+
+/// Where the SDK's headers stand, below the toolchain's folder.
+const SDK: &str = "include/";
+
+/// How each message of the SDK begins.
+const OURS: &str = "WebMesh: ";
+
+/// The stack of a job's module; toolchain/manifest.py sets it.
+const STACK: &str = "1 MiB";
+
+/// The end of clang's note about the declaration of what is unavailable.
+const MARKED: &str = " has been explicitly marked unavailable here";
+
+/// clang's words for a block that is open at the end of the file.
+const OPEN_BLOCK: &str = "expected '}'";
+
+/// The author's file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// What clang calls it.
+    pub(crate) name: &'a str,
+    /// Its bytes.
+    pub(crate) text: &'a [u8],
+}
+
+impl Source<'_> {
+    fn wrote(&self, message: &Message) -> bool {
+        message.file == self.name
+    }
+}
+
+/// Whether an error stands in the glue, and the author's own text should be looked at alone.
+pub(crate) fn is_about_glue(messages: &str) -> bool {
+    message::parse(messages).1.iter().any(|message| message.severity == Severity::Error && in_sdk(&message.file))
+}
+
+/// The messages as the author reads them.
+pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
+    let (other, parsed) = message::parse(messages);
+    let own_errors = parsed.iter().any(|message| message.severity == Severity::Error && source.wrote(message));
+    let mut shown: Vec<Message> = Vec::new();
+    let mut glue_told = false;
+    let lines = source.text.split(|byte| *byte == b'\n').count();
+    for message in parsed {
+        if source.wrote(&message) && message.line > lines && !shown.is_empty() {
+            // A text that does not end took the glue in, too.
+            continue;
+        }
+        let message = if message.file.starts_with(GLUE) {
+            // Where something of the author's own is wrong, the glue only trips over it; and it trips more than once.
+            if message.severity == Severity::Error && (own_errors || std::mem::replace(&mut glue_told, true)) {
+                continue;
             }
-        } else if c == '\n' || c == '\t' || !c.is_control() {
-            out.push(c);
+            of_glue(message, source)
+        } else {
+            of_code(message, source)
+        };
+        let again = |earlier: &Message| {
+            earlier.text == message.text && (earlier.line == message.line || message.text.starts_with(OURS))
+        };
+        if !shown.iter().any(again) {
+            shown.push(message);
         }
     }
-    cut(out, missing)
-}
-
-/// The rest of a colour code (`[0;1;31m`) where `text`, behind an escape, starts with one.
-fn colour(text: &str) -> Option<&str> {
-    let parameters = text.strip_prefix('[')?;
-    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
-    // clang writes at most `[0;1;31m`; the bound keeps a source from hiding a text in a "colour".
-    (end <= 12 && parameters[end..].starts_with('m')).then(|| &text[..end + 2])
-}
-
-fn cut(mut text: String, missing: usize) -> String {
-    if text.len() <= MAX_DIAGNOSTICS && missing == 0 {
-        return text;
-    }
-    let whole = text.len() + missing;
-    // Room for the note itself.
-    let limit = MAX_DIAGNOSTICS - 128;
-    if text.len() > limit {
-        let mut end = limit;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        // A single endless line is cut in its middle: half of a message says more than none.
-        end = text[..end].rfind('\n').map_or(end, |line| line + 1);
-        text.truncate(end);
-    }
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let left_out = whole - text.len().min(whole);
-    text.push_str(&format!("{ESCAPE}[0m... {left_out} more bytes of messages are left out\n"));
+    settle_open_block(&mut shown);
+    settle_lines(&mut shown);
+    let mut text = other;
+    shown.iter().for_each(|message| message.write(&mut text));
     text
+}
+
+/// A message of the glue, at the author's function.
+fn of_glue(message: Message, source: Source<'_>) -> Message {
+    let function = message.file.trim_start_matches(GLUE).to_owned();
+    let text = match message.text.split_once(OURS) {
+        Some((_, text)) => format!("{OURS}{}", without_flag(text)),
+        None if function == "job" => format!("{OURS}the functions of the job do not fit together: {}", message.text),
+        None => format!(
+            "{OURS}a job needs one global function `{function}`, and that name means something else here: {}",
+            message.text
+        ),
+    };
+    let place = place::of_function(source.text, &function);
+    message.moved(source.name, place.line, place.column, text, place.excerpt)
+}
+
+/// A message about the author's code, or about library code that the author's made the compiler look at.
+fn of_code(mut message: Message, source: Source<'_>) -> Message {
+    if let Some((_, text)) = message.text.split_once(OURS) {
+        // "'sleep' is unavailable: WebMesh: jobs cannot sleep": the text alone says it.
+        message.text = format!("{OURS}{}", without_flag(text));
+    }
+    if let Some(bytes) = frame(&message.text) {
+        message.text = format!(
+            "{OURS}this function takes {bytes} bytes of the stack, which has {} in all: make a large local array static, \
+             or a std::vector",
+            STACK
+        );
+    }
+    if !source.wrote(&message)
+        && let Some((line, column)) = message.asked_by(source.name)
+    {
+        let place = place::at(source.text, line, column);
+        let text = message.text.clone();
+        message = message.moved(source.name, place.line, place.column, text, place.excerpt);
+    }
+    let place = (message.file.clone(), message.line, message.column);
+    message.notes = std::mem::take(&mut message.notes).into_iter().filter_map(|note| of_note(note, &place)).collect();
+    message
+}
+
+/// A note about a declaration of the SDK's, or that stands in it, is left out, unless it says what `emit` and its like would have taken: then it moves to
+/// the call.
+fn of_note(note: Message, (file, line, column): &(String, usize, usize)) -> Option<Message> {
+    if note.text.ends_with(MARKED) {
+        return None;
+    }
+    if !in_sdk(&note.file) {
+        return Some(note);
+    }
+    let text = note.text.strip_prefix("candidate ").map(|_| note.text.clone())?;
+    Some(note.moved(file, *line, *column, text, String::new()))
+}
+
+/// A block that is open at the end of the file makes clang complain of what follows it, too: only the first is told, at
+/// the place where the block begins.
+fn settle_open_block(messages: &mut Vec<Message>) {
+    let Some(open) = messages.iter().position(|message| message.text == OPEN_BLOCK) else { return };
+    let mut message = messages.swap_remove(open);
+    let text = format!("{OURS}a `}}` is missing: this `{{` is still open at the end of the file");
+    if let Some(begin) = message.notes.iter().position(|note| note.text.starts_with("to match this")) {
+        message = message.notes.swap_remove(begin).told(Severity::Error, text);
+    } else {
+        message.text = text;
+    }
+    messages.retain(|message| message.severity != Severity::Error);
+    messages.insert(0, message);
+}
+
+/// What clang says besides of a line of which the SDK already said what is wrong, follows from that.
+fn settle_lines(messages: &mut Vec<Message>) {
+    let told: Vec<_> = messages
+        .iter()
+        .filter(|message| message.severity == Severity::Error && message.text.starts_with(OURS))
+        .map(|message| (message.file.clone(), message.line))
+        .collect();
+    messages.retain(|message| {
+        message.text.starts_with(OURS)
+            || !told.iter().any(|(file, line)| *file == message.file && *line == message.line)
+    });
+}
+
+/// Whether a file is the SDK's.
+fn in_sdk(file: &str) -> bool {
+    file.starts_with(GLUE) || file.starts_with(SDK)
+}
+
+/// The text without the flag that clang puts behind a warning: ` [-Wdeprecated-declarations]`.
+fn without_flag(text: &str) -> &str {
+    text.rfind(" [-W").filter(|_| text.ends_with(']')).map_or(text, |flag| &text[..flag])
+}
+
+/// The bytes in "stack frame size (4000016) exceeds limit (983040) in 'map(...)'".
+fn frame(text: &str) -> Option<u64> {
+    text.strip_prefix("stack frame size (")?.split_once(") exceeds limit")?.0.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn colours_stay_and_other_control_codes_go() {
-        let shown = tidy("\x1b[0;1;31merror: \x1b[0mno\x1b]0;title\x07 \x1b[2Jway\r\n", 0);
-        assert_eq!(shown, "\x1b[0;1;31merror: \x1b[0mno]0;title [2Jway\n");
+    const TEXT: &str = "// map\nvector<pair<string, int>> map(int doc) {\n  sleep(1);\n  sort(a, b);\n}\n";
+
+    fn shown(messages: &str) -> String {
+        for_author(messages, Source { name: "job.cpp", text: TEXT.as_bytes() })
     }
 
     #[test]
-    fn long_text_is_cut_at_a_line_and_says_so() {
-        let line = "a.cpp:1:1: error: no\n";
-        let shown = tidy(&line.repeat(10_000), 5);
-        assert!(shown.len() <= MAX_DIAGNOSTICS);
-        let (kept, note) = shown.rsplit_once("\x1b[0m... ").expect("a note");
-        assert_eq!(kept.len() % line.len(), 0, "cut inside a line");
-        assert_eq!(note, format!("{} more bytes of messages are left out\n", 10_000 * line.len() + 5 - kept.len()));
+    fn a_message_of_the_glue_moves_to_the_function_it_is_about() {
+        let clang = "\x1b[1mwebmesh:map:1:15: \x1b[0m\x1b[0;1;31merror: \x1b[0m\x1b[1mstatic assertion failed: WebMesh: \
+                     no\x1b[0m\n    1 | static_assert(x);\n      |  ^\n1 error generated.\n";
+        assert!(is_about_glue(clang));
+        let text = message::plain(&shown(clang));
+        let expected = "job.cpp:2:27: error: WebMesh: no\n    2 | vector<pair<string, int>> map(int doc) {\n      |                           ^~~\n";
+        assert_eq!(text, expected);
     }
 
     #[test]
-    fn one_endless_line_is_cut_between_characters() {
-        let shown = tidy(&"ä".repeat(MAX_DIAGNOSTICS), 0);
-        assert!(shown.len() <= MAX_DIAGNOSTICS);
-        assert!(shown.starts_with("ää"));
+    fn what_jobs_do_not_have_is_told_once_at_the_authors_line() {
+        let clang = "job.cpp:3:3: error: 'sleep' is unavailable: WebMesh: jobs cannot sleep\n    3 |   sleep(1);\n      |   ^\n\
+                     include/unistd.h:8:27: note: 'sleep' has been explicitly marked unavailable here\n    8 | x\n      | ^\n\
+                     job.cpp:3:4: error: something that follows\n";
+        let text = message::plain(&shown(clang));
+        assert_eq!(text, "job.cpp:3:3: error: WebMesh: jobs cannot sleep\n    3 |   sleep(1);\n      |   ^\n");
+    }
+
+    #[test]
+    fn an_error_in_a_header_moves_to_the_line_that_asked_for_it() {
+        let clang = "In file included from job.cpp:1:\nsysroot/algorithm:99:2: error: no operator<\n   99 | a < b\n      | ^\n\
+                     job.cpp:4:3: note: in instantiation of function template specialization requested here\n";
+        let text = message::plain(&shown(clang));
+        assert!(text.starts_with("job.cpp:4:3: error: no operator<\n    4 |   sort(a, b);\n"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_brace_is_one_message_at_the_brace_that_is_open() {
+        let clang = "job.cpp:4:1: error: function definition is not allowed here\n\
+                     job.cpp:6:1: error: expected '}'\njob.cpp:2:40: note: to match this '{'\n    2 | x {\n      |   ^\n";
+        let text = message::plain(&shown(clang));
+        assert!(text.starts_with("job.cpp:2:40: error: WebMesh: a `}` is missing"), "{text}");
+        assert_eq!(text.matches("error:").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn an_ordinary_error_stays_as_clang_wrote_it() {
+        let clang = "\x1b[1mjob.cpp:4:8: \x1b[0m\x1b[0;1;31merror: \x1b[0m\x1b[1muse of undeclared identifier 'a'\x1b[0m\n    4 |   sort(a, b);\n      | \x1b[0;1;32m       ^\n\x1b[0m";
+        assert_eq!(shown(clang), clang);
     }
 }

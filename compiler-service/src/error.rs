@@ -42,7 +42,7 @@ pub enum CompileError {
         mib: usize,
     },
     /// It compiles, but uses what no worker gives it.
-    #[error("the job compiles, but no worker can run it: {0}")]
+    #[error("WebMesh: the job compiles, but no worker can run it: {0}")]
     Unsupported(String),
     /// The queue is full.
     #[error("the compiler is busy: {0}; try again soon, or another compiler")]

@@ -44,7 +44,8 @@ pub(crate) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     }
     unknown.truncate(NAMED);
     Err(CompileError::Unsupported(format!(
-        "it imports {}, and there are no files, no network and no processes for jobs: leave out what calls them",
+        "it imports {}, and jobs have no files, no network, no processes and no clock to wait for: leave out what \
+         calls them",
         unknown.join(", ")
     )))
 }

@@ -19,7 +19,7 @@ const VARIABLE: &str = "WEBMESH_TOOLCHAIN";
 const MANIFEST: &str = "toolchain.json";
 
 /// The manifest's format that this module understands.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Folders that hold far more than a toolchain. Of these a sandbox shows the shared libraries that are needed, no more.
 const SYSTEM: &[&str] = &["/", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64"];
@@ -33,6 +33,7 @@ struct Manifest {
     source_prefix: String,
     source_suffix: String,
     steps: Vec<Vec<String>>,
+    check: Vec<String>,
     read_only_paths: Vec<PathBuf>,
     hide_prefix: String,
 }
@@ -44,6 +45,7 @@ pub struct Toolchain {
     manifest: Manifest,
     compile: Step,
     link: Step,
+    check: Step,
     view: View,
 }
 
@@ -53,7 +55,8 @@ pub(crate) struct Step {
     pub(crate) program: PathBuf,
     arguments: Vec<String>,
     input: &'static str,
-    output: &'static str,
+    /// None where the step only looks.
+    output: Option<&'static str>,
 }
 
 impl Step {
@@ -61,7 +64,7 @@ impl Step {
     pub(crate) fn arguments(&self, input: &str) -> Vec<OsString> {
         let fill = |argument: &String| match argument {
             argument if argument == self.input => input.into(),
-            argument if argument == self.output => "-".into(),
+            argument if self.output.is_some_and(|output| argument == output) => "-".into(),
             argument => argument.into(),
         };
         self.arguments.iter().map(fill).collect()
@@ -108,10 +111,11 @@ impl Toolchain {
         let [compile, link] = manifest.steps.as_slice() else {
             return Err(unreadable("it must have two steps, compile and link".to_owned()));
         };
-        let compile = step(compile, "{source}", "{object}").map_err(&unreadable)?;
-        let link = step(link, "{object}", "{output}").map_err(&unreadable)?;
+        let compile = step(compile, "{source}", Some("{object}")).map_err(&unreadable)?;
+        let link = step(link, "{object}", Some("{output}")).map_err(&unreadable)?;
+        let check = step(&manifest.check, "{source}", None).map_err(&unreadable)?;
         let view = view(&manifest, &[compile.program.clone(), link.program.clone()])?;
-        Ok(Self { folder, manifest, compile, link, view })
+        Ok(Self { folder, manifest, compile, link, check, view })
     }
 
     /// The folder it stands in.
@@ -140,6 +144,11 @@ impl Toolchain {
         &self.link
     }
 
+    /// Only looks for errors, in what [`unit_alone`](Self::unit_alone) gives.
+    pub(crate) fn check(&self) -> &Step {
+        &self.check
+    }
+
     pub(crate) fn view(&self) -> &View {
         &self.view
     }
@@ -147,10 +156,15 @@ impl Toolchain {
     /// The text that clang compiles: the author's bytes between the SDK's two parts. `name` (see
     /// [`name::clean`](crate::name::clean)) is what diagnostics call it.
     pub(crate) fn unit(&self, name: &str, source: &[u8]) -> Vec<u8> {
+        [&self.unit_alone(name, source), self.manifest.source_suffix.as_bytes()].concat()
+    }
+
+    /// The same without the SDK's part behind the author's.
+    pub(crate) fn unit_alone(&self, name: &str, source: &[u8]) -> Vec<u8> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let source = source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source);
         let prefix = self.manifest.source_prefix.replace("{name}", name);
-        [prefix.as_bytes(), source, self.manifest.source_suffix.as_bytes()].concat()
+        [prefix.as_bytes(), source].concat()
     }
 
     /// `messages` without the path of the toolchain on this host, which is nobody else's business.
@@ -162,11 +176,11 @@ impl Toolchain {
     }
 }
 
-fn step(words: &[String], input: &'static str, output: &'static str) -> Result<Step, String> {
+fn step(words: &[String], input: &'static str, output: Option<&'static str>) -> Result<Step, String> {
     let Some((program, arguments)) = words.split_first() else {
         return Err("a step has no program".to_owned());
     };
-    for hole in [input, output] {
+    for hole in std::iter::once(input).chain(output) {
         if !arguments.iter().any(|argument| argument == hole) {
             return Err(format!("the step of {program} has no {hole}"));
         }

@@ -1,9 +1,9 @@
 // What a job in the fast form is written against: Emitter and Values.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <iterator>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -18,6 +18,42 @@ namespace detail {
 enum class Stage : u8 { map, reduce };
 
 struct Access;
+
+/// Values of one key as they came in one segment: the bytes, and how many values they are.
+struct Fragment {
+  Fragment* next;
+  const u8* bytes;
+  u32 length;
+  u32 count;
+};
+
+/// Reads the values of all fragments into the objects from `at` on, as many as the fragments' counts say.
+template <class V>
+void decode(const Fragment* fragment, V* at) {
+  for (; fragment != nullptr; fragment = fragment->next) {
+    Reader from(fragment->bytes, fragment->length);
+    for (u32 left = fragment->count; left != 0; --left) read(from, *at++);
+    if (from.left() != 0) Reader::fail("a record has more bytes than its values need");
+  }
+}
+
+/// The same into objects that the next call for this type uses again. Keys mostly have few values, and strings keep
+/// their memory.
+template <class V>
+V* decode_reusing(const Fragment* fragments, u32 count) {
+  static constinit V* objects = nullptr;
+  static constinit u32 capacity = 0;
+  if (count > capacity) {
+    // Doubled while small, so that keys with ever more values do not each allocate; then no more than is asked for.
+    constexpr u32 kDoubled = 4096;
+    delete[] std::exchange(objects, nullptr);
+    const u32 wanted = std::max(count, std::min(std::exchange(capacity, 0) * 2, kDoubled));
+    objects = new V[wanted]();
+    capacity = wanted;
+  }
+  decode(fragments, objects);
+  return objects;
+}
 
 }  // namespace detail
 
@@ -58,97 +94,72 @@ class Emitter<V> {
   void emit(const A&...) {}
 };
 
-/// The values of one key, read one after another while they are walked: `for (auto& value : values)`.
+/// The values of one key, walked like a std::vector: `for (auto& value : values)`, by index, or by any algorithm.
 ///
-/// They come task by task, and within a task in the order in which they were emitted. Each `begin()` starts again. With
-/// a `combine` there is one value, which stays moved from once it was.
+/// They come task by task, and within a task in the order in which they were emitted; with a `combine` there is one.
+/// They are read from their bytes at the first look. Iterators, references and addresses hold until `reduce` returns.
 template <class V>
 class Values {
  public:
-  class Iterator {
-   public:
-    using value_type = V;
-    using difference_type = std::ptrdiff_t;
-    using iterator_concept = std::input_iterator_tag;
-
-    V& operator*() const { return values_->current_; }
-    V* operator->() const { return &values_->current_; }
-    Iterator& operator++() {
-      values_->step();
-      return *this;
-    }
-    void operator++(int) { values_->step(); }
-    bool operator==(std::default_sentinel_t) const { return values_->done_; }
-
-   private:
-    friend class Values;
-    explicit Iterator(Values* values) : values_(values) {}
-    Values* values_;
-  };
+  using value_type = V;
+  using size_type = std::size_t;
+  using difference_type = std::ptrdiff_t;
+  using reference = V&;
+  using const_reference = const V&;
+  using iterator = V*;
+  using const_iterator = const V*;
 
   Values(const Values&) = delete;
   Values& operator=(const Values&) = delete;
 
-  /// How many values there are.
+  /// How many values there are; at least one.
   std::size_t size() const { return count_; }
-  Iterator begin() {
-    done_ = false;
-    if (bytes_ != nullptr) {
-      reader_ = detail::Reader(bytes_, length_);
-      left_ = count_;
-      step();
-    }
-    return Iterator(this);
-  }
-  std::default_sentinel_t end() const { return {}; }
+  bool empty() const { return count_ == 0; }
+
+  V* begin() { return decoded(); }
+  V* end() { return decoded() + count_; }
+  const V* begin() const { return decoded(); }
+  const V* end() const { return decoded() + count_; }
+  const V* cbegin() const { return decoded(); }
+  const V* cend() const { return decoded() + count_; }
+
+  /// The value at an index below `size()`.
+  V& operator[](std::size_t index) { return decoded()[index]; }
+  const V& operator[](std::size_t index) const { return decoded()[index]; }
+  V& front() { return decoded()[0]; }
+  V& back() { return decoded()[count_ - 1]; }
+  const V& front() const { return decoded()[0]; }
+  const V& back() const { return decoded()[count_ - 1]; }
 
  private:
   friend struct detail::Access;
 
-  Values(const detail::u8* bytes, detail::u32 length, detail::u32 count)
-      : bytes_(bytes), length_(length), count_(count) {}
-  explicit Values(V&& combined) : count_(1), current_(std::move(combined)) {}
+  Values(const detail::Fragment* fragments, detail::u32 count) : fragments_(fragments), count_(count) {}
+  explicit Values(V& combined) : count_(1), decoded_(&combined) {}
 
-  void step() {
-    if (left_ == 0) {
-      check_end();
-      done_ = true;
-      return;
-    }
-    detail::read(reader_, current_);
-    --left_;
-  }
-  void check_end() const {
-    if (reader_.left() != 0) detail::Reader::fail("a key has more bytes than its values need");
+  V* decoded() const {
+    if (decoded_ == nullptr) [[unlikely]] decoded_ = detail::decode_reusing<V>(fragments_, count_);
+    return decoded_;
   }
 
-  /// All values at once.
+  /// All values, for a `reduce` that takes a vector.
   std::vector<V> all() {
     if constexpr (std::same_as<V, bool>) {  // whose elements are bits, which nothing can be read into
-      std::vector<V> bits;
-      bits.reserve(count_);
-      for (const bool bit : *this) bits.push_back(bit);
-      return bits;
+      return std::vector<V>(begin(), end());
     } else {
       std::vector<V> values(count_);
-      if (bytes_ == nullptr) {
-        values[0] = std::move(current_);
-        return values;
+      if (decoded_ != nullptr) {
+        values[0] = std::move(*decoded_);
+      } else {
+        detail::decode(fragments_, values.data());
       }
-      reader_ = detail::Reader(bytes_, length_);
-      for (V& value : values) detail::read(reader_, value);
-      check_end();
       return values;
     }
   }
 
-  const detail::u8* bytes_ = nullptr;  // none where the value was combined and stands in `current_`
-  detail::u32 length_ = 0;
+  const detail::Fragment* fragments_ = nullptr;  // none where the value was combined
   detail::u32 count_;
-  detail::Reader reader_{nullptr, 0};
-  detail::u32 left_ = 0;
-  bool done_ = false;
-  V current_{};
+  mutable V* decoded_ = nullptr;
 };
 
 /// The same for a type that cannot be stored, and for the same reason.
@@ -173,9 +184,13 @@ struct Access {
   static Stage stage(const Emitter<V>& emitter) {
     return emitter.stage_;
   }
-  template <class V, class... A>
-  static Values<V> values(A&&... parts) {
-    return Values<V>(std::forward<A>(parts)...);
+  template <class V>
+  static Values<V> values(const Fragment* fragments, u32 count) {
+    return Values<V>(fragments, count);
+  }
+  template <class V>
+  static Values<V> values(V& combined) {
+    return Values<V>(combined);
   }
   template <class V>
   static std::vector<V> all(Values<V>& values) {

@@ -116,7 +116,7 @@ class Buffer {
 /// Memory that is handed out in order and never moves. What was taken can be walked again, chunk by chunk.
 class Arena {
  public:
-  struct alignas(8) Chunk {
+  struct alignas(16) Chunk {
     Chunk* next;
     u8* end;
     u8* begin() { return reinterpret_cast<u8*>(this + 1); }

@@ -3,14 +3,13 @@
 //
 //   bool, 8-bit integers      one byte
 //   unsigned, signed integers varint, zigzag varint
-//   float, double             4, 8 bytes little-endian; every NaN is the same one, whatever engine made it
+//   float, double, long double   4, 8, 16 bytes little-endian; every NaN is the same one, whatever engine made it
 //   enum                      its integer
 //   string, containers        varint of the number of bytes or elements, then these
 //   optional, variant         one byte (0 or 1), varint of the index; then the value
 //   pair, tuple, struct, arrays   their parts in order
 #pragma once
 
-#include <bit>
 #include <limits>
 
 #include "bytes.hpp"
@@ -29,10 +28,8 @@ constexpr u64 to_wire(T value) {
 }
 
 template <Float T>
-auto to_wire(T value) {
-  using Bits = std::conditional_t<sizeof(T) == 4, u32, u64>;
-  if (value != value) value = std::numeric_limits<T>::quiet_NaN();
-  return std::bit_cast<Bits>(value);
+T to_wire(T value) {
+  return value == value ? value : std::numeric_limits<T>::quiet_NaN();
 }
 
 /// The largest size of a value in bytes where the type alone tells it and it is small; 0 otherwise. Such values are
@@ -59,6 +56,28 @@ consteval u32 bounded_size() {
     }(decltype(field_types(std::declval<T&>())){});
   } else {
     return 0;
+  }
+}
+
+/// The least bytes that a value takes. By it, a count that lies is told from one that needs memory.
+template <class T>
+consteval u32 least_size() {
+  if constexpr (Float<T>) {
+    return sizeof(T);
+  } else if constexpr (std::same_as<T, std::monostate>) {
+    return 0;
+  } else if constexpr (FixedArray<T>) {
+    if constexpr (std::is_bounded_array_v<T>) {
+      return static_cast<u32>(std::extent_v<T>) * least_size<Element<T>>();
+    } else {
+      return static_cast<u32>(std::tuple_size_v<T>) * least_size<Element<T>>();
+    }
+  } else if constexpr (Struct<T>) {
+    return []<class... F>(TypeList<F...>) -> u32 {
+      return (least_size<F>() + ... + 0);
+    }(decltype(field_types(std::declval<T&>())){});
+  } else {
+    return 1;
   }
 }
 
@@ -107,9 +126,9 @@ u8* write(u8* at, const T& value) {
   } else if constexpr (Integer<T>) {
     return write_varint(at, to_wire(value));
   } else if constexpr (Float<T>) {
-    const auto bits = to_wire(value);
-    std::memcpy(at, &bits, sizeof bits);
-    return at + sizeof bits;
+    const T wire = to_wire(value);
+    std::memcpy(at, &wire, sizeof wire);
+    return at + sizeof wire;
   } else if constexpr (Enum<T>) {
     return write(at, static_cast<std::underlying_type_t<T>>(value));
   } else if constexpr (Text<T>) {

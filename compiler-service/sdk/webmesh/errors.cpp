@@ -4,7 +4,6 @@
 #include <cxxabi.h>
 
 #include <exception>
-#include <initializer_list>
 #include <new>
 #include <string>
 #include <string_view>
@@ -21,11 +20,6 @@ constinit Buffer error_buffer;
 
 void publish_error() {
   last_error = {reinterpret_cast<const char*>(error_buffer.data()), error_buffer.size()};
-}
-void set_error(std::initializer_list<std::string_view> parts) {
-  error_buffer.clear();
-  for (std::string_view part : parts) error_buffer.append(part);
-  publish_error();
 }
 
 /// Says that memory ran out, without taking any.
@@ -51,6 +45,12 @@ void append_type_name(Buffer& out, const char* mangled) {
     u32 length = 0;
     for (; *at >= '0' && *at <= '9'; ++at) length = length * 10 + static_cast<u32>(*at - '0');
     if (length > std::strlen(at)) break;
+    // libc++'s own namespace within std, which nobody writes.
+    const bool inner = at[0] == '_' && at[1] == '_' && out.text().substr(start) == "std";
+    if (inner) {
+      at += length;
+      continue;
+    }
     if (std::exchange(more, true)) out.append("::");
     out.append({at, length});
     at += length;
@@ -63,32 +63,32 @@ void append_type_name(Buffer& out, const char* mangled) {
 
 }  // namespace
 
-void describe_exception() {
+void describe_exception(std::string_view where) {
   try {
+    error_buffer.clear();
+    error_buffer.append(where);
     try {
       throw;
     } catch (const std::bad_alloc&) {
-      set_out_of_memory();
+      return set_out_of_memory();
     } catch (const Malformed& broken) {
-      set_error({"the records handed to the module are damaged: ", broken.what()});
+      error_buffer.append("the records handed to the module are damaged: ");
+      error_buffer.append(broken.what());
     } catch (const std::exception& error) {
       // The type's name first: the text of many, as that of `.at()`, says little alone.
-      error_buffer.clear();
       append_type_name(error_buffer, typeid(error).name());
       error_buffer.append(": ");
       error_buffer.append(error.what());
-      publish_error();
     } catch (const char* text) {
-      set_error({text == nullptr ? "a null pointer was thrown" : text});
+      error_buffer.append(text == nullptr ? "a null pointer was thrown" : text);
     } catch (const std::string& text) {
-      set_error({text});
+      error_buffer.append(text);
     } catch (...) {
       const std::type_info* type = abi::__cxa_current_exception_type();
-      error_buffer.clear();
       error_buffer.append("an exception that is no std::exception, of type ");
       append_type_name(error_buffer, type == nullptr ? "unknown" : type->name());
-      publish_error();
     }
+    publish_error();
   } catch (const std::bad_alloc&) {
     set_out_of_memory();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "bytes.hpp"
 
@@ -14,12 +15,16 @@ struct ErrorText {
 };
 extern ErrorText last_error;
 
-/// Turns the exception that is being handled into the text of the error.
-void describe_exception();
+/// Whether the job's global variables could not be made; `last_error` tells why.
+extern bool start_failed;
+
+/// Turns the exception that is being handled into the text of the error, which begins with `where`.
+void describe_exception(std::string_view where = {});
 
 /// Runs a step of the conversation with the host; returns its status: 0, or 1 with the error told.
 template <class Step>
 std::int32_t guarded(Step step) {
+  if (start_failed) [[unlikely]] return 1;
   try {
     step();
     return 0;

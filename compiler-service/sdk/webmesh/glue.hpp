@@ -1,39 +1,54 @@
 // What the compiler service puts behind the author's source: here all that the author wrote is known.
+//
+// No macro of the author's reaches this text: every name in it is undefined first (toolchain/manifest.py). The file
+// names that #line gives tell the compiler service which of the author's functions a message is about
+// (compiler-service/src/diagnostics).
 
-void map(webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank,
-         webmesh::detail::Blank, webmesh::detail::Blank);
-void reduce(webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank,
-            webmesh::detail::Blank, webmesh::detail::Blank);
-void combine(webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank, webmesh::detail::Blank,
-             webmesh::detail::Blank, webmesh::detail::Blank);
+using namespace webmesh::absent;
 
 namespace webmesh::detail {
 
-struct Author {
-  using MapOfOne = decltype(with_one_argument(&::map, 0));
-  using MapOfTwo = decltype(with_two_arguments(&::map, 0));
-  using ReduceOfTwo = decltype(with_two_arguments(&::reduce, 0));
-  using ReduceOfThree = decltype(with_three_arguments(&::reduce, 0));
-  using CombineOfTwo = decltype(with_two_arguments(&::combine, 0));
-
+#line 1 "webmesh:map"
+struct AuthorsMap {
+  template <class Pattern>
+  static auto map_matching(Pattern pattern) -> decltype(matching(&::map, pattern));
   template <class... A>
-  static decltype(auto) map(A&&... arguments) {
+  static auto map(A&&... arguments) -> decltype(::map(std::forward<A>(arguments)...)) {
     return ::map(std::forward<A>(arguments)...);
   }
+};
+#line 1 "webmesh:reduce"
+struct AuthorsReduce {
+  template <class Pattern>
+  static auto reduce_matching(Pattern pattern) -> decltype(matching(&::reduce, pattern));
   template <class... A>
-  static decltype(auto) reduce(A&&... arguments) {
+  static auto reduce(A&&... arguments) -> decltype(::reduce(std::forward<A>(arguments)...)) {
     return ::reduce(std::forward<A>(arguments)...);
   }
+};
+#line 1 "webmesh:combine"
+struct AuthorsCombine {
+  template <class Pattern>
+  static auto combine_matching(Pattern pattern) -> decltype(matching(&::combine, pattern));
   template <class... A>
-  static decltype(auto) combine(A&&... arguments) {
+  static auto combine(A&&... arguments) -> decltype(::combine(std::forward<A>(arguments)...)) {
     return ::combine(std::forward<A>(arguments)...);
   }
 };
+#line 1 "webmesh:job"
+struct Author : AuthorsMap, AuthorsReduce, AuthorsCombine {};
 using ThisJob = Job<Author>;
 
-inline constexpr bool functions_fit = mistake<Author>().empty();
-static_assert(functions_fit, mistake<Author>());
+#line 1 "webmesh:map"
+static_assert(map_mistake<Author>().empty(), map_mistake<Author>());
+using MapWidth = CheckedWidth<Widths<Author>::map>::type;
+#line 1 "webmesh:reduce"
+static_assert(reduce_mistake<Author>().empty(), reduce_mistake<Author>());
+using ReduceWidth = CheckedWidth<Widths<Author>::reduce>::type;
+#line 1 "webmesh:combine"
+static_assert(combine_mistake<Author>().empty(), combine_mistake<Author>());
 
+#line 1 "webmesh:job"
 }  // namespace webmesh::detail
 
 template <class V>

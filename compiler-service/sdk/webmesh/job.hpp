@@ -44,11 +44,13 @@ class Inbox {
 };
 
 /// A job whose functions fit together. `Author` is described in signature.hpp.
-template <class Author, bool sound = mistake<Author>().empty()>
+template <class Author, bool sound = kSound<Author>>
 class Job {
   using F = Forms<Author>;
-  using V = typename F::Map::Value;
-  using R = typename F::Reduce::Result;
+  using V = typename F::V;
+  using R = typename F::R;
+  using Map = typename F::Map::Form;
+  using Reduce = typename F::Reduce::Form;
   using MapSide = std::conditional_t<F::combines, CombiningMap<V, Author>, LoggingMap<V>>;
   using ReduceSide = std::conditional_t<F::combines, CombiningReduce<V, Author>, GatheringReduce<V>>;
 
@@ -58,7 +60,7 @@ class Job {
   static inline constinit Results results;
   static inline constinit ReduceOutput reduce_output{nullptr, 0, 0, 0};
 
-  using Passed = std::conditional_t<std::is_scalar_v<V>, V, V&&>;
+  using ByValue = std::conditional_t<std::is_scalar_v<V>, V, V&&>;
 
   template <class U>
   static void to_shuffle(std::string_view key, U&& value) {
@@ -67,13 +69,16 @@ class Job {
   }
 
   static void reduce_key(std::string_view key, Values<V>& values, Emitter<R>& out) {
-    using Key = typename F::Reduce::KeyText;
+    using Key = typename Reduce::KeyText;
     results.start_key(key);
-    if constexpr (F::thesis_reduce) {
-      const std::pair<std::string, R> result = Author::reduce(Key(key), Access::all(values));
+    typename Key::Owner owned(key);
+    if constexpr (F::Reduce::thesis) {
+      std::vector<V> all = Access::all(values);
+      const std::pair<std::string, R> result =
+          Author::reduce(Key::pass(owned), static_cast<typename Reduce::Values>(all));
       results.add(result.first, result.second);
     } else {
-      Author::reduce(Key(key), values, out);
+      Author::reduce(Key::pass(owned), values, out);
     }
   }
 
@@ -94,14 +99,14 @@ class Job {
 
   static std::int32_t map(const char* bytes, u32 length) {
     return guarded([=] {
-      using Document = typename F::Map::Document;
-      const std::string_view document(bytes, length);
-      if constexpr (F::thesis_map) {
-        auto pairs = Author::map(Document(document));
-        for (auto& [key, value] : pairs) to_shuffle<Passed>(key, std::move(value));
+      using Document = typename Map::Document;
+      typename Document::Owner document(bytes, length);
+      if constexpr (F::Map::thesis) {
+        auto pairs = Author::map(Document::pass(document));
+        for (auto& [key, value] : pairs) to_shuffle<ByValue>(key, std::move(value));
       } else {
         auto out = Access::emitter<V>(Stage::map);
-        Author::map(Document(document), out);
+        Author::map(Document::pass(document), out);
       }
     });
   }
@@ -119,7 +124,6 @@ class Job {
   static ReduceOutput* reduce_finish() {
     const std::int32_t status = guarded([] {
       auto out = Access::emitter<R>(Stage::reduce);
-      reduce_side.gather();
       const Sortable* keys = sorted_keys(reduce_side.table);
       for (u32 i = 0; i < reduce_side.table.size(); ++i) {
         auto& row = ReduceSide::Row::of_key(keys[i].key);

@@ -1,7 +1,7 @@
 // Results as JSON text, one line each.
 //
 //   bool, integers, enums         true or false, digits, the enum's integer
-//   float, double                 the shortest text that reads back the same; "NaN", "Infinity", "-Infinity"
+//   float, double, long double    the shortest text that reads back the same; "NaN", "Infinity", "-Infinity"
 //   string                        escaped; a byte that is not UTF-8 becomes \udc80 to \udcff, which lose nothing
 //   optional                      null or the value
 //   variant                       [index, value]; std::monostate is null
@@ -22,6 +22,7 @@ void write_json_number(Buffer& out, std::int64_t value);
 void write_json_number(Buffer& out, u64 value);
 void write_json_number(Buffer& out, float value);
 void write_json_number(Buffer& out, double value);
+void write_json_number(Buffer& out, long double value);
 
 template <class T>
 void write_json(Buffer& out, const T& value);

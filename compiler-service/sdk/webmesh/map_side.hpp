@@ -124,8 +124,6 @@ class LoggingMap {
 /// One value a key, for jobs with `combine`. `Author::combine(V, V)` calls it.
 template <class V, class Author>
 class CombiningMap {
-  static_assert(alignof(V) <= 8, "WebMesh: a value must not ask for an alignment of over 8 bytes");
-
  public:
   using Row = Entry<Held<V>>;
   Table<Held<V>> table;

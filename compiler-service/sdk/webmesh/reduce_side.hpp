@@ -1,7 +1,7 @@
 // The reduce's side of the shuffle: groups the records of one bucket by key.
 //
 // With a `combine`, values are folded as they come, so that memory grows with the keys. Without, the bytes stay where
-// the host put them until all have come, and are then copied together key by key, so that a key is read in one go.
+// the host put them, and each key knows its own of them.
 #pragma once
 
 #include <memory>
@@ -46,13 +46,14 @@ Sortable* sorted_keys(Table<Payload>& table) {
 template <class V>
 class GatheringReduce {
  public:
-  struct Tally {
+  /// A key's values, in the order in which they were fed.
+  struct Chain {
+    Fragment* first;
+    Fragment* last;
     u32 count;
-    u32 bytes;
-    u8* next;  // where the key's next values go, while they are gathered; their end after that
   };
-  using Row = Entry<Tally>;
-  Table<Tally> table;
+  using Row = Entry<Chain>;
+  Table<Chain> table;
 
   /// Whether the bytes that were fed must stay where they are.
   static constexpr bool keeps_bytes = true;
@@ -60,51 +61,28 @@ class GatheringReduce {
   void feed(const u8* bytes, u32 length) {
     for (Reader from(bytes, length); from.left() != 0;) {
       const Record record = read_record(from);
+      constexpr u32 kLeast = least_size<V>();
+      if (kLeast != 0 && record.count > record.length / kLeast) {
+        Reader::fail("a record has fewer bytes than its values need");
+      }
+      auto* fragment = reinterpret_cast<Fragment*>(fragments_.take(sizeof(Fragment)));
+      *fragment = {nullptr, record.values, record.length, record.count};
       const auto [row, fresh] = table.find_or_add(record.key, record.key_length);
-      if (fresh) row->payload = {0, 0, nullptr};
-      Tally& tally = row->payload;
-      if (record.count > UINT32_MAX - tally.count) Reader::fail("a key has over 2^32 values");
-      tally.count += record.count;
-      // All of it lies in memory whose addresses have 32 bits, and so do the sums.
-      tally.bytes += record.length;
-      bytes_ += record.length;
-      *reinterpret_cast<Logged*>(log_.take(sizeof(Logged))) = {row, record.values, record.length};
-    }
-  }
-
-  /// Lays the values out key by key. Values of one key stay in the order in which they were fed: the log is walked from
-  /// its start, and each key has its own place to write at.
-  void gather() {
-    u8* at = allocate(std::size_t{bytes_} + 1);
-    for (auto& row : table) {
-      row.payload.next = at;
-      at += row.payload.bytes;
-    }
-    for (Arena::Chunk* chunk = log_.chunks(); chunk != nullptr; chunk = chunk->next) {
-      const auto* end = reinterpret_cast<const Logged*>(chunk->end);
-      for (auto* logged = reinterpret_cast<const Logged*>(chunk->begin()); logged != end; ++logged) {
-        u8*& next = logged->row->payload.next;
-        next = copy_bytes(next, logged->values, logged->length);
+      Chain& chain = row->payload;
+      if (fresh) {
+        chain = {fragment, fragment, record.count};
+      } else {
+        if (record.count > UINT32_MAX - chain.count) Reader::fail("a key has over 2^32 values");
+        chain.last = chain.last->next = fragment;
+        chain.count += record.count;
       }
     }
   }
 
-  /// After `gather`.
-  static Values<V> values(Row& row) {
-    const Tally& tally = row.payload;
-    return Access::values<V>(tally.next - tally.bytes, tally.bytes, tally.count);
-  }
+  static Values<V> values(Row& row) { return Access::values<V>(row.payload.first, row.payload.count); }
 
  private:
-  /// One record's values, where the host put them.
-  struct Logged {
-    Row* row;
-    const u8* values;
-    u32 length;
-  };
-
-  Arena log_;
-  u32 bytes_ = 0;
+  Arena fragments_;
 };
 
 /// One value a key, for jobs with `combine`.
@@ -131,10 +109,7 @@ class CombiningReduce {
     }
   }
 
-  /// Nothing is left to do: values were folded as they came.
-  void gather() {}
-
-  static Values<V> values(Row& row) { return Access::values<V>(std::move(row.payload.value)); }
+  static Values<V> values(Row& row) { return Access::values<V>(row.payload.value); }
 };
 
 }  // namespace webmesh::detail

@@ -59,7 +59,7 @@ inline Digest digest(const u8* bytes, u32 length) {
 inline u32 bucket_of(u32 hash, u32 buckets) { return static_cast<u32>((u64{hash} * buckets) >> 32); }
 
 template <class Payload>
-struct alignas(8) Entry {
+struct alignas(alignof(Payload) > 8 ? alignof(Payload) : 8) Entry {
   u32 hash;
   u32 key_length;
   Payload payload;
@@ -68,8 +68,12 @@ struct alignas(8) Entry {
   std::string_view text() { return {reinterpret_cast<const char*>(key()), key_length}; }
   /// The entry that a pointer from `key` belongs to.
   static Entry& of_key(u8* key) { return *reinterpret_cast<Entry*>(key - sizeof(Entry)); }
-  /// The room of a key: whole eights, and one even for the empty key, so that every key has a head.
-  static u32 padded(u32 length) { return (std::max<u32>(length, 1) + 7) & ~u32{7}; }
+  /// The room of a key: whole eights, and one even for the empty key, so that every key has a head; more where the next
+  /// entry's payload asks for it.
+  static u32 padded(u32 length) {
+    constexpr u32 kMore = static_cast<u32>(alignof(Entry)) - 1;
+    return (std::max<u32>(length, 1) + kMore) & ~kMore;
+  }
   u32 bytes() const { return static_cast<u32>(sizeof(Entry)) + padded(key_length); }
 };
 

@@ -6,17 +6,26 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
+#include <deque>
+#include <flat_map>
+#include <flat_set>
 #include <initializer_list>
+#include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace webmesh::detail {
 
@@ -35,9 +44,8 @@ concept Text = std::same_as<T, std::string>;
 /// Any integer but bool; 128 bits have no place in a varint.
 template <class T>
 concept Integer = std::integral<T> && !std::same_as<T, bool> && sizeof(T) <= 8;
-/// `long double` is no type of WebAssembly's.
 template <class T>
-concept Float = std::same_as<T, float> || std::same_as<T, double>;
+concept Float = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, long double>;
 template <class T>
 concept Enum = std::is_enum_v<T>;
 template <class T>
@@ -47,15 +55,34 @@ concept Variant = kIs<T, std::variant>;
 template <class T>
 concept FixedArray = std::is_bounded_array_v<T> || kIsStdArray<T>;
 
-/// The standard containers that own their elements, and others made like them.
+/// Containers from keys to values; their `value_type` has a const key, so it is never read into.
 template <class T>
-concept Container = !Text<T> && !FixedArray<T> && requires(T& container) {
+concept Dictionary = kIs<T, std::map> || kIs<T, std::multimap> || kIs<T, std::unordered_map> ||
+                     kIs<T, std::unordered_multimap> || kIs<T, std::flat_map> || kIs<T, std::flat_multimap>;
+/// The standard containers that own their elements. A type that only looks like one, because it derives from one or has
+/// `begin` and `end` of its own, may hold more than its elements, which would be lost.
+template <class T>
+concept Container =
+    Dictionary<T> || kIs<T, std::vector> || kIs<T, std::deque> || kIs<T, std::list> || kIs<T, std::set> ||
+    kIs<T, std::multiset> || kIs<T, std::unordered_set> || kIs<T, std::unordered_multiset> || kIs<T, std::flat_set> ||
+    kIs<T, std::flat_multiset> || (kIs<T, std::basic_string> && !Text<T>);
+/// What is walked like a container and is none of them.
+template <class T>
+concept LikeContainer = !Container<T> && !Text<T> && !FixedArray<T> && requires(T& container) {
   typename T::value_type;
   container.begin();
   container.end();
-  container.clear();
-  container.size();
 };
+/// A container that is ordered or hashed by an object with a state, such as a function pointer. It is read back with a
+/// fresh one.
+template <class T>
+consteval bool keeps_order_in_object() {
+  bool keeps = false;
+  if constexpr (requires { typename T::key_compare; }) keeps = keeps || !std::is_empty_v<typename T::key_compare>;
+  if constexpr (requires { typename T::hasher; }) keeps = keeps || !std::is_empty_v<typename T::hasher>;
+  if constexpr (requires { typename T::key_equal; }) keeps = keeps || !std::is_empty_v<typename T::key_equal>;
+  return keeps;
+}
 template <class T>
 struct ElementOf {
   using type = typename T::value_type;
@@ -69,18 +96,16 @@ struct ElementOf<T[n]> {
 template <class T>
 using Element = typename ElementOf<T>::type;
 
-/// Containers from keys to values; their `value_type` has a const key, so it is never read into.
-template <class T>
-concept Dictionary = Container<T> && requires {
-  typename T::key_type;
-  typename T::mapped_type;
-};
 /// Types that a structured binding can take apart: pairs, tuples, and structs whose fields are all public.
 template <class T>
 concept Bindable = std::is_class_v<T> && !std::is_union_v<T> &&
                    requires { std::integral_constant<std::size_t, __builtin_structured_binding_size(T)>{}; };
 template <class T>
 concept Struct = Bindable<T> && !Text<T> && !FixedArray<T> && !Container<T> && !Optional<T> && !Variant<T>;
+
+/// Whether a structured binding takes T apart by `get`.
+template <class T>
+concept TupleLike = requires { std::tuple_size<T>::value; };
 
 /// Calls `visit(fields...)` with all fields of a struct, pair or tuple, by reference.
 template <class T, class Visit>
@@ -169,10 +194,18 @@ consteval Problem problem_of() {
     return problem_of<typename T::value_type, T, Outer...>();
   } else if constexpr (Variant<T>) {
     return first_problem<T, Outer...>(arguments_of(static_cast<T*>(nullptr)));
+  } else if constexpr (Container<T> && keeps_order_in_object<T>()) {
+    return because("the function that orders or hashes it is a value, which is not stored; use a struct with operator()");
   } else if constexpr (Dictionary<T>) {
     return first_problem<T, Outer...>(TypeList<typename T::key_type, typename T::mapped_type>{});
   } else if constexpr (Container<T>) {
     return problem_of<Element<T>, T, Outer...>();
+  } else if constexpr (!Bindable<T> && LikeContainer<T>) {
+    return because(
+        "it is none of the standard containers that are stored by their elements, and may hold more than those; make it a "
+        "plain struct whose fields are all public and its own, with the container as one of them");
+  } else if constexpr (TupleLike<T> && !kIs<T, std::pair> && !kIs<T, std::tuple>) {
+    return because("its `get` may leave fields out; make it a plain struct without a std::tuple_size");
   } else if constexpr (!Bindable<T>) {
     return because("its fields cannot be reached; make it a plain struct whose fields are all public and its own");
   } else if constexpr (!decltype(has_plain_fields(std::declval<T&>()))::value) {
@@ -184,6 +217,39 @@ consteval Problem problem_of() {
 
 template <class T>
 inline constexpr bool kStorable = !problem_of<T>();
+
+template <class T, class... Outer>
+consteval bool holds_long();
+
+template <class... Outer, class... T>
+consteval bool any_holds_long(TypeList<T...>) {
+  return (holds_long<T, Outer...>() || ...);
+}
+
+/// Whether values of a storable type are or hold a `long` or `unsigned long`, which is also what `size_t` is: they have
+/// 32 bits in WebAssembly, and 64 where most authors come from.
+template <class T, class... Outer>
+consteval bool holds_long() {
+  if constexpr ((std::same_as<T, Outer> || ...)) {
+    return false;
+  } else if constexpr (Enum<T>) {
+    return holds_long<std::underlying_type_t<T>>();
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    return std::same_as<T, long> || std::same_as<T, unsigned long>;
+  } else if constexpr (Text<T> || std::same_as<T, std::monostate>) {
+    return false;
+  } else if constexpr (Optional<T>) {
+    return holds_long<typename T::value_type, T, Outer...>();
+  } else if constexpr (Variant<T>) {
+    return any_holds_long<T, Outer...>(arguments_of(static_cast<T*>(nullptr)));
+  } else if constexpr (Dictionary<T>) {
+    return any_holds_long<T, Outer...>(TypeList<typename T::key_type, typename T::mapped_type>{});
+  } else if constexpr (FixedArray<T> || Container<T>) {
+    return holds_long<Element<T>, T, Outer...>();
+  } else {
+    return any_holds_long<T, Outer...>(decltype(field_types(std::declval<T&>())){});
+  }
+}
 
 /// Text that is put together at compile time, for a static_assert. What does not fit is cut off.
 class Message {
@@ -211,7 +277,7 @@ consteval Message storable_message() {
   constexpr Problem problem = problem_of<T>();
   if (!problem) return {};
   if (problem.type == type_name<T>()) return {"WebMesh: `", problem.type, "` cannot be stored: ", problem.why};
-  return {"WebMesh: `", type_name<T>(), "` cannot be stored because of `", problem.type, "` in it: ", problem.why};
+  return {"WebMesh: `", problem.type, "`, in `", type_name<T>(), "`, cannot be stored: ", problem.why};
 }
 
 }  // namespace webmesh::detail

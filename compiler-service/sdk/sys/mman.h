@@ -1,0 +1,17 @@
+// What the C library for WebAssembly leaves out, as one line where it is used.
+#pragma once
+#include <sys/types.h>
+
+#include "../webmesh/unavailable.hpp"
+
+#define PROT_READ 1
+#define PROT_WRITE 2
+#define MAP_SHARED 1
+#define MAP_PRIVATE 2
+#define MAP_ANONYMOUS 32
+#define MAP_FAILED ((void*)-1)
+
+extern "C" {
+WEBMESH_NO_FILES void* mmap(void*, size_t, int, int, int, off_t);
+WEBMESH_NO_FILES int munmap(void*, size_t);
+}
