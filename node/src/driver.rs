@@ -15,7 +15,7 @@ use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submi
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Gossip, Request, Response};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{JobId, PeerKey, Time, limits};
+use webmesh_protocol::{JobId, PeerKey, Time, guest, limits};
 
 use crate::net::{Net, NetEvent};
 use crate::platform;
@@ -99,7 +99,13 @@ impl Node {
         let (notices, _) = broadcast::channel(NOTICES);
         let node = Self { commands, notices: notices.clone(), net: net.clone() };
         advert.addresses = texts(&net.told_addresses());
-        let config = Config { me: net.peer(), started: platform::wall_micros(), advert, memory: host.memory() };
+        let config = Config {
+            me: net.peer(),
+            started: platform::wall_micros(),
+            advert,
+            memory: host.memory(),
+            interface: guest::INTERFACE,
+        };
         let driver = Driver {
             engine: Engine::new(config),
             net,

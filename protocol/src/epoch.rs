@@ -18,6 +18,26 @@ pub struct Epoch {
     pub previous: Option<Hash>,
     /// The shufflers, in ascending order of their keys.
     pub shufflers: Vec<Shuffler>,
+    /// The generations of each stage, in the manifest's order; empty while nothing has been revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Generations>,
+}
+
+/// What of a stage stands: whatever was computed from partitions of an older generation does not. A generation is the
+/// number of the last revocation that touched a stage's partitions, 0 before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generations {
+    /// Of the partitions that its tasks read.
+    pub reads: u32,
+    /// Of the partitions that it writes.
+    pub writes: u32,
+}
+
+impl Epoch {
+    /// The generations of a stage.
+    pub fn generations_of(&self, stage: u8) -> Generations {
+        self.generations.get(usize::from(stage)).copied().unwrap_or_default()
+    }
 }
 
 /// One shuffler of an epoch.
@@ -39,6 +59,9 @@ impl Wire for Epoch {
         }
         if self.shufflers.is_empty() || self.shufflers.len() > limits::SHUFFLERS {
             return Err("no shufflers, or too many");
+        }
+        if self.generations.len() > limits::STAGES {
+            return Err("generations of too many stages");
         }
         if !self.shufflers.is_sorted_by(|a, b| a.peer < b.peer) {
             return Err("shufflers that repeat or stand out of order");

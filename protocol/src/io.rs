@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Manifest, TaskLimits};
 use crate::message::{Failure, Gossip, Outcome, Push, Request, Response, Topic};
+use crate::ranges::Run;
 use crate::segment::Attempt;
 use crate::sign::Keypair;
 
@@ -102,6 +104,15 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
+    /// The answer to [`Action::Persist`].
+    Persisted {
+        /// The job.
+        job: JobId,
+        /// The batch's number.
+        number: u64,
+        /// Why it could not be written (a full disk). The job then ends.
+        result: Result<(), String>,
+    },
     /// The result of a task of this peer's own job lies safe.
     OutputStored {
         /// The job.
@@ -120,6 +131,9 @@ pub enum Event {
     },
     /// This peer's user submits a job.
     Submit(Box<Submission>),
+    /// A job that an earlier run of this peer began, and whose log it kept, goes on. To be said before there is any
+    /// connection: a peer that asks the home about a job that it does not know takes the job for over.
+    Resume(Box<Resumption>),
     /// This peer's user takes a job back. Only its owner can.
     Cancel {
         /// The job.
@@ -140,6 +154,19 @@ pub struct Submission {
     pub manifest: Manifest,
     /// The owner's key.
     pub key: Keypair,
+    /// Whether its decisions are kept ([`Action::Persist`]), so that another run of this peer can go on with the job.
+    pub kept: bool,
+}
+
+/// A job to go on with. Module, index and packs must lie where [`Action::LoadBlob`] finds them.
+#[derive(Debug)]
+pub struct Resumption {
+    /// What its log says, as [`crate::decisions::replay`] reads it.
+    pub state: State,
+    /// The owner's key.
+    pub key: Keypair,
+    /// Tasks of its last stage whose results the log names and the disk does not have.
+    pub lost: Vec<Run>,
 }
 
 /// What became of one task of a run.
@@ -323,6 +350,16 @@ pub enum Action {
         /// One of more bytes than a task that reduces it may take is not read.
         most: u64,
     },
+    /// Append a batch of decisions to the log of this peer's own job, and answer with [`Event::Persisted`] once it would
+    /// survive the loss of power. Nothing follows from the batch before.
+    Persist {
+        /// The job.
+        job: JobId,
+        /// The batch's number; they come in order.
+        number: u64,
+        /// What to append, as [`crate::decisions::replay`] reads it back.
+        bytes: Bytes,
+    },
     /// Keep the result of a task of this peer's own job; answered by [`Event::OutputStored`].
     StoreOutput {
         /// The job.
@@ -435,6 +472,15 @@ pub enum Notice {
         worker: PeerKey,
         /// How many more tries it has.
         retries_left: u8,
+    },
+    /// Acceptances were revoked: their tasks, and those that had been computed from them, are open again.
+    Revoked {
+        /// The job.
+        job: JobId,
+        /// The stage whose attempts no longer stand.
+        stage: u8,
+        /// How many tasks are open again, those of later stages included.
+        tasks: u32,
     },
     /// A job of this peer's user is over.
     Ended {

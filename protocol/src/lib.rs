@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod codec;
+pub mod decisions;
 pub mod engine;
 pub mod epoch;
 pub mod guest;
@@ -16,6 +17,7 @@ pub mod manifest;
 pub mod membership;
 pub mod message;
 pub mod pack;
+pub mod provenance;
 pub mod ranges;
 pub mod ring;
 pub mod segment;

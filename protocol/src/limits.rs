@@ -52,6 +52,12 @@ pub const CLAIM_TOPICS: u8 = 64;
 pub const PARTITIONS: u16 = 256;
 /// Buckets of one shuffle: reduce tasks.
 pub const BUCKETS: u32 = 1 << 16;
+/// Stewards of one job: seven bear two that lie; more would cost messages and gain little.
+pub const STEWARDS: usize = 7;
+/// One batch of decisions: some 16,000 acceptances, so that the first of a large job need not wait for the last.
+pub const BATCH_BYTES: usize = 1024 * 1024;
+/// A certificate: the signatures of all stewards, with room for what is around them.
+pub const CERTIFICATE_BYTES: usize = 1024;
 /// Shufflers of one job (rule 2): connections stay few.
 pub const SHUFFLERS: usize = 16;
 /// Copies of a partition.

@@ -109,6 +109,46 @@ pub enum Operator {
     Reduce,
 }
 
+/// What an operator reads and what it can give. This table is the only place that says so: the manifest's check, the
+/// engine, executors and the simulator all follow it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// What a task reads.
+    pub reads: Reads,
+    /// The version of the guest interface from which on its output can go to a shuffle.
+    pub shuffles_from: u8,
+    /// The version of the guest interface from which on its output can be the job's result.
+    pub collects_from: u8,
+}
+
+/// What a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Documents of the job's inputs.
+    Documents,
+    /// One bucket of a shuffle.
+    Bucket,
+}
+
+impl Operator {
+    /// What the operator reads and what it can give.
+    pub fn signature(self) -> Signature {
+        match self {
+            Self::Map => Signature { reads: Reads::Documents, shuffles_from: 1, collects_from: 2 },
+            Self::Reduce => Signature { reads: Reads::Bucket, shuffles_from: 2, collects_from: 1 },
+        }
+    }
+}
+
+impl Source {
+    fn reads(self) -> Reads {
+        match self {
+            Self::Inputs => Reads::Documents,
+            Self::Shuffle { .. } => Reads::Bucket,
+        }
+    }
+}
+
 /// Where a stage's tasks read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
@@ -198,13 +238,26 @@ pub fn partition_of_bucket(bucket: u32, partitions: u16, buckets: u32) -> u16 {
 }
 
 impl Manifest {
-    /// What this version cannot do of what the manifest asks for: such a job is refused, not done by halves.
-    pub fn unsupported(&self) -> Option<&'static str> {
+    /// What a peer whose tasks speak this version of the guest interface cannot do of what the manifest asks for: such a
+    /// job is refused, not done by halves.
+    pub fn unsupported(&self, interface: u8) -> Option<&'static str> {
         match (&self.authority, self.verify) {
-            (Authority::Stewards(_), _) => Some("an authority of stewards, which this version does not have"),
-            (_, Verify::Adaptive | Verify::Quorum(_)) => Some("results to be checked, which this version cannot do"),
-            (Authority::Owner, Verify::Off) => None,
+            (Authority::Stewards(_), _) => return Some("an authority of stewards, which this version does not have"),
+            (_, Verify::Adaptive | Verify::Quorum(_)) => {
+                return Some("results to be checked, which this version cannot do");
+            }
+            (Authority::Owner, Verify::Off) => {}
         }
+        let beyond = |stage: &&Stage| stage.interface() > interface;
+        self.stages.iter().find(beyond).map(|stage| match stage.operator {
+            Operator::Map => {
+                "a map that gives the result itself, which this version's guests cannot do: let a reduce give it"
+            }
+            Operator::Reduce => {
+                "a reduce that feeds a shuffle, which this version's guests cannot do: \
+                 submit what follows as a job of its own that reads the result of the first"
+            }
+        })
     }
 
     /// The id of the job that this signed manifest describes.
@@ -212,9 +265,10 @@ impl Manifest {
         JobId(signed.hash().0)
     }
 
-    /// The stage's tasks become another stage's input when it shuffles: who reads stage `stage`'s shuffle?
-    pub fn reader_of(&self, stage: u8) -> Option<u8> {
-        self.stages.iter().position(|s| s.source == Source::Shuffle { stage }).map(|i| i as u8)
+    /// The stages that read the shuffle of stage `stage`, ascending.
+    pub fn readers_of(&self, stage: u8) -> impl Iterator<Item = u8> + '_ {
+        let reads = move |described: &Stage| described.source == Source::Shuffle { stage };
+        (0u8..).zip(&self.stages).filter(move |(_, described)| reads(described)).map(|(number, _)| number)
     }
 
     /// The seed of a task's randomness: the same in every attempt and on every peer.
@@ -246,25 +300,30 @@ impl Wire for Manifest {
         if self.stages.last().is_none_or(|last| last.sink != Sink::Collect) {
             return Err("a last stage that does not give a result");
         }
+        let mut documents = None;
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check()?;
-            if stage.operator == Operator::Map && stage.sink == Sink::Collect {
-                return Err("a map whose output nobody sorts: guests give results from a reduce only");
+            if stage.operator.signature().reads != stage.source.reads() {
+                return Err("a stage that cannot read what it names");
             }
-            match (stage.operator, stage.source) {
-                (Operator::Map, Source::Inputs) => {}
-                (Operator::Reduce, Source::Shuffle { stage: from }) if usize::from(from) < i => {
-                    let read = &self.stages[usize::from(from)];
-                    if read.shuffle().is_none_or(|(_, buckets)| buckets != stage.tasks) {
-                        return Err("a stage whose tasks are not the buckets that it reads");
+            match stage.source {
+                Source::Shuffle { stage: from } => {
+                    let read = self.stages[..i].get(usize::from(from)).and_then(Stage::shuffle);
+                    if read.is_none_or(|(_, buckets)| buckets != stage.tasks) {
+                        return Err("a stage whose tasks are not the buckets of an earlier stage that it reads");
                     }
                 }
-                _ => return Err("a stage that cannot read what it names"),
+                Source::Inputs if documents.replace(stage.tasks).is_some_and(|tasks| tasks != stage.tasks) => {
+                    return Err("stages that cut the same inputs into different tasks");
+                }
+                Source::Inputs => {}
             }
-            let readers = self.stages.iter().filter(|s| s.source == Source::Shuffle { stage: i as u8 }).count();
             let last = i + 1 == self.stages.len();
-            if last != (stage.sink == Sink::Collect) || readers != usize::from(!last) {
-                return Err("a stage whose output is not read exactly once");
+            if last != (stage.sink == Sink::Collect) {
+                return Err("a result of another stage than the last");
+            }
+            if !last && self.readers_of(i as u8).next().is_none() {
+                return Err("a stage whose output nobody reads");
             }
         }
         Ok(())
@@ -272,6 +331,15 @@ impl Wire for Manifest {
 }
 
 impl Stage {
+    /// The version of the guest interface that its tasks need.
+    fn interface(&self) -> u8 {
+        let signature = self.operator.signature();
+        match self.sink {
+            Sink::Shuffle { .. } => signature.shuffles_from,
+            Sink::Collect => signature.collects_from,
+        }
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         if self.tasks == 0 || self.tasks > limits::TASKS {
             return Err("a stage without tasks, or with too many");

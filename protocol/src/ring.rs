@@ -228,7 +228,7 @@ mod tests {
         let shuffler = |(i, &weight): (usize, &u8)| Shuffler { peer: PeerKey(key("peer", i as u64)), weight };
         let mut shufflers: Vec<Shuffler> = weights.iter().enumerate().map(shuffler).collect();
         shufflers.sort_unstable_by_key(|s| s.peer);
-        Epoch { job: JobId(key("job", 0)), number: 0, previous: None, shufflers }
+        Epoch { job: JobId(key("job", 0)), number: 0, previous: None, shufflers, generations: vec![] }
     }
 
     fn loads(epoch: &Epoch, assignment: &Assignment) -> Vec<usize> {

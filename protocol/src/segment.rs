@@ -180,7 +180,7 @@ mod tests {
         }
 
         #[test]
-        fn varints_come_back(n: u64) {
+        fn varints_restart_home(n: u64) {
             let mut out = Vec::new();
             put_varint(&mut out, n);
             let mut rest = out.as_slice();

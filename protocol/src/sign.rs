@@ -35,6 +35,23 @@ impl Keypair {
         let signature = Bytes::copy_from_slice(&self.0.sign(&to_be_signed::<T>(&payload)).to_bytes());
         Signed { payload, signer: self.public(), signature, of: PhantomData }
     }
+
+    /// Signs a hash in a role, which separates it from hashes signed in any other: 64 bytes.
+    pub fn sign_hash(&self, role: &str, hash: &Hash) -> Bytes {
+        Bytes::copy_from_slice(&self.0.sign(&hash_to_be_signed(role, hash)).to_bytes())
+    }
+}
+
+/// Whether `signature` is the one that `signer` made for a hash in a role ([`Keypair::sign_hash`]).
+pub fn hash_is_signed(signer: &PeerKey, role: &str, hash: &Hash, signature: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&signer.0), Signature::from_slice(signature)) else {
+        return false;
+    };
+    key.verify_strict(&hash_to_be_signed(role, hash), &signature).is_ok()
+}
+
+fn hash_to_be_signed(role: &str, hash: &Hash) -> Vec<u8> {
+    [b"webmesh/1/hash of ", role.as_bytes(), b"\0", &hash.0[..]].concat()
 }
 
 impl std::fmt::Debug for Keypair {

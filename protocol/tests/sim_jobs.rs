@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use webmesh_protocol::message::Outcome;
-use webmesh_protocol::sim::{Fault, Job, JobReport, Report, Scenario, run};
+use webmesh_protocol::sim::{Fault, Job, JobReport, Node, Report, Scenario, run};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -183,6 +183,56 @@ fn attempts_that_never_agree_do_not_keep_a_job_from_its_end() {
         all_done(report);
         assert!(report.jobs[0].took < secs(90), "{report}");
     });
+}
+
+#[test]
+fn attempts_that_differ_and_were_lost_with_their_only_shuffler_are_made_again_with_all_that_came_of_them() {
+    // While tasks are mapped, and while they are reduced; of logs that are kept and that are not.
+    for (seed, at, kept) in [(31, 9, false), (32, 12, false), (33, 13, true), (34, 14, true)] {
+        let job = Job { unrepeatable: true, replicas: 1, kept, buckets: 64, ..Job::new(432, millis(100), 8) };
+        let scenario =
+            Scenario { shufflers: 3, ..Scenario::new(seed, 8) }.with(job).but(secs(at), Fault::KillShuffler(0));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(60), "{report}");
+            assert!(report.jobs[0].counts.starts < 4 * 496, "{report}");
+        });
+    }
+}
+
+#[test]
+fn reduces_may_feed_shuffles() {
+    let shuffle = Some((4, 16));
+    let graph = [(None, shuffle), (Some(0), shuffle), (Some(1), shuffle), (Some(2), None)];
+    let graph: Vec<Node> = graph.map(|(reads, shuffle)| Node { reads, shuffle }).into();
+    let job = Job { graph, ..Job::new(200, millis(50), 6) };
+    run_twice(Scenario { shufflers: 3, ..Scenario::new(39, 6) }.with(job.clone()), all_done);
+    // A shuffler is lost while the later stages run, with attempts that differ from those that follow.
+    let scenario = Scenario { shufflers: 3, ..Scenario::new(40, 6) }
+        .with(Job { unrepeatable: true, task_time: millis(200), ..job })
+        .but(secs(15), Fault::KillShuffler(0));
+    run_twice(scenario, all_done);
+}
+
+#[test]
+fn a_map_may_give_the_result() {
+    let graph = vec![Node { reads: None, shuffle: None }];
+    let job = Job { graph, pack: Some(20), ..Job::new(300, millis(50), 5) };
+    run_twice(Scenario::new(41, 5).with(job), all_done);
+}
+
+#[test]
+fn a_home_that_was_killed_goes_on_with_its_job_from_the_log() {
+    // While tasks are mapped, while they are reduced; away for a moment, and for so long that others forget the job.
+    for (seed, at, down) in [(35, 8, 1), (36, 12, 1), (37, 8, 60), (38, 12, 60)] {
+        let job = Job { kept: true, buckets: 64, ..Job::new(300, millis(200), 6) };
+        let scenario =
+            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::RestartHome(secs(down)));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(60 + 2 * down), "{report}");
+        });
+    }
 }
 
 #[test]

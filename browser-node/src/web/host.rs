@@ -91,6 +91,11 @@ impl Host for TabHost {
                 }
                 blobs.borrow_mut().put(hash, bytes);
             }
+            // A tab keeps no logs, and its jobs ask for none.
+            Action::Persist { job, number, .. } => {
+                let result = Err("a tab keeps no log of decisions".to_owned());
+                sender.tell(HostOutput::Event(Event::Persisted { job, number, result }));
+            }
             Action::Stage { .. }
             | Action::DropSegment { .. }
             | Action::ReadBucket { .. }

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod compile;
+mod decisions;
 mod outputs;
 mod segments;
 mod tasks;
@@ -17,6 +18,7 @@ use webmesh_protocol::{JobId, PeerKey};
 
 use self::blobs::Arriving;
 pub use self::compile::{CompileAnswer, CompileService};
+use self::decisions::DecisionThread;
 use self::outputs::Outputs;
 use self::segments::SegmentThread;
 use self::tasks::Tasks;
@@ -89,6 +91,7 @@ pub struct NativeHost {
     tasks: Option<Tasks>,
     segments: SegmentThread,
     outputs: Arc<Outputs>,
+    decisions: DecisionThread,
     compiler: Option<Arc<dyn CompileService>>,
     task_memory: u64,
     sender: mpsc::Sender<HostOutput>,
@@ -119,10 +122,12 @@ impl NativeHost {
         };
         let outputs = Arc::new(Outputs::new(config.data_dir.join("results"), config.memory / 4));
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
+        let decisions = DecisionThread::new(config.data_dir.join("jobs"), sender.clone());
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
         let HostConfig { compiler, task_memory, .. } = config;
-        Ok((Self { blobs, arriving, tasks, segments, outputs, compiler, task_memory, sender }, handle, receiver))
+        let host = Self { blobs, arriving, tasks, segments, outputs, decisions, compiler, task_memory, sender };
+        Ok((host, handle, receiver))
     }
 }
 
@@ -141,6 +146,7 @@ impl Host for NativeHost {
             Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
             Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
             Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
+            Action::Persist { job, number, bytes } => self.decisions.append(job, number, bytes),
             Action::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }
@@ -148,8 +154,11 @@ impl Host for NativeHost {
             | Action::DropSegment { .. }
             | Action::ReadBucket { .. }
             | Action::ServeBucket { .. }
-            | Action::ServePull { .. }
-            | Action::DropJob { .. } => self.segments.send(action),
+            | Action::ServePull { .. } => self.segments.send(action),
+            Action::DropJob { job } => {
+                self.decisions.close(job);
+                self.segments.send(action);
+            }
             // The driver keeps these to itself.
             Action::Learn { .. }
             | Action::Publish { .. }

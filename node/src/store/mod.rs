@@ -5,6 +5,8 @@
 pub mod actions;
 #[cfg(not(target_family = "wasm"))]
 pub mod blobs;
+#[cfg(not(target_family = "wasm"))]
+pub mod decisions;
 mod log;
 pub mod segments;
 #[cfg(test)]

@@ -297,7 +297,7 @@ impl SegmentStore {
         partition: u16,
         from: u32,
     ) -> Result<(Push, Bytes, Option<u32>), StoreError> {
-        let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new() };
+        let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new(), authors: Vec::new() };
         let Some((of_stage, log)) = self.log(job, stage, partition) else {
             return Ok((push, Bytes::new(), None));
         };

@@ -28,7 +28,7 @@ fn attempt(task: u32, seed: u32, partitions: u16, buckets: u32, size: usize) -> 
 }
 
 fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<(u32, u16)>, Bytes) {
-    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new() };
+    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new(), authors: Vec::new() };
     let (mut keep, mut body) = (Vec::new(), Vec::new());
     for (i, (task, attempt)) in (0..).zip(attempts) {
         let segments = attempt.segments.iter().map(|(p, s)| (*p, s.len() as u32)).collect();
@@ -207,7 +207,7 @@ fn a_segment_staged_after_a_read_is_in_the_next_read() {
 #[test]
 fn nonsense_is_refused_and_its_task_named() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
-    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new() };
+    let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new(), authors: Vec::new() };
     push.entries.push(PushEntry { task: 41, digest: Hash::of(b""), segments: vec![(2, 3)] });
     let short = store.stage(&push, &[(0, 2)], &Bytes::from_static(b"ab"));
     assert!(matches!(short, Err(StoreError::BadPush(_))));

@@ -46,7 +46,7 @@ pub async fn follow(
     // As the engine will sign it: this peer may have several jobs, and all of them are told of here.
     let manifest = Manifest { owner: key.public(), home: node.net().peer(), ..manifest };
     let (ours, nonce) = (Manifest::id_of(&key.sign(&manifest)), manifest.nonce);
-    node.submit(Submission { manifest, key: key.clone() }).await;
+    node.submit(Submission { manifest, key: key.clone(), kept: false }).await;
     let (mut submitted, mut cancelled, mut told) = (None::<JobId>, false, false);
     let mut unwanted = pin!(unwanted);
     loop {

@@ -191,7 +191,7 @@ mod tests {
         let agent = String::new();
         let advert =
             Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
-        Core::new(peer(0), 1, advert)
+        Core::new(peer(0), 1, advert, 1)
     }
 
     fn peer(n: u8) -> PeerKey {

@@ -25,6 +25,8 @@ pub(super) struct Core {
     /// Greater at each start of this peer.
     pub(super) started: u64,
     pub(super) advert: Advert,
+    /// The version of the guest interface that tasks here speak.
+    pub(super) interface: u8,
     pub(super) directory: Directory,
     pub(super) actions: VecDeque<Action>,
     /// Seals that this peer published, for its own worker: gossip does not come back to its source.
@@ -124,18 +126,20 @@ pub(super) enum Pending {
     Accept {
         job: JobId,
         stage: u8,
+        epoch: u32,
         to: PeerKey,
         attempts: Attempts,
     },
 }
 
 impl Core {
-    pub(super) fn new(me: PeerKey, started: u64, advert: Advert) -> Self {
+    pub(super) fn new(me: PeerKey, started: u64, advert: Advert, interface: u8) -> Self {
         Self {
             now: Time(0),
             me,
             started,
             advert,
+            interface,
             directory: Directory::default(),
             actions: VecDeque::new(),
             own_seals: Vec::new(),
@@ -228,13 +232,14 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest;
     use crate::membership::{Kind, Roles};
 
     fn core_with(neighbours: u8) -> Core {
         let agent = String::new();
         let advert =
             Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
-        let mut core = Core::new(PeerKey([0; 32]), 1, advert);
+        let mut core = Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE);
         for n in 1..=neighbours {
             core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
             for _ in 0..50 {

@@ -80,7 +80,7 @@ impl Jobs {
             self.known.insert(job, Known::new(core.now, &announce));
         }
         if let Some(manifest) = announce.manifest {
-            self.take_manifest(job, manifest);
+            self.take_manifest(core.interface, job, manifest);
         }
         let Some(known) = self.known.get_mut(&job) else { return };
         let rival = known.home != announce.home || known.owner != announce.owner;
@@ -121,7 +121,7 @@ impl Jobs {
 
     /// Takes a job's manifest, whoever it comes from: the id is its hash. What others announced under that id before,
     /// with another owner or home, gives way to it.
-    fn take_manifest(&mut self, job: JobId, signed: Signed<Manifest>) {
+    fn take_manifest(&mut self, interface: u8, job: JobId, signed: Signed<Manifest>) {
         let Some(known) = self.known.get_mut(&job).filter(|k| k.manifest.is_none()) else { return };
         if Manifest::id_of(&signed) != job {
             return;
@@ -134,7 +134,7 @@ impl Jobs {
             (known.owner, known.home, known.epoch) = (manifest.owner, manifest.home, None);
         }
         known.manifest = Some((signed, Arc::new(manifest)));
-        self.open_if_complete(job);
+        self.open_if_complete(interface, job);
     }
 
     pub(super) fn on_manifest(
@@ -148,7 +148,7 @@ impl Jobs {
                 if let Some(known) = self.known.get_mut(&job) {
                     known.heard = core.now;
                 }
-                self.take_manifest(job, signed);
+                self.take_manifest(core.interface, job, signed);
             }
             Ok((Response::Missing, _)) => self.gone(job),
             // Without an answer, the next announcement asks again, or the next look at who is silent.
@@ -157,14 +157,19 @@ impl Jobs {
     }
 
     /// A peer that announced a job as another's sent its manifest, or has none.
-    pub(super) fn on_rival_manifest(&mut self, job: JobId, outcome: Result<(Response, Bytes), RequestError>) {
+    pub(super) fn on_rival_manifest(
+        &mut self,
+        core: &Core,
+        job: JobId,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
         if let Ok((Response::Manifest(signed), _)) = outcome {
-            self.take_manifest(job, signed);
+            self.take_manifest(core.interface, job, signed);
         }
     }
 
     /// Takes an epoch if its owner signed it and it is newer than what is known.
-    pub(super) fn take_epoch(&mut self, _core: &mut Core, signed: &Signed<Epoch>) {
+    pub(super) fn take_epoch(&mut self, core: &Core, signed: &Signed<Epoch>) {
         // The signature is checked last: most epochs heard are known already.
         let Ok(job) = signed.peek(|e| e.job) else { return };
         let Some(known) = self.known.get_mut(&job) else { return };
@@ -177,20 +182,20 @@ impl Jobs {
         let epoch = Arc::new(epoch);
         known.epoch = Some((signed.clone(), epoch.clone()));
         if newest.is_none() {
-            self.open_if_complete(job);
+            self.open_if_complete(core.interface, job);
         } else if known.manifest.is_some() {
             self.changes.push_back((job, Change::Epoch { epoch, signed_epoch: signed.clone() }));
         }
     }
 
-    fn open_if_complete(&mut self, job: JobId) {
+    fn open_if_complete(&mut self, interface: u8, job: JobId) {
         let Some(Known { manifest: Some((_, manifest)), epoch: Some((signed_epoch, epoch)), done, reopened, .. }) =
             self.known.get(&job)
         else {
             return;
         };
         // A job whose results nobody checks, though its owner asks for it, is not to be helped.
-        if manifest.unsupported().is_some() {
+        if manifest.unsupported(interface).is_some() {
             return;
         }
         let change = Change::Open {
@@ -208,7 +213,7 @@ impl Jobs {
         let job = announce.job;
         self.known.insert(job, Known::new(core.now, &announce));
         self.announced(core, core.me, announce);
-        self.take_manifest(job, signed);
+        self.take_manifest(core.interface, job, signed);
     }
 
     /// How far a job of this peer's own is.

@@ -52,6 +52,8 @@ pub struct Config {
     pub advert: Advert,
     /// The memory that it gives.
     pub memory: Memory,
+    /// The version of the guest interface that its executor speaks.
+    pub interface: u8,
 }
 
 /// How much memory a peer gives for what, in bytes.
@@ -104,7 +106,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows nobody yet.
     pub fn new(config: Config) -> Self {
-        let mut core = Core::new(config.me, config.started, config.advert);
+        let mut core = Core::new(config.me, config.started, config.advert, config.interface);
         core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
         core.act(Action::Subscribe { topic: Topic::Peers, on: true });
         let mut worker = Worker::new(&core.advert, config.memory);
@@ -142,18 +144,17 @@ impl Engine {
             Event::RunProgress { run, results, last } => self.worker.on_results(&mut self.core, run, results, last),
             Event::BucketRead { read, records } => self.worker.on_bucket_read(&mut self.core, read, records),
             Event::OutputStored { job, task, result } => {
-                self.authority.on_stored(&mut self.core, &mut self.jobs, job, task, result);
+                self.authority.on_stored(&mut self.core, job, task, result);
+            }
+            Event::Persisted { job, number, result } => {
+                self.authority.on_persisted(&mut self.core, job, number, result);
             }
             Event::StoreFailed { job, why } => self.store_failed(job, why),
             Event::InputLost { index, why } => {
-                self.authority.on_input_lost(&mut self.core, &mut self.jobs, index, &why);
+                self.authority.on_input_lost(index, &why);
             }
-            Event::Submit(submission) => {
-                // Whoever submits and works takes the last place itself.
-                if let Some((job, of)) = self.authority.submit(&mut self.core, &mut self.jobs, *submission) {
-                    self.worker.place(&self.core, job, of.saturating_sub(1), of);
-                }
-            }
+            Event::Submit(submission) => self.authority.submit(&mut self.core, *submission),
+            Event::Resume(resumption) => self.authority.resume(&mut self.core, *resumption),
             Event::Cancel { job, key } => self.authority.cancel(&mut self.core, &mut self.jobs, job, &key),
             Event::Leave => {
                 self.authority.leave(&mut self.core, &mut self.jobs);
@@ -224,7 +225,10 @@ impl Engine {
                 core.act(Action::Publish { topic: Topic::Peers, message: advert });
             }
         }
-        self.authority.go_on(core, &mut self.jobs);
+        for (job, of) in self.authority.go_on(core, &mut self.jobs) {
+            // A submitter that works takes the last place itself.
+            self.worker.place(core, job, of.saturating_sub(1), of);
+        }
         for (job, change) in self.jobs.changes() {
             self.shuffler.on_job(core, &job, &change);
             self.worker.on_job(core, &mut self.blobs, &job, &change);
@@ -256,7 +260,7 @@ impl Engine {
         match self.jobs.home(&job) {
             Some(home) if home == self.core.me => {
                 let why = format!("intermediate data cannot be kept: {why}");
-                self.authority.fail(&mut self.core, &mut self.jobs, job, why);
+                self.authority.fail(job, why);
             }
             Some(home) => self.shuffler.resign(&mut self.core, job, home),
             None => {}
@@ -355,7 +359,7 @@ impl Engine {
             }
             Request::Failed(failure) => {
                 core.respond(token, Response::Ok);
-                self.authority.on_failure(core, &mut self.jobs, from, failure);
+                self.authority.on_failure(core, from, failure);
             }
             Request::Decline { job, memory } => {
                 core.respond(token, Response::Ok);
@@ -415,7 +419,7 @@ impl Engine {
                 }
             }
             Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),
-            Pending::RivalManifest(job) => self.jobs.on_rival_manifest(job, outcome),
+            Pending::RivalManifest(job) => self.jobs.on_rival_manifest(core, job, outcome),
             Pending::Summary { job, stage, shard } => {
                 if let Ok((Response::Summary(summary), _)) = &outcome {
                     self.jobs.take_epoch(core, &summary.epoch);
@@ -466,9 +470,9 @@ impl Engine {
                     self.shuffler.seal_failed(core, job, stage, partition);
                 }
             }
-            Pending::Accept { job, stage, to, attempts } => {
+            Pending::Accept { job, stage, epoch, to, attempts } => {
                 let taken = matches!(outcome, Ok((Response::Ok, _)));
-                self.authority.on_accept_answer(core, job, stage, to, attempts, taken);
+                self.authority.on_accept_answer(core, (job, stage, epoch), to, attempts, taken);
             }
         }
     }

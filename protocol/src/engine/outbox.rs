@@ -146,7 +146,7 @@ impl Outbox {
             }
             entries.push(PushEntry { task: *task, digest: waiting.attempt.digest, segments });
         }
-        let push = Push { job, stage, epoch, replica: false, entries };
+        let push = Push { job, stage, epoch, replica: false, entries, authors: Vec::new() };
         core.request(owner, Request::Push(push), body, Pending::Push { job, stage, owner, epoch, tasks });
     }
 
@@ -175,6 +175,13 @@ impl Outbox {
         if let Some(queue) = self.queues.get_mut(&owner) {
             queue.flush_at = now + RETRY;
         }
+    }
+
+    /// Forgets everything; gives the tasks.
+    pub(super) fn clear(&mut self) -> Vec<u32> {
+        self.queues.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.attempts).into_keys().collect()
     }
 
     /// A new epoch: everything that waits goes to its owners. Those that have it already only say so again.

@@ -8,7 +8,7 @@ use crate::sign::Keypair;
 fn engine() -> Engine {
     let roles = Roles { worker: true, ..Roles::default() };
     let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
-    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, memory: Memory::native(u64::MAX) })
+    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, memory: Memory::native(u64::MAX), interface: 1 })
 }
 
 /// The announcement of a job whose manifest is yet to come.
@@ -16,7 +16,7 @@ fn announce(number: u32, home: PeerKey) -> Announce {
     let job = JobId(Hash::of(&number.to_le_bytes()).0);
     let key = Keypair::from_secret([2; 32]);
     let shufflers = vec![epoch::Shuffler { peer: home, weight: 1 }];
-    let epoch = key.sign(&Epoch { job, number: 0, previous: None, shufflers });
+    let epoch = key.sign(&Epoch { job, number: 0, previous: None, shufflers, generations: vec![] });
     Announce { job, owner: key.public(), home, manifest: None, epoch, done: vec![], reopened: 0, age: 0 }
 }
 

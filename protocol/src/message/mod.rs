@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::announce::{Announce, End, JobNews, Outcome};
 pub use self::claim::{Claim, Hold, Seals, Standing};
+pub(crate) use self::push::runs_of_authors;
 pub use self::push::{Attempts, Push, PushEntry};
 pub use self::request::{Failure, Request};
 pub use self::response::{Response, ShardLeft, Summary};

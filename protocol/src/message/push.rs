@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::ranges::{Run, check_runs};
 
@@ -23,6 +23,10 @@ pub struct Push {
     pub replica: bool,
     /// The attempts, in the order of their bytes in the body.
     pub entries: Vec<PushEntry>,
+    /// The peers that ran them, where the sender passes on what others made: consecutive entries of one author are
+    /// counted together. Empty where the sender is the author, or answers for what it sends as if it were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<(PeerKey, u32)>,
 }
 
 /// One attempt in a push. Partitions of the receiver that are not listed got nothing.
@@ -50,7 +54,13 @@ impl Push {
                 return Err("a digest that no attempt has");
             }
         }
-        Ok(())
+        if self.authors.is_empty() { Ok(()) } else { check_authors(&self.authors, self.entries.len() as u64) }
+    }
+
+    /// The author of each entry; `sender` where none is named.
+    pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = PeerKey> + '_ {
+        let told = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
+        told.chain(std::iter::repeat(sender))
     }
 
     /// How long the body must be.
@@ -66,6 +76,10 @@ pub struct Attempts {
     pub runs: Vec<Run>,
     /// Their digests.
     pub digests: Bytes,
+    /// The peers that ran them: consecutive attempts of one author are counted together. Empty where the authors are
+    /// not told; otherwise the counts add up to the number of tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<(PeerKey, u32)>,
 }
 
 impl Attempts {
@@ -73,7 +87,18 @@ impl Attempts {
     pub fn pack(attempts: &[(u32, Hash)]) -> Self {
         let runs = crate::ranges::runs_of(attempts.iter().map(|a| a.0));
         let digests: Vec<u8> = attempts.iter().flat_map(|a| a.1.0).collect();
-        Self { runs, digests: digests.into() }
+        Self { runs, digests: digests.into(), authors: Vec::new() }
+    }
+
+    /// Packs tasks with their digests and authors; the tasks must ascend.
+    pub fn pack_authored(attempts: &[(u32, Hash, PeerKey)]) -> Self {
+        let unauthored: Vec<(u32, Hash)> = attempts.iter().map(|a| (a.0, a.1)).collect();
+        Self { authors: runs_of_authors(attempts.iter().map(|a| a.2)), ..Self::pack(&unauthored) }
+    }
+
+    /// The same attempts without their authors.
+    pub fn without_authors(self) -> Self {
+        Self { authors: Vec::new(), ..self }
     }
 
     /// The tasks with their digests.
@@ -82,7 +107,30 @@ impl Attempts {
         self.runs.iter().flat_map(Run::iter).zip(digests)
     }
 
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    /// The tasks with their digests and authors; nothing where the authors are not told.
+    pub fn iter_authored(&self) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
+        let authors = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
+        self.iter().zip(authors).map(|((task, digest), author)| (task, digest, author))
+    }
+
+    /// The tasks with their digests and authors; `sender` answers for attempts whose authors are not told.
+    pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
+        let told = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
+        let authors = told.chain(std::iter::repeat(sender));
+        self.iter().zip(authors).map(|((task, digest), author)| (task, digest, author))
+    }
+
+    /// How many attempts there are.
+    pub fn len(&self) -> usize {
+        self.digests.len() / 32
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         check_runs(&self.runs)?;
         if self.runs.last().is_some_and(|r| r.end() > limits::TASKS) {
             return Err("attempts at tasks that no stage has");
@@ -94,6 +142,27 @@ impl Attempts {
         if self.digests.chunks_exact(32).any(|d| d == NO_DIGEST) {
             return Err("a digest that no attempt has");
         }
-        Ok(())
+        if self.authors.is_empty() { Ok(()) } else { check_authors(&self.authors, tasks) }
     }
+}
+
+/// Joins consecutive equal authors, with how many attempts each of these runs has.
+pub(crate) fn runs_of_authors(authors: impl Iterator<Item = PeerKey>) -> Vec<(PeerKey, u32)> {
+    let mut runs: Vec<(PeerKey, u32)> = Vec::new();
+    for author in authors {
+        match runs.last_mut() {
+            Some(last) if last.0 == author => last.1 += 1,
+            _ => runs.push((author, 1)),
+        }
+    }
+    runs
+}
+
+/// Refuses authors whose counts are zero or do not add up to the number of attempts.
+pub(super) fn check_authors(authors: &[(PeerKey, u32)], attempts: u64) -> Result<(), &'static str> {
+    let told: u64 = authors.iter().map(|a| u64::from(a.1)).sum();
+    if told != attempts || authors.iter().any(|a| a.1 == 0) {
+        return Err("authors that are not those of the attempts");
+    }
+    Ok(())
 }

@@ -12,7 +12,6 @@ use crate::sign::Signed;
 
 /// What one peer asks of another. A body of raw bytes may follow; the variant says what it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved a few times each, and matched often")]
 pub enum Request {
     /// Who are you? Sent by both sides once a connection stands.
     Hello(Advert),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::guest;
+use super::guest::{self, Given};
 use super::world::{What, World};
 use crate::id::{Hash, JobId};
 use crate::io::{Event, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
@@ -141,23 +141,35 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Res
     if work.stage == 0 && fails == Some(task) {
         return Err(failure("this document fails everywhere"));
     }
-    match (&work.input, work.shuffle) {
-        (WorkInput::Bucket { records, .. }, _) => {
-            let bytes: Bytes = guest::reduce(records);
-            Ok(TaskOutput::Collect { digest: Hash::of(&bytes), bytes })
+    let mapped = || {
+        let given = guest::map(work.stage, task, mark);
+        output(work, || given.collected(), &given)
+    };
+    match &work.input {
+        WorkInput::Bucket { records, .. } => {
+            let totals = guest::reduce(records);
+            Ok(output(work, || totals.collected(), &totals.given()))
         }
-        (WorkInput::Numbers { .. }, Some((partitions, buckets))) => {
-            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets, mark)))
-        }
-        (WorkInput::Pack { pack, tasks, first_document, .. }, Some((partitions, buckets))) => {
+        WorkInput::Numbers { .. } => Ok(mapped()),
+        WorkInput::Pack { pack, tasks, first_document, .. } => {
             // Each document holds the number of its task, so that a wrong one is noticed.
             let pack = Pack::parse(pack.clone()).map_err(|e| failure(&e.to_string()))?;
             let document = pack.document(first_document + task - tasks.start);
             if document != Some(task.to_string().as_bytes()) {
                 return Err(failure("this is not the task's document"));
             }
-            Ok(TaskOutput::Shuffle(guest::map(task, partitions, buckets, mark)))
+            Ok(mapped())
         }
-        (_, None) => Err(failure("a map stage that collects is not simulated")),
+    }
+}
+
+/// What a task gave, as its stage wants it.
+fn output(work: &Work, collected: impl FnOnce() -> Bytes, given: &Given) -> TaskOutput {
+    match work.shuffle {
+        Some((partitions, buckets)) => TaskOutput::Shuffle(given.shuffled(partitions, buckets)),
+        None => {
+            let bytes = collected();
+            TaskOutput::Collect { digest: Hash::of(&bytes), bytes }
+        }
     }
 }

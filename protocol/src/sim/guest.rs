@@ -1,49 +1,82 @@
 //! The guest that simulated peers run, and what its output must be.
 //!
-//! Map task *t* emits some keys drawn from *t*, each with the value *t*. A reduce gives for each key how often it
-//! was emitted, the sum of its values, and a hash over them in order: a task that is missing, counted twice or
-//! out of order changes the result.
+//! A map task emits some keys drawn from its number, each with that number as its value. A reduce gives for each key how
+//! often it was emitted, the sum of its values, and a hash over them in order: a task that is missing, counted twice or
+//! out of order changes the result. A reduce that feeds a shuffle emits another key for each of its own, with a value
+//! that depends on all of that.
+//!
+//! Attempts that are not repeatable bear a mark, which differs from attempt to attempt and goes into every bucket. It
+//! changes no result but its last bytes: these must be equal in all results of a job, or some were computed from one
+//! attempt and others from another.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::rng::draw;
+use super::scenario::Node;
 use crate::segment::Attempt;
 
-/// Keys that a task emits.
+/// Keys that a map task emits.
 const EMITS: u64 = 3;
 /// Bytes of one record: key and value.
 const RECORD: usize = 8;
+/// Bytes at the end of a result that tell which attempts it was computed from.
+const MARKS: usize = 8;
 /// Different keys: few enough that most come from several tasks, enough that few buckets stay empty.
 const KEYS: u64 = 5_000;
-/// The key of records that reduces do not look at.
+/// The key of marks.
 const MARK: u32 = u32::MAX;
 
-fn keys_of(task: u32) -> impl Iterator<Item = u32> {
-    (0..EMITS).map(move |i| (draw(&[3, u64::from(task), i]) % KEYS) as u32)
+/// A key with a value.
+type Pair = (u32, u32);
+
+/// What a task gives: its pairs, and the mark that it passes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pairs: Vec<Pair>,
+    mark: Option<u32>,
 }
 
 fn bucket_of(key: u32, buckets: u32) -> u32 {
     (draw(&[4, u64::from(key)]) % u64::from(buckets)) as u32
 }
 
-/// Runs map task `task`. An attempt with a `mark` has other bytes than one with another, and means the same.
-pub(super) fn map(task: u32, partitions: u16, buckets: u32, mark: Option<u32>) -> Attempt {
-    let mut records: Vec<(u32, u32, u32)> = keys_of(task).map(|key| (bucket_of(key, buckets), key, task)).collect();
-    records.extend(mark.map(|mark| (bucket_of(MARK, buckets), MARK, mark)));
-    records.sort_by_key(|&(bucket, _, _)| bucket);
-    let mut data = Vec::with_capacity(records.len() * RECORD);
-    let mut offsets = vec![0u32; buckets as usize + 1];
-    for &(bucket, key, value) in &records {
-        data.extend_from_slice(&key.to_le_bytes());
-        data.extend_from_slice(&value.to_le_bytes());
-        offsets[bucket as usize + 1] += RECORD as u32;
+fn mapped(stage: u8, task: u32) -> Vec<Pair> {
+    let key = |i| (draw(&[3, u64::from(stage), u64::from(task), i]) % KEYS) as u32;
+    (0..EMITS).map(|i| (key(i), task)).collect()
+}
+
+/// Runs a map task.
+pub(super) fn map(stage: u8, task: u32, mark: Option<u32>) -> Given {
+    Given { pairs: mapped(stage, task), mark }
+}
+
+impl Given {
+    /// As segments for shufflers.
+    pub(super) fn shuffled(&self, partitions: u16, buckets: u32) -> Attempt {
+        let of = |&(key, value): &Pair| (bucket_of(key, buckets), key, value);
+        let mut records: Vec<(u32, u32, u32)> = self.pairs.iter().map(of).collect();
+        records.extend(self.mark.into_iter().flat_map(|mark| (0..buckets).map(move |bucket| (bucket, MARK, mark))));
+        records.sort_by_key(|&(bucket, _, _)| bucket);
+        let mut data = Vec::with_capacity(records.len() * RECORD);
+        let mut offsets = vec![0u32; buckets as usize + 1];
+        for &(bucket, key, value) in &records {
+            data.extend_from_slice(&key.to_le_bytes());
+            data.extend_from_slice(&value.to_le_bytes());
+            offsets[bucket as usize + 1] += RECORD as u32;
+        }
+        for i in 1..offsets.len() {
+            offsets[i] += offsets[i - 1];
+        }
+        Attempt::cut(&data, &offsets, partitions).expect("buckets are a multiple of partitions in every manifest")
     }
-    for i in 1..offsets.len() {
-        offsets[i] += offsets[i - 1];
+
+    /// As a result of the job. Of a map, marks do not count: nothing is computed from it.
+    pub(super) fn collected(&self) -> Bytes {
+        let pairs = self.pairs.iter().flat_map(|(key, value)| [key.to_le_bytes(), value.to_le_bytes()].concat());
+        pairs.chain([0; MARKS]).collect::<Vec<u8>>().into()
     }
-    Attempt::cut(&data, &offsets, partitions).expect("buckets are a multiple of partitions in every manifest")
 }
 
 /// What is known of one key.
@@ -54,47 +87,92 @@ struct Total {
     order: u64,
 }
 
-impl Total {
-    fn add(&mut self, value: u32) {
-        self.count += 1;
-        self.sum += u64::from(value);
-        self.order = draw(&[self.order, u64::from(value)]);
+/// What a reduce knows of its bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    keys: BTreeMap<u32, Total>,
+    /// A hash over the marks in order; 0 if there are none.
+    marks: u64,
+}
+
+impl Totals {
+    fn add(&mut self, (key, value): Pair) {
+        if key == MARK {
+            self.marks = draw(&[self.marks, u64::from(value)]);
+            return;
+        }
+        let total = self.keys.entry(key).or_default();
+        total.count += 1;
+        total.sum += u64::from(value);
+        total.order = draw(&[total.order, u64::from(value)]);
+    }
+
+    /// What goes on to the next shuffle.
+    pub(super) fn given(&self) -> Given {
+        let next = |(&key, total): (&u32, &Total)| {
+            let value = draw(&[u64::from(total.count), total.sum, total.order]);
+            ((draw(&[8, u64::from(key)]) % KEYS) as u32, value as u32)
+        };
+        let mark = (self.marks != 0).then_some(self.marks as u32);
+        Given { pairs: self.keys.iter().map(next).collect(), mark }
+    }
+
+    /// As a result of the job.
+    pub(super) fn collected(&self) -> Bytes {
+        let mut out = Vec::with_capacity(self.keys.len() * 24 + MARKS);
+        for (key, total) in &self.keys {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&total.count.to_le_bytes());
+            out.extend_from_slice(&total.sum.to_le_bytes());
+            out.extend_from_slice(&total.order.to_le_bytes());
+        }
+        out.extend_from_slice(&self.marks.to_le_bytes());
+        out.into()
     }
 }
 
-fn encode(totals: &BTreeMap<u32, Total>) -> Bytes {
-    let mut out = Vec::with_capacity(totals.len() * 24);
-    for (key, total) in totals {
-        out.extend_from_slice(&key.to_le_bytes());
-        out.extend_from_slice(&total.count.to_le_bytes());
-        out.extend_from_slice(&total.sum.to_le_bytes());
-        out.extend_from_slice(&total.order.to_le_bytes());
-    }
-    out.into()
-}
-
-/// Runs a reduce over the records of one bucket.
-pub(super) fn reduce(records: &[Bytes]) -> Bytes {
-    let mut totals: BTreeMap<u32, Total> = BTreeMap::new();
+/// Reduces the records of one bucket.
+pub(super) fn reduce(records: &[Bytes]) -> Totals {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("half a record"));
+    let mut totals = Totals::default();
     for record in records.iter().flat_map(|r| r.chunks_exact(RECORD)) {
-        let key = number(&record[..4]);
-        if key != MARK {
-            totals.entry(key).or_default().add(number(&record[4..]));
-        }
+        totals.add((number(&record[..4]), number(&record[4..])));
     }
-    encode(&totals)
+    totals
 }
 
-/// What every bucket's reduce must give, computed without shuffle or mesh.
-pub(super) fn expected(tasks: u32, buckets: u32) -> Vec<Bytes> {
-    let mut of_bucket: Vec<BTreeMap<u32, Total>> = vec![BTreeMap::new(); buckets as usize];
-    for task in 0..tasks {
-        for key in keys_of(task) {
-            of_bucket[bucket_of(key, buckets) as usize].entry(key).or_default().add(task);
+/// What every result of a graph must be but for its marks, computed without shuffle or mesh. `inputs` is the number of
+/// tasks of stages that read the job's inputs.
+pub(super) fn expected(graph: &[Node], inputs: u32) -> Vec<Bytes> {
+    // What each task of each stage emits.
+    let mut emitted: Vec<Vec<Vec<Pair>>> = Vec::new();
+    for (stage, node) in (0u8..).zip(graph) {
+        let Some(read) = node.reads else {
+            emitted.push((0..inputs).map(|task| mapped(stage, task)).collect());
+            continue;
+        };
+        let (_, buckets) = graph[usize::from(read)].shuffle.expect("only shuffles are read");
+        let mut totals = vec![Totals::default(); buckets as usize];
+        for &pair in emitted[usize::from(read)].iter().flatten() {
+            totals[bucket_of(pair.0, buckets) as usize].add(pair);
         }
+        if node.shuffle.is_none() {
+            return totals.iter().map(|totals| without_marks(&totals.collected())).collect();
+        }
+        emitted.push(totals.iter().map(|totals| totals.given().pairs).collect());
     }
-    of_bucket.iter().map(encode).collect()
+    let last = emitted.pop().unwrap_or_default();
+    last.into_iter().map(|pairs| without_marks(&Given { pairs, mark: None }.collected())).collect()
+}
+
+/// A result but for what tells from which attempts it was computed.
+pub(super) fn without_marks(result: &Bytes) -> Bytes {
+    result.slice(..result.len().saturating_sub(MARKS))
+}
+
+/// What tells from which attempts a result was computed.
+pub(super) fn marks(result: &Bytes) -> Bytes {
+    result.slice(result.len().saturating_sub(MARKS)..)
 }
 
 #[cfg(test)]
@@ -102,21 +180,43 @@ mod tests {
     use super::*;
     use crate::segment;
 
+    fn records(attempts: &[Attempt], bucket: u32) -> Vec<Bytes> {
+        let of = |a: &Attempt| {
+            let segment = a.segments.iter().find(|(p, _)| u32::from(*p) == bucket / 3);
+            segment.map(|(_, s)| Bytes::copy_from_slice(segment::bucket(s, bucket % 3).unwrap()))
+        };
+        attempts.iter().filter_map(of).collect()
+    }
+
+    /// A map, a reduce that feeds a shuffle, and a reduce.
+    fn graph() -> Vec<Node> {
+        let shuffle = Some((2, 6));
+        [(None, shuffle), (Some(0), shuffle), (Some(1), None)].map(|(reads, shuffle)| Node { reads, shuffle }).into()
+    }
+
+    fn run(tasks: Vec<(u32, Option<u32>)>) -> Vec<Bytes> {
+        let mapped: Vec<Attempt> = tasks.into_iter().map(|(t, mark)| map(0, t, mark).shuffled(2, 6)).collect();
+        let next = |b| reduce(&records(&mapped, b)).given().shuffled(2, 6);
+        let reduced: Vec<Attempt> = (0..6).map(next).collect();
+        (0..6).map(|b| reduce(&records(&reduced, b)).collected()).collect()
+    }
+
     #[test]
     fn a_job_by_hand_gives_what_is_expected_and_a_task_too_many_does_not() {
-        let run = |tasks: Vec<u32>| -> Vec<Bytes> {
-            let attempts: Vec<Attempt> = tasks.into_iter().map(|t| map(t, 2, 6, None)).collect();
-            let records = |bucket: u32| -> Vec<Bytes> {
-                let of = |a: &Attempt| {
-                    let segment = a.segments.iter().find(|(p, _)| u32::from(*p) == bucket / 3);
-                    segment.map(|(_, s)| Bytes::copy_from_slice(segment::bucket(s, bucket % 3).unwrap()))
-                };
-                attempts.iter().filter_map(of).collect()
-            };
-            (0..6).map(|b| reduce(&records(b))).collect()
+        let results = |tasks: Vec<u32>| -> Vec<Bytes> {
+            run(tasks.into_iter().map(|t| (t, None)).collect()).iter().map(without_marks).collect()
         };
-        assert_eq!(run((0..50).collect()), expected(50, 6));
-        assert_ne!(run((0..50).chain([7]).collect()), expected(50, 6));
-        assert_ne!(run((0..50).rev().collect()), expected(50, 6));
+        assert_eq!(results((0..50).collect()), expected(&graph(), 50));
+        assert_ne!(results((0..50).chain([7]).collect()), expected(&graph(), 50));
+        assert_ne!(results((0..50).rev().collect()), expected(&graph(), 50));
+    }
+
+    #[test]
+    fn marks_are_equal_in_all_results_and_tell_attempts_apart() {
+        let marked = |mark: u32| run((0..50).map(|t| (t, Some(t * 2 + mark))).collect());
+        let (one, other) = (marked(0), marked(1));
+        assert!(one.iter().all(|result| marks(result) == marks(&one[0])));
+        assert_ne!(marks(&one[0]), marks(&other[0]));
+        assert_eq!(one.iter().map(without_marks).collect::<Vec<_>>(), expected(&graph(), 50));
     }
 }

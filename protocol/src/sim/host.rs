@@ -87,6 +87,13 @@ impl World {
                 let records = records.ok_or_else(|| "not settled".to_owned());
                 self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
             }
+            Action::Persist { job, number, bytes } => {
+                if let Some(of) = self.submitting.take() {
+                    self.oracle.opens(self.now, of, job);
+                }
+                self.oracle.writes(&job, number, bytes);
+                self.after(DISK, What::Event(peer, Box::new(Event::Persisted { job, number, result: Ok(()) })));
+            }
             Action::StoreOutput { job, task, bytes } => {
                 self.oracle.stored(&job, task, bytes);
                 self.after(DISK, What::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
@@ -100,12 +107,13 @@ impl World {
         match notice {
             Notice::Submitted { job } => {
                 if let Some(number) = self.submitting.take() {
-                    self.oracle.submitted(self.now, number, job);
+                    self.oracle.opens(self.now, number, job);
                 }
             }
             Notice::SubmitRefused { why, .. } => self.oracle.broken(format!("a job was refused: {why}")),
             Notice::CancelRefused { why, .. } => self.oracle.broken(format!("a cancel was refused: {why}")),
             Notice::Ended { job, outcome, failure } => self.oracle.ended(self.now, &job, outcome, failure),
+            Notice::Revoked { job, .. } => self.oracle.revoked(&job),
             Notice::Log(text) => self.log.push((self.now, peer, text)),
             Notice::Progress(_) | Notice::TaskFailed { .. } => {}
         }
@@ -145,7 +153,7 @@ impl World {
         blob
     }
 
-    fn owner_key(&self, submitter: u32) -> Keypair {
+    pub(super) fn owner_key(&self, submitter: u32) -> Keypair {
         Keypair::from_secret(Hash::of(&draw(&[self.scenario.seed, 6, u64::from(submitter)]).to_le_bytes()).0)
     }
 
@@ -176,7 +184,7 @@ impl World {
         });
         let manifest = plan.manifest(number as u64, module, index);
         self.submitting = Some(number);
-        let submission = Submission { manifest, key: self.owner_key(peer) };
+        let submission = Submission { manifest, key: self.owner_key(peer), kept: plan.kept };
         self.feed(peer, Event::Submit(Box::new(submission)));
     }
 

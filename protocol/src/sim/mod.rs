@@ -22,7 +22,7 @@ mod store;
 mod world;
 
 pub use report::{Counts, JobReport, Report};
-pub use scenario::{Fault, Job, Links, Scenario};
+pub use scenario::{Fault, Job, Links, Node, Scenario};
 
 /// Simulates a scenario.
 pub fn run(scenario: &Scenario) -> Report {

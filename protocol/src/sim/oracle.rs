@@ -1,14 +1,15 @@
 //! Watches from outside the engines: what ran how often and why, what was accepted, and whether the result is right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use super::exec::tasks_of;
 use super::guest;
 use super::scenario::Job;
+use crate::decisions::{State, replay, take_frame};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::Work;
+use crate::io::{Work, WorkInput};
 use crate::message::{Attempts, Claim, Failure, Outcome};
 
 /// Broken promises that are kept for the report; the first is what matters.
@@ -38,8 +39,14 @@ pub(super) struct Fate {
     pub(super) shufflers: Vec<PeerKey>,
     pub(super) counts: Counts,
     starts: Vec<Vec<Start>>,
-    accepted: BTreeMap<(u8, u32), Hash>,
-    outputs: BTreeMap<u32, Bytes>,
+    /// How often acceptances were revoked; what was accepted or stored before the last time may be again.
+    revoked: u32,
+    accepted: BTreeMap<(u8, u32), (Hash, u32)>,
+    outputs: BTreeMap<u32, (Bytes, u32)>,
+    /// The log, where it is kept: what is being written, what lies safe, and what follows from that.
+    writing: VecDeque<(u64, Bytes)>,
+    log: Vec<u8>,
+    state: Option<State>,
     id: Option<JobId>,
     /// When the last map task began, and the last reduce.
     pub(super) last_start: [u64; 2],
@@ -78,9 +85,13 @@ impl Oracle {
             reopened: 0,
             shufflers: Vec::new(),
             counts: Counts::default(),
-            starts: vec![vec![Start::default(); plan.tasks as usize], vec![Start::default(); plan.buckets as usize]],
+            starts: plan.stages().iter().map(|node| vec![Start::default(); plan.tasks_of(node) as usize]).collect(),
+            revoked: 0,
             accepted: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            writing: VecDeque::new(),
+            log: Vec::new(),
+            state: None,
             id: None,
             last_start: [0; 2],
         };
@@ -101,7 +112,8 @@ impl Oracle {
         self.by_id.get(job).map(|&i| &self.fates[i].plan)
     }
 
-    pub(super) fn submitted(&mut self, now: u64, number: usize, job: JobId) {
+    /// A job has an id.
+    pub(super) fn opens(&mut self, now: u64, number: usize, job: JobId) {
         self.by_id.insert(job, number);
         self.fates[number].submitted = now;
         self.fates[number].id = Some(job);
@@ -137,7 +149,7 @@ impl Oracle {
         let Some(&number) = self.by_id.get(&work.job) else { return };
         let speculative = self.speculative.get(&(peer, work.job, work.stage));
         let fate = &mut self.fates[number];
-        let block = if work.stage == 0 { fate.plan.block } else { 1 };
+        let block = if matches!(work.input, WorkInput::Bucket { .. }) { 1 } else { fate.plan.block };
         fate.last_start[usize::from(work.stage.min(1))] = now;
         for task in tasks_of(&work.input) {
             let reopened = fate.reopened;
@@ -166,8 +178,14 @@ impl Oracle {
     pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts) {
         let Some(fate) = self.fate(job) else { return };
         let mut other = None;
+        let decided = fate.state.as_ref().and_then(|state| state.stage(stage));
+        let kept = |(task, digest)| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
+        if fate.plan.kept && !attempts.iter().all(kept) {
+            return self.broken("an acceptance was told of before its log was kept".to_owned());
+        }
         for (task, digest) in attempts.iter() {
-            if *fate.accepted.entry((stage, task)).or_insert(digest) != digest {
+            let before = fate.accepted.insert((stage, task), (digest, fate.revoked));
+            if before.is_some_and(|(known, revoked)| known != digest && revoked == fate.revoked) {
                 other = Some(task);
             }
         }
@@ -176,10 +194,58 @@ impl Oracle {
         }
     }
 
+    /// A submitter ended: what its disk had not taken yet is lost, and results that were not in the log come again.
+    pub(super) fn home_ended(&mut self, submitter: u32) {
+        for fate in self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter) {
+            fate.writing.clear();
+            fate.revoked += 1;
+        }
+    }
+
+    /// The states of a submitter's jobs that are not over, as their logs give them.
+    pub(super) fn logs_of(&self, submitter: u32) -> Vec<State> {
+        let living = self.fates.iter().filter(|fate| fate.plan.submitter == submitter && fate.ended.is_none());
+        living.filter_map(|fate| replay(&fate.log).state).filter(|state| state.outcome().is_none()).collect()
+    }
+
+    /// A home writes a batch of a job's log.
+    pub(super) fn writes(&mut self, job: &JobId, number: u64, bytes: Bytes) {
+        if let Some(fate) = self.fate(job) {
+            fate.writing.push_back((number, bytes));
+        }
+    }
+
+    /// A batch of a job's log lies safe.
+    pub(super) fn kept(&mut self, job: &JobId, number: u64) -> Result<(), String> {
+        let Some(fate) = self.fate(job) else { return Err("a log of an unknown job".to_owned()) };
+        let Some((first, bytes)) = fate.writing.pop_front() else {
+            // Its home was killed before.
+            return Ok(());
+        };
+        if first != number {
+            return Err("a log is not written in order".to_owned());
+        }
+        fate.log.extend_from_slice(&bytes);
+        let (batch, _) = take_frame(&bytes)?;
+        match &mut fate.state {
+            Some(state) => state.apply(&batch),
+            none => State::open(&batch).map(|state| *none = Some(state)),
+        }
+        .map_err(|why| format!("a log does not follow: {why}"))
+    }
+
+    /// A home revoked acceptances.
+    pub(super) fn revoked(&mut self, job: &JobId) {
+        if let Some(fate) = self.fate(job) {
+            fate.revoked += 1;
+        }
+    }
+
     pub(super) fn stored(&mut self, job: &JobId, task: u32, bytes: Bytes) {
         let Some(fate) = self.fate(job) else { return };
-        if fate.outputs.insert(task, bytes).is_some() {
-            self.broken(format!("the result of reduce task {task} was stored twice"));
+        let before = fate.outputs.insert(task, (bytes, fate.revoked));
+        if before.is_some_and(|(_, revoked)| revoked == fate.revoked) {
+            self.broken(format!("the result of task {task} was stored twice"));
         }
     }
 
@@ -191,6 +257,12 @@ impl Oracle {
         let done = outcome == Outcome::Done;
         fate.ended = Some((now, outcome));
         fate.failure = failure;
+        if done && fate.plan.kept {
+            let ended = fate.state.as_ref().and_then(State::outcome);
+            if ended != Some(&Outcome::Done) || replay(&fate.log).state != fate.state {
+                return self.broken("a job's end was told of, and its log does not say so".to_owned());
+            }
+        }
         if done && let Err(why) = fate.check() {
             self.broken(why);
         }
@@ -200,17 +272,27 @@ impl Oracle {
 impl Fate {
     /// Compares the result with the right one.
     fn check(&self) -> Result<(), String> {
-        let expected = guest::expected(self.plan.tasks, self.plan.buckets);
+        let graph = self.plan.stages();
+        let expected = guest::expected(&graph, self.plan.tasks);
         for (task, expected) in expected.iter().enumerate() {
             match self.outputs.get(&(task as u32)) {
-                None => return Err(format!("the job is done without the result of reduce task {task}")),
-                Some(bytes) if bytes != expected => return Err(format!("the result of reduce task {task} is wrong")),
+                None => return Err(format!("the job is done without the result of task {task}")),
+                Some((bytes, _)) if guest::without_marks(bytes) != expected => {
+                    return Err(format!("the result of task {task} is wrong"));
+                }
                 Some(_) => {}
             }
         }
-        match (0..self.plan.tasks).find(|&task| !self.accepted.contains_key(&(0, task))) {
-            Some(task) => Err(format!("the job is done, and task {task} was never accepted")),
-            None => Ok(()),
+        let marks: BTreeSet<Bytes> = self.outputs.values().map(|(bytes, _)| guest::marks(bytes)).collect();
+        if marks.len() > 1 {
+            return Err("results of one job were computed from different attempts of a task".to_owned());
         }
+        for (stage, node) in (0u8..).zip(&graph).filter(|(_, node)| node.shuffle.is_some()) {
+            let missing = |&task: &u32| !self.accepted.contains_key(&(stage, task));
+            if let Some(task) = (0..self.plan.tasks_of(node)).find(missing) {
+                return Err(format!("the job is done, and task {task} of stage {stage} was never accepted"));
+            }
+        }
+        Ok(())
     }
 }

@@ -70,6 +70,8 @@ pub struct Job {
     pub partitions: u16,
     /// Buckets of its shuffle: tasks of its reduce stage.
     pub buckets: u32,
+    /// Its stages; a map and a reduce where there are none.
+    pub graph: Vec<Node>,
     /// Copies of each partition.
     pub replicas: u8,
     /// How long a task takes on the fastest peer.
@@ -83,12 +85,23 @@ pub struct Job {
     /// Each attempt at a map task gives other bytes, as that of a guest which reads a clock would; the reduces do not
     /// look at what differs.
     pub unrepeatable: bool,
+    /// The submitter keeps the job's log.
+    pub kept: bool,
     /// The submitter takes the job back so long after it was submitted.
     pub cancelled_after: Option<Duration>,
     /// Documents in packs of so many tasks, instead of bare numbers.
     pub pack: Option<u32>,
     /// Everyone has the module already.
     pub warm: bool,
+}
+
+/// A stage of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// The stage whose shuffle it reduces; a map of the job's inputs without one.
+    pub reads: Option<u8>,
+    /// Partitions and buckets of its shuffle; the last stage has none.
+    pub shuffle: Option<(u16, u32)>,
 }
 
 /// Something that goes wrong.
@@ -105,6 +118,8 @@ pub enum Fault {
     MuteShuffler(usize),
     /// The disk of a shuffler of the first job fails: what it held is lost, and it knows.
     FailStore(usize),
+    /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk.
+    RestartHome(Duration),
     /// A worker leaves in order.
     Leave(u32),
     /// So many new workers join.
@@ -189,9 +204,14 @@ impl Scenario {
             job.shards = job.shards.min(tasks.div_ceil(job.block) as u16);
             job.partitions = [1, 4, 16][pick(2) as usize];
             job.buckets = u32::from(job.partitions) * (1 + pick(5));
+            job.kept = pick(1) == 0;
             job.pack = (pick(2) == 0).then(|| 1 + pick(40));
+            if pick(2) == 0 {
+                let partitions = job.partitions;
+                job.graph = random_graph(&mut pick, partitions);
+            }
             // One thread alone could do it in that time, twice; beyond, something hangs.
-            let tasks = f64::from(job.tasks + job.buckets) * scenario.slowest;
+            let tasks = f64::from(job.all_tasks()) * scenario.slowest;
             patience += job.task_time.mul_f64(2.0 * tasks);
             scenario.jobs.push(job);
         }
@@ -217,9 +237,15 @@ impl Scenario {
             // Each stays for twenty seconds or so: with less, nobody would get anything done.
             scenario.churn = Some(Duration::from_secs(20) / peers + Duration::from_millis(u64::from(pick(4_000))));
         }
-        // Where a shuffler is lost with what was accepted, only a guest that repeats itself can make it good.
-        if scenario.faults.is_empty() {
-            scenario.jobs.iter_mut().for_each(|job| job.unrepeatable = pick(1) == 0);
+        scenario.jobs.iter_mut().for_each(|job| job.unrepeatable = pick(2) == 0);
+        if pick(4) == 0 {
+            // By then all jobs are submitted. Those that are at home there go on only if their logs are kept.
+            let home = scenario.jobs[0].submitter;
+            scenario.jobs.iter_mut().filter(|job| job.submitter == home).for_each(|job| job.kept = true);
+            let down = Duration::from_millis([500, 5_000, 60_000][pick(2) as usize]);
+            let at = Duration::from_millis(9_500 + u64::from(pick(15_000)));
+            scenario.faults.push((at, Fault::RestartHome(down)));
+            scenario.deadline += 3 * down;
         }
         let healed = Duration::from_secs(20 + u64::from(pick(40)));
         scenario.but(healed, Fault::Heal)
@@ -241,6 +267,7 @@ impl Job {
             tasks,
             block,
             shards: shards_for(tasks.div_ceil(block), workers),
+            graph: Vec::new(),
             partitions: 8,
             buckets: 32.max(workers.next_multiple_of(8)).min(limits::BUCKETS),
             replicas: 1,
@@ -249,10 +276,31 @@ impl Job {
             retries: 3,
             fails: None,
             unrepeatable: false,
+            kept: false,
             cancelled_after: None,
             pack: None,
             warm: false,
         }
+    }
+
+    /// Its stages.
+    pub(super) fn stages(&self) -> Vec<Node> {
+        if !self.graph.is_empty() {
+            return self.graph.clone();
+        }
+        let map = Node { reads: None, shuffle: Some((self.partitions, self.buckets)) };
+        vec![map, Node { reads: Some(0), shuffle: None }]
+    }
+
+    /// How many tasks a stage has.
+    pub(super) fn tasks_of(&self, node: &Node) -> u32 {
+        let read = node.reads.and_then(|stage| self.stages()[usize::from(stage)].shuffle);
+        read.map_or(self.tasks, |(_, buckets)| buckets)
+    }
+
+    /// Tasks of all stages.
+    pub(super) fn all_tasks(&self) -> u32 {
+        self.stages().iter().map(|node| self.tasks_of(node)).sum()
     }
 
     /// How long map task `task` takes on the fastest peer.
@@ -268,24 +316,27 @@ impl Job {
             Some(index) => Inputs::Packs { index, documents: u64::from(self.tasks), bytes: u64::from(self.tasks) * 8 },
             None => Inputs::Numbers,
         };
-        let map = Stage {
-            operator: Operator::Map,
-            source: Source::Inputs,
-            sink: Sink::Shuffle { partitions: self.partitions, buckets: self.buckets },
-            tasks: self.tasks,
-            shards: self.shards,
-            block: self.block,
-            limits,
-        };
-        let reduce = Stage {
-            operator: Operator::Reduce,
-            source: Source::Shuffle { stage: 0 },
-            sink: Sink::Collect,
-            tasks: self.buckets,
-            shards: shards_for(self.buckets, u32::from(self.shards) * SHARD),
-            block: 1,
-            limits,
-        };
+        let stages = self.stages().into_iter().map(|node| {
+            let map = Stage {
+                operator: Operator::Map,
+                source: Source::Inputs,
+                sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
+                tasks: self.tasks_of(&node),
+                shards: self.shards,
+                block: self.block,
+                limits,
+            };
+            match node.reads {
+                None => map,
+                Some(stage) => Stage {
+                    operator: Operator::Reduce,
+                    source: Source::Shuffle { stage },
+                    shards: shards_for(map.tasks, u32::from(self.shards) * SHARD),
+                    block: 1,
+                    ..map
+                },
+            }
+        });
         Manifest {
             owner: PeerKey([0; 32]),
             home: PeerKey([0; 32]),
@@ -294,12 +345,22 @@ impl Job {
             priority: 0,
             module,
             inputs,
-            stages: vec![map, reduce],
+            stages: stages.collect(),
             authority: Authority::Owner,
             verify: Verify::Off,
             replicas: self.replicas,
         }
     }
+}
+
+/// A map alone, or a map and up to five reduces, each of which reads the stage before it.
+fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Node> {
+    let last = pick(5) as u8;
+    let node = |place: u8| {
+        let buckets = u32::from(partitions) * (1 + pick(2));
+        Node { reads: place.checked_sub(1), shuffle: (place < last).then_some((partitions, buckets)) }
+    };
+    (0..=last).map(node).collect()
 }
 
 /// Workers of a shard: few enough that a claim reaches them all in two hops and the message budget leaves each a

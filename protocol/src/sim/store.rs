@@ -57,7 +57,7 @@ impl Store {
 
     /// Segments of a partition from a task on, as much as one answer may hold, and where to go on.
     pub(super) fn pull(&self, job: JobId, stage: u8, partition: u16, from: u32) -> (Push, Bytes, Option<u32>) {
-        let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new() };
+        let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new(), authors: Vec::new() };
         let mut body = Vec::new();
         let Some(segments) = self.segments.get(&(job, stage, partition)) else { return (push, Bytes::new(), None) };
         for (&(task, digest), bytes) in segments.range((from, Hash([0; 32]))..) {
@@ -79,6 +79,11 @@ impl Store {
 
     pub(super) fn drop_job(&mut self, job: JobId) {
         self.segments.retain(|(of, _, _), _| *of != job);
+    }
+
+    /// Forgets all segments, which do not outlive their peer's process.
+    pub(super) fn drop_segments(&mut self) {
+        self.segments.clear();
     }
 
     /// Whether any segments are held.

@@ -15,7 +15,7 @@ use super::scenario::{Fault, Scenario, key_of};
 use super::store::Store;
 use crate::engine::{Config, Engine, Memory};
 use crate::id::{Hash, PeerKey};
-use crate::io::{Event, RequestError, RequestId, Token};
+use crate::io::{Event, RequestError, RequestId, Resumption, Token};
 use crate::limits;
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::Response;
@@ -47,6 +47,7 @@ pub(super) enum What {
     Ping(u32),
     Step { peer: u32, thread: usize, step: u64 },
     Arrive(u32),
+    RestartHome(u32),
     Submit(usize),
     Cancel(usize),
     Fault(usize),
@@ -237,6 +238,7 @@ impl World {
             What::Ping(peer) => self.on_ping(peer),
             What::Step { peer, thread, step } => self.on_step(peer, thread, step),
             What::Arrive(peer) => self.arrive(peer),
+            What::RestartHome(peer) => self.restart_home(peer),
             What::Submit(number) => self.submit(number),
             What::Cancel(number) => self.cancel(number),
             What::Fault(number) => self.on_fault(number),
@@ -267,6 +269,8 @@ impl World {
             started: self.now,
             advert,
             memory: Memory::native(u64::MAX),
+            // Simulated guests do all that a manifest can ask for.
+            interface: u8::MAX,
         })));
         peer.born = self.now;
         self.feed(number, Event::Tick);
@@ -324,6 +328,11 @@ impl World {
         let this = &mut self.peers[peer as usize];
         let Some(engine) = this.engine.as_mut().filter(|_| !this.mute) else { return };
         let local = Time(self.now - this.born);
+        if let Event::Persisted { job, number, .. } = &event
+            && let Err(why) = self.oracle.kept(job, *number)
+        {
+            self.oracle.broken(why);
+        }
         engine.handle(local, event);
         let mut actions = Vec::new();
         while let Some(action) = engine.poll() {
@@ -390,6 +399,12 @@ impl World {
                     self.oracle.dead.insert(peer);
                 }
             }
+            Fault::RestartHome(down) => {
+                let home = self.scenario.jobs[0].submitter;
+                self.end_engine(home);
+                self.oracle.home_ended(home);
+                self.after(down, What::RestartHome(home));
+            }
             Fault::Leave(worker) => self.leave(self.worker(worker)),
             Fault::Join(count) => {
                 for _ in 0..count {
@@ -414,12 +429,28 @@ impl World {
         (peer >= self.scenario.submitters && self.peers[peer as usize].engine.is_some()).then_some(peer)
     }
 
+    /// Starts a submitter again that was killed; its jobs go on as their logs say.
+    fn restart_home(&mut self, number: u32) {
+        self.peers[number as usize].store.drop_segments();
+        self.arrive(number);
+        for state in self.oracle.logs_of(number) {
+            let resumption = Resumption { state, key: self.owner_key(number), lost: Vec::new() };
+            self.feed(number, Event::Resume(Box::new(resumption)));
+        }
+    }
+
     /// Ends a peer and starts it again at once, with its key and nothing else.
     fn restart(&mut self, number: u32) {
+        self.end_engine(number);
+        self.peers[number as usize].store = Store::default();
+        self.arrive(number);
+    }
+
+    /// Ends a peer's process; its neighbours notice at once.
+    fn end_engine(&mut self, number: u32) {
         let peer = &mut self.peers[number as usize];
         peer.engine = None;
         peer.exec = Executor::new(self.scenario.threads);
-        peer.store = Store::default();
         peer.router = Router::new();
         peer.tick_at = u64::MAX;
         self.asked.retain(|(asker, _), _| *asker != number);
@@ -427,7 +458,6 @@ impl World {
         for other in std::mem::take(&mut self.peers[number as usize].connected) {
             self.broken(other, number);
         }
-        self.arrive(number);
     }
 
     /// Ends a peer at once. Its neighbours notice later.

@@ -223,7 +223,8 @@ fn attempts_that_cannot_be_are_refused() {
     let nameless = Attempts::pack(&[(3, Hash([0; 32]))]);
     assert!(bound_broken(&accept(nameless)).contains("digest"));
     let entry = PushEntry { task: 3, digest: Hash([1; 32]), segments: vec![(limits::PARTITIONS, 8)] };
-    let push = |entry| Request::Push(Push { job, stage, epoch: 0, replica: false, entries: vec![entry] });
+    let push =
+        |entry| Request::Push(Push { job, stage, epoch: 0, replica: false, entries: vec![entry], authors: vec![] });
     assert!(bound_broken(&push(entry.clone())).contains("partitions"));
     let nameless = PushEntry { digest: Hash([0; 32]), segments: vec![(0, 8)], ..entry };
     assert!(bound_broken(&push(nameless)).contains("digest"));

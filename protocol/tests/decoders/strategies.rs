@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use webmesh_protocol::epoch::{Epoch, Shuffler};
+use webmesh_protocol::epoch::{Epoch, Generations, Shuffler};
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
@@ -118,10 +118,12 @@ prop_compose! {
     pub(crate) fn epoch()(
         job in job(), number: u32, previous in hash(),
         shufflers in btree_map(peer(), 1..=limits::WEIGHT, 1..=limits::SHUFFLERS),
+        generations in vec(any::<(u32, u32)>(), 0..=limits::STAGES),
     ) -> Epoch {
         let shufflers = shufflers.into_iter().map(|(peer, weight)| Shuffler { peer, weight }).collect();
         let previous = (number > 0).then_some(previous);
-        Epoch { job, number, previous, shufflers }
+        let generations = generations.into_iter().map(|(reads, writes)| Generations { reads, writes }).collect();
+        Epoch { job, number, previous, shufflers, generations }
     }
 }
 
@@ -212,17 +214,22 @@ prop_compose! {
     fn push()(
         job in job(), stage: u8, epoch: u32, replica: bool,
         entries in vec((any::<u32>(), hash(), btree_map(0..limits::PARTITIONS, any::<u32>(), 0..8)), 0..8),
+        author in option::of(peer()),
     ) -> Push {
+        let authors = author.filter(|_| !entries.is_empty()).map(|a| (a, entries.len() as u32)).into_iter().collect();
         let entry = |(task, digest, segments)| -> PushEntry {
             PushEntry { task, digest, segments: std::collections::BTreeMap::into_iter(segments).collect() }
         };
-        Push { job, stage, epoch, replica, entries: entries.into_iter().map(entry).collect() }
+        Push { job, stage, epoch, replica, entries: entries.into_iter().map(entry).collect(), authors }
     }
 }
 
 fn attempts() -> impl Strategy<Value = Attempts> {
-    btree_map(0..limits::TASKS, hash(), 0..40)
-        .prop_map(|attempts| Attempts::pack(&attempts.into_iter().collect::<Vec<_>>()))
+    (btree_map(0..limits::TASKS, (hash(), peer()), 0..40), any::<bool>()).prop_map(|(attempts, told)| {
+        let attempts: Vec<_> = attempts.into_iter().map(|(task, (digest, author))| (task, digest, author)).collect();
+        let authored = Attempts::pack_authored(&attempts);
+        if told { authored } else { authored.without_authors() }
+    })
 }
 
 prop_compose! {

@@ -178,6 +178,50 @@ fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
 }
 
 #[test]
+fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else() {
+    for again in ["all", "something else"] {
+        let (mut home, job) = home();
+        let all = |what: &str| (0..TASKS).map(|task| (task, digest(what))).collect::<Vec<_>>();
+        (1..3).for_each(|shuffler| {
+            home.ask(key(shuffler), commit(job.job, 0, &all("all")), Bytes::new());
+        });
+        accepted(&mut home);
+        // Peer 1 was restarted, and most of its tasks were run again.
+        let restarted = |attempts: &[(u32, Hash)]| match commit(job.job, 0, attempts) {
+            Request::Commit { job, stage, epoch, partitions, attempts, .. } => {
+                Request::Commit { job, stage, epoch, opened: 2, partitions, attempts }
+            }
+            other => other,
+        };
+        home.ask(key(1), restarted(&[]), Bytes::new());
+        home.wait(Duration::from_secs(3));
+        home.actions();
+        home.ask(key(1), restarted(&all(again)[1..]), Bytes::new());
+        let epoch = newest_epoch(&mut home);
+        if again == "all" {
+            assert_eq!(epoch, None, "nothing has changed");
+            continue;
+        }
+        let epoch = epoch.expect("an epoch of a new generation");
+        let generations: Vec<(u32, u32)> = epoch.generations.iter().map(|g| (g.reads, g.writes)).collect();
+        assert_eq!((epoch.number, generations), (1, vec![(0, 1), (1, 1)]));
+        // What both hold under it is accepted, whatever it is.
+        (1..3).for_each(|shuffler| {
+            let under_it = match restarted(&all("something else")) {
+                Request::Commit { job, stage, opened, partitions, attempts, .. } => {
+                    Request::Commit { job, stage, epoch: 1, opened, partitions, attempts }
+                }
+                other => other,
+            };
+            home.ask(key(shuffler), under_it, Bytes::new());
+        });
+        let accepted = accepted(&mut home);
+        assert_eq!(accepted.len(), 2);
+        assert!(accepted.iter().all(|(_, attempts)| *attempts == all("something else")), "{accepted:?}");
+    }
+}
+
+#[test]
 fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
     let (mut home, job) = home();
     (1..3).for_each(|shuffler| {
@@ -326,7 +370,7 @@ fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
             let hello = Request::Hello(Advert { kind, addresses, ..advert(SHUFFLER) });
             home.ask(key(number), hello, Bytes::new());
         }
-        home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner() })));
+        home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: false })));
         let announced = home.actions().into_iter().find_map(|action| match action {
             Action::Publish { message: Gossip::Jobs(news), .. } => news.into_iter().find_map(|news| match news {
                 JobNews::Lives(announce) => Some(announce),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
-use webmesh_protocol::manifest::{Authority, Manifest, Verify};
+use webmesh_protocol::manifest::{Authority, Manifest, Sink, Source, Stage, Verify};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobStatus, Outcome, Request, Response};
 use webmesh_protocol::sign::Keypair;
@@ -131,7 +131,7 @@ fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
     ];
     for manifest in asked {
         let mut home = Peer::new(0, NOTHING);
-        home.feed(Event::Submit(Box::new(Submission { manifest: manifest.clone(), key: owner() })));
+        home.feed(Event::Submit(Box::new(Submission { manifest: manifest.clone(), key: owner(), kept: false })));
         let refused = |a: &Action| matches!(a, Action::Notify(Notice::SubmitRefused { .. }));
         assert!(home.actions().iter().any(refused));
         // Nor does anybody else take part.
@@ -177,4 +177,26 @@ fn many_jobs_are_announced_with_each_other_and_live_on() {
     };
     let (one, many) = (announced(1), announced(limits::JOBS_OF_OWNER as u64));
     assert!(many <= one + 3, "{one} messages of one job, {many} of {}", limits::JOBS_OF_OWNER);
+}
+
+#[test]
+fn a_job_that_this_versions_guests_cannot_do_is_refused_and_says_what_to_do_instead() {
+    let shuffling = manifest().stages[0].sink;
+    let reduce = Stage { sink: shuffling, ..manifest().stages[1].clone() };
+    let last = Stage { source: Source::Shuffle { stage: 1 }, ..manifest().stages[1].clone() };
+    let chain = Manifest { stages: vec![manifest().stages[0].clone(), reduce, last], ..manifest() };
+    let map = Stage { sink: Sink::Collect, ..manifest().stages[0].clone() };
+    let map_only = Manifest { stages: vec![map], ..manifest() };
+    for (manifest, expected) in [(chain, "submit what follows as a job of its own"), (map_only, "let a reduce give it")]
+    {
+        let mut home = Peer::new(0, NOTHING);
+        home.meet(key(4), WORKER);
+        home.feed(Event::Submit(Box::new(Submission { manifest, key: owner(), kept: false })));
+        let refused = home.actions().into_iter().find_map(|action| match action {
+            Action::Notify(Notice::SubmitRefused { why, .. }) => Some(why),
+            _ => None,
+        });
+        let why = refused.expect("it is refused");
+        assert!(why.contains(expected), "{why}");
+    }
 }

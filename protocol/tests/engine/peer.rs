@@ -13,7 +13,7 @@ use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{Announce, Attempts, Outcome, Push, PushEntry, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::time::Time;
-use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PeerKey, guest};
 
 /// Tasks of the jobs here, and partitions of their shuffles.
 pub(super) const TASKS: u32 = 4;
@@ -54,6 +54,7 @@ impl Peer {
             started: 1,
             advert: advert(roles),
             memory: Memory::native(u64::MAX),
+            interface: guest::INTERFACE,
         });
         let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
         peer.feed(Event::Tick);
@@ -116,7 +117,7 @@ impl Peer {
 
     /// Submits a job at this peer; gives its announcement, as those who are offered it get it.
     pub(super) fn submit(&mut self, manifest: Manifest) -> Announce {
-        self.feed(Event::Submit(Box::new(Submission { manifest, key: owner() })));
+        self.feed(Event::Submit(Box::new(Submission { manifest, key: owner(), kept: false })));
         let offered = self.actions.iter().rev().find_map(|a| match a {
             Action::Request { request: Request::Offer { announce, .. }, .. } => Some(announce.clone()),
             _ => None,
@@ -188,7 +189,7 @@ pub(super) fn epoch(job: JobId, number: u32, shufflers: &[PeerKey]) -> Signed<Ep
     let mut shufflers: Vec<Shuffler> = shufflers.iter().map(|&peer| Shuffler { peer, weight: 1 }).collect();
     shufflers.sort_unstable_by_key(|s| s.peer);
     let previous = (number > 0).then(|| digest("the epoch before"));
-    owner().sign(&Epoch { job, number, previous, shufflers })
+    owner().sign(&Epoch { job, number, previous, shufflers, generations: vec![] })
 }
 
 /// A digest that an attempt might have.
@@ -198,11 +199,20 @@ pub(super) fn digest(what: &str) -> Hash {
 
 /// A shuffler's word that it holds attempts for all that it owns.
 pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
-    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts: Attempts::pack(attempts) }
+    let authored: Vec<_> = attempts.iter().map(|&(task, digest)| (task, digest, key(50))).collect();
+    let attempts = Attempts::pack_authored(&authored);
+    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts }
 }
 
 /// A push of attempts that wrote nothing.
 pub(super) fn push(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
     let entry = |&(task, digest): &(u32, Hash)| PushEntry { task, digest, segments: vec![] };
-    Request::Push(Push { job, stage: 0, epoch, replica: false, entries: attempts.iter().map(entry).collect() })
+    Request::Push(Push {
+        job,
+        stage: 0,
+        epoch,
+        replica: false,
+        entries: attempts.iter().map(entry).collect(),
+        authors: vec![],
+    })
 }

@@ -77,6 +77,40 @@ fn every_digest_that_is_acknowledged_is_committed_however_often_it_comes() {
 }
 
 #[test]
+fn a_commit_names_the_worker_that_pushed_the_attempt_whatever_the_push_says() {
+    let (mut shuffler, job) = shuffler();
+    for (worker, task) in [(5, 0), (6, 1), (5, 2)] {
+        let Request::Push(pushed) = push(job.job, 0, &[(task, digest("it"))]) else { unreachable!("a push") };
+        let pushed = Push { authors: vec![(key(7), 1)], ..pushed };
+        shuffler.ask(key(worker), Request::Push(pushed), Bytes::new());
+    }
+    shuffler.wait(Duration::from_millis(50));
+    let authors: Vec<(u32, PeerKey)> = shuffler
+        .requests()
+        .into_iter()
+        .filter_map(|(_, _, request)| match request {
+            Request::Commit { attempts, .. } => Some(attempts),
+            _ => None,
+        })
+        .flat_map(|attempts| attempts.iter_authored().map(|(task, _, author)| (task, author)).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(authors, [(0, key(5)), (1, key(6)), (2, key(5))]);
+}
+
+#[test]
+fn an_attempt_that_differs_from_an_accepted_one_that_is_not_here_is_told_of_and_not_held() {
+    let (mut shuffler, job) = shuffler();
+    shuffler.ask(key(5), push(job.job, 0, &[(1, digest("here"))]), Bytes::new());
+    accept(&mut shuffler, &job, &[(0, digest("lost")), (1, digest("here"))]);
+    committed(&mut shuffler);
+    let other = push(job.job, 0, &[(0, digest("other")), (1, digest("other"))]);
+    assert_eq!(shuffler.ask(key(5), other, Bytes::new()), Some(Response::Ok));
+    assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest("other"))])]);
+    accept(&mut shuffler, &job, &(2..TASKS).map(|task| (task, digest("lost"))).collect::<Vec<_>>());
+    assert!(!has_sealed(&mut shuffler), "what is told of does not lie here");
+}
+
+#[test]
 fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
     let (mut shuffler, job) = shuffler();
     let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
@@ -162,7 +196,7 @@ fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
         questions += asked.len();
         assert!(questions < 100, "it is asked again and again");
         for (id, ..) in asked {
-            let push = Push { job: job.job, stage: 0, epoch: 2, replica: true, entries: vec![] };
+            let push = Push { job: job.job, stage: 0, epoch: 2, replica: true, entries: vec![], authors: vec![] };
             shuffler.answer(id, Response::Pulled { push, next: Some(0) });
         }
     }
@@ -218,7 +252,7 @@ fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
     for task in 0..3 * (limits::COPY_BYTES / segment.len()) as u32 {
         let segments = vec![(partition, segment.len() as u32)];
         let entry = PushEntry { task, digest: digest("large"), segments };
-        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries: vec![entry] };
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries: vec![entry], authors: vec![] };
         if shuffler.ask(key(5), Request::Push(push), segment.clone()) != Some(Response::Ok) {
             return;
         }
@@ -246,7 +280,7 @@ fn an_attempt_larger_than_its_job_allows_is_refused() {
     let mut push_of = |len: u64| {
         let segments = vec![(partition, len as u32)];
         let entries = vec![PushEntry { task: 0, digest: digest("large"), segments }];
-        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries };
+        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries, authors: vec![] };
         shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]))
     };
     let most = manifest().stages[0].limits.output;

@@ -1,26 +1,26 @@
 //! One job of this peer's: its epochs, its acceptances, who works on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::choice::choose_shufflers;
+use super::ledger::Ledger;
+use super::outputs::Storing;
 use super::shards::Shards;
 use super::shuffle::Shuffle;
 use super::watch::Watch;
-use super::{ACCEPT_ATTEMPTS, WORKERS};
+use super::{WORKERS, send_accept};
 use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Jobs;
-use crate::epoch::{Epoch, Shuffler};
+use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, Progress, Token};
+use crate::io::{Action, Notice, Progress};
 use crate::limits;
-use crate::manifest::{Manifest, Sink, Source, partition_of_bucket};
-use crate::message::{Announce, Attempts, End, Failure, Request, Response};
+use crate::manifest::Manifest;
+use crate::message::{Announce, End, Failure, Outcome, Request};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
-use crate::sign::{Keypair, Signed};
+use crate::sign::Signed;
 use crate::time::Time;
 
 /// A shuffler whose connection broke may come back for so long before the next epoch goes on without it.
@@ -48,9 +48,25 @@ pub(super) struct Failed {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) signed: Signed<Manifest>,
-    pub(super) key: Keypair,
+    /// What is decided. The rest is what this peer was told, and what it makes of that.
+    pub(super) ledger: Ledger,
+    /// Its first batch is in force: others may hear of it.
+    pub(super) is_open: bool,
+    /// How many places to begin were given away, until the engine has asked.
+    pub(super) places: Option<u32>,
+    /// Stages whose lost attempts were made again, and differ from those that were accepted.
+    pub(super) differing: BTreeSet<u8>,
+    /// Seals and results that were taken and are to be decided, all at once.
+    pub(super) seals: BTreeMap<(u8, Hash), BTreeSet<u16>>,
+    pub(super) outputs: BTreeMap<u8, Vec<(u32, Hash, PeerKey)>>,
+    /// Its end is decided, or it was given up.
+    pub(super) ending: bool,
+    /// It is over.
+    pub(super) ended: Option<Outcome>,
+    /// The failure that ends it, where one does.
+    pub(super) failure: Option<Failure>,
     pub(super) epoch: Epoch,
     pub(super) signed_epoch: Signed<Epoch>,
     pub(super) stages: Vec<Stage>,
@@ -77,12 +93,65 @@ pub(super) struct Job {
 pub(super) struct Stage {
     pub(super) done: BitSet,
     pub(super) shuffle: Option<Shuffle>,
-    /// Outputs on their way to this peer's disk, with who waits for the answer.
-    pub(super) storing: BTreeMap<u32, Vec<Token>>,
+    /// Outputs on their way to this peer's disk and into the log.
+    pub(super) storing: BTreeMap<u32, Storing>,
     pub(super) shards: Shards,
 }
 
+impl Stage {
+    /// Whether a task is done, or about to be accepted.
+    pub(super) fn is_finished(&self, task: u32) -> bool {
+        let accepted = |s: &Shuffle| s.accepted.contains(task) && s.lacking[task as usize] == 0;
+        self.done.contains(task) || self.shuffle.as_ref().is_some_and(accepted)
+    }
+}
+
 impl Job {
+    /// A job whose first batch is yet to come into force.
+    pub(super) fn new(core: &Core, ledger: Ledger, epoch: Epoch, signed_epoch: Signed<Epoch>) -> Self {
+        let state = ledger.state();
+        let manifest = state.manifest().clone();
+        let ring = Ring::new(&epoch);
+        let stages = manifest.stages.iter().enumerate().map(|(i, stage)| Stage {
+            done: BitSet::new(stage.tasks),
+            shuffle: stage
+                .shuffle()
+                .map(|(partitions, _)| Shuffle::new(ring.owners(i as u8, partitions, manifest.replicas), stage.tasks)),
+            storing: BTreeMap::new(),
+            shards: Shards::new(stage.shards),
+        });
+        Self {
+            id: state.job(),
+            signed: state.signed_manifest().clone(),
+            stages: stages.collect(),
+            manifest,
+            ledger,
+            is_open: false,
+            places: None,
+            differing: BTreeSet::new(),
+            seals: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            ending: false,
+            ended: None,
+            failure: None,
+            epoch,
+            signed_epoch,
+            reopened: 0,
+            submitted: core.now,
+            announce_at: Time::NEVER,
+            progress_at: core.now,
+            // What this peer claims itself reaches its neighbours by gossip, and not it.
+            workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
+            failed: BTreeMap::new(),
+            failures: 0,
+            declined: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            offered: BTreeSet::new(),
+            watch: Watch::new(core.now),
+        }
+    }
+
     pub(super) fn saw(&mut self, worker: PeerKey) {
         if self.workers.len() < WORKERS {
             self.workers.insert(worker);
@@ -124,7 +193,7 @@ impl Job {
     }
 
     /// Why nobody works on the job, where all known workers have declined it, and another has had time to come forward.
-    pub(super) fn why_all_declined(&self, core: &Core) -> Option<String> {
+    fn why_all_declined(&self, core: &Core) -> Option<String> {
         let most = *self.declined.values().max()?;
         let declined = |peer: &PeerKey| self.declined.contains_key(peer);
         let mut workers = core.directory.with_role(|r| r.worker).map(|(peer, _)| peer).chain(&self.workers);
@@ -204,59 +273,26 @@ impl Job {
         core.request(peer, Request::Offer { announce: self.announce(core.now), slot, of }, vec![], Pending::Ignored);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it names one result")]
-    pub(super) fn take_output(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        token: Token,
-        (stage, task): (u8, u32),
-        digest: Hash,
-        root: Option<Hash>,
-        body: Bytes,
-    ) -> Option<Response> {
-        self.saw(from);
-        let Some(of) = self.manifest.stages.get(usize::from(stage)) else { return Some(Response::Missing) };
-        if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
-            return Some(Response::Refused("the job has no such result".to_owned()));
-        }
-        if self.stages[usize::from(stage)].done.contains(task) {
-            return Some(Response::Ok);
-        }
-        if let Source::Shuffle { stage: read } = of.source {
-            let shuffle = self.stages[usize::from(read)].shuffle.as_ref()?;
-            let (partitions, buckets) = self.manifest.stages[usize::from(read)].shuffle()?;
-            let sealed = shuffle.sealed.get(&partition_of_bucket(task, partitions, buckets));
-            match sealed {
-                // The seal may still be on its way here; the worker sends the result again.
-                None => return Some(Response::Busy),
-                Some(sealed) if Some(*sealed) != root => return Some(Response::Missing),
-                Some(_) => {}
+    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        if self.is_open {
+            self.watch(core);
+            self.replace_lost_shufflers(core);
+            for stage in 0..self.stages.len() {
+                self.reopen(core, stage);
+                self.repeat_acceptances(core, stage);
             }
         }
-        if Hash::of(&body) != digest {
-            return Some(Response::Refused("the result does not have the digest that came with it".to_owned()));
+        // Nothing follows the end, not even what was taken before it and is not decided.
+        if self.is_open && !self.ending && !self.awaits_epoch() {
+            (0..self.stages.len()).for_each(|stage| self.decide_acceptances(core, stage));
+            self.decide_seals_and_outputs();
+            self.revoke_what_differs(core);
+            if let Some(why) = self.why_all_declined(core) {
+                self.end_with(Outcome::Failed(why), None);
+            }
         }
-        let storing = &mut self.stages[usize::from(stage)].storing;
-        let waiting = storing.entry(task).or_default();
-        waiting.push(token);
-        if waiting.len() == 1 {
-            core.act(Action::StoreOutput { job: self.id, task, bytes: body });
-        }
-        None
-    }
-
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
-        self.watch(core);
-        let lost: BTreeSet<PeerKey> = self.missing.iter().filter(|(_, at)| **at <= core.now).map(|(&p, _)| p).collect();
-        if !lost.is_empty() {
-            self.new_epoch(core, jobs, &lost);
-        }
-        for stage in 0..self.stages.len() {
-            self.reopen(core, stage);
-            self.send_accepts(core, stage);
-        }
-        if core.now >= self.progress_at {
+        self.advance(core, jobs);
+        if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
             jobs.set_done(core.now, self.id, self.done(), self.reopened);
             core.act(Action::Notify(Notice::Progress(self.progress())));
@@ -264,13 +300,21 @@ impl Job {
     }
 
     pub(super) fn deadline(&self) -> Time {
+        if !self.is_open {
+            return Time::NEVER;
+        }
+        let always = self.progress_at.min(self.watch.at);
+        if self.ending || self.awaits_epoch() {
+            // Nothing more is decided before the disk has answered.
+            return always;
+        }
         let missing = self.missing.values().copied();
         let shuffles = self.stages.iter().filter_map(|s| s.shuffle.as_ref());
         let shuffles = shuffles.flat_map(|s| {
             let failed = s.accept_failed.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER);
             [s.accept_at, s.reopen_at, failed]
         });
-        missing.chain(shuffles).chain([self.progress_at, self.watch.at]).min().unwrap_or(Time::NEVER)
+        missing.chain(shuffles).chain([always]).min().unwrap_or(Time::NEVER)
     }
 
     /// Shufflers that were heard of and are not connected have to show themselves soon.
@@ -280,43 +324,6 @@ impl Job {
                 self.missing.entry(peer).or_insert(core.now + SHUFFLER_DIAL);
             }
         }
-    }
-
-    /// Goes on without the shufflers that are lost.
-    pub(super) fn new_epoch(&mut self, core: &mut Core, jobs: &mut Jobs, lost: &BTreeSet<PeerKey>) {
-        self.missing.retain(|p, _| !lost.contains(p));
-        let before: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
-        if !before.iter().any(|p| lost.contains(p)) {
-            return;
-        }
-        let mut shufflers: Vec<Shuffler> =
-            self.epoch.shufflers.iter().filter(|s| !lost.contains(&s.peer)).copied().collect();
-        // Someone new takes the lost one's place, if there is someone.
-        self.gone.extend(lost);
-        for fresh in choose_shufflers(core, &self.manifest, &self.gone) {
-            let known = shufflers.iter().any(|s| s.peer == fresh.peer);
-            if !known && shufflers.len() < before.len() && (fresh.peer != core.me || shufflers.is_empty()) {
-                shufflers.push(fresh);
-            }
-        }
-        shufflers.sort_unstable_by_key(|s| s.peer);
-        let previous = Some(self.signed_epoch.hash());
-        self.epoch = Epoch { job: self.id, number: self.epoch.number + 1, previous, shufflers };
-        self.signed_epoch = self.key.sign(&self.epoch);
-        self.expect_shufflers(core);
-        let ring = Ring::new(&self.epoch);
-        for (i, stage) in self.stages.iter_mut().enumerate() {
-            let Some((partitions, _)) = self.manifest.stages[i].shuffle() else { continue };
-            let Some(shuffle) = &mut stage.shuffle else { continue };
-            shuffle.new_ring(core.now, ring.owners(i as u8, partitions, self.manifest.replicas));
-        }
-        jobs.take_epoch(core, &self.signed_epoch);
-        let names: Vec<String> = lost.iter().map(PeerKey::short).collect();
-        core.log(format!("job {}: lost shuffler {}; epoch {}", self.id.short(), names.join(", "), self.epoch.number));
-        for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|p| *p != core.me).collect::<Vec<_>>() {
-            core.request(peer, Request::NewEpoch(self.signed_epoch.clone()), vec![], Pending::Ignored);
-        }
-        self.announce_at = core.now;
     }
 
     /// Opens again what no owner of the newest epoch has come forward with.
@@ -340,25 +347,12 @@ impl Job {
         }
     }
 
-    pub(super) fn send_accepts(&mut self, core: &mut Core, stage: usize) {
-        let (id, epoch) = (self.id, self.epoch.number);
+    /// Sends acceptances again that were not taken.
+    fn repeat_acceptances(&mut self, core: &mut Core, stage: usize) {
         let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
-        let mut messages: Vec<(PeerKey, Attempts)> = Vec::new();
-        if core.now >= shuffle.accept_at || shuffle.accept.len() >= ACCEPT_ATTEMPTS {
-            shuffle.accept_at = Time::NEVER;
-            let mut accepted = std::mem::take(&mut shuffle.accept);
-            accepted.sort_unstable();
-            accepted.dedup();
-            for part in accepted.chunks(ACCEPT_ATTEMPTS).map(Attempts::pack) {
-                messages.extend(shuffle.ring.owners().into_iter().map(|owner| (owner, part.clone())));
-            }
-        }
-        let again = shuffle.accept_failed.extract_if(.., |(at, _, _)| *at <= core.now);
-        messages.extend(again.map(|(_, to, attempts)| (to, attempts)));
-        for (to, attempts) in messages {
-            let stage = stage as u8;
-            let request = Request::Accept { job: id, stage, epoch, attempts: attempts.clone() };
-            core.request(to, request, vec![], Pending::Accept { job: id, stage, to, attempts });
+        let again: Vec<_> = shuffle.accept_failed.extract_if(.., |(at, _, _)| *at <= core.now).collect();
+        for (_, to, attempts) in again {
+            send_accept(core, (self.id, stage as u8, self.epoch.number), to, attempts);
         }
     }
 

@@ -5,9 +5,14 @@
 
 mod announcer;
 mod choice;
+mod effects;
 mod job;
+mod ledger;
+mod outputs;
+mod proposals;
 mod shards;
 mod shuffle;
+mod summary;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,20 +22,18 @@ use bytes::Bytes;
 
 use self::announcer::Announcer;
 use self::choice::choose_shufflers;
-use self::job::{Job, SHUFFLER_GRACE, Stage};
-use self::shards::Shards;
-use self::shuffle::{NotSealed, Shuffle};
-use self::watch::Watch;
+use self::job::{Job, SHUFFLER_GRACE};
+use self::ledger::Ledger;
+use self::shuffle::NotSealed;
 use super::core::{Core, Pending};
 use super::jobs::Jobs;
+use crate::decisions::{Decision, State};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, Submission, Token};
+use crate::io::{Action, Notice, Resumption, Submission, Token};
 use crate::limits;
-use crate::manifest::{Inputs, Manifest, Sink, Source};
-use crate::message::{Attempts, End, Failure, Outcome, Request, Response, ShardLeft, Summary};
-use crate::ranges::BitSet;
-use crate::ring::Ring;
+use crate::manifest::{Inputs, Manifest};
+use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
@@ -70,64 +73,70 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Signs, announces and offers a job.
-    ///
-    /// Gives the job and how many places to begin were given away, this peer's included if it works.
-    pub(super) fn submit(&mut self, core: &mut Core, jobs: &mut Jobs, submission: Submission) -> Option<(JobId, u32)> {
-        let Submission { mut manifest, key } = submission;
+    /// Opens a job. It is announced and offered once its first batch of decisions is in force.
+    pub(super) fn submit(&mut self, core: &mut Core, submission: Submission) {
+        let Submission { mut manifest, key, kept } = submission;
         manifest.owner = key.public();
         manifest.home = core.me;
         let check = crate::codec::Wire::check(&manifest);
-        if let Err(why) = check.and_then(|()| manifest.unsupported().map_or(Ok(()), Err)) {
-            let (nonce, why) = (manifest.nonce, format!("the job has {why}"));
-            core.act(Action::Notify(Notice::SubmitRefused { nonce, why }));
-            return None;
+        if let Err(why) = check.and_then(|()| manifest.unsupported(core.interface).map_or(Ok(()), Err)) {
+            return refuse(core, &manifest, &format!("the job has {why}"));
         }
         let signed = key.sign(&manifest);
         let id = Manifest::id_of(&signed);
         let shufflers = choose_shufflers(core, &manifest, &BTreeSet::new());
-        let epoch = Epoch { job: id, number: 0, previous: None, shufflers };
+        let epoch = Epoch { job: id, number: 0, previous: None, shufflers, generations: Vec::new() };
         let signed_epoch = key.sign(&epoch);
-        let ring = Ring::new(&epoch);
-        let stages = manifest.stages.iter().enumerate().map(|(i, stage)| Stage {
-            done: BitSet::new(stage.tasks),
-            shuffle: stage
-                .shuffle()
-                .map(|(partitions, _)| Shuffle::new(ring.owners(i as u8, partitions, manifest.replicas), stage.tasks)),
-            storing: BTreeMap::new(),
-            shards: Shards::new(stage.shards),
-        });
-        let job = Job {
-            id,
-            stages: stages.collect(),
-            signed,
-            key,
-            epoch,
-            signed_epoch,
-            reopened: 0,
-            submitted: core.now,
-            announce_at: core.now,
-            progress_at: core.now,
-            // What this peer claims itself reaches its neighbours by gossip, and not it.
-            workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
-            failed: BTreeMap::new(),
-            failures: 0,
-            declined: BTreeMap::new(),
-            missing: BTreeMap::new(),
-            gone: BTreeSet::new(),
-            offered: BTreeSet::new(),
-            watch: Watch::new(core.now),
-            manifest,
+        let state = State::before(signed.clone(), manifest);
+        let mut ledger = Ledger::new(key, state, kept);
+        ledger.decide(Decision::Open(signed));
+        ledger.decide(Decision::Epoch(signed_epoch.clone()));
+        let job = Job::new(core, ledger, epoch, signed_epoch);
+        self.jobs.entry(id).or_insert(job);
+    }
+
+    /// Goes on with a job of an earlier run of this peer, under a new epoch: shufflers then say again what they hold.
+    pub(super) fn resume(&mut self, core: &mut Core, resumption: Resumption) {
+        let Resumption { state, key, lost } = resumption;
+        let manifest = state.manifest().clone();
+        let (epoch, signed_epoch) = match (state.epoch(), state.signed_epoch()) {
+            (Some(epoch), Some(signed)) => (epoch.clone(), signed.clone()),
+            _ => return refuse(core, &manifest, "the job's log holds no epoch"),
         };
-        jobs.enter_own(core, job.signed.clone(), job.announce(core.now));
-        let job = self.jobs.entry(id).or_insert(job);
-        job.expect_shufflers(core);
-        core.act(Action::Notify(Notice::Submitted { job: id }));
-        Some((id, job.offer_to_many(core)))
+        if state.outcome().is_some() {
+            return refuse(core, &manifest, "the job is over");
+        }
+        if manifest.owner != key.public() {
+            return refuse(core, &manifest, "the job belongs to another owner than the key that was given");
+        }
+        if manifest.home != core.me {
+            return refuse(
+                core,
+                &manifest,
+                "the job was submitted by a peer of another identity, which alone can go on with it",
+            );
+        }
+        let mut job = Job::new(core, Ledger::new(key, state, true), epoch, signed_epoch);
+        job.restore(core.now, lost);
+        self.jobs.entry(job.id).or_insert(job);
+    }
+
+    /// A batch of a job's log lies safe, or cannot be written.
+    pub(super) fn on_persisted(&mut self, core: &mut Core, id: JobId, number: u64, result: Result<(), String>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let taken = match result {
+            Ok(()) => job.ledger.persisted(number).map_err(|why| why.to_string()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = taken {
+            job.give_up(core, &why);
+        }
     }
 
     pub(super) fn offer_all_jobs(&mut self, core: &mut Core, peer: PeerKey) {
-        for job in self.jobs.values_mut().filter(|j| j.offered.len() < WORKERS && !j.offered.contains(&peer)) {
+        for job in
+            self.jobs.values_mut().filter(|j| j.is_open && j.offered.len() < WORKERS && !j.offered.contains(&peer))
+        {
             job.offer(core, peer, None);
         }
     }
@@ -182,6 +191,9 @@ impl Authority {
         if epoch != job.epoch.number {
             return Response::NotOwner(job.signed_epoch.clone());
         }
+        if job.awaits_epoch() {
+            return Response::Busy;
+        }
         let Some(of) = job.stages.get_mut(usize::from(stage)) else { return Response::Missing };
         let Some(shuffle) = &mut of.shuffle else { return Response::Missing };
         let owned: Vec<u16> = shuffle.ring.partitions_of(from).collect();
@@ -194,17 +206,20 @@ impl Authority {
             core.log(format!("{} commits in job {} what it has forgotten since", from.short(), id.short()));
             return Response::Missing;
         }
-        for (task, digest) in attempts.iter() {
-            if shuffle.commit(core.now, task, digest, &meant) {
-                of.done.insert(task);
+        for (task, digest, author) in attempts.authors_or(from) {
+            if shuffle.contradicts(task, digest) && !of.done.contains(task) {
+                // What was accepted is lost, and cannot be made again.
+                job.differing.insert(stage);
+            }
+            if shuffle.commit(core.now, task, digest, author, &meant) {
                 job.failed.remove(&(stage, task));
                 if shuffle.accept_at == Time::NEVER {
                     shuffle.accept_at = core.now + ACCEPT_DELAY;
                 }
             }
         }
-        if of.done.is_full() {
-            shuffle.accept_at = shuffle.accept_at.min(core.now);
+        if shuffle.is_complete() && shuffle.due() > 0 {
+            shuffle.accept_at = core.now;
         }
         Response::Ok
     }
@@ -225,10 +240,26 @@ impl Authority {
         if epoch != job.epoch.number {
             return Response::NotOwner(job.signed_epoch.clone());
         }
-        let shuffle = job.stages.get_mut(usize::from(stage)).and_then(|s| s.shuffle.as_mut());
-        let Some(shuffle) = shuffle.filter(|s| s.ring.owns(from, partition)) else { return Response::Missing };
+        if job.awaits_epoch() {
+            return Response::Busy;
+        }
+        let Some(of) = job.stages.get_mut(usize::from(stage)) else { return Response::Missing };
+        let Some(shuffle) = of.shuffle.as_mut().filter(|s| s.ring.owns(from, partition)) else {
+            return Response::Missing;
+        };
         match shuffle.seal(partition, root) {
-            Ok(()) => Response::Ok,
+            Ok(()) => {
+                for task in
+                    of.done.iter_missing().filter(|&task| shuffle.lacking[task as usize] == 0).collect::<Vec<u32>>()
+                {
+                    of.done.insert(task);
+                }
+                let known = job.ledger.state().stage(stage).is_some_and(|stage| stage.sealed(partition) == Some(root));
+                if !known {
+                    job.seals.entry((stage, root)).or_default().insert(partition);
+                }
+                Response::Ok
+            }
             Err(NotSealed::TooEarly) => {
                 core.log(format!("{} sealed partition {partition} of job {} too early", from.short(), id.short()));
                 Response::Busy
@@ -263,42 +294,38 @@ impl Authority {
     }
 
     /// A result lies on disk, or cannot.
-    pub(super) fn on_stored(
-        &mut self,
-        core: &mut Core,
-        jobs: &mut Jobs,
-        id: JobId,
-        task: u32,
-        result: Result<(), String>,
-    ) {
+    pub(super) fn on_stored(&mut self, core: &mut Core, id: JobId, task: u32, result: Result<(), String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut stages = (0u8..).zip(&mut job.stages);
-        let Some((number, stage)) = stages.find(|(_, s)| s.storing.contains_key(&task)) else { return };
-        let tokens = stage.storing.remove(&task).unwrap_or_default();
+        let Some((number, storing)) = stages.find_map(|(n, s)| s.storing.get_mut(&task).map(|storing| (n, storing)))
+        else {
+            return;
+        };
         match result {
-            Ok(()) => {
-                stage.done.insert(task);
-                job.failed.remove(&(number, task));
-                tokens.into_iter().for_each(|t| core.respond(t, Response::Ok));
+            // It was computed from what has been revoked since; another may follow.
+            Ok(()) if storing.is_stale => {
+                job.stages[usize::from(number)].storing.remove(&task);
             }
+            Ok(()) => job.outputs.entry(number).or_default().push((task, storing.digest, storing.author)),
             Err(why) => {
-                tokens.into_iter().for_each(|t| core.respond(t, Response::Busy));
-                self.end(core, jobs, id, Outcome::Failed(format!("the result cannot be stored: {why}")), None);
+                std::mem::take(&mut storing.tokens).into_iter().for_each(|t| core.respond(t, Response::Busy));
+                job.end_with(Outcome::Failed(format!("the result cannot be stored: {why}")), None);
             }
         }
     }
 
     /// A job cannot succeed, for a reason of this peer's own.
-    pub(super) fn fail(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, why: String) {
-        self.end(core, jobs, id, Outcome::Failed(why), None);
+    pub(super) fn fail(&mut self, id: JobId, why: String) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.end_with(Outcome::Failed(why), None);
+        }
     }
 
     /// Inputs cannot be read any more: the jobs that need them cannot succeed.
-    pub(super) fn on_input_lost(&mut self, core: &mut Core, jobs: &mut Jobs, lost: Hash, why: &str) {
+    pub(super) fn on_input_lost(&mut self, lost: Hash, why: &str) {
         let reads = |job: &Job| matches!(&job.manifest.inputs, Inputs::Packs { index, .. } if index.hash == lost);
-        let ids: Vec<JobId> = self.jobs.values().filter(|j| reads(j)).map(|j| j.id).collect();
-        for id in ids {
-            self.end(core, jobs, id, Outcome::Failed(why.to_owned()), None);
+        for job in self.jobs.values_mut().filter(|job| reads(job)) {
+            job.end_with(Outcome::Failed(why.to_owned()), None);
         }
     }
 
@@ -313,13 +340,13 @@ impl Authority {
     }
 
     /// A worker could not do a task.
-    pub(super) fn on_failure(&mut self, core: &mut Core, jobs: &mut Jobs, from: PeerKey, failure: Failure) {
+    pub(super) fn on_failure(&mut self, core: &mut Core, from: PeerKey, failure: Failure) {
         let Some(job) = self.jobs.get_mut(&failure.job) else { return };
-        if !job.is_worker(core, &from) {
+        if job.is_ending() || !job.is_worker(core, &from) {
             return;
         }
         let Some(stage) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
-        if failure.task >= stage.tasks || job.stages[usize::from(failure.stage)].done.contains(failure.task) {
+        if failure.task >= stage.tasks || job.stages[usize::from(failure.stage)].is_finished(failure.task) {
             return;
         }
         job.saw(from);
@@ -327,63 +354,16 @@ impl Authority {
         let left = job.note_failure(core, from, &failure);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(Action::Notify(notice));
-        let id = failure.job;
         if left == 0 {
-            let why = failure.why.clone();
-            self.end(core, jobs, id, Outcome::Failed(why), Some(failure));
+            job.end_with(Outcome::Failed(failure.why.clone()), Some(failure));
         }
-    }
-
-    /// A worker asks what is done.
-    pub(super) fn on_summary(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        token: Token,
-        id: JobId,
-        stage: u8,
-        shard: u16,
-    ) {
-        let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
-        let Some(of) = job.manifest.stages.get(usize::from(stage)).filter(|s| shard < s.shards) else {
-            return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
-        };
-        let peers = job.stages[usize::from(stage)].shards.enters(from, shard);
-        let done = &job.stages[usize::from(stage)].done;
-        let blocks = of.shard_blocks(shard);
-        let mut bits = BitSet::new(blocks.end - blocks.start);
-        for block in blocks.clone() {
-            if of.tasks_of_blocks(block..block + 1).all(|task| done.contains(task)) {
-                bits.insert(block - blocks.start);
-            }
-        }
-        let seals = match of.source {
-            Source::Shuffle { stage } => job.stages[usize::from(stage)].shuffle.as_ref(),
-            Source::Inputs => None,
-        };
-        let shards = job.stages[usize::from(stage)].shards.iter().zip(0..).map(|(s, shard)| {
-            let tasks = of.tasks_of_blocks(of.shard_blocks(shard));
-            let left = tasks.len() as u32 - done.count_in(tasks);
-            ShardLeft { blocks: left.div_ceil(of.block), workers: s.workers }
-        });
-        let summary = Summary {
-            epoch: job.signed_epoch.clone(),
-            reopened: job.reopened,
-            done: job.done(),
-            seals: seals.map(|s| s.sealed.iter().map(|(&p, &r)| (p, r)).collect()).unwrap_or_default(),
-            shards: shards.collect(),
-            peers,
-        };
-        let body = Bytes::from(bits.slice_to_bytes(0..bits.size()));
-        core.act(Action::Respond { token, response: Response::Summary(summary), body });
     }
 
     /// A shuffler took acceptances, or did not.
     pub(super) fn on_accept_answer(
         &mut self,
         core: &mut Core,
-        id: JobId,
-        stage: u8,
+        (id, stage, epoch): (JobId, u8, u32),
         to: PeerKey,
         attempts: Attempts,
         taken: bool,
@@ -392,7 +372,7 @@ impl Authority {
         let Some(shuffle) = job.stages.get_mut(usize::from(stage)).and_then(|s| s.shuffle.as_mut()) else { return };
         if taken {
             shuffle.tries.remove(&to);
-        } else if shuffle.ring.owners().contains(&to) {
+        } else if epoch >= shuffle.since && shuffle.ring.owners().contains(&to) {
             let tries = shuffle.tries.entry(to).or_default();
             *tries += 1;
             if *tries >= LOST_AFTER {
@@ -432,11 +412,11 @@ impl Authority {
         }
     }
 
-    /// This peer leaves, and its jobs end with it.
+    /// This peer leaves, and its jobs end with it: all but those whose logs are kept, which go on when it comes back.
     pub(super) fn leave(&mut self, core: &mut Core, jobs: &mut Jobs) {
-        let own: Vec<(JobId, Keypair)> = self.jobs.iter().map(|(&id, job)| (id, job.key.clone())).collect();
-        for (id, key) in own {
-            self.cancel(core, jobs, id, &key);
+        let ending: Vec<JobId> = self.jobs.iter().filter(|(_, j)| !j.ledger.is_kept()).map(|(&id, _)| id).collect();
+        for id in ending {
+            self.finish(core, jobs, id, Outcome::Cancelled);
         }
     }
 
@@ -453,32 +433,37 @@ impl Authority {
     /// The owner's word that a job is over, from wherever it comes.
     pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) {
         let Some(end) = jobs.end(core, signed) else { return };
-        if let Some(job) = self.jobs.remove(&end.job) {
+        if let Some(mut job) = self.jobs.remove(&end.job) {
+            // It ends whether or not its log can say so.
+            if let Err(why) = job.ledger.close(core, Decision::End(end.outcome.clone())) {
+                core.log(format!("job {}: {why}", end.job.short()));
+            }
             job.tell_everyone(core, signed);
             core.act(Action::Notify(Notice::Ended { job: end.job, outcome: end.outcome, failure: None }));
         }
     }
 
-    fn end(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, outcome: Outcome, failure: Option<Failure>) {
+    /// Tells everyone of a job's end, which is decided.
+    fn finish(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, outcome: Outcome) {
         let Some(job) = self.jobs.remove(&id) else { return };
-        let signed = job.key.sign(&End { job: id, outcome: outcome.clone() });
+        let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Action::Notify(Notice::Progress(job.progress())));
+        // Of a job whose first batch could not be kept, nobody has heard.
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);
-        core.act(Action::Notify(Notice::Ended { job: id, outcome, failure }));
+        core.act(Action::Notify(Notice::Ended { job: id, outcome, failure: job.failure }));
     }
 
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
-        let mut over = Vec::new();
-        let mut declined = Vec::new();
+    /// Goes on with every job. Gives the jobs that opened just now, each with how many places to begin in it were given
+    /// away, this peer's included if it works.
+    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) -> Vec<(JobId, u32)> {
+        let mut opened = Vec::new();
+        let mut ended = Vec::new();
         for job in self.jobs.values_mut() {
             job.go_on(core, jobs);
-            declined.extend(job.why_all_declined(core).map(|why| (job.id, why)));
-            let last = job.stages.iter().zip(&job.manifest.stages).filter(|(_, s)| s.sink == Sink::Collect);
-            if last.into_iter().all(|(stage, _)| stage.done.is_full()) {
-                over.push(job.id);
-            }
+            opened.extend(job.places.take().map(|of| (job.id, of)));
+            ended.extend(job.ended.take().map(|outcome| (job.id, outcome)));
         }
         let now = core.now;
         for cancelled in self.ends.iter_mut().filter(|c| c.send_at <= now) {
@@ -487,13 +472,11 @@ impl Authority {
             let pending = Pending::Cancel(cancelled.job);
             core.request(cancelled.to, Request::Ended(cancelled.end.clone()), vec![], pending);
         }
-        for (id, why) in declined {
-            self.fail(core, jobs, id, why);
-        }
-        for id in over {
-            self.end(core, jobs, id, Outcome::Done, None);
+        for (id, outcome) in ended {
+            self.finish(core, jobs, id, outcome);
         }
         self.announcer.go_on(core, jobs, &mut self.jobs);
+        opened
     }
 
     pub(super) fn deadline(&self, jobs: &Jobs) -> Time {
@@ -508,4 +491,15 @@ impl Authority {
             job.saw(from);
         }
     }
+}
+
+/// Tells this peer's user that a job is not begun.
+fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
+    core.act(Action::Notify(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() }));
+}
+
+/// Tells the owner of partitions what is accepted.
+fn send_accept(core: &mut Core, (job, stage, epoch): (JobId, u8, u32), to: PeerKey, attempts: Attempts) {
+    let request = Request::Accept { job, stage, epoch, attempts: attempts.clone() };
+    core.request(to, request, vec![], Pending::Accept { job, stage, epoch, to, attempts });
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::watch::Standing;
+use crate::decisions::State;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::Attempts;
+use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 use crate::ring::Assignment;
 use crate::segment;
@@ -16,32 +18,50 @@ use crate::time::Time;
 /// are opened again: until then replicas may come forward, and new owners pull from them.
 const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 
+/// After a restart of this peer, likewise: shufflers have to be reached first.
+const RESUME_GRACE: Duration = Duration::from_secs(10);
+
 /// What is known of one stage's shuffle.
 #[derive(Debug)]
 pub(super) struct Shuffle {
     pub(super) ring: Assignment,
     /// The leading digest of each task: the accepted one, or else the first that an owner committed.
     digests: Vec<Hash>,
+    /// Their authors, as the first owner that committed each of them told.
+    authors: Provenance,
     pub(super) accepted: BitSet,
     /// Of which tasks each partition's owner holds the leading digest.
     pub(super) held: Vec<BitSet>,
     /// How many partitions lack each task.
     pub(super) lacking: Vec<u16>,
-    /// Of tasks without an accepted digest, the others, with the partitions whose owners hold them.
-    others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
+    /// How many tasks any partition lacks.
+    incomplete: u32,
+    /// Of tasks without an accepted digest, the others.
+    others: BTreeMap<(u32, Hash), Other>,
     pub(super) sealed: BTreeMap<u16, Hash>,
     /// How far each owner had come when it last came further.
     pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
     /// Over all accepted digests, once there is one of each task.
     root: Option<Hash>,
+    /// The epoch with which its generation began: what was said in earlier ones no longer counts.
+    pub(super) since: u32,
     /// When each owner opened the job, in its own measure.
     opened: BTreeMap<PeerKey, u64>,
-    pub(super) accept: Vec<(u32, Hash)>,
+    /// Tasks to be accepted, or of which owners are to be told again.
+    accept: Vec<u32>,
     pub(super) accept_at: Time,
     pub(super) accept_failed: Vec<(Time, PeerKey, Attempts)>,
     pub(super) tries: BTreeMap<PeerKey, u32>,
     /// When tasks that lost their segments are opened again.
     pub(super) reopen_at: Time,
+}
+
+/// An attempt that is not the leading one of its task.
+#[derive(Debug)]
+struct Other {
+    author: PeerKey,
+    /// The partitions whose owners hold it.
+    partitions: BTreeSet<u16>,
 }
 
 /// No attempt has been committed.
@@ -63,13 +83,16 @@ impl Shuffle {
         Self {
             ring,
             digests: vec![NONE; tasks as usize],
+            authors: Provenance::new(tasks),
             accepted: BitSet::new(tasks),
             held: (0..partitions).map(|_| BitSet::new(tasks)).collect(),
             lacking: vec![partitions; tasks as usize],
+            incomplete: tasks,
             others: BTreeMap::new(),
             sealed: BTreeMap::new(),
             root: None,
             standings: BTreeMap::new(),
+            since: 0,
             opened: BTreeMap::new(),
             accept: Vec::new(),
             accept_at: Time::NEVER,
@@ -82,15 +105,16 @@ impl Shuffle {
     /// Notes that the owner of `partitions`, of which there is one at least, holds an attempt; says whether the
     /// task is complete with that. The first digest that all owners hold is accepted: one that some of them never
     /// get, because its worker was lost or sent it to them only, is in nobody's way.
-    pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
+    pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> bool {
         let Some(leading) = self.digests.get_mut(task as usize) else { return false };
         if *leading == NONE {
             *leading = digest;
+            self.authors.set(task, author);
         }
         if *leading == digest {
             self.hold(now, task, partitions)
         } else {
-            !self.accepted.contains(task) && self.commit_other(now, task, digest, partitions)
+            !self.accepted.contains(task) && self.commit_other(now, task, digest, author, partitions)
         }
     }
 
@@ -106,23 +130,25 @@ impl Shuffle {
         }
         if complete {
             self.accepted.insert(task);
-            self.accept.push((task, self.digests[task as usize]));
+            self.incomplete -= 1;
+            self.accept.push(task);
             self.others.extract_if((task, NONE)..=(task, LAST), |_, _| true).for_each(drop);
         }
         complete
     }
 
-    fn commit_other(&mut self, now: Time, task: u32, digest: Hash, partitions: &[u16]) -> bool {
+    fn commit_other(&mut self, now: Time, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> bool {
         if self.others.len() >= limits::OTHER_DIGESTS && !self.others.contains_key(&(task, digest)) {
             return false;
         }
-        let of = self.others.entry((task, digest)).or_default();
-        of.extend(partitions);
-        if of.len() < self.held.len() {
+        let of = self.others.entry((task, digest)).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
+        of.partitions.extend(partitions);
+        if of.partitions.len() < self.held.len() {
             return false;
         }
-        let all: Vec<u16> = of.iter().copied().collect();
+        let all: Vec<u16> = of.partitions.iter().copied().collect();
         self.digests[task as usize] = digest;
+        self.authors.set(task, of.author);
         self.lacking[task as usize] = all.len() as u16;
         self.held.iter_mut().for_each(|held| {
             held.remove(task);
@@ -130,14 +156,95 @@ impl Shuffle {
         self.hold(now, task, &all)
     }
 
+    /// Takes over what an earlier run of this peer accepted. Nobody holds any of it until owners say so.
+    pub(super) fn restore(&mut self, now: Time, stage: u8, state: &State) {
+        let Some(decided) = state.stage(stage) else { return };
+        for task in decided.accepted().iter() {
+            if let (Some(digest), Some(author)) = (decided.digest(task), state.author(stage, task)) {
+                self.digests[task as usize] = digest;
+                self.authors.set(task, author);
+                self.accepted.insert(task);
+            }
+        }
+        self.reopen_at = now + RESUME_GRACE;
+    }
+
+    /// Whether an attempt differs from the accepted one of its task, of which some partition has been lost.
+    pub(super) fn contradicts(&self, task: u32, digest: Hash) -> bool {
+        let other = self.digests.get(task as usize).is_some_and(|leading| *leading != digest);
+        other && self.accepted.contains(task) && self.lacking[task as usize] > 0
+    }
+
+    /// The tasks of which an attempt is accepted and some partition has been lost.
+    pub(super) fn accepted_and_lost(&self) -> impl Iterator<Item = u32> + '_ {
+        self.accepted.iter().filter(|&task| self.lacking[task as usize] > 0)
+    }
+
+    /// Acceptances do not stand any more, other than those of `standing`: the first attempt that all owners hold is
+    /// accepted next. A new generation begins with epoch `since`.
+    pub(super) fn revoke(&mut self, standing: &BitSet, since: u32) {
+        let revoked: Vec<u32> = self.accepted.iter().filter(|&task| !standing.contains(task)).collect();
+        for task in revoked {
+            self.accepted.remove(task);
+            if self.lacking[task as usize] == 0 {
+                // It counts again only once it is committed again.
+                self.incomplete += 1;
+                self.lacking[task as usize] = self.held.len() as u16;
+                self.held.iter_mut().for_each(|held| {
+                    held.remove(task);
+                });
+            }
+        }
+        self.since = since;
+        self.sealed.clear();
+        self.root = None;
+        self.accept.clear();
+        self.accept_failed.clear();
+        self.tries.clear();
+    }
+
+    /// Everything that lies with owners was computed from what no longer stands.
+    pub(super) fn reset(&mut self, since: u32) {
+        let tasks = self.accepted.size();
+        let (ring, opened) = (self.ring.clone(), std::mem::take(&mut self.opened));
+        *self = Self { since, opened, ..Self::new(ring, tasks) };
+    }
+
+    /// Whether an attempt of every task lies with all owners.
+    pub(super) fn is_complete(&self) -> bool {
+        self.incomplete == 0
+    }
+
+    /// The tasks whose acceptance is due, ascending, with their digests and authors.
+    pub(super) fn due_acceptances(&mut self) -> Vec<(u32, Hash, PeerKey)> {
+        self.accept_at = Time::NEVER;
+        let mut tasks = std::mem::take(&mut self.accept);
+        tasks.sort_unstable();
+        tasks.dedup();
+        let named = |task: u32| Some((task, self.digests[task as usize], self.authors.author(task)?));
+        tasks.into_iter().filter(|&task| self.accepted.contains(task)).filter_map(named).collect()
+    }
+
+    /// How many acceptances are due.
+    pub(super) fn due(&self) -> usize {
+        self.accept.len()
+    }
+
     /// Takes a seal from a partition's owner.
     pub(super) fn seal(&mut self, partition: u16, root: Hash) -> Result<(), NotSealed> {
-        if !self.accepted.is_full() || !self.held[usize::from(partition)].is_full() {
+        if !self.accepted.is_full() {
             return Err(NotSealed::TooEarly);
         }
-        // No accepted digest ever changes.
+        // No accepted digest changes within a generation.
         if *self.root.get_or_insert_with(|| segment::root(&self.digests)) != root {
             return Err(NotSealed::OtherRoot);
+        }
+        // Its owner vouches for the whole of it, whatever commits were lost or were made to an earlier run of this peer.
+        let held = &mut self.held[usize::from(partition)];
+        for task in held.iter_missing().collect::<Vec<u32>>() {
+            held.insert(task);
+            self.lacking[task as usize] -= 1;
+            self.incomplete -= u32::from(self.lacking[task as usize] == 0);
         }
         self.sealed.insert(partition, root);
         Ok(())
@@ -160,12 +267,13 @@ impl Shuffle {
         self.sealed.remove(&partition);
         let held = &mut self.held[usize::from(partition)];
         for task in held.iter() {
+            self.incomplete += u32::from(self.lacking[task as usize] == 0);
             self.lacking[task as usize] += 1;
         }
         *held = BitSet::new(held.size());
         self.others.retain(|_, of| {
-            of.remove(&partition);
-            !of.is_empty()
+            of.partitions.remove(&partition);
+            !of.partitions.is_empty()
         });
     }
 

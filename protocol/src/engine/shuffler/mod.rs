@@ -20,7 +20,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, RequestError, Token};
 use crate::limits;
 use crate::manifest::partition_of_bucket;
-use crate::message::{Attempts, Push, PushEntry, Request, Response};
+use crate::message::{Attempts, Push, PushEntry, Request, Response, runs_of_authors};
 use crate::time::Time;
 
 /// A message to the authority that was not taken is sent again after so long.
@@ -163,6 +163,10 @@ impl Shuffler {
             // The epoch that makes this peer an owner is on its way here.
             return Response::Busy;
         }
+        if epoch < shuffle.since {
+            // Said before a revocation, and heard after it.
+            return Response::NotOwner(shuffle.signed_epoch.clone());
+        }
         shuffle.prepare();
         for (task, digest) in attempts.iter() {
             shuffle.accept(core, task, digest);
@@ -190,8 +194,8 @@ impl Shuffler {
             }
             (shuffle.sealed.get(&partition) == Some(&root)).then_some(())?;
             let bucket = bucket % (buckets / u32::from(partitions));
-            let reader = usize::from(shuffle.manifest.reader_of(stage)?);
-            let most = shuffle.manifest.stages[reader].limits.memory;
+            let memory = |reader: u8| shuffle.manifest.stages[usize::from(reader)].limits.memory;
+            let most = shuffle.manifest.readers_of(stage).map(memory).max()?;
             Some(Ok((BucketRef { job, stage, partition, bucket }, most)))
         });
         match found {
@@ -217,11 +221,18 @@ impl Shuffler {
         if !shuffle.held.contains_key(&partition) {
             return Response::Missing;
         }
-        let mut attempts = shuffle.attempts_of(partition, from).into_iter();
-        let entry = |(task, digest)| PushEntry { task, digest, segments: Vec::new() };
-        let entries: Vec<PushEntry> = attempts.by_ref().take(limits::PUSH_ENTRIES).map(entry).collect();
-        let next = attempts.next().map(|(task, _)| task);
-        let push = Push { job, stage, epoch: shuffle.epoch.number, replica: true, entries };
+        let attempts = shuffle.attempts_of(partition, from);
+        let next = attempts.get(limits::PUSH_ENTRIES).map(|&(task, ..)| task);
+        let told = &attempts[..attempts.len().min(limits::PUSH_ENTRIES)];
+        let entry = |&(task, digest, _): &(u32, Hash, PeerKey)| PushEntry { task, digest, segments: Vec::new() };
+        let push = Push {
+            job,
+            stage,
+            epoch: shuffle.epoch.number,
+            replica: true,
+            entries: told.iter().map(entry).collect(),
+            authors: runs_of_authors(told.iter().map(|attempt| attempt.2)),
+        };
         Response::Pulled { push, next }
     }
 

@@ -1,6 +1,6 @@
 //! Partitions that a new holder pulls from those who held them before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -18,9 +18,9 @@ pub(super) struct Pulling {
     pub(super) holders: Vec<PeerKey>,
     /// The task from which that was asked last. Each answer must lead on from there, or it would never end.
     from: u32,
-    /// Attempts that the holder being asked has, and whose segments have not come; in the end, those that wrote
-    /// nothing for the partition.
-    pub(super) listed: BTreeSet<(u32, Hash)>,
+    /// Attempts that the holder being asked has, with their authors, and whose segments have not come; in the end, those
+    /// that wrote nothing for the partition.
+    pub(super) listed: BTreeMap<(u32, Hash), PeerKey>,
 }
 
 impl Shuffle {
@@ -66,9 +66,11 @@ impl Shuffle {
         let tasks = self.tasks();
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         match outcome {
-            Ok((Response::Pulled { push, next }, _)) => {
-                let listed = push.entries.iter().filter(|e| e.task < tasks);
-                pulling.listed.extend(listed.map(|e| (e.task, e.digest)));
+            // A holder that does not know the generation yet may hold attempts computed from an older one.
+            Ok((Response::Pulled { push, next }, _)) if push.epoch >= self.since => {
+                let holder = pulling.holders.last().copied().unwrap_or(core.me);
+                let listed = push.entries.iter().zip(push.authors_or(holder)).filter(|(e, _)| e.task < tasks);
+                pulling.listed.extend(listed.map(|(e, author)| ((e.task, e.digest), author)));
                 match next {
                     Some(next) if next > pulling.from => self.ask_held(core, partition, next),
                     Some(_) => self.next_holder(core, partition),
@@ -110,33 +112,37 @@ impl Shuffle {
             }
             _ => return self.next_holder(core, partition),
         };
-        for entry in &push.entries {
-            pulling.listed.remove(&(entry.task, entry.digest));
-        }
-        self.take_pulled(core, partition, push, body);
+        // The store that sends segments knows no authors. For what came after the list, the holder answers.
+        let holder = pulling.holders.last().copied().unwrap_or(core.me);
+        let listed = &mut pulling.listed;
+        let author = |entry: &PushEntry| listed.remove(&(entry.task, entry.digest)).unwrap_or(holder);
+        let authors: Vec<PeerKey> = push.entries.iter().map(author).collect();
+        self.take_pulled(core, partition, push, &authors, body);
         match next {
             Some(next) => self.ask_segments(core, partition, next),
             None => {
                 let rest = self.pulling.remove(&partition).map(|p| p.listed).unwrap_or_default();
-                let entries = rest.into_iter().map(|(task, digest)| PushEntry { task, digest, segments: Vec::new() });
+                let authors: Vec<PeerKey> = rest.values().copied().collect();
+                let entry = |(task, digest)| PushEntry { task, digest, segments: Vec::new() };
+                let entries = rest.into_keys().map(entry).collect();
                 let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
-                let push = Push { job, stage, epoch, replica: true, entries: entries.collect() };
-                self.take_pulled(core, partition, push, Bytes::new());
+                let push = Push { job, stage, epoch, replica: true, entries, authors: Vec::new() };
+                self.take_pulled(core, partition, push, &authors, Bytes::new());
                 self.seal_what_is_complete(core);
             }
         }
     }
 
     /// Holds attempts that were pulled, and commits them where this peer owns the partition.
-    pub(super) fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, body: Bytes) {
+    fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, authors: &[PeerKey], body: Bytes) {
         push.epoch = self.epoch.number;
-        let staged = self.stage_entries(&push, &[partition]);
+        let staged = self.stage_entries(&push, authors, &[partition]);
         if !staged.keep.is_empty() {
             core.act(Action::Stage { push, keep: staged.keep, body });
         }
         if self.owned.contains(&partition) {
             for commits in split_by_task(staged.noted) {
-                self.send_commit(core, vec![partition], Attempts::pack(&commits));
+                self.send_commit(core, vec![partition], Attempts::pack_authored(&commits));
             }
         }
     }

@@ -9,7 +9,7 @@ use super::shuffle::Shuffle;
 use crate::engine::core::{Core, Pending};
 use crate::id::PeerKey;
 use crate::io::RequestError;
-use crate::message::{Push, PushEntry, Request, Response};
+use crate::message::{Push, PushEntry, Request, Response, runs_of_authors};
 use crate::time::Time;
 
 /// A replica that refused a copy so often goes without it: the partition seals all the same.
@@ -36,8 +36,15 @@ impl Copy {
 }
 
 impl Shuffle {
-    /// Sends copies of what was just staged to the replicas of its partitions.
-    pub(super) fn copy_to_replicas(&mut self, core: &mut Core, push: &Push, fresh: &[usize], body: &Bytes) {
+    /// Sends copies of what a worker's push has just brought to the replicas of its partitions.
+    pub(super) fn copy_to_replicas(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        push: &Push,
+        fresh: &[usize],
+        body: &Bytes,
+    ) {
         if fresh.is_empty() {
             return;
         }
@@ -49,7 +56,7 @@ impl Shuffle {
         for to in others {
             let wanted = |partition: u16| self.owned.contains(&partition) && self.ring.holds(to, partition);
             let mut at = 0;
-            let (mut entries, mut parts) = (Vec::new(), Vec::new());
+            let (mut entries, mut authors, mut parts) = (Vec::new(), Vec::new(), Vec::new());
             for (i, entry) in push.entries.iter().enumerate() {
                 let copied = fresh.binary_search(&i).is_ok();
                 let mut segments = Vec::new();
@@ -64,9 +71,10 @@ impl Shuffle {
                 // An attempt that wrote nothing here is known to the replica too: it counts towards the seal.
                 if copied {
                     entries.push(PushEntry { task: entry.task, digest: entry.digest, segments });
+                    authors.push(from);
                 }
             }
-            let push = Push { replica: true, entries, ..push.clone() };
+            let push = Push { replica: true, entries, authors: runs_of_authors(authors.into_iter()), ..push.clone() };
             let copy = Copy { to, push, body: parts, tries: 0, send_at: Time::NEVER };
             let number = core.next_id();
             self.send_copy(core, number, &copy);

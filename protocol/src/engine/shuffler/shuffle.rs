@@ -9,12 +9,13 @@ use bytes::Bytes;
 use super::pulls::Pulling;
 use super::replicas::Copy;
 use crate::engine::core::{Core, Pending};
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::Action;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
+use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
 use crate::segment;
@@ -39,6 +40,8 @@ pub(super) struct Shuffle {
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) signed_epoch: Signed<Epoch>,
+    /// The epoch with which this peer learned of the generation: what was said in earlier ones no longer counts.
+    pub(super) since: u32,
     /// Bytes of segments that were staged, those that were dropped since included.
     pub(super) staged: u64,
     /// Tells this opening of the job from those before, of which nothing is left.
@@ -47,15 +50,17 @@ pub(super) struct Shuffle {
     pub(super) owned: Vec<u16>,
     /// The leading digest of each task: the accepted one, or else the first that was staged.
     pub(super) digests: Vec<Hash>,
-    /// Of tasks whose attempts did not agree, the other digests, with the partitions for which they lie here.
-    pub(super) others: BTreeMap<(u32, Hash), BTreeSet<u16>>,
+    /// Its author, as far as this peer was told.
+    pub(super) authors: Provenance,
+    /// Of tasks whose attempts did not agree, the other digests.
+    pub(super) others: BTreeMap<(u32, Hash), Other>,
     pub(super) accepted: BitSet,
     /// Tasks whose leading digest's segments lie here, per partition owned or replicated.
     pub(super) held: BTreeMap<u16, BitSet>,
     pub(super) sealed: BTreeMap<u16, Hash>,
     /// Seals that the authority has not acknowledged, with when to say so again.
     pub(super) seals_due: BTreeMap<u16, Time>,
-    pub(super) commits: Vec<(u32, Hash)>,
+    pub(super) commits: Vec<(u32, Hash, PeerKey)>,
     /// When commits leave; commits for a part of the partitions only leave at once.
     pub(super) commit_at: Time,
     pub(super) commits_failed: Vec<(Time, Pending)>,
@@ -90,6 +95,7 @@ impl Shuffle {
             ring,
             // Tables are made at the first push: an epoch that names this peer costs nothing yet.
             digests: Vec::new(),
+            authors: Provenance::default(),
             others: BTreeMap::new(),
             accepted: BitSet::new(0),
             held: BTreeMap::new(),
@@ -105,6 +111,7 @@ impl Shuffle {
             manifest: manifest.clone(),
             epoch: epoch.clone(),
             signed_epoch: signed.clone(),
+            since: if epoch.generations_of(stage) == Generations::default() { 0 } else { epoch.number },
         })
     }
 
@@ -142,7 +149,12 @@ impl Shuffle {
         if mine.is_empty() {
             return Response::NotOwner(self.signed_epoch.clone());
         }
-        let Staged { keep, noted, fresh, refused } = self.stage_entries(&push, &mine);
+        // What a worker sends is its own, whatever it says; an owner's copies are of those whom it names.
+        let authors: Vec<PeerKey> = match push.replica {
+            true => push.authors_or(from).take(push.entries.len()).collect(),
+            false => vec![from; push.entries.len()],
+        };
+        let Staged { keep, noted, fresh, refused } = self.stage_entries(&push, &authors, &mine);
         if push.replica {
             if !keep.is_empty() {
                 core.act(Action::Stage { push, keep, body });
@@ -153,7 +165,7 @@ impl Shuffle {
             self.commit_at = core.now + COMMIT_DELAY;
         }
         self.commits.extend(noted);
-        self.copy_to_replicas(core, &push, &fresh, &body);
+        self.copy_to_replicas(core, from, &push, &fresh, &body);
         if !keep.is_empty() {
             core.act(Action::Stage { push, keep, body });
         }
@@ -161,10 +173,11 @@ impl Shuffle {
         if refused { Response::Busy } else { Response::Ok }
     }
 
-    /// What its tables take up once they are made: for each task a digest, and a bit for each partition held here.
+    /// What its tables take up once they are made: for each task a digest, its author, and a bit for each
+    /// partition held here.
     pub(super) fn table_bytes(&self) -> usize {
         let partitions = usize::from(self.ring.partitions());
-        self.tasks() as usize * (size_of::<Hash>() + (partitions + 1).div_ceil(8))
+        self.tasks() as usize * (size_of::<Hash>() + size_of::<u32>() + (partitions + 1).div_ceil(8))
     }
 
     pub(super) fn is_prepared(&self) -> bool {
@@ -185,24 +198,29 @@ impl Shuffle {
     pub(super) fn prepare(&mut self) {
         if self.digests.is_empty() {
             self.digests = vec![NONE; self.tasks() as usize];
+            self.authors = Provenance::new(self.tasks());
             self.accepted = BitSet::new(self.tasks());
         }
     }
 
-    /// Notes the attempts of a push for the partitions `mine`.
-    pub(super) fn stage_entries(&mut self, push: &Push, mine: &[u16]) -> Staged {
+    /// Notes the attempts of a push, by these authors, for the partitions `mine`.
+    pub(super) fn stage_entries(&mut self, push: &Push, authors: &[PeerKey], mine: &[u16]) -> Staged {
         let tasks = self.tasks();
         self.prepare();
         for &partition in mine {
             self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
         }
         let mut staged = Staged::default();
-        for (i, entry) in push.entries.iter().enumerate().filter(|(_, e)| e.task < tasks) {
-            let Some(fresh) = self.hold(entry.task, entry.digest, mine) else {
+        for (i, (entry, &author)) in push.entries.iter().zip(authors).enumerate().filter(|(_, (e, _))| e.task < tasks) {
+            let Some(fresh) = self.hold(entry.task, entry.digest, author, mine) else {
+                if self.lacks_what_is_accepted(entry.task, mine) {
+                    // Not held, but told of: if nobody else has what was accepted, it cannot be made again.
+                    staged.noted.push((entry.task, entry.digest, author));
+                }
                 staged.refused |= !self.accepted.contains(entry.task);
                 continue;
             };
-            staged.noted.push((entry.task, entry.digest));
+            staged.noted.push((entry.task, entry.digest, author));
             if !fresh.is_empty() {
                 staged.fresh.push(i);
             }
@@ -216,14 +234,23 @@ impl Shuffle {
         staged
     }
 
+    /// Whether an attempt of a task is accepted and does not lie here for all of these partitions.
+    fn lacks_what_is_accepted(&self, task: u32, partitions: &[u16]) -> bool {
+        let held = |p: &u16| self.held.get(p).is_some_and(|held| held.contains(task));
+        self.accepted.contains(task) && !partitions.iter().all(held)
+    }
+
     /// Notes that an attempt lies here for `partitions`; gives those for which it did not before, or `None` if it
     /// is not to be held: another one is accepted, or there are too many.
-    fn hold(&mut self, task: u32, digest: Hash, partitions: &[u16]) -> Option<Vec<u16>> {
+    fn hold(&mut self, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> Option<Vec<u16>> {
         let leading = &mut self.digests[task as usize];
         if *leading == NONE {
             *leading = digest;
         }
         if *leading == digest {
+            if self.authors.author(task).is_none() {
+                self.authors.set(task, author);
+            }
             let mut insert = |p: &u16| self.held.get_mut(p).is_some_and(|held| held.insert(task));
             return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
         }
@@ -231,8 +258,8 @@ impl Shuffle {
         if self.accepted.contains(task) || (!self.others.contains_key(&(task, digest)) && full()) {
             return None;
         }
-        let of = self.others.entry((task, digest)).or_default();
-        Some(partitions.iter().copied().filter(|&p| of.insert(p)).collect())
+        let of = self.others.entry((task, digest)).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
+        Some(partitions.iter().copied().filter(|&p| of.partitions.insert(p)).collect())
     }
 
     pub(super) fn accept(&mut self, core: &mut Core, task: u32, digest: Hash) {
@@ -241,10 +268,14 @@ impl Shuffle {
         }
         let leading = std::mem::replace(&mut self.digests[task as usize], digest);
         let range = (task, NONE)..=(task, LAST);
-        let mut others: BTreeMap<(u32, Hash), BTreeSet<u16>> = self.others.extract_if(range, |_, _| true).collect();
+        let mut others: BTreeMap<(u32, Hash), Other> = self.others.extract_if(range, |_, _| true).collect();
+        let mut dropped: Vec<(Hash, BTreeSet<u16>)> = Vec::new();
         if leading != digest {
             // Where the accepted one does not lie, nothing does: it is to be pulled, or computed again.
-            let here = others.remove(&(task, digest)).unwrap_or_default();
+            let here = others.remove(&(task, digest));
+            self.authors.clear(task);
+            here.iter().for_each(|other| self.authors.set(task, other.author));
+            let here = here.map(|other| other.partitions).unwrap_or_default();
             let mut lost = BTreeSet::new();
             for (&partition, held) in &mut self.held {
                 if held.remove(task) {
@@ -254,10 +285,11 @@ impl Shuffle {
                     held.insert(task);
                 }
             }
-            others.insert((task, leading), lost);
+            dropped.push((leading, lost));
         }
         let (job, stage) = (self.job, self.stage);
-        for ((task, digest), partitions) in others {
+        dropped.extend(others.into_iter().map(|((_, digest), other)| (digest, other.partitions)));
+        for (digest, partitions) in dropped {
             for partition in partitions {
                 core.act(Action::DropSegment { job, stage, partition, task, digest });
             }
@@ -279,15 +311,16 @@ impl Shuffle {
             self.sealed.insert(partition, root);
             self.seals_due.insert(partition, core.now);
         }
-        let Some(reader) = self.manifest.reader_of(self.stage) else { return };
         let seals = Seals {
             job: self.job,
             stage: self.stage,
             epoch: self.epoch.number,
             seals: fresh.iter().map(|&p| (p, root)).collect(),
         };
-        let shards = self.manifest.stages[usize::from(reader)].shards;
-        let topics: BTreeSet<Topic> = (0..shards).map(|s| Topic::of_shard(self.job, reader, s)).collect();
+        let shards_of = |reader: u8| self.manifest.stages[usize::from(reader)].shards;
+        let job = self.job;
+        let topics_of = |reader: u8| (0..shards_of(reader)).map(move |shard| Topic::of_shard(job, reader, shard));
+        let topics: BTreeSet<Topic> = self.manifest.readers_of(self.stage).flat_map(topics_of).collect();
         for topic in topics {
             core.publish(topic, Gossip::Seals(seals.clone()));
         }
@@ -302,9 +335,10 @@ impl Shuffle {
             let mut commits = std::mem::take(&mut self.commits);
             self.commit_at = Time::NEVER;
             commits.sort_unstable();
-            commits.dedup();
+            // Of two authors of one attempt the first is told.
+            commits.dedup_by_key(|commit| (commit.0, commit.1));
             for commits in split_by_task(commits) {
-                self.send_commit(core, vec![], Attempts::pack(&commits));
+                self.send_commit(core, vec![], Attempts::pack_authored(&commits));
             }
         }
         if self.commits_failed.iter().any(|(at, _)| *at <= now) {
@@ -353,6 +387,14 @@ impl Shuffle {
             std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
         self.owned = self.ring.partitions_of(core.me).collect();
         let next = self.epoch.number.checked_add(1) == Some(epoch.number);
+        let (old, new) = (self.epoch.generations_of(self.stage), epoch.generations_of(self.stage));
+        if new.reads > old.reads {
+            self.drop_everything(core);
+        }
+        if new != old {
+            self.forget_what_is_accepted();
+            self.since = epoch.number;
+        }
         self.epoch = epoch.clone();
         self.signed_epoch = signed.clone();
         // They speak of all that this peer owned, which is not what it owns.
@@ -376,9 +418,31 @@ impl Shuffle {
         self.seal_what_is_complete(core);
     }
 
+    /// Everything here was computed from partitions of an older generation.
+    fn drop_everything(&mut self, core: &mut Core) {
+        let (job, stage) = (self.job, self.stage);
+        for &partition in self.held.keys() {
+            for (task, digest, _) in self.attempts_of(partition, 0) {
+                core.act(Action::DropSegment { job, stage, partition, task, digest });
+            }
+        }
+        self.digests = Vec::new();
+        self.authors = Provenance::default();
+        self.others.clear();
+        self.held.clear();
+        // The holders being asked have the same outdated attempts.
+        self.pulling.clear();
+    }
+
+    /// The authority repeats what is accepted in each generation.
+    fn forget_what_is_accepted(&mut self) {
+        self.accepted = BitSet::new(self.accepted.size());
+        self.sealed.clear();
+    }
+
     pub(super) fn commit_partition(&self, core: &mut Core, partition: u16) {
         for part in split_by_task(self.attempts_of(partition, 0)) {
-            self.send_commit(core, vec![partition], Attempts::pack(&part));
+            self.send_commit(core, vec![partition], Attempts::pack_authored(&part));
         }
     }
 
@@ -392,14 +456,23 @@ impl Shuffle {
     }
 
     /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
-    pub(super) fn attempts_of(&self, partition: u16, from: u32) -> Vec<(u32, Hash)> {
+    pub(super) fn attempts_of(&self, partition: u16, from: u32) -> Vec<(u32, Hash, PeerKey)> {
         let held = self.held.get(&partition).into_iter().flat_map(BitSet::iter).skip_while(|&task| task < from);
-        let leading = held.map(|task| (task, self.digests[task as usize]));
-        let others = self.others.range((from, NONE)..).filter(|(_, of)| of.contains(&partition)).map(|(&name, _)| name);
-        let mut attempts: Vec<(u32, Hash)> = leading.chain(others).collect();
+        let leading = held.filter_map(|task| Some((task, self.digests[task as usize], self.authors.author(task)?)));
+        let others = self.others.range((from, NONE)..).filter(|(_, of)| of.partitions.contains(&partition));
+        let others = others.map(|(&(task, digest), of)| (task, digest, of.author));
+        let mut attempts: Vec<(u32, Hash, PeerKey)> = leading.chain(others).collect();
         attempts.sort_unstable();
         attempts
     }
+}
+
+/// An attempt that is not the leading one of its task.
+#[derive(Debug)]
+pub(super) struct Other {
+    pub(super) author: PeerKey,
+    /// The partitions for which it lies here.
+    pub(super) partitions: BTreeSet<u16>,
 }
 
 /// What of a push is held.
@@ -407,8 +480,8 @@ impl Shuffle {
 pub(super) struct Staged {
     /// Entries (by their place) and partitions for the segment store.
     pub(super) keep: Vec<(u32, u16)>,
-    /// All attempts that lie here now.
-    pub(super) noted: Vec<(u32, Hash)>,
+    /// All attempts that the authority is told of: those that lie here now, and those that contradict what is accepted.
+    pub(super) noted: Vec<(u32, Hash, PeerKey)>,
     /// Entries that brought anything new.
     pub(super) fresh: Vec<usize>,
     /// There was no room for some, and their tasks have no accepted digest yet.
@@ -417,10 +490,10 @@ pub(super) struct Staged {
 
 /// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and
 /// none is too large for a message.
-pub(super) fn split_by_task(attempts: Vec<(u32, Hash)>) -> Vec<Vec<(u32, Hash)>> {
-    let mut parts: Vec<Vec<(u32, Hash)>> = Vec::new();
+pub(super) fn split_by_task(attempts: Vec<(u32, Hash, PeerKey)>) -> Vec<Vec<(u32, Hash, PeerKey)>> {
+    let mut parts: Vec<Vec<(u32, Hash, PeerKey)>> = Vec::new();
     for attempt in attempts {
-        let room = |part: &&mut Vec<(u32, Hash)>| {
+        let room = |part: &&mut Vec<(u32, Hash, PeerKey)>| {
             part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.0 < attempt.0)
         };
         match parts.iter_mut().rev().find(room) {

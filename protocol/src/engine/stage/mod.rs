@@ -132,6 +132,11 @@ impl StageWork {
         work
     }
 
+    /// Whether its tasks read documents.
+    pub(super) fn reads_inputs(&self) -> bool {
+        self.stage().source == Source::Inputs
+    }
+
     fn stage(&self) -> &Stage {
         &self.manifest.stages[usize::from(self.number)]
     }
@@ -388,6 +393,11 @@ impl StageWork {
         if !self.entering {
             self.look_at = self.look_at.min(open + thin);
         }
+    }
+
+    /// What it read has been revoked: nothing is sealed any more.
+    pub(super) fn unseal(&mut self) {
+        self.seals.clear();
     }
 
     /// The shufflers changed: what was sealed is sealed again by its owners.

@@ -81,6 +81,7 @@ impl Worker {
             return;
         };
         unit.root = Some(root);
+        unit.reads = job.epoch.generations_of(stage).reads;
         let (partitions, buckets) = job.manifest.stages[usize::from(from)].shuffle().unwrap_or((1, 1));
         self.fetching += 1;
         if owner == core.me {

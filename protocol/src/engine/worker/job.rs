@@ -178,7 +178,9 @@ impl WorkerJob {
         let Inputs::Packs { index, .. } = &self.manifest.inputs else { return };
         if hash == index.hash && self.index != Have::Yes {
             let parsed = bytes.and_then(|b| codec::decode::<Index>(b).ok()).map(Layout::new);
-            let fits = parsed.filter(|layout| layout.tasks() == self.manifest.stages[0].tasks);
+            let fits = parsed.filter(|layout| {
+                self.manifest.stages.iter().all(|s| s.source != Source::Inputs || layout.tasks() == s.tasks)
+            });
             self.index = match (&fits, bytes) {
                 (Some(_), _) => Have::Yes,
                 (None, Some(_)) => Have::Useless,
@@ -203,24 +205,32 @@ impl WorkerJob {
     pub(super) fn next_unit(&mut self, now: Time, long: bool) -> Option<Unit> {
         let layout = self.layout.clone();
         self.stages.iter_mut().rev().filter(|stage| long || !stage.is_long()).find_map(|stage| {
-            let reads_inputs = stage.number == 0;
+            let reads_inputs = stage.reads_inputs();
             stage.next_unit(now, layout.as_deref().filter(|_| reads_inputs))
         })
     }
 
     pub(super) fn take_result(&mut self, core: &mut Core, id: JobId, unit: &Unit, result: TaskResult) {
         let (stage, task) = (unit.stage, result.task);
+        if unit.reads != self.epoch.generations_of(stage).reads {
+            // What it read has been revoked meanwhile.
+            self.stages[usize::from(stage)].task_failed(core.now, task, Duration::ZERO);
+            return;
+        }
         match result.outcome {
-            Ok(TaskOutput::Shuffle(attempt)) => {
-                if let Some(ring) = &self.rings[usize::from(stage)] {
-                    self.stages[usize::from(stage)].outbox.add(core.now, task, attempt, ring);
-                }
+            Ok(TaskOutput::Shuffle(attempt)) if let Some(ring) = &self.rings[usize::from(stage)] => {
+                self.stages[usize::from(stage)].outbox.add(core.now, task, attempt, ring);
             }
-            Ok(TaskOutput::Collect { digest, bytes }) => {
+            Ok(TaskOutput::Collect { digest, bytes }) if self.rings[usize::from(stage)].is_none() => {
                 self.drop_output(stage, task);
                 self.output_bytes += bytes.len();
                 self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
                 self.outputs_at = core.now;
+            }
+            Ok(_) => {
+                let why = "the task gave another kind of output than its stage takes".to_owned();
+                let failure = TaskFailure { document: None, why, worker_fault: false };
+                self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
             }
             Err(failure) => {
                 if failure.worker_fault && self.module == Have::Yes {
@@ -270,9 +280,24 @@ impl WorkerJob {
         }
     }
 
+    /// What the tasks of a stage read has been revoked: drops their unacknowledged outputs and opens the tasks again.
+    fn drop_what_was_revoked(&mut self, now: Time, number: u8) {
+        let work = &mut self.stages[usize::from(number)];
+        let mut tasks = work.outbox.clear();
+        tasks.extend(self.outputs.keys().filter(|(stage, _)| *stage == number).map(|&(_, task)| task));
+        work.unseal();
+        tasks.iter().for_each(|&task| work.task_failed(now, task, Duration::ZERO));
+        tasks.into_iter().for_each(|task| self.drop_output(number, task));
+    }
+
     pub(super) fn new_epoch(&mut self, now: Time, epoch: &Arc<Epoch>) {
-        self.epoch = epoch.clone();
+        let before = std::mem::replace(&mut self.epoch, epoch.clone());
         self.rings = rings(&self.manifest, epoch);
+        for number in 0..self.stages.len() as u8 {
+            if epoch.generations_of(number).reads != before.generations_of(number).reads {
+                self.drop_what_was_revoked(now, number);
+            }
+        }
         for stage in &mut self.stages {
             if let Some(ring) = &self.rings[usize::from(stage.number)] {
                 stage.outbox.redirect(now, ring);

@@ -58,7 +58,7 @@ impl Bench {
         let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
         Self {
             worker: Worker::new(&advert, Memory::native(1 << 30)),
-            core: Core::new(me(), 1, advert),
+            core: Core::new(me(), 1, advert, 1),
             blobs: Blobs::default(),
             shuffler: Shuffler::new(limits::TABLE_BYTES),
             actions: VecDeque::new(),
@@ -284,7 +284,8 @@ impl Plan {
 
     fn epoch(&self, job: JobId, number: u32, shuffler: PeerKey) -> (Arc<Epoch>, Signed<Epoch>) {
         let previous = (number > 0).then_some(ROOT);
-        let epoch = Epoch { job, number, previous, shufflers: vec![epoch::Shuffler { peer: shuffler, weight: 1 }] };
+        let shufflers = vec![epoch::Shuffler { peer: shuffler, weight: 1 }];
+        let epoch = Epoch { job, number, previous, shufflers, generations: vec![] };
         let signed = self.key().sign(&epoch);
         (Arc::new(epoch), signed)
     }

@@ -1,0 +1,392 @@
+//! The state of a job: what follows from its log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::batch::{Batch, BatchError, Certified, Decision, Revoked};
+use super::certificate::Certifiers;
+use crate::epoch::{Epoch, Generations};
+use crate::id::{Hash, JobId, PeerKey};
+use crate::manifest::{Manifest, Sink, Source, Stage};
+use crate::message::{Attempts, Outcome};
+use crate::provenance::Provenance;
+use crate::ranges::BitSet;
+use crate::segment;
+use crate::sign::Signed;
+
+/// Before the first batch.
+const NO_BATCH: Hash = Hash([0; 32]);
+/// No attempt is accepted.
+const NO_DIGEST: Hash = Hash([0; 32]);
+
+/// Why a batch does not follow from the log before it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is no batch, or nobody who may decide made it.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is another's, or batches between are missing.
+    #[error("the batch does not continue this log")]
+    OutOfOrder,
+    /// It decides what cannot be decided here.
+    #[error("the batch decides what does not follow: {0}")]
+    Rule(&'static str),
+}
+
+impl From<BatchError> for Refused {
+    fn from(why: BatchError) -> Self {
+        Self::Invalid(why.to_string())
+    }
+}
+
+/// What has been decided for a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    job: JobId,
+    manifest: Arc<Manifest>,
+    signed: Signed<Manifest>,
+    /// The number and the `previous` of the batch to come.
+    next: u64,
+    tip: Hash,
+    epoch: Option<(Epoch, Signed<Epoch>)>,
+    stages: Vec<StageState>,
+    /// That of the last revocation; 0 before the first.
+    generation: u32,
+    banned: BTreeSet<PeerKey>,
+    outcome: Option<Outcome>,
+}
+
+/// What has been decided for a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageState {
+    accepted: BitSet,
+    /// The accepted digest of each task; empty before the first acceptance.
+    digests: Vec<Hash>,
+    /// The author of each.
+    authors: Provenance,
+    /// The generation of the partitions that it writes.
+    generation: u32,
+    /// The generation that its tasks must have read: that of the stages upstream.
+    reads: u32,
+    /// The roots of the sealed partitions of this generation.
+    sealed: BTreeMap<u16, Hash>,
+}
+
+impl State {
+    /// The state after the first batch of a log, which says whose job it is and who may decide.
+    ///
+    /// # Errors
+    /// Where that is no first batch, or its certificate does not hold.
+    pub fn open(first: &Certified) -> Result<Self, Refused> {
+        let batch = first.peek().map_err(BatchError::from)?;
+        let Some(Decision::Open(signed)) = batch.decisions.first() else {
+            return Err(Refused::Rule("a log that does not begin with a job"));
+        };
+        let manifest = signed.open().map_err(|why| Refused::Invalid(why.to_string()))?;
+        if signed.signer() != manifest.owner || Manifest::id_of(signed) != batch.job {
+            return Err(Refused::Rule("a manifest that its owner did not sign, or of another job"));
+        }
+        first.certificate.check(&first.hash(), Certifiers::of(&manifest)).map_err(BatchError::from)?;
+        let mut state = Self::before(signed.clone(), manifest);
+        state.take(&batch, first.hash())?;
+        Ok(state)
+    }
+
+    /// The state of a job of which nothing is decided yet.
+    pub(crate) fn before(signed: Signed<Manifest>, manifest: Manifest) -> Self {
+        let stage = |stage: &Stage| StageState {
+            accepted: BitSet::new(stage.tasks),
+            digests: Vec::new(),
+            authors: Provenance::default(),
+            generation: 0,
+            reads: 0,
+            sealed: BTreeMap::new(),
+        };
+        Self {
+            job: Manifest::id_of(&signed),
+            stages: manifest.stages.iter().map(stage).collect(),
+            manifest: Arc::new(manifest),
+            signed,
+            next: 0,
+            tip: NO_BATCH,
+            epoch: None,
+            generation: 0,
+            banned: BTreeSet::new(),
+            outcome: None,
+        }
+    }
+
+    /// Adds a batch.
+    ///
+    /// # Errors
+    /// Where it does not follow from this state, or its certificate does not hold. The state is then of no use: what a
+    /// batch decided before the decision that was refused is in it already. [`super::replay`] folds again from the start.
+    pub fn apply(&mut self, certified: &Certified) -> Result<(), Refused> {
+        let batch = certified.open(Certifiers::of(&self.manifest))?;
+        self.take(&batch, certified.hash())
+    }
+
+    /// Adds a batch that is known to be certified.
+    pub(crate) fn take(&mut self, batch: &Batch, hash: Hash) -> Result<(), Refused> {
+        if (batch.job, batch.number, batch.previous) != (self.job, self.next, self.tip) {
+            return Err(Refused::OutOfOrder);
+        }
+        for (place, decision) in batch.decisions.iter().enumerate() {
+            if self.outcome.is_some() {
+                return Err(Refused::Rule("something after the end"));
+            }
+            if matches!(decision, Decision::Open(_)) != (batch.number == 0 && place == 0) {
+                return Err(Refused::Rule("a job that is opened twice, or not at the beginning"));
+            }
+            self.decide(decision).map_err(Refused::Rule)?;
+        }
+        (self.next, self.tip) = (self.next + 1, hash);
+        Ok(())
+    }
+
+    fn decide(&mut self, decision: &Decision) -> Result<(), &'static str> {
+        match decision {
+            Decision::Open(signed) => {
+                if *signed != self.signed {
+                    return Err("another job's manifest");
+                }
+            }
+            Decision::Epoch(signed) => self.begin_epoch(signed)?,
+            Decision::Accept { stage, attempts } => self.accept(*stage, attempts, false)?,
+            Decision::Output { stage, attempts } => self.accept(*stage, attempts, true)?,
+            Decision::Revoke { stage, generation, of } => self.revoke(*stage, *generation, of)?,
+            Decision::Seal { stage, generation, root, partitions } => {
+                self.seal(*stage, *generation, *root, partitions)?;
+            }
+            Decision::Ban(peer) => {
+                self.banned.insert(*peer);
+            }
+            Decision::End(outcome) => self.outcome = Some(outcome.clone()),
+        }
+        Ok(())
+    }
+
+    fn begin_epoch(&mut self, signed: &Signed<Epoch>) -> Result<(), &'static str> {
+        let epoch = signed.open().map_err(|_| "an epoch that does not hold")?;
+        let (number, previous) = match &self.epoch {
+            Some((before, signed)) => (before.number.checked_add(1), Some(signed.hash())),
+            None => (Some(0), None),
+        };
+        let follows = Some(epoch.number) == number && epoch.previous == previous;
+        if epoch.generations != self.generations() {
+            return Err("an epoch of other generations than those that were decided");
+        }
+        if !follows || epoch.job != self.job || signed.signer() != self.manifest.owner {
+            return Err("an epoch that does not follow the one before");
+        }
+        self.epoch = Some((epoch, signed.clone()));
+        Ok(())
+    }
+
+    fn accept(&mut self, number: u8, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
+        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
+        let described = &self.manifest.stages[usize::from(number)];
+        if (described.sink == Sink::Collect) != collects {
+            return Err("a result of a stage that shuffles, or a shuffle of one that collects");
+        }
+        if attempts.runs.last().is_some_and(|run| run.end() > described.tasks) {
+            return Err("a task that the stage does not have");
+        }
+        if stage.digests.is_empty() {
+            stage.digests = vec![NO_DIGEST; described.tasks as usize];
+            stage.authors = Provenance::new(described.tasks);
+        }
+        for (task, digest, author) in attempts.iter_authored() {
+            if self.banned.contains(&author) {
+                return Err("an attempt of a peer that is banned");
+            }
+            if !stage.accepted.insert(task) {
+                return Err("a task that has an accepted attempt already");
+            }
+            stage.digests[task as usize] = digest;
+            stage.authors.set(task, author);
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, number: u8, generation: u32, of: &Revoked) -> Result<(), &'static str> {
+        if self.generation.checked_add(1) != Some(generation) {
+            return Err("a generation that is not the next");
+        }
+        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
+        match of {
+            Revoked::Tasks(runs) => {
+                for run in runs {
+                    // Up to the stage's tasks only: a run may be as long as numbers go.
+                    (run.start..run.end().min(stage.accepted.size())).for_each(|task| stage.forget(task));
+                }
+            }
+            Revoked::Author(author) => {
+                let theirs: Vec<u32> = stage.authors.tasks_of(author).collect();
+                theirs.into_iter().for_each(|task| stage.forget(task));
+            }
+        }
+        self.generation = generation;
+        stage.generation = generation;
+        stage.sealed.clear();
+        for reader in downstream(&self.manifest, number) {
+            let stage = &mut self.stages[usize::from(reader)];
+            *stage = StageState {
+                accepted: BitSet::new(stage.accepted.size()),
+                digests: Vec::new(),
+                authors: Provenance::default(),
+                generation,
+                reads: generation,
+                sealed: BTreeMap::new(),
+            };
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, number: u8, generation: u32, root: Hash, partitions: &[u16]) -> Result<(), &'static str> {
+        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
+        let Some((count, _)) = self.manifest.stages[usize::from(number)].shuffle() else {
+            return Err("a seal of a stage that does not shuffle");
+        };
+        if generation != stage.generation || !stage.accepted.is_full() || stage.root() != root {
+            return Err("a seal over something else than what is accepted");
+        }
+        if partitions.last().is_some_and(|&last| last >= count) {
+            return Err("a partition that the stage does not have");
+        }
+        stage.sealed.extend(partitions.iter().map(|&partition| (partition, root)));
+        Ok(())
+    }
+
+    /// The job.
+    pub fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The manifest as its owner signed it.
+    pub fn signed_manifest(&self) -> &Signed<Manifest> {
+        &self.signed
+    }
+
+    /// The newest epoch; `None` before the first.
+    pub fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.as_ref().map(|(epoch, _)| epoch)
+    }
+
+    /// The newest epoch as it was signed.
+    pub fn signed_epoch(&self) -> Option<&Signed<Epoch>> {
+        self.epoch.as_ref().map(|(_, signed)| signed)
+    }
+
+    /// A stage of the manifest's list.
+    pub fn stage(&self, number: u8) -> Option<&StageState> {
+        self.stages.get(usize::from(number))
+    }
+
+    /// The author of a task's accepted attempt.
+    pub fn author(&self, stage: u8, task: u32) -> Option<PeerKey> {
+        self.stage(stage)?.authors.author(task)
+    }
+
+    /// The generation of the last revocation; 0 before the first.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The generations of all stages, as an epoch names them.
+    pub fn generations(&self) -> Vec<Generations> {
+        if self.generation == 0 {
+            return Vec::new();
+        }
+        self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation }).collect()
+    }
+
+    /// The generations of all stages after the next revocation, if that is of a stage's acceptances.
+    pub(crate) fn generations_after_revoking(&self, stage: u8) -> Vec<Generations> {
+        let generation = self.generation + 1;
+        let now = self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation });
+        let mut after: Vec<Generations> = now.collect();
+        after[usize::from(stage)].writes = generation;
+        for reader in downstream(&self.manifest, stage) {
+            after[usize::from(reader)] = Generations { reads: generation, writes: generation };
+        }
+        after
+    }
+
+    /// Whether nothing more is accepted of a peer.
+    pub fn is_banned(&self, peer: &PeerKey) -> bool {
+        self.banned.contains(peer)
+    }
+
+    /// How the job ended, if it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// The number of the batch to come.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The hash of the last batch, which the next one names; zeros before the first.
+    pub fn tip(&self) -> Hash {
+        self.tip
+    }
+}
+
+impl StageState {
+    fn forget(&mut self, task: u32) {
+        if self.accepted.remove(task) {
+            self.digests[task as usize] = NO_DIGEST;
+            self.authors.clear(task);
+        }
+    }
+
+    /// The tasks of which an attempt is accepted.
+    pub fn accepted(&self) -> &BitSet {
+        &self.accepted
+    }
+
+    /// The accepted digest of a task.
+    pub fn digest(&self, task: u32) -> Option<Hash> {
+        self.accepted.contains(task).then(|| self.digests[task as usize])
+    }
+
+    /// The generation of the partitions that it writes.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The generation of the partitions that its tasks must have read.
+    pub fn reads(&self) -> u32 {
+        self.reads
+    }
+
+    /// The root of a partition that is sealed in this generation.
+    pub fn sealed(&self, partition: u16) -> Option<Hash> {
+        self.sealed.get(&partition).copied()
+    }
+
+    /// The root over all accepted digests, in order of task.
+    pub fn root(&self) -> Hash {
+        segment::root(&self.digests)
+    }
+}
+
+/// All stages that read what a stage wrote, directly or through others, ascending.
+pub(crate) fn downstream(manifest: &Manifest, stage: u8) -> Vec<u8> {
+    let mut touched = BTreeSet::from([stage]);
+    // A stage reads earlier ones only.
+    for (number, described) in (0u8..).zip(&manifest.stages) {
+        if matches!(described.source, Source::Shuffle { stage } if touched.contains(&stage)) {
+            touched.insert(number);
+        }
+    }
+    touched.remove(&stage);
+    touched.into_iter().collect()
+}

@@ -1,0 +1,156 @@
+//! What follows for the world from a decision once it is in force, and only then.
+
+use super::job::Job;
+use super::{ACCEPT_ATTEMPTS, send_accept};
+use crate::decisions::{Decision, downstream};
+use crate::engine::core::{Core, Pending};
+use crate::engine::jobs::Jobs;
+use crate::epoch::Epoch;
+use crate::id::{Hash, PeerKey};
+use crate::io::{Action, Notice};
+use crate::message::{Attempts, Request, Response};
+use crate::ranges::BitSet;
+use crate::ring::Ring;
+use crate::sign::Signed;
+
+impl Job {
+    /// Certifies what was decided, and does what follows from all that is in force.
+    pub(super) fn advance(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        loop {
+            self.end_where_all_is_done();
+            if let Err(why) = self.ledger.certify(core) {
+                return self.give_up(core, &why.to_string());
+            }
+            let Some(decision) = self.ledger.next_in_force() else { return };
+            self.take_effect(core, jobs, decision);
+        }
+    }
+
+    fn take_effect(&mut self, core: &mut Core, jobs: &mut Jobs, decision: Decision) {
+        match decision {
+            // The first epoch comes with it.
+            Decision::Open(_) => {}
+            Decision::Epoch(signed) => self.begin_epoch(core, jobs, signed),
+            Decision::Accept { stage, attempts } => self.accepted(core, stage, attempts),
+            Decision::Output { stage, attempts } => self.outputs_are_in(core, stage, &attempts),
+            Decision::End(outcome) => self.ended = Some(outcome),
+            // Summaries tell of seals; nothing is sent for them.
+            Decision::Seal { .. } | Decision::Ban(_) => {}
+            Decision::Revoke { stage, .. } => self.revoked(core, stage),
+        }
+    }
+
+    fn begin_epoch(&mut self, core: &mut Core, jobs: &mut Jobs, signed: Signed<Epoch>) {
+        let Some(epoch) = self.ledger.state().epoch().cloned() else { return };
+        if self.is_open {
+            self.follow_epoch(core, jobs, epoch, signed);
+            return;
+        }
+        self.is_open = true;
+        (self.epoch, self.signed_epoch) = (epoch, signed);
+        self.announce_at = core.now;
+        jobs.enter_own(core, self.signed.clone(), self.announce(core.now));
+        self.expect_shufflers(core);
+        core.act(Action::Notify(Notice::Submitted { job: self.id }));
+        self.places = Some(self.offer_to_many(core));
+    }
+
+    /// Tells everyone concerned of a later epoch.
+    fn follow_epoch(&mut self, core: &mut Core, jobs: &mut Jobs, epoch: Epoch, signed: Signed<Epoch>) {
+        let before = std::mem::replace(&mut self.epoch, epoch);
+        self.signed_epoch = signed;
+        self.expect_shufflers(core);
+        let ring = Ring::new(&self.epoch);
+        for (i, stage) in self.stages.iter_mut().enumerate() {
+            let Some((partitions, _)) = self.manifest.stages[i].shuffle() else { continue };
+            let Some(shuffle) = &mut stage.shuffle else { continue };
+            shuffle.new_ring(core.now, ring.owners(i as u8, partitions, self.manifest.replicas));
+        }
+        jobs.take_epoch(core, &self.signed_epoch);
+        for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|p| *p != core.me).collect::<Vec<PeerKey>>() {
+            core.request(peer, Request::NewEpoch(self.signed_epoch.clone()), vec![], Pending::Ignored);
+        }
+        for stage in 0..self.stages.len() as u8 {
+            if self.epoch.generations_of(stage).writes != before.generations_of(stage).writes {
+                self.repeat_all_acceptances(core, stage);
+            }
+        }
+        self.announce_at = core.now;
+    }
+
+    /// Acceptances in a stage do not stand any more, nor does what was computed from them. The epoch that follows tells
+    /// everyone.
+    fn revoked(&mut self, core: &mut Core, stage: u8) {
+        let since = self.epoch.number + 1;
+        let mut open = self.reopen_what_was_revoked(stage, since);
+        for reader in downstream(&self.manifest, stage) {
+            let of = &mut self.stages[usize::from(reader)];
+            open += of.done.count();
+            of.done = BitSet::new(of.done.size());
+            of.shuffle.iter_mut().for_each(|shuffle| shuffle.reset(since));
+            for storing in of.storing.values_mut() {
+                storing.is_stale = true;
+                storing.tokens.drain(..).for_each(|token| core.respond(token, Response::Missing));
+            }
+            for (task, ..) in self.outputs.remove(&reader).unwrap_or_default() {
+                of.storing.remove(&task);
+            }
+            self.seals.retain(|(sealed, _), _| *sealed != reader);
+            self.failed.retain(|(failed, _), _| *failed != reader);
+        }
+        self.seals.retain(|(sealed, _), _| *sealed != stage);
+        self.reopened += 1;
+        core.act(Action::Notify(Notice::Revoked { job: self.id, stage, tasks: open }));
+    }
+
+    /// Opens the tasks of a stage whose acceptances do not stand any more; gives how many they are.
+    fn reopen_what_was_revoked(&mut self, stage: u8, since: u32) -> u32 {
+        let Some(decided) = self.ledger.state().stage(stage) else { return 0 };
+        let standing = decided.accepted().clone();
+        let of = &mut self.stages[usize::from(stage)];
+        let done: Vec<u32> = of.done.iter().filter(|&task| !standing.contains(task)).collect();
+        done.into_iter().for_each(|task| {
+            of.done.remove(task);
+        });
+        of.shuffle.iter_mut().for_each(|shuffle| shuffle.revoke(&standing, since));
+        standing.size() - standing.count()
+    }
+
+    /// With a new generation shufflers forget what was accepted; they are told again what stands.
+    fn repeat_all_acceptances(&mut self, core: &mut Core, number: u8) {
+        let Some(decided) = self.ledger.state().stage(number) else { return };
+        let Some(shuffle) = &self.stages[usize::from(number)].shuffle else { return };
+        let standing: Vec<(u32, Hash)> =
+            decided.accepted().iter().filter_map(|task| Some((task, decided.digest(task)?))).collect();
+        for part in standing.chunks(ACCEPT_ATTEMPTS).map(Attempts::pack) {
+            for owner in shuffle.ring.owners() {
+                send_accept(core, (self.id, number, self.epoch.number), owner, part.clone());
+            }
+        }
+    }
+
+    /// Attempts are accepted: their tasks are done, and the owners of partitions hear of it.
+    pub(super) fn accepted(&mut self, core: &mut Core, stage: u8, attempts: Attempts) {
+        let of = &mut self.stages[usize::from(stage)];
+        for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
+            of.done.insert(task);
+            self.failed.remove(&(stage, task));
+        }
+        let owners = of.shuffle.as_ref().map(|shuffle| shuffle.ring.owners()).unwrap_or_default();
+        let attempts = attempts.without_authors();
+        for owner in owners {
+            send_accept(core, (self.id, stage, self.epoch.number), owner, attempts.clone());
+        }
+    }
+
+    /// Results are in: their workers may drop them.
+    fn outputs_are_in(&mut self, core: &mut Core, stage: u8, attempts: &Attempts) {
+        for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
+            let of = &mut self.stages[usize::from(stage)];
+            of.done.insert(task);
+            self.failed.remove(&(stage, task));
+            let tokens = of.storing.remove(&task).map(|storing| storing.tokens).unwrap_or_default();
+            tokens.into_iter().for_each(|token| core.respond(token, Response::Ok));
+        }
+    }
+}

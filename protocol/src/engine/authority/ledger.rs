@@ -1,0 +1,119 @@
+//! A job's decisions on their way into force: gathered, certified, kept where the job's log is kept, then folded.
+
+use std::collections::VecDeque;
+
+use crate::decisions::{Batch, Certified, Decision, Refused, State, frame};
+use crate::engine::core::Core;
+use crate::id::Hash;
+use crate::io::Action;
+use crate::limits;
+use crate::sign::{Document, Keypair, Signed};
+
+/// The log of one job, and the key that certifies it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    key: Keypair,
+    /// What is in force.
+    state: State,
+    /// Whether a batch has to lie safe before it comes into force. Otherwise the log is in memory only: folded at once.
+    kept: bool,
+    gathered: VecDeque<Decision>,
+    /// The batch that is being written. Decisions made meanwhile go into the next one, however many they are.
+    writing: Option<(Batch, Hash)>,
+    /// Came into force, and has not had its effects.
+    in_force: VecDeque<Decision>,
+}
+
+impl Ledger {
+    pub(super) fn new(key: Keypair, state: State, kept: bool) -> Self {
+        Self { key, state, kept, gathered: VecDeque::new(), writing: None, in_force: VecDeque::new() }
+    }
+
+    /// What is in force: the only thing that others may be told.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    pub(super) fn sign<T: Document>(&self, document: &T) -> Signed<T> {
+        self.key.sign(document)
+    }
+
+    /// Makes a decision. It has its effects once it is in force.
+    pub(super) fn decide(&mut self, decision: Decision) {
+        self.gathered.push_back(decision);
+    }
+
+    /// Whether a decision of some kind has been made and is not in force yet.
+    pub(super) fn awaits(&self, kind: impl Fn(&Decision) -> bool) -> bool {
+        let writing = self.writing.iter().flat_map(|(batch, _)| &batch.decisions);
+        writing.chain(&self.gathered).any(kind)
+    }
+
+    /// The next decision that came into force.
+    pub(super) fn next_in_force(&mut self) -> Option<Decision> {
+        self.in_force.pop_front()
+    }
+
+    /// Certifies what was gathered, unless a batch is being written.
+    pub(super) fn certify(&mut self, core: &mut Core) -> Result<(), Refused> {
+        while self.writing.is_none() && !self.gathered.is_empty() {
+            let (batch, hash) = self.next_batch(core);
+            if self.kept {
+                self.writing = Some((batch, hash));
+            } else {
+                self.fold(batch, hash)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch lies safe.
+    pub(super) fn persisted(&mut self, number: u64) -> Result<(), Refused> {
+        match self.writing.take_if(|(batch, _)| batch.number == number) {
+            Some((batch, hash)) => self.fold(batch, hash),
+            None => Ok(()),
+        }
+    }
+
+    /// Decides a last thing of which nobody waits to hear whether it lies safe.
+    pub(super) fn close(&mut self, core: &mut Core, decision: Decision) -> Result<(), Refused> {
+        if let Some((batch, hash)) = self.writing.take() {
+            self.fold(batch, hash)?;
+        }
+        self.gathered.clear();
+        self.gathered.push_back(decision);
+        self.next_batch(core);
+        Ok(())
+    }
+
+    /// Certifies as much of what was gathered as has room in one batch, and has it written where the log is kept.
+    fn next_batch(&mut self, core: &mut Core) -> (Batch, Hash) {
+        let mut room = limits::BATCH_BYTES;
+        let fits = |decision: &&Decision| {
+            let size = decision.size();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        };
+        // Every decision alone has room.
+        let count = self.gathered.iter().take_while(fits).count().max(1);
+        let decisions: Vec<Decision> = self.gathered.drain(..count.min(self.gathered.len())).collect();
+        let (job, number, previous) = (self.state.job(), self.state.next(), self.state.tip());
+        let batch = Batch { job, number, previous, decisions };
+        let certified = Certified::by_owner(&batch, &self.key);
+        if self.kept {
+            core.act(Action::Persist { job, number, bytes: frame(&certified).into() });
+        }
+        (batch, certified.hash())
+    }
+
+    fn fold(&mut self, batch: Batch, hash: Hash) -> Result<(), Refused> {
+        self.state.take(&batch, hash)?;
+        self.in_force.extend(batch.decisions);
+        Ok(())
+    }
+}

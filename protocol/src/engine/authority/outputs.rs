@@ -1,0 +1,76 @@
+//! Results of the last stage on their way to this peer's disk.
+
+use bytes::Bytes;
+
+use super::job::Job;
+use crate::engine::core::Core;
+use crate::id::{Hash, PeerKey};
+use crate::io::{Action, Token};
+use crate::manifest::{Sink, Source, partition_of_bucket};
+use crate::message::Response;
+
+/// An output on its way to this peer's disk and into the log.
+#[derive(Debug)]
+pub(super) struct Storing {
+    pub(super) digest: Hash,
+    pub(super) author: PeerKey,
+    /// It was computed from what has been revoked since.
+    pub(super) is_stale: bool,
+    /// Who waits for the answer.
+    pub(super) tokens: Vec<Token>,
+}
+
+impl Job {
+    #[expect(clippy::too_many_arguments, reason = "all of it names one result")]
+    pub(super) fn take_output(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        token: Token,
+        (stage, task): (u8, u32),
+        digest: Hash,
+        root: Option<Hash>,
+        body: Bytes,
+    ) -> Option<Response> {
+        if self.ending {
+            return Some(Response::Missing);
+        }
+        if self.awaits_epoch() {
+            return Some(Response::Busy);
+        }
+        self.saw(from);
+        let Some(of) = self.manifest.stages.get(usize::from(stage)) else { return Some(Response::Missing) };
+        if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
+            return Some(Response::Refused("the job has no such result".to_owned()));
+        }
+        if self.stages[usize::from(stage)].done.contains(task) {
+            return Some(Response::Ok);
+        }
+        if let Source::Shuffle { stage: read } = of.source {
+            let (partitions, buckets) = self.manifest.stages[usize::from(read)].shuffle()?;
+            let decided = self.ledger.state().stage(read)?;
+            match decided.sealed(partition_of_bucket(task, partitions, buckets)) {
+                // The seal may still be on its way here; the worker sends the result again.
+                None => return Some(Response::Busy),
+                Some(sealed) if Some(sealed) != root => return Some(Response::Missing),
+                Some(_) => {}
+            }
+        }
+        if Hash::of(&body) != digest {
+            return Some(Response::Refused("the result does not have the digest that came with it".to_owned()));
+        }
+        let storing = &mut self.stages[usize::from(stage)].storing;
+        let fresh = !storing.contains_key(&task);
+        let new = Storing { digest, author: from, is_stale: false, tokens: Vec::new() };
+        let waiting = storing.entry(task).or_insert(new);
+        if waiting.is_stale {
+            // The revoked result is still being written. A second write for the task could finish before it.
+            return Some(Response::Busy);
+        }
+        waiting.tokens.push(token);
+        if fresh {
+            core.act(Action::StoreOutput { job: self.id, task, bytes: body });
+        }
+        None
+    }
+}

@@ -1,0 +1,184 @@
+//! What the authority of a job decides, and when: from what shufflers and workers told it to decisions for the log.
+
+use std::collections::BTreeSet;
+
+use super::ACCEPT_ATTEMPTS;
+use super::choice::choose_shufflers;
+use super::job::Job;
+use crate::decisions::{Decision, Revoked};
+use crate::engine::core::Core;
+use crate::epoch::{Epoch, Generations, Shuffler};
+use crate::id::PeerKey;
+use crate::manifest::Sink;
+use crate::message::{Attempts, Failure, Outcome};
+use crate::ranges::{Run, runs_of};
+use crate::time::Time;
+
+/// More than tasks are opened again in one epoch: each time takes seconds, and an epoch lasts days at most.
+const REOPENED_IN_EPOCH: u32 = 1 << 16;
+
+impl Job {
+    /// Decides the end.
+    pub(super) fn end_with(&mut self, outcome: Outcome, failure: Option<Failure>) {
+        if !self.ending {
+            self.ending = true;
+            self.failure = failure;
+            self.ledger.decide(Decision::End(outcome));
+        }
+    }
+
+    /// Whether its end is decided.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Its log cannot go on: it ends without a last entry.
+    pub(super) fn give_up(&mut self, core: &mut Core, why: &str) {
+        core.log(format!("job {}: {why}", self.id.short()));
+        self.ending = true;
+        self.ended = Some(Outcome::Failed(format!("the log of the job's decisions cannot go on: {why}")));
+    }
+
+    /// Decides the end of a job whose results are all in.
+    pub(super) fn end_where_all_is_done(&mut self) {
+        let mut last = self.stages.iter().zip(&self.manifest.stages).filter(|(_, s)| s.sink == Sink::Collect);
+        if last.all(|(stage, _)| stage.done.is_full()) {
+            self.end_with(Outcome::Done, None);
+        }
+    }
+
+    /// Decides on an epoch without the shufflers that are lost.
+    pub(super) fn replace_lost_shufflers(&mut self, core: &mut Core) {
+        let lost: BTreeSet<PeerKey> = self.missing.iter().filter(|(_, at)| **at <= core.now).map(|(&p, _)| p).collect();
+        if lost.is_empty() || self.awaits_epoch() {
+            return;
+        }
+        self.missing.retain(|p, _| !lost.contains(p));
+        let before: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
+        if !before.iter().any(|p| lost.contains(p)) {
+            return;
+        }
+        let mut shufflers: Vec<Shuffler> =
+            self.epoch.shufflers.iter().filter(|s| !lost.contains(&s.peer)).copied().collect();
+        // Someone new takes the lost one's place, if there is someone.
+        self.gone.extend(&lost);
+        for fresh in choose_shufflers(core, &self.manifest, &self.gone) {
+            let known = shufflers.iter().any(|s| s.peer == fresh.peer);
+            if !known && shufflers.len() < before.len() && (fresh.peer != core.me || shufflers.is_empty()) {
+                shufflers.push(fresh);
+            }
+        }
+        shufflers.sort_unstable_by_key(|s| s.peer);
+        let number = self.epoch.number + 1;
+        let names: Vec<String> = lost.iter().map(PeerKey::short).collect();
+        core.log(format!("job {}: lost shuffler {}; epoch {number}", self.id.short(), names.join(", ")));
+        self.decide_epoch(shufflers, self.epoch.generations.clone());
+    }
+
+    /// Whether an epoch is decided and not in force yet: what comes meanwhile may be computed from what was revoked with
+    /// it, and its sender sends it again under that epoch.
+    pub(super) fn awaits_epoch(&self) -> bool {
+        self.ledger.awaits(|decision| matches!(decision, Decision::Epoch(_) | Decision::Revoke { .. }))
+    }
+
+    /// Revokes acceptances of attempts that are lost, in stages whose attempts turned out to differ: they cannot be made
+    /// again, and so nobody would ever hold them. What was computed from them goes with them.
+    pub(super) fn revoke_what_differs(&mut self, core: &mut Core) {
+        if self.awaits_epoch() {
+            return;
+        }
+        let Some(stage) = self.differing.pop_first() else { return };
+        let of = &self.stages[usize::from(stage)];
+        let Some(shuffle) = &of.shuffle else { return };
+        let runs = runs_of(shuffle.accepted_and_lost().filter(|&task| !of.done.contains(task)));
+        if runs.is_empty() {
+            return;
+        }
+        let tasks: u32 = runs.iter().map(|run| run.len).sum();
+        core.log(format!(
+            "job {}: the outputs of {tasks} tasks of stage {stage} are lost and differ when they are made again; \
+             what was computed from them is revoked",
+            self.id.short()
+        ));
+        let state = self.ledger.state();
+        let generation = state.generation() + 1;
+        let generations = state.generations_after_revoking(stage);
+        self.ledger.decide(Decision::Revoke { stage, generation, of: Revoked::Tasks(runs) });
+        self.decide_epoch(self.epoch.shufflers.clone(), generations);
+    }
+
+    /// Decides on the next epoch.
+    pub(super) fn decide_epoch(&mut self, shufflers: Vec<Shuffler>, generations: Vec<Generations>) {
+        let epoch = Epoch {
+            job: self.id,
+            number: self.epoch.number + 1,
+            previous: Some(self.signed_epoch.hash()),
+            shufflers,
+            generations,
+        };
+        let signed = self.ledger.sign(&epoch);
+        self.ledger.decide(Decision::Epoch(signed));
+    }
+
+    /// Accepts what all owners hold, once that has been gathered for a while.
+    pub(super) fn decide_acceptances(&mut self, core: &mut Core, stage: usize) {
+        let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
+        if core.now < shuffle.accept_at && shuffle.due() < ACCEPT_ATTEMPTS {
+            return;
+        }
+        let number = stage as u8;
+        let due = shuffle.due_acceptances();
+        let decided = self.ledger.state().stage(number);
+        let is_decided = |task: u32| decided.is_some_and(|stage| stage.accepted().contains(task));
+        // Owners that came later are told what stands already.
+        let (again, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|&(task, ..)| is_decided(task));
+        for part in again.chunks(ACCEPT_ATTEMPTS) {
+            self.accepted(core, number, Attempts::pack_authored(part));
+        }
+        for part in new.chunks(ACCEPT_ATTEMPTS) {
+            self.ledger.decide(Decision::Accept { stage: number, attempts: Attempts::pack_authored(part) });
+        }
+    }
+
+    /// Decides what was taken since the last time: one decision for all seals of a stage, and one for all its results.
+    pub(super) fn decide_seals_and_outputs(&mut self) {
+        for ((stage, root), partitions) in std::mem::take(&mut self.seals) {
+            let generation = self.epoch.generations_of(stage).writes;
+            let partitions = partitions.into_iter().collect();
+            self.ledger.decide(Decision::Seal { stage, generation, root, partitions });
+        }
+        for (stage, mut outputs) in std::mem::take(&mut self.outputs) {
+            outputs.sort_unstable();
+            for part in outputs.chunks(ACCEPT_ATTEMPTS) {
+                self.ledger.decide(Decision::Output { stage, attempts: Attempts::pack_authored(part) });
+            }
+        }
+    }
+
+    /// Takes over what an earlier run decided. Which peer holds what has to be said again, under the epoch that is
+    /// decided here; `lost` results have to be computed again.
+    pub(super) fn restore(&mut self, now: Time, lost: Vec<Run>) {
+        let state = self.ledger.state();
+        for (number, stage) in (0u8..).zip(&mut self.stages) {
+            let Some(decided) = state.stage(number) else { continue };
+            stage.done = decided.accepted().clone();
+            if let Some(shuffle) = &mut stage.shuffle {
+                shuffle.restore(now, number, state);
+            }
+        }
+        let mut generations = state.generations();
+        let last = self.stages.len() as u8 - 1;
+        if !lost.is_empty() {
+            let done = &mut self.stages[usize::from(last)].done;
+            lost.iter().flat_map(Run::iter).for_each(|task| {
+                done.remove(task);
+            });
+            generations = state.generations_after_revoking(last);
+            let generation = state.generation() + 1;
+            self.ledger.decide(Decision::Revoke { stage: last, generation, of: Revoked::Tasks(lost) });
+        }
+        // Workers take a smaller number than they know for an answer from the past.
+        self.reopened = (self.epoch.number + 1).saturating_mul(REOPENED_IN_EPOCH);
+        self.decide_epoch(self.epoch.shufflers.clone(), generations);
+    }
+}

@@ -1,0 +1,57 @@
+//! What a worker is told that asks how a shard stands (anti-entropy).
+
+use bytes::Bytes;
+
+use super::Authority;
+use crate::engine::core::Core;
+use crate::id::{JobId, PeerKey};
+use crate::io::{Action, Token};
+use crate::manifest::Source;
+use crate::message::{Response, ShardLeft, Summary};
+use crate::ranges::BitSet;
+
+impl Authority {
+    /// A worker asks what is done.
+    pub(in crate::engine) fn on_summary(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        token: Token,
+        id: JobId,
+        stage: u8,
+        shard: u16,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
+        let Some(of) = job.manifest.stages.get(usize::from(stage)).filter(|s| shard < s.shards) else {
+            return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
+        };
+        let peers = job.stages[usize::from(stage)].shards.enters(from, shard);
+        let done = &job.stages[usize::from(stage)].done;
+        let blocks = of.shard_blocks(shard);
+        let mut bits = BitSet::new(blocks.end - blocks.start);
+        for block in blocks.clone() {
+            if of.tasks_of_blocks(block..block + 1).all(|task| done.contains(task)) {
+                bits.insert(block - blocks.start);
+            }
+        }
+        let seals = match of.source {
+            Source::Shuffle { stage } => job.stages[usize::from(stage)].shuffle.as_ref(),
+            Source::Inputs => None,
+        };
+        let shards = job.stages[usize::from(stage)].shards.iter().zip(0..).map(|(s, shard)| {
+            let tasks = of.tasks_of_blocks(of.shard_blocks(shard));
+            let left = tasks.len() as u32 - done.count_in(tasks);
+            ShardLeft { blocks: left.div_ceil(of.block), workers: s.workers }
+        });
+        let summary = Summary {
+            epoch: job.signed_epoch.clone(),
+            reopened: job.reopened,
+            done: job.done(),
+            seals: seals.map(|s| s.sealed.iter().map(|(&p, &r)| (p, r)).collect()).unwrap_or_default(),
+            shards: shards.collect(),
+            peers,
+        };
+        let body = Bytes::from(bits.slice_to_bytes(0..bits.size()));
+        core.act(Action::Respond { token, response: Response::Summary(summary), body });
+    }
+}

@@ -1,0 +1,74 @@
+//! Who made each of many attempts: four bytes a task, and each author's key once.
+
+use std::collections::BTreeMap;
+
+use crate::id::PeerKey;
+
+/// The authors of the attempts at a stage's tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// In the order in which they first came.
+    authors: Vec<PeerKey>,
+    places: BTreeMap<PeerKey, u32>,
+    /// For each task, one more than its author's place; 0 for none.
+    of: Vec<u32>,
+}
+
+impl Provenance {
+    /// No authors yet, with room for so many tasks.
+    pub fn new(tasks: u32) -> Self {
+        Self { of: vec![0; tasks as usize], ..Self::default() }
+    }
+
+    /// Notes a task's author. Tasks that there is no room for are passed over.
+    pub fn set(&mut self, task: u32, author: PeerKey) {
+        let authors = &mut self.authors;
+        let place = *self.places.entry(author).or_insert_with(|| {
+            authors.push(author);
+            authors.len() as u32
+        });
+        if let Some(of) = self.of.get_mut(task as usize) {
+            *of = place;
+        }
+    }
+
+    /// A task has no author any more.
+    pub fn clear(&mut self, task: u32) {
+        if let Some(of) = self.of.get_mut(task as usize) {
+            *of = 0;
+        }
+    }
+
+    /// The author of a task's attempt.
+    pub fn author(&self, task: u32) -> Option<PeerKey> {
+        let place = self.of.get(task as usize)?.checked_sub(1)?;
+        self.authors.get(place as usize).copied()
+    }
+
+    /// The tasks of an author, ascending.
+    pub fn tasks_of(&self, author: &PeerKey) -> impl Iterator<Item = u32> + '_ {
+        let place = self.places.get(author).copied();
+        (0u32..).zip(&self.of).filter(move |&(_, &of)| Some(of) == place).map(|(task, _)| task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_task_has_the_author_that_was_noted_last() {
+        let (one, other) = (PeerKey([1; 32]), PeerKey([2; 32]));
+        let mut provenance = Provenance::new(4);
+        for (task, author) in [(0, one), (1, other), (2, one), (0, other), (3, one), (3, one), (9, one)] {
+            provenance.set(task, author);
+        }
+        provenance.clear(2);
+        assert_eq!(
+            (0..5).map(|task| provenance.author(task)).collect::<Vec<_>>(),
+            [Some(other), Some(other), None, Some(one), None]
+        );
+        assert_eq!(provenance.tasks_of(&other).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(provenance.tasks_of(&PeerKey([3; 32])).count(), 0);
+    }
+}
