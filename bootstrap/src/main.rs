@@ -14,6 +14,7 @@ use libp2p::Multiaddr;
 use webmesh_compiler::{Compiler, CompilerConfig, Toolchain, answer};
 use webmesh_node::host::{CompileAnswer, CompileService};
 use webmesh_node::http;
+use webmesh_node::net::parse_address;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::signals::Stop;
 use webmesh_protocol::PeerKey;
@@ -30,10 +31,10 @@ const NO_MEMORY: u64 = 0;
   webmesh-bootstrap --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0 --data /tmp/mesh")]
 struct Args {
     /// Listen here; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Vec<Multiaddr>,
     /// Others reach this node at ADDR, too: a router forwards that port here; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     external: Vec<Multiaddr>,
     /// Serve the page, tabs over WebSocket, health, metrics and addresses over HTTP here
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
@@ -48,14 +49,15 @@ fn main() -> ExitCode {
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| "info,libp2p=warn,libp2p_kad=error".to_owned());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     webmesh_node::platform::install_crypto();
-    let outcome =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be had").and_then(
-            |runtime| {
-                let outcome = runtime.block_on(serve(args));
-                runtime.shutdown_background();
-                outcome
-            },
-        );
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(serve(args));
+            runtime.shutdown_background();
+            outcome
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let stop = Stop::listen().context("no signals can be heard")?;
+    let stop = Stop::listen().context("cannot install signal handlers")?;
     let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
     let (peer, http) = started?;
     http::print_ready(&peer.node, Some(http));

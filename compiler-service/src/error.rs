@@ -90,7 +90,9 @@ pub enum ToolchainError {
         path: PathBuf,
     },
     /// Neither a path nor a home directory is known.
-    #[error("where the C++ toolchain is is not known, as HOME is not set: set WEBMESH_TOOLCHAIN to its directory")]
+    #[error(
+        "cannot find the C++ toolchain because HOME is not set: set HOME, or set WEBMESH_TOOLCHAIN to the toolchain's directory"
+    )]
     NoHome,
     /// `toolchain.json` cannot be read or understood.
     #[error("the C++ toolchain's {path} cannot be used ({why}): run `make setup` again")]
@@ -101,7 +103,7 @@ pub enum ToolchainError {
         why: String,
     },
     /// A part that `toolchain.json` names has vanished.
-    #[error("the C++ toolchain needs {path}, which is not there ({why}): run `make setup` again")]
+    #[error("the C++ toolchain needs {path}, which cannot be used ({why}): run `make setup` again")]
     PartMissing {
         /// The part.
         path: PathBuf,

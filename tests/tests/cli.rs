@@ -127,6 +127,8 @@ fn an_option_that_cannot_be_is_named_and_exits_with_2() {
         (vec!["run", job, "--tasks", "0"], "--tasks"),
         (vec!["run", job, input, "--tasks", "5"], "--tasks"),
         (vec!["run", job, "-", "-"], "only once"),
+        (vec!["peers", "--bootstrap", "127.0.0.1:4001"], "write /ip4/127.0.0.1/tcp/4001"),
+        (vec!["node", "--listen", "0.0.0.0:4001"], "write /ip4/0.0.0.0/tcp/4001"),
         (vec!["run", job, input, "--task-memory", "8GiB"], "--task-memory"),
         (vec!["run", job, input, "--task-timeout", "0.0001"], "--task-timeout"),
         (vec!["run", job, input, "--threads", "2", mesh[0], mesh[1]], "--threads"),

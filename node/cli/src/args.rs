@@ -10,6 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 use webmesh_node::inputs;
+use webmesh_node::net::parse_address;
 use webmesh_protocol::limits;
 
 /// A peer-to-peer compute mesh: C++ map and reduce over native nodes and browser tabs, without a scheduler.
@@ -104,7 +105,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     /// Join the mesh through this peer; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Peers of the embedded mesh
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "bootstrap")]
@@ -119,7 +120,7 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
     /// Join the mesh through this peer; may be repeated. To run a job on this machine alone, use `run`
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, required = true)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Print the job's id once it is submitted, and leave it to a process in the background
     #[arg(long, conflicts_with = "output")]
@@ -177,13 +178,13 @@ pub(crate) struct JobArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// Join the mesh through this peer; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Listen here; may be repeated [default: QUIC, TCP and WebRTC-direct on every interface, any port]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) listen: Vec<Multiaddr>,
     /// Others reach this node at ADDR, too: its router forwards that port here; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) external: Vec<Multiaddr>,
     /// Be reached through relays: for a node behind a firewall (behind a router, it is by itself)
     #[arg(long)]
@@ -225,7 +226,7 @@ pub(crate) enum Role {
 #[derive(Debug, Args)]
 pub(crate) struct AskArgs {
     /// A peer of the mesh; may be repeated
-    #[arg(long, value_name = "ADDR", required = true)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, required = true)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Print JSON
     #[arg(long)]
@@ -256,7 +257,7 @@ pub(crate) struct ResultsArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     /// A peer of the mesh, to be asked about a job that is not kept here; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Report progress and outcome as JSON lines on standard error
     #[arg(long)]
@@ -275,16 +276,16 @@ fn task_memory(text: &str) -> Result<ByteSize, String> {
 }
 
 fn size(text: &str, most: u64) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse().map_err(|_| "a size is wanted, such as 512KiB or 2GiB".to_owned())?;
+    let size: ByteSize = text.parse().map_err(|_| "expected a size, such as 512KiB or 2GiB".to_owned())?;
     if (1..=most).contains(&size.as_u64()) {
         Ok(size)
     } else {
-        Err(format!("it can have from 1 byte to {} MiB", most >> 20))
+        Err(format!("it must be from 1 byte to {} MiB", most >> 20))
     }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds, such as 30 or 0.5".to_owned())?;
     // A manifest counts milliseconds.
     let most = f64::from(limits::TASK_MILLIS) / 1000.0;
     if (0.001..=most).contains(&seconds) {

@@ -36,10 +36,10 @@ fn main() -> ExitCode {
     webmesh_node::platform::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(why) => return report(&CliError::Failed(format!("no threads can be had: {why}")), json),
+        Err(why) => return report(&CliError::Failed(format!("cannot start the async runtime: {why}")), json),
     };
     let outcome = runtime.block_on(async {
-        let stop = Stop::listen().map_err(|why| CliError::Failed(format!("no signals can be heard: {why}")))?;
+        let stop = Stop::listen().map_err(|why| CliError::Failed(format!("cannot install signal handlers: {why}")))?;
         tokio::select! {
             outcome = obey(cli, &stop) => outcome,
             // Whatever it was doing is dropped here, and its temporary files with it.

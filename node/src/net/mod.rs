@@ -46,6 +46,7 @@ mod requests;
 mod status;
 mod streams;
 mod swarm;
+mod typed_address;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ pub use error::NetError;
 pub use handle::Net;
 pub use keys::{peer_id_of, peer_key_of};
 pub use status::PeerLink;
+pub use typed_address::parse_address;
 
 /// What the network brings.
 #[derive(Debug)]
