@@ -1,6 +1,7 @@
 //! A peer of the mesh: the swarm and the driver of the engine, the same natively and in a tab, and the native
 //! host beneath them.
 
+pub mod advice;
 pub mod driver;
 #[cfg(not(target_family = "wasm"))]
 pub mod exec;

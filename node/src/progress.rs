@@ -9,6 +9,7 @@
 //! | `phase` | `text` |
 //! | `reading` | `bytes`, `of` |
 //! | `warnings` | `text`: what clang had to say of a job that it compiled |
+//! | `note` | `text`: what to know of the inputs, such as files that are compressed |
 //! | `submitted` | `job`, `name`, `documents`, `tasks`, `bytes`, `files` |
 //! | `progress` | `seconds`, `stages` (each `name`, `done`, `tasks`, `per_second`, `seconds_left`), `input_bytes`, `workers`, `shufflers`, `failures`, `peers`, `sent_bytes`, `received_bytes` |
 //! | `task_failed` | `stage`, `task`, `document`, `input`, `why`, `worker`, `retries_left` |
@@ -151,6 +152,7 @@ enum Event<'a> {
     Phase(&'a str),
     Reading(Planned),
     Warnings(&'a str),
+    Note(&'a str),
     Submitted(JobId, Option<&'a Outline>),
     Progress(&'a View),
     TaskFailed { failure: &'a Failure, input: Option<String>, worker: String, retries_left: u8 },
@@ -233,6 +235,11 @@ impl Display {
     /// Shows what clang warns of.
     pub fn warnings(&self, text: &str) {
         self.inner().show(Instant::now(), &Event::Warnings(text));
+    }
+
+    /// Shows what is to be known of the inputs.
+    pub fn note(&self, text: &str) {
+        self.inner().show(Instant::now(), &Event::Note(text));
     }
 
     /// Tells what the job is that is about to be submitted.

@@ -17,7 +17,8 @@ const STATUS: i32 = 130;
 pub struct Stop(watch::Receiver<u32>);
 
 impl Stop {
-    /// Listens from now on: no signal ends the process by itself any more. To be called on a runtime.
+    /// Listens from now on: no signal of these ends the process by itself any more, nor does a file that reaches the
+    /// size limit of the shell (`ulimit -f`), of which the writer is told instead. To be called on a runtime.
     ///
     /// # Errors
     /// Where the system has no room for a signal handler.
@@ -25,6 +26,8 @@ impl Stop {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = if outlives_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
+        // A handler is enough, whoever listens: the write fails with an error then.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let (times, told) = watch::channel(0);
         tokio::spawn(async move {
             for time in 1.. {

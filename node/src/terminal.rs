@@ -52,6 +52,16 @@ pub fn diagnostics(text: &str, colours: bool) -> String {
     out
 }
 
+/// `text` as one word of a shell's command line.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// The length of a colour code (`[0;1;31m`) behind an escape.
 fn colour(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix('[')?;

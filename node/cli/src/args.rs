@@ -13,6 +13,15 @@ use webmesh_node::inputs;
 use webmesh_node::net::parse_address;
 use webmesh_protocol::limits;
 
+/// What a result looks like, and how to get a key back.
+macro_rules! result_lines {
+    () => {
+        "Result lines are KEY<TAB>VALUE, sorted by the bytes of the key; values are JSON. In keys, a tab
+is written \\t, a line break \\n, a carriage return \\r and a backslash \\\\, so that each pair is one
+line; printf %b gives the key back. All other bytes of a key stand as they are, UTF-8 or not."
+    };
+}
+
 /// A peer-to-peer compute mesh: C++ map and reduce over native nodes and browser tabs, without a scheduler.
 #[derive(Debug, Parser)]
 #[command(name = "webmesh", version, max_term_width = 100)]
@@ -38,20 +47,25 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a job: on an embedded mesh of this machine's cores, or through --bootstrap on a mesh that exists
-    #[command(after_help = "Examples:
+    #[command(after_help = concat!("Examples:
   webmesh run wordcount.cpp books/                    result to standard output
-  cat log | webmesh run grep.cpp - -o hits.tsv        input from standard input
+  cat log | webmesh run grep.cpp -o hits.tsv          input from standard input
+  zcat log.gz | webmesh run grep.cpp -                the same, said with -
   webmesh run pi.cpp --tasks 1000                     no input: tasks get the numbers 0 to 999
-  webmesh run job.cpp data/ --peers 4 --threads 1     four peers of one thread each")]
+  webmesh run job.cpp data/ --peers 4 --threads 1     four peers of one thread each
+
+", result_lines!()))]
     Run(RunArgs),
     /// Run a job through an existing mesh; workers see its code and its data
-    #[command(after_help = "Examples:
+    #[command(after_help = concat!("Examples:
   webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 -o counts.tsv
   webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 --detach
   webmesh results 3f7a -o counts.tsv                  later, by the job's id or its beginning
 
 A detached job goes on when its terminal is closed, carried by a process in the background. It lives as long as
-this machine and that process: if either ends before the job, the job is lost.")]
+this machine and that process: if either ends before the job, the job is lost.
+
+", result_lines!()))]
     Submit(SubmitArgs),
     /// Be a peer: work, hold intermediate data, optionally compile and relay
     #[command(after_help = "Examples:
@@ -69,11 +83,13 @@ this machine and that process: if either ends before the job, the job is lost.")
   webmesh status 3f7a --bootstrap /ip4/192.0.2.7/tcp/4001")]
     Status(JobIdArgs),
     /// Write the result of a job that was submitted with --detach on this machine
-    #[command(after_help = "Examples:
+    #[command(after_help = concat!("Examples:
   webmesh results 3f7a -o counts.tsv                  the beginning of the job's id is enough
   webmesh results 3f7a --wait | head                  wait for the job's end, with its progress
 
-Results are kept for seven days after the end of their job.")]
+Results are kept for seven days after the end of their job.
+
+", result_lines!()))]
     Results(ResultsArgs),
     /// Take a job of yours back
     #[command(after_help = "Example:
@@ -133,10 +149,10 @@ pub(crate) struct JobArgs {
     /// The C++ source
     #[arg(value_name = "JOB.cpp")]
     pub(crate) source: PathBuf,
-    /// Files, folders (walked), or - for standard input
+    /// Files, folders (walked), or - for standard input, which is read too if no INPUT is given and something is piped in
     #[arg(value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
-    /// Write the result to FILE instead of standard output
+    /// Write the result to FILE instead of standard output; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Partitions of the shuffle [default: by the size of the input]
@@ -148,13 +164,19 @@ pub(crate) struct JobArgs {
     /// Cut large files at line ends into documents of about SIZE; 1 makes every line a document
     #[arg(long, value_name = "SIZE", default_value = "512KiB", value_parser = chunk)]
     pub(crate) chunk: ByteSize,
+    /// Cut every input between the records of CSV, where line breaks may be quoted; .csv and .tsv files are cut so anyway
+    #[arg(long, conflicts_with = "whole_files")]
+    pub(crate) csv: bool,
     /// Never cut a file
     #[arg(long)]
     pub(crate) whole_files: bool,
+    /// Leave out files and folders that cannot be read; otherwise they are an error
+    #[arg(long)]
+    pub(crate) skip_unreadable: bool,
     /// Documents that make one task [default: by their size]
     #[arg(long, value_name = "N")]
     pub(crate) docs_per_task: Option<NonZeroU32>,
-    /// Tasks of a job without input: task number N maps the document "N" [default: 64]
+    /// Run a job without input, of N tasks: task number I maps the document "I"
     #[arg(long, value_name = "N", conflicts_with = "inputs",
         value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(limits::TASKS)))]
     pub(crate) tasks: Option<u32>,
@@ -250,7 +272,7 @@ pub(crate) struct ResultsArgs {
     /// The job's id, or the beginning of it
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
-    /// Write the result to FILE instead of standard output
+    /// Write the result to FILE instead of standard output; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Wait for the end of a job that still runs

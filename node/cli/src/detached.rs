@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Pid, Signal, kill_process, setsid};
 use serde_json::Value;
 use tokio::process::Command;
+use webmesh_node::advice::for_disk;
 use webmesh_node::inputs::Planned;
 use webmesh_node::progress::{Display, Outline, Style};
 use webmesh_node::results::OutputFile;
@@ -28,7 +29,8 @@ use webmesh_protocol::io::{Notice, Progress};
 
 use crate::args::{JobArgs, ResultsArgs};
 use crate::error::{CliError, interruptible};
-use crate::{ask, home, out};
+use crate::output::Output;
+use crate::{ask, home, out, stdin};
 
 /// Results are kept so long after their job's end, for who comes back after a holiday week.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -113,9 +115,9 @@ impl Write for Log {
 
 /// Starts a carrier, and prints the job's id once it has submitted the job.
 pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
-    if args.inputs.iter().any(|input| input.as_os_str() == "-") {
+    if stdin::inputs(args)?.iter().any(|input| input.as_os_str() == stdin::STDIN) {
         return Err(CliError::Usage(
-            "standard input (-) cannot be the input of a detached job, which outlives it: name a file".to_owned(),
+            "standard input cannot be the input of a detached job, which outlives it: name files or folders".to_owned(),
         ));
     }
     let all = folder_of_all(args.data.clone())?;
@@ -180,7 +182,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
         found => found?,
     };
     let failed = |why: io::Error| trouble(&job.folder, &why);
-    let output = args.output.as_deref().map(OutputFile::create).transpose()?;
+    let output = Output::open(args.output.as_deref(), stop).await?;
     let mut relay = Relay::new(args.json);
     let mut said = Reader::begin(&job.folder).map_err(failed)?;
     let mut last = Last::default();
@@ -218,14 +220,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     }
     drop(relay);
     let mut result = File::open(job.folder.join(RESULT)).map_err(failed)?;
-    match output {
-        Some(file) => {
-            let copied = io::copy(&mut result, &mut file.writer()?);
-            copied.map_err(|why| CliError::Failed(format!("the result cannot be copied: {why}")))?;
-            file.finish()?;
-        }
-        None => drop(out::unless_closed(io::copy(&mut result, &mut io::stdout()))?),
-    }
+    output.copy(&mut result)?;
     if args.json
         && let Some(event) = last.result
     {
@@ -325,10 +320,8 @@ fn sweep(all: &Path) {
 }
 
 fn trouble(folder: &Path, why: &io::Error) -> CliError {
-    CliError::Failed(format!(
-        "cannot use {}: {why}; free some space there or choose another folder with --data",
-        folder.display()
-    ))
+    let remedy = for_disk(why, "choose another folder with --data");
+    CliError::Failed(format!("cannot use {}: {why}; {remedy}", folder.display()))
 }
 
 /// Reads a log while it grows.
@@ -389,6 +382,7 @@ impl Relay {
             "phase" => display.phase(text("text")),
             "reading" => display.reading(Planned { bytes: number("bytes"), of: number("of") }),
             "warnings" => display.warnings(text("text")),
+            "note" => display.note(text("text")),
             "submitted" => {
                 *job = text("job").parse().ok();
                 let (name, files) = (text("name").to_owned(), number("files") as u32);

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod closed;
 mod compiler;
 mod detached;
 mod error;
@@ -9,8 +10,10 @@ mod home;
 mod log;
 mod mesh;
 mod out;
+mod output;
 mod run;
 mod serve;
+mod stdin;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,6 @@
 //! `webmesh run` and `webmesh submit`: from a source and inputs to a result.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +9,6 @@ use webmesh_node::driver::Node;
 use webmesh_node::inputs::{self, Options, Plan};
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::progress::{Display, Outline, Style};
-use webmesh_node::results::{OutputFile, ResultError, ResultStore, Stats};
 use webmesh_node::signals::Stop;
 use webmesh_node::submit::{self, compile, cut_name};
 use webmesh_protocol::JobId;
@@ -22,14 +20,25 @@ use crate::args::{JobArgs, RunArgs};
 use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
 use crate::mesh::{Mesh, cores};
-use crate::{compiler, home, out};
+use crate::output::Output;
+use crate::{compiler, home, stdin};
 
-/// Where a job's result goes.
-enum Output {
-    Stdout,
-    File(OutputFile),
-    /// To the folder of a detached job, where its owner fetches it.
-    Kept(Carried),
+/// Who is to have a job's result.
+enum Receiver {
+    /// The user, now.
+    User(Output),
+    /// The folder of a detached job, where its owner fetches it.
+    Folder(Carried),
+}
+
+impl Receiver {
+    /// The file that the result is written to while the job's inputs may be read.
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::User(output) => output.path(),
+            Self::Folder(_) => None,
+        }
+    }
 }
 
 /// Runs a job on an embedded mesh, or through the peers that were named.
@@ -37,14 +46,13 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     if !args.bootstrap.is_empty() {
         return submit(args.job, args.bootstrap, None, stop).await;
     }
-    let data_dir = home::data_dir(args.job.data.clone())?;
-    let source = read_source(&args.job.source)?;
+    let request = Request::new(&args.job, None, stop).await?;
     let start = async {
-        let compiler = compiler::start(&data_dir).await?;
-        Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &data_dir, compiler).await
+        let compiler = compiler::start(&request.data_dir).await?;
+        Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &request.data_dir, compiler).await
     };
     let mesh = interruptible(stop, start).await?;
-    carry_through(&args.job, mesh, source, &data_dir, None, stop).await
+    carry_through(&args.job, mesh, request, stop).await
 }
 
 /// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
@@ -54,25 +62,17 @@ pub(crate) async fn submit(
     carried: Option<Carried>,
     stop: &Stop,
 ) -> Result<(), CliError> {
-    let source = read_source(&job.source)?;
-    let data_dir = home::data_dir(job.data.clone())?;
-    let mesh = interruptible(stop, Mesh::join(bootstrap, &data_dir)).await?;
-    carry_through(&job, mesh, source, &data_dir, carried, stop).await
+    let request = Request::new(&job, carried, stop).await?;
+    let mesh = interruptible(stop, Mesh::join(bootstrap, &request.data_dir)).await?;
+    carry_through(&job, mesh, request, stop).await
 }
 
-async fn carry_through(
-    args: &JobArgs,
-    mesh: Mesh,
-    source: Bytes,
-    data_dir: &Path,
-    carried: Option<Carried>,
-    stop: &Stop,
-) -> Result<(), CliError> {
-    let display = Arc::new(match &carried {
-        Some(carried) => carried.display()?,
-        None => Display::new(Style::of_stderr(args.json)),
+async fn carry_through(args: &JobArgs, mesh: Mesh, request: Request, stop: &Stop) -> Result<(), CliError> {
+    let display = Arc::new(match &request.receiver {
+        Receiver::Folder(carried) => carried.display()?,
+        Receiver::User(_) => Display::new(Style::of_stderr(args.json)),
     });
-    let outcome = match interruptible(stop, prepare(args, &mesh, source, data_dir, carried, &display)).await {
+    let outcome = match interruptible(stop, prepare(args, &mesh, request, &display)).await {
         Ok(job) => job.run(&mesh, &display, stop).await,
         Err(why) => Err(why),
     };
@@ -91,35 +91,58 @@ fn read_source(path: &Path) -> Result<Bytes, CliError> {
     std::fs::read(path).map(Bytes::from).map_err(|e| wrong(e.to_string()))
 }
 
+/// What is known before a mesh is needed.
+struct Request {
+    source: Bytes,
+    inputs: Vec<PathBuf>,
+    receiver: Receiver,
+    data_dir: PathBuf,
+}
+
+impl Request {
+    async fn new(args: &JobArgs, carried: Option<Carried>, stop: &Stop) -> Result<Self, CliError> {
+        let source = read_source(&args.source)?;
+        let (inputs, data_dir) = (stdin::inputs(args)?, home::data_dir(args.data.clone())?);
+        let receiver = match carried {
+            Some(carried) => Receiver::Folder(carried),
+            None => Receiver::User(Output::open(args.output.as_deref(), stop).await?),
+        };
+        Ok(Self { source, inputs, receiver, data_dir })
+    }
+}
+
 /// A job that is ready to be submitted.
 struct Job {
     manifest: Manifest,
     key: Keypair,
     outline: Outline,
-    output: Output,
+    receiver: Receiver,
 }
 
-async fn prepare(
-    args: &JobArgs,
-    mesh: &Mesh,
-    source: Bytes,
-    data_dir: &Path,
-    carried: Option<Carried>,
-    display: &Arc<Display>,
-) -> Result<Job, CliError> {
-    // The output is opened first: better to hear now than after an hour that it cannot be written.
-    let output = match (carried, &args.output) {
-        (Some(carried), _) => Output::Kept(carried),
-        (None, Some(path)) => Output::File(OutputFile::create(path)?),
-        (None, None) => Output::Stdout,
-    };
+async fn prepare(args: &JobArgs, mesh: &Mesh, request: Request, display: &Arc<Display>) -> Result<Job, CliError> {
+    let Request { source, inputs, receiver, data_dir } = request;
     let name = args.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    display.phase(&format!("compiling {name} and reading the input"));
+    let input =
+        if inputs.iter().any(|input| input.as_os_str() == stdin::STDIN) { "standard input" } else { "the input" };
+    display.phase(&format!("compiling {name} and reading {input}"));
+    let options = Options {
+        chunk: args.chunk.as_u64(),
+        csv: args.csv,
+        whole_files: args.whole_files,
+        docs_per_task: args.docs_per_task,
+        numbers: args.tasks.unwrap_or(inputs::NUMBERS),
+        spool_dir: data_dir.join("spool"),
+        output: receiver.path(),
+        data_dir: Some(data_dir.clone()),
+        skip_unreadable: args.skip_unreadable,
+        threads: cores(),
+    };
     let compiled = async {
         let compilers = mesh.compilers().await;
         Ok(compile(&mesh.home().node, compilers, &name, source, display).await?)
     };
-    let (plan, module) = tokio::try_join!(plan_inputs(args, data_dir, display), compiled)?;
+    let (plan, module) = tokio::try_join!(plan_inputs(args, inputs, options, display), compiled)?;
+    plan.notes.iter().for_each(|note| display.note(&stdin::note(note, args)));
     let outline = Outline::new(&name, &plan);
     display.outline(outline.clone());
     let host = &mesh.home().host;
@@ -142,23 +165,21 @@ async fn prepare(
         workers: mesh.workers().await,
         nonce: u64::from_le_bytes(webmesh_node::platform::random_bytes()),
     };
-    Ok(Job { manifest: map_reduce(&options, facts), key: home::owner_key(data_dir)?, outline, output })
+    Ok(Job { manifest: map_reduce(&options, facts), key: home::owner_key(&data_dir)?, outline, receiver })
 }
 
-async fn plan_inputs(args: &JobArgs, data_dir: &Path, display: &Arc<Display>) -> Result<Plan, CliError> {
-    let options = Options {
-        chunk: args.chunk.as_u64(),
-        whole_files: args.whole_files,
-        docs_per_task: args.docs_per_task,
-        numbers: args.tasks.unwrap_or(inputs::NUMBERS),
-        spool_dir: data_dir.join("spool"),
-        threads: cores(),
-    };
-    let paths = args.inputs.clone();
+async fn plan_inputs(
+    args: &JobArgs,
+    paths: Vec<PathBuf>,
+    options: Options,
+    display: &Arc<Display>,
+) -> Result<Plan, CliError> {
     let display = display.clone();
     let planned =
         tokio::task::spawn_blocking(move || inputs::plan(&paths, &options, &|planned| display.reading(planned))).await;
-    Ok(planned.map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))??)
+    planned
+        .map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))?
+        .map_err(|why| stdin::error(why, args))
 }
 
 impl Job {
@@ -169,7 +190,11 @@ impl Job {
         let results = mesh.home().host.take_results(job);
         let results =
             results.ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is not here")))?;
-        if let Some(stats) = write(results, self.output, stop).await? {
+        let output = match self.receiver {
+            Receiver::User(output) => output,
+            Receiver::Folder(carried) => Output::File(carried.result()?),
+        };
+        if let Some(stats) = output.write(results, stop).await? {
             display.written(stats);
         }
         Ok(())
@@ -177,56 +202,11 @@ impl Job {
 
     /// Submits the job and follows it until it is done.
     async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
-        let named = |job| match &mut self.output {
-            Output::Kept(carried) => carried.name(job).map_err(|why| why.to_string()),
-            _ => Ok(()),
+        let named = |job| match &mut self.receiver {
+            Receiver::Folder(carried) => carried.name(job).map_err(|why| why.to_string()),
+            Receiver::User(_) => Ok(()),
         };
         let shown = (display, &self.outline);
         Ok(submit::follow(node, self.manifest.clone(), &self.key, shown, stop.told(), named).await?)
-    }
-}
-
-/// Merges the results into the output; `None` if its reader has seen enough.
-async fn write(results: ResultStore, output: Output, stop: &Stop) -> Result<Option<Stats>, CliError> {
-    let file = match output {
-        Output::Stdout => {
-            return match merge(results, io::stdout(), stop).await {
-                Err(CliError::Results(ResultError::Write(why))) => out::unless_closed(Err(why)),
-                merged => merged.map(Some),
-            };
-        }
-        Output::File(file) => file,
-        Output::Kept(carried) => carried.result()?,
-    };
-    let stats = merge(results, file.writer()?, stop).await?;
-    file.finish()?;
-    Ok(Some(stats))
-}
-
-async fn merge(results: ResultStore, out: impl Write + Send + 'static, stop: &Stop) -> Result<Stats, CliError> {
-    let mut out = UntilTold { out, stop: stop.clone() };
-    let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
-    let merged = async {
-        Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result ended in a panic: {e}")))??)
-    };
-    interruptible(stop, merged).await
-}
-
-/// A writer on a thread that nobody can interrupt, which ends at the first signal by itself.
-struct UntilTold<W> {
-    out: W,
-    stop: Stop,
-}
-
-impl<W: Write> Write for UntilTold<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stop.is_told() {
-            return Err(io::Error::other("interrupted"));
-        }
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

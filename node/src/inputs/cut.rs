@@ -1,16 +1,18 @@
 //! Files to documents.
 //!
 //! A cut after the first line end at or after each multiple of the chunk size depends on nothing before it.
-//! So a file can be cut by several threads at once, and with large chunks hardly needs reading for it.
+//! So a file can be cut by several threads at once, and with large chunks hardly needs reading for it. Tables are
+//! cut at the ends of records instead: see [`super::records`].
 
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter};
-use webmesh_protocol::limits;
 
 use super::error::InputError;
 use super::files::Files;
-use super::{DOCUMENTS, LINE_BYTES, Options};
+use super::note::{Notes, Topic};
+use super::records::{self, Part, Track};
+use super::{DOCUMENTS, LINE_BYTES, Options, WHOLE_FILE_BYTES};
 use crate::platform::OpenFile;
 
 /// About so much of a file is cut by one thread at a time.
@@ -19,8 +21,6 @@ const SPAN_BYTES: u64 = 8 << 20;
 const WINDOW_BYTES: usize = 128 * 1024;
 /// The first read at a cut where cuts lie far apart: most lines end within it.
 const FIRST_WINDOW_BYTES: usize = 4 * 1024;
-/// The header of a pack with one document: see [`webmesh_protocol::pack`].
-const ONE_HEADER_BYTES: u64 = 8;
 
 /// The documents of all files, in order. Four bytes for each, and four for each file.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ pub(super) fn window() -> Vec<u8> {
 
 /// Cuts files into documents, on as many threads as the options say.
 #[cfg(not(target_family = "wasm"))]
-pub(super) fn cut(files: &Files, options: &Options) -> Result<Documents, InputError> {
+pub(super) fn cut(files: &Files, options: &Options, notes: &mut Notes) -> Result<Documents, InputError> {
     let spans = spans(files, options)?;
     let cuts = super::parallel::map(spans.len(), options.threads.max(1), window, |window, i| {
         spans[i].cut(files, options, window)
     })?;
-    assemble(files, &spans, cuts, options)
+    assemble(files, &spans, cuts, options, notes)
 }
 
 /// The parts in which files are cut, each for itself.
@@ -78,7 +78,7 @@ pub(super) fn spans(files: &Files, options: &Options) -> Result<Vec<Span>, Input
     for file in 0..files.len() {
         let size = files.size(file);
         let whole = options.whole_files || size <= chunk + chunk / 2;
-        if whole && size > limits::PACK_BYTES as u64 - ONE_HEADER_BYTES {
+        if whole && size > WHOLE_FILE_BYTES {
             return Err(InputError::FileTooLarge { name: files.name(file), bytes: size });
         }
         if !whole {
@@ -103,11 +103,15 @@ impl Span {
     /// The places in the file where its documents end, as distances from its base.
     pub(super) fn cut(&self, files: &Files, options: &Options, buf: &mut [u8]) -> Result<Cuts, InputError> {
         let chunk = options.chunk;
-        let file = files.open(self.file)?;
         let size = files.size(self.file);
+        let base = self.base(chunk);
+        if options.csv || records::is_table(&files.name(self.file)) {
+            let part = Part { index: self.file, size, chunk, multiples: self.multiples.clone(), base };
+            return Ok(Cuts { base, places: Places::Records(part.cut(files, buf)?) });
+        }
+        let file = files.open(self.file)?;
         let first_read = if chunk < WINDOW_BYTES as u64 { WINDOW_BYTES } else { FIRST_WINDOW_BYTES };
         let mut window = Window { files, index: self.file, file: &file, size, first_read, buf, held: 0..0 };
-        let base = self.base(chunk);
         let mut ends = Vec::new();
         let mut multiple = self.multiples.start;
         while multiple < self.multiples.end {
@@ -119,7 +123,7 @@ impl Span {
             // Multiples before that line end would cut at the same place.
             multiple = (end + 1).div_ceil(chunk);
         }
-        Ok(Cuts { base, ends })
+        Ok(Cuts { base, places: Places::Lines(ends) })
     }
 }
 
@@ -127,7 +131,15 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Cuts {
     base: u64,
-    ends: Vec<u32>,
+    places: Places,
+}
+
+/// Where documents end, as distances from the base.
+#[derive(Debug)]
+enum Places {
+    Lines(Vec<u32>),
+    /// If the span begins outside of a quoted field, or within one.
+    Records([Track; 2]),
 }
 
 /// A part of a file in memory.
@@ -173,15 +185,26 @@ pub(super) fn assemble(
     spans: &[Span],
     cuts: Vec<Cuts>,
     options: &Options,
+    notes: &mut Notes,
 ) -> Result<Documents, InputError> {
     let any_line = options.whole_files;
     let mut cuts = spans.iter().zip(cuts).peekable();
     let mut documents = Documents { lengths: Vec::new(), first: Vec::with_capacity(files.len() + 1) };
     for file in 0..files.len() {
         documents.first.push(documents.lengths.len() as u32);
-        let mut start = 0;
+        let (mut start, mut quoted, mut is_irregular) = (0, false, false);
         while let Some((_, cuts)) = cuts.next_if(|(span, _)| span.file == file) {
-            for end in cuts.ends.iter().map(|&end| cuts.base + u64::from(end)) {
+            let ends = match cuts.places {
+                Places::Lines(ends) => ends,
+                Places::Records(tracks) => {
+                    let [outside, inside] = tracks;
+                    let right = if quoted { inside } else { outside };
+                    quoted = right.inside_at_end;
+                    is_irregular |= right.is_irregular;
+                    right.ends
+                }
+            };
+            for end in ends.iter().map(|&end| cuts.base + u64::from(end)) {
                 // A line across the end of a span was found by both neighbours.
                 if end > start {
                     push(files, file, start..end, any_line, &mut documents)?;
@@ -190,6 +213,9 @@ pub(super) fn assemble(
             }
         }
         push(files, file, start..files.size(file), any_line, &mut documents)?;
+        if is_irregular {
+            notes.add(Topic::Quotes, || files.name(file));
+        }
     }
     documents.first.push(documents.lengths.len() as u32);
     Ok(documents)
@@ -231,13 +257,16 @@ fn refuse_long_lines(files: &Files, index: usize, at: Range<u64>) -> Result<(), 
 }
 
 /// The error for the line around `at`, whose number is counted only now that somebody wants to know.
-fn too_long(files: &Files, index: usize, at: u64) -> InputError {
+pub(super) fn too_long(files: &Files, index: usize, at: u64) -> InputError {
+    if let Ok(Some(format)) = files.format(index) {
+        return InputError::NoLines { name: files.name(index), format };
+    }
     let mut line = 1;
     let counted = for_each_window(files, index, 0..at, |_, window| {
         line += memchr_iter(b'\n', window).count() as u64;
         Ok(())
     });
-    counted.err().unwrap_or_else(|| InputError::LineTooLong { name: files.name(index), line })
+    counted.err().unwrap_or_else(|| InputError::LineTooLong { name: files.name(index), line, bytes: files.size(index) })
 }
 
 fn for_each_window(

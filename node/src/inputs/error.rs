@@ -5,30 +5,50 @@ use std::path::PathBuf;
 
 use webmesh_protocol::limits;
 
-use super::{DOCUMENTS, LINE_BYTES, MAX_CHUNK_BYTES};
+use super::format::Format;
+use super::{DOCUMENTS, LINE_BYTES, MAX_CHUNK_BYTES, WHOLE_FILE_BYTES};
+use crate::advice::for_disk;
+use crate::terminal::shell_word;
 
 /// Why inputs cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// A file or folder that is not there, or may not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}{}", path.display(), remedy(source))]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// A link to nothing.
+    #[error("{} is a dead link: it leads to {}, which does not exist; remove it, or leave it out with --skip-unreadable", path.display(), to.display())]
+    DeadLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Nothing was left of the inputs when those that cannot be read were left out.
+    #[error("none of the inputs can be read")]
+    NothingReadable,
     /// A folder in which there is nothing to read.
-    #[error("there are no files in {}; names that begin with a dot are left out unless they are given as arguments", path.display())]
+    #[error("there are no files to read in {}; names that begin with a dot are left out unless they are given as arguments, and so is the job's own output", path.display())]
     NoFiles {
         /// The folder.
+        path: PathBuf,
+    },
+    /// The result is to be written over an input.
+    #[error("{} is an input of the job and the file for its result, too: choose another file for one of them", path.display())]
+    IsOutput {
+        /// The file.
         path: PathBuf,
     },
     /// `-` was given twice.
     #[error("standard input (-) can be given only once")]
     StdinTwice,
     /// Standard input cannot be kept.
-    #[error("cannot keep {what} in {}: {source}; free some space there or choose another disk with --data", dir.display())]
+    #[error("cannot keep {what} in {}: {source}; {}", dir.display(), for_disk(source, "choose another disk with --data"))]
     Spool {
         /// What was being copied.
         what: String,
@@ -36,6 +56,18 @@ pub enum InputError {
         dir: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// What is copied has no end, or the disk is too small for it.
+    #[error("{what} has more than {} MiB, and less than {} MiB would be left free in {}, where it is kept while the job runs: is it without end? If not, free some space there or choose another disk with --data", copied >> 20, reserve >> 20, dir.display())]
+    SpoolFull {
+        /// What was being copied.
+        what: String,
+        /// Where to.
+        dir: PathBuf,
+        /// Bytes copied so far.
+        copied: u64,
+        /// Bytes that are left free.
+        reserve: u64,
     },
     /// A file that changed while the job needs it.
     #[error("{name} changed since the job began to read it; run the job again when nothing writes to it")]
@@ -52,15 +84,25 @@ pub enum InputError {
         source: io::Error,
     },
     /// A line at which nothing can be cut.
-    #[error("line {line} of {name} is longer than {} MiB, and files are cut at line ends; break the line, or take the file whole with --whole-files", LINE_BYTES >> 20)]
+    #[error("line {line} of {name} is longer than {} MiB, and files are cut at line ends only; {}", LINE_BYTES >> 20, long_line_remedy(*bytes))]
     LineTooLong {
         /// The file.
         name: String,
         /// The line's number, counted from 1.
         line: u64,
+        /// The file's length in bytes.
+        bytes: u64,
+    },
+    /// The same in a file that is no plain text, and has no lines.
+    #[error("{name} is {}, and cannot be cut at line ends", if format.is_text() { format!("{} text", format.name()) } else { format!("compressed ({})", format.name()) })]
+    NoLines {
+        /// The file.
+        name: String,
+        /// What it is.
+        format: Format,
     },
     /// A file that shall stay whole and is too large for it.
-    #[error("{name} has {bytes} bytes, and with --whole-files a file can have at most {} MiB; leave --whole-files out to have it cut at line ends", limits::PACK_BYTES >> 20)]
+    #[error("{name} has {bytes} bytes, and a file that is not cut can have at most {WHOLE_FILE_BYTES}; without --whole-files it is cut at line ends, which needs lines of at most {} MiB; or split the file", LINE_BYTES >> 20)]
     FileTooLarge {
         /// The file.
         name: String,
@@ -104,6 +146,43 @@ pub enum InputError {
 impl InputError {
     /// Whether it is the command line that has to change, rather than the inputs.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::StdinTwice | Self::Chunk { .. } | Self::Numbers { .. } | Self::TaskTooLarge { .. })
+        use InputError::{Chunk, IsOutput, Numbers, StdinTwice, TaskTooLarge};
+        matches!(self, StdinTwice | Chunk { .. } | Numbers { .. } | TaskTooLarge { .. } | IsOutput { .. })
     }
+
+    /// The command whose output can be piped into the job in the place of an input that it cannot use as it is.
+    pub fn unpacked_by(&self) -> Option<String> {
+        match self {
+            Self::NoLines { name, format } => Some(format.unpacked_by(&shell_word(name))),
+            _ => None,
+        }
+    }
+
+    /// The same error of a file that could be read when the job was planned.
+    pub(super) fn after_planning(self) -> Self {
+        match self {
+            Self::Unreadable { path, source } => Self::Lost { name: path.display().to_string(), source },
+            other => other,
+        }
+    }
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "",
+        io::ErrorKind::PermissionDenied => {
+            "; change its permissions, or leave out what cannot be read with --skip-unreadable"
+        }
+        _ => "; what cannot be read is left out with --skip-unreadable",
+    }
+}
+
+fn long_line_remedy(bytes: u64) -> String {
+    if bytes <= WHOLE_FILE_BYTES {
+        return "break the line, or take the file whole with --whole-files".to_owned();
+    }
+    format!(
+        "break the line before (a JSON array, for one: jq -c '.[]' FILE): the file has {bytes} bytes, and one that is \
+         not cut can have at most {WHOLE_FILE_BYTES}"
+    )
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::error::InputError;
+use super::format::{Format, HEAD_BYTES};
 use crate::platform::{FileList, OpenFile};
 
 /// Files in the order of their documents.
@@ -34,20 +35,28 @@ impl Files {
     }
 
     pub(super) fn open(&self, i: usize) -> Result<OpenFile<'_>, InputError> {
-        self.0.open(i).map_err(|e| self.lost(i, e))
+        self.0.open(i).map_err(|e| self.unreadable(i, e))
     }
 
     /// Fills `buf` with the bytes of file `i` at `offset`. That the file has no such bytes any more means
     /// that it changed.
     pub(super) fn read(&self, i: usize, file: &OpenFile<'_>, buf: &mut [u8], offset: u64) -> Result<(), InputError> {
-        file.read_exact_at(buf, offset).map_err(|e| self.lost(i, e))
+        file.read_exact_at(buf, offset).map_err(|e| self.unreadable(i, e))
     }
 
-    fn lost(&self, i: usize, source: io::Error) -> InputError {
+    /// The format of file `i`, if it is no plain text.
+    pub(super) fn format(&self, i: usize) -> Result<Option<Format>, InputError> {
+        let mut head = [0; HEAD_BYTES];
+        let head = &mut head[..self.size(i).min(HEAD_BYTES as u64) as usize];
+        self.read(i, &self.open(i)?, head, 0)?;
+        Ok(Format::of(head))
+    }
+
+    fn unreadable(&self, i: usize, source: io::Error) -> InputError {
         let name = self.name(i);
         match source.kind() {
             io::ErrorKind::UnexpectedEof => InputError::Changed { name },
-            _ => InputError::Lost { name, source },
+            _ => InputError::Unreadable { path: name.into(), source },
         }
     }
 }

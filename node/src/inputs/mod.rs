@@ -9,23 +9,32 @@
 //! - A line of more than [`LINE_BYTES`] is an error, in whatever file it stands.
 //! - A larger file is cut after the first line end at or after each multiple of the chunk size. A document
 //!   keeps its line ends; the documents of a file in a row are the file. With a chunk of 1 every line is one.
+//! - In tables, files whose names end in `.csv` or `.tsv`, line ends within quoted fields do not count for that.
 //! - With whole files, no file is cut, and a line may have any length.
 //!
 //! What becomes an input:
 //! - A file named as an argument, whatever its name; a folder's files, in order of their names as bytes,
 //!   folders inside walked where their name stands.
 //! - In folders, files and folders whose name begins with a dot are left out, as are sockets, pipes and
-//!   devices. Links to files are followed; links to folders are not, so no walk runs in circles. A link to
-//!   nothing is an error rather than a document less.
-//! - `-`, or a pipe named as an argument, is copied to an unnamed temporary file and is then like any file.
+//!   devices. Links are followed, but every folder is read once only, so no walk runs in circles. A link to
+//!   nothing is an error rather than a document less, unless what cannot be read is to be left out.
+//! - The file that the result goes to, and the folder of this user's keys, are left out where they lie in a folder
+//!   that is read.
+//! - `-`, or a pipe or device named as an argument, is copied to an unnamed temporary file and is then like any file;
+//!   so is a file that holds more or less than it says, as those of `/proc` and `/sys` do.
 
 mod cut;
 mod error;
 mod files;
+mod format;
 mod group;
+mod note;
 #[cfg(not(target_family = "wasm"))]
 mod parallel;
+mod records;
 mod source;
+#[cfg(not(target_family = "wasm"))]
+mod spool;
 mod stepwise;
 #[cfg(test)]
 mod tests;
@@ -44,6 +53,9 @@ use webmesh_protocol::manifest::Inputs;
 use crate::platform;
 
 pub use error::InputError;
+pub use format::Format;
+use note::Notes;
+pub use note::{Note, Topic};
 pub use source::PackSource;
 pub use stepwise::{Planning, Step};
 
@@ -54,6 +66,8 @@ pub const CHUNK_BYTES: u64 = 512 * 1024;
 pub const MAX_CHUNK_BYTES: u64 = 32 << 20;
 /// The longest line at which a file can be cut. It has to fit a pack, and the memory of a guest.
 pub const LINE_BYTES: u64 = 16 << 20;
+/// The largest file that is not cut: a pack holds it and a header for one document (see [`webmesh_protocol::pack`]).
+pub const WHOLE_FILE_BYTES: u64 = limits::PACK_BYTES as u64 - 8;
 /// Tasks of a job without input, if nothing else is asked for: enough to keep a small mesh busy.
 pub const NUMBERS: u32 = 64;
 /// Documents of one job: their lengths are kept, four bytes each.
@@ -64,6 +78,8 @@ pub const DOCUMENTS: u32 = 1 << 28;
 pub struct Options {
     /// The size in bytes of the documents into which large files are cut.
     pub chunk: u64,
+    /// Whether all files are cut between the records of CSV, not only those whose names say that they are tables.
+    pub csv: bool,
     /// Whether no file is cut.
     pub whole_files: bool,
     /// How many documents make a task. If it is not given, some [`CHUNK_BYTES`] of documents make one.
@@ -72,6 +88,12 @@ pub struct Options {
     pub numbers: u32,
     /// Where standard input is kept while the job runs.
     pub spool_dir: PathBuf,
+    /// The file that the result is written to, by its path without links: it is no input.
+    pub output: Option<PathBuf>,
+    /// The folder of this user's keys: nothing in it is an input, unless it is named.
+    pub data_dir: Option<PathBuf>,
+    /// Whether files and folders that cannot be read are left out. Otherwise they are an error.
+    pub skip_unreadable: bool,
     /// How many threads read and hash.
     pub threads: usize,
 }
@@ -80,10 +102,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             chunk: CHUNK_BYTES,
+            csv: false,
             whole_files: false,
             docs_per_task: None,
             numbers: NUMBERS,
             spool_dir: platform::temporary_dir(),
+            output: None,
+            data_dir: None,
+            skip_unreadable: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -111,8 +137,10 @@ pub struct Plan {
     pub bytes: u64,
     /// How many files they come from.
     pub files: u32,
-    /// Where the index and the packs are to be had, if there are any.
+    /// What the index and the packs are read from, if there are any.
     pub source: Option<Arc<PackSource>>,
+    /// What whoever runs the job should know of its inputs.
+    pub notes: Vec<Note>,
 }
 
 /// Plans the inputs of a job that are named on the command line. Without any, its documents are numbers. `progress` is
@@ -126,7 +154,9 @@ pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) +
         return plan_numbers(options);
     }
     check_chunk(options)?;
-    plan_files(walk::list(inputs, options)?, options, progress)
+    let mut notes = Notes::default();
+    let files = walk::list(inputs, options, &mut notes)?;
+    plan_files(files, options, notes, progress)
 }
 
 /// Plans a job whose documents are numbers.
@@ -138,7 +168,15 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
     if tasks == 0 || tasks > limits::TASKS {
         return Err(InputError::Numbers { tasks });
     }
-    Ok(Plan { inputs: Inputs::Numbers, tasks, documents: u64::from(tasks), bytes: 0, files: 0, source: None })
+    Ok(Plan {
+        inputs: Inputs::Numbers,
+        tasks,
+        documents: u64::from(tasks),
+        bytes: 0,
+        files: 0,
+        source: None,
+        notes: vec![],
+    })
 }
 
 /// Plans a job over files that were listed, on as many threads as the options say; see [`plan`].
@@ -146,24 +184,26 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
 fn plan_files(
     files: crate::platform::FileList,
     options: &Options,
+    mut notes: Notes,
     progress: &(dyn Fn(Planned) + Sync),
 ) -> Result<Plan, InputError> {
     let files = files::Files::new(files);
     let (of, done) = (files.bytes(), AtomicU64::new(0));
-    let documents = cut::cut(&files, options)?;
+    let documents = cut::cut(&files, options, &mut notes)?;
     let groups = group::group(&documents, options.docs_per_task)?;
     let packs = source::Unhashed::new(files, documents, &groups);
-    let blobs = parallel::map(packs.len(), options.threads.max(1), source::Unhashed::buffer, |buffer, i| {
-        let (blob, bytes) = packs.hash(i, buffer)?;
-        let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    let hashed = parallel::map(packs.len(), options.threads.max(1), source::Unhashed::buffer, |buffer, i| {
+        let hashed = packs.hash(i, buffer)?;
+        let bytes = done.fetch_add(hashed.bytes, Ordering::Relaxed) + hashed.bytes;
         progress(Planned { bytes, of });
-        Ok(blob)
+        Ok(hashed)
     })?;
-    Ok(packs.finish(blobs).into())
+    let source = packs.finish(hashed, &mut notes);
+    Ok(Plan::new(source, notes))
 }
 
-impl From<PackSource> for Plan {
-    fn from(source: PackSource) -> Self {
+impl Plan {
+    fn new(source: PackSource, notes: Notes) -> Self {
         Self {
             inputs: source.inputs(),
             tasks: source.tasks(),
@@ -171,6 +211,7 @@ impl From<PackSource> for Plan {
             bytes: source.bytes(),
             files: source.files(),
             source: Some(Arc::new(source)),
+            notes: notes.all(),
         }
     }
 }

@@ -10,7 +10,9 @@ use webmesh_protocol::{Hash, codec};
 use super::cut::Documents;
 use super::error::InputError;
 use super::files::Files;
+use super::format::{Format, HEAD_BYTES};
 use super::group::Group;
+use super::note::{Notes, Topic};
 use crate::store::source::{BlobError, BlobSource};
 
 /// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are
@@ -40,6 +42,16 @@ pub struct PackSource {
     tasks: u32,
 }
 
+/// What reading a pack for the first time gives.
+#[derive(Debug)]
+pub(super) struct Hashed {
+    blob: BlobRef,
+    /// Bytes of its documents.
+    pub(super) bytes: u64,
+    /// Files that begin in it and are no plain text.
+    formats: Vec<(usize, Format)>,
+}
+
 /// Packs whose hashes are not known yet: everything is to be read once for that.
 #[derive(Debug)]
 pub(super) struct Unhashed {
@@ -64,20 +76,24 @@ impl Unhashed {
         vec![0; BUFFER_BYTES]
     }
 
-    /// Reads a pack. Also says how many bytes its documents have.
-    pub(super) fn hash(&self, pack: usize, buffer: &mut [u8]) -> Result<(BlobRef, u64), InputError> {
+    /// Reads a pack.
+    pub(super) fn hash(&self, pack: usize, buffer: &mut [u8]) -> Result<Hashed, InputError> {
         let placed = &self.packs[pack];
-        let blob = hash_pack(&self.files, &self.documents, placed, buffer)?;
-        Ok((blob, blob.len - header_len(&placed.pack)))
+        let mut hashed = hash_pack(&self.files, &self.documents, placed, buffer)?;
+        hashed.bytes = hashed.blob.len - header_len(&placed.pack);
+        Ok(hashed)
     }
 
-    /// `blobs` are what [`Unhashed::hash`] gave for each pack.
-    pub(super) fn finish(self, blobs: Vec<BlobRef>) -> PackSource {
+    /// `hashed` are what [`Unhashed::hash`] gave for each pack. Files that are no plain text are noted.
+    pub(super) fn finish(self, hashed: Vec<Hashed>, notes: &mut Notes) -> PackSource {
         let Self { files, documents, mut packs } = self;
         let mut by_hash = HashMap::with_capacity(packs.len());
-        for (i, (placed, blob)) in (0..).zip(packs.iter_mut().zip(blobs)) {
-            placed.pack.blob = blob;
-            by_hash.insert(blob.hash, i);
+        for (i, (placed, hashed)) in (0..).zip(packs.iter_mut().zip(hashed)) {
+            placed.pack.blob = hashed.blob;
+            by_hash.insert(hashed.blob.hash, i);
+            for (file, format) in hashed.formats {
+                notes.add(Topic::Format(format), || files.name(file));
+            }
         }
         let index = codec::encode(&Index { packs: packs.iter().map(|placed| placed.pack).collect() });
         let tasks = packs.last().map_or(0, |last| last.first_task + last.pack.tasks());
@@ -147,8 +163,11 @@ impl PackSource {
         for part in parts(&self.documents, placed).filter(|part| part.len > 0) {
             let start = bytes.len();
             bytes.resize(start + part.len as usize, 0);
-            let file = self.files.open(part.file)?;
-            self.files.read(part.file, &file, &mut bytes[start..], part.offset)?;
+            let read = self
+                .files
+                .open(part.file)
+                .and_then(|file| self.files.read(part.file, &file, &mut bytes[start..], part.offset));
+            read.map_err(InputError::after_planning)?;
         }
         if Hash::of(&bytes) != placed.pack.blob.hash {
             return Err(InputError::Changed { name: self.names_of(placed) });
@@ -232,8 +251,9 @@ fn parts<'a>(documents: &'a Documents, placed: &'a Placed) -> impl Iterator<Item
     })
 }
 
-fn hash_pack(files: &Files, documents: &Documents, placed: &Placed, buffer: &mut [u8]) -> Result<BlobRef, InputError> {
+fn hash_pack(files: &Files, documents: &Documents, placed: &Placed, buffer: &mut [u8]) -> Result<Hashed, InputError> {
     let mut hasher = blake3::Hasher::new();
+    let mut formats = Vec::new();
     let mut filled = 0;
     let head = header(lengths(documents, placed));
     if head.len() <= buffer.len() {
@@ -246,16 +266,23 @@ fn hash_pack(files: &Files, documents: &Documents, placed: &Placed, buffer: &mut
         let file = files.open(part.file)?;
         let (mut offset, end) = (part.offset, part.offset + part.len);
         while offset < end {
-            if filled == buffer.len() {
-                hasher.update(buffer);
+            // The first bytes of a file, by which its format is told, stay together.
+            if filled + HEAD_BYTES > buffer.len() {
+                hasher.update(&buffer[..filled]);
                 filled = 0;
             }
             let len = (buffer.len() - filled).min((end - offset) as usize);
             files.read(part.file, &file, &mut buffer[filled..filled + len], offset)?;
+            if offset == 0
+                && let Some(format) = Format::of(&buffer[filled..filled + len])
+            {
+                formats.push((part.file, format));
+            }
             filled += len;
             offset += len as u64;
         }
     }
     hasher.update(&buffer[..filled]);
-    Ok(BlobRef { hash: Hash(*hasher.finalize().as_bytes()), len: hasher.count() })
+    let blob = BlobRef { hash: Hash(*hasher.finalize().as_bytes()), len: hasher.count() };
+    Ok(Hashed { blob, bytes: 0, formats })
 }

@@ -12,7 +12,11 @@ use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::pack::{Index, Layout, Pack};
 use webmesh_protocol::{codec, limits};
 
+use super::note::Notes;
 use super::{InputError, LINE_BYTES, MAX_CHUNK_BYTES, Options, Plan, Planning, Step, plan, walk};
+
+mod sources;
+mod tables;
 
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -174,7 +178,6 @@ fn arguments_keep_their_order_and_folders_are_walked_in_order_of_names() {
         ("e", b"4"),
     ]);
     let d = dir.path().join("d");
-    symlink(&d, d.join("loop")).unwrap();
     symlink(dir.path().join("e"), d.join("link")).unwrap();
     let strange = d.join(std::ffi::OsStr::from_bytes(b"\xff"));
     fs::write(&strange, b"5").unwrap();
@@ -211,7 +214,8 @@ fn a_plan_made_step_by_step_is_the_one_that_threads_make() {
     let whole = Options { whole_files: true, ..with(1, None) };
     for options in [with(1_000, None), with(1_000, Some(7)), with(512 * 1024, None), whole] {
         let fast = plan(&inputs, &options, &|_| ()).unwrap();
-        let mut planning = Planning::new(walk::list(&inputs, &options).unwrap(), &options).unwrap();
+        let mut planning =
+            Planning::new(walk::list(&inputs, &options, &mut Notes::default()).unwrap(), &options).unwrap();
         let mut read = 0;
         let slow = loop {
             match planning.step().unwrap() {
@@ -234,11 +238,29 @@ fn whole_files_are_never_cut() {
     let dir = folder(&[("f", &bytes)]);
     let options = Options { whole_files: true, ..with(1, None) };
     assert_eq!(documents(&planned(&[dir.path()], &options).unwrap()), [bytes]);
-    // Sparse: the size is what counts.
-    let huge = fs::File::create(dir.path().join("huge")).unwrap();
-    huge.set_len(limits::PACK_BYTES as u64).unwrap();
-    let error = planned(&[dir.path()], &options).unwrap_err().to_string();
-    assert!(error.contains("huge") && error.contains("--whole-files"), "{error}");
+}
+
+#[test]
+fn a_file_that_can_neither_be_cut_nor_stay_whole_is_told_both_limits_each_time() {
+    let dir = folder(&[]);
+    // Sparse, and one line: the size is what counts.
+    let huge = fs::File::create(dir.path().join("huge.json")).unwrap();
+    let error = |bytes: u64, whole_files: bool| {
+        huge.set_len(bytes).unwrap();
+        planned(&[dir.path()], &Options { whole_files, ..Options::default() }).map_err(|why| why.to_string())
+    };
+    let fits = limits::PACK_BYTES as u64 - 8;
+    assert_eq!(error(fits, true).map(|plan| plan.documents), Ok(1));
+    let whole = error(fits + 1, true).unwrap_err();
+    assert!(
+        ["huge.json", "67108856", "lines of at most 16 MiB", "split the file"].iter().all(|it| whole.contains(it)),
+        "{whole}"
+    );
+    let cut = error(fits + 1, false).unwrap_err();
+    assert!(["line 1 of", "16 MiB", "67108856", "jq -c"].iter().all(|it| cut.contains(it)), "{cut}");
+    assert!(!cut.contains("--whole-files"), "what it would refuse is no advice: {cut}");
+    let short = error(fits, false).unwrap_err();
+    assert!(short.contains("--whole-files"), "{short}");
 }
 
 #[test]
@@ -255,7 +277,7 @@ fn a_line_that_is_too_long_is_named_and_one_that_just_fits_is_not() {
         assert!(planned(&[dir.path()], &with(chunk, None)).is_ok());
         fs::write(dir.path().join("long"), long(1)).unwrap();
         let error = planned(&[dir.path()], &with(chunk, None)).unwrap_err();
-        assert!(matches!(&error, InputError::LineTooLong { line: 3, name } if name.ends_with("long")), "{error}");
+        assert!(matches!(&error, InputError::LineTooLong { line: 3, name, .. } if name.ends_with("long")), "{error}");
         let whole = Options { whole_files: true, ..with(chunk, None) };
         assert!(planned(&[dir.path()], &whole).is_ok(), "a file that nobody cuts may have any line");
     }
@@ -267,9 +289,7 @@ fn what_is_not_there_is_named() {
     fs::create_dir(dir.path().join("empty")).unwrap();
     let error = |name: &str| planned(&[&dir.path().join(name)], &Options::default()).unwrap_err().to_string();
     assert!(error("missing").contains("missing"));
-    assert!(error("empty").contains("no files in") && error("empty").contains("empty"));
-    symlink(dir.path().join("nothing"), dir.path().join("full/dangling")).unwrap();
-    assert!(error("full").contains("dangling"));
+    assert!(error("empty").contains("no files to read in") && error("empty").contains("empty"));
     let twice = planned(&[Path::new("/dev/null")], &Options::default()).unwrap();
     assert_eq!(documents(&twice), [b"".to_vec()], "what is no file is read to its end and kept");
 }

@@ -6,13 +6,14 @@ mod file_list;
 pub mod files;
 mod spill;
 mod transport;
+pub mod unnamed;
 
 use std::time::Duration;
 
 pub use std::time::Instant;
 
 pub use accepted::{Acceptor, Bytestream};
-pub use file_list::{FileList, OpenFile};
+pub use file_list::{FileList, Measured, OpenFile};
 pub use spill::{SPILL_ADVICE, Spill};
 pub use transport::{
     Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,

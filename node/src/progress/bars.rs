@@ -69,7 +69,7 @@ impl Face for Bars {
             Event::Warnings(text) => self.say(terminal::diagnostics(text, terminal::has_colours())),
             Event::Progress(view) => self.progress(view),
             Event::TaskFailed { .. } if self.failures >= lines::FAILURES => {}
-            Event::TaskFailed { .. } | Event::Submitted(..) => {
+            Event::TaskFailed { .. } | Event::Note(_) | Event::Submitted(..) => {
                 self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
                 if let Some(text) = words::line(event) {
                     self.say(terminal::text(&text));

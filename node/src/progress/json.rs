@@ -55,6 +55,7 @@ fn to_json(event: &Event<'_>) -> Value {
         Event::Phase(text) => json!({ "event": "phase", "text": text }),
         Event::Reading(planned) => json!({ "event": "reading", "bytes": planned.bytes, "of": planned.of }),
         Event::Warnings(text) => json!({ "event": "warnings", "text": terminal::diagnostics(text, false) }),
+        Event::Note(text) => json!({ "event": "note", "text": text }),
         Event::Submitted(job, outline) => json!({
             "event": "submitted",
             "job": job.to_string(),

@@ -43,7 +43,7 @@ impl Face for Lines {
             Event::Warnings(text) => self.say(&terminal::diagnostics(text, false)),
             Event::Progress(view) => self.say_if_due(now, || line(view)),
             Event::TaskFailed { .. } if self.failures >= FAILURES => {}
-            Event::TaskFailed { .. } | Event::Submitted(..) | Event::Written { .. } => {
+            Event::TaskFailed { .. } | Event::Note(_) | Event::Submitted(..) | Event::Written { .. } => {
                 self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
                 if let Some(text) = words::line(event) {
                     self.say(&text);

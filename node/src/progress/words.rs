@@ -77,6 +77,7 @@ pub(super) fn status(view: &View) -> String {
 /// The line for an event that has one in both faces for people.
 pub(super) fn line(event: &Event<'_>) -> Option<String> {
     Some(match event {
+        Event::Note(text) => format!("note: {text}"),
         Event::Submitted(_, known) => (*known).map(outline)?,
         Event::TaskFailed { failure: what, input, retries_left, .. } => {
             let what = failure(what, input.as_deref());

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use webmesh_protocol::Hash;
 
+use crate::advice::for_disk;
+
 /// Why a blob was not stored, or not found.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -26,7 +28,7 @@ pub enum BlobError {
         bound: u64,
     },
     /// The disk is full, or the folder cannot be used.
-    #[error("the blob cache in {}: {source}; free some space there or choose another folder with --data", dir.display())]
+    #[error("the blob cache in {}: {source}; {}", dir.display(), for_disk(source, "choose another folder with --data"))]
     Disk {
         /// The cache's folder.
         dir: PathBuf,

@@ -93,16 +93,24 @@ impl Storage {
     }
 
     /// Holds the inputs of a plan that is made until they are [forgotten](Self::forget). Gives JSON: `inputs`, `tasks`,
-    /// `documents`, `bytes`, `files`.
+    /// `documents`, `bytes`, `files`, and `notes`: sentences on inputs that are not what they seem.
     pub fn hold(&mut self, planning: Planning) -> Result<String, JsError> {
         let plan = planning.plan.ok_or_else(|| error("the inputs are not planned yet"))?;
-        let Plan { inputs, tasks, documents, bytes, files, source } = plan;
+        let Plan { inputs, tasks, documents, bytes, files, source, notes } = plan;
         if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
             self.inputs.entry(index.hash).or_insert((source, 0)).1 += 1;
         }
         let inputs = hex::encode(order::encode(&inputs).map_err(error)?);
-        Ok(json!({ "inputs": inputs, "tasks": tasks, "documents": documents, "bytes": bytes, "files": files })
-            .to_string())
+        let notes: Vec<String> = notes.iter().map(inputs::Note::text).collect();
+        let plan = json!({
+            "inputs": inputs,
+            "tasks": tasks,
+            "documents": documents,
+            "bytes": bytes,
+            "files": files,
+            "notes": notes,
+        });
+        Ok(plan.to_string())
     }
 
     /// What people call a document of a map task, or the task's first; `None` where there are no files. `inputs` is

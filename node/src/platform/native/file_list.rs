@@ -1,10 +1,11 @@
 //! The files that a job reads: a few bytes for each besides its name.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Files in the order of their documents.
@@ -13,8 +14,10 @@ pub struct FileList {
     /// All paths in a row.
     names: Vec<u8>,
     list: Vec<Listed>,
-    /// Files without a name, by their place in the list.
-    spooled: Vec<(u32, File)>,
+    /// Copies, one behind the other, of what can be read only once or says less than the truth of its size.
+    spool: Option<File>,
+    /// Where the copies of files begin, by the files' places in the list.
+    copies: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -23,13 +26,22 @@ struct Listed {
     size: u64,
 }
 
+/// What a file says of its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measured {
+    /// As many bytes can be read.
+    Bytes(u64),
+    /// Not the truth, as in `/proc`, `/sys` and some file systems in user space: it has to be read to its end.
+    Wrong,
+}
+
 /// An open file of a list.
 #[derive(Debug)]
 pub enum OpenFile<'a> {
     /// Opened for this.
     Named(File),
-    /// Open all the time.
-    Spooled(&'a File),
+    /// A copy, which is open all the time, and where it begins.
+    Copy(&'a File, u64),
 }
 
 impl OpenFile<'_> {
@@ -40,7 +52,7 @@ impl OpenFile<'_> {
     pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::Named(file) => file.read_exact_at(buf, offset),
-            Self::Spooled(file) => file.read_exact_at(buf, offset),
+            Self::Copy(file, start) => file.read_exact_at(buf, start + offset),
         }
     }
 }
@@ -52,29 +64,66 @@ impl FileList {
         self.list.push(Listed { name_end: self.names.len(), size: 0 });
     }
 
-    /// Adds a file without a name, of so many bytes; `name` is what people call it.
-    pub fn add_spooled(&mut self, name: &str, file: File, size: u64) {
-        self.spooled.push((self.list.len() as u32, file));
+    /// Adds what was copied to the spool, `size` bytes from `start` on; `name` is what people call it.
+    pub fn add_copy(&mut self, name: &str, start: u64, size: u64) {
+        self.copies.insert(self.list.len() as u32, start);
         self.names.extend_from_slice(name.as_bytes());
         self.list.push(Listed { name_end: self.names.len(), size });
     }
 
-    /// Asks for the size of file `i`, in bytes.
+    /// The file that holds all copies.
+    pub fn set_spool(&mut self, spool: File) {
+        self.spool = Some(spool);
+    }
+
+    /// Notes that file `i` was copied to the spool, `size` bytes from `start` on.
+    pub fn set_copy(&mut self, i: usize, start: u64, size: u64) {
+        self.copies.insert(i as u32, start);
+        self.list[i].size = size;
+    }
+
+    /// Notes the size of file `i`, in bytes.
+    pub fn set_size(&mut self, i: usize, size: u64) {
+        self.list[i].size = size;
+    }
+
+    /// Takes files off the list; `which` are their places, in order.
+    pub fn remove(&mut self, which: &[usize]) {
+        let mut kept = Self { spool: self.spool.take(), ..Self::default() };
+        for i in (0..self.len()).filter(|i| which.binary_search(i).is_err()) {
+            kept.add(self.path(i));
+            let last = kept.len() - 1;
+            kept.list[last].size = self.size(i);
+            if let Some(&start) = self.copies.get(&(i as u32)) {
+                kept.copies.insert(last as u32, start);
+            }
+        }
+        *self = kept;
+    }
+
+    /// Asks for the size of file `i`, in bytes. What it says is tried where there is reason to doubt it.
     ///
     /// # Errors
     /// Whatever the system says.
-    pub fn measure(&self, i: usize) -> io::Result<u64> {
-        if self.spooled(i).is_some() {
-            return Ok(self.size(i));
+    pub fn measure(&self, i: usize) -> io::Result<Measured> {
+        if self.copies.contains_key(&(i as u32)) {
+            return Ok(Measured::Bytes(self.size(i)));
         }
-        fs::metadata(self.path(i)).map(|meta| meta.len())
-    }
-
-    /// Notes the sizes of all files, in order.
-    pub fn set_sizes(&mut self, sizes: impl Iterator<Item = u64>) {
-        for (listed, size) in self.list.iter_mut().zip(sizes) {
-            listed.size = size;
+        let path = self.path(i);
+        let meta = fs::metadata(path)?;
+        // Real file systems give a file that holds something blocks, but for sparse ones.
+        if meta.len() > 0 && meta.blocks() > 0 && !is_in_user_space(path, &meta) {
+            return Ok(Measured::Bytes(meta.len()));
         }
+        let file = File::open(path)?;
+        let size = meta.len();
+        let holds = |offset: u64| Ok::<_, io::Error>(read_at(&file, offset)? > 0);
+        if (size == 0 || holds(size - 1)?) && !holds(size)? {
+            return Ok(Measured::Bytes(size));
+        }
+        // It may have changed just now, which is no lie.
+        let now = file.metadata()?.len();
+        Ok(if now == size { Measured::Wrong } else { Measured::Bytes(now) })
     }
 
     /// How many files there are.
@@ -108,13 +157,33 @@ impl FileList {
     /// # Errors
     /// Whatever the system says.
     pub fn open(&self, i: usize) -> io::Result<OpenFile<'_>> {
-        match self.spooled(i) {
-            Some(file) => Ok(OpenFile::Spooled(file)),
+        match self.copies.get(&(i as u32)).zip(self.spool.as_ref()) {
+            Some((&start, spool)) => Ok(OpenFile::Copy(spool, start)),
             None => File::open(self.path(i)).map(OpenFile::Named),
         }
     }
+}
 
-    fn spooled(&self, i: usize) -> Option<&File> {
-        self.spooled.iter().find(|(at, _)| *at as usize == i).map(|(_, file)| file)
+/// Reads a byte, if there is one: how many were read.
+fn read_at(file: &File, offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(&mut [0], offset) {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
+}
+
+/// Whether a program answers for the file (FUSE), which may say of its size what it likes.
+#[cfg(target_os = "linux")]
+fn is_in_user_space(path: &Path, meta: &fs::Metadata) -> bool {
+    /// `FUSE_SUPER_MAGIC` of `linux/magic.h`.
+    const FUSE: u32 = 0x6573_5546;
+    // Only file systems without a disk are asked.
+    rustix::fs::major(meta.dev()) == 0 && rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u32 == FUSE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_user_space(_: &Path, _: &fs::Metadata) -> bool {
+    false
 }

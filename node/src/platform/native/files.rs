@@ -64,10 +64,12 @@ fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let temporary = temporary(path);
-    let mut file = options.open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let written = options.open(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Beside the file, so that a rename is one step; with the process's number, so that two do not mix.

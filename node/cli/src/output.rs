@@ -1,0 +1,112 @@
+//! Where a result goes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use webmesh_node::results::{OutputFile, ResultError, ResultStore, Stats};
+use webmesh_node::signals::Stop;
+
+use crate::error::{CliError, interruptible};
+use crate::out;
+
+/// The argument of -o that means standard output.
+const STDOUT: &str = "-";
+
+/// Where a result goes.
+pub(crate) enum Output {
+    Stdout(File),
+    File(OutputFile),
+}
+
+impl Output {
+    /// Opens what was named with -o, or standard output. Better to hear now than after an hour that nothing can be
+    /// written there.
+    pub(crate) async fn open(named: Option<&Path>, stop: &Stop) -> Result<Self, CliError> {
+        let Some(path) = named.filter(|path| path.as_os_str() != STDOUT) else {
+            return Ok(Self::Stdout(out::stdout()?));
+        };
+        let path = path.to_owned();
+        // On a thread of its own: a named pipe waits for its reader.
+        let opening = tokio::task::spawn_blocking(move || OutputFile::create(&path));
+        let opened = async {
+            Ok(opening.await.map_err(|e| CliError::Failed(format!("opening the output ended in a panic: {e}")))??)
+        };
+        interruptible(stop, opened).await.map(Self::File)
+    }
+
+    /// The file that the result is written to, if it is one that has a name: no input of the same job.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Stdout(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => {
+                std::fs::canonicalize("/dev/stdout").ok()
+            }
+            Self::Stdout(_) => None,
+            Self::File(file) => Some(file.target().to_owned()),
+        }
+    }
+
+    /// Merges the results into it; `None` if its reader has seen enough.
+    pub(crate) async fn write(self, results: ResultStore, stop: &Stop) -> Result<Option<Stats>, CliError> {
+        let (writer, file) = match self {
+            Self::Stdout(out) => (out, None),
+            Self::File(file) => (file.writer()?, Some(file)),
+        };
+        let stats = match merge(results, writer, stop).await {
+            Err(CliError::Results(ResultError::Write(why))) => {
+                return match file {
+                    Some(file) if !(file.is_direct() && why.kind() == io::ErrorKind::BrokenPipe) => {
+                        Err(file.error(why).into())
+                    }
+                    _ => out::unless_closed(Err(why)),
+                };
+            }
+            merged => merged?,
+        };
+        file.map_or(Ok(()), OutputFile::finish)?;
+        Ok(Some(stats))
+    }
+
+    /// Copies a result that was written before.
+    pub(crate) fn copy(self, result: &mut File) -> Result<(), CliError> {
+        match self {
+            Self::Stdout(mut out) => out::unless_closed(io::copy(result, &mut out)).map(drop),
+            Self::File(file) => {
+                match io::copy(result, &mut file.writer()?) {
+                    Err(why) if file.is_direct() && why.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                    Err(why) => return Err(file.error(why).into()),
+                    Ok(_) => {}
+                }
+                Ok(file.finish()?)
+            }
+        }
+    }
+}
+
+async fn merge(results: ResultStore, out: impl Write + Send + 'static, stop: &Stop) -> Result<Stats, CliError> {
+    let mut out = UntilTold { out, stop: stop.clone() };
+    let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
+    let merged = async {
+        Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result ended in a panic: {e}")))??)
+    };
+    interruptible(stop, merged).await
+}
+
+/// A writer on a thread that nobody can interrupt, which ends at the first signal by itself.
+struct UntilTold<W> {
+    out: W,
+    stop: Stop,
+}
+
+impl<W: Write> Write for UntilTold<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stop.is_told() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,83 @@
+//! Standard input as the input of a job: when it is read, and how to pipe into it what cannot be read as it is.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use webmesh_node::inputs::{InputError, Note};
+use webmesh_node::terminal::shell_word;
+
+use crate::args::JobArgs;
+use crate::error::CliError;
+
+/// The INPUT that means standard input.
+pub(crate) const STDIN: &str = "-";
+
+/// The inputs of a job. Where none is named, and no tasks without input are asked for, it is what is piped in.
+///
+/// # Errors
+/// Wrong usage where nothing is piped in either: on a terminal, or with standard input from `/dev/null`.
+pub(crate) fn inputs(args: &JobArgs) -> Result<Vec<PathBuf>, CliError> {
+    if !args.inputs.is_empty() || args.tasks.is_some() {
+        return Ok(args.inputs.clone());
+    }
+    if is_piped() {
+        return Ok(vec![STDIN.into()]);
+    }
+    Err(CliError::Usage(format!(
+        "no INPUT for {}: name files or folders, pipe something in (cat FILE | webmesh run JOB.cpp), or give --tasks N \
+         for a job whose documents are the numbers from 0 to N-1",
+        args.source.display()
+    )))
+}
+
+/// Whether somebody chose what is on standard input: a pipe, a file, a socket, and no device.
+fn is_piped() -> bool {
+    let kind = io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| File::from(stdin).metadata());
+    kind.is_ok_and(|kind| {
+        let kind = kind.file_type();
+        kind.is_file() || kind.is_fifo() || kind.is_socket()
+    })
+}
+
+/// A note, with the command that reads what is in such a file.
+pub(crate) fn note(note: &Note, args: &JobArgs) -> String {
+    match note.unpacked_by() {
+        Some(command) => format!("{}; to read what is in it: {command} | {}", note.text(), this_command(args)),
+        None => note.text(),
+    }
+}
+
+/// An error of inputs, with the command that reads what is in such a file.
+pub(crate) fn error(why: InputError, args: &JobArgs) -> CliError {
+    match why.unpacked_by() {
+        Some(command) => CliError::Failed(format!("{why}; to read what is in it: {command} | {}", this_command(args))),
+        None => why.into(),
+    }
+}
+
+/// The command line of this process, with standard input in the place of its inputs.
+fn this_command(args: &JobArgs) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let (mut source, mut stdin) = (false, false);
+    let mut given = std::env::args_os();
+    while let Some(word) = given.next() {
+        // What reads standard input is not detached from it.
+        if word == "--carry" {
+            given.next();
+        } else if word == "--detach" {
+        } else if !source && word == args.source {
+            source = true;
+            words.push(shell_word(&word.to_string_lossy()));
+        } else if args.inputs.iter().any(|input| *input == word) {
+            if !std::mem::replace(&mut stdin, true) {
+                words.push(STDIN.to_owned());
+            }
+        } else {
+            words.push(shell_word(&word.to_string_lossy()));
+        }
+    }
+    words.join(" ")
+}

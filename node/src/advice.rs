@@ -1,0 +1,14 @@
+//! What to do about a disk that does not take what is written to it.
+
+use std::io;
+
+/// The remedy for what the system said, or `else_do` where there is none but that.
+pub fn for_disk(why: &io::Error, else_do: &str) -> String {
+    let remedy = match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",
+        io::ErrorKind::FileTooLarge => "raise the largest size that files may have there (see `ulimit -f`)",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "change the permissions there",
+        _ => return else_do.to_owned(),
+    };
+    format!("{remedy} or {else_do}")
+}
