@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Manifest, TaskLimits};
+use crate::membership::Roles;
 use crate::message::{Failure, Gossip, Outcome, Push, Request, Response, Topic};
 use crate::ranges::Run;
 use crate::segment::Attempt;
@@ -140,6 +141,14 @@ pub enum Event {
         job: JobId,
         /// The owner's key.
         key: Box<Keypair>,
+    },
+    /// This peer's user changes the number of threads that run tasks, or its roles. A peer that stops working
+    /// releases its claims; one that begins takes part in the jobs that it knows.
+    Capacity {
+        /// Threads that run tasks from now on; without the role of worker, none do.
+        threads: u16,
+        /// What it does for others from now on.
+        roles: Roles,
     },
     /// This peer is about to leave: claims are released, goodbyes said.
     Leave,

@@ -189,23 +189,14 @@ impl Jobs {
     }
 
     fn open_if_complete(&mut self, interface: u8, job: JobId) {
-        let Some(Known { manifest: Some((_, manifest)), epoch: Some((signed_epoch, epoch)), done, reopened, .. }) =
-            self.known.get(&job)
-        else {
-            return;
-        };
-        // A job whose results nobody checks, though its owner asks for it, is not to be helped.
-        if manifest.unsupported(interface).is_some() {
-            return;
+        if let Some(open) = self.known.get(&job).and_then(|known| known.open(interface)) {
+            self.changes.push_back((job, open));
         }
-        let change = Change::Open {
-            manifest: manifest.clone(),
-            epoch: epoch.clone(),
-            signed_epoch: signed_epoch.clone(),
-            done: done.clone(),
-            reopened: *reopened,
-        };
-        self.changes.push_back((job, change));
+    }
+
+    /// The jobs that can be worked on, each as the change that opened it would tell of it now.
+    pub(super) fn open_jobs(&self, interface: u8) -> Vec<(JobId, Change)> {
+        self.known.iter().filter_map(|(&job, known)| Some((job, known.open(interface)?))).collect()
     }
 
     /// Enters a job of this peer's own, however many there are, and whoever announced one under its id before.
@@ -250,6 +241,20 @@ impl Jobs {
     /// The job's home does not know it any more: it is over.
     pub(super) fn gone(&mut self, job: JobId) {
         self.forget(job, None);
+    }
+
+    /// A peer said goodbye. Jobs that were submitted there end with it; it has not told of their ends, or they would not be
+    /// known any more.
+    pub(super) fn home_left(&mut self, now: Time, peer: PeerKey) {
+        let theirs = self.known.iter().filter(|(_, known)| known.home == peer);
+        let left: Vec<_> = theirs.map(|(&job, k)| (job, k.manifest.is_some().then(|| k.status(now, job)))).collect();
+        for (job, mut status) in left {
+            if let Some(status) = &mut status {
+                status.outcome = Some(Outcome::Failed("its submitter left the mesh before it was done".to_owned()));
+            }
+            // What was announced without a manifest may be another's job: it may come back.
+            self.forget(job, status);
+        }
     }
 
     fn forget(&mut self, job: JobId, status: Option<JobStatus>) {
@@ -351,6 +356,23 @@ impl Known {
             done: Vec::new(),
             reopened: 0,
         }
+    }
+
+    /// What the roles are told of a job that can be worked on.
+    fn open(&self, interface: u8) -> Option<Change> {
+        let (_, manifest) = self.manifest.as_ref()?;
+        let (signed_epoch, epoch) = self.epoch.as_ref()?;
+        // A job whose results nobody checks, though its owner asks for it, is not to be helped.
+        if manifest.unsupported(interface).is_some() {
+            return None;
+        }
+        Some(Change::Open {
+            manifest: manifest.clone(),
+            epoch: epoch.clone(),
+            signed_epoch: signed_epoch.clone(),
+            done: self.done.clone(),
+            reopened: self.reopened,
+        })
     }
 
     fn status(&self, now: Time, job: JobId) -> JobStatus {

@@ -33,7 +33,7 @@ use self::worker::Worker;
 use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
 use crate::limits;
-use crate::membership::{Advert, Directory};
+use crate::membership::{Advert, Directory, Roles};
 use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Topic};
 use crate::time::Time;
 
@@ -156,6 +156,7 @@ impl Engine {
             Event::Submit(submission) => self.authority.submit(&mut self.core, *submission),
             Event::Resume(resumption) => self.authority.resume(&mut self.core, *resumption),
             Event::Cancel { job, key } => self.authority.cancel(&mut self.core, &mut self.jobs, job, &key),
+            Event::Capacity { threads, roles } => self.set_capacity(threads, roles),
             Event::Leave => {
                 self.authority.leave(&mut self.core, &mut self.jobs);
                 self.worker.leave(&mut self.core);
@@ -198,6 +199,26 @@ impl Engine {
     pub fn set_addresses(&mut self, addresses: Vec<String>) {
         self.core.advert.addresses = addresses;
         self.core.advert.addresses.truncate(limits::ADDRESSES);
+        self.say_anew();
+    }
+
+    /// Changes how many threads this peer gives to tasks, and its roles.
+    fn set_capacity(&mut self, threads: u16, roles: Roles) {
+        let core = &mut self.core;
+        (core.advert.threads, core.advert.roles) = (threads, roles);
+        if roles.worker {
+            self.worker.set_threads(core, u32::from(threads));
+            for (job, open) in self.jobs.open_jobs(core.interface) {
+                self.worker.take_up(core, &mut self.blobs, job, &open);
+            }
+        } else {
+            self.worker.retire(core, &mut self.blobs);
+        }
+        self.say_anew();
+    }
+
+    /// Tells its neighbours at once what this peer is, and everybody with the next advert.
+    fn say_anew(&mut self) {
         self.advert_at = self.advert_at.min(self.core.now);
         for peer in self.core.directory.connected() {
             let hello = Request::Hello(self.core.advert.clone());
@@ -393,6 +414,7 @@ impl Engine {
             Request::Goodbye => {
                 core.respond(token, Response::Ok);
                 core.directory.forget(&from);
+                self.jobs.home_left(core.now, from);
                 self.worker.on_goodbye(core, &from);
                 self.authority.on_goodbye(core, from);
             }

@@ -74,6 +74,36 @@ fn whoever_announces_a_job_first_its_manifest_says_whose_it_is() {
 }
 
 #[test]
+fn jobs_of_a_submitter_that_says_goodbye_are_over() {
+    let mut peer = Peer::new(3, WORKER);
+    let (real, other) = (job(1), announced(&Manifest { nonce: 2, home: key(7), ..manifest() }, 0, &[key(1)]));
+    hear(&mut peer, real.clone());
+    hear(&mut peer, other.clone());
+    peer.ask(real.home, Request::Goodbye, Bytes::new());
+    let outcome = |peer: &mut Peer, job: JobId| known(peer).into_iter().find(|s| s.job == job).map(|s| s.outcome);
+    match outcome(&mut peer, real.job) {
+        Some(Some(Outcome::Failed(why))) => assert!(why.contains("submitter left"), "{why}"),
+        other => panic!("it is said to be {other:?}"),
+    }
+    assert_eq!(outcome(&mut peer, other.job), Some(None), "another's job goes on");
+    // An announcement that was late brings nothing back.
+    hear(&mut peer, real.clone());
+    assert!(matches!(outcome(&mut peer, real.job), Some(Some(_))));
+}
+
+#[test]
+fn a_goodbye_does_not_end_a_job_that_belongs_to_another_home() {
+    let mut peer = Peer::new(3, WORKER);
+    let real = job(1);
+    let lie = squat(&real);
+    hear(&mut peer, lie.clone());
+    peer.ask(lie.home, Request::Goodbye, Bytes::new());
+    hear(&mut peer, real.clone());
+    let found = known(&mut peer).into_iter().find(|status| status.job == real.job).expect("the job is known");
+    assert_eq!((found.owner, found.outcome), (owner().public(), None));
+}
+
+#[test]
 fn a_peer_can_always_submit_whatever_others_have_announced() {
     let mut peer = Peer::new(0, NOTHING);
     for nonce in 0..limits::JOBS_OF_OWNER as u64 {

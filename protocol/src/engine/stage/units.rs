@@ -74,6 +74,15 @@ impl StageWork {
         self.unsaid = true;
     }
 
+    /// Releases claimed blocks that have not begun, beyond what `threads` threads want; the latest claims go first.
+    pub(in crate::engine) fn release_beyond(&mut self, core: &Core, threads: u32) {
+        let wanted = self.wanted(core, threads) as usize;
+        for (block, _) in self.queue.split_off(wanted.min(self.queue.len())) {
+            self.table.give_up(block);
+            self.unsaid = true;
+        }
+    }
+
     /// Microseconds that a unit will take, as far as that is known.
     pub(in crate::engine) fn estimate(&self, unit: &Unit) -> u64 {
         let pace = self.pace.unwrap_or(0.0) / f64::from(self.stage().block);

@@ -1,5 +1,6 @@
 //! The worker: chooses between jobs, fetches what tasks need, runs them, and brings their output home.
 
+mod capacity;
 mod choice;
 mod inputs;
 mod job;
@@ -146,19 +147,7 @@ impl Worker {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
                 let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
-                // The home is asked for these, and so is whoever has fetched them.
-                if self.enabled || manifest.home == core.me {
-                    opened.shared_blobs().for_each(|hash| blobs.share(hash));
-                    self.shared.insert(*job, opened.shared_blobs().collect());
-                }
-                if self.enabled && manifest.stages.iter().any(|s| s.limits.memory > self.memory.tasks) {
-                    // Whoever gives more may do it; its home hears why this peer does not.
-                    let decline = Request::Decline { job: *job, memory: self.memory.tasks };
-                    core.request(manifest.home, decline, vec![], Pending::Ignored);
-                } else if self.enabled {
-                    self.jobs.insert(*job, opened);
-                    self.activate(core, blobs);
-                }
+                self.open(core, blobs, *job, opened);
             }
             Change::Epoch { epoch, .. } => {
                 if let Some(open) = self.jobs.get_mut(job) {
@@ -188,6 +177,24 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    /// A job can be worked on; this worker takes part in it if it may.
+    fn open(&mut self, core: &mut Core, blobs: &mut Blobs, job: JobId, opened: WorkerJob) {
+        let (home, stages) = (opened.manifest.home, &opened.manifest.stages);
+        // Peers ask for these at the home, and at every peer that has fetched them.
+        if self.enabled || home == core.me {
+            opened.shared_blobs().for_each(|hash| blobs.share(hash));
+            self.shared.insert(job, opened.shared_blobs().collect());
+        }
+        if self.enabled && stages.iter().any(|s| s.limits.memory > self.memory.tasks) {
+            // A peer with more memory may run it; the job's home hears why this one does not.
+            let decline = Request::Decline { job, memory: self.memory.tasks };
+            core.request(home, decline, vec![], Pending::Ignored);
+        } else if self.enabled {
+            self.jobs.insert(job, opened);
+            self.activate(core, blobs);
         }
     }
 

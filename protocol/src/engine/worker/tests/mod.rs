@@ -1,5 +1,6 @@
 //! The worker alone, with what stands around it in a peer.
 
+mod capacity;
 mod claims;
 mod inputs;
 mod turns;

@@ -1,0 +1,88 @@
+//! The number of threads, changed while the worker works.
+
+use super::*;
+
+/// Enough blocks that the threads bound what is claimed ahead, not the blocks that are left.
+const MANY: Plan = Plan { tasks: 4000, block: 1, ..COLLECTS };
+/// How long each takes.
+const TASK: Duration = Duration::from_millis(50);
+
+/// A worker that knows its pace and has blocks claimed that have not begun.
+fn at_work(threads: u32) -> (Bench, JobId) {
+    let mut bench = Bench::new();
+    bench.worker.set_threads(&bench.core, threads);
+    let job = bench.open(&MANY, other());
+    bench.run_units(100, TASK);
+    (bench, job)
+}
+
+fn claimed(bench: &Bench) -> usize {
+    bench.worker.load().0
+}
+
+/// Whether it has said that it holds no block of the job any more.
+fn released_all(bench: &mut Bench) -> bool {
+    let said = std::iter::from_fn(|| {
+        bench.take(|action| match action {
+            Action::Publish { message: Gossip::Claims(claims), .. } => Some(claims.clone()),
+            _ => None,
+        })
+    });
+    said.last().is_some_and(|claims| claims.iter().all(|claim| claim.holds.is_empty()))
+}
+
+#[test]
+fn with_more_threads_more_units_are_in_hand_at_once() {
+    let (mut bench, _) = at_work(1);
+    let before = bench.worker.in_hand();
+    bench.worker.set_threads(&bench.core, 4);
+    bench.idle(Duration::from_secs(1));
+    assert!(bench.worker.in_hand() > before, "{before} units in hand, then {}", bench.worker.in_hand());
+}
+
+#[test]
+fn with_fewer_threads_blocks_that_have_not_begun_are_released() {
+    let (mut bench, _) = at_work(8);
+    let before = claimed(&bench);
+    bench.worker.set_threads(&bench.core, 1);
+    let after = claimed(&bench);
+    assert!(after < before / 2, "{before} blocks claimed, then {after}");
+    bench.idle(Duration::from_secs(2));
+    assert!(claimed(&bench) < before / 2, "it claims for threads that it has not: {}", claimed(&bench));
+}
+
+#[test]
+fn a_worker_that_retires_ends_what_runs_and_says_that_it_holds_nothing() {
+    let (mut bench, job) = at_work(2);
+    assert!(claimed(&bench) > 0);
+    bench.worker.retire(&mut bench.core, &mut bench.blobs);
+    bench.go_on(Duration::ZERO);
+    assert_eq!(bench.worker.load(), (0, 0, 0));
+    assert!(released_all(&mut bench));
+    assert!(bench.take(|a| matches!(a, Action::StopRuns { job: stopped } if *stopped == job).then_some(())).is_some());
+    bench.actions.clear();
+    bench.open(&Plan { nonce: 2, ..MANY }, other());
+    bench.idle(Duration::from_secs(2));
+    assert!(bench.run().is_none(), "it works all the same");
+}
+
+#[test]
+fn a_worker_that_begins_late_takes_part_in_a_job_that_it_knew_before() {
+    let mut bench = Bench::with_roles(Roles::default());
+    let manifest = MANY.manifest();
+    let job = Manifest::id_of(&MANY.key().sign(&manifest));
+    let (epoch, signed_epoch) = MANY.epoch(job, 0, other());
+    let manifest = Arc::new(manifest);
+    let open = Change::Open { manifest, epoch, signed_epoch, done: vec![0], reopened: 0 };
+    bench.change(&job, &open);
+    bench.idle(Duration::from_secs(2));
+    assert!(bench.run().is_none());
+    bench.worker.set_threads(&bench.core, 2);
+    bench.worker.take_up(&mut bench.core, &mut bench.blobs, job, &open);
+    let ran = bench.run_units(3, TASK);
+    assert_eq!(ran, vec![job; 3]);
+    // Said once more, it changes nothing.
+    let held = claimed(&bench);
+    bench.worker.take_up(&mut bench.core, &mut bench.blobs, job, &open);
+    assert_eq!(claimed(&bench), held);
+}
