@@ -39,6 +39,9 @@ struct Args {
     /// Serve the page, tabs over WebSocket, health, metrics and addresses over HTTP here
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
+    /// Kiosk mode: the page joins the mesh without a press when its address ends in #join
+    #[arg(long)]
+    kiosk: bool,
     /// Where keys, modules and known peers lie
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -104,7 +107,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         compiler: Some(service(Arc::new(compiler))),
     })
     .await?;
-    let http = http::serve(args.http, peer.node.clone(), webmesh_page::file).await?;
+    let http = http::serve(args.http, peer.node.clone(), webmesh_page::file, args.kiosk).await?;
     Ok((peer, http))
 }
 

@@ -12,7 +12,7 @@ use libp2p::Multiaddr;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use webmesh_protocol::engine::{Config, Engine, Memory};
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission, Token};
-use webmesh_protocol::membership::Advert;
+use webmesh_protocol::membership::{Advert, Roles};
 use webmesh_protocol::message::{Gossip, Request, Response};
 use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::{JobId, PeerKey, Time, guest, limits};
@@ -137,6 +137,11 @@ impl Node {
     /// Takes a job back.
     pub async fn cancel(&self, job: JobId, key: Keypair) {
         self.command(Command::Event(Event::Cancel { job, key: Box::new(key) })).await;
+    }
+
+    /// Changes the number of threads that run tasks, and this peer's roles.
+    pub async fn set_capacity(&self, threads: u16, roles: Roles) {
+        self.command(Command::Event(Event::Capacity { threads, roles })).await;
     }
 
     /// Asks a peer, or this one.

@@ -56,18 +56,20 @@ struct Served {
     node: Node,
     page: Page,
     started: Instant,
+    kiosk: bool,
 }
 
 /// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at `/ws`
-/// until the process ends; gives the address that it got.
+/// until the process ends; gives the address that it listens on. With `kiosk`, the page may join without a press if
+/// its address asks for that.
 ///
 /// # Errors
-/// [`HttpError`] if the address cannot be had.
-pub async fn serve(address: SocketAddr, node: Node, page: Page) -> Result<SocketAddr, HttpError> {
+/// [`HttpError`] if the address cannot be listened on.
+pub async fn serve(address: SocketAddr, node: Node, page: Page, kiosk: bool) -> Result<SocketAddr, HttpError> {
     let in_the_way = |source| HttpError { address, source };
     let listener = TcpListener::bind(address).await.map_err(in_the_way)?;
     let bound = listener.local_addr().map_err(in_the_way)?;
-    let served = Served { node, page, started: Instant::now() };
+    let served = Served { node, page, started: Instant::now(), kiosk };
     let router = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
@@ -137,7 +139,13 @@ async fn addresses(State(served): State<Served>) -> impl IntoResponse {
     // A page from elsewhere may ask where to dial.
     let anyone = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     let (peer, websocket) = (peer_id(&served.node), socket::PATH);
-    let said = json!({ "protocol": PROTOCOL_VERSION, "peer": peer, "addresses": addresses, "websocket": websocket });
+    let said = json!({
+        "protocol": PROTOCOL_VERSION,
+        "peer": peer,
+        "addresses": addresses,
+        "websocket": websocket,
+        "kiosk": served.kiosk,
+    });
     (anyone, Json(said))
 }
 

@@ -214,6 +214,9 @@ pub(crate) struct NodeArgs {
     /// Serve the page for tabs, health and metrics over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Kiosk mode: the page joins the mesh without a press when its address ends in #join
+    #[arg(long, requires = "http")]
+    pub(crate) kiosk: bool,
     /// Where keys, caches and known peers lie
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

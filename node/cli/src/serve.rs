@@ -51,7 +51,7 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
     })
     .await?;
     let http = match args.http {
-        Some(address) => Some(http::serve(address, peer.node.clone(), webmesh_page::file).await?),
+        Some(address) => Some(http::serve(address, peer.node.clone(), webmesh_page::file, args.kiosk).await?),
         None => None,
     };
     Ok((peer, http))

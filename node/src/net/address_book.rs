@@ -155,6 +155,15 @@ pub(super) fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|p| p == Protocol::P2pCircuit)
 }
 
+/// The relay of a circuit: the peer in front of `/p2p-circuit`.
+pub(super) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let before = address.iter().take_while(|p| *p != Protocol::P2pCircuit).last()?;
+    match before {
+        Protocol::P2p(relay) if is_circuit(address) => Some(relay),
+        _ => None,
+    }
+}
+
 /// Whether `address` means the same from everywhere: no address of a local network or of one machine. What a name
 /// stands for is not known here; who uses names wants to be found.
 pub fn is_public(address: &Multiaddr) -> bool {

@@ -1,6 +1,7 @@
 //! The handle through which the driver uses the network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
@@ -11,6 +12,7 @@ use webmesh_protocol::{PeerKey, codec};
 
 use super::address_book::is_circuit;
 use super::counters::Meters;
+use super::keys::peer_id_of;
 use super::requests::Requests;
 use super::status::Status;
 use super::swarm::{self, Command};
@@ -124,6 +126,11 @@ impl Net {
     /// The connected peers, by key.
     pub fn peers(&self) -> Vec<PeerLink> {
         self.status.lock().peers.values().cloned().collect()
+    }
+
+    /// Time since the last byte of a request or response to or from a peer; `None` once its streams have idled out.
+    pub fn silence(&self, peer: &PeerKey) -> Option<Duration> {
+        self.requests.silence(&peer_id_of(peer))
     }
 
     /// What went over the network so far.

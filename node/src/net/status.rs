@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, PeerId};
 use webmesh_protocol::PeerKey;
 
 use super::address_book::is_public;
@@ -18,6 +18,8 @@ pub struct PeerLink {
     pub address: Multiaddr,
     /// Whether this peer dialled it.
     pub dialled: bool,
+    /// The peer that relays the connection; `None` for a direct one.
+    pub relay: Option<PeerId>,
     /// The last round trip, once there was one.
     pub rtt: Option<Duration>,
     /// Program and version, once it has told.

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::Topic;
 
-use super::address_book::{AddressBook, is_circuit, is_loopback};
+use super::address_book::{AddressBook, is_circuit, is_loopback, relay_of};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
 use super::gossip::{self, Desk, Refused};
@@ -255,6 +255,11 @@ impl Task {
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint, first: bool) {
         let address = endpoint.get_remote_address().clone();
         let dialled = endpoint.is_dialer();
+        let relay = relay_of(match &endpoint {
+            ConnectedPoint::Dialer { address, .. } => address,
+            // The address of the other end has no relay in it.
+            ConnectedPoint::Listener { local_addr, .. } => local_addr,
+        });
         self.speculative.remove(&id);
         let Some(key) = peer_key_of(&peer) else {
             tracing::debug!(%peer, "a peer without an Ed25519 key is sent away");
@@ -264,14 +269,14 @@ impl Task {
         self.bootstrap.connected(id, peer);
         self.book.connected(peer, dialled.then(|| address.clone()));
         if first {
-            let link = PeerLink { peer: key, address, dialled, rtt: None, agent: None };
+            let link = PeerLink { peer: key, address, dialled, relay, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
         } else if let Some(link) = self.status.lock().peers.get_mut(&key)
-            && is_circuit(&link.address)
-            && !is_circuit(&address)
+            && link.relay.is_some()
+            && relay.is_none()
         {
-            (link.address, link.dialled) = (address, dialled);
+            (link.address, link.dialled, link.relay) = (address, dialled, None);
         }
         // Whoever is told of a connection finds it among the peers.
         self.settle_asked(id, Some(key));

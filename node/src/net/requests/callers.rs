@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libp2p::PeerId;
 use tokio::sync::Semaphore;
@@ -76,6 +77,12 @@ impl Callers {
             return None;
         }
         Some(Caller { account: Arc::clone(account), all: Arc::clone(&self.all), encoding: Encoding::over(way) })
+    }
+
+    /// Time since the last byte on the streams that `peer` opened; `None` without streams.
+    pub(super) fn silence(&self, peer: &PeerId) -> Option<Duration> {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(peer).map(|account| account.pulse.silence())
     }
 }
 

@@ -145,6 +145,11 @@ impl Requests {
         }
     }
 
+    /// See [`Net::silence`](super::Net::silence).
+    pub(super) fn silence(&self, peer: &PeerId) -> Option<Duration> {
+        self.pools.silence(peer).into_iter().chain(self.callers.silence(peer)).min()
+    }
+
     /// Says goodbye to `peers`, for at most `patience`.
     pub(super) async fn goodbye(&self, peers: Vec<PeerKey>, patience: Duration) {
         let question = Question::new(&Request::Goodbye, codec::encode(&Request::Goodbye), Vec::new());

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
@@ -55,6 +56,11 @@ impl Pools {
             share: share(),
         };
         Arc::clone(lock(&self.peers).entry(peer).or_insert_with(|| Arc::new(pool())))
+    }
+
+    /// Time since the last byte on this peer's streams to `peer`; `None` without streams.
+    pub(super) fn silence(&self, peer: &PeerId) -> Option<Duration> {
+        lock(&self.peers).get(peer).map(|pool| pool.pulse.silence())
     }
 
     /// Drops the idle streams of a connection that is gone.
