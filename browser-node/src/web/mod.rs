@@ -6,6 +6,9 @@ mod runner;
 mod storage;
 mod submit;
 
+use std::cell::Cell;
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use serde_json::json;
@@ -30,13 +33,18 @@ pub struct Tab {
     node: Node,
     host: HostHandle,
     /// Whether it runs tasks.
-    works: bool,
+    works: Cell<bool>,
     /// Signs the jobs that are submitted here.
     owner: sign::Keypair,
 }
 
 /// The owner's key belongs to the person, the peer's to the tab; a browser keeps one secret for both.
 const OWNER_KEY: &str = "webmesh 1 a tab's key as an owner of jobs";
+
+/// The roles of a tab with this number of threads. It shuffles only in meshes without a native shuffler.
+fn roles(threads: u16) -> Roles {
+    Roles { worker: threads > 0, shuffler: threads > 0, ..Roles::default() }
+}
 
 fn error(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
@@ -73,8 +81,7 @@ impl Tab {
         .map_err(error)?;
         let advert = Advert {
             kind: Kind::Tab,
-            // It shuffles where no native peer does.
-            roles: Roles { worker: threads > 0, shuffler: threads > 0, ..Roles::default() },
+            roles: roles(threads),
             threads,
             weight: 1,
             addresses: Vec::new(),
@@ -83,7 +90,14 @@ impl Tab {
         let (host, handle, outputs) = TabHost::new(runner, storage);
         let node = Node::start(net, events, advert, host, outputs);
         let owner = sign::Keypair::from_secret(blake3::derive_key(OWNER_KEY, &secret));
-        Ok(Self { node, host: handle, works: threads > 0, owner })
+        Ok(Self { node, host: handle, works: Cell::new(threads > 0), owner })
+    }
+
+    /// Changes the number of threads that run tasks. With 0, this tab only submits jobs.
+    #[wasm_bindgen(js_name = setThreads)]
+    pub async fn set_threads(&self, threads: u16) {
+        self.works.set(threads > 0);
+        self.node.set_capacity(threads, roles(threads)).await;
     }
 
     /// Dials an address; says why where it comes to nothing.
@@ -118,6 +132,11 @@ impl Tab {
         self.host.runs.failed(run as u64, task, millis, document, why, fault, last);
     }
 
+    /// Gives the unfinished tasks of a unit back to the engine: the page has stopped the Worker that ran it.
+    pub fn returned(&self, run: f64) {
+        self.host.runs.returned(run as u64);
+    }
+
     /// Takes a module that an earlier tab of this browser has kept.
     pub fn keep(&self, module: Vec<u8>) {
         let module = Bytes::from(module);
@@ -144,9 +163,13 @@ impl Tab {
     /// What the page shows of this peer and of those it knows, as JSON.
     pub async fn status(&self) -> String {
         let members = self.node.members().await;
+        let net = self.node.net();
+        let links: HashMap<_, _> = net.peers().into_iter().map(|link| (link.peer, link)).collect();
         let peers: Vec<_> = members
             .into_iter()
             .map(|(peer, advert, connected)| {
+                let relay = links.get(&peer).and_then(|link| link.relay).map(|relay| relay.to_string());
+                let quiet = net.silence(&peer).map(|silence| silence.as_millis() as u64);
                 json!({
                     "peer": peer_id_of(&peer).to_string(),
                     "kind": advert.kind.name(),
@@ -155,13 +178,14 @@ impl Tab {
                     "agent": advert.agent,
                     "addresses": advert.addresses,
                     "connected": connected,
+                    "relay": relay,
+                    "quietMillis": quiet,
                 })
             })
             .collect();
-        let net = self.node.net();
         let counters: serde_json::Map<_, _> =
             net.counters().named().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
-        let connected = net.peers().len();
+        let connected = links.len();
         json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }).to_string()
     }
 

@@ -181,6 +181,13 @@ impl Runs {
         }
     }
 
+    /// Gives the unfinished tasks of a run back to the engine: the page has stopped the Worker that ran it.
+    pub(super) fn returned(&self, run: u64) {
+        if self.running.borrow_mut().remove(&run).is_some() {
+            self.tell(RunId(run), vec![], true);
+        }
+    }
+
     /// Where the output of a run goes; `None` if nobody waits for it any more. The last word ends the run.
     fn shuffle_of(&self, run: u64, last: bool) -> Option<Option<(u16, u32)>> {
         let mut running = self.running.borrow_mut();

@@ -105,7 +105,7 @@ impl Tab {
         let options = spec.options();
         let PlanFacts { inputs, tasks, documents, bytes, files } = spec.plan;
         let inputs: Inputs = super::storage::inputs_of(&inputs).map_err(error)?;
-        let own = u32::from(self.works);
+        let own = u32::from(self.works.get());
         let facts = JobFacts {
             module: job.module,
             inputs,

@@ -27,17 +27,28 @@ export class Conditions {
   constructor(changed: () => void) {
     document.addEventListener("visibilitychange", changed);
     this.#connection?.addEventListener("change", changed);
-    void (navigator as Telling).getBattery?.().then((battery) => {
-      this.#battery = battery;
-      battery.addEventListener("chargingchange", changed);
-      changed();
-    });
+    const asked = (navigator as Telling).getBattery?.();
+    asked?.then(
+      (battery) => {
+        this.#battery = battery;
+        battery.addEventListener("chargingchange", changed);
+        changed();
+      },
+      // A browser that refuses is one that does not tell.
+      () => {},
+    );
   }
 
-  /** Whether this browser can tell. */
-  known(condition: Condition): boolean {
-    if (condition === "hidden") return true;
-    return condition === "battery" ? "getBattery" in navigator : this.#connection !== undefined;
+  /** Why a condition cannot be chosen here, in words; nothing if it can. */
+  unavailable(condition: Condition): string | undefined {
+    if (condition === "hidden") return undefined;
+    const [told, what] =
+      condition === "battery"
+        ? ["getBattery" in navigator, "whether the machine runs on battery"]
+        : [this.#connection !== undefined, "whether the connection is metered"];
+    if (told) return undefined;
+    if (isSecureContext) return `not available: this browser does not tell pages ${what}`;
+    return `not available: this page came over plain HTTP, and browsers tell ${what} over HTTPS only, if at all`;
   }
 
   /** The first of the chosen conditions that holds, in words. */

@@ -1,6 +1,6 @@
 // The notice of a crash, in every view: what happened, and one button.
 
-import { element } from "./dom.js";
+import { element, leaveWithFocus } from "./dom.js";
 
 export class CrashNotice {
   readonly #box = element("crash");
@@ -26,6 +26,7 @@ export class CrashNotice {
   }
 
   hide(): void {
+    leaveWithFocus(this.#box);
     this.#box.hidden = true;
     this.#text.textContent = "";
   }

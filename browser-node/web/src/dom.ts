@@ -47,3 +47,9 @@ export function complain(into: HTMLElement, text: string): void {
   if (into.textContent !== text) into.textContent = text;
   into.hidden = text === "";
 }
+
+/** Before an element is hidden: moves the focus out of it, to the navigation link of the shown view. */
+export function leaveWithFocus(going: Element): void {
+  if (!going.contains(document.activeElement)) return;
+  document.querySelector<HTMLElement>("nav [aria-current]")?.focus();
+}

@@ -10,14 +10,14 @@ const LAMBDA_DOLLARS = 0.0000166667;
 const SHOWN_DOLLARS = 0.000001;
 
 /** Shows a status in the Mesh view. */
-export function showFigures({ given, connected: count, peers }: Status, busy: boolean): void {
+export function showFigures({ given, connected: count, peers }: Status): void {
   element("connected").textContent = String(count);
   element("tasks").textContent = String(given.tasks);
   element("time").textContent = `${(given.millis / 1000).toFixed(1)} s`;
   element("worth").textContent = `${given.gigabyteSeconds.toFixed(2)} GB·s`;
   element("dollars").textContent = `AWS Lambda would have charged ${price(given.gigabyteSeconds * LAMBDA_DOLLARS)}.`;
   const connected = peers.filter((peer) => peer.connected);
-  draw(element<SVGElement>("picture"), connected, busy);
+  draw(element<SVGElement>("picture"), connected);
   element("peers").replaceChildren(...connected.map(row));
 }
 

@@ -38,7 +38,11 @@ export interface StageProgress {
 }
 
 export type Progress =
-  | { phase: "compiling" | "reading"; bytes: number; of: number }
+  /**
+   * The source is compiled while the files are read: "reading" once it is compiled. `bytes` and `of` count what is read,
+   * in both phases. `said` tells what is waited for, if anything is.
+   */
+  | { phase: "compiling" | "reading"; bytes: number; of: number; said?: string }
   | { phase: "running"; stages: StageProgress[]; workers: number; shufflers: number; failures: number }
   | { phase: "merging" }
   | { phase: "done"; result: Result };

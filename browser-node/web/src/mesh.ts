@@ -35,6 +35,8 @@ const FALLBACK_MILLIS = 4_000;
 const LONGEST_PAUSE_MILLIS = 60_000;
 /** A program says its goodbyes and closes its connections in two seconds (`GOODBYE`, node/src/net/limits.rs), if it can. */
 const LEAVE_MILLIS = 10_000;
+/** What an advert has room for (`Advert::threads`, protocol/src/membership.rs). */
+const MOST_THREADS = 0xffff;
 
 export interface JoinOptions {
   /**
@@ -63,6 +65,10 @@ export interface Peer {
   /** Where it is reached; none yet for a tab that has no relay. */
   addresses: string[];
   connected: boolean;
+  /** The peer that passes the connection's bytes on; null for a direct connection, and where there is none. */
+  relay: string | null;
+  /** Milliseconds since a byte of a request or an answer last moved between the two; null where none has for long. */
+  quietMillis: number | null;
 }
 
 export interface Status {
@@ -131,6 +137,25 @@ export class Mesh {
     const { guard, memory } = this.#program;
     const status = JSON.parse(await guard.until(this.#tab.status())) as Omit<Status, "given" | "memory">;
     return { ...status, memory: memory.buffer.byteLength, given: { ...this.#runner.given } };
+  }
+
+  /** How many Workers run tasks of others. */
+  get threads(): number {
+    return this.#runner.threads;
+  }
+
+  /**
+   * Changes how many Workers run tasks, at once: 0 to submit only. What runs beyond is stopped, and its tasks are left to
+   * other peers.
+   */
+  async setThreads(threads: number): Promise<void> {
+    if (!Number.isInteger(threads) || threads < 0 || threads > MOST_THREADS) {
+      throw new RangeError(`threads must be a whole number from 0 to ${MOST_THREADS}, not ${threads}`);
+    }
+    if (this.#crash !== undefined) throw this.#crash;
+    if (this.#left) return;
+    this.#runner.resize(threads);
+    await this.#program.guard.until(this.#tab.setThreads(threads));
   }
 
   /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
@@ -202,6 +227,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
+    returned: (run) => tab.returned(run),
   };
   storage.answered = (head, body) => tab.stored(head, body);
   storage.broke = (why) => tab.storageBroke(why);

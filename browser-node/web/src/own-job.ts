@@ -11,6 +11,7 @@ import {
   type SubmitOptions,
   type TaskFailure,
 } from "./job.js";
+import { inLibraryWords } from "./option-names.js";
 import type { Plan, Storage } from "./storage.js";
 
 /** Failed attempts that are remembered. */
@@ -45,6 +46,8 @@ export class OwnJob implements Job {
   #warnings = "";
   #failures: TaskFailure[] = [];
   #latest: Progress = { phase: "compiling", bytes: 0, of: 0 };
+  /** Compiling and reading go on at the same time. */
+  #preparing = { isCompiled: false, bytes: 0, of: 0, said: "" };
   #over = false;
   #listeners = new Set<() => void>();
   #result: Promise<Result>;
@@ -119,12 +122,17 @@ export class OwnJob implements Job {
     const started = performance.now();
     const name = options.name ?? "job.cpp";
     const { inputs = [], chunk, wholeFiles, documentsPerTask, tasks } = options;
-    const reading = (bytes: number, of: number) => this.#show({ phase: "reading", bytes, of });
+    const reading = (bytes: number, of: number) => this.#prepare({ bytes, of });
     const cut = { chunk, wholeFiles, documentsPerTask, tasks };
     const planning = storage.plan(inputs, cut, reading, this.#unwanted);
     let plan: Plan | undefined;
     const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
     const compiling = tab.compile(name, options.source, tell);
+    compiling.then(
+      () => this.#prepare({ isCompiled: true, said: "" }),
+      // It is told below.
+      () => {},
+    );
     try {
       // Whichever fails first says why, and who cancels waits for neither.
       const ready = Promise.all([
@@ -177,6 +185,9 @@ export class OwnJob implements Job {
 
   #told(told: Told, storage: Storage, plan: Plan | undefined): void {
     switch (told.event) {
+      case "phase":
+        this.#prepare({ said: told.text });
+        break;
       case "warnings":
         this.#warnings = told.text;
         break;
@@ -195,7 +206,8 @@ export class OwnJob implements Job {
         break;
       }
       case "task_failed": {
-        const { stage, task, document, why, worker, retries_left } = told;
+        const { stage, task, document, worker, retries_left } = told;
+        const why = inLibraryWords(told.why);
         const failure: TaskFailure = { stage, task, input: undefined, why, worker, retriesLeft: retries_left };
         this.#failures = [...this.#failures.slice(1 - FAILURES), failure];
         if (plan !== undefined && stage === "map") {
@@ -207,6 +219,14 @@ export class OwnJob implements Job {
         break;
       }
     }
+  }
+
+  #prepare(news: Partial<{ isCompiled: boolean; bytes: number; of: number; said: string }>): void {
+    Object.assign(this.#preparing, news);
+    const { isCompiled, bytes, of, said } = this.#preparing;
+    // What is told late, of a job that goes on already or has ended, is told no more.
+    if (this.#over || (this.#latest.phase !== "compiling" && this.#latest.phase !== "reading")) return;
+    this.#show({ phase: isCompiled ? "reading" : "compiling", bytes, of, said });
   }
 
   #show(progress: Progress): void {
@@ -222,5 +242,5 @@ export class OwnJob implements Job {
 }
 
 function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return inLibraryWords(error instanceof Error ? error.message : String(error));
 }

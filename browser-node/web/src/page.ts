@@ -4,10 +4,15 @@ import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
 import { CrashNotice } from "./crash.js";
 import { complain, element } from "./dom.js";
 import { showFigures } from "./figures.js";
+import { watchHead } from "./head.js";
 import { ownIdentity } from "./identity.js";
+import * as kiosk from "./kiosk.js";
 import { CrashError, join, JoinError, type Mesh, type Status } from "./mesh.js";
 import { History } from "./plots.js";
+import { ReloadNotice } from "./reload.js";
+import { hadJoined, ranBefore, rememberJoined } from "./session.js";
 import type { Host, Submits, SubmitView } from "./submit/view.js";
+import { Threads } from "./threads.js";
 import { Turns } from "./turns.js";
 import { showViews } from "./views.js";
 
@@ -21,13 +26,19 @@ const TROUBLE_CONNECTING =
   "browser was not allowed to reach the local network; or the node has a new certificate: reload the page to ask it for " +
   "its address again.";
 
-const threads = element<HTMLInputElement>("threads");
+const REJOINED = " It joined by itself after the reload, as you had joined in this tab.";
+const KIOSK_REFUSED =
+  "This address asks the page to join without a press. Only a node that was started as a kiosk allows that, and the one " +
+  "that serves this page was not: press the button to join.";
+
 const joinButton = element<HTMLButtonElement>("join-button");
 const leaveButton = element<HTMLButtonElement>("leave-button");
 const trouble = element("trouble");
 
 /** Whether the button was pressed, and what came of it. */
 let wanted = false;
+/** Whether this tab joined by itself after a reload. */
+let isRejoined = false;
 let mesh: Mesh | undefined;
 let submitView: SubmitView | undefined;
 const turns = new Turns((error) => {
@@ -37,24 +48,35 @@ const turns = new Turns((error) => {
   leftNow("", "Not joined");
   complain(trouble, `The tab did not join or leave as it should: ${wordsOf(error)}`);
 });
-const notice = new CrashNotice(() => {
-  wanted = true;
-  void settle();
-});
+const notice = new CrashNotice(() => want(true));
+const threads = new Threads(() => void settle());
 
 const conditions = new Conditions(() => void settle());
 const box = (condition: Condition) => element<HTMLInputElement>(`pause-${condition}`);
 const waitingNow = () => conditions.waiting((condition) => box(condition).checked);
 
+/** The person wants to be in the mesh, or out of it. */
+function want(joined: boolean): void {
+  wanted = joined;
+  isRejoined = false;
+  void settle();
+}
+
 /** Joins or leaves, as wanted and allowed; one change at a time. */
 async function settle(): Promise<void> {
+  showButtons();
   await turns.take(change);
   showButtons();
 }
 
 function showButtons(): void {
-  joinButton.hidden = wanted;
-  leaveButton.hidden = !wanted;
+  rememberJoined(wanted);
+  const [shown, hidden] = wanted ? [leaveButton, joinButton] : [joinButton, leaveButton];
+  // The focus moves from the button that disappears to the one that takes its place.
+  const moves = document.activeElement === hidden;
+  shown.hidden = false;
+  if (moves) shown.focus();
+  hidden.hidden = true;
   element("onward").hidden = mesh === undefined;
 }
 
@@ -63,6 +85,7 @@ async function change(): Promise<void> {
   // A job of this tab's own is not given up for a condition.
   const busy = submitView?.running === true;
   if (wanted && waiting === undefined && mesh === undefined) await enter();
+  if (mesh !== undefined && mesh.threads !== threads.value) await mesh.setThreads(threads.value);
   if ((!wanted || (waiting !== undefined && !busy)) && mesh !== undefined) await exit();
   if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`, "Paused");
 }
@@ -80,7 +103,7 @@ async function enter(): Promise<void> {
   complain(trouble, "");
   notice.hide();
   try {
-    mesh = await join({ threads: Number(threads.value), identity: await ownIdentity() });
+    mesh = await join({ threads: threads.value, identity: await ownIdentity() });
   } catch (error) {
     wanted = false;
     say("", "Not joined");
@@ -132,8 +155,8 @@ async function watch(watched: Mesh): Promise<void> {
       if (mesh !== watched) break;
       const lonely = status.connected === 0 && performance.now() - started > LONELY_MILLIS;
       complain(trouble, lonely ? TROUBLE_CONNECTING : "");
-      const busy = history.add(status);
-      if (!document.hidden) show(status, busy);
+      history.add(status);
+      if (!document.hidden) show(status);
       await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
     }
   } catch (error) {
@@ -145,16 +168,19 @@ async function watch(watched: Mesh): Promise<void> {
 }
 
 /** Shows who this tab is and what it does. */
-function show(status: Status, busy: boolean): void {
+function show(status: Status): void {
   const count = status.connected;
-  if (count > 0) say(`You are peer ${status.peer}.`, `Joined · ${count} ${count === 1 ? "peer" : "peers"}`);
+  const idle = mesh?.threads === 0 ? " It gives no cores: it submits jobs, and computes for nobody." : "";
+  const text = `You are peer ${status.peer}.${idle}${isRejoined ? REJOINED : ""}`;
+  if (count > 0) say(text, `Joined · ${count} ${count === 1 ? "peer" : "peers"}`);
   else say("Looking for peers …", "Looking for peers …");
-  showFigures(status, busy);
+  showFigures(status);
 }
 
 /** What the view that submits asks of the page. */
 const host: Host = {
   joined: () => mesh !== undefined,
+  threads: () => threads.value,
   async mesh(): Promise<Submits> {
     wanted = true;
     await settle();
@@ -166,27 +192,32 @@ const host: Host = {
   changed: () => void settle(),
 };
 
-let opening: Promise<void> | undefined;
+let opening: Promise<SubmitView | undefined> | undefined;
 
 /** The view that submits is loaded when it is opened first: who only joins does without. */
-async function openSubmit(): Promise<void> {
+async function openSubmit(): Promise<SubmitView> {
   const { SubmitView } = await import("./submit/view.js");
   submitView = await SubmitView.open(host);
+  return submitView;
 }
 
-function submitOpened(): void {
+/** Gives the view once it is there; nothing if it cannot be loaded, which is told where it would be. */
+function submitOpened(): Promise<SubmitView | undefined> {
   const state = element("submit-state");
   if (opening === undefined) state.textContent = "Loading …";
   opening ??= openSubmit().then(
-    () => {
+    (view) => {
       state.textContent = "";
+      return view;
     },
     (error) => {
       // Opening the view again tries again.
       opening = undefined;
       state.textContent = `This view cannot be loaded: ${String(error)}. Is the node still there?`;
+      return undefined;
     },
   );
+  return opening;
 }
 
 /** Settings are kept: a person chooses once. */
@@ -205,29 +236,19 @@ function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function showThreads(): void {
-  element("threads-shown").textContent = threads.value;
-}
-
-threads.max = String(navigator.hardwareConcurrency);
-threads.value = String(Math.max(1, navigator.hardwareConcurrency - 1));
-remember(threads);
-showThreads();
-threads.addEventListener("input", showThreads);
 for (const condition of CONDITIONS) {
   remember(box(condition));
-  const label = box(condition).closest("label");
-  if (label !== null) label.hidden = !conditions.known(condition);
+  const why = conditions.unavailable(condition);
+  if (why === undefined) continue;
+  box(condition).disabled = true;
+  box(condition).checked = false;
+  element(`pause-${condition}-why`).textContent = `(${why})`;
 }
 element("join-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  wanted = true;
-  void settle();
+  want(true);
 });
-leaveButton.addEventListener("click", () => {
-  wanted = false;
-  void settle();
-});
+leaveButton.addEventListener("click", () => want(false));
 // A tab that is closed says goodbye as far as there is time.
 addEventListener("pagehide", () => void mesh?.leave());
 // One that the browser shows again as it was has left all the same, and joins anew.
@@ -236,10 +257,18 @@ addEventListener("pageshow", ({ persisted }) => {
   mesh = undefined;
   void settle();
 });
-showViews((view) => {
-  if (view === "submit") submitOpened();
+
+watchHead();
+new ReloadNotice(ranBefore(), (job) => {
+  location.hash = "#submit";
+  void submitOpened().then((view) => view?.again(job.key));
 });
-if (location.hash === "#join") {
-  wanted = true;
+showViews((view) => {
+  if (view === "submit") void submitOpened();
+});
+if (hadJoined()) {
+  wanted = isRejoined = true;
   void settle();
+} else if (kiosk.isAsked()) {
+  void kiosk.isAllowed().then((allowed) => (allowed ? want(true) : complain(trouble, KIOSK_REFUSED)));
 }

@@ -73,20 +73,17 @@ export class History {
     }
   }
 
-  /** Adds what was counted; says whether anything happened since the last time. */
-  add(status: Status): boolean {
+  /** Adds what was counted. */
+  add(status: Status): void {
     const now = Date.now() / 1000;
     const passed = now - (this.#times.at(-1) ?? Number.NaN);
     this.#times = [...this.#times, now].slice(-POINTS);
-    let busy = false;
     for (const series of this.#series) {
       const total = series.total(status);
       const rate = (total - series.last) / passed;
       series.last = total;
       series.values = [...series.values, Number.isFinite(rate) ? rate : 0].slice(-POINTS);
-      busy ||= rate > 1;
       if (!document.hidden) series.plot.setData([this.#times.map((time) => time - now), series.values]);
     }
-    return busy;
   }
 }

@@ -45,6 +45,8 @@ export interface Results {
     fault: boolean,
     last: boolean,
   ): void;
+  /** What is left of a run is not done here. */
+  returned(run: number): void;
 }
 
 /** A unit on its way, and how many of its tasks are done. */
@@ -77,6 +79,29 @@ export class Runner {
   constructor(threads: number, script: URL) {
     this.#seats = Array.from({ length: threads }, () => new Seat());
     this.#script = script;
+  }
+
+  get threads(): number {
+    return this.#seats.length;
+  }
+
+  /** Changes the number of Workers. What runs on those that go, and what waits beyond one unit a Worker, is returned. */
+  resize(threads: number): void {
+    const returned: Queued[] = [];
+    // Those that idle go first.
+    const busy = this.#seats.filter(({ unit }) => unit !== undefined);
+    const idle = this.#seats.filter(({ unit }) => unit === undefined);
+    const seats = [...busy, ...idle];
+    for (const seat of seats.splice(threads)) {
+      if (seat.unit !== undefined) returned.push(seat.unit);
+      this.#vacate(seat);
+    }
+    while (seats.length < threads) seats.push(new Seat());
+    const shrinks = threads < this.#seats.length;
+    this.#seats = seats;
+    if (shrinks) returned.push(...this.#queue.splice(threads));
+    for (const { run } of returned) this.results?.returned(run);
+    this.#fill();
   }
 
   has(module: string): boolean {

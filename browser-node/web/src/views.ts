@@ -7,7 +7,7 @@ export type View = (typeof VIEWS)[number];
 
 const TITLES: Record<View, string> = { join: "WebMesh", mesh: "Mesh · WebMesh", submit: "Submit · WebMesh" };
 
-/** The view that the address names; the first for any other. `#join` also joins at once, so that no link leads to it. */
+/** The view that the address names; the first for any other. `#join` is a kiosk's (kiosk.ts), so that no link leads to it. */
 function named(): View {
   return VIEWS.find((view) => location.hash === `#${view}`) ?? "join";
 }
@@ -25,8 +25,13 @@ export function showViews(opened: (view: View) => void): void {
     opened(shown);
   };
   addEventListener("hashchange", () => {
+    const before = document.activeElement;
     show();
     scrollTo(0, 0);
+    // The focus is lost if it was in the view that is hidden now, or if the address names an element: browsers then clear
+    // it. It goes to the title of the view that is shown.
+    const isLost = before === null || before === document.body || !before.checkVisibility();
+    if (isLost) element(`${named()}-title`).focus({ preventScroll: true });
   });
   show();
 }

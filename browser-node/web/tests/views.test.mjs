@@ -109,6 +109,69 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed();
   });
 
+  test("a wrong signature is one sentence at the author's line, and no header of the SDK is named", async () => {
+    await submitting();
+    await write(page, "// fake: signature\nint reduce();\n");
+    await run(page, "Failed");
+    await shows(page, "#diagnostics ul", (text) => /^Line 2error: WebMesh: reduce takes \(.*\)$/.test(text));
+    assert.deepEqual(await markedLines(page, "error"), [2]);
+    await shows(page, "#job .trouble", (text) => text.startsWith("Line 2: WebMesh: reduce takes ("));
+    assert.ok(!(await page.$eval("main", (main) => main.textContent)).includes("job.hpp"));
+    await closed();
+  });
+
+  test("the line that the list of errors leads to is in sight, under the page's head", async () => {
+    await submitting();
+    await page.setViewport({ width: 900, height: 420 });
+    await write(page, `// fake: error\nint x;\n  split(1);\n\n  int n = 3;\n${"// more\n".repeat(100)}`);
+    await run(page, "Failed");
+    await shows(page, "#diagnostics h3", (text) => text === "1 error, 1 warning");
+    await page.click("#diagnostics li:nth-child(1) button");
+    // The browser and the editor scroll before the next frame.
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    const [top, bottom, head] = await page.evaluate(() => {
+      const line = document.querySelector("#editor").shadowRoot.querySelector(".cm-activeLine").getBoundingClientRect();
+      return [line.top, line.bottom, document.querySelector("body > header").getBoundingClientRect().bottom];
+    });
+    assert.ok(top >= head && bottom <= 420, `the line is from ${top} to ${bottom}, the head ends at ${head}`);
+    await closed();
+  });
+
+  test("what compiles is said to compile, however far its files are read", async () => {
+    await submitting();
+    await write(page, "// fake: compiling\n");
+    await run(page, "Running");
+    const steps = () => page.$$eval("#job .steps li", (all) => all.map((step) => step.textContent));
+    await page.waitForFunction(() => document.querySelector("#job .hint")?.textContent === "waiting for a compiler");
+    const [compile, read] = await steps();
+    assert.equal(compile, "Compilecompiling");
+    assert.match(read, /^Read544 bytes of 544 bytes$/);
+    await closed();
+  });
+
+  test("messages name the page's settings, not the terminal's options", async () => {
+    await submitting();
+    await write(page, "// fake: fail\n");
+    await run(page, "Failed");
+    await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory of a task, MiB” (under Settings)"));
+    await closed();
+  });
+
+  test("every button is large enough for a finger", async () => {
+    await submitting();
+    await write(page, "// fake: done 3\n");
+    await run(page, "Done");
+    await rowsAre(page, (rows) => rows.length === 3);
+    const small = await page.$$eval("button, .button", (all) => {
+      const sizes = all.map((one) => [one.textContent, one.getBoundingClientRect()]);
+      const seen = sizes.filter(([, { width }]) => width > 0);
+      return [seen.length, seen.filter(([, { width, height }]) => width < 24 || height < 24).map(([text]) => text)];
+    });
+    assert.ok(small[0] > 10);
+    assert.deepEqual(small[1], []);
+    await closed();
+  });
+
   test("hundreds of thousands of lines are scrolled, sorted and searched", async () => {
     await submitting();
     await write(page, "// fake: done 400000\n");
@@ -193,6 +256,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.click(named("Grep"));
     await page.click("#undo-example");
     assert.match(await written(page), /int mine;/);
+    assert.equal(await page.evaluate(() => document.activeElement?.id), "editor");
     await closed();
   });
 

@@ -167,9 +167,9 @@ impl Planning {
             ..usual
         };
         let (rest, plan) = if files.is_empty() {
-            (None, Some(inputs::plan_numbers(&options).map_err(in_words_of_the_library)?))
+            (None, Some(inputs::plan_numbers(&options).map_err(error)?))
         } else {
-            (Some(inputs::Planning::new(listed(files), &options).map_err(in_words_of_the_library)?), None)
+            (Some(inputs::Planning::new(listed(files), &options).map_err(error)?), None)
         };
         Ok(Self { rest, plan, done: Planned { bytes: 0, of: 0 } })
     }
@@ -177,7 +177,7 @@ impl Planning {
     /// Reads some more. Whether that was all.
     pub fn step(&mut self) -> Result<bool, JsError> {
         if let Some(rest) = self.rest.take() {
-            match rest.step().map_err(in_words_of_the_library)? {
+            match rest.step().map_err(error)? {
                 Step::Further(rest, done) => (self.rest, self.done) = (Some(rest), done),
                 Step::Done(plan) => self.plan = Some(plan),
             }
@@ -254,17 +254,6 @@ fn index_of(inputs: &str) -> Option<Hash> {
         Inputs::Packs { index, .. } => Some(index.hash),
         Inputs::Numbers => None,
     }
-}
-
-/// The library has other names for the options of the command line.
-fn in_words_of_the_library(why: inputs::InputError) -> JsError {
-    let names = [
-        ("--whole-files", "wholeFiles"),
-        ("--docs-per-task", "documentsPerTask"),
-        ("--chunk", "chunk"),
-        ("--tasks", "tasks"),
-    ];
-    error(names.iter().fold(why.to_string(), |text, (option, name)| text.replace(option, name)))
 }
 
 /// Gives what is written to JavaScript.

@@ -1,5 +1,6 @@
 // What a person is writing, kept over reloads.
 
+import type { Chosen } from "./input-sets.js";
 import { read, type Settings } from "./settings.js";
 
 const KEY = "draft";
@@ -8,8 +9,10 @@ export interface Draft {
   name: string;
   source: string;
   settings: Settings;
-  /** The example whose own inputs are chosen; other files have to be chosen again. */
+  /** The example whose own inputs are chosen. */
   example: string | undefined;
+  /** The files that are chosen. */
+  inputs: Chosen;
 }
 
 /** What was kept, if anything was. */
@@ -22,7 +25,8 @@ export function kept(): Draft | undefined {
     return undefined;
   }
   if (typeof draft?.source !== "string" || typeof draft.name !== "string") return undefined;
-  return { name: draft.name, source: draft.source, settings: read(draft.settings), example: draft.example };
+  const { name, source, example } = draft;
+  return { name, source, settings: read(draft.settings), example, inputs: draft.inputs ?? { files: 0, bytes: 0 } };
 }
 
 /** Keeps a draft; says why it could not, if so. */

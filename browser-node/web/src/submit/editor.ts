@@ -15,6 +15,7 @@ import {
 } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
+import { covered } from "../head.js";
 import type { Mark } from "./diagnostics.js";
 
 /** The colours are the page's, which knows of dark and light. */
@@ -76,6 +77,8 @@ export class Editor {
           cpp(),
           syntaxHighlighting(colours),
           look,
+          // What is brought into view is not under the page's head.
+          EditorView.scrollMargins.of(() => ({ top: covered() })),
           EditorView.contentAttributes.of({ "aria-label": "The job's source, in C++", tabindex: "0" }),
           Prec.high(keymap.of([{ key: "Mod-Enter", run }])),
           keymap.of([...defaultKeymap, ...historyKeymap, indentWithTab]),
@@ -121,6 +124,10 @@ export class Editor {
     const anchor = Math.min(at, this.#view.state.doc.length);
     const effects = EditorView.scrollIntoView(anchor, { y: "center" });
     this.#view.dispatch({ selection: { anchor }, effects });
+    this.#view.focus();
+  }
+
+  focus(): void {
     this.#view.focus();
   }
 }

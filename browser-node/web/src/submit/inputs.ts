@@ -1,17 +1,27 @@
-// The files of the next job: chosen, dropped, or an example's own.
+// The files of the next job: chosen, dropped, or an example's own; kept over a reload where they are not too large.
 
 import { button, complain, element, make } from "../dom.js";
+import { type Chosen, chosen, fits, InputSets, KEPT_SET_BYTES } from "./input-sets.js";
 import { dropped, type Found, picked, type Walked } from "./walk.js";
 import { bytes, count } from "./words.js";
 
 /** The list is to recognise what was chosen, not to read it. */
 const LISTED = 6;
 
+const BOUND = `files of ${bytes(KEPT_SET_BYTES)} together at most are kept over a reload`;
+
 export class Inputs {
   #found: Found[] = [];
+  /** What was chosen before a reload and cannot be read any more. */
+  #missing: Chosen | undefined;
+  /** Under which name the files are kept, once they are. */
+  #set: string | undefined;
+  /** What is being kept. */
+  #keeping: { found: readonly Found[]; done: Promise<Chosen> } | undefined;
+  readonly #sets = new InputSets();
   readonly #changed: () => void;
 
-  /** `changed` is called when a person changes what is chosen. */
+  /** `changed` is called when a person changes what is chosen, and once that is kept. */
   constructor(changed: () => void) {
     this.#changed = changed;
     for (const [opener, chooser] of [
@@ -34,18 +44,64 @@ export class Inputs {
     this.#listen(element("drop"));
   }
 
+  /** The files, each called by its place in the folder that was chosen: a reload, and a drop, leave only its own name. */
   get files(): File[] {
-    return this.#found.map(({ file }) => file);
+    return this.#found.map(({ path, file }) => {
+      if (path === (file.webkitRelativePath || file.name)) return file;
+      return new File([file], path, { type: file.type, lastModified: file.lastModified });
+    });
   }
 
-  get bytes(): number {
-    return this.#found.reduce((sum, { file }) => sum + file.size, 0);
+  /** What is chosen, whether or not it is here. */
+  get chosen(): Chosen {
+    if (this.#missing !== undefined) return this.#missing;
+    const all = chosen(this.#found);
+    return this.#set === undefined ? all : { ...all, set: this.#set };
+  }
+
+  /** Why a job cannot run on what is chosen, in words; nothing if it can. */
+  get trouble(): string | undefined {
+    if (this.#missing === undefined) return undefined;
+    const what = `The job's ${told(this.#missing)}, have to be chosen again`;
+    return `${what}: ${BOUND}, if the browser has room. Or remove them, to run on numbers.`;
+  }
+
+  /** Keeps what is chosen now, if it is not too large; gives it when that is done, or cannot be. */
+  keep(): Promise<Chosen> {
+    const [found, now] = [this.#found, this.chosen];
+    if (now.set !== undefined || this.#missing !== undefined || !fits(now)) return Promise.resolve(now);
+    if (this.#keeping?.found === found) return this.#keeping.done;
+    const done = this.#sets.put(found).then(
+      (set) => {
+        // Something else may be chosen by now.
+        if (this.#found === found) this.#set = set;
+        return { ...now, set };
+      },
+      // A browser without room, or a private window: a reload tells that they are gone.
+      () => now,
+    );
+    this.#keeping = { found, done };
+    return done;
   }
 
   set(found: Found[]): void {
     this.#found = found;
+    this.#missing = this.#set = undefined;
     complain(element("inputs-trouble"), "");
     this.#show();
+  }
+
+  /** Brings back what was chosen, or says that it is gone. */
+  async restore(before: Chosen): Promise<void> {
+    if (before.files === 0) return this.set([]);
+    const found = before.set === undefined ? undefined : await this.#sets.get(before.set).catch(() => undefined);
+    this.set(found ?? []);
+    if (found === undefined) {
+      this.#missing = { files: before.files, bytes: before.bytes };
+      this.#show();
+    } else {
+      this.#set = before.set;
+    }
   }
 
   #listen(target: HTMLElement): void {
@@ -63,26 +119,36 @@ export class Inputs {
     });
   }
 
-  /** What is there already is not taken twice. */
+  /** What is there already is not taken twice; what is missing is replaced. */
   #add({ found, troubles }: Walked): void {
     const name = ({ path, file }: Found) => `${path}\n${file.size}\n${file.lastModified}`;
     const known = new Set(this.#found.map(name));
-    this.#found.push(...found.filter((one) => !known.has(name(one))));
+    const added = found.filter((one) => !known.has(name(one)));
+    if (added.length > 0) this.#missing = undefined;
+    this.#found = [...this.#found, ...added];
     this.#show();
     const nothing = found.length === 0 && troubles.length === 0 ? ["There is no file in it that is not hidden."] : [];
     complain(element("inputs-trouble"), [...troubles, ...nothing].join(" "));
+    this.#edited();
+  }
+
+  #edited(): void {
+    this.#set = undefined;
     this.#changed();
+    void this.keep().then(() => this.#changed());
   }
 
   #show(): void {
     const all = this.#found;
-    const shown = all.length === 0 ? "No files: the job's documents are numbers, counted from 0." : "";
-    element("inputs-shown").textContent = shown || `${count(all.length, "file")}, ${bytes(this.bytes)}`;
+    const none = this.trouble ?? "No files: the job's documents are numbers, counted from 0.";
+    const choice = chosen(all);
+    const some = fits(choice) ? told(choice) : `${told(choice)}. They have to be chosen again after a reload: ${BOUND}.`;
+    element("inputs-shown").textContent = all.length === 0 ? none : some;
     const rows = all.slice(0, LISTED).map((one) => {
       const remove = button("✕", { class: "link", "aria-label": `Remove ${one.path}`, title: "Remove" }, () => {
         this.#found = this.#found.filter((other) => other !== one);
         this.#show();
-        this.#changed();
+        this.#edited();
         element("pick-files").focus();
       });
       return make(
@@ -95,6 +161,10 @@ export class Inputs {
     });
     if (all.length > LISTED) rows.push(make("li", {}, `and ${all.length - LISTED} more`));
     element("inputs").replaceChildren(...rows);
-    element("no-inputs").hidden = all.length === 0;
+    element("no-inputs").hidden = all.length === 0 && this.#missing === undefined;
   }
+}
+
+function told({ files, bytes: size }: Chosen): string {
+  return `${count(files, "file")}, ${bytes(size)}`;
 }

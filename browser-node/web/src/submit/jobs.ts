@@ -1,6 +1,7 @@
 // The jobs of this tab, while they run and afterwards, and those that this browser kept.
 
-import { diagnosticsOf } from "../clang.js";
+import { authorsText, diagnosticsOf, sentenceOf } from "../clang.js";
+import { holds } from "../holds.js";
 import {
   CompileError,
   type Diagnostic,
@@ -9,7 +10,10 @@ import {
   type SubmitOptions,
   type TaskFailure,
 } from "../job.js";
+import { rememberRunning } from "../session.js";
+import type { Chosen } from "./input-sets.js";
 import { JobStore, KEPT_JOBS, type Kept, type State } from "./kept.js";
+import { inPageWords } from "./page-words.js";
 import type { Settings } from "./settings.js";
 
 /** What the page's tab does for a job: `Mesh` has it. */
@@ -29,7 +33,7 @@ export interface Live {
   cancelled: boolean;
   /** Ends the waiting for the mesh, before there is a job to cancel. */
   stop(): void;
-  /** What clang wrote, where the source did not compile. */
+  /** What clang wrote, where the source did not compile and no sentence of the SDK's says why. */
   clang?: string;
 }
 
@@ -44,8 +48,9 @@ export interface Submission {
   inputs: Kept["inputs"];
 }
 
-/** Names the lock that a tab holds while it runs a job. */
-const lockOf = (key: string) => `webmesh-job-${key}`;
+/** What a tab holds while it runs a job. */
+const HOLD = "job-";
+const holdOf = (key: string) => `${HOLD}${key}`;
 
 export class Jobs {
   readonly #store = new JobStore();
@@ -59,6 +64,11 @@ export class Jobs {
 
   constructor(changed: (key: string) => void) {
     this.#changed = changed;
+    // Other tabs run jobs too, end them, and are closed.
+    holds.listen((name) => {
+      const key = name.startsWith(HOLD) ? name.slice(HOLD.length) : undefined;
+      if (key !== undefined && !this.#live.has(key)) void this.load().then(() => changed(key));
+    });
   }
 
   /** All jobs, the newest first. */
@@ -85,9 +95,10 @@ export class Jobs {
   /** Reads what this browser kept; jobs of this tab stay as they are. */
   async load(): Promise<void> {
     try {
-      const [kept, locks] = await Promise.all([this.#store.list(), navigator.locks?.query()]);
-      const held = new Set(locks?.held?.map(({ name }) => name));
-      this.#elsewhere = new Set(kept.filter(({ key }) => held.has(lockOf(key))).map(({ key }) => key));
+      const kept = await this.#store.list();
+      const running = kept.filter(({ key, state }) => state === "running" && !this.#live.has(key));
+      const held = await holds.elsewhere(running.map(({ key }) => holdOf(key)));
+      this.#elsewhere = new Set(kept.filter(({ key }) => held.has(holdOf(key))).map(({ key }) => key));
       const here = this.#kept.filter(({ key }) => this.#live.has(key));
       const others = kept.filter(({ key }) => !this.#live.has(key));
       this.#kept = [...here, ...others].sort((a, b) => b.started - a.started);
@@ -110,10 +121,19 @@ export class Jobs {
     for (const old of this.#live.keys()) if (this.kept(old) === undefined) this.#live.delete(old);
     // What is seen to run is there after a reload.
     const inList = this.#keep(kept);
-    const run = () => inList.then(() => this.#follow(kept, live, options, Promise.race([mesh, stopped])));
-    // Pages from elsewhere than this machine have locks over HTTPS only.
-    void (navigator.locks === undefined ? run() : navigator.locks.request(lockOf(key), run));
+    void Promise.all([inList, holds.takeNew(holdOf(key))])
+      .then(() => this.#follow(kept, live, options, Promise.race([mesh, stopped])))
+      .finally(() => holds.release(holdOf(key)));
+    this.#rememberRunning();
     return kept;
+  }
+
+  /** Notes under which name a job's files are kept. */
+  async keepInputs(key: string, inputs: Chosen): Promise<void> {
+    const kept = this.kept(key);
+    if (kept === undefined) return;
+    kept.inputs = inputs;
+    await this.#keep(kept);
   }
 
   async cancel(key: string): Promise<void> {
@@ -152,7 +172,7 @@ export class Jobs {
       result.catch(() => {});
       for await (const progress of live.job.progress()) {
         live.progress = progress;
-        live.failures = live.job.failures;
+        live.failures = live.job.failures.map(inOurWords);
         if (kept.id !== live.job.id) {
           kept.id = live.job.id;
           void this.#keep(kept);
@@ -164,12 +184,14 @@ export class Jobs {
       live.diagnostics = diagnosticsOf(live.job.warnings);
       await this.#end(kept, { state: "done", seconds, result: { lines, keys, bytes } }, blob);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      live.failures = live.job?.failures ?? [];
+      const why = inPageWords(error instanceof Error ? error.message : String(error));
+      live.failures = (live.job?.failures ?? []).map(inOurWords);
       if (error instanceof CompileError) {
         live.diagnostics = error.diagnostics;
-        live.clang = why;
-        await this.#end(kept, { state: "failed", why: "The source does not compile." });
+        const sentence = sentenceOf(error.diagnostics);
+        if (sentence === undefined) live.clang = authorsText(error.message);
+        const said = sentence === undefined ? "The source does not compile." : `Line ${sentence.line}: ${sentence.text}`;
+        await this.#end(kept, { state: "failed", why: said });
       } else {
         const cancelled = error instanceof Error && error.name === "JobCancelled";
         await this.#end(kept, cancelled ? { state: "cancelled" } : { state: "failed", why });
@@ -179,9 +201,15 @@ export class Jobs {
 
   async #end(kept: Kept, how: Pick<Kept, "state" | "seconds" | "why" | "result">, blob?: Blob): Promise<void> {
     Object.assign(kept, { seconds: (Date.now() - kept.started) / 1000 }, how);
+    this.#rememberRunning();
     this.#changed(kept.key);
     // A job that was removed from the list stays away.
     if (this.#live.has(kept.key)) await this.#keep(kept, blob);
+  }
+
+  /** A reload, which ends them, tells of them. */
+  #rememberRunning(): void {
+    rememberRunning(this.#kept.filter(({ key, state }) => state === "running" && this.#live.has(key)));
   }
 
   async #keep(kept: Kept, blob?: Blob): Promise<void> {
@@ -192,4 +220,8 @@ export class Jobs {
       this.#changed(kept.key);
     }
   }
+}
+
+function inOurWords(failure: TaskFailure): TaskFailure {
+  return { ...failure, why: inPageWords(failure.why) };
 }

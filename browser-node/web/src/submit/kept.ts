@@ -2,6 +2,7 @@
 
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
+import type { Chosen } from "./input-sets.js";
 import type { Settings } from "./settings.js";
 
 /** Older jobs are forgotten. */
@@ -22,8 +23,8 @@ export interface Kept {
   name: string;
   source: string;
   settings: Settings;
-  /** Which files it had; they themselves stay where they are. */
-  inputs: { files: number; bytes: number };
+  /** Which files it had. */
+  inputs: Chosen;
   state: State;
   /** When it was started, in milliseconds of the epoch. */
   started: number;

@@ -17,7 +17,15 @@ export const STATES: Record<Shown, string> = {
 
 const FORGOTTEN = "Its result is no longer kept. Run it once more to have it.";
 const INTERRUPTED =
-  "The tab was closed or reloaded while this job ran, and the job ended with it. Its source and settings are kept.";
+  "The tab was closed or reloaded while this job ran, and the job ended with it: a job lives as long as the tab that " +
+  "submitted it.";
+
+/** What is left of a job whose tab is gone. */
+function interrupted({ inputs: { files, set } }: Kept): string {
+  if (files === 0) return `${INTERRUPTED} Its source and settings are kept.`;
+  if (set !== undefined) return `${INTERRUPTED} Its source, settings and files are kept.`;
+  return `${INTERRUPTED} Its source and settings are kept; its ${count(files, "file")} must be chosen again.`;
+}
 
 /** What to say of a job in one line. */
 export function summary(job: Kept, state: Shown): string {
@@ -27,20 +35,26 @@ export function summary(job: Kept, state: Shown): string {
   return parts.join(" · ");
 }
 
+export interface PanelActions {
+  edit(job: Kept): void;
+  /** Runs it once more, as it was. */
+  again(job: Kept): void;
+}
+
 export class Panel {
   readonly #into: HTMLElement;
   readonly #jobs: Jobs;
-  readonly #edit: (job: Kept) => void;
+  readonly #actions: PanelActions;
   readonly #title = make("h3", { tabindex: -1 });
   #key: string | undefined;
   #state: Shown | undefined;
   #progress: ProgressView | undefined;
   #result: ResultView | undefined;
 
-  constructor(into: HTMLElement, jobs: Jobs, edit: (job: Kept) => void) {
+  constructor(into: HTMLElement, jobs: Jobs, actions: PanelActions) {
     this.#into = into;
     this.#jobs = jobs;
-    this.#edit = edit;
+    this.#actions = actions;
   }
 
   get key(): string | undefined {
@@ -89,7 +103,12 @@ export class Panel {
 
   #body(job: Kept, state: Shown): Node[] {
     const live = this.#jobs.live(job.key);
-    const edit = button("Open in editor", { class: "plain" }, () => this.#edit(job));
+    const edit = make(
+      "div",
+      { class: "actions" },
+      button("Run again", {}, () => this.#actions.again(job)),
+      button("Open in editor", { class: "plain" }, () => this.#actions.edit(job)),
+    );
     if (state === "running") {
       if (live === undefined) return [make("p", {}, "It runs in another tab of this browser.")];
       this.#progress = new ProgressView(() => void this.#jobs.cancel(job.key));
@@ -97,7 +116,7 @@ export class Panel {
     }
     const failed = make("details", { class: "failures" });
     showFailures(failed, live?.failures ?? []);
-    if (state === "interrupted") return [make("p", {}, INTERRUPTED), edit];
+    if (state === "interrupted") return [make("p", {}, interrupted(job)), edit];
     if (state === "cancelled") return [make("p", {}, "This job was cancelled."), failed, edit];
     if (state === "failed") {
       const clang =

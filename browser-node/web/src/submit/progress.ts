@@ -42,7 +42,7 @@ export class ProgressView {
   constructor(cancel: () => void) {
     this.#cancel = button("Cancel", { class: "plain" }, cancel);
     this.element = make("div", {}, this.#list, this.#who, this.#failed, this.#cancel);
-    for (const name of ["Compile and read", "Map", "Reduce", "Merge"]) this.#step(name).set(0, "");
+    for (const name of ["Compile", "Read", "Map", "Reduce", "Merge"]) this.#step(name).set(0, "");
   }
 
   update(live: Live): void {
@@ -54,15 +54,17 @@ export class ProgressView {
   }
 
   #show(progress: Progress): void {
-    const prepare = this.#step("Compile and read");
+    const [compile, read] = [this.#step("Compile"), this.#step("Read")];
     if (progress.phase === "compiling" || progress.phase === "reading") {
-      const read = progress.of > 0 ? `${bytes(progress.bytes)} of ${bytes(progress.of)} read` : "";
-      const done = progress.phase === "reading" && progress.of > 0 ? progress.bytes / progress.of : undefined;
-      prepare.set(done === 1 ? undefined : done, [progress.phase, read].filter(Boolean).join(", "));
-      this.#who.textContent = "";
+      const { phase, bytes: done, of, said = "" } = progress;
+      compile.set(phase === "compiling" ? undefined : 1, phase === "compiling" ? "compiling" : "");
+      // Nothing is read of numbers, and of files nothing before their sizes are known.
+      read.set(of > 0 ? done / of : 0, of > 0 ? `${bytes(done)} of ${bytes(of)}` : "");
+      this.#who.textContent = said;
       return;
     }
-    prepare.set(1, "");
+    compile.set(1, "");
+    read.set(1, "");
     if (progress.phase === "running") {
       for (const stage of progress.stages) this.#stage(stage);
       const who = [count(progress.workers, "worker"), count(progress.shufflers, "shuffler")];

@@ -8,12 +8,14 @@ import type { Editor } from "./editor.js";
 import { type Example, inputsOf, loadExamples } from "./examples.js";
 import { showFindings } from "./findings.js";
 import { SettingsForm } from "./form.js";
+import type { Chosen } from "./input-sets.js";
 import { Inputs } from "./inputs.js";
 import { Jobs, type Submits } from "./jobs.js";
 import type { Kept } from "./kept.js";
 import { draw } from "./list.js";
 import { Panel, summary } from "./panel.js";
 import { options } from "./settings.js";
+import { count } from "./words.js";
 
 export type { Submits } from "./jobs.js";
 
@@ -26,6 +28,8 @@ const KEEP_MILLIS = 300;
 export interface Host {
   /** Whether this tab is in the mesh. */
   joined(): boolean;
+  /** How many cores it gives, or would. */
+  threads(): number;
   /** The mesh; joins first if need be. */
   mesh(): Promise<Submits>;
   /** Told when a job starts or ends. */
@@ -34,6 +38,19 @@ export interface Host {
 
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
+}
+
+/** What Run does in a tab that has not joined, which may be more than its person thinks of. */
+function joins(threads: number): string {
+  const cores = count(threads, "core");
+  const gives = threads === 0 ? "it gives no cores" : `it also gives ${cores} to the jobs of others`;
+  return `This tab is not in the mesh yet: Run joins first, and ${gives}, as the Join view says.`;
+}
+
+/** Whether a job's files were an example's own. */
+function isOf(example: Example | undefined, { files, bytes }: Chosen): boolean {
+  const own = example === undefined ? [] : inputsOf(example);
+  return example !== undefined && own.length === files && own.reduce((sum, { file }) => sum + file.size, 0) === bytes;
 }
 
 export class SubmitView {
@@ -58,39 +75,50 @@ export class SubmitView {
     const [{ Editor }, examples] = await Promise.all([import("./editor.js"), loadExamples()]);
     // Loading the editor, making it and showing it are long each: what a person does meanwhile comes in between.
     await pause();
-    const view = new SubmitView(host, examples, Editor);
-    await view.#jobs.load();
+    const draft = drafts.kept();
+    const view = new SubmitView(host, examples, Editor, draft);
+    await Promise.all([view.#jobs.load(), view.#restore(draft)]);
     view.#changed();
     await pause();
     element("submit-body").hidden = false;
     return view;
   }
 
-  private constructor(host: Host, examples: Example[], Code: typeof Editor) {
+  private constructor(host: Host, examples: Example[], Code: typeof Editor, draft: drafts.Draft | undefined) {
     this.#host = host;
     this.#examples = examples;
     this.#jobs = new Jobs((key) => this.#changed(key));
-    this.#panel = new Panel(element("job"), this.#jobs, (job) => this.#edit(job));
+    this.#panel = new Panel(element("job"), this.#jobs, {
+      edit: (job) => void this.#edit(job),
+      again: (job) => void this.again(job.key),
+    });
     this.#settings = new SettingsForm(() => this.#keepSoon());
     this.#inputs = new Inputs(() => {
       this.#example = undefined;
       this.#keepSoon();
     });
-    const draft = drafts.kept();
     this.#editor = new Code(element("editor"), {
       text: draft?.source ?? "",
       changed: () => this.#keepSoon(),
       run: () => void this.#run(),
     });
-    if (draft === undefined) this.#show(examples[0]);
-    else {
-      this.#name.value = draft.name;
-      this.#settings.value = draft.settings;
-      this.#example = draft.example;
-      const example = examples.find(({ name }) => name === draft.example);
-      this.#inputs.set(example === undefined ? [] : inputsOf(example));
-    }
     this.#listen();
+  }
+
+  /** Shows what belongs to the code that was written before, or the first example. */
+  async #restore(draft: drafts.Draft | undefined): Promise<void> {
+    if (draft === undefined) return this.#show(this.#examples[0]);
+    this.#name.value = draft.name;
+    this.#settings.value = draft.settings;
+    this.#example = draft.example;
+    await this.#choose(draft.inputs, draft.example);
+  }
+
+  /** Chooses an example's own files, or those that were kept. */
+  async #choose(inputs: Chosen, name: string | undefined): Promise<void> {
+    const example = this.#examples.find((example) => example.name === name);
+    if (example === undefined) await this.#inputs.restore(inputs);
+    else this.#inputs.set(inputsOf(example));
   }
 
   /** Whether a job of this tab runs. */
@@ -106,6 +134,7 @@ export class SubmitView {
     });
     element("undo-example").addEventListener("click", () => {
       this.#editor.undo();
+      this.#editor.focus();
       element("undo-example").hidden = true;
     });
     element("examples").replaceChildren(...this.#examples.map((example) => this.#card(example)));
@@ -146,14 +175,22 @@ export class SubmitView {
     this.#keep();
   }
 
-  /** Puts a job of the list into the editor. Its files are chosen again, unless they are an example's. */
-  #edit(job: Kept): void {
+  /** Runs a job of the list once more: with its source, its settings and its files, where these are kept. */
+  async again(key: string): Promise<void> {
+    const job = this.#jobs.kept(key);
+    if (job === undefined) return;
+    await this.#edit(job);
+    await this.#run();
+  }
+
+  /** Puts a job of the list into the editor, with its files where these are kept. */
+  async #edit(job: Kept): Promise<void> {
     if (this.#editor.text !== job.source) this.#editor.text = job.source;
     this.#name.value = job.name;
     this.#settings.value = job.settings;
     const example = this.#examples.find(({ source }) => source === job.source);
-    this.#inputs.set(example === undefined ? [] : inputsOf(example));
-    this.#example = example?.name ?? "";
+    this.#example = job.inputs.set === undefined && isOf(example, job.inputs) ? example?.name : undefined;
+    await this.#choose(job.inputs, this.#example);
     this.#find(this.#jobs.live(job.key)?.diagnostics ?? []);
     this.#keep();
     element("code").scrollIntoView({ block: "nearest" });
@@ -173,6 +210,7 @@ export class SubmitView {
       source,
       settings: this.#settings.value,
       example: this.#example,
+      inputs: this.#inputs.chosen,
     });
     if (trouble !== undefined) complain(element("run-trouble"), trouble);
   }
@@ -182,7 +220,7 @@ export class SubmitView {
     if (source.trim() === "") return "There is no code to run: write some, or take an example.";
     const bytes = new TextEncoder().encode(source).length;
     if (bytes > SOURCE_BYTES) return `The source is ${bytes} bytes, and a job's may be ${SOURCE_BYTES} at most.`;
-    return undefined;
+    return this.#inputs.trouble;
   }
 
   async #run(): Promise<void> {
@@ -199,10 +237,11 @@ export class SubmitView {
     const inputs = this.#inputs.files;
     const name = this.#name.value.trim() || "job.cpp";
     const all = { ...chosen, source, name, ...(inputs.length > 0 ? { inputs } : {}) };
-    const of = { files: inputs.length, bytes: this.#inputs.bytes };
+    const keeping = this.#inputs.keep();
     this.#busy = true;
     const joining = this.#host.mesh();
-    const job = this.#jobs.start({ name, source, settings, options: all, inputs: of }, joining);
+    const job = this.#jobs.start({ name, source, settings, options: all, inputs: this.#inputs.chosen }, joining);
+    void keeping.then((inputs) => this.#jobs.keepInputs(job.key, inputs));
     this.#panel.open(job.key);
     this.#changed();
     await joining.catch(() => {});
@@ -235,7 +274,7 @@ export class SubmitView {
     element("news").textContent = `${job.name}: ${summary(job, job.state)}`;
     const found = this.#jobs.live(job.key)?.diagnostics ?? [];
     if (this.#panel.key === job.key && this.#editor.text === job.source) this.#find(found);
-    if (job.state === "failed") element("diagnostics").scrollIntoView({ block: "nearest" });
+    if (job.state === "failed" && found.length > 0) element("diagnostics").scrollIntoView({ block: "nearest" });
     this.#host.changed();
   }
 
@@ -249,8 +288,7 @@ export class SubmitView {
     const none = "None yet. What you run is listed here, and stays in this browser over a reload.";
     element("jobs-note").textContent = this.#jobs.trouble || (rows.length === 0 ? none : "");
     element<HTMLButtonElement>("run").disabled = this.#busy;
-    const note = "This tab is not in the mesh yet: Run joins first, as the Join view is set.";
-    element("run-note").textContent = this.#host.joined() ? "" : note;
+    element("run-note").textContent = this.#host.joined() ? "" : joins(this.#host.threads());
   }
 
   #drawList(): void {
@@ -259,7 +297,7 @@ export class SubmitView {
         this.#panel.open(job.key);
         this.#changed();
       },
-      edit: (job) => this.#edit(job),
+      edit: (job) => void this.#edit(job),
       remove: (job) => {
         element("jobs-title").focus();
         void this.#jobs.remove(job.key);

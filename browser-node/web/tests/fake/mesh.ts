@@ -3,6 +3,7 @@
 //
 // What a job does is written in the first line of its source: `// fake: done 3`, `// fake: slow`, `// fake: error`, …
 
+import { diagnosticsOf } from "../../src/clang.js";
 import { CompileError, type Job, JobError, type Progress, type Result, type SubmitOptions } from "../../src/job.js";
 import type { JoinOptions, Peer, Status } from "../../src/mesh.js";
 
@@ -17,6 +18,10 @@ export class CrashError extends Error {
 /** What a test wants to go wrong next. */
 declare global {
   var wrong: "crash" | "join" | "leave" | undefined;
+  /** How many threads the tab that joined last gave, and gave then. */
+  var threadsGiven: number[];
+  /** What the files of the job that was submitted last are called. */
+  var submittedFiles: string[];
 }
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz";
@@ -72,6 +77,11 @@ class FakeJob implements Job {
   async *progress(): AsyncIterable<Progress> {
     const of = this.#options.inputs?.reduce((sum, { size }) => sum + size, 0) ?? 0;
     yield { phase: "compiling", bytes: of / 2, of };
+    // It is read whole, and is compiled yet.
+    if (this.#kind === "compiling") {
+      yield { phase: "compiling", bytes: of, of, said: "waiting for a compiler" };
+      await this.#cancelled;
+    }
     if (this.#kind === "error") {
       const text = "no matching function for call to 'split'";
       const diagnostics = [
@@ -79,6 +89,13 @@ class FakeJob implements Job {
         { line: 5, column: 7, severity: "warning" as const, text: "unused variable 'n'" },
       ];
       this.#settle.reject(new CompileError(`job.cpp:3:3: error: ${text}`, diagnostics));
+      return;
+    }
+    if (this.#kind === "signature") {
+      const text =
+        "job.cpp:2:5: error: static assertion failed: WebMesh: reduce takes (string_view, Values<V>&, Emitter<R>&)\n" +
+        "include/webmesh/job.hpp:80:3: error: no member named 'Value' in 'webmesh::detail::NotThisForm'\n";
+      this.#settle.reject(new CompileError(text, diagnosticsOf(text)));
       return;
     }
     this.id = "ab".repeat(32);
@@ -94,7 +111,7 @@ class FakeJob implements Job {
       return;
     }
     if (this.#kind === "fail") {
-      this.#settle.reject(new JobError("map 12 failed: std::out_of_range: vector"));
+      this.#settle.reject(new JobError("map 12 failed: out of memory; ask for less with `taskMemory`"));
       return;
     }
     yield { phase: "merging" };
@@ -114,7 +131,9 @@ class FakeJob implements Job {
   }
 }
 
-const peer = (end: string, kind: Peer["kind"], roles: string[]): Peer => ({
+const RELAY = "12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptSCkPx";
+
+const peer = (end: string, kind: Peer["kind"], roles: string[], link: Partial<Peer> = {}): Peer => ({
   peer: `12D3KooWSy4w5LGPUa1BvYtNGP87Cogc7J561fPPFEMqmptS${end}`,
   kind,
   roles: Object.fromEntries(roles.map((role) => [role, true])),
@@ -122,6 +141,9 @@ const peer = (end: string, kind: Peer["kind"], roles: string[]): Peer => ({
   addresses: [],
   agent: "fake",
   connected: true,
+  relay: null,
+  quietMillis: null,
+  ...link,
 });
 
 export class Mesh {
@@ -131,6 +153,18 @@ export class Mesh {
     this.#crash = reject;
   });
 
+  threads: number;
+
+  constructor(options: JoinOptions) {
+    this.threads = options.threads ?? 1;
+    globalThis.threadsGiven = [this.threads];
+  }
+
+  async setThreads(threads: number): Promise<void> {
+    this.threads = threads;
+    globalThis.threadsGiven.push(threads);
+  }
+
   async status(): Promise<Status> {
     if (globalThis.wrong === "crash") {
       const crash = new CrashError("the program of this tab stopped because of a fault in it");
@@ -139,7 +173,7 @@ export class Mesh {
     }
     const peers = [
       peer("CkPx", "node", ["worker", "shuffler"]),
-      peer("3wox", "tab", ["worker"]),
+      peer("3wox", "tab", ["worker"], { relay: RELAY, quietMillis: 20 }),
       peer("sBuF", "submitter", []),
     ];
     const given = { failures: 0, tasks: 78, millis: 2300, gigabyteSeconds: 0.4 };
@@ -147,6 +181,7 @@ export class Mesh {
   }
 
   submit(options: SubmitOptions): Job {
+    globalThis.submittedFiles = (options.inputs ?? []).map(({ webkitRelativePath, name }) => webkitRelativePath || name);
     return new FakeJob(options);
   }
 
@@ -159,7 +194,7 @@ export function newIdentity(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(32));
 }
 
-export async function join(_options: JoinOptions = {}): Promise<Mesh> {
+export async function join(options: JoinOptions = {}): Promise<Mesh> {
   if (globalThis.wrong === "join") throw new Error("a test said so");
-  return new Mesh();
+  return new Mesh(options);
 }

@@ -33,14 +33,15 @@ const fakeMesh = {
   },
 };
 
-/** Serves it at a free port of this machine; `end` ends that. */
-export async function serveFake() {
+/** Serves it at a free port of this machine, as a node does that was started with `--kiosk` or without; `end` ends that. */
+export async function serveFake({ kiosk = false } = {}) {
   const options = bundle("dist");
   const entryPoints = { page: options.entryPoints.page, "rows-worker": options.entryPoints["rows-worker"] };
   const built = await build({ ...options, entryPoints, write: false, plugins: [fakeMesh], absWorkingDir: web });
   const files = new Map(built.outputFiles.map(({ path, contents }) => [`/${path.split("/").at(-1)}`, contents]));
   for (const name of PAGE) files.set(`/${name}`, readFileSync(join(web, "src", name)));
   files.set("/examples.json", JSON.stringify(readExamples(new URL("examples/", root))));
+  files.set("/.well-known/webmesh.json", JSON.stringify({ kiosk }));
   const headers = { "content-security-policy": policy(), "x-content-type-options": "nosniff" };
   const server = createServer((request, response) => {
     const path = request.url === "/" ? "/index.html" : (request.url ?? "");

@@ -1,0 +1,152 @@
+// Names that one tab of a browser holds at a time: its identity, and the jobs that it runs.
+//
+// Web Locks do that, and are released when a tab crashes. Over plain HTTP from another machine browsers have none. There,
+// tabs ask each other by messages; a tab that does not answer in time is gone, or frozen and runs nothing.
+
+/** A tab answers within milliseconds, unless its main thread is busy. */
+const ANSWER_MILLIS = 500;
+const CHANNEL = "webmesh holds";
+/** Locks of other pages of the origin are none of ours. */
+const PREFIX = "webmesh-";
+
+type Message =
+  /** Asks which of these names are held; `by` is the tab that asks, and `wants` says that it would take them. */
+  | { kind: "ask"; names: string[]; by: string; wants: boolean }
+  | { kind: "held"; name: string }
+  /** Taken or let go. */
+  | { kind: "changed"; name: string };
+
+export class Holds {
+  readonly #id = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  readonly #channel = new BroadcastChannel(CHANNEL);
+  readonly #locks = navigator.locks as LockManager | undefined;
+  /** What this tab holds, with what lets go of it. */
+  readonly #own = new Map<string, () => void>();
+  /** What this tab asks for and would hold. */
+  readonly #wanted = new Set<string>();
+  /** Locks of other tabs whose end is waited for. */
+  readonly #watched = new Set<string>();
+  readonly #answers = new Set<(name: string) => void>();
+  readonly #listeners = new Set<(name: string) => void>();
+
+  constructor() {
+    this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
+    // A closed tab tells the others; what it does not tell, as one that crashed, they find out.
+    addEventListener("pagehide", () => {
+      for (const name of this.#own.keys()) this.#post({ kind: "changed", name });
+    });
+  }
+
+  /** Takes a name until `release`, or for as long as this tab lives; false where another tab has it. */
+  async take(name: string): Promise<boolean> {
+    if (this.#own.has(name)) return true;
+    if (this.#locks === undefined && !(await this.#isFree(name))) return false;
+    return this.takeNew(name);
+  }
+
+  /** The same for a name that no other tab knows yet: nobody has to be asked. */
+  async takeNew(name: string): Promise<boolean> {
+    const release = this.#locks === undefined ? () => {} : await lock(this.#locks, name);
+    if (release === undefined) return false;
+    this.#own.set(name, release);
+    this.#post({ kind: "changed", name });
+    return true;
+  }
+
+  /** Lets go of a name. */
+  release(name: string): void {
+    this.#own.get(name)?.();
+    if (this.#own.delete(name)) this.#post({ kind: "changed", name });
+  }
+
+  /** Which of these names other tabs hold. */
+  async elsewhere(names: readonly string[]): Promise<Set<string>> {
+    const asked = names.filter((name) => !this.#own.has(name));
+    if (asked.length === 0) return new Set();
+    if (this.#locks === undefined) return this.#ask(asked, false);
+    const { held = [] } = await this.#locks.query();
+    const all = new Set(held.map(({ name }) => name));
+    const found = asked.filter((name) => all.has(PREFIX + name));
+    for (const name of found) this.#watch(this.#locks, name);
+    return new Set(found);
+  }
+
+  /** Calls back when another tab may have taken a name, or let go of it. */
+  listen(changed: (name: string) => void): void {
+    this.#listeners.add(changed);
+  }
+
+  /** Hears of a lock's end however it comes: waiting for it in line. */
+  #watch(locks: LockManager, name: string): void {
+    if (this.#watched.has(name)) return;
+    this.#watched.add(name);
+    void locks.request(PREFIX + name, { mode: "shared" }, () => {
+      this.#watched.delete(name);
+      this.#tell(name);
+    });
+  }
+
+  async #isFree(name: string): Promise<boolean> {
+    this.#wanted.add(name);
+    const held = await this.#ask([name], true);
+    this.#wanted.delete(name);
+    return !held.has(name);
+  }
+
+  async #ask(names: string[], wants: boolean): Promise<Set<string>> {
+    const held = new Set<string>();
+    let enough: () => void = () => {};
+    const answered = (name: string) => {
+      if (names.includes(name)) held.add(name);
+      if (held.size === names.length) enough();
+    };
+    await new Promise<void>((resolve) => {
+      enough = resolve;
+      setTimeout(resolve, ANSWER_MILLIS);
+      this.#answers.add(answered);
+      this.#post({ kind: "ask", names, by: this.#id, wants });
+    }).finally(() => this.#answers.delete(answered));
+    return held;
+  }
+
+  #heard(message: Message): void {
+    switch (message.kind) {
+      case "ask":
+        for (const name of message.names) {
+          // Of two that ask for the same at once, one has it.
+          const isOurs = this.#own.has(name) || (message.wants && this.#wanted.has(name) && this.#id < message.by);
+          if (isOurs) this.#post({ kind: "held", name });
+        }
+        break;
+      case "held":
+        for (const answered of this.#answers) answered(message.name);
+        // An answer may come after the timeout: listeners correct what they show.
+        this.#tell(message.name);
+        break;
+      case "changed":
+        this.#tell(message.name);
+        break;
+    }
+  }
+
+  #tell(name: string): void {
+    for (const changed of this.#listeners) changed(name);
+  }
+
+  #post(message: Message): void {
+    this.#channel.postMessage(message);
+  }
+}
+
+/** Gets a lock if it is free; gives what lets go of it. */
+function lock(locks: LockManager, name: string): Promise<(() => void) | undefined> {
+  return new Promise((resolve) => {
+    void locks.request(PREFIX + name, { ifAvailable: true }, (got) => {
+      if (got === null) return resolve(undefined);
+      return new Promise<void>((release) => resolve(release));
+    });
+  });
+}
+
+/** This tab's. */
+export const holds = new Holds();

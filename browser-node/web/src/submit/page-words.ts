@@ -1,0 +1,15 @@
+// Messages of the library in the page's words: options by the labels of their fields.
+
+import { FIELDS, SETTINGS } from "./settings.js";
+
+/** The label of the switch in index.html. */
+const LABELS = new Map<string, string>([["wholeFiles", "Keep every file whole"]]);
+for (const setting of SETTINGS) LABELS.set(FIELDS[setting].option, FIELDS[setting].label);
+
+/** A message in which options are called what the page calls them. */
+export function inPageWords(text: string): string {
+  return text.replaceAll(/`(\w+)`/g, (whole, name: string) => {
+    const label = LABELS.get(name);
+    return label === undefined ? whole : `“${label}” (under Settings)`;
+  });
+}

@@ -1,0 +1,203 @@
+// Joining and leaving as a person sees it, with a mesh that is none.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { serveFake } from "./fake/serve.mjs";
+import { launch, open, shows } from "./harness.mjs";
+
+/** A name that leads to this machine and that browsers trust no more than one of a home's network. */
+const ELSEWHERE = "webmesh.test";
+
+describe("joining", { timeout: 300_000 }, () => {
+  let browser, node, kiosk;
+  before(async () => {
+    node = await serveFake();
+    kiosk = await serveFake({ kiosk: true });
+    browser = await launch("chromium", `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`);
+  });
+  after(async () => {
+    await browser?.close();
+    await node?.end();
+    await kiosk?.end();
+  });
+
+  /** A page of somebody who was never here. */
+  async function fresh(at = node, hash = "") {
+    const page = await open(await browser.createBrowserContext(), at, hash);
+    page.on("dialog", (dialog) => dialog.accept());
+    return page;
+  }
+  async function closed(page) {
+    assert.deepEqual(page.errors, []);
+    await page.browserContext().close();
+  }
+  const elsewhere = () => ({ http: node.http.replace("127.0.0.1", ELSEWHERE) });
+  const focused = (page) => page.evaluate(() => document.activeElement?.id);
+  const isJoined = (page) => shows(page, "#badge", (text) => text.startsWith("Joined"));
+  const slide = (page, threads) =>
+    page.$eval(
+      "#threads",
+      (slider, threads) => {
+        slider.max = 8;
+        slider.value = threads;
+        slider.dispatchEvent(new Event("input"));
+      },
+      threads,
+    );
+  const given = (page, wanted) =>
+    page.waitForFunction((wanted) => globalThis.threadsGiven?.join() === wanted, { polling: 20 }, wanted.join());
+
+  test("the threads that the slider shows are those that are given, also while joined", async () => {
+    const page = await fresh();
+    await slide(page, 2);
+    await page.click("#join-button");
+    await isJoined(page);
+    await given(page, [2]);
+    await slide(page, 5);
+    await given(page, [2, 5]);
+    await slide(page, 1);
+    await given(page, [2, 5, 1]);
+    assert.equal(await page.$eval("#threads-shown", (shown) => shown.textContent), "1");
+    await closed(page);
+  });
+
+  test("with no threads a tab joins to submit, and says so", async () => {
+    const page = await fresh();
+    await slide(page, 0);
+    assert.match(await page.$eval("#threads-shown", (shown) => shown.textContent), /submits jobs only/);
+    await page.click("#join-button");
+    await isJoined(page);
+    await given(page, [0]);
+    assert.match(await page.$eval("#state", (state) => state.textContent), /gives no cores/);
+    await closed(page);
+  });
+
+  test("Run says how many cores it gives to others before it joins", async () => {
+    const page = await fresh();
+    await slide(page, 3);
+    await page.click('nav [data-view="submit"]');
+    await page.waitForSelector("#submit-body:not([hidden])");
+    assert.match(await page.$eval("#run-note", (note) => note.textContent), /gives 3 cores to the jobs of others/);
+    await closed(page);
+  });
+
+  test("a link lends nobody's processor", async () => {
+    const page = await fresh(node, "#join");
+    await shows(page, "#trouble", (text) => text.includes("press the button"));
+    assert.equal(await page.$eval("#badge", (badge) => badge.textContent), "Not joined");
+    assert.equal(await page.evaluate(() => globalThis.threadsGiven), undefined);
+    await closed(page);
+  });
+
+  test("a kiosk's node lets its page join without a press where the address asks for it, and only there", async () => {
+    const asked = await fresh(kiosk, "#join");
+    await isJoined(asked);
+    await closed(asked);
+    const plain = await fresh(kiosk);
+    await plain.waitForSelector("#join-button:not([hidden])");
+    assert.equal(await plain.$eval("#badge", (badge) => badge.textContent), "Not joined");
+    await closed(plain);
+  });
+
+  test("a reload joins again in the tab where Join was pressed, and tells why", async () => {
+    const page = await fresh();
+    await page.click("#join-button");
+    await isJoined(page);
+    await page.reload();
+    await isJoined(page);
+    await shows(page, "#state", (text) => text.includes("joined by itself after the reload"));
+    await page.click("#leave-button");
+    await shows(page, "#state", (text) => text === "You have left the mesh.");
+    await page.reload();
+    await page.waitForSelector("#join-button:not([hidden])");
+    assert.equal(await page.evaluate(() => sessionStorage.getItem("joined")), null);
+    assert.equal(await page.$eval("#badge", (badge) => badge.textContent), "Not joined");
+    await closed(page);
+  });
+
+  test("a window that begins with a copy of what a tab remembers does not join", async () => {
+    const page = await fresh();
+    await page.click("#join-button");
+    await isJoined(page);
+    const opened = new Promise((resolve) => page.once("popup", resolve));
+    await page.evaluate((url) => void window.open(url), `${node.http}/#home`);
+    const copy = await opened;
+    await copy.waitForSelector("#join-button:not([hidden])");
+    await copy.waitForFunction(() => sessionStorage.getItem("joined") === null);
+    assert.equal(await copy.$eval("#badge", (badge) => badge.textContent), "Not joined");
+    await closed(page);
+  });
+
+  test("the focus stays at what a press leads to", async () => {
+    const page = await fresh();
+    await page.focus("#join-button");
+    await page.keyboard.press("Enter");
+    await isJoined(page);
+    assert.equal(await focused(page), "leave-button");
+    await page.focus("#onward a");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.activeElement?.id === "mesh-title");
+    await page.click('nav [data-view="join"]');
+    await page.focus("#leave-button");
+    await page.keyboard.press("Enter");
+    await shows(page, "#state", (text) => text === "You have left the mesh.");
+    assert.equal(await focused(page), "join-button");
+    await closed(page);
+  });
+
+  test("what a page over plain HTTP cannot be told is said beside its switch", async () => {
+    const page = await fresh(elsewhere());
+    assert.equal(await page.evaluate(() => isSecureContext), false);
+    const [shown, disabled, why] = await page.$eval("#pause-battery", (box) => {
+      const label = box.closest("label");
+      return [label.checkVisibility(), box.disabled, label.textContent.replaceAll(/\s+/g, " ")];
+    });
+    assert.ok(shown, "it vanished");
+    assert.ok(disabled);
+    assert.match(why, /on battery .*plain HTTP.*HTTPS/);
+    await page.click("#join-button");
+    await isJoined(page);
+    await closed(page);
+  });
+
+  test("two tabs over plain HTTP are two peers, though one is the other's copy", async () => {
+    const page = await fresh(elsewhere());
+    await page.click("#join-button");
+    await isJoined(page);
+    const opened = new Promise((resolve) => page.once("popup", resolve));
+    await page.evaluate(() => void window.open(`${location.origin}/#home`));
+    const copy = await opened;
+    await copy.waitForSelector("#join-button:not([hidden])");
+    const identity = (of) => of.evaluate(() => sessionStorage.getItem("identity"));
+    assert.equal(await identity(copy), await identity(page), "it is no copy");
+    await copy.click("#join-button");
+    copy.errors = [];
+    await isJoined(copy);
+    assert.notEqual(await identity(copy), await identity(page));
+    await closed(page);
+  });
+
+  test("a circuit is drawn through its relay, and only links on which bytes move are busy", async () => {
+    const page = await fresh();
+    await page.click("#join-button");
+    await shows(page, "#connected", (text) => text === "3");
+    await page.click('nav [data-view="mesh"]');
+    const lines = await page.$$eval("#picture line", (all) =>
+      all.map((line) => ({
+        classes: [...line.classList],
+        from: [Number(line.getAttribute("x1")), Number(line.getAttribute("y1"))].map(Math.round).join(),
+        to: [Number(line.getAttribute("x2")), Number(line.getAttribute("y2"))].map(Math.round).join(),
+      })),
+    );
+    const [circuit, ...others] = lines.filter(({ classes }) => classes.includes("relayed"));
+    assert.deepEqual(others, []);
+    const [relay] = lines.filter(({ to }) => to === circuit.from);
+    assert.equal(relay?.from, "160,160", "the circuit does not begin at the relay's dot");
+    assert.ok(circuit.classes.includes("busy"));
+    assert.ok(relay.classes.includes("busy"), "what goes through a relay goes over the way to it");
+    const [resting] = lines.filter((line) => line !== circuit && line !== relay);
+    assert.equal(resting.from, "160,160");
+    assert.ok(!resting.classes.includes("busy"));
+    await closed(page);
+  });
+});

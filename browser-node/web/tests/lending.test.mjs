@@ -1,0 +1,118 @@
+// What a tab gives while it is in a mesh, as the mesh sees it, in Debian's Chromium.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { joined, joins, launch, list, open, root, shows, startNode, submit, text } from "./harness.mjs";
+
+const pi = join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp");
+const wordcount = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
+const PATIENCE = { polling: 50, timeout: 90_000 };
+
+describe("a tab in a mesh", { timeout: 600_000 }, () => {
+  let browser;
+  before(async () => {
+    browser = await launch("chromium");
+  });
+  after(() => browser?.close());
+
+  /** Asks the mesh until something holds for what is listed. */
+  async function listed(node, what, is) {
+    const until = performance.now() + PATIENCE.timeout;
+    for (;;) {
+      const all = await list(node, what);
+      const found = all.find(is);
+      if (found !== undefined) return found;
+      assert.ok(performance.now() < until, JSON.stringify(all));
+    }
+  }
+
+  test("gives as many threads as its slider says, at once, while a job runs", async () => {
+    const node = await startNode();
+    const page = await joined(browser, node, 1);
+    const peer = (await shows(page, "#state", (text) => text.includes("12D3"))).match(/12D3\w+/)[0];
+    const job = submit(node, pi, [], "--tasks", "400");
+    await job.heard(({ event, stages }) => event === "progress" && stages[0].done > 0);
+    const workers = () => page.workers().filter((worker) => worker.url().endsWith("/guest.js")).length;
+    const slide = (threads) =>
+      page.$eval(
+        "#threads",
+        (slider, threads) => {
+          slider.max = 8;
+          slider.value = threads;
+          slider.dispatchEvent(new Event("input"));
+        },
+        threads,
+      );
+    const until = async (wanted) => {
+      const end = performance.now() + PATIENCE.timeout;
+      while (workers() !== wanted) {
+        assert.ok(performance.now() < end, `${workers()} Workers, not ${wanted}`);
+        await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(resolve)));
+      }
+    };
+    await until(1);
+    await slide(3);
+    await until(3);
+    await listed(node, "peers", (known) => known.peer === peer && known.threads === 3);
+    await slide(0);
+    await until(0);
+    const idle = await listed(node, "peers", (known) => known.peer === peer && known.threads === 0);
+    assert.ok(!idle.roles.includes("worker"), idle.roles.join());
+    await slide(2);
+    await until(2);
+    assert.equal(await job.ended, 0, job.said);
+    assert.ok(!job.said.includes('"task_failed"'), "what was given back was told of as a failure");
+    assert.deepEqual(page.errors, []);
+    await page.close();
+    await node.end();
+  });
+
+  test("that is closed leaves no job that seems to run", async (t) => {
+    const node = await startNode("worker,shuffler,compiler,relay");
+    const page = await open(await browser.createBrowserContext(), node);
+    await joins(page, 1, 0);
+    const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
+    await page.evaluate((source) => {
+      globalThis.job = globalThis.meshes[0].submit({ name: "endless.cpp", source, tasks: 64 });
+    }, endless);
+    await listed(node, "jobs", ({ name, state }) => name === "endless.cpp" && state === "running");
+    const closed = performance.now();
+    await page.close();
+    const until = closed + PATIENCE.timeout;
+    while ((await list(node, "jobs")).some(({ state }) => state === "running")) {
+      assert.ok(performance.now() < until, "it runs for ever");
+    }
+    t.diagnostic(`over ${((performance.now() - closed) / 1000).toFixed(1)} s after the tab was closed`);
+    await node.end();
+  });
+
+  test("knows through which relay another tab is reached", async () => {
+    const node = await startNode("compiler,relay");
+    const pages = [await joined(browser, node), await joined(browser, node)];
+    const submitter = await open(browser, node);
+    await joins(submitter, 1, 0);
+    await submitter.waitForFunction(async () => {
+      const { peers } = await globalThis.meshes[0].status();
+      return peers.filter((p) => p.kind === "tab" && p.threads > 0 && p.addresses.length > 0).length === 2;
+    }, PATIENCE);
+    const relays = await submitter.evaluate(
+      async (source, words) => {
+        const [mesh] = globalThis.meshes;
+        await mesh.submit({ source, inputs: [new File([words], "words.txt")], replicas: 1 }).result();
+        const { peers } = await mesh.status();
+        const linked = peers.filter(({ connected }) => connected);
+        return linked.map(({ kind, relay, quietMillis }) => ({ kind, relay, moved: quietMillis !== null }));
+      },
+      wordcount,
+      text(50_000).toString(),
+    );
+    const tabs = relays.filter(({ kind }) => kind === "tab");
+    assert.ok(tabs.length > 0, JSON.stringify(relays));
+    for (const tab of tabs) assert.deepEqual(tab, { kind: "tab", relay: node.peer, moved: true });
+    assert.equal(relays.find(({ kind }) => kind === "node").relay, null);
+    for (const page of [submitter, ...pages]) await page.close();
+    await node.end();
+  });
+});

@@ -1,0 +1,71 @@
+// What a job says while it is prepared.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { load } from "./module.mjs";
+
+const { OwnJob } = await load("own-job.ts");
+
+/** A job whose compiler and files answer when a test says so. */
+function prepared() {
+  const now = {};
+  const tab = {
+    compile(_name, _source, tell) {
+      now.tell = (event) => tell(JSON.stringify(event));
+      return new Promise((resolve) => {
+        now.compiled = () => resolve({ free() {} });
+      });
+    },
+    submit: async () => "id",
+  };
+  const storage = {
+    plan(_files, _options, progress) {
+      now.read = progress;
+      return new Promise((resolve) => {
+        now.planned = () => resolve({ inputs: "" });
+      });
+    },
+    merge: async () => ({ lines: 0, keys: 0, bytes: 0, blob: new Blob() }),
+    forget: async () => {},
+  };
+  return { job: new OwnJob(tab, storage, { source: "" }), now };
+}
+
+test("it is compiling until it is compiled, however far its files are read", async () => {
+  const { job, now } = prepared();
+  const progress = job.progress();
+  const next = async () => (await progress.next()).value;
+  assert.deepEqual(await next(), { phase: "compiling", bytes: 0, of: 0 });
+  now.read(10, 10);
+  assert.deepEqual(await next(), { phase: "compiling", bytes: 10, of: 10, said: "" });
+  now.tell({ event: "phase", text: "waiting for a compiler" });
+  assert.deepEqual(await next(), { phase: "compiling", bytes: 10, of: 10, said: "waiting for a compiler" });
+  now.compiled();
+  assert.deepEqual(await next(), { phase: "reading", bytes: 10, of: 10, said: "" });
+  now.planned();
+  await job.result();
+});
+
+test("it is reading while files are, after it was compiled, and not once it runs", async () => {
+  const { job, now } = prepared();
+  const phases = [];
+  const all = (async () => {
+    for await (const { phase } of job.progress()) phases.push(phase);
+  })();
+  now.compiled();
+  await new Promise((resolve) => setImmediate(resolve));
+  now.read(1, 10);
+  await new Promise((resolve) => setImmediate(resolve));
+  now.planned();
+  await job.result();
+  now.read(10, 10);
+  await all;
+  assert.deepEqual(phases.filter((phase, i) => phase !== phases[i - 1]), ["compiling", "reading", "merging", "done"]);
+});
+
+test("what went wrong is told in the library's words", async () => {
+  const failed = new Error("the job failed: ask for less with --task-memory");
+  const tab = { compile: async () => ({ free() {} }), submit: () => Promise.reject(failed) };
+  const storage = { plan: async () => ({ inputs: "" }), forget: async () => {} };
+  await assert.rejects(new OwnJob(tab, storage, { source: "" }).result(), /ask for less with `taskMemory`/);
+});

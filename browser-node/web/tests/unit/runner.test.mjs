@@ -1,0 +1,91 @@
+// The Workers of a tab, with Workers that a test answers for.
+
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { load } from "./module.mjs";
+
+let workers;
+globalThis.Worker = class {
+  constructor() {
+    this.batches = [];
+    workers.push(this);
+  }
+  postMessage(batch) {
+    this.batches.push(batch);
+  }
+  terminate() {
+    this.isEnded = true;
+  }
+};
+const { Runner } = await load("runner.ts");
+/** The smallest module there is. */
+const WASM = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+let runner, told;
+function unit(run, tasks = 1) {
+  const seeds = new Uint8Array(32 * tasks);
+  const ends = Uint32Array.from({ length: tasks }, (_, i) => i + 1);
+  const more = { millis: 60_000, output: 1, buckets: 1, firstTask: 0, inputsPerTask: 1, free() {} };
+  return { run, job: "job", module: "m:1", seeds, bytes: new Uint8Array(tasks), ends, ...more };
+}
+/** Runs of the units that are with Workers which live. */
+const running = () => workers.filter(({ isEnded, batches }) => !isEnded && batches.length > 0).length;
+async function start(threads, units) {
+  runner = new Runner(threads, new URL("file:///guest.js"));
+  runner.results = {
+    finished: () => {},
+    failed: (...given) => told.push(["failed", ...given]),
+    returned: (run) => told.push(["returned", run]),
+  };
+  runner.load("m:1", WASM);
+  for (let run = 0; run < units; run++) runner.run(unit(run, 2));
+  // Modules are compiled elsewhere, in a while.
+  while (running() < Math.min(threads, units)) await turn();
+}
+beforeEach(() => {
+  workers = [];
+  told = [];
+});
+
+test("with more Workers, what waits begins", async () => {
+  await start(1, 3);
+  assert.equal(running(), 1);
+  runner.resize(3);
+  while (running() < 3) await turn();
+  assert.equal(runner.threads, 3);
+  assert.deepEqual(told, []);
+  runner.close();
+});
+
+test("with fewer Workers, what runs beyond is ended at once and given back, not failed", async () => {
+  await start(3, 3);
+  runner.resize(1);
+  await turn();
+  assert.equal(running(), 1);
+  assert.deepEqual(told, [["returned", 1], ["returned", 2]]);
+  runner.close();
+});
+
+test("with fewer Workers, no more waits than one unit for each", async () => {
+  await start(2, 6);
+  runner.resize(1);
+  assert.deepEqual(told.map(([, run]) => run), [1, 3, 4, 5]);
+  runner.close();
+});
+
+test("without Workers, all is given back", async () => {
+  await start(2, 3);
+  runner.resize(0);
+  assert.equal(running(), 0);
+  assert.deepEqual(told.map(([, run]) => run).sort(), [0, 1, 2]);
+  runner.close();
+});
+
+test("a Worker that idles goes before one that works", async () => {
+  await start(2, 1);
+  runner.resize(1);
+  assert.equal(running(), 1);
+  assert.deepEqual(told, []);
+  runner.close();
+});
