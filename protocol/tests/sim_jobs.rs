@@ -270,6 +270,55 @@ fn a_task_that_always_fails_ends_the_job_after_its_retries_and_names_the_documen
 }
 
 #[test]
+fn a_task_that_fails_on_the_one_worker_with_enough_memory_ends_the_job_after_its_retries() {
+    let job = Job { fails: Some(3), retries: 3, ..Job::new(20, millis(50), 8) };
+    run_twice(Scenario { small: 7, ..Scenario::new(33, 8) }.with(job), |report| {
+        let job = &report.jobs[0];
+        assert!(matches!(&job.outcome, Some(Outcome::Failed(why)) if why.contains("fails everywhere")), "{report}");
+        assert!(job.counts.after_faults <= 4, "it was tried again and again: {report}");
+        assert!(job.took < secs(10), "{report}");
+    });
+}
+
+#[test]
+fn a_submitter_that_sleeps_past_the_life_of_an_announcement_still_gets_its_result() {
+    for (seed, shufflers, replicas) in [(34, 2, 1), (35, 3, 2), (36, 0, 1)] {
+        let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
+            .with(Job { replicas, ..Job::new(200, millis(200), 6) })
+            .but(secs(8), Fault::SubmitterSleeps(0, secs(40)));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(100), "{report}");
+        });
+    }
+}
+
+#[test]
+fn workers_and_shufflers_that_sleep_take_up_where_the_mesh_is() {
+    // Shorter and longer than a lease, and than the life of an announcement.
+    for (seed, time) in [(37, 5), (38, 15), (39, 45)] {
+        let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
+            .with(Job { replicas: 2, ..Job::new(300, millis(500), 6) })
+            .but(secs(8), Fault::Sleep(0, secs(time)))
+            .but(secs(10), Fault::Sleep(5, secs(time)));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].took < secs(100), "{report}");
+        });
+    }
+}
+
+#[test]
+fn a_mesh_that_sleeps_as_a_whole_goes_on() {
+    let mut scenario = Scenario::new(40, 5).with(Job::new(200, millis(200), 5));
+    scenario = scenario.but(secs(8), Fault::SubmitterSleeps(0, secs(50)));
+    for worker in 0..5 {
+        scenario = scenario.but(secs(8), Fault::Sleep(worker, secs(50)));
+    }
+    run_twice(scenario, all_done);
+}
+
+#[test]
 fn a_fifth_of_all_messages_lost_delays_the_job_and_does_not_spoil_it() {
     let mut scenario = Scenario::new(14, 8).with(Job::new(300, millis(100), 8));
     scenario.links.loss = 0.2;

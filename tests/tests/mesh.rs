@@ -108,6 +108,30 @@ fn its_owner_cancels_a_job_from_another_terminal() {
 }
 
 #[test]
+fn a_task_that_throws_ends_its_job_though_most_peers_give_it_too_little_memory() {
+    let mesh = Mesh::start(1, &[]);
+    let small = |name: &str| Server::node(&mesh.path(name), &[&mesh.bootstrap.address], &["--memory", "512MiB"]);
+    let _small = [small("small0"), small("small1"), small("small2")];
+    let source = "void map(string_view doc, webmesh::Emitter<int>& out) {\n\
+        if (doc == \"7\") throw std::runtime_error(\"seven\");\n  out.emit(\"k\", 1);\n}\n\
+        pair<string, int> reduce(const string key, vector<int> vals) { return {key, (int)vals.size()}; }\n";
+    let source = mesh.file("seven.cpp", source);
+    let mut submit = mesh.ask("user", &["submit", "--tasks", "20", "--retries", "3"]);
+    let mut job = Submission::start(submit.arg(source));
+    let (mut failures, mut workers) = (0, 0);
+    job.wait_for_each(|event| {
+        failures += u32::from(event["event"] == "task_failed");
+        workers = event["workers"].as_u64().unwrap_or(workers);
+        event["event"] == "ended"
+    });
+    let (code, said) = job.finish();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("seven"), "{said}");
+    assert_eq!(failures, 4, "its first attempt, and three more");
+    assert_eq!(workers, 1, "the others cannot work on it");
+}
+
+#[test]
 fn nodes_remember_each_other_over_restarts_without_a_bootstrap() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let data = |name: &str| dir.path().join(name);

@@ -12,6 +12,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FEW_TASKS: u32 = 8;
 /// and this part of them.
 const FEW: f64 = 0.02;
+/// A stage that has not gone on for this long, and for this many times as long as one task took so far on the average,
+/// stalls: its pace says nothing of when it will end.
+const STALLED: Duration = Duration::from_secs(5);
+const STALLED_TASKS: u32 = 4;
 /// Beyond this a guess is worth nothing.
 const FAR: Duration = Duration::from_secs(100 * 3600);
 
@@ -22,6 +26,9 @@ pub(super) struct Rate {
     /// When the stage was first seen at work, and when it was last looked at, with what was done then.
     first: Option<Instant>,
     last: Option<(Instant, u32)>,
+    /// When a task was last done, and how many were done since the stage was first seen at work.
+    went_on: Option<Instant>,
+    since_first: u32,
     /// Average of tasks a second, and the weight that it rests on, which goes to 1.
     average: f64,
     weight: f64,
@@ -50,6 +57,10 @@ impl Rate {
             return;
         }
         let keep = (-seconds / MEMORY.as_secs_f64()).exp();
+        if done > known {
+            self.went_on = Some(now);
+            self.since_first = self.since_first.saturating_add(done - known);
+        }
         // Done may shrink: what was held by a peer that is gone is done again.
         let pace = f64::from(done.saturating_sub(known)) / seconds;
         self.average = self.average * keep + pace * (1.0 - keep);
@@ -62,11 +73,17 @@ impl Rate {
         (self.weight > 0.0 && !self.over).then(|| self.average / self.weight)
     }
 
+    fn stalls(&self) -> bool {
+        let (Some((now, _)), Some(first), Some(went_on)) = (self.last, self.first, self.went_on) else { return false };
+        let usual = (went_on - first) / self.since_first.max(1);
+        now - went_on > STALLED.max(usual * STALLED_TASKS)
+    }
+
     /// How long the stage will take at its pace, if that can be known.
     pub(super) fn left(&self, done: u32, tasks: u32) -> Option<Duration> {
         let ran = self.last?.0 - self.first?;
         let enough = f64::from(done) >= (f64::from(tasks) * FEW).max(f64::from(FEW_TASKS));
-        if ran < PATIENCE || !enough {
+        if ran < PATIENCE || !enough || self.stalls() {
             return None;
         }
         let seconds = f64::from(tasks.saturating_sub(done)) / self.per_second()?;
@@ -120,15 +137,32 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_stalls_promises_less_and_less() {
+    fn a_stage_that_stalls_promises_less_and_then_nothing() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.update(start, 0, 1000);
         let (now, done) = run(&mut rate, start, 5, 0, 100, 1000);
         let before = rate.left(done, 1000).unwrap();
+        let (now, _) = run(&mut rate, now, 4, done, 0, 1000);
+        assert!(rate.left(done, 1000).unwrap() > before);
+        // The last task fails again and again: its end is not some hours away, but unknown.
         let (now, _) = run(&mut rate, now, 10, done, 0, 1000);
-        assert!(rate.left(done, 1000).unwrap() > 5 * before);
-        run(&mut rate, now, 120, done, 0, 1000);
         assert_eq!(rate.left(done, 1000), None);
+        run(&mut rate, now, 3, done, 100, 1000);
+        assert!(rate.left(done + 300, 1000).is_some(), "it goes on");
+    }
+
+    #[test]
+    fn a_stage_of_long_tasks_does_not_stall_between_two_of_them() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        // One task in eight seconds.
+        for tenth in 0..=1200 {
+            rate.update(start + Duration::from_millis(tenth * 100), tenth as u32 / 80, 20);
+        }
+        assert!(rate.left(15, 20).is_some());
+        for tenth in 1200..=1270 {
+            rate.update(start + Duration::from_millis(tenth * 100), 15, 20);
+        }
+        assert!(rate.left(15, 20).is_some());
     }
 
     #[test]

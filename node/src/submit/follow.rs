@@ -24,6 +24,9 @@ pub enum FollowError {
     /// Somebody took it back.
     #[error("the job was cancelled")]
     Cancelled,
+    /// This peer does not know of it any more.
+    #[error("the job cannot be cancelled: {0}")]
+    Lost(String),
     /// This peer ended first.
     #[error("this peer ended before its job")]
     Gone,
@@ -87,6 +90,8 @@ pub async fn follow(
                     }
                 };
             }
+            // This peer does not know its own job any more: nothing else will be heard of it.
+            Notice::CancelRefused { job, why } if Some(job) == submitted => return Err(FollowError::Lost(why)),
             Notice::Log(text) => tracing::info!("{text}"),
             _ => {}
         }

@@ -191,6 +191,17 @@ impl ClaimTable {
         self.workers.iter().skip(1).map(|w| w.peer)
     }
 
+    /// This peer heard nothing for as long as `asleep`, as it did not run: the leases of others have that much longer to
+    /// be renewed.
+    pub fn woke(&mut self, asleep: Duration) {
+        for worker in self.workers.iter_mut().skip(1) {
+            worker.heard = worker.heard + asleep;
+            worker.ends = worker.ends + asleep;
+            worker.progressed = worker.progressed + asleep;
+        }
+        self.cells.iter_mut().filter(|cell| cell.holder != ME).for_each(|cell| cell.since = cell.since + asleep);
+    }
+
     /// How many blocks are neither done nor held.
     pub fn free(&self) -> u32 {
         self.free

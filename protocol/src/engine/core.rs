@@ -17,10 +17,15 @@ use crate::time::Time;
 /// One hop of gossip, until a round trip has been measured: a home network's worth.
 const FIRST_HOP: Duration = Duration::from_millis(10);
 
+/// Time to notice broken connections and to make new ones.
+const RECONNECT: Duration = Duration::from_secs(10);
+
 /// What all roles share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) now: Time,
+    /// When this peer last went on after it had done nothing for a while, if it ever has.
+    pub(super) woke: Option<Time>,
     pub(super) me: PeerKey,
     /// Greater at each start of this peer.
     pub(super) started: u64,
@@ -136,6 +141,7 @@ impl Core {
     pub(super) fn new(me: PeerKey, started: u64, advert: Advert, interface: u8) -> Self {
         Self {
             now: Time(0),
+            woke: None,
             me,
             started,
             advert,
@@ -151,6 +157,11 @@ impl Core {
             // Answers to questions of an earlier life are no answers to this one's.
             next_id: started,
         }
+    }
+
+    /// Whether this peer did nothing until just now: its connections may be gone, and it has yet to notice.
+    pub(super) fn has_just_woken(&self) -> bool {
+        self.woke.is_some_and(|at| self.now.since(at) < RECONNECT)
     }
 
     pub(super) fn act(&mut self, action: Action) {

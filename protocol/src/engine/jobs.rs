@@ -35,6 +35,8 @@ const EARLY: usize = 64;
 struct Known {
     owner: PeerKey,
     home: PeerKey,
+    /// It was submitted at this peer, whose authority ends it: it never expires.
+    own: bool,
     manifest: Option<(Signed<Manifest>, Arc<Manifest>)>,
     epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
     heard: Time,
@@ -202,21 +204,22 @@ impl Jobs {
     /// Enters a job of this peer's own, however many there are, and whoever announced one under its id before.
     pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
         let job = announce.job;
-        self.known.insert(job, Known::new(core.now, &announce));
+        self.known.insert(job, Known { own: true, ..Known::new(core.now, &announce) });
         self.announced(core, core.me, announce);
         self.take_manifest(core.interface, job, signed);
     }
 
-    /// How far a job of this peer's own is.
-    pub(super) fn set_done(&mut self, now: Time, job: JobId, done: Vec<u32>, reopened: u32) {
-        if let Some(known) = self.known.get_mut(&job) {
-            known.heard = now;
-            known.done = done;
-            if reopened > known.reopened {
-                known.reopened = reopened;
-                self.changes.push_back((job, Change::Reopened(reopened)));
-            }
+    /// Notes how far a job of this peer's own is; says whether it has gone on since the last time.
+    pub(super) fn set_done(&mut self, now: Time, job: JobId, done: Vec<u32>, reopened: u32) -> bool {
+        let Some(known) = self.known.get_mut(&job) else { return false };
+        known.heard = now;
+        let went_on = known.done != done;
+        known.done = done;
+        if reopened > known.reopened {
+            known.reopened = reopened;
+            self.changes.push_back((job, Change::Reopened(reopened)));
         }
+        went_on
     }
 
     /// Takes the end of a job, if its owner signed it. Says whether that was news.
@@ -233,6 +236,10 @@ impl Jobs {
             return None;
         }
         let mut status = known.status(core.now, end.job);
+        if end.outcome == Outcome::Done {
+            // The last announcement was older than the last task.
+            status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
+        }
         status.outcome = Some(end.outcome.clone());
         self.forget(end.job, Some(status));
         Some(end)
@@ -275,7 +282,7 @@ impl Jobs {
         let lifetime = self.lifetime();
         let silent = |k: &Known| now.since(k.heard) > lifetime / 2;
         let asked = |k: &Known| k.asked.is_some_and(|at| now.since(at) < 2 * limits::ANNOUNCE_INTERVAL);
-        for (&job, known) in self.known.iter_mut().filter(|(_, k)| silent(k) && !asked(k)) {
+        for (&job, known) in self.known.iter_mut().filter(|(_, k)| !k.own && silent(k) && !asked(k)) {
             known.asked = Some(now);
             if known.home != core.me {
                 core.request(known.home, Request::Manifest { job }, vec![], Pending::Manifest(job));
@@ -283,10 +290,20 @@ impl Jobs {
         }
     }
 
-    /// Forgets jobs that nobody has announced for too long; a later announcement brings them back.
+    /// This peer did nothing for a while, so nobody could be heard: each job's home is asked now whether the job lives,
+    /// and has half a lifetime to answer.
+    pub(super) fn woke(&mut self, now: Time) {
+        let half = self.lifetime() / 2 + Duration::from_micros(1);
+        for known in self.known.values_mut().filter(|k| now.since(k.heard) > half) {
+            known.heard = now - half;
+            known.asked = None;
+        }
+    }
+
+    /// Forgets jobs of others that nobody has announced for too long; a later announcement brings them back.
     pub(super) fn expire(&mut self, now: Time) -> Vec<JobId> {
         let lifetime = self.lifetime();
-        let silent = self.known.iter().filter(|(_, k)| now.since(k.heard) > lifetime);
+        let silent = self.known.iter().filter(|(_, k)| !k.own && now.since(k.heard) > lifetime);
         let silent: Vec<JobId> = silent.map(|(&job, _)| job).collect();
         silent.iter().for_each(|&job| self.forget(job, None));
         silent
@@ -347,6 +364,7 @@ impl Known {
         Self {
             owner: announce.owner,
             home: announce.home,
+            own: false,
             manifest: None,
             epoch: None,
             heard: now,

@@ -39,6 +39,9 @@ use crate::time::Time;
 
 /// Housekeeping (leases, lifetimes, repeats) is done this often.
 const TICK: Duration = Duration::from_millis(200);
+/// A tick that is late by this much means that this peer did not run: its process was stopped, its machine slept, or its
+/// tab was frozen. Shorter than the time after which anybody is given up.
+const LAPSE: Duration = Duration::from_secs(2);
 
 /// What an engine must know of its peer.
 #[derive(Clone, Debug)]
@@ -129,6 +132,10 @@ impl Engine {
     /// Takes one event. `now` must not run backwards.
     pub fn handle(&mut self, now: Time, event: Event) {
         self.core.now = now;
+        let late = now.since(self.tick_at);
+        if self.tick_at > Time(0) && late >= LAPSE {
+            self.wake(late);
+        }
         match event {
             Event::Connected { peer } => self.connected(peer),
             Event::Disconnected { peer } => self.disconnected(peer),
@@ -224,6 +231,17 @@ impl Engine {
             let hello = Request::Hello(self.core.advert.clone());
             self.core.request(peer, hello, vec![], Pending::Hello(peer));
         }
+    }
+
+    /// Takes up where the mesh is, after this peer did nothing for a while. Nobody was silent in that time: nobody could
+    /// be heard.
+    fn wake(&mut self, asleep: Duration) {
+        let core = &mut self.core;
+        core.woke = Some(core.now);
+        core.log(format!("this peer did not run for {} s, and goes on", asleep.as_secs()));
+        self.jobs.woke(core.now);
+        self.authority.woke(core.now, asleep);
+        self.worker.woke(core, asleep);
     }
 
     /// Does whatever the last event, or the passing of time, has made possible.

@@ -20,7 +20,7 @@ const TRANSMISSIONS: u32 = 12;
 /// A dial to a peer that is gone fails after so long.
 const DIAL: Duration = Duration::from_secs(1);
 /// Peers that cannot hear each other notice after so long.
-const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// Bytes of a frame beside head and body.
 const FRAME: usize = 24;
 
@@ -55,7 +55,8 @@ impl World {
 
     fn can_hear(&self, a: u32, b: u32) -> bool {
         let (a, b) = (&self.peers[a as usize], &self.peers[b as usize]);
-        a.engine.is_some() && b.engine.is_some() && a.side == b.side
+        let awake = self.now >= a.sleeps_until && self.now >= b.sleeps_until;
+        awake && a.engine.is_some() && b.engine.is_some() && a.side == b.side
     }
 
     fn transmission(&self, bytes: usize) -> u64 {

@@ -16,6 +16,8 @@ pub struct Scenario {
     pub peers: u32,
     /// Tasks that each runs at once.
     pub threads: u16,
+    /// How many of the workers, the first ones, give a task less memory than it may ask for.
+    pub small: u32,
     /// How many of the workers are shufflers too. With none, a submitter is one for its own jobs.
     pub shufflers: u32,
     /// Peers beside the workers that submit jobs and run nothing.
@@ -120,6 +122,10 @@ pub enum Fault {
     FailStore(usize),
     /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk.
     RestartHome(Duration),
+    /// A worker does nothing for some time, and goes on: its process is stopped, or its machine sleeps.
+    Sleep(u32, Duration),
+    /// The same of a submitter.
+    SubmitterSleeps(u32, Duration),
     /// A worker leaves in order.
     Leave(u32),
     /// So many new workers join.
@@ -137,6 +143,7 @@ impl Scenario {
             seed,
             peers,
             threads: 1,
+            small: 0,
             shufflers: peers.min(2),
             submitters: 1,
             slowest: 1.0,
@@ -219,13 +226,16 @@ impl Scenario {
         for _ in 0..pick(3) {
             let at = Duration::from_millis(5_000 + u64::from(pick(15_000)));
             let victim = pick(peers as usize - 2);
+            let sleep = Duration::from_secs(1 + u64::from(pick(59)));
             scenario.faults.push((
                 at,
-                match pick(8) {
+                match pick(10) {
                     0 => Fault::KillShuffler(pick(2) as usize),
                     6 => Fault::RestartShuffler(pick(2) as usize),
                     7 => Fault::MuteShuffler(pick(2) as usize),
                     8 => Fault::FailStore(pick(2) as usize),
+                    9 => Fault::Sleep(victim, sleep),
+                    10 => Fault::SubmitterSleeps(pick(scenario.submitters as usize - 1), sleep),
                     1 => Fault::Leave(victim),
                     2 => Fault::Join(1 + pick(3)),
                     3 => Fault::Cut(0..victim),
@@ -239,8 +249,9 @@ impl Scenario {
         }
         scenario.jobs.iter_mut().for_each(|job| job.unrepeatable = pick(2) == 0);
         if pick(4) == 0 {
-            // By then all jobs are submitted. Those that are at home there go on only if their logs are kept.
+            // By then all jobs are submitted, if no submitter sleeps. Those that are at home there go on only if their logs are kept.
             let home = scenario.jobs[0].submitter;
+            scenario.faults.retain(|(_, fault)| !matches!(fault, Fault::SubmitterSleeps(..)));
             scenario.jobs.iter_mut().filter(|job| job.submitter == home).for_each(|job| job.kept = true);
             let down = Duration::from_millis([500, 5_000, 60_000][pick(2) as usize]);
             let at = Duration::from_millis(9_500 + u64::from(pick(15_000)));
@@ -311,7 +322,7 @@ impl Job {
 
     /// The manifest that its submitter signs.
     pub(super) fn manifest(&self, nonce: u64, module: BlobRef, index: Option<BlobRef>) -> Manifest {
-        let limits = TaskLimits { millis: 600_000, memory: 64 << 20, output: 8 << 20, retries: self.retries };
+        let limits = TaskLimits { millis: 600_000, memory: TASK_MEMORY, output: 8 << 20, retries: self.retries };
         let inputs = match index {
             Some(index) => Inputs::Packs { index, documents: u64::from(self.tasks), bytes: u64::from(self.tasks) * 8 },
             None => Inputs::Numbers,
@@ -362,6 +373,10 @@ fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Nod
     };
     (0..=last).map(node).collect()
 }
+
+/// What a task may ask for, and what the workers give that are [`Scenario::small`].
+const TASK_MEMORY: u64 = 64 << 20;
+pub(super) const SMALL_MEMORY: u64 = TASK_MEMORY / 2;
 
 /// Workers of a shard: few enough that a claim reaches them all in two hops and the message budget leaves each a
 /// word every few seconds.

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::exec::Executor;
 use super::gossip::{Messages, Router, Rpc};
-use super::net::{Flight, Side};
+use super::net::{Flight, SILENCE, Side};
 use super::oracle::Oracle;
 use super::queue::Queue;
 use super::rng::{Rng, draw};
-use super::scenario::{Fault, Scenario, key_of};
+use super::scenario::{Fault, SMALL_MEMORY, Scenario, key_of};
 use super::store::Store;
 use crate::engine::{Config, Engine, Memory};
 use crate::id::{Hash, PeerKey};
@@ -38,14 +38,27 @@ const FORGET: Duration = Duration::from_secs(5);
 pub(super) enum What {
     Tick(u32),
     Event(u32, Box<Event>),
-    Rpc { from: u32, to: u32, rpc: Rpc },
+    Rpc {
+        from: u32,
+        to: u32,
+        rpc: Rpc,
+    },
     Heartbeat(u32),
     Request(Box<Flight>),
-    Answer { to: u32, id: RequestId, outcome: Box<Result<(Response, Bytes), RequestError>>, landed: bool },
+    Answer {
+        to: u32,
+        id: RequestId,
+        outcome: Box<Result<(Response, Bytes), RequestError>>,
+        landed: bool,
+    },
     Connect(u32, u32),
     Broken(u32, u32),
     Ping(u32),
-    Step { peer: u32, thread: usize, step: u64 },
+    Step {
+        peer: u32,
+        thread: usize,
+        step: u64,
+    },
     Arrive(u32),
     RestartHome(u32),
     Submit(usize),
@@ -53,6 +66,8 @@ pub(super) enum What {
     Fault(usize),
     Churn,
     Forget,
+    /// A peer that slept goes on; the connections that it had then are broken.
+    Wake(u32, BTreeSet<u32>),
 }
 
 /// One peer.
@@ -72,6 +87,8 @@ pub(super) struct Peer {
     pub(super) takes_until: u64,
     /// It hangs: whatever happens, it does nothing.
     pub(super) mute: bool,
+    /// It does nothing before this time; what happens to it meanwhile, it learns then.
+    pub(super) sleeps_until: u64,
     /// Copies of gossip delivered to it until the last job was over.
     pub(super) delivered_at_end: Option<u64>,
 }
@@ -174,6 +191,7 @@ impl World {
             sends_until: 0,
             takes_until: 0,
             mute: false,
+            sleeps_until: 0,
             delivered_at_end: None,
         });
         number
@@ -239,10 +257,14 @@ impl World {
             What::Step { peer, thread, step } => self.on_step(peer, thread, step),
             What::Arrive(peer) => self.arrive(peer),
             What::RestartHome(peer) => self.restart_home(peer),
-            What::Submit(number) => self.submit(number),
+            What::Submit(number) => match self.sleeps_until(number) {
+                Some(until) => self.at(until, What::Submit(number)),
+                None => self.submit(number),
+            },
             What::Cancel(number) => self.cancel(number),
             What::Fault(number) => self.on_fault(number),
             What::Churn => self.on_churn(),
+            What::Wake(peer, before) => self.wake(peer, before),
             What::Forget => {
                 self.forget_messages();
                 self.after(FORGET, What::Forget);
@@ -268,7 +290,7 @@ impl World {
             me: peer.key,
             started: self.now,
             advert,
-            memory: Memory::native(u64::MAX),
+            memory: Memory::native(if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX }),
             // Simulated guests do all that a manifest can ask for.
             interface: u8::MAX,
         })));
@@ -326,6 +348,10 @@ impl World {
     /// Hands an event to an engine and does what it says.
     pub(super) fn feed(&mut self, peer: u32, event: Event) {
         let this = &mut self.peers[peer as usize];
+        if self.now < this.sleeps_until {
+            let until = this.sleeps_until;
+            return self.at(until, What::Event(peer, Box::new(event)));
+        }
         let Some(engine) = this.engine.as_mut().filter(|_| !this.mute) else { return };
         let local = Time(self.now - this.born);
         if let Event::Persisted { job, number, .. } = &event
@@ -405,6 +431,8 @@ impl World {
                 self.oracle.home_ended(home);
                 self.after(down, What::RestartHome(home));
             }
+            Fault::Sleep(worker, time) => self.sleep(self.worker(worker), time),
+            Fault::SubmitterSleeps(submitter, time) => self.sleep(submitter, time),
             Fault::Leave(worker) => self.leave(self.worker(worker)),
             Fault::Join(count) => {
                 for _ in 0..count {
@@ -453,11 +481,53 @@ impl World {
         peer.exec = Executor::new(self.scenario.threads);
         peer.router = Router::new();
         peer.tick_at = u64::MAX;
+        peer.sleeps_until = 0;
         self.asked.retain(|(asker, _), _| *asker != number);
         self.oracle.dead.insert(number);
         for other in std::mem::take(&mut self.peers[number as usize].connected) {
             self.broken(other, number);
         }
+    }
+
+    /// When the submitter of a job wakes, if it sleeps.
+    fn sleeps_until(&self, job: usize) -> Option<u64> {
+        let until = self.peers[self.scenario.jobs[job].submitter as usize].sleeps_until;
+        (until > self.now).then_some(until)
+    }
+
+    /// A peer does nothing for a while.
+    fn sleep(&mut self, number: u32, time: Duration) {
+        let peer = &mut self.peers[number as usize];
+        if peer.engine.is_none() || peer.mute {
+            return;
+        }
+        peer.sleeps_until = peer.sleeps_until.max(self.now + time.as_micros() as u64);
+        let until = peer.sleeps_until;
+        // What it ran is run again elsewhere, for good reason.
+        self.oracle.dead.insert(number);
+        let before = if time > SILENCE { peer.connected.clone() } else { BTreeSet::new() };
+        for &other in &before {
+            self.after(SILENCE, What::Broken(other, number));
+        }
+        self.at(until, What::Wake(number, before));
+    }
+
+    fn wake(&mut self, number: u32, before: BTreeSet<u32>) {
+        if self.peers[number as usize].sleeps_until != self.now {
+            // It was started again meanwhile.
+            return;
+        }
+        for other in before {
+            let this = &mut self.peers[number as usize];
+            if this.connected.remove(&other) {
+                this.router.disconnected(other);
+                self.peers[other as usize].connected.remove(&number);
+                let peer = self.peers[other as usize].key;
+                self.feed(number, Event::Disconnected { peer });
+            }
+        }
+        self.feed(number, Event::Tick);
+        self.join(number);
     }
 
     /// Ends a peer at once. Its neighbours notice later.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::io::{Action, Event, Notice, Submission};
 use webmesh_protocol::membership::{Advert, Kind};
-use webmesh_protocol::message::{Announce, Attempts, Failure, Gossip, JobNews, Outcome, Request, Response};
+use webmesh_protocol::message::{
+    Announce, Attempts, Claim, Failure, Gossip, JobNews, Outcome, Request, Response, Topic,
+};
 use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, commit, digest, key, manifest, owner};
@@ -144,6 +146,104 @@ fn workers_that_have_left_are_not_waited_for() {
         home.ask(key(3), failure(job.job, 0, false), Bytes::new());
     }
     assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn workers_that_give_too_little_memory_are_not_waited_for() {
+    let (mut home, job) = home();
+    for worker in 3..11 {
+        home.meet(key(worker), WORKER);
+        if worker != 3 {
+            home.ask(key(worker), Request::Decline { job: job.job, memory: 1 << 10 }, Bytes::new());
+        }
+    }
+    for _ in 0..4 {
+        assert_eq!(home.ended(), None);
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert!(matches!(home.ended(), Some(Outcome::Failed(why)) if why == "it fails"));
+}
+
+#[test]
+fn workers_that_never_take_part_are_waited_for_a_few_seconds_only() {
+    let (mut home, job) = home();
+    (3..11).for_each(|worker| home.meet(key(worker), WORKER));
+    let mut attempts = 0;
+    while home.ended().is_none() {
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.wait(Duration::from_secs(1));
+        attempts += 1;
+        assert!(attempts < 10, "it is tried for ever on the one peer that takes it");
+    }
+    assert!(attempts > 4, "the others had no time to try it");
+}
+
+#[test]
+fn workers_that_take_part_have_as_long_as_a_task_may_take_to_try_one_that_fails_elsewhere() {
+    let (mut home, job) = home();
+    (3..5).for_each(|worker| home.meet(key(worker), WORKER));
+    home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
+    let limit = manifest().stages[0].limits.time();
+    for _ in 0..limit.as_secs() {
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.wait(Duration::from_secs(1));
+        assert_eq!(home.ended(), None, "worker 4 may be busy until then");
+    }
+    for _ in 0..4 {
+        home.wait(Duration::from_secs(1));
+        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+    }
+    assert!(matches!(home.ended(), Some(Outcome::Failed(_))), "the others had their time");
+}
+
+#[test]
+fn a_job_that_no_worker_can_run_ends_with_what_they_say() {
+    let (mut home, job) = home();
+    (3..5).for_each(|worker| home.meet(key(worker), WORKER));
+    let mut faults = |workers: std::ops::Range<u8>, seconds: u64| {
+        for _ in 0..seconds {
+            workers.clone().for_each(|worker| {
+                // Many tasks at once are one fault, of a module that is not here.
+                (0..TASKS).for_each(|task| drop(home.ask(key(worker), failure(job.job, task, true), Bytes::new())));
+            });
+            home.wait(Duration::from_secs(2));
+        }
+        home.ended()
+    };
+    assert_eq!(faults(3..4, 20), None, "worker 4 may be able to");
+    assert_eq!(faults(4..5, 2), None, "a fault may pass");
+    let ended = faults(4..5, 4);
+    assert!(matches!(&ended, Some(Outcome::Failed(why)) if why.contains("it fails")), "{ended:?}");
+}
+
+/// How many workers the last progress tells of.
+fn workers(home: &mut Peer) -> Option<u32> {
+    home.wait(Duration::from_millis(200));
+    home.actions().into_iter().rev().find_map(|action| match action {
+        Action::Notify(Notice::Progress(progress)) => Some(progress.workers),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_home_that_runs_nothing_hears_who_works_on_its_jobs() {
+    let (mut home, job) = home();
+    home.meet(key(3), WORKER);
+    assert_eq!(workers(&mut home), Some(0));
+    let topic = Topic::of_shard(job.job, 0, 0);
+    let mut home = Peer::new(0, NOTHING);
+    home.meet(key(3), WORKER);
+    home.submit(manifest());
+    let listens = |action: &Action, wanted: bool| matches!(action, Action::Subscribe { topic: t, on } if *t == topic && *on == wanted);
+    assert!(home.actions().iter().any(|action| listens(action, true)));
+    let claim = Claim { job: job.job, stage: 0, shard: 0, number: 1, holds: vec![], done: vec![], finished: 0 };
+    home.feed(Event::Gossip { from: key(3), message: Gossip::Claims(vec![claim]) });
+    assert_eq!(workers(&mut home), Some(1));
+    // Of several shards, each worker asks about its own.
+    home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
+    assert_eq!(workers(&mut home), Some(2));
+    home.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
+    assert!(home.actions().iter().any(|action| listens(action, false)), "it listens on after the job's end");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobStatus, Outco
 use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits};
 
-use super::peer::{NOTHING, Peer, SHUFFLER, WORKER, advert, announced, key, manifest, owner};
+use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, key, manifest, owner};
 
 fn hear(peer: &mut Peer, announce: Announce) {
     peer.feed(Event::Gossip { from: announce.home, message: Gossip::Jobs(vec![JobNews::Lives(announce)]) });
@@ -189,6 +189,21 @@ fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
     peer.answer(second, Response::Ok);
     peer.wait(Duration::from_secs(20));
     assert_eq!(told(&mut peer), []);
+}
+
+#[test]
+fn a_job_that_is_done_has_all_its_tasks_done_however_old_its_last_announcement_is() {
+    let mut peer = Peer::new(3, WORKER);
+    let (job, other) = (job(1), job(2));
+    for (announce, outcome) in [(&job, Outcome::Done), (&other, Outcome::Cancelled)] {
+        hear(&mut peer, announce.clone());
+        let end = owner().sign(&End { job: announce.job, outcome });
+        peer.feed(Event::Gossip { from: key(0), message: Gossip::Jobs(vec![JobNews::Ended(end)]) });
+    }
+    let stages = |of: &Announce, all: &[JobStatus]| all.iter().find(|s| s.job == of.job).map(|s| s.stages.clone());
+    let all = known(&mut peer);
+    assert_eq!(stages(&job, &all), Some(vec![(TASKS, TASKS), (u32::from(PARTITIONS), u32::from(PARTITIONS))]));
+    assert_eq!(stages(&other, &all), Some(vec![(0, TASKS), (0, u32::from(PARTITIONS))]));
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod jobs;
 mod peer;
 mod relay;
 mod shuffler;
+mod sleep;

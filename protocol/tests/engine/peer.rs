@@ -77,6 +77,12 @@ impl Peer {
         self.feed(Event::Tick);
     }
 
+    /// Lets time pass without the engine: its process is stopped, or its machine sleeps.
+    pub(super) fn sleep(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.feed(Event::Tick);
+    }
+
     /// What was done since the last look.
     pub(super) fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)

@@ -96,7 +96,7 @@ impl Job {
                 of.storing.remove(&task);
             }
             self.seals.retain(|(sealed, _), _| *sealed != reader);
-            self.failed.retain(|(failed, _), _| *failed != reader);
+            self.failures.forget_stage(reader);
         }
         self.seals.retain(|(sealed, _), _| *sealed != stage);
         self.reopened += 1;
@@ -134,7 +134,7 @@ impl Job {
         let of = &mut self.stages[usize::from(stage)];
         for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
             of.done.insert(task);
-            self.failed.remove(&(stage, task));
+            self.failures.done(stage, task);
         }
         let owners = of.shuffle.as_ref().map(|shuffle| shuffle.ring.owners()).unwrap_or_default();
         let attempts = attempts.without_authors();
@@ -148,7 +148,7 @@ impl Job {
         for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
             let of = &mut self.stages[usize::from(stage)];
             of.done.insert(task);
-            self.failed.remove(&(stage, task));
+            self.failures.done(stage, task);
             let tokens = of.storing.remove(&task).map(|storing| storing.tokens).unwrap_or_default();
             tokens.into_iter().for_each(|token| core.respond(token, Response::Ok));
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::failures::Failures;
 use super::ledger::Ledger;
 use super::outputs::Storing;
 use super::shards::Shards;
@@ -26,24 +27,11 @@ use crate::time::Time;
 /// A shuffler whose connection broke may come back for so long before the next epoch goes on without it.
 pub(super) const SHUFFLER_GRACE: Duration = Duration::from_millis(1_500);
 /// A shuffler that is not connected when it is named has so long to be reached.
-const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
+pub(super) const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 /// Progress is told to the user this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Tasks whose failures are remembered. Those beyond wait until some of these are done, or end the job.
-const FAILED_TASKS: usize = 4096;
-/// A job that all workers known have declined waits so long for others.
-const DECLINED_AFTER: Duration = Duration::from_secs(3);
 /// Peers that are offered a new job directly.
 const OFFERS: usize = 32;
-
-/// Failed attempts at one task.
-#[derive(Debug)]
-pub(super) struct Failed {
-    /// Who made them, those that count.
-    by: Vec<PeerKey>,
-    /// When the last of them was heard of.
-    at: Time,
-}
 
 #[derive(Debug)]
 pub(super) struct Job {
@@ -75,11 +63,9 @@ pub(super) struct Job {
     pub(super) announce_at: Time,
     pub(super) progress_at: Time,
     pub(super) workers: BTreeSet<PeerKey>,
-    /// Tasks that are not done and failed somewhere.
-    pub(super) failed: BTreeMap<(u8, u32), Failed>,
-    pub(super) failures: u32,
-    /// Workers that give a task less memory than it may ask for, and how much they give.
-    pub(super) declined: BTreeMap<PeerKey, u64>,
+    pub(super) failures: Failures,
+    /// When a task was last done, or when the job was submitted.
+    pub(super) progressed: Time,
     /// Shufflers whose connection broke, with when they are given up.
     pub(super) missing: BTreeMap<PeerKey, Time>,
     /// Shufflers that were given up: once lost, a peer is not named again, or one that comes and goes would cost the
@@ -142,9 +128,8 @@ impl Job {
             progress_at: core.now,
             // What this peer claims itself reaches its neighbours by gossip, and not it.
             workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
-            failed: BTreeMap::new(),
-            failures: 0,
-            declined: BTreeMap::new(),
+            failures: Failures::default(),
+            progressed: core.now,
             missing: BTreeMap::new(),
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
@@ -167,47 +152,6 @@ impl Job {
     pub(super) fn is_worker(&self, core: &Core, peer: &PeerKey) -> bool {
         let says_so = core.directory.get(peer).is_some_and(|m| m.advert.roles.worker);
         says_so || *peer == core.me || self.workers.contains(peer)
-    }
-
-    /// A worker failed at a task. Gives how many tries the task has left.
-    pub(super) fn note_failure(&mut self, core: &Core, from: PeerKey, failure: &Failure) -> u32 {
-        let of = &self.manifest.stages[usize::from(failure.stage)].limits;
-        let tries = u32::from(of.retries) + 1;
-        let name = (failure.stage, failure.task);
-        let full = self.failed.len() >= FAILED_TASKS && !self.failed.contains_key(&name);
-        if failure.worker_fault || full {
-            return tries - self.failed.get(&name).map_or(0, |f| f.by.len() as u32).min(tries);
-        }
-        // Nobody's word alone ends a job while there are others to ask: each may use up a share of the tries; more
-        // only where, for as long as the task may take, nobody else has done it either.
-        let connected = core.directory.with_role(|r| r.worker).filter(|(p, m)| m.connected && **p != core.me).count();
-        let workers = connected as u32 + u32::from(core.advert.roles.worker);
-        let share = tries.div_ceil(workers.max(1)) as usize;
-        let failed = self.failed.entry(name).or_insert(Failed { by: Vec::new(), at: core.now });
-        let used = failed.by.iter().filter(|p| **p == from).count();
-        if used < share || core.now.since(failed.at) > of.time() {
-            failed.by.push(from);
-            failed.at = core.now;
-        }
-        tries.saturating_sub(failed.by.len() as u32)
-    }
-
-    /// Why nobody works on the job, where all known workers have declined it, and another has had time to come forward.
-    fn why_all_declined(&self, core: &Core) -> Option<String> {
-        let most = *self.declined.values().max()?;
-        let declined = |peer: &PeerKey| self.declined.contains_key(peer);
-        let mut workers = core.directory.with_role(|r| r.worker).map(|(peer, _)| peer).chain(&self.workers);
-        if core.now.since(self.submitted) < DECLINED_AFTER || !workers.all(declined) {
-            return None;
-        }
-        let asked = self.manifest.stages.iter().map(|s| s.limits.memory).max().unwrap_or(0);
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        Some(format!(
-            "no worker gives a task the {} MiB that it may take; the most given is {} MiB: ask for less with \
-             --task-memory, or start a node that gives more with --memory",
-            mib(asked),
-            most >> 20
-        ))
     }
 
     pub(super) fn done(&self) -> Vec<u32> {
@@ -235,7 +179,7 @@ impl Job {
             stages: self.done().into_iter().zip(self.manifest.stages.iter().map(|s| s.tasks)).collect(),
             workers: self.workers.len() as u32,
             shufflers: self.epoch.shufflers.len() as u32,
-            failures: self.failures,
+            failures: self.failures.count,
         }
     }
 
@@ -287,14 +231,16 @@ impl Job {
             (0..self.stages.len()).for_each(|stage| self.decide_acceptances(core, stage));
             self.decide_seals_and_outputs();
             self.revoke_what_differs(core);
-            if let Some(why) = self.why_all_declined(core) {
+            if let Some(why) = self.failures.why_nobody_can(core, &self.manifest, &self.workers, self.progressed) {
                 self.end_with(Outcome::Failed(why), None);
             }
         }
         self.advance(core, jobs);
         if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
-            jobs.set_done(core.now, self.id, self.done(), self.reopened);
+            if jobs.set_done(core.now, self.id, self.done(), self.reopened) {
+                self.progressed = core.now;
+            }
             core.act(Action::Notify(Notice::Progress(self.progress())));
         }
     }
@@ -324,6 +270,13 @@ impl Job {
                 self.missing.entry(peer).or_insert(core.now + SHUFFLER_DIAL);
             }
         }
+    }
+
+    /// This peer did nothing for as long as `asleep`: whoever was silent meanwhile may have spoken.
+    pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
+        self.watch.woke(now);
+        self.missing.values_mut().for_each(|at| *at = *at + asleep);
+        self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|shuffle| shuffle.woke(asleep));
     }
 
     /// Opens again what no owner of the newest epoch has come forward with.

@@ -6,6 +6,7 @@
 mod announcer;
 mod choice;
 mod effects;
+mod failures;
 mod job;
 mod ledger;
 mod outputs;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 
 use self::announcer::Announcer;
 use self::choice::choose_shufflers;
-use self::job::{Job, SHUFFLER_GRACE};
+use self::job::{Job, SHUFFLER_DIAL, SHUFFLER_GRACE};
 use self::ledger::Ledger;
 use self::shuffle::NotSealed;
 use super::core::{Core, Pending};
@@ -32,7 +33,7 @@ use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Resumption, Submission, Token};
 use crate::limits;
-use crate::manifest::{Inputs, Manifest};
+use crate::manifest::{Inputs, Manifest, Stage};
 use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
@@ -152,11 +153,18 @@ impl Authority {
             job.offered.remove(&peer);
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
-                job.missing.entry(peer).or_insert(core.now + SHUFFLER_GRACE);
+                // After a sleep every connection is broken, and none of its peers is to blame.
+                let grace = if core.has_just_woken() { SHUFFLER_DIAL } else { SHUFFLER_GRACE };
+                job.missing.entry(peer).or_insert(core.now + grace);
                 // Asked for a sign of life, it is dialled.
                 job.watch.at = core.now;
             }
         }
+    }
+
+    /// This peer did nothing for as long as `asleep`.
+    pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
+        self.jobs.values_mut().for_each(|job| job.woke(now, asleep));
     }
 
     pub(super) fn on_goodbye(&mut self, core: &mut Core, peer: PeerKey) {
@@ -212,7 +220,7 @@ impl Authority {
                 job.differing.insert(stage);
             }
             if shuffle.commit(core.now, task, digest, author, &meant) {
-                job.failed.remove(&(stage, task));
+                job.failures.done(stage, task);
                 if shuffle.accept_at == Time::NEVER {
                     shuffle.accept_at = core.now + ACCEPT_DELAY;
                 }
@@ -333,9 +341,8 @@ impl Authority {
     pub(super) fn on_declined(&mut self, core: &Core, from: PeerKey, id: JobId, memory: u64) {
         if let Some(job) = self.jobs.get_mut(&id)
             && job.is_worker(core, &from)
-            && job.declined.len() < WORKERS
         {
-            job.declined.insert(from, memory);
+            job.failures.declined(core.now, from, memory);
         }
     }
 
@@ -345,13 +352,12 @@ impl Authority {
         if job.is_ending() || !job.is_worker(core, &from) {
             return;
         }
-        let Some(stage) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
-        if failure.task >= stage.tasks || job.stages[usize::from(failure.stage)].is_finished(failure.task) {
+        let Some(&Stage { tasks, limits, .. }) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
+        if failure.task >= tasks || job.stages[usize::from(failure.stage)].is_finished(failure.task) {
             return;
         }
         job.saw(from);
-        job.failures += 1;
-        let left = job.note_failure(core, from, &failure);
+        let left = job.failures.note(core, from, &failure, &limits, &job.workers);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(Action::Notify(notice));
         if left == 0 {
@@ -449,6 +455,7 @@ impl Authority {
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Action::Notify(Notice::Progress(job.progress())));
         // Of a job whose first batch could not be kept, nobody has heard.
+        jobs.set_done(core.now, id, job.done(), job.reopened);
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);

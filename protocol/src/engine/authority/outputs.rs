@@ -39,6 +39,7 @@ impl Job {
             return Some(Response::Busy);
         }
         self.saw(from);
+        self.failures.succeeded(&from);
         let Some(of) = self.manifest.stages.get(usize::from(stage)) else { return Some(Response::Missing) };
         if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
             return Some(Response::Refused("the job has no such result".to_owned()));

@@ -277,6 +277,13 @@ impl Shuffle {
         });
     }
 
+    /// The authority did nothing for as long as `asleep`, and heard of nothing that was done meanwhile.
+    pub(super) fn woke(&mut self, asleep: Duration) {
+        self.standings.values_mut().for_each(|(_, since)| *since = *since + asleep);
+        // `NEVER` stays what it is: it is the end of time.
+        self.reopen_at = self.reopen_at + asleep;
+    }
+
     /// Partitions whose owner changed are held by nobody until their new owners say otherwise.
     pub(super) fn new_ring(&mut self, now: Time, ring: Assignment) {
         let before = std::mem::replace(&mut self.ring, ring);

@@ -22,6 +22,7 @@ impl Authority {
         shard: u16,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
+        job.saw(from);
         let Some(of) = job.manifest.stages.get(usize::from(stage)).filter(|s| shard < s.shards) else {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
         };

@@ -30,6 +30,12 @@ impl Watch {
     pub(super) fn new(now: Time) -> Self {
         Self { at: now + WATCH_EVERY, answered: BTreeMap::new() }
     }
+
+    /// This peer slept: everyone is asked anew, and at once.
+    pub(super) fn woke(&mut self, now: Time) {
+        self.at = now;
+        self.answered.clear();
+    }
 }
 
 /// How far an owner has come with what it owns.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::budget::EXPECTED;
 use self::shards::SUMMARY_WAIT;
+use self::units::Avoided;
 pub(super) use self::units::Unit;
 use super::core::Core;
 use super::outbox::Outbox;
@@ -44,7 +45,7 @@ pub(super) struct StageWork {
     tasks_left: BTreeMap<u32, u32>,
     /// Microseconds a block takes on one thread, smoothed.
     pace: Option<f64>,
-    avoid: BTreeMap<u32, Time>,
+    avoid: BTreeMap<u32, Avoided>,
     /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer may reduce them.
     seals: BTreeMap<u16, (Hash, PeerKey, Time)>,
     pub(super) outbox: Outbox,
@@ -171,7 +172,7 @@ impl StageWork {
 
     /// Whether a block's tasks can be run now.
     fn is_open(&self, now: Time, block: u32) -> bool {
-        if self.avoid.get(&block).is_some_and(|&until| until > now) {
+        if self.avoid.get(&block).is_some_and(|avoided| avoided.until > now) {
             return false;
         }
         let Source::Shuffle { stage: from } = self.stage().source else { return true };
@@ -412,6 +413,13 @@ impl StageWork {
         held.into_iter().for_each(|block| self.table.give_up(block));
         self.queue.clear();
         self.publish(core);
+    }
+
+    /// This peer did nothing for as long as `asleep`: leases of others did not run out meanwhile, as they could not be
+    /// renewed here.
+    pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
+        self.table.woke(asleep);
+        self.ask_summary(core);
     }
 
     /// Leases that ran out.

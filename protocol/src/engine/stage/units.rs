@@ -22,6 +22,20 @@ const UNSTARTED: Duration = Duration::from_secs(10);
 /// A block that failed here, or did not have its turn, is left to others for so long.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 
+/// The longest pause before a block that failed here again and again is tried once more.
+const PAUSE_MOST: Duration = Duration::from_secs(2);
+/// That a block failed here is forgotten when it has not failed again for this long.
+const FAILURE_FORGOTTEN: Duration = Duration::from_secs(10);
+
+/// A block that failed here.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Avoided {
+    /// It is not claimed before.
+    pub(in crate::engine) until: Time,
+    /// How many times in a row it has failed.
+    times: u32,
+}
+
 /// Consecutive tasks for one thread.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Unit {
@@ -136,19 +150,25 @@ impl StageWork {
         *left -= 1;
         if *left == 0 {
             self.tasks_left.remove(&block);
+            self.avoid.remove(&block);
             self.table.finish(now, block);
             self.unsaid = true;
         }
     }
 
-    /// A task could not be done here: its block is given up, and left to others where there are any.
+    /// A task could not be done here: its block is given up, and left to others where there are any. It is tried here
+    /// again after `pause`, and after twice as long each time it fails once more.
     pub(in crate::engine) fn task_failed(&mut self, now: Time, task: u32, pause: Duration) {
         let block = task / self.stage().block;
         self.tasks_left.remove(&block);
         self.table.give_up(block);
+        self.avoid.retain(|_, avoided| now < avoided.until + FAILURE_FORGOTTEN);
+        let before = self.avoid.get(&block).copied().unwrap_or(Avoided { until: now, times: 0 });
+        let pause = pause.saturating_mul(1 << before.times.min(16)).min(PAUSE_MOST.max(pause));
         let pause = if self.table.active_workers() > 1 { LEAVE_TO_OTHERS.max(pause) } else { pause };
-        self.avoid.retain(|_, until| *until > now);
-        self.avoid.insert(block, now + pause);
+        // The tasks of one block fail together: that is one time.
+        let times = before.times + u32::from(before.until <= now);
+        self.avoid.insert(block, Avoided { until: now + pause, times });
         self.look_at = self.look_at.min(now + pause);
         self.unsaid = true;
     }

@@ -26,7 +26,7 @@ use super::stage::{StageWork, Unit};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
 use crate::limits;
-use crate::manifest::Source;
+use crate::manifest::{Manifest, Source};
 use crate::membership::Advert;
 use crate::message::{Claim, Gossip, Request, Response, Seals, Standing, Topic};
 use crate::ranges::{BitSet, numbers_in_bytes};
@@ -64,6 +64,8 @@ pub(super) struct Worker {
     /// Module and index of each job that others may ask this peer for.
     shared: BTreeMap<JobId, Vec<Hash>>,
     topics: BTreeMap<Topic, u32>,
+    /// Topics that are listened to for jobs of this peer's own, which it does not work on itself.
+    heard: BTreeMap<JobId, Vec<Topic>>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
     /// Short units in a row that went before a long one.
@@ -111,6 +113,7 @@ impl Worker {
             packs: Packs::default(),
             shared: BTreeMap::new(),
             topics: BTreeMap::new(),
+            heard: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
             passed: 0,
@@ -142,11 +145,25 @@ impl Worker {
         (0..limits::CLAIM_TOPICS).for_each(|n| listen(&mut self.topics, core, Topic::Claims(n), true));
     }
 
+    /// Listens to the claims of an own job, so that its authority hears who works on it. Workers of a stage with several
+    /// shards ask the authority about theirs, and of so many not every word could be heard.
+    fn listen_to_workers(&mut self, core: &mut Core, job: JobId, manifest: &Manifest) {
+        let stages = manifest.stages.iter().zip(0u8..).filter(|(stage, _)| stage.shards == 1);
+        let topics: BTreeSet<Topic> = stages.map(|(_, number)| Topic::of_shard(job, number, 0)).collect();
+        for &topic in &topics {
+            listen(&mut self.topics, core, topic, true);
+        }
+        self.heard.insert(job, topics.into_iter().collect());
+    }
+
     /// Something about a job changed.
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
                 let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
+                if !self.enabled && manifest.home == core.me {
+                    self.listen_to_workers(core, *job, manifest);
+                }
                 self.open(core, blobs, *job, opened);
             }
             Change::Epoch { epoch, .. } => {
@@ -171,6 +188,9 @@ impl Worker {
                     self.activate(core, blobs);
                 }
                 self.places.remove(job);
+                for topic in self.heard.remove(job).unwrap_or_default() {
+                    listen(&mut self.topics, core, topic, false);
+                }
                 for hash in self.shared.remove(job).unwrap_or_default() {
                     if !self.shared.values().flatten().any(|h| *h == hash) {
                         blobs.unshare(&hash);
@@ -279,6 +299,13 @@ impl Worker {
         let shared = self.jobs.values().filter(|j| j.active).flat_map(|j| &j.stages).filter(|s| s.is_shared());
         let workers: BTreeSet<PeerKey> = shared.flat_map(|s| s.table.peers()).collect();
         workers.len() as u32 + 1
+    }
+
+    /// This peer did nothing for as long as `asleep`. What others have done meanwhile, the authority knows.
+    pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
+        for stage in self.jobs.values_mut().filter(|job| job.active).flat_map(|job| &mut job.stages) {
+            stage.woke(core, asleep);
+        }
     }
 
     pub(super) fn tick(&mut self, core: &mut Core, blobs: &mut Blobs) {
