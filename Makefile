@@ -30,7 +30,7 @@ test: setup ## Formatting, lints, unit, integration, simulation, browser and int
 	@scripts/test
 
 test-webrtc-direct: ## Test the transport for browsers; SOAK_SECONDS=3600 makes its soak an hour
-	$(CARGO) test --release -p libp2p-webrtc-direct --all-features
+	$(CARGO) test --release -p webmesh-webrtc-direct --all-features
 
 test-interop: ## Test it with Chromium, Firefox, py-libp2p and the published crates; installs them
 	@node/webrtc-direct/interop/run

@@ -1,6 +1,7 @@
-//! Native to native on loopback: MiB/s and seconds of CPU for 64 MiB, both ends together, and the time to connect.
+//! Throughput, CPU time and connection time between two native peers on loopback. CPU seconds are for 64 MiB and both
+//! ends together.
 //!
-//! `cargo run --release -p libp2p-webrtc-direct --example bench`
+//! `cargo run --release -p webmesh-webrtc-direct --example bench`
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use libp2p_core::connection::Endpoint;
 use libp2p_core::muxing::StreamMuxerExt;
 use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
 use libp2p_identity::Keypair;
-use libp2p_webrtc_direct::{Certificate, Config, Connection, Transport};
+use webmesh_webrtc_direct::{Config, Connection, Transport};
 
 const MIB: usize = 1 << 20;
 const TOTAL: usize = 256 * MIB;
@@ -21,10 +22,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let mut server = Transport::new(Keypair::generate_ed25519(), Config::new(Certificate::generate()?));
+    let mut server = Transport::new(Keypair::generate_ed25519(), Config::default());
     server.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse()?)?;
     let TransportEvent::NewAddress { listen_addr, .. } = poll_fn(|cx| Pin::new(&mut server).poll(cx)).await else {
-        return Err("no address".into());
+        return Err("the listener has no address".into());
     };
     let (sender, mut accepted) = tokio::sync::mpsc::channel(16);
     tokio::spawn(async move {
@@ -35,14 +36,14 @@ async fn main() -> Result<(), Failure> {
             }
         }
     });
-    let mut client = Transport::new(Keypair::generate_ed25519(), Config::new(Certificate::generate()?));
+    let mut client = Transport::new(Keypair::generate_ed25519(), Config::default());
     let mut connects = Vec::new();
     for (streams, up) in [(1, true), (1, true), (4, true), (1, false), (4, false)] {
         let start = Instant::now();
         let dial = client.dial(listen_addr.clone(), DialOpts { role: Endpoint::Dialer, port_use: PortUse::New })?;
         let dialled = dial.await?.1;
         connects.push(start.elapsed());
-        let accepted = accepted.recv().await.ok_or("the server is gone")??.1;
+        let accepted = accepted.recv().await.ok_or("the server has stopped")??.1;
         let (from, to) = if up { (dialled, accepted) } else { (accepted, dialled) };
         let (start, cpu) = (Instant::now(), cpu()?);
         transfer(from, to, streams).await?;
@@ -80,7 +81,7 @@ async fn transfer(mut from: Connection, mut to: Connection, streams: usize) -> R
             while let length @ 1.. = stream.read(&mut buffer).await? {
                 total += length;
             }
-            assert_eq!(total, TOTAL / streams, "all has arrived");
+            assert_eq!(total, TOTAL / streams, "bytes received");
             stream.close().await
         });
     }
@@ -90,7 +91,7 @@ async fn transfer(mut from: Connection, mut to: Connection, streams: usize) -> R
     Ok(())
 }
 
-/// User and system time of this process.
+/// User plus system CPU time of this process.
 fn cpu() -> Result<Duration, Failure> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

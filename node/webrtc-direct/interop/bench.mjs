@@ -1,11 +1,11 @@
-// Throughput of a page in Chromium and a native peer, and the native peer's CPU, ours beside the published crates.
-// `bench.mjs [MIB]`: how much goes each way, 256 MiB by default.
+// Throughput between a page in Chromium and a native peer, and the native peer's CPU time, compared with the published
+// crates. `bench.mjs [MIB]`: amount in each direction, 256 MiB by default.
 
 import { MIB, browser, dial, nativePeer } from "./tests/harness.mjs";
 
 const amount = Number(process.argv[2] ?? 256);
-/** What plain JavaScript reaches in the same browser, and what is wanted: docs/benchmarks.md. */
-const wanted = { "upload 1": "20", "upload 4": "24", "download 1": "24", "download 4": "24" };
+/** Targets in MiB/s: docs/benchmarks.md. */
+const target = { "upload 1": "20", "upload 4": "24", "download 1": "24", "download 4": "24" };
 
 async function measure(transport) {
   const running = await browser("chromium");
@@ -24,7 +24,7 @@ async function measure(transport) {
         await page.evaluate(async (peer) => { await window.peer.disconnect(peer); await window.peer.gone(peer); }, peer);
       }
     }
-    // The first pays for the page's own start.
+    // The first includes the page's startup.
     rows["connect, median of 10"] = `${times.slice(1).sort((a, b) => a - b)[5].toFixed(0)} ms`;
     for (const [way, streams] of [["upload", 1], ["upload", 4], ["download", 1], ["download", 4]]) {
       const before = await server.stats();
@@ -48,9 +48,9 @@ async function measure(transport) {
 
 const ours = await measure("ours");
 const published = await measure("published");
-console.log(`Chromium and a native peer, ${amount} MiB each way; up is from the page\n`);
-console.log(["", "ours", "published", "wanted"].map((text, i) => text.padEnd(i ? 40 : 26)).join(""));
+console.log(`Chromium and a native peer, ${amount} MiB in each direction; upload is from the page\n`);
+console.log(["", "ours", "published", "target"].map((text, i) => text.padEnd(i ? 40 : 26)).join(""));
 for (const row of Object.keys(ours)) {
-  const wish = wanted[row] ? `${wanted[row]} MiB/s` : "";
-  console.log([row, ours[row], published[row] ?? "", wish].map((text, i) => text.padEnd(i ? 40 : 26)).join(""));
+  const goal = target[row] ? `${target[row]} MiB/s` : "";
+  console.log([row, ours[row], published[row] ?? "", goal].map((text, i) => text.padEnd(i ? 40 : 26)).join(""));
 }

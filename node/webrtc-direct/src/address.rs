@@ -8,42 +8,45 @@ use libp2p_identity::PeerId;
 
 use crate::fingerprint::{Fingerprint, InvalidFingerprint};
 
-/// Where to dial.
+/// The target of a dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialAddress {
     /// The server's UDP address.
     pub socket: SocketAddr,
-    /// What the server's certificate must hash to.
+    /// SHA-256 of the server's certificate, from `/certhash`.
     pub fingerprint: Fingerprint,
-    /// Who must answer, if the address says it.
+    /// The expected peer, from `/p2p`. None accepts any peer.
     pub peer: Option<PeerId>,
 }
 
-/// Why an address is none that can be dialled, or listened on, by this transport.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+/// Why an address cannot be dialled, or listened on, by this transport.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidAddress {
     /// Another transport's address.
     #[error("not a WebRTC-direct address (/ip4|ip6/…/udp/…/webrtc-direct)")]
     NotWebrtcDirect,
-    /// It cannot be dialled without the server's certificate hash.
-    #[error("the address lacks /certhash/…, without which the server's certificate cannot be checked")]
+    /// A dial needs the server's certificate hash.
+    #[error("the address has no /certhash/…, which is needed to verify the server's certificate")]
     NoCerthash,
-    /// Its certificate hash cannot be used.
+    /// The `/certhash` is not a SHA-256 hash.
     #[error(transparent)]
     Certhash(#[from] InvalidFingerprint),
-    /// Nobody listens on port 0 or on an unspecified address.
-    #[error("{0} cannot be dialled: it names no host or no port")]
+    /// Port 0 or an unspecified address (0.0.0.0, ::): valid for listening only.
+    #[error("{0} cannot be dialled: it needs the address of a host and a port other than 0")]
     Unspecified(SocketAddr),
 }
 
 impl InvalidAddress {
-    /// Whether another transport may know what to do with the address.
+    /// Whether the address belongs to another transport.
     pub fn is_unsupported(&self) -> bool {
         *self == Self::NotWebrtcDirect
     }
 }
 
-/// Reads an address that is to be dialled. One of several `/certhash` suffices: the first of SHA-256.
+/// Parses an address to dial. If it has several `/certhash`, the first SHA-256 one is used.
+///
+/// # Errors
+/// [`InvalidAddress`] if it is not a webrtc-direct address, or lacks a usable host, port or certificate hash.
 pub fn parse_dial(address: &Multiaddr) -> Result<DialAddress, InvalidAddress> {
     let parts = parse(address)?;
     if parts.socket.port() == 0 || parts.socket.ip().is_unspecified() {
@@ -53,12 +56,15 @@ pub fn parse_dial(address: &Multiaddr) -> Result<DialAddress, InvalidAddress> {
     Ok(DialAddress { socket: parts.socket, fingerprint, peer: parts.peer })
 }
 
-/// Reads an address that is to be listened on: a certificate hash is allowed and of no effect.
+/// Parses an address to listen on. A certificate hash is allowed and ignored.
+///
+/// # Errors
+/// [`InvalidAddress::NotWebrtcDirect`].
 pub fn parse_listen(address: &Multiaddr) -> Result<SocketAddr, InvalidAddress> {
     parse(address).map(|parts| parts.socket)
 }
 
-/// The address of a listener, or of one end of a connection.
+/// Builds the address of a listener, or of one end of a connection (which has no fingerprint).
 pub fn build(socket: SocketAddr, fingerprint: Option<Fingerprint>) -> Multiaddr {
     let address = Multiaddr::empty()
         .with(Protocol::from(socket.ip()))
@@ -94,7 +100,7 @@ fn parse(address: &Multiaddr) -> Result<Parts, InvalidAddress> {
                 }
             }
             Protocol::P2p(peer) if parts.peer.is_none() => parts.peer = Some(peer),
-            // A circuit through the peer, or something newer than this: not ours.
+            // A relay circuit through the peer, or an unknown protocol: left to other transports.
             _ => return Err(InvalidAddress::NotWebrtcDirect),
         }
     }
@@ -114,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_address_is_understood() {
+    fn a_complete_address_is_parsed() {
         let address = dial(&format!("/ip4/192.0.2.1/udp/9090/webrtc-direct/certhash/{HASH}/p2p/{PEER}")).unwrap();
         assert_eq!(address.socket, "192.0.2.1:9090".parse().unwrap());
         assert_eq!(address.peer, Some(PEER.parse().unwrap()));
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_dialled_says_why() {
+    fn an_address_that_cannot_be_dialled_is_refused_with_the_reason() {
         assert_eq!(dial("/ip4/192.0.2.1/udp/9090/webrtc-direct"), Err(InvalidAddress::NoCerthash));
         let zero = dial(&format!("/ip4/192.0.2.1/udp/0/webrtc-direct/certhash/{HASH}"));
         assert_eq!(zero, Err(InvalidAddress::Unspecified("192.0.2.1:0".parse().unwrap())));
@@ -141,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_hashes_the_one_that_can_be_checked_counts() {
+    fn the_first_sha256_certhash_is_used() {
         let sha1 = Protocol::Certhash(libp2p_core::multihash::Multihash::wrap(0x11, &[1; 20]).unwrap());
         let only_sha1: Multiaddr = "/ip4/192.0.2.1/udp/9090/webrtc-direct".parse().unwrap();
         let only_sha1 = only_sha1.with(sha1);
@@ -152,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn listening_needs_no_hash_and_may_use_any_port() {
+    fn a_listen_address_needs_no_certhash_and_allows_port_0() {
         let address = "/ip4/0.0.0.0/udp/0/webrtc-direct".parse().unwrap();
         assert_eq!(parse_listen(&address), Ok("0.0.0.0:0".parse().unwrap()));
     }
 
     proptest! {
         #[test]
-        fn what_is_built_is_read_back(v4 in any::<[u8; 4]>(), port in 1..=u16::MAX, digest in any::<[u8; 32]>()) {
+        fn a_built_address_round_trips(v4 in any::<[u8; 4]>(), port in 1..=u16::MAX, digest in any::<[u8; 32]>()) {
             let socket = SocketAddr::from((v4, port));
             prop_assume!(!socket.ip().is_unspecified());
             let fingerprint = Fingerprint::from_digest(digest);
@@ -168,7 +174,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(address) = Multiaddr::try_from(bytes) {
                 let _ = parse_dial(&address);
                 let _ = parse_listen(&address);

@@ -1,7 +1,7 @@
 //! The browser's dialer, on the browser's own `RTCPeerConnection`.
 //!
-//! A tab can dial but not listen. It dials by version 2 and, where a server does not answer to that, by version 1 as
-//! well (see [`Transport`]). Nothing here asks for a `window`, though today's browsers have `RTCPeerConnection` on
+//! A tab can dial but not listen. It dials with version 2 and, if the server does not answer, with version 1 in
+//! parallel (see [`Transport`]). Nothing here uses `window`, although today's browsers offer `RTCPeerConnection` on
 //! pages only.
 
 mod channel;
@@ -13,8 +13,9 @@ mod liveness;
 mod stream;
 mod transport;
 
-pub use connection::{Connection, ConnectionError};
-pub use dial::Error;
-pub use js::JsError;
+pub use connection::Connection;
 pub use stream::Substream;
-pub use transport::{Config, Transport};
+pub use transport::Transport;
+
+/// A tab cannot listen: nothing to configure.
+pub(crate) type ListenConfig = std::marker::PhantomData<()>;

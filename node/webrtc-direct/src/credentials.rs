@@ -1,9 +1,9 @@
-//! ICE credentials: how a server without a signalling channel learns a client's, in versions 1 and 2.
+//! ICE credentials, and how a server without a signalling channel learns those of a client, in versions 1 and 2.
 //!
-//! A client's first STUN request carries `USERNAME = server_ufrag:client_ufrag`. The server's half starts with the
-//! version. In v1 one random value is everything: both fragments and both passwords. In v2 the client keeps the
-//! credentials that its browser chose, and the server's fragment, which is also the server's password, carries the
-//! client's password behind the prefix.
+//! A client's first STUN request carries `USERNAME = server_ufrag:client_ufrag`. The server's fragment starts with a
+//! prefix that names the version. In version 1 one random value serves as both fragments and both passwords. In version
+//! 2 the client keeps the credentials that its browser generated; the server's fragment is the prefix followed by the
+//! client's password, and is also the server's password.
 
 use std::fmt;
 
@@ -22,50 +22,53 @@ pub const PREFIX_V2: &str = "libp2p+webrtc+v2/";
 pub enum Version {
     /// The client rewrites the credentials in its own offer.
     V1,
-    /// The client leaves its offer as it is (specs#715).
+    /// The client leaves its offer unchanged (specs#715).
     V2,
 }
 
-/// One side's ICE credentials, known to be well formed: nothing in them can break out of an SDP line.
+/// ICE credentials of one side. Always well-formed, so they are safe to write into an SDP line.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     ufrag: String,
     password: String,
 }
 
-/// What both sides of one connection know.
+/// The credentials of both sides of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
-    /// Version that these credentials belong to.
+    /// The version that these credentials are for.
     pub version: Version,
-    /// The server's side.
+    /// The server's credentials.
     pub server: Credentials,
-    /// The client's side.
+    /// The client's credentials.
     pub client: Credentials,
 }
 
 /// Why credentials were refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidCredentials {
     /// No `:` between the two fragments.
     #[error("STUN username has no ':' between the server's and the client's fragment")]
     NoSeparator,
-    /// Longer than STUN allows.
+    /// Longer than RFC 8489 allows.
     #[error("STUN username is longer than {USERNAME_CHARS} bytes")]
     TooLong,
     /// A fragment that RFC 8839 does not allow.
-    #[error("the {0} is not 4 to 256 of the characters A-Z a-z 0-9 + /")]
+    #[error("the {0} must be 4 to 256 of the characters A-Z a-z 0-9 + /")]
     Ufrag(&'static str),
     /// A password that RFC 8839 does not allow.
-    #[error("the {0} is not 22 to 256 of the characters A-Z a-z 0-9 + /")]
+    #[error("the {0} must be 22 to 256 of the characters A-Z a-z 0-9 + /")]
     Password(&'static str),
-    /// Neither version 1 nor version 2. Never treated as either.
-    #[error("the server's fragment names no version of webrtc-direct that is known here (v1, v2)")]
+    /// Neither version 1 nor version 2.
+    #[error("the server's fragment names an unknown version of webrtc-direct (supported: v1, v2)")]
     UnknownVersion,
 }
 
 impl Credentials {
     /// Checks both parts against RFC 8839, section 5.4.
+    ///
+    /// # Errors
+    /// [`InvalidCredentials::Ufrag`] or [`InvalidCredentials::Password`].
     pub fn new(ufrag: &str, password: &str) -> Result<Self, InvalidCredentials> {
         check_ufrag(ufrag, "username fragment")?;
         if !PASSWORD_CHARS.contains(&password.len()) || !is_ice(password) {
@@ -90,7 +93,7 @@ impl Credentials {
 }
 
 impl fmt::Debug for Credentials {
-    /// Leaves the password out: in version 1 and for servers the fragment is the password, so most of it goes too.
+    /// Omits the password, and most of the fragment too: in version 1, and for servers, the fragment is the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({}…)", self.ufrag.get(..4).unwrap_or_default())
     }
@@ -105,21 +108,24 @@ impl Pair {
         }
     }
 
-    /// Version 1 with the given random part, which must be of ICE's characters.
+    /// Version 1 with the given random part, which must consist of ICE characters.
     fn v1(random: &str) -> Self {
         let all = Credentials::same(format!("{PREFIX_V1}{random}"));
         Self { version: Version::V1, server: all.clone(), client: all }
     }
 
-    /// Version 2 around the credentials that the client's browser (or [`Pair::generate`]) chose.
+    /// Version 2 from the client's credentials, which its browser or [`Pair::generate`] generated.
     pub fn v2(client: Credentials) -> Self {
         let server = Credentials::same(format!("{PREFIX_V2}{}", client.password));
         Self { version: Version::V2, server, client }
     }
 
-    /// What a server learns from the USERNAME of a STUN request.
+    /// Derives the credentials from the USERNAME of a client's STUN request.
     ///
-    /// Allocates nothing unless all of it is valid.
+    /// Allocates only once all of it is valid.
+    ///
+    /// # Errors
+    /// [`InvalidCredentials`] if it is malformed or of an unknown version.
     pub fn from_username(username: &str) -> Result<Self, InvalidCredentials> {
         if username.len() > USERNAME_CHARS {
             return Err(InvalidCredentials::TooLong);
@@ -173,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_server_learns_what_the_client_chose() {
+    fn a_server_derives_the_clients_credentials_from_the_username() {
         for version in [Version::V1, Version::V2] {
             let chosen = Pair::generate(version);
             assert_eq!(Pair::from_username(&chosen.username_to_server()), Ok(chosen));
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn v1_is_one_value_and_v2_keeps_the_browsers() {
+    fn v1_uses_one_value_and_v2_keeps_the_browsers_credentials() {
         let v1 = Pair::generate(Version::V1);
         assert_eq!(v1.server, v1.client);
         let browser = Credentials::new("abcd", "0123456789012345678901").unwrap();
@@ -192,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_versions_are_refused_and_never_taken_for_v1() {
+    fn unknown_versions_are_refused_and_not_treated_as_v1() {
         for server in ["libp2p+webrtc+v3/0123456789012345678901", "abcdefghijklmnopqrstuvwxyz", "libp2p+webrtc+v1"] {
             let username = format!("{server}:{}", "x".repeat(30));
             assert_eq!(Pair::from_username(&username), Err(InvalidCredentials::UnknownVersion), "{server}");
@@ -200,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_break_out_of_an_sdp_line_is_refused() {
+    fn characters_that_are_unsafe_in_sdp_are_refused() {
         let good = "libp2p+webrtc+v2/0123456789012345678901";
         for client in ["abc", "ab\r\na=x", "ab cd", "äöüß", "a:bc", &"x".repeat(257), ""] {
             assert!(Pair::from_username(&format!("{good}:{client}")).is_err(), "{client:?}");
@@ -215,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_made_of_ice_characters(username in ".{0,600}", v2 in any::<bool>()) {
+        fn accepted_usernames_consist_of_ice_characters(username in ".{0,600}", v2 in any::<bool>()) {
             let username = format!("{}{username}", if v2 { PREFIX_V2 } else { PREFIX_V1 });
             if let Ok(pair) = Pair::from_username(&username) {
                 for side in [&pair.server, &pair.client] {

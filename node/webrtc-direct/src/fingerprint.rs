@@ -1,4 +1,5 @@
-//! Fingerprints of DTLS certificates: SHA-256 as a multihash in addresses and in the Noise prologue, in colons in SDP.
+//! Fingerprints of DTLS certificates: SHA-256, as a multihash in addresses and in the Noise prologue, and as
+//! colon-separated hexadecimal in SDP.
 
 use std::fmt::{self, Write};
 
@@ -8,41 +9,44 @@ use sha2::{Digest, Sha256};
 /// Code of SHA-256 in the multihash table.
 const SHA2_256: u64 = 0x12;
 
-/// SHA-256 of a certificate in DER.
+/// SHA-256 of a DER-encoded certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 /// Why a fingerprint could not be read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidFingerprint {
-    /// Another hash function than SHA-256, the only one that the specification asks for.
+    /// A hash function other than SHA-256, the only one that the specification requires.
     #[error("certificate hash uses multihash code {0:#x}; only sha-256 (0x12) is supported")]
     UnsupportedHash(u64),
     /// Not 32 bytes.
-    #[error("a SHA-256 fingerprint has 32 bytes, not {0}")]
+    #[error("a SHA-256 fingerprint must be 32 bytes long, not {0}")]
     Length(usize),
     /// Not pairs of hexadecimal digits separated by colons.
-    #[error("the fingerprint is not 32 pairs of hexadecimal digits with ':' between")]
+    #[error("a SHA-256 fingerprint must be 32 pairs of hexadecimal digits separated by ':'")]
     NotHex,
 }
 
 impl Fingerprint {
-    /// Fingerprint of a certificate.
+    /// Hashes a DER-encoded certificate.
     pub fn of_certificate(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Takes the digest itself.
+    /// Wraps a SHA-256 digest.
     pub fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// The digest.
+    /// The SHA-256 digest.
     pub fn digest(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Reads the multihash of a `/certhash`.
+    ///
+    /// # Errors
+    /// [`InvalidFingerprint`] if it is not SHA-256 or not 32 bytes long.
     pub fn from_multihash(hash: &Multihash<64>) -> Result<Self, InvalidFingerprint> {
         if hash.code() != SHA2_256 {
             return Err(InvalidFingerprint::UnsupportedHash(hash.code()));
@@ -51,12 +55,15 @@ impl Fingerprint {
         Ok(Self(digest))
     }
 
-    /// As in a `/certhash` and, as bytes, in the Noise prologue.
+    /// The multihash for a `/certhash` and, in its byte encoding, for the Noise prologue.
     pub fn to_multihash(self) -> Multihash<64> {
         Multihash::wrap(SHA2_256, &self.0).expect("32 bytes fit into 64")
     }
 
-    /// Reads the value of `a=fingerprint:sha-256 `.
+    /// Parses the value of an SDP line `a=fingerprint:sha-256 …`.
+    ///
+    /// # Errors
+    /// [`InvalidFingerprint::NotHex`].
     pub fn from_sdp(text: &str) -> Result<Self, InvalidFingerprint> {
         let mut digest = [0; 32];
         let mut pairs = text.split(':');
@@ -70,12 +77,12 @@ impl Fingerprint {
         if pairs.next().is_some() { Err(InvalidFingerprint::NotHex) } else { Ok(Self(digest)) }
     }
 
-    /// As in SDP: upper-case hexadecimal pairs with colons between.
+    /// The SDP form: upper-case hexadecimal pairs separated by colons.
     pub fn to_sdp(self) -> String {
         let mut text = String::with_capacity(95);
         for (i, byte) in self.0.iter().enumerate() {
             let colon = if i == 0 { "" } else { ":" };
-            write!(text, "{colon}{byte:02X}").expect("a string takes all");
+            write!(text, "{colon}{byte:02X}").expect("writing to a string cannot fail");
         }
         text
     }
@@ -93,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn other_hashes_are_refused_with_their_name() {
+    fn other_hash_functions_and_lengths_are_refused() {
         let sha1 = Multihash::wrap(0x11, &[0; 20]).unwrap();
         assert_eq!(Fingerprint::from_multihash(&sha1), Err(InvalidFingerprint::UnsupportedHash(0x11)));
         let short = Multihash::wrap(SHA2_256, &[0; 31]).unwrap();
@@ -101,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn sdp_text_that_is_no_fingerprint_is_refused() {
+    fn malformed_sdp_fingerprints_are_refused() {
         let good = Fingerprint::from_digest([7; 32]).to_sdp();
         for bad in ["", "07", &format!("{good}:07"), &good.replace("07", "+7"), &good.replacen(':', "", 1)] {
             assert_eq!(Fingerprint::from_sdp(bad), Err(InvalidFingerprint::NotHex), "{bad:?}");
@@ -110,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_forms_come_back(digest in any::<[u8; 32]>()) {
+        fn both_encodings_round_trip(digest in any::<[u8; 32]>()) {
             let fingerprint = Fingerprint::from_digest(digest);
             prop_assert_eq!(Fingerprint::from_sdp(&fingerprint.to_sdp()), Ok(fingerprint));
             prop_assert_eq!(Fingerprint::from_sdp(&fingerprint.to_sdp().to_lowercase()), Ok(fingerprint));
@@ -118,7 +125,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_without_harm(text in ".{0,200}") {
+        fn arbitrary_text_does_not_panic(text in ".{0,200}") {
             let _ = Fingerprint::from_sdp(&text);
         }
     }

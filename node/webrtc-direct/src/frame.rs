@@ -1,65 +1,67 @@
-//! Messages on a data channel: protobuf with a length in front, and an extension for credits.
+//! Messages on a data channel: length-prefixed protobuf, with an extension field for credits.
 //!
-//! The specification's message has a flag and data. We add one number that others skip: how far the writer may go
-//! (see [`crate::stream`]). Length, flag and data are written by hand rather than through a protobuf library: three
-//! fields, on the path of every byte, and the data is to be sliced, not copied.
+//! The specification's message has a flag and data. This crate adds a field that other implementations skip: the total
+//! number of bytes that the writer may send (see [`crate::stream`]). The encoding is hand-written rather than
+//! generated: there are three fields, every byte passes here, and decoding slices the data instead of copying it.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::limits::{DATA_BYTES, MESSAGE_BYTES};
 
-/// Field of the flag, a varint.
+/// Key of the flag field, a varint.
 const FLAG: u64 = 1 << 3;
-/// Field of the data, length-delimited.
+/// Key of the data field, length-delimited.
 const DATA: u64 = (2 << 3) | 2;
-/// Field of the credit, a varint. Its number is far from what the specification may use next.
+/// Key of the credit field, a varint. The number is far from those that the specification may assign next.
 const CREDIT: u64 = 100 << 3;
 
-/// What a message says beside its data.
+/// The flag of a message, with the specification's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flag {
     /// The sender will send no more data.
     Fin = 0,
     /// The sender will read no more data.
     StopSending = 1,
-    /// The sender gives up the data that it has not sent.
+    /// The sender abandons its half of the stream: data not sent yet will not come.
     Reset = 2,
-    /// The sender has received a [`Flag::Fin`] and all before it.
+    /// The sender has received a [`Flag::Fin`] and everything before it.
     FinAck = 3,
 }
 
-/// One message.
+/// A message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Flag, if any. Acts after the data.
+    /// Flag, if any. Takes effect after the data.
     pub flag: Option<Flag>,
-    /// Data, perhaps none.
+    /// Data; may be empty.
     pub data: Bytes,
-    /// Bytes of data, counted from the start of the stream, that the receiver of this message may send in all.
+    /// Credit: the total number of data bytes, counted from the start of the stream, that the receiver of this message
+    /// may send.
     pub credit: Option<u64>,
 }
 
-/// Why bytes on a data channel are no messages. The stream cannot go on.
+/// Why bytes on a data channel are not a message. Fatal to the stream.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidMessage {
     /// Longer than the specification allows.
-    #[error("a message of {0} bytes is over the limit of {MESSAGE_BYTES}")]
+    #[error("a message of {0} bytes exceeds the limit of {MESSAGE_BYTES}")]
     TooLong(u64),
     /// Not protobuf, or a field of the wrong type.
     #[error("a message is not valid protobuf")]
     Malformed,
-    /// A flag that this version does not know.
+    /// A flag that the specification does not define.
     #[error("unknown flag {0}")]
     UnknownFlag(u64),
 }
 
 impl Message {
-    /// A message of nothing but a flag.
+    /// A message with only a flag.
     pub fn flag(flag: Flag) -> Self {
         Self { flag: Some(flag), ..Self::default() }
     }
 
-    /// Encodes with the length in front. `data` is at most [`DATA_BYTES`] long, less 12 bytes if there is a credit.
+    /// Encodes the message with its length prefix. `data` must be at most [`DATA_BYTES`] long, or 12 bytes less if
+    /// there is a credit.
     pub fn encode(&self) -> Bytes {
         debug_assert!(self.data.len() + if self.credit.is_some() { 12 } else { 0 } <= DATA_BYTES);
         let mut body = BytesMut::with_capacity(self.data.len() + 24);
@@ -97,7 +99,7 @@ impl Message {
                 }
                 DATA => message.data = take_bytes(&mut body)?,
                 CREDIT => message.credit = Some(take_varint(&mut body)?),
-                // Fields of later versions are skipped by their wire type.
+                // Unknown fields are skipped according to their wire type.
                 key => match key & 7 {
                     0 => drop(take_varint(&mut body)?),
                     1 => drop(take(&mut body, 8)?),
@@ -111,7 +113,7 @@ impl Message {
     }
 }
 
-/// A data message of one part of a buffer, encoded without a copy in between. Empties the part that it takes.
+/// Encodes a data message from the first bytes of a buffer, at most `bound`, and removes them from it.
 pub(crate) fn encode_data(buffer: &mut BytesMut, bound: usize) -> Bytes {
     let length = buffer.len().min(bound);
     let body = 1 + varint_len(length as u64) + length;
@@ -124,18 +126,18 @@ pub(crate) fn encode_data(buffer: &mut BytesMut, bound: usize) -> Bytes {
     message.freeze()
 }
 
-/// Cuts messages out of what a data channel delivers.
+/// Splits what a data channel delivers into messages.
 ///
-/// The specification puts one message into each delivery; some implementations put several, or cut one in two, so
-/// deliveries are treated as one stream of bytes.
+/// The specification puts one message into each delivery. Some implementations put in several, or split one, so
+/// deliveries are treated as one byte stream.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Less than one message, unless [`Decoder::next`] has not been called to the end.
+    /// Less than one message, once [`Decoder::next_message`] has returned none.
     rest: Bytes,
 }
 
 impl Decoder {
-    /// Takes one delivery.
+    /// Appends a delivery.
     pub fn push(&mut self, delivery: Bytes) {
         if self.rest.is_empty() {
             self.rest = delivery;
@@ -147,7 +149,10 @@ impl Decoder {
         }
     }
 
-    /// The next whole message.
+    /// The next complete message; none if more bytes are needed.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`], after which the stream cannot continue.
     pub fn next_message(&mut self) -> Result<Option<Message>, InvalidMessage> {
         let mut ahead = &self.rest[..];
         let length = match try_varint(&mut ahead)? {
@@ -172,11 +177,11 @@ fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
-/// A varint, or none if the bytes end within it.
+/// Takes a varint; none if the bytes end within it.
 fn try_varint(bytes: &mut &[u8]) -> Result<Option<u64>, InvalidMessage> {
     let mut value = 0u64;
     for (i, &byte) in bytes.iter().enumerate() {
-        // The tenth byte has room for one bit of the 64.
+        // The tenth byte holds the last of the 64 bits.
         if i == 9 && byte > 1 {
             return Err(InvalidMessage::Malformed);
         }
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_look_as_others_expect_them() {
+    fn messages_have_the_specified_encoding() {
         assert_eq!(Message::flag(Flag::FinAck).encode()[..], [2, 0x08, 3]);
         let data = Message { data: Bytes::from_static(b"hi"), ..Message::default() };
         assert_eq!(data.encode()[..], [4, 0x12, 2, b'h', b'i']);
@@ -253,20 +258,20 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_versions_are_skipped() {
+    fn unknown_fields_are_skipped() {
         let body: &[u8] = &[0x18, 0x96, 0x01, 0x22, 2, 9, 9, 0x2d, 1, 2, 3, 4, 0x31, 1, 2, 3, 4, 5, 6, 7, 8, 0x08, 0];
         let delivery = [&[body.len() as u8], body].concat();
         assert_eq!(decode_all(&[&delivery]), Ok(vec![Message::flag(Flag::Fin)]));
     }
 
     #[test]
-    fn a_length_past_the_limit_is_refused_before_anything_is_kept() {
+    fn an_excessive_length_is_refused_before_the_message_is_buffered() {
         assert_eq!(decode_all(&[&[0x81, 0x80, 0x01]]), Err(InvalidMessage::TooLong(16385)));
         assert_eq!(decode_all(&[&[0xff; 10]]), Err(InvalidMessage::Malformed));
     }
 
     #[test]
-    fn broken_fields_are_refused() {
+    fn malformed_fields_are_refused() {
         for body in [&[0x12u8, 5, 1][..], &[0x08], &[0x0b], &[0x12]] {
             let delivery = [&[body.len() as u8], body].concat();
             assert_eq!(decode_all(&[&delivery]), Err(InvalidMessage::Malformed), "{body:?}");
@@ -276,20 +281,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_survive_any_cut(messages in proptest::collection::vec(any_message(), 1..6), cut in 1usize..400) {
+        fn messages_survive_any_split(messages in proptest::collection::vec(any_message(), 1..6), cut in 1usize..400) {
             let bytes = messages.iter().flat_map(|m| m.encode()).collect::<Vec<u8>>();
             let deliveries = bytes.chunks(cut).collect::<Vec<_>>();
             prop_assert_eq!(decode_all(&deliveries).unwrap(), messages);
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(deliveries in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
+        fn arbitrary_bytes_do_not_panic(deliveries in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
             let deliveries = deliveries.iter().map(|d| &d[..]).collect::<Vec<_>>();
             let _ = decode_all(&deliveries);
         }
 
         #[test]
-        fn varints_have_the_length_that_is_reckoned(value in any::<u64>(), shift in 0u32..64) {
+        fn varints_round_trip_and_have_the_computed_length(value in any::<u64>(), shift in 0u32..64) {
             let mut out = BytesMut::new();
             put_varint(&mut out, value >> shift);
             prop_assert_eq!(out.len(), varint_len(value >> shift));

@@ -1,4 +1,4 @@
-//! Who is there: the Noise handshake on channel 0, bound to both certificates by its prologue.
+//! Authentication: the Noise handshake on data channel 0, bound to both certificates by its prologue.
 
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p_core::UpgradeInfo;
@@ -11,15 +11,19 @@ use crate::fingerprint::Fingerprint;
 
 pub use libp2p_noise::Error;
 
-/// The prologue: both sides' certificates, the client's first, whoever computes it.
+/// The Noise prologue, the same on both sides: the certificate fingerprints of the client, then of the server.
 pub fn prologue(client: Fingerprint, server: Fingerprint) -> Vec<u8> {
     const PREFIX: &[u8] = b"libp2p-webrtc-noise:";
     [PREFIX, &client.to_multihash().to_bytes(), &server.to_multihash().to_bytes()].concat()
 }
 
-/// Shakes hands as one of the two ends: the dialer is the client. Who the other end is.
+/// Runs the handshake as the given end (the dialer is the client) and returns the authenticated peer.
 ///
-/// Noise's own roles are the other way round: the server speaks first, as DTLS lets it send first.
+/// The Noise roles are reversed, as the specification requires: the server is the Noise initiator, since DTLS allows it
+/// to send first.
+///
+/// # Errors
+/// [`Error`] if the peer cannot prove its identity, or the channel breaks.
 pub async fn authenticate<T>(
     keys: &Keypair,
     channel: T,
@@ -40,7 +44,7 @@ where
     Ok(peer)
 }
 
-/// Closes the channel. The other side has what it needs and may have closed it first.
+/// Closes the channel. The peer may have finished and closed it first.
 async fn close(mut channel: impl AsyncWrite + Unpin) {
     if let Err(error) = channel.close().await {
         tracing::debug!(%error, "the peer closed the handshake's channel first");
@@ -56,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prologue_is_that_of_the_specification() {
+    fn the_prologue_matches_the_specifications_test_vector() {
         let client = hex("3e79af40d6059617a0d83b83a52ce73b0c1f37a72c6043ad2969e2351bdca870");
         let server = hex("30fc9f469c207419dfdd0aab5f27a86c973c94e40548db9375cca2e915973b99");
         let expected = "6c69627032702d7765627274632d6e6f6973653a12203e79af40d6059617a0d83b83a52ce73b0c1f37a72c6043ad\

@@ -1,4 +1,5 @@
-//! Session descriptions for the browser's dialer, which has no signalling channel and writes the server's answer itself.
+//! Session descriptions (SDP) for the browser's dialer, which has no signalling channel and so writes the server's
+//! answer itself.
 
 use std::net::SocketAddr;
 
@@ -7,22 +8,25 @@ use crate::fingerprint::{Fingerprint, InvalidFingerprint};
 use crate::limits::MESSAGE_BYTES;
 
 /// Why a browser's session description could not be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidSdp {
-    /// A line that is needed is not there.
+    /// The browser has set no local description.
+    #[error("the browser has no local session description")]
+    NoDescription,
+    /// A required line is missing.
     #[error("the browser's session description has no line {0}")]
     Missing(&'static str),
-    /// Its credentials break RFC 8839.
+    /// Its credentials violate RFC 8839.
     #[error(transparent)]
     Credentials(#[from] InvalidCredentials),
-    /// Its fingerprint is no SHA-256.
+    /// Its fingerprint is not a valid SHA-256 fingerprint.
     #[error(transparent)]
     Fingerprint(#[from] InvalidFingerprint),
 }
 
-/// The answer of the server at `socket`, as the server would have written it. Good for both versions.
+/// The answer of the server at `socket`, as the server would have written it. Valid for both versions.
 ///
-/// `mid` is the offer's ([`mid`]), which differs between browsers.
+/// `mid` is that of the offer ([`mid`]); it differs between browsers.
 pub fn answer(socket: SocketAddr, fingerprint: Fingerprint, server: &Credentials, mid: &str) -> String {
     let family = if socket.is_ipv4() { "IP4" } else { "IP6" };
     let ip = socket.ip();
@@ -52,7 +56,7 @@ pub fn answer(socket: SocketAddr, fingerprint: Fingerprint, server: &Credentials
     .join("\r\n")
 }
 
-/// The offer of a browser for version 1: its credentials replaced by those of `pair`, all else as it was.
+/// A browser's offer for version 1: its credentials replaced by the client's of `pair`, everything else unchanged.
 pub fn rewrite_offer(offer: &str, pair: &Pair) -> String {
     let mut rewritten = String::with_capacity(offer.len() + 128);
     for line in offer.lines() {
@@ -70,14 +74,20 @@ pub fn rewrite_offer(offer: &str, pair: &Pair) -> String {
     rewritten
 }
 
-/// Credentials in a browser's local description: what version 2 builds on.
+/// The credentials in a browser's local description, from which version 2 derives the server's.
+///
+/// # Errors
+/// [`InvalidSdp`] if they are missing or malformed.
 pub fn credentials(sdp: &str) -> Result<Credentials, InvalidSdp> {
     let ufrag = value(sdp, "a=ice-ufrag:").ok_or(InvalidSdp::Missing("a=ice-ufrag"))?;
     let password = value(sdp, "a=ice-pwd:").ok_or(InvalidSdp::Missing("a=ice-pwd"))?;
     Ok(Credentials::new(ufrag, password)?)
 }
 
-/// Fingerprint of the browser's own certificate, for the Noise prologue.
+/// The SHA-256 fingerprint of the browser's own certificate, for the Noise prologue.
+///
+/// # Errors
+/// [`InvalidSdp`] if it is missing or malformed.
 pub fn fingerprint(sdp: &str) -> Result<Fingerprint, InvalidSdp> {
     let mut values = sdp.lines().filter_map(|line| line.strip_prefix("a=fingerprint:"));
     let text = values
@@ -86,7 +96,10 @@ pub fn fingerprint(sdp: &str) -> Result<Fingerprint, InvalidSdp> {
     Ok(Fingerprint::from_sdp(text.1.trim())?)
 }
 
-/// Name of the offer's only section.
+/// The media identification (`a=mid`) of the offer's only section.
+///
+/// # Errors
+/// [`InvalidSdp::Missing`].
 pub fn mid(sdp: &str) -> Result<&str, InvalidSdp> {
     value(sdp, "a=mid:").ok_or(InvalidSdp::Missing("a=mid"))
 }
@@ -112,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browsers_offer_gives_what_v2_needs() {
+    fn credentials_fingerprint_and_mid_are_read_from_an_offer() {
         let credentials = credentials(&offer()).unwrap();
         assert_eq!((credentials.ufrag(), credentials.password()), ("Qz3w", "5I/jz9XSHfbJkVpqWzmOZ4Bd"));
         assert_eq!(fingerprint(&offer()).unwrap(), Fingerprint::from_digest([9; 32]));
@@ -120,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn v1_rewrites_the_credentials_and_nothing_else() {
+    fn the_v1_rewrite_changes_only_the_credentials() {
         let pair = Pair::generate(Version::V1);
         let rewritten = rewrite_offer(&offer(), &pair);
         assert_eq!(credentials(&rewritten).unwrap(), pair.client);
@@ -130,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_says_all_that_a_browser_asks_of_a_lite_server() {
+    fn the_answer_has_every_line_that_browsers_require_of_an_ice_lite_server() {
         let pair = Pair::v2(credentials(&offer()).unwrap());
         let print = Fingerprint::from_digest([5; 32]);
         let text = answer("[2001:db8::1]:4001".parse().unwrap(), print, &pair.server, "data");
@@ -150,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_line_is_named() {
         assert_eq!(credentials("v=0\r\n"), Err(InvalidSdp::Missing("a=ice-ufrag")));
         assert_eq!(fingerprint("a=fingerprint:sha-1 00"), Err(InvalidSdp::Missing("a=fingerprint:sha-256")));
         assert_eq!(mid(""), Err(InvalidSdp::Missing("a=mid")));
@@ -158,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_harm(text in "(a=(ice-ufrag|ice-pwd|mid|fingerprint):[ -~]{0,60}\r?\n){0,6}") {
+        fn arbitrary_text_does_not_panic(text in "(a=(ice-ufrag|ice-pwd|mid|fingerprint):[ -~]{0,60}\r?\n){0,6}") {
             let _ = (credentials(&text), fingerprint(&text), mid(&text));
             let rewritten = rewrite_offer(&text, &Pair::generate(Version::V1));
             prop_assert_eq!(rewritten.lines().count(), text.lines().count());

@@ -1,26 +1,27 @@
 //! One libp2p stream on one data channel: half-closing, reset, and back-pressure, without IO.
 //!
-//! A transport gives what its data channel delivers to [`Stream::receive`] and sends what [`Stream::next_message`]
-//! hands out whenever the channel has room. The user's side is [`Stream::read`], [`Stream::write`] and the rest;
-//! `Pending` means: try again after the next [`Progress`].
+//! A transport passes what its data channel delivers to [`Stream::receive`], and sends the messages of
+//! [`Stream::next_message`] whenever the channel has room. The application uses [`Stream::read`], [`Stream::write`] and
+//! the rest; `Pending` means: try again after the next [`Progress`].
 //!
 //! # Closing
-//! As the specification says: FIN ends one direction and is confirmed by FIN_ACK, STOP_SENDING ends the other,
-//! RESET_STREAM gives up. The data channel may be closed once [`Stream::is_done`].
+//! As specified, FIN ends the sender's direction and is confirmed by FIN_ACK, STOP_SENDING asks the peer to end its
+//! own, and RESET_STREAM abandons the sender's direction. The data channel may be closed once [`Stream::is_done`].
 //!
-//! The published crates for Rust (libp2p-webrtc 0.10, libp2p-webrtc-websys 0.5) are older than FIN_ACK, and take one for
-//! a broken stream. They speak version 1 only. So a peer of version 1 that has not shown to know FIN_ACK gets none before
-//! our own end, after which these read no more, and gets no message that is too long for them.
+//! The published Rust crates (libp2p-webrtc 0.10, libp2p-webrtc-websys 0.5) predate FIN_ACK and treat it as an error.
+//! They support only version 1. So a version 1 peer that has not shown support for FIN_ACK is sent one only after our
+//! own FIN, when these crates have stopped reading, and is sent no message that is too long for them.
 //!
 //! # Credits
-//! Data channels in browsers cannot be told to stop reading, so a fast writer fills a slow reader's memory. Between
-//! two ends of this crate the reader says in a message how far the writer may go
-//! ([`Message::credit`](crate::frame::Message::credit)): [`INITIAL_WINDOW_BYTES`] from the start, and up to
-//! [`RECEIVE_WINDOW_BYTES`] once its user reads ([`Stream::grant`]). Nobody is sent a credit who has not shown to
-//! understand it, as one published implementation takes a message without data for the end of the stream. Who opens a
-//! channel shows it by the channel's protocol, [`CREDIT_PROTOCOL`], which others ignore; who accepts such a channel
-//! answers with a credit before all else. So the first message that the opener gets tells what the peer is; until then
-//! it keeps within the window, and after another it need not.
+//! Browsers cannot stop reading a data channel, so a fast writer would fill the memory of a slow reader. Between two
+//! peers on this crate the reader therefore tells the writer how many bytes it may send in total
+//! ([`Message::credit`](crate::frame::Message::credit)): [`INITIAL_WINDOW_BYTES`] from the start, and a window of up to
+//! [`RECEIVE_WINDOW_BYTES`] while the application reads ([`Stream::grant`]). Credits are sent only to peers that have
+//! announced support, since one published implementation treats a message without data as the end of the stream. The
+//! opener of a channel announces support by the channel's protocol, [`CREDIT_PROTOCOL`], which other implementations
+//! ignore; the acceptor of such a channel sends a credit as its first message. So the opener knows after the first
+//! message whether the peer supports credits. Until then it stays within the initial window, and without support it
+//! ignores it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,52 +29,52 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 
 use crate::frame::{self, Decoder, Flag, InvalidMessage, Message};
-use crate::limits::{DATA_BYTES, INITIAL_WINDOW_BYTES, OLD_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES};
+use crate::limits::{DATA_BYTES, INITIAL_WINDOW_BYTES, LEGACY_DATA_BYTES, RECEIVE_HARD_BYTES, RECEIVE_WINDOW_BYTES};
 
 mod user;
 
-/// Protocol of the data channels that we open: "this end understands credits".
+/// Protocol name of the data channels that this crate opens: it announces support for credits.
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
 
-/// What is known of the peer when a stream begins.
+/// What is known about the peer's support for credits when a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credits {
-    /// We open the channel, and the peer may be any implementation: its first message will tell.
+    /// This side opens the channel, and support is unknown until the peer's first message.
     Unknown,
-    /// The peer opened the channel and has not said that it understands credits.
+    /// The peer opened the channel without announcing support.
     Absent,
-    /// We open the channel, and the peer has shown on another one that it understands credits.
+    /// This side opens the channel, and the peer has shown support on another one.
     Known,
-    /// The peer opened the channel and has said that it understands credits: tell it at once that we do.
+    /// The peer opened the channel and announced support: answer with a credit at once.
     Announce,
 }
 
-/// What a delivery has changed for the user of a stream.
+/// What a delivery has changed for the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// [`Stream::read`] may say something else than before.
+    /// [`Stream::read`] may now be ready.
     pub readable: bool,
-    /// [`Stream::write`] or [`Stream::poll_flushed`] may say something else than before.
+    /// [`Stream::write`] or [`Stream::poll_flushed`] may now be ready.
     pub writable: bool,
 }
 
-/// Why reading or writing is over.
+/// Why a stream can no longer be read or written.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StreamError {
     /// The peer sent RESET_STREAM.
     #[error("the peer reset the stream")]
     Reset,
     /// The peer sent STOP_SENDING.
-    #[error("the peer reads no more from the stream")]
+    #[error("the peer stopped reading the stream")]
     Stopped,
     /// This side closed or reset this half.
     #[error("the stream was closed on this side")]
     Closed,
-    /// The data channel or the whole connection went away.
-    #[error("the stream's data channel is gone")]
+    /// The data channel was closed, or the connection ended.
+    #[error("the stream's data channel was closed")]
     Gone,
-    /// The peer sent what is no message, or far more than it may.
-    #[error("the peer broke the protocol of the stream")]
+    /// The peer sent a malformed message, or more than it may.
+    #[error("the peer violated the stream protocol")]
     Violated,
 }
 
@@ -91,19 +92,19 @@ impl From<StreamError> for io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadHalf {
     Open,
-    /// FIN has come.
+    /// FIN was received.
     Finished,
-    /// Over, for a reason that the reader is told after what is buffered.
+    /// Ended. The reader gets the buffered data, then this error.
     Failed(StreamError),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WriteHalf {
     Open,
-    /// FIN follows what is buffered.
+    /// FIN follows the buffered data.
     Closing,
     FinSent,
-    /// FIN_ACK has come.
+    /// FIN_ACK was received.
     Finished,
     Failed(StreamError),
 }
@@ -115,30 +116,30 @@ pub struct Stream {
     read: ReadHalf,
     received: VecDeque<Bytes>,
     received_bytes: usize,
-    /// Bytes handed to the reader, or thrown away for it, since the start.
+    /// Bytes read or discarded since the start.
     consumed: u64,
-    /// How far we have told the peer that it may go, or are about to.
+    /// Total bytes that the peer may send, as last told or about to be.
     granted: u64,
-    /// How far that was beyond what was read, when it was last looked at.
+    /// `granted - consumed` at the last grant.
     window: usize,
     peer_knows_credits: bool,
     peer_knows_fin_ack: bool,
 
     write: WriteHalf,
     unsent: BytesMut,
-    /// The peer stopped reading before the channel had taken all.
+    /// The peer stopped reading before everything written had been sent.
     cut_short: bool,
-    /// Bytes taken from the writer since the start.
+    /// Bytes accepted from the writer since the start.
     written: u64,
-    /// How far we may go; no bound if the peer understands no credits.
+    /// Total bytes that may be sent. None if the peer does not support credits: no limit.
     limit: Option<u64>,
 
-    /// The peer has said that it sends no more: by FIN, by RESET_STREAM, or by closing the channel.
+    /// The peer has ended its direction, by FIN, by RESET_STREAM, or by closing the channel.
     peer_ended: bool,
-    /// We have said so, by FIN or by RESET_STREAM.
-    end_told: bool,
-    /// We have sent STOP_SENDING.
-    stop_told: bool,
+    /// This side has sent FIN or RESET_STREAM.
+    end_sent: bool,
+    /// This side has sent STOP_SENDING.
+    stop_sent: bool,
     /// The peer has sent STOP_SENDING, or has closed the channel.
     peer_stopped: bool,
 
@@ -149,7 +150,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream at its start. `fin_ack`: the peer is known to know FIN_ACK, by its version or from another stream.
+    /// A new stream. `fin_ack`: the peer supports FIN_ACK, according to its version or to another stream.
     pub fn new(credits: Credits, fin_ack: bool) -> Self {
         let peer_knows_credits = matches!(credits, Credits::Known | Credits::Announce);
         Self {
@@ -168,8 +169,8 @@ impl Stream {
             written: 0,
             limit: (credits != Credits::Absent).then_some(INITIAL_WINDOW_BYTES as u64),
             peer_ended: false,
-            end_told: false,
-            stop_told: false,
+            end_sent: false,
+            stop_sent: false,
             peer_stopped: false,
             fin_ack_due: false,
             stop_due: false,
@@ -180,7 +181,10 @@ impl Stream {
 
     // --- The data channel's side ------------------------------------------------------------------------------
 
-    /// Takes what the data channel delivered. After an error the stream is reset and the rest is of no interest.
+    /// Processes what the data channel delivered.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] if it is malformed: the stream has been reset, and later deliveries may be discarded.
     pub fn receive(&mut self, delivery: Bytes) -> Result<Progress, InvalidMessage> {
         let mut progress = Progress::default();
         self.decoder.push(delivery);
@@ -236,10 +240,10 @@ impl Stream {
             }
             Some(Flag::StopSending) => {
                 self.peer_stopped = true;
-                // After our FIN its FIN_ACK is still to come.
+                // After our FIN the FIN_ACK still follows.
                 if matches!(self.write, WriteHalf::Open | WriteHalf::Closing) {
                     self.cut_short = !self.unsent.is_empty() || self.write == WriteHalf::Closing;
-                    // Who has closed says no more, so the end is told now.
+                    // The application has closed it already, so nothing else would tell the peer of the end.
                     self.reset_due |= self.write == WriteHalf::Closing;
                     self.fail_write(StreamError::Stopped);
                     progress.writable = true;
@@ -253,28 +257,28 @@ impl Stream {
         }
     }
 
-    /// Whether the channel may deliver more, if the connection has `spare` bytes left for its streams ([`Stream::grant`]).
-    /// A channel that can wait should wait while this is false. It never is where the peer understands credits: that
-    /// would hold up the credits and flags behind its data.
+    /// Whether the channel should deliver more, if the connection has `spare` bytes left for its streams
+    /// ([`Stream::grant`]). A channel with back-pressure should pause while this is false. Always true if the peer
+    /// supports credits, because pausing would delay the credits and flags behind its data.
     pub fn has_room(&self, spare: usize) -> bool {
         let bound = if spare > 0 { RECEIVE_WINDOW_BYTES } else { INITIAL_WINDOW_BYTES };
         self.peer_knows_credits || self.received_bytes < bound
     }
 
-    /// Lets the peer go on, if the user has read enough that it is worth a message. To be called after each read.
+    /// Queues a credit, if the application has read enough to be worth a message. Call it after each read.
     ///
-    /// `spare`: bytes that the connection may still promise to its streams, beyond [`INITIAL_WINDOW_BYTES`] each. What
-    /// this stream takes of them is in [`Stream::beyond`].
+    /// `spare`: bytes that the connection may still grant to its streams, beyond [`INITIAL_WINDOW_BYTES`] each. This
+    /// stream's share of them is [`Stream::beyond`].
     pub fn grant(&mut self, spare: usize) {
         if !self.peer_knows_credits || self.read != ReadHalf::Open {
             return;
         }
         let ahead = (self.granted - self.consumed) as usize;
-        // For each half of a window: few messages, and the writer does not run dry.
+        // One credit per half window: few messages, and the writer does not stall.
         if ahead > self.window / 2 {
             return;
         }
-        // Half of what is left, so that something is left for others.
+        // At most half of the remainder, to leave some for other streams.
         let beyond = (self.beyond() + spare / 2).min(RECEIVE_WINDOW_BYTES - INITIAL_WINDOW_BYTES);
         self.window = INITIAL_WINDOW_BYTES + beyond;
         if self.window > ahead {
@@ -283,23 +287,23 @@ impl Stream {
         }
     }
 
-    /// Bytes beyond [`INITIAL_WINDOW_BYTES`] that this stream holds unread or has promised to take.
+    /// Bytes beyond [`INITIAL_WINDOW_BYTES`] that this stream holds unread or has granted.
     pub fn beyond(&self) -> usize {
         let open = self.peer_knows_credits && self.read == ReadHalf::Open;
         let held = if open { (self.granted - self.consumed) as usize } else { self.received_bytes };
         held.saturating_sub(INITIAL_WINDOW_BYTES)
     }
 
-    /// Bytes received and not read yet.
+    /// Bytes received but not read yet.
     pub fn unread(&self) -> usize {
         self.received_bytes
     }
 
-    /// The next message for the data channel. Call only if the channel has room for it.
+    /// The next message for the data channel, if any. Call it only if the channel has room for a message.
     pub fn next_message(&mut self) -> Option<Bytes> {
         if self.reset_due {
             self.reset_due = false;
-            self.end_told = true;
+            self.end_sent = true;
             return Some(Message::flag(Flag::Reset).encode());
         }
         if self.may_confirm() {
@@ -308,7 +312,7 @@ impl Stream {
         }
         if self.stop_due {
             self.stop_due = false;
-            self.stop_told = true;
+            self.stop_sent = true;
             return Some(Message::flag(Flag::StopSending).encode());
         }
         if self.credit_due {
@@ -316,19 +320,19 @@ impl Stream {
             return Some(Message { credit: Some(self.granted), ..Message::default() }.encode());
         }
         if !self.unsent.is_empty() {
-            let bound = if self.peer_knows_fin_ack { DATA_BYTES } else { OLD_DATA_BYTES };
+            let bound = if self.peer_knows_fin_ack { DATA_BYTES } else { LEGACY_DATA_BYTES };
             return Some(frame::encode_data(&mut self.unsent, bound));
         }
         if self.write == WriteHalf::Closing {
-            // Not in one message with the last data: one published implementation loses that data.
+            // Not in the same message as the last data: one published implementation would lose that data.
             self.write = WriteHalf::FinSent;
-            self.end_told = true;
+            self.end_sent = true;
             return Some(Message::flag(Flag::Fin).encode());
         }
         None
     }
 
-    /// Whether [`Stream::next_message`] would give one.
+    /// Whether [`Stream::next_message`] would return a message.
     pub fn has_message(&self) -> bool {
         self.reset_due
             || self.may_confirm()
@@ -339,38 +343,38 @@ impl Stream {
     }
 
     fn may_confirm(&self) -> bool {
-        self.fin_ack_due && (self.peer_knows_fin_ack || self.end_told)
+        self.fin_ack_due && (self.peer_knows_fin_ack || self.end_sent)
     }
 
     /// The data channel was closed by the peer, or the connection ended.
     pub fn channel_closed(&mut self) {
         self.peer_ended = true;
         self.peer_stopped = true;
-        self.end_told = true;
-        self.stop_told = true;
+        self.end_sent = true;
+        self.stop_sent = true;
         self.fail_write(StreamError::Gone);
         if self.read == ReadHalf::Open {
-            // What has come stays readable.
+            // Data received so far stays readable.
             self.read = ReadHalf::Failed(StreamError::Gone);
         }
         self.forget_messages();
     }
 
-    /// Whether the peer has shown that it understands credits.
+    /// Whether the peer has shown support for credits.
     pub fn peer_knows_credits(&self) -> bool {
         self.peer_knows_credits
     }
 
-    /// Whether the peer has shown that it knows FIN_ACK.
+    /// Whether the peer has shown support for FIN_ACK.
     pub fn peer_knows_fin_ack(&self) -> bool {
         self.peer_knows_fin_ack
     }
 
-    /// Whether the data channel may be closed: nothing is left to send, and the peer will send nothing more, neither
-    /// data nor flags, as it has ended its sending and has confirmed our FIN or said that it stopped reading.
+    /// Whether the data channel may be closed: nothing is left to send, and the peer will send neither data nor flags,
+    /// because it has ended its direction and has confirmed our FIN or stopped reading.
     ///
-    /// Two ends of this crate get there once both users have let go. Others may never say so: close the channel
-    /// [`STREAM_LINGER`](crate::limits::STREAM_LINGER) after [`Stream::release`] all the same.
+    /// Two peers on this crate get there once both applications have dropped the stream. Other implementations may not:
+    /// close the channel [`STREAM_LINGER`](crate::limits::STREAM_LINGER) after [`Stream::release`] in any case.
     pub fn is_done(&self) -> bool {
         let written = match self.write {
             WriteHalf::Finished => true,
@@ -380,7 +384,7 @@ impl Stream {
         written && self.peer_ended && !self.has_message()
     }
 
-    // --- Within -----------------------------------------------------------------------------------------------
+    // --- Internals --------------------------------------------------------------------------------------------
 
     fn discard_received(&mut self) {
         self.consumed += self.received_bytes as u64;
@@ -401,7 +405,7 @@ impl Stream {
         }
     }
 
-    /// Both halves end and the peer is told.
+    /// Ends both halves and tells the peer.
     fn fail(&mut self, error: StreamError) {
         self.fail_read(error);
         self.fail_write(error);

@@ -9,7 +9,7 @@ use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, mdns, noise, relay, tcp, yamux};
-use libp2p_webrtc_direct as webrtc;
+use webmesh_webrtc_direct as webrtc;
 
 use super::accepted::{Acceptor, accepted};
 use super::dial_last::DialLast;
@@ -65,7 +65,7 @@ pub fn swarm<B: NetworkBehaviour>(
     let other = |e: &dyn std::fmt::Display| TransportError::Other(e.to_string());
     let webrtc = |identity: &Keypair| match certificate {
         Some(certificate) => {
-            let config = webrtc::Config::new(certificate);
+            let config = webrtc::Config::default().with_certificate(certificate);
             OptionalTransport::some(DialLast(webrtc::Transport::new(identity.clone(), config)))
         }
         None => OptionalTransport::none(),

@@ -7,7 +7,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::{NetworkBehaviour, Swarm, dummy};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, noise, relay, websocket_websys, yamux};
-use libp2p_webrtc_direct as webrtc;
+use webmesh_webrtc_direct as webrtc;
 
 /// Connecting takes at most so long, handshakes included.
 const CONNECT: Duration = Duration::from_secs(15);

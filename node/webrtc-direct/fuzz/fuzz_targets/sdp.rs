@@ -1,9 +1,9 @@
-//! Session descriptions and credentials: whatever is accepted cannot break out of its line.
+//! Session descriptions and credentials: accepted credentials are safe to write into an SDP line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use libp2p_webrtc_direct::credentials::{Pair, Version};
-use libp2p_webrtc_direct::sdp;
+use webmesh_webrtc_direct::credentials::{Pair, Version};
+use webmesh_webrtc_direct::sdp;
 
 fuzz_target!(|text: &str| {
     let lines = text.lines().count();

@@ -1,6 +1,6 @@
-//! Datagrams for a connection whose handshake has not begun, each with its length in front.
+//! Datagrams to a connection before its handshake, each prefixed by its length.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| libp2p_webrtc_direct::fuzzing::session(bytes));
+fuzz_target!(|bytes: &[u8]| webmesh_webrtc_direct::fuzzing::session(bytes));

@@ -1,10 +1,10 @@
-//! Messages on a data channel: whatever comes, memory stays bounded and the stream can still be closed.
+//! Messages on a data channel: for any input, memory stays bounded and the stream can still be closed.
 #![no_main]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use libp2p_webrtc_direct::limits::{DATA_BYTES, RECEIVE_HARD_BYTES};
-use libp2p_webrtc_direct::stream::{Credits, Stream};
+use webmesh_webrtc_direct::limits::{DATA_BYTES, RECEIVE_HARD_BYTES};
+use webmesh_webrtc_direct::stream::{Credits, Stream};
 
 fuzz_target!(|deliveries: Vec<Vec<u8>>| {
     for credits in [Credits::Unknown, Credits::Absent, Credits::Known, Credits::Announce] {

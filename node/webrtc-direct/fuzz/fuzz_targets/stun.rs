@@ -1,6 +1,6 @@
-//! STUN requests of strangers: none opens a connection unless its integrity holds.
+//! STUN requests: only one with a valid MESSAGE-INTEGRITY opens a connection.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| libp2p_webrtc_direct::fuzzing::stun(bytes));
+fuzz_target!(|bytes: &[u8]| webmesh_webrtc_direct::fuzzing::stun(bytes));

@@ -1,4 +1,4 @@
-"""A peer on py-libp2p, with the orders and answers of interop-peer: `dial`, `echo`, `disconnect`."""
+"""A peer on py-libp2p, with these commands of interop-peer and their events: `dial`, `echo`, `disconnect`."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from multiaddr import Multiaddr
 ECHO = TProtocol("/interop/echo/1")
 
 
-def say(**line):
+def emit(**line):
     print(json.dumps(line), flush=True)
 
 
@@ -25,7 +25,7 @@ async def read_to_end(stream):
     data = bytearray()
     while True:
         try:
-            # Below the stream that the host gives: that one takes the end of the data for an error, after which it
+            # Reads from the underlying stream: the host's stream treats the end of the data as an error, after which it
             # cannot be written to.
             data += await stream.muxed_stream.read(4096)
         except WebRTCStreamError as end:
@@ -43,30 +43,30 @@ async def echo(host, peer, length):
     stream = await host.new_stream(ID.from_base58(peer), [ECHO])
     sent = bytes(i * 7 % 256 for i in range(length))
     await stream.write(sent)
-    # There is no public way to close one half.
+    # There is no public method to close one half.
     await stream.muxed_stream._close_write()
     got = await read_to_end(stream)
     if got != sent:
-        raise ValueError(f"sent {length} bytes, {len(got)} others came back")
-    say(done="echo")
+        raise ValueError(f"sent {length} bytes, but received {len(got)} different ones")
+    emit(done="echo")
 
 
-async def obey(host, words):
+async def on_command(host, words):
     try:
         match words:
             case ["dial", address]:
                 info = info_from_p2p_addr(Multiaddr(address))
                 await host.connect(info)
-                say(connected=str(info.peer_id))
+                emit(connected=str(info.peer_id))
             case ["echo", peer, length]:
                 await echo(host, peer, int(length))
             case ["disconnect", peer]:
                 await host.disconnect(ID.from_base58(peer))
-                say(disconnected=peer)
+                emit(disconnected=peer)
             case _:
-                raise ValueError("no such order")
+                raise ValueError("unknown command")
     except Exception as error:
-        say(error=f"{' '.join(words)}: {error!r}")
+        emit(error=f"{' '.join(words)}: {error!r}")
 
 
 async def main(version, listen):
@@ -76,9 +76,9 @@ async def main(version, listen):
     host = new_host(key_pair=keys, transports=[transport])
     host.set_stream_handler(ECHO, serve_echo)
     async with host.run(listen_addrs=[Multiaddr(listen)]), trio.open_nursery() as nursery:
-        say(listening=str(host.get_addrs()[0]))
+        emit(listening=str(host.get_addrs()[0]))
         async for line in trio.wrap_file(sys.stdin):
-            nursery.start_soon(obey, host, line.split())
+            nursery.start_soon(on_command, host, line.split())
         nursery.cancel_scope.cancel()
 
 

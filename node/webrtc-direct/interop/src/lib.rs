@@ -1,4 +1,4 @@
-//! What the tests of the transport speak: streams that echo, take and give, natively and on a page.
+//! Test protocols of the interoperability tests, for native peers and pages.
 
 pub mod protocols;
 

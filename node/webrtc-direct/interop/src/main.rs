@@ -1,4 +1,5 @@
-//! The native peer of the tests. Says what happens as lines of JSON on standard output, takes orders on standard input.
+//! The native peer of the tests. Reads commands from standard input and writes events as lines of JSON to standard
+//! output.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod peer;

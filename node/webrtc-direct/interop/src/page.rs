@@ -1,4 +1,4 @@
-//! The peer on a page, for JavaScript that a test runs.
+//! The peer on a page, called from a test's JavaScript.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder};
 use libp2p_stream::Control;
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::{Config, Transport};
 use wasm_bindgen::prelude::*;
 use web_time::Instant;
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::{Config, Transport};
 
 use crate::protocols;
 
@@ -27,7 +27,7 @@ pub struct Peer {
 enum Command {
     Dial(Multiaddr, oneshot::Sender<Result<PeerId, String>>),
     Disconnect(PeerId),
-    /// Answered when there is no connection to the peer.
+    /// Answered once there is no connection to the peer.
     Gone(PeerId, oneshot::Sender<()>),
 }
 
@@ -37,7 +37,7 @@ fn error(error: impl std::fmt::Display) -> JsError {
 
 #[wasm_bindgen]
 impl Peer {
-    /// `transport` is `ours`, `ours-v1`, `ours-v2` (which dial with that version only) or `published`.
+    /// `transport` is `ours`, `ours-v1` or `ours-v2` (which dial with that version only), or `published`.
     #[wasm_bindgen(constructor)]
     pub fn new(transport: &str) -> Result<Peer, JsError> {
         let swarm = swarm(transport)?;
@@ -57,7 +57,7 @@ impl Peer {
         Ok(Peer { control, commands })
     }
 
-    /// Connects and gives the peer's id.
+    /// Connects and returns the peer's id.
     pub async fn dial(&self, address: String) -> Result<String, JsError> {
         let (answer, result) = oneshot::channel();
         let address = address.parse::<Multiaddr>().map_err(error)?;
@@ -65,7 +65,7 @@ impl Peer {
         Ok(result.await.map_err(error)?.map_err(error)?.to_string())
     }
 
-    /// Lets go of a peer.
+    /// Closes all connections to a peer.
     pub async fn disconnect(&self, peer: String) -> Result<(), JsError> {
         self.commands.clone().send(Command::Disconnect(peer.parse().map_err(error)?)).await.map_err(error)
     }
@@ -77,22 +77,22 @@ impl Peer {
         result.await.map_err(error)
     }
 
-    /// Sends data that must come back the same.
+    /// Sends data that the peer must echo.
     pub async fn echo(&self, peer: String, data: Vec<u8>) -> Result<(), JsError> {
         protocols::echo(&mut self.control.clone(), peer.parse().map_err(error)?, &data).await.map_err(error)
     }
 
-    /// Sends `bytes` on each of `streams`. Milliseconds that it took.
+    /// Sends `bytes` on each of `streams`. Returns the duration in milliseconds.
     pub async fn upload(&self, peer: String, bytes: f64, streams: u32) -> Result<f64, JsError> {
         self.bulk(peer, streams, async |control, peer| protocols::upload(control, peer, bytes as u64).await).await
     }
 
-    /// Takes `bytes` from each of `streams`. Milliseconds that it took.
+    /// Receives `bytes` on each of `streams`. Returns the duration in milliseconds.
     pub async fn download(&self, peer: String, bytes: f64, streams: u32) -> Result<f64, JsError> {
         self.bulk(peer, streams, async |control, peer| protocols::download(control, peer, bytes as u64).await).await
     }
 
-    /// Takes `bytes` after having kept the writer waiting for `ms`.
+    /// Receives `bytes`, starting to read only after `ms`.
     #[wasm_bindgen(js_name = downloadLate)]
     pub async fn download_late(&self, peer: String, bytes: f64, ms: u32) -> Result<(), JsError> {
         let peer = peer.parse().map_err(error)?;
@@ -122,7 +122,7 @@ type Node = Swarm<libp2p_stream::Behaviour>;
 
 fn swarm(transport: &str) -> Result<Node, JsError> {
     let builder = SwarmBuilder::with_new_identity().with_wasm_bindgen();
-    // Connections of a test end when the test ends them.
+    // Longer than any test, so that only the test closes connections.
     let idle = Duration::from_secs(3600);
     macro_rules! build {
         ($transport:expr) => {
@@ -144,7 +144,7 @@ fn swarm(transport: &str) -> Result<Node, JsError> {
         "published" => {
             return Ok(build!(|keys| libp2p_webrtc_websys::Transport::new(libp2p_webrtc_websys::Config::new(keys))));
         }
-        other => return Err(JsError::new(&format!("no transport {other} in this build"))),
+        other => return Err(JsError::new(&format!("this build has no transport {other}"))),
     };
     Ok(build!(|keys| Transport::new(keys.clone(), config)))
 }
@@ -155,7 +155,7 @@ async fn run(mut swarm: Node, mut commands: mpsc::Receiver<Command>) {
     loop {
         futures::select! {
             command = commands.next() => match command {
-                // The page let go of the peer.
+                // The page has dropped the peer.
                 None => return,
                 Some(Command::Dial(address, answer)) => {
                     let options = DialOpts::from(address);
@@ -184,7 +184,7 @@ async fn run(mut swarm: Node, mut commands: mpsc::Receiver<Command>) {
         }
         let (over, still): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(peer, _)| !swarm.is_connected(peer));
         for (_, answer) in over {
-            // The page may have stopped asking.
+            // The page may have stopped waiting.
             let _ = answer.send(());
         }
         waiting = still;

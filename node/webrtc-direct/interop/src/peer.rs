@@ -1,7 +1,7 @@
 //! `interop-peer`: listens, serves, dials.
 //!
-//! Orders, a line each: `dial ADDRESS`, `echo PEER BYTES`, `upload PEER BYTES STREAMS`, `download PEER BYTES STREAMS`,
-//! `disconnect PEER`, `stats`.
+//! Commands, one per line: `dial ADDRESS`, `echo PEER BYTES`, `upload PEER BYTES STREAMS`, `download PEER BYTES
+//! STREAMS`, `disconnect PEER`, `stats`.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,21 @@ use futures::future::BoxFuture;
 use libp2p::swarm::{Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, ping};
 use libp2p_stream::Control;
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::{Certificate, Config, Transport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::{Config, Transport};
 use webrtc_direct_interop::protocols;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Whose transport.
+    /// Transport implementation.
     #[arg(long, value_enum, default_value_t = Kind::Ours)]
     transport: Kind,
-    /// Version to dial with; both by default.
+    /// Protocol version to dial with, 1 or 2. Both by default.
     #[arg(long)]
     dial_version: Option<u8>,
-    /// Where to listen.
+    /// Listen address.
     #[arg(long, default_value = "/ip4/127.0.0.1/udp/0/webrtc-direct")]
     listen: Multiaddr,
 }
@@ -43,7 +43,7 @@ struct Behaviour {
     ping: ping::Behaviour,
 }
 
-fn say(line: &Value) {
+fn emit(line: &Value) {
     println!("{line}");
 }
 
@@ -66,29 +66,29 @@ pub(super) async fn main() -> anyhow::Result<()> {
         let control = control.clone();
         async move {
             if let Err(error) = protocols::serve(control, writes, spawn).await {
-                say(&json!({ "error": error.to_string() }));
+                emit(&json!({ "error": error.to_string() }));
             }
         }
     });
     swarm.listen_on(arguments.listen)?;
-    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
     loop {
         tokio::select! {
-            order = orders.next_line() => match order? {
+            command = commands.next_line() => match command? {
                 None => return Ok(()),
-                Some(order) => {
-                    if let Err(error) = obey(&order, &mut swarm, &control) {
-                        say(&json!({ "error": format!("{order}: {error:#}") }));
+                Some(command) => {
+                    if let Err(error) = on_command(&command, &mut swarm, &control) {
+                        emit(&json!({ "error": format!("{command}: {error:#}") }));
                     }
                 }
             },
-            event = swarm.select_next_some() => tell(event, *swarm.local_peer_id()),
+            event = swarm.select_next_some() => on_event(event, *swarm.local_peer_id()),
         }
     }
 }
 
 fn swarm(arguments: &Arguments) -> anyhow::Result<Swarm<Behaviour>> {
-    // Connections of a test end when the test ends them.
+    // Longer than any test, so that only the test closes connections.
     let idle = Duration::from_secs(3600);
     let builder = SwarmBuilder::with_new_identity().with_tokio();
     macro_rules! build {
@@ -97,7 +97,7 @@ fn swarm(arguments: &Arguments) -> anyhow::Result<Swarm<Behaviour>> {
                 .with_other_transport($transport)?
                 .with_behaviour(|_| Behaviour {
                     stream: libp2p_stream::Behaviour::new(),
-                    // Answers; asks hardly ever.
+                    // Answers pings; sends practically none.
                     ping: ping::Behaviour::new(ping::Config::new().with_interval(idle)),
                 })?
                 .with_swarm_config(|config| config.with_idle_connection_timeout(idle))
@@ -106,57 +106,58 @@ fn swarm(arguments: &Arguments) -> anyhow::Result<Swarm<Behaviour>> {
     }
     match arguments.transport {
         Kind::Ours => {
-            let config = Config::new(Certificate::generate()?);
+            let config = Config::default();
             let config = match arguments.dial_version {
                 None => config,
                 Some(1) => config.with_dial_versions(&[Version::V1]),
                 Some(2) => config.with_dial_versions(&[Version::V2]),
-                Some(other) => bail!("there is no version {other}"),
+                Some(other) => bail!("--dial-version must be 1 or 2, not {other}"),
             };
             Ok(build!(|keys| Transport::new(keys.clone(), config)))
         }
         #[cfg(feature = "published")]
         Kind::Published => {
             use libp2p_webrtc::tokio::{Certificate, Transport};
-            // It takes whichever there is, and fails where a build has two. An error says that one is installed.
+            // It uses the process's default provider, which is ambiguous if a build has two. An error means that one is
+            // installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let certificate = Certificate::generate(&mut rand::rng())?;
             Ok(build!(|keys| Transport::new(keys.clone(), certificate)))
         }
         #[cfg(not(feature = "published"))]
-        Kind::Published => bail!("built without the feature `published`"),
+        Kind::Published => bail!("build with `--features published` for this transport"),
     }
 }
 
-fn tell(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
+fn on_event(event: SwarmEvent<BehaviourEvent>, local: PeerId) {
     match event {
         SwarmEvent::NewListenAddr { mut address, .. } => {
             address.push(libp2p::multiaddr::Protocol::P2p(local));
-            say(&json!({ "listening": address.to_string() }));
+            emit(&json!({ "listening": address.to_string() }));
         }
-        SwarmEvent::ConnectionEstablished { peer_id, .. } => say(&json!({ "connected": peer_id.to_string() })),
+        SwarmEvent::ConnectionEstablished { peer_id, .. } => emit(&json!({ "connected": peer_id.to_string() })),
         SwarmEvent::ConnectionClosed { peer_id, cause, .. } => {
-            say(&json!({ "closed": peer_id.to_string(), "cause": cause.map(|cause| cause.to_string()) }));
+            emit(&json!({ "closed": peer_id.to_string(), "cause": cause.map(|cause| cause.to_string()) }));
         }
-        SwarmEvent::OutgoingConnectionError { error, .. } => say(&json!({ "failed": error.to_string() })),
-        SwarmEvent::IncomingConnectionError { error, .. } => say(&json!({ "refused": error.to_string() })),
+        SwarmEvent::OutgoingConnectionError { error, .. } => emit(&json!({ "failed": error.to_string() })),
+        SwarmEvent::IncomingConnectionError { error, .. } => emit(&json!({ "refused": error.to_string() })),
         _ => {}
     }
 }
 
-fn obey(order: &str, swarm: &mut Swarm<Behaviour>, control: &Control) -> anyhow::Result<()> {
-    let mut words = order.split_whitespace();
-    let mut word = || words.next().context("too few words");
+fn on_command(command: &str, swarm: &mut Swarm<Behaviour>, control: &Control) -> anyhow::Result<()> {
+    let mut words = command.split_whitespace();
+    let mut word = || words.next().context("missing argument");
     match word()? {
         "dial" => swarm.dial(word()?.parse::<Multiaddr>()?)?,
         "disconnect" => drop(swarm.disconnect_peer_id(word()?.parse()?)),
-        "stats" => say(&stats()?),
+        "stats" => emit(&stats()?),
         kind @ ("echo" | "upload" | "download") => {
             let (peer, bytes) = (word()?.parse()?, word()?.parse()?);
             let streams = if kind == "echo" { 1 } else { word()?.parse()? };
             tokio::spawn(work(kind.to_owned(), control.clone(), peer, bytes, streams));
         }
-        other => bail!("no such order: {other}"),
+        other => bail!("unknown command: {other}"),
     }
     Ok(())
 }
@@ -172,12 +173,12 @@ async fn work(kind: String, control: Control, peer: PeerId, bytes: u64, streams:
         }
     });
     match futures::future::try_join_all(all).await {
-        Ok(_) => say(&json!({ "done": kind, "ms": start.elapsed().as_secs_f64() * 1000.0 })),
-        Err(error) => say(&json!({ "error": format!("{kind}: {error}") })),
+        Ok(_) => emit(&json!({ "done": kind, "ms": start.elapsed().as_secs_f64() * 1000.0 })),
+        Err(error) => emit(&json!({ "error": format!("{kind}: {error}") })),
     }
 }
 
-/// What this process holds: resident memory in KiB, open files, and CPU seconds used so far.
+/// Resource usage of this process: resident memory in KiB, open files, and CPU seconds so far.
 fn stats() -> anyhow::Result<Value> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let field = |name: &str| {
@@ -188,11 +189,12 @@ fn stats() -> anyhow::Result<Value> {
             .next()
             .context("empty line")?
             .parse::<u64>()
-            .context("no number")
+            .context("not a number")
     };
     let files = std::fs::read_dir("/proc/self/fd")?.count();
     let usage = std::fs::read_to_string("/proc/self/stat")?;
-    // After the name, which is in parentheses and may contain anything, user and system time are the 12th and 13th.
+    // After the name, which is in parentheses and may contain any characters, user and system time are the 12th and
+    // 13th fields.
     let (_, numbers) = usage.rsplit_once(") ").context("unexpected /proc/self/stat")?;
     let ticks: u64 = numbers.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap_or_default()).sum();
     let hertz = rustix::param::clock_ticks_per_second();

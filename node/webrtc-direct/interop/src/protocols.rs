@@ -1,7 +1,8 @@
-//! Three protocols, each one stream: `echo`, `sink` (takes and says how much) and `source` (gives as much as asked).
+//! Three protocols, each on one stream: `echo`, `sink` (receives data and returns its length) and `source` (sends a
+//! requested length).
 //!
-//! Bulk data is a pattern whose period is no multiple of any buffer's size, so that a lost, doubled or swapped part
-//! is noticed.
+//! Bulk data is a pattern whose period is not a multiple of any buffer size, so that lost, duplicated or swapped parts
+//! are detected.
 
 use std::io;
 
@@ -10,21 +11,21 @@ use libp2p::swarm::Stream;
 use libp2p::{PeerId, StreamProtocol};
 use libp2p_stream::{Control, OpenStreamError};
 
-/// Sends back what it gets, to the end.
+/// Echoes data until the end.
 pub const ECHO: StreamProtocol = StreamProtocol::new("/interop/echo/1");
-/// Takes all, then says how many bytes it were and closes.
+/// Receives until the end, then sends the number of bytes (u64, big-endian) and closes.
 pub const SINK: StreamProtocol = StreamProtocol::new("/interop/sink/1");
-/// Is told a number of bytes, gives them and closes.
+/// Receives a number of bytes (u64, big-endian), sends that many and closes.
 pub const SOURCE: StreamProtocol = StreamProtocol::new("/interop/source/1");
 
-/// A prime.
+/// Period of the pattern: a prime.
 const PERIOD: usize = 65_521;
 const BUFFER: usize = 64 * 1024;
 
-/// Why a stream did not do what it should.
+/// Result of a test protocol.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The pattern, twice, so that a buffer's worth of it is there from every offset.
+/// More than two periods of the pattern, so that it has a full buffer from every offset.
 fn pattern() -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let once: Vec<u8> = std::iter::repeat_with(|| {
@@ -41,19 +42,19 @@ fn pattern() -> Vec<u8> {
 /// How a server writes.
 #[derive(Clone, Copy, Debug)]
 pub enum Writes {
-    /// As much as the stream takes.
+    /// As much as the stream accepts.
     Long,
-    /// What libp2p-webrtc can take: it puts two long writes into one message and then refuses it as too long.
+    /// Short and flushed, for libp2p-webrtc: it combines two long writes into one message, then refuses it as too long.
     Short,
 }
 
 /// Writes `length` bytes of the pattern.
-async fn give(stream: &mut (impl AsyncWrite + Unpin), length: u64, writes: Writes) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), length: u64, writes: Writes) -> io::Result<()> {
     let pattern = pattern();
-    let mut given = 0;
-    while given < length {
-        let offset = (given % PERIOD as u64) as usize;
-        let left = (length - given) as usize;
+    let mut sent = 0;
+    while sent < length {
+        let offset = (sent % PERIOD as u64) as usize;
+        let left = (length - sent) as usize;
         let part = match writes {
             Writes::Long => left.min(BUFFER),
             Writes::Short => left.min(8 * 1024),
@@ -62,30 +63,30 @@ async fn give(stream: &mut (impl AsyncWrite + Unpin), length: u64, writes: Write
         if matches!(writes, Writes::Short) {
             stream.flush().await?;
         }
-        given += part as u64;
+        sent += part as u64;
     }
     Ok(())
 }
 
-/// Reads the pattern to the end of the stream. How many bytes it were.
-async fn take(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<u64> {
+/// Reads the pattern to the end of the stream. Returns the number of bytes.
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<u64> {
     let pattern = pattern();
     let mut buffer = vec![0; BUFFER];
-    let mut taken = 0u64;
+    let mut received = 0u64;
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {
-            return Ok(taken);
+            return Ok(received);
         }
-        let offset = (taken % PERIOD as u64) as usize;
+        let offset = (received % PERIOD as u64) as usize;
         if buffer[..length] != pattern[offset..offset + length] {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("wrong data after {taken} bytes")));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("wrong data after {received} bytes")));
         }
-        taken += length as u64;
+        received += length as u64;
     }
 }
 
-/// Serves all three to everyone, each stream on its own.
+/// Serves all three protocols, each stream in its own task.
 pub async fn serve(
     mut control: Control,
     writes: Writes,
@@ -97,7 +98,7 @@ pub async fn serve(
         control.accept(SOURCE)?.map(|(_, stream)| (SOURCE, stream)).boxed(),
     ]);
     while let Some((protocol, stream)) = incoming.next().await {
-        // A stream that breaks off is its opener's to notice.
+        // The opener reports errors.
         spawn(Box::pin(async move { drop(serve_one(protocol, stream, writes).await) }));
     }
     Ok(())
@@ -107,7 +108,7 @@ async fn serve_one(protocol: StreamProtocol, mut stream: Stream, writes: Writes)
     if protocol == ECHO {
         let mut buffer = vec![0; 8 * 1024];
         loop {
-            // Not asked again after the end: libp2p-webrtc-websys then fails.
+            // Does not read again after the end, which is an error in libp2p-webrtc-websys.
             let length = stream.read(&mut buffer).await?;
             if length == 0 {
                 break;
@@ -115,12 +116,12 @@ async fn serve_one(protocol: StreamProtocol, mut stream: Stream, writes: Writes)
             stream.write_all(&buffer[..length]).await?;
         }
     } else if protocol == SINK {
-        let taken = take(&mut stream).await?;
-        stream.write_all(&taken.to_be_bytes()).await?;
+        let received = receive(&mut stream).await?;
+        stream.write_all(&received.to_be_bytes()).await?;
     } else {
         let mut length = [0; 8];
         stream.read_exact(&mut length).await?;
-        give(&mut stream, u64::from_be_bytes(length), writes).await?;
+        send(&mut stream, u64::from_be_bytes(length), writes).await?;
     }
     stream.close().await
 }
@@ -132,41 +133,41 @@ async fn open(control: &mut Control, peer: PeerId, protocol: StreamProtocol) -> 
     })
 }
 
-/// Sends `data` and wants it back.
+/// Sends `data` and expects the peer to echo it.
 pub async fn echo(control: &mut Control, peer: PeerId, data: &[u8]) -> Result<()> {
     let (mut read, mut write) = open(control, peer, ECHO).await?.split();
-    let send = async {
+    let writing = async {
         write.write_all(data).await?;
         write.close().await
     };
     let mut back = Vec::with_capacity(data.len());
-    futures::try_join!(send, read.read_to_end(&mut back))?;
+    futures::try_join!(writing, read.read_to_end(&mut back))?;
     if back == data {
         Ok(())
     } else {
-        Err(format!("sent {} bytes, {} others came back", data.len(), back.len()).into())
+        Err(format!("sent {} bytes, but received {} different ones", data.len(), back.len()).into())
     }
 }
 
 /// Sends `length` bytes to a sink.
 pub async fn upload(control: &mut Control, peer: PeerId, length: u64) -> Result<()> {
     let mut stream = open(control, peer, SINK).await?;
-    give(&mut stream, length, Writes::Long).await?;
+    send(&mut stream, length, Writes::Long).await?;
     stream.close().await?;
-    let mut taken = [0; 8];
-    stream.read_exact(&mut taken).await?;
-    expect(length, u64::from_be_bytes(taken))
+    let mut received = [0; 8];
+    stream.read_exact(&mut received).await?;
+    expect(length, u64::from_be_bytes(received))
 }
 
-/// Takes `length` bytes from a source.
+/// Receives `length` bytes from a source.
 pub async fn download(control: &mut Control, peer: PeerId, length: u64) -> Result<()> {
     let mut stream = open(control, peer, SOURCE).await?;
     stream.write_all(&length.to_be_bytes()).await?;
     stream.close().await?;
-    expect(length, take(&mut stream).await?)
+    expect(length, receive(&mut stream).await?)
 }
 
-/// Asks a source for `length` bytes, reads none of them until `wait` is over, then all.
+/// Requests `length` bytes from a source, and reads them only after `wait`.
 pub async fn download_late(
     control: &mut Control,
     peer: PeerId,
@@ -177,9 +178,9 @@ pub async fn download_late(
     stream.write_all(&length.to_be_bytes()).await?;
     stream.close().await?;
     wait.await;
-    expect(length, take(&mut stream).await?)
+    expect(length, receive(&mut stream).await?)
 }
 
-fn expect(length: u64, taken: u64) -> Result<()> {
-    if length == taken { Ok(()) } else { Err(format!("{taken} of {length} bytes arrived").into()) }
+fn expect(length: u64, received: u64) -> Result<()> {
+    if length == received { Ok(()) } else { Err(format!("{received} of {length} bytes arrived").into()) }
 }

@@ -1,14 +1,14 @@
-// What a page must be able to do with a native peer, whatever the browser.
+// Tests between a page and a native peer, the same for every browser.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MIB, browser, dial, nativePeer } from "./harness.mjs";
 
-/** A goodbye takes milliseconds, and silence is noticed after seven seconds at least. */
-const GOODBYE_SECONDS = 5;
+/** Closing is noticed within milliseconds; the liveness timeout is at least seven seconds. */
+const CLOSE_SECONDS = 5;
 
-/** Describes the tests for one browser. `refusesV1`: it takes no rewritten offer. */
+/** Defines the tests for one browser. `refusesV1`: it refuses rewritten offers. */
 export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
   test(name, async (t) => {
     const running = await browser(kind, ...flags);
@@ -19,7 +19,7 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
     });
     const named = (name, body) => t.test(name, { timeout: 120_000 }, body);
 
-    /** Runs with a page that has dialled the server. */
+    /** Runs `body` with a page that has dialled the server. */
     async function connected(body, transport = "ours", to = server) {
       const page = await running.open(transport);
       const peer = await dial(page, to.address);
@@ -31,21 +31,21 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
 
     for (const version of ["v1", "v2"]) {
       if (version === "v1" && refusesV1) continue;
-      await named(`a page dials by ${version} and is echoed`, () =>
+      await named(`a page dials with ${version} and its data is echoed`, () =>
         connected(async (page, peer) => {
           await page.evaluate((peer) => window.peer.echo(peer, new Uint8Array(100_000).fill(42)), peer);
         }, `ours-${version}`));
     }
 
     if (refusesV1) {
-      await named("a refused rewritten offer is told with the browser's reason", async () => {
+      await named("a refused offer is reported with the browser's reason", async () => {
         const page = await running.open("ours-v1");
         await assert.rejects(dial(page, server.address), /InvalidModificationError/);
         await page.close();
       });
     }
 
-    await named("bulk data arrives whole in both directions", () =>
+    await named("bulk data arrives intact in both directions", () =>
       connected(async (page, peer) => {
         for (const streams of [1, 4]) {
           await page.evaluate((peer, bytes, n) => window.peer.upload(peer, bytes, n), peer, 16 * MIB / streams, streams);
@@ -53,20 +53,20 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
         }
       }));
 
-    await named("a peer that dials nobody opens streams to the page", () =>
+    await named("the listening peer opens streams to the page", () =>
       connected(async (_, __, page) => {
-        for (const order of [`echo ${page} 100000`, `upload ${page} ${4 * MIB} 2`, `download ${page} ${4 * MIB} 2`]) {
-          server.order(order);
+        for (const command of [`echo ${page} 100000`, `upload ${page} ${4 * MIB} 2`, `download ${page} ${4 * MIB} 2`]) {
+          server.command(command);
           await server.next("done");
         }
       }));
 
-    await named("a reader that pauses loses nothing", () =>
+    await named("a reader that pauses loses no data", () =>
       connected(async (page, peer) => {
         await page.evaluate((peer, bytes) => window.peer.downloadLate(peer, bytes, 1500), peer, 24 * MIB);
       }));
 
-    await named("2,000 streams one after another and 200 at once", () =>
+    await named("2,000 successive and 200 concurrent streams work", () =>
       connected(async (page, peer) => {
         await page.evaluate(async (peer) => {
           const data = new Uint8Array(100).fill(1);
@@ -75,24 +75,24 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
         }, peer);
       }));
 
-    await named("a page that closes is noticed by what it says, and not by its silence", async () => {
+    await named("closing the page ends the native side before the liveness timeout", async () => {
       const page = await running.open();
       await dial(page, server.address);
       await server.next("connected");
       await page.close();
-      await server.next("closed", GOODBYE_SECONDS);
+      await server.next("closed", CLOSE_SECONDS);
     });
 
-    await named("a peer that hangs up is noticed by what it says, and not by its silence", () =>
+    await named("closing the native side ends the page's before the liveness timeout", () =>
       connected(async (page, peer, id) => {
         const gone = page.evaluate((peer) => window.peer.gone(peer), peer);
         const start = performance.now();
-        server.order(`disconnect ${id}`);
+        server.command(`disconnect ${id}`);
         await gone;
-        assert.ok(performance.now() - start < GOODBYE_SECONDS * 1000, `after ${performance.now() - start} ms`);
+        assert.ok(performance.now() - start < CLOSE_SECONDS * 1000, `after ${performance.now() - start} ms`);
       }));
 
-    await named("a peer that falls silent is noticed within 10 s", async () => {
+    await named("an unresponsive peer is noticed within 10 s", async () => {
       const silent = await nativePeer();
       const page = await running.open();
       const peer = await dial(page, silent.address);
@@ -105,21 +105,21 @@ export function describeBrowser(name, kind, flags, { refusesV1 = false } = {}) {
       assert.ok(seconds < 10, `after ${seconds} s`);
     });
 
-    await named("a connection on which nobody speaks stays", () =>
+    await named("an idle connection stays open", () =>
       connected(async (page, peer) => {
-        // Longer than any silence that ends one.
+        // Longer than any liveness timeout.
         await sleep(15_000);
         await page.evaluate((peer) => window.peer.echo(peer, new Uint8Array(10)), peer);
       }));
 
-    await named("nobody there is told in words", async () => {
+    await named("a dial that is not answered fails with an explanation", async () => {
       const page = await running.open();
       const nobody = server.address.replace(/udp\/\d+/, "udp/9");
       await assert.rejects(dial(page, nobody), /UDP is blocked/);
       await page.close();
     });
 
-    await named("another certificate than the address names is refused", async () => {
+    await named("a certificate that does not match the address is refused", async () => {
       const other = await nativePeer();
       const page = await running.open();
       const wrong = other.address.replace(/certhash\/[^/]+/, server.address.match(/certhash\/[^/]+/)[0]);

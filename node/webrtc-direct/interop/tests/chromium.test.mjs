@@ -6,7 +6,7 @@ import { NO_MANGLING, browser, dial, nativePeer } from "./harness.mjs";
 describeBrowser("Chromium", "chromium", []);
 describeBrowser("Chromium that refuses rewritten offers", "chromium", [NO_MANGLING], { refusesV1: true });
 
-test("100 connects and disconnects leave nothing behind", { timeout: 120_000 }, async (t) => {
+test("100 closed connections leave no files, memory or RTCPeerConnections", { timeout: 120_000 }, async (t) => {
   const running = await browser("chromium");
   const server = await nativePeer();
   t.after(async () => {
@@ -26,7 +26,7 @@ test("100 connects and disconnects leave nothing behind", { timeout: 120_000 }, 
       await server.next("closed");
     }
   }
-  // Whatever is allocated once is there after these.
+  // Allocates what is allocated only once.
   await connects(20);
   const before = await server.stats();
   await connects(100);
@@ -34,15 +34,15 @@ test("100 connects and disconnects leave nothing behind", { timeout: 120_000 }, 
   assert.equal(after.files, before.files);
   assert.ok(after.rss_kib < before.rss_kib + 2048, `${before.rss_kib} KiB before, ${after.rss_kib} KiB after`);
   const prototype = await page.evaluateHandle(() => RTCPeerConnection.prototype);
-  /** Connections that are in the page's memory, though nobody can reach them. */
+  /** Number of RTCPeerConnections in the page's memory, after a garbage collection. */
   async function live() {
     const objects = await page.queryObjects(prototype);
     const count = await page.evaluate((objects) => objects.length, objects);
     await objects.dispose();
     return count;
   }
-  // The browser lets the last ones go once its own threads are done with them.
+  // The browser's threads may hold the last ones for a moment.
   for (const until = performance.now() + 10_000; (await live()) > 0; ) {
-    assert.ok(performance.now() < until, `${await live()} RTCPeerConnections stay`);
+    assert.ok(performance.now() < until, `${await live()} RTCPeerConnections are left`);
   }
 });

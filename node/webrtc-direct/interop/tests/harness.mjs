@@ -1,4 +1,4 @@
-// What the tests run: native peers, browsers, and the page.
+// Runs native peers, browsers, and the page for the tests.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,20 +11,20 @@ import { fileURLToPath } from "node:url";
 import puppeteer from "puppeteer-core";
 
 export const MIB = 1024 * 1024;
-/** Refuses what version 1 does to an offer, as Chromium will one day by default. */
+/** Makes Chromium refuse the offer that version 1 rewrites, as is planned to become its default. */
 export const NO_MANGLING = "--force-fieldtrials=WebRTC-NoSdpMangleUfrag/Enabled/";
 
-/** Where native peers listen: ../in-namespace has another address. */
+/** Listen address of native peers. ../in-namespace sets another one. */
 export const HOST = process.env.INTEROP_HOST ?? "127.0.0.1";
 
 const here = fileURLToPath(new URL("..", import.meta.url));
 const target = process.env.CARGO_TARGET_DIR ?? join(here, "../../../target");
 
-/** What a test that ran out of time leaves running would keep the tests from ending. */
+/** Child processes. Those left by a test that timed out are killed, since they would keep the test run alive. */
 const running = new Set();
 after(() => running.forEach((child) => child.kill("SIGKILL")));
 
-/** A process that says what happens as lines of JSON, and takes orders. Each line is handed out once. */
+/** A process that reads commands and writes events as lines of JSON. Each event is returned once. */
 export class Lines {
   #lines = [];
   #waiting = [];
@@ -36,7 +36,7 @@ export class Lines {
     this.process.on("exit", () => running.delete(this.process));
     const lines = createInterface({ input: this.process.stdout });
     lines.on("line", (line) => {
-      // Libraries print other things as well.
+      // Libraries may print other lines.
       if (!line.startsWith("{")) return;
       this.#lines.push(JSON.parse(line));
       this.#match();
@@ -54,7 +54,7 @@ export class Lines {
         const [line] = this.#lines.splice(at, 1);
         key in line ? resolve(line) : reject(new Error(line.error));
       } else if (this.#ended) {
-        reject(new Error(`the peer ended before it said "${key}"`));
+        reject(new Error(`the process ended before the event "${key}"`));
       } else {
         return true;
       }
@@ -62,17 +62,17 @@ export class Lines {
     });
   }
 
-  /** The next line with this key. Fails if an error is said instead, or nothing in time. */
+  /** The next event with this key. Fails on an `error` event, or after the timeout. */
   next(key, seconds = 60) {
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`no "${key}" in ${seconds} s`)), seconds * 1000);
+      const late = setTimeout(() => reject(new Error(`no event "${key}" within ${seconds} s`)), seconds * 1000);
       const settle = (then) => (value) => { clearTimeout(late); then(value); };
       this.#waiting.push({ key, resolve: settle(resolve), reject: settle(reject) });
       this.#match();
     });
   }
 
-  order(text) {
+  command(text) {
     this.process.stdin.write(`${text}\n`);
   }
 
@@ -83,14 +83,14 @@ export class Lines {
   }
 }
 
-/** A native peer that listens; `address` says where. */
+/** A listening native peer, with its `address`. */
 export async function nativePeer(...args) {
   const program = join(target, "release/interop-peer");
-  if (!existsSync(program)) throw new Error(`${program} is not built: node/webrtc-direct/interop/run does it`);
+  if (!existsSync(program)) throw new Error(`${program} does not exist: node/webrtc-direct/interop/run builds it`);
   const peer = new Lines(program, [...args, "--listen", `/ip4/${HOST}/udp/0/webrtc-direct`]);
   peer.address = (await peer.next("listening")).listening;
   peer.stats = async () => {
-    peer.order("stats");
+    peer.command("stats");
     return (await peer.next("stats")).stats;
   };
   return peer;
@@ -114,7 +114,7 @@ async function serve() {
   return server;
 }
 
-/** A browser with the page at hand. `open` gives a page whose `peer` is a peer with the given transport. */
+/** A browser and a server for the page. `open` returns a page whose `window.peer` uses the given transport. */
 export async function browser(kind, ...flags) {
   const server = await serve();
   const launched = await launch(kind, flags);
@@ -148,7 +148,7 @@ function launch(kind, flags) {
     });
   }
   const quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-  // A container's /dev/shm is small, and its root has no sandbox.
+  // For containers: /dev/shm is small, and root cannot use the sandbox.
   const contained = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic"];
   return puppeteer.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -158,7 +158,7 @@ function launch(kind, flags) {
   });
 }
 
-/** Connects a page to a peer; the peer's id. */
+/** Connects a page to a peer. Returns the peer's id. */
 export function dial(page, address) {
   return page.evaluate((address) => window.peer.dial(address), address);
 }

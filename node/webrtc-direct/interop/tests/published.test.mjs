@@ -1,4 +1,4 @@
-// The crates that are in use today: they speak version 1.
+// Tests with the published Rust crates, which support version 1 only.
 
 import { test } from "node:test";
 import { MIB, browser, dial, nativePeer } from "./harness.mjs";
@@ -18,12 +18,12 @@ test("the published crates", async (t) => {
       await window.peer.download(peer, bytes, 1);
     }, peer, 4 * MIB);
     const { connected } = await server.next("connected");
-    server.order(`echo ${connected} 1000`);
+    server.command(`echo ${connected} 1000`);
     await server.next("done");
     await page.close();
   });
 
-  await t.test("we dial a server on libp2p-webrtc, which knows version 1 only", { timeout: 60_000 }, async (t) => {
+  await t.test("our page dials a server on libp2p-webrtc", { timeout: 60_000 }, async (t) => {
     const server = await nativePeer("--transport", "published");
     t.after(() => server.end());
     const page = await running.open("ours");
@@ -34,28 +34,28 @@ test("the published crates", async (t) => {
       await window.peer.download(peer, bytes, 1);
     }, peer, 4 * MIB);
     const { connected } = await server.next("connected");
-    server.order(`echo ${connected} 1000`);
+    server.command(`echo ${connected} 1000`);
     await server.next("done");
     await page.close();
   });
 
   for (const [name, dialer, server] of [
-    ["our native peer dials one on libp2p-webrtc, by version 1 after version 2", "ours", "published"],
+    ["our native peer dials one on libp2p-webrtc, with version 1 after version 2", "ours", "published"],
     ["a native peer on libp2p-webrtc dials us", "published", "ours"],
   ]) {
     await t.test(name, { timeout: 60_000 }, async (t) => {
       const [from, to] = await Promise.all([dialer, server].map((kind) => nativePeer("--transport", kind)));
       t.after(() => Promise.all([from.end(), to.end()]));
-      from.order(`dial ${to.address}`);
+      from.command(`dial ${to.address}`);
       const [{ connected: other }, { connected: one }] = await Promise.all([from, to].map((peer) => peer.next("connected")));
       const [us, them] = dialer === "ours" ? [from, other] : [to, one];
-      // Bulk is asked for by our side: theirs would write too much at once for itself.
-      for (const order of [`echo ${them} 1000`, `upload ${them} ${4 * MIB} 1`, `download ${them} ${4 * MIB} 1`]) {
-        us.order(order);
+      // Our side starts the bulk transfers: theirs fails when it writes large amounts without flushing.
+      for (const command of [`echo ${them} 1000`, `upload ${them} ${4 * MIB} 1`, `download ${them} ${4 * MIB} 1`]) {
+        us.command(command);
         await us.next("done");
       }
       const [published, our] = dialer === "ours" ? [to, one] : [from, other];
-      published.order(`echo ${our} 1000`);
+      published.command(`echo ${our} 1000`);
       await published.next("done");
     });
   }

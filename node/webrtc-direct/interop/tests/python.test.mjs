@@ -1,4 +1,4 @@
-// py-libp2p has versions 1 and 2, written by others.
+// Tests with py-libp2p, an independent implementation of versions 1 and 2.
 
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -13,29 +13,29 @@ async function pythonPeer(version) {
 }
 
 for (const version of ["1", "2"]) {
-  test(`py-libp2p dials us by v${version}`, { timeout: 180_000 }, async (t) => {
+  test(`py-libp2p dials us with v${version}`, { timeout: 180_000 }, async (t) => {
     const [us, them] = await Promise.all([nativePeer(), pythonPeer(version)]);
     t.after(() => Promise.all([us.end(), them.end()]));
-    them.order(`dial ${us.address}`);
+    them.command(`dial ${us.address}`);
     const [{ connected: their }, { connected: our }] = await Promise.all([us.next("connected"), them.next("connected")]);
     await echoes(us, their, them, our);
   });
 
-  test(`we dial py-libp2p by v${version}`, { timeout: 180_000 }, async (t) => {
+  test(`we dial py-libp2p with v${version}`, { timeout: 180_000 }, async (t) => {
     const [us, them] = await Promise.all([nativePeer("--dial-version", version), pythonPeer(version)]);
     t.after(() => Promise.all([us.end(), them.end()]));
-    us.order(`dial ${them.address}`);
+    us.command(`dial ${them.address}`);
     const { connected } = await us.next("connected");
     await echoes(us, connected, them, us.address.split("/p2p/")[1]);
   });
 }
 
-/** Streams from both sides, in messages small and large. */
+/** Echoes of various sizes, on streams from both sides. */
 async function echoes(us, their, them, our) {
   for (const bytes of [0, 1, 100, 50_000, 400_000]) {
-    us.order(`echo ${their} ${bytes}`);
+    us.command(`echo ${their} ${bytes}`);
     await us.next("done");
-    them.order(`echo ${our} ${bytes}`);
+    them.command(`echo ${our} ${bytes}`);
     await them.next("done");
   }
 }

@@ -1,4 +1,4 @@
-//! One data channel: carries messages between the browser and the state of a stream.
+//! One data channel: passes messages between the browser's `RTCDataChannel` and a [`Stream`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -16,16 +16,16 @@ use super::js::{JsError, Listener};
 use super::limits::{CHANNEL_BUFFER_BYTES, CHANNEL_LOW_BYTES};
 use crate::stream::{Credits, Stream, StreamError};
 
-/// Who opened a channel.
+/// The side that opened a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opener {
-    /// Both at once: channel 0.
+    /// Negotiated in advance: channel 0.
     Both,
     Us,
     Peer,
 }
 
-/// What a stream holds, for its connection to count.
+/// What a stream holds, in bytes, for its connection's accounting.
 #[derive(Clone, Copy)]
 pub(super) struct Held {
     pub(super) unread: usize,
@@ -33,14 +33,14 @@ pub(super) struct Held {
 }
 
 pub(super) struct Channel {
-    /// Its name within the connection. Not the channel's id, which a browser may not know yet and uses again.
+    /// Identifies it within the connection. Not the channel's id, which browsers assign late and reuse.
     pub(super) key: u64,
     pub(super) opener: Opener,
     raw: RtcDataChannel,
     pub(super) stream: RefCell<Stream>,
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,
-    /// When the user let go of the stream.
+    /// When the application dropped the stream.
     released: Cell<Option<Instant>>,
     connection: Weak<Shared>,
     listeners: RefCell<Vec<Listener>>,
@@ -72,7 +72,7 @@ impl Channel {
             channel.listener("message", Self::on_message)?,
             channel.listener("open", |channel, _| channel.pump_and_wake())?,
             channel.listener("bufferedamountlow", |channel, _| channel.pump_and_wake())?,
-            // Browsers follow an `error` by a `close`.
+            // Browsers fire `close` after an `error`.
             channel.listener("close", |channel, _| channel.on_closed())?,
         ];
         channel.listeners.replace(listeners);
@@ -90,12 +90,12 @@ impl Channel {
 
     fn on_message(&self, event: JsValue) {
         let data = event.unchecked_into::<MessageEvent>().data();
-        // A message of text is no message of the protocol: it is taken for one without a length, and refused.
+        // A text message violates the protocol. It is replaced by bytes that the decoder refuses.
         let delivery = data.dyn_into::<ArrayBuffer>().map(|buffer| Bytes::from(Uint8Array::new(&buffer).to_vec()));
         let delivery = delivery.unwrap_or_else(|_| Bytes::from_static(&[0xff; 10]));
         let result = self.change(|stream| stream.receive(delivery));
         if self.connection.upgrade().is_some_and(|connection| connection.is_overfull()) {
-            tracing::debug!("stream given up: too much of the connection's data is not read");
+            tracing::debug!("stream closed: the connection exceeds its limit on unread data");
             self.raw.close();
             self.gone();
             return;
@@ -122,10 +122,10 @@ impl Channel {
         }
     }
 
-    /// Hands the browser what it has room for, and closes the channel if nothing more is to come. True if the stream
-    /// has new room for its writer.
+    /// Sends what the browser has room for, and closes the channel if the stream is done. Returns whether the writer
+    /// has new room.
     pub(super) fn pump(&self) -> bool {
-        // What comes before `open` waits for it; what comes after `close` has nowhere to go.
+        // Before `open` messages wait; after `close` they cannot be sent.
         if self.raw.ready_state() != RtcDataChannelState::Open {
             return false;
         }
@@ -133,31 +133,31 @@ impl Channel {
         while self.raw.buffered_amount() < CHANNEL_BUFFER_BYTES {
             let Some(message) = self.stream.borrow_mut().next_message() else { break };
             if let Err(error) = self.raw.send_with_u8_array(&message) {
-                tracing::debug!(error = %JsError::from(error), "a data channel takes no more");
+                tracing::debug!(error = %JsError::from(error), "cannot send on a data channel");
                 self.raw.close();
                 self.gone();
                 return false;
             }
             sent = true;
         }
-        // Who opened a channel closes it, and the other side's browser follows. If it does not, the sweep does.
+        // The opener closes a channel, and the other side's browser follows. If the opener does not, `sweep` does.
         if self.opener != Opener::Peer && self.released.get().is_some() && self.stream.borrow().is_done() {
             self.raw.close();
         }
         sent
     }
 
-    /// Reads for the user, and tells the peer how far it may go on.
+    /// Reads for the application, and sends the peer a credit if one is due.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
         let result = self.change(|stream| stream.read(buffer));
         if result.is_ready() && self.pump() {
-            // A credit was due and took its turn; data may have gone with it.
+            // Besides the credit, data may have been sent.
             self.writer.wake();
         }
         result
     }
 
-    /// Lets the stream change, and tells the connection what it holds then.
+    /// Changes the stream, grants credits, and updates the connection's accounting.
     fn change<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
         let connection = self.connection.upgrade();
         let mut stream = self.stream.borrow_mut();
@@ -180,7 +180,7 @@ impl Channel {
         }
     }
 
-    /// Whether the browser has sent all that it was given, or never will.
+    /// Whether the browser has sent everything, or never will.
     pub(super) fn is_drained(&self) -> bool {
         match self.raw.ready_state() {
             RtcDataChannelState::Open => self.raw.buffered_amount() == 0 && !self.stream.borrow().has_message(),
@@ -188,12 +188,12 @@ impl Channel {
         }
     }
 
-    /// Asks the browser to say when it has sent all.
+    /// Makes the browser fire an event when its send buffer is empty.
     pub(super) fn watch_for_drained(&self) {
         self.raw.set_buffered_amount_low_threshold(0);
     }
 
-    /// The user lets go of the stream. The channel closes as soon as the peer need not be told anything more.
+    /// The application drops the stream. The channel closes once nothing is left to send or to confirm.
     pub(super) fn release(&self) {
         self.change(Stream::release);
         self.released.set(Some(Instant::now()));
@@ -205,13 +205,13 @@ impl Channel {
         }
     }
 
-    /// When the user let go of it, if the channel is not closed or about to be.
+    /// When the application dropped the stream, unless the channel is closed or closing.
     pub(super) fn lingers_since(&self) -> Option<Instant> {
         let closing = matches!(self.raw.ready_state(), RtcDataChannelState::Closing | RtcDataChannelState::Closed);
         self.released.get().filter(|_| !closing)
     }
 
-    /// Closes the channel whatever is still to be said.
+    /// Closes the channel, discarding unsent messages.
     pub(super) fn abandon(&self) {
         self.raw.close();
     }
@@ -223,7 +223,7 @@ impl Channel {
         }
     }
 
-    /// Ends the stream: its channel or the whole connection is no more. Takes the handlers off.
+    /// Ends the stream because its channel or the connection is closed, and removes the event handlers.
     pub(super) fn gone(&self) {
         self.change(Stream::channel_closed);
         self.listeners.take();

@@ -23,51 +23,38 @@ use super::js::{self, JsError, Listener};
 use super::limits::{CLOSE_TIMEOUT, HARD_UNREAD_BYTES, OUTBOUND_STREAMS};
 use super::liveness::{self, Seen};
 use super::stream::Substream;
+use crate::Error;
 use crate::credentials::Version;
 use crate::limits::{INBOUND_BACKLOG, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Stream};
 
-/// Why a connection is over.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ConnectionError {
-    /// Closed on this side.
-    #[error("the connection was closed on this side")]
-    Closed,
-    /// The peer closed it, or nothing comes from it any more.
-    #[error("the peer closed the connection or does not answer")]
-    Lost,
-    /// The browser refused something.
-    #[error(transparent)]
-    Browser(#[from] JsError),
-}
-
-/// A connection to a peer. Dropping it closes it and frees all that the browser holds for it.
+/// A connection to a peer. Dropping it closes it and frees the browser's resources.
 pub struct Connection {
-    /// libp2p asks for `Send`; JavaScript's objects stay on their thread, which here is the only one.
+    /// libp2p requires `Send`. JavaScript objects stay on their thread, which here is the only one.
     shared: SendWrapper<Rc<Shared>>,
     closing: Option<Delay>,
 }
 
-/// What the handlers of a connection work on.
+/// State that a connection shares with its event handlers.
 pub(super) struct Shared {
     raw: RtcPeerConnection,
-    /// Every channel whose id is in use: those that were closed stay until the browser says that they are.
+    /// Channels whose id is in use. A closing channel stays until the browser's `close` event.
     channels: RefCell<HashMap<u64, Rc<Channel>>>,
     next_key: Cell<u64>,
     inbound: RefCell<VecDeque<Rc<Channel>>>,
-    /// The peer has shown that it understands credits.
+    /// The peer has shown support for credits.
     credits: Cell<bool>,
-    /// The peer has shown that it knows FIN_ACK.
+    /// The peer has shown support for FIN_ACK.
     fin_ack: Cell<bool>,
     /// Messages received on all channels.
     messages: Cell<u64>,
-    /// Bytes received on all channels and not read yet.
+    /// Bytes received on all channels but not read yet.
     unread: Cell<usize>,
-    /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
+    /// Bytes that all streams together hold unread or have granted, beyond the initial window of each.
     beyond: Cell<usize>,
-    /// ICE has found that the peer answers.
+    /// ICE is connected: the peer answers.
     answered: Cell<bool>,
-    over: RefCell<Option<ConnectionError>>,
+    over: RefCell<Option<Error>>,
     sweeping: Cell<bool>,
     state_waker: AtomicWaker,
     inbound_waker: AtomicWaker,
@@ -78,8 +65,8 @@ pub(super) struct Shared {
 }
 
 impl Connection {
-    /// A connection that is not under way yet, ready for what a peer may do from its first moment on, with the stream
-    /// for the handshake.
+    /// A connection without descriptions, and the stream for its handshake. Event handlers are in place, so nothing
+    /// that the peer does is missed.
     pub(super) fn new(version: Version) -> Result<(Self, Substream), JsError> {
         let raw = RtcPeerConnection::new()?;
         let shared = Rc::new(Shared {
@@ -88,7 +75,7 @@ impl Connection {
             next_key: Cell::new(0),
             inbound: RefCell::default(),
             credits: Cell::new(false),
-            // It is older than version 2.
+            // The specification had FIN_ACK before version 2.
             fin_ack: Cell::new(version == Version::V2),
             messages: Cell::new(0),
             unread: Cell::new(0),
@@ -103,12 +90,12 @@ impl Connection {
             listeners: RefCell::default(),
             watching: RefCell::default(),
         });
-        // From here on whatever fails closes what the browser has opened.
+        // From here on an error drops the connection and closes the browser's.
         let connection = Self { shared: SendWrapper::new(shared.clone()), closing: None };
         let page = js_sys::global().unchecked_into::<EventTarget>();
         let listeners = vec![
-            // A page that goes says goodbye; otherwise the peer would wait for it to come back.
-            shared.listener(&page, "pagehide", |shared, _| shared.end(ConnectionError::Closed))?,
+            // Closing tells the peer that the page is gone; otherwise it would wait for the liveness timeout.
+            shared.listener(&page, "pagehide", |shared, _| shared.end(Error::Closed))?,
             shared.listener(&raw, "datachannel", Shared::on_channel)?,
             shared.listener(&raw, "connectionstatechange", |shared, _| shared.on_state())?,
             shared.listener(&raw, "iceconnectionstatechange", |shared, _| shared.on_ice_state())?,
@@ -127,21 +114,24 @@ impl Connection {
         &self.shared.raw
     }
 
-    /// Listens for the peer's goodbye, which ends SCTP and leaves the connection's own state as it was. To be called
-    /// once both descriptions are set: SCTP is not there before.
-    pub(super) fn listen_for_goodbye(&self) -> Result<(), JsError> {
+    /// Listens for the peer closing the connection: that ends its SCTP transport, and does not change the connection's
+    /// own state. Call it once both descriptions are set, when the SCTP transport exists.
+    pub(super) fn listen_for_close(&self) -> Result<(), JsError> {
         let Some(sctp) = js::sctp(&self.shared.raw) else { return Ok(()) };
         let listener = self.shared.listener(&sctp, "statechange", |shared, event| {
             if js::is_closed(&event) {
-                shared.end(ConnectionError::Lost);
+                shared.end(Error::ClosedByPeer);
             }
         })?;
         self.shared.listeners.borrow_mut().push(listener);
         Ok(())
     }
 
-    /// Ready once the peer has answered, by ICE alone, or the connection is over.
-    pub(super) async fn answered(&self) -> Result<(), ConnectionError> {
+    /// Ready once ICE is connected.
+    ///
+    /// # Errors
+    /// Why the connection ended before.
+    pub(super) async fn answered(&self) -> Result<(), Error> {
         future::poll_fn(|cx| {
             self.shared.state_waker.register(cx.waker());
             if self.shared.answered.get() {
@@ -152,17 +142,17 @@ impl Connection {
         .await
     }
 
-    /// Why the connection is over, if it is.
-    pub(super) fn over(&self) -> Option<ConnectionError> {
+    /// Why the connection ended, if it did.
+    pub(super) fn over(&self) -> Option<Error> {
         self.shared.check()
     }
 }
 
 impl StreamMuxer for Connection {
     type Substream = Substream;
-    type Error = ConnectionError;
+    type Error = Error;
 
-    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Substream, ConnectionError>> {
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Substream, Error>> {
         self.shared.inbound_waker.register(cx.waker());
         if let Some(error) = self.shared.check() {
             return Poll::Ready(Err(error));
@@ -173,7 +163,7 @@ impl StreamMuxer for Connection {
         }
     }
 
-    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Substream, ConnectionError>> {
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Substream, Error>> {
         let shared = &self.shared;
         shared.outbound_waker.register(cx.waker());
         if let Some(error) = shared.check() {
@@ -186,12 +176,12 @@ impl StreamMuxer for Connection {
         let options = RtcDataChannelInit::new();
         options.set_protocol(CREDIT_PROTOCOL);
         let raw = shared.raw.create_data_channel_with_data_channel_dict("", &options);
-        // Who opens a channel announces credits by its protocol.
+        // The channel's protocol announces support for credits.
         let credits = if shared.credits.get() { Credits::Known } else { Credits::Unknown };
         Poll::Ready(Ok(Substream::new(shared.add(raw, Opener::Us, credits)?)))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.shared.close_waker.register(cx.waker());
         if self.shared.check().is_none() {
             if self.closing.is_none() {
@@ -203,12 +193,12 @@ impl StreamMuxer for Connection {
             if !drained && !late {
                 return Poll::Pending;
             }
-            self.shared.end(ConnectionError::Closed);
+            self.shared.end(Error::Closed);
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Error>> {
         self.shared.state_waker.register(cx.waker());
         self.shared.check().map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
     }
@@ -216,7 +206,7 @@ impl StreamMuxer for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.end(ConnectionError::Closed);
+        self.shared.end(Error::Closed);
     }
 }
 
@@ -254,7 +244,8 @@ impl Shared {
             raw.close();
             return;
         }
-        // Announced on each channel: its opener takes another first message for that of a peer without credits.
+        // Each such channel must be answered by a credit first; its opener treats any other first message as lack of
+        // support.
         let knows = js::protocol(&raw).as_deref() == Some(CREDIT_PROTOCOL);
         let credits = if knows { Credits::Announce } else { Credits::Absent };
         match self.add(raw, Opener::Peer, credits) {
@@ -264,13 +255,13 @@ impl Shared {
                 self.inbound.borrow_mut().push_back(channel);
                 self.inbound_waker.wake();
             }
-            Err(error) => tracing::warn!(%error, "cannot take a stream"),
+            Err(error) => tracing::warn!(%error, "cannot accept a stream"),
         }
     }
 
     fn on_state(&self) {
         if matches!(self.raw.connection_state(), RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed) {
-            self.end(ConnectionError::Lost);
+            self.end(Error::Lost);
         }
     }
 
@@ -283,66 +274,66 @@ impl Shared {
         }
     }
 
-    /// Ends the connection when the peer falls silent.
+    /// Ends the connection after the liveness timeout.
     fn watch(self: &Rc<Self>) {
         let (shared, connection) = (Rc::downgrade(self), Rc::downgrade(self));
         let (watching, handle) = future::abortable(async move {
             let seen = |shared: Rc<Self>| Seen { raw: shared.raw.clone(), messages: shared.messages.get() };
             liveness::until_silent(|| connection.upgrade().map(seen)).await;
             if let Some(shared) = shared.upgrade() {
-                shared.end(ConnectionError::Lost);
+                shared.end(Error::Silent);
             }
         });
         self.watching.replace(Some(handle));
         wasm_bindgen_futures::spawn_local(watching.map(drop));
     }
 
-    fn check(&self) -> Option<ConnectionError> {
+    fn check(&self) -> Option<Error> {
         self.over.borrow().clone()
     }
 
-    /// Channels in all, and those that we opened.
+    /// Number of channels: in total, and those that this side opened.
     fn count_channels(&self) -> (usize, usize) {
         let channels = self.channels.borrow();
         (channels.len(), channels.values().filter(|channel| channel.opener == Opener::Us).count())
     }
 
-    /// A message has come: what its stream has learnt of the peer is of use to all.
+    /// Counts a message, and applies what its stream has learnt about the peer to the whole connection.
     pub(super) fn learn_of_peer(&self, stream: &Stream) {
         self.messages.set(self.messages.get() + 1);
         self.credits.set(self.credits.get() | stream.peer_knows_credits());
         self.fin_ack.set(self.fin_ack.get() | stream.peer_knows_fin_ack());
     }
 
-    /// What one channel holds has changed.
+    /// Updates the totals after one channel has changed.
     pub(super) fn count(&self, before: Held, after: Held) {
         self.unread.set(self.unread.get() - before.unread + after.unread);
         self.beyond.set(self.beyond.get() - before.beyond + after.beyond);
     }
 
-    /// Whether all channels together have too much unread.
+    /// Whether all channels together exceed the limit on unread data.
     pub(super) fn is_overfull(&self) -> bool {
         self.unread.get() > HARD_UNREAD_BYTES
     }
 
-    /// Bytes that may still be promised to streams.
+    /// Bytes that may still be granted to streams.
     pub(super) fn spare(&self) -> usize {
         UNREAD_BYTES.saturating_sub(self.beyond.get())
     }
 
-    /// The id of a channel is free again. If nobody has accepted its stream yet, what has come can still be read.
+    /// The channel is closed and its id free. If its stream has not been accepted yet, its data can still be read.
     pub(super) fn forget(&self, key: u64) {
         self.channels.borrow_mut().remove(&key);
         self.outbound_waker.wake();
         self.close_waker.wake();
     }
 
-    /// A channel has room again.
+    /// A channel's send buffer has room again.
     pub(super) fn drained(&self) {
         self.close_waker.wake();
     }
 
-    /// A stream was let go whose peer has not confirmed all: sees to it that this has an end.
+    /// A dropped stream awaits the peer's confirmation: starts the timer that bounds the wait.
     pub(super) fn linger(self: &Rc<Self>) {
         if self.sweeping.replace(true) {
             return;
@@ -360,7 +351,7 @@ impl Shared {
         });
     }
 
-    /// Closes the channels that have lingered for long enough. Whether others linger.
+    /// Closes the channels that have waited for [`STREAM_LINGER`]. Returns whether others are waiting.
     fn sweep(&self) -> bool {
         let lingering: Vec<_> =
             self.channels.borrow().values().filter(|c| c.lingers_since().is_some()).cloned().collect();
@@ -370,8 +361,8 @@ impl Shared {
         !waiting.is_empty()
     }
 
-    /// Ends the connection. Only the first reason counts.
-    fn end(&self, error: ConnectionError) {
+    /// Ends the connection. Only the first reason is kept.
+    fn end(&self, error: Error) {
         if self.over.borrow().is_some() {
             return;
         }

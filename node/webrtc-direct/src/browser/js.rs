@@ -1,14 +1,16 @@
-//! What JavaScript needs that web-sys does not give: handlers that go away, and errors as text.
+//! What web-sys lacks: event handlers that are removed on drop, errors as text, and some properties.
 
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{EventTarget, RtcDataChannel, RtcPeerConnection};
 
-/// A handler of one event. Dropping it takes it off its target, so that no event can reach a closure that is gone.
+use crate::Error;
+
+/// An event handler. Dropping it removes it from its target, so that no event reaches a freed closure.
 pub(super) struct Listener {
     target: EventTarget,
     event: &'static str,
-    /// `Fn`, not `FnMut`: an event in the middle of another's handler is then no error.
+    /// `Fn` rather than `FnMut`, so that it may be called while it runs.
     closure: Closure<dyn Fn(JsValue)>,
 }
 
@@ -33,10 +35,16 @@ impl Drop for Listener {
     }
 }
 
-/// An exception, as text: JavaScript's own value cannot leave its thread.
+/// A JavaScript exception as text, because its value cannot leave its thread.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the browser refused: {0}")]
-pub struct JsError(String);
+#[error("{0}")]
+pub(super) struct JsError(String);
+
+impl From<JsError> for Error {
+    fn from(JsError(text): JsError) -> Self {
+        Self::Browser(text)
+    }
+}
 
 impl From<JsValue> for JsError {
     fn from(value: JsValue) -> Self {
@@ -48,19 +56,19 @@ impl From<JsValue> for JsError {
     }
 }
 
-// What web-sys has no accessors for.
+// Properties for which web-sys has no accessor.
 
-/// The protocol that a channel's opener named.
+/// A channel's `protocol`.
 pub(super) fn protocol(channel: &RtcDataChannel) -> Option<String> {
     get(channel, "protocol")?.as_string()
 }
 
-/// The `RTCSctpTransport` of a connection whose descriptions are set.
+/// The `RTCSctpTransport` of a connection; none before both descriptions are set.
 pub(super) fn sctp(connection: &RtcPeerConnection) -> Option<EventTarget> {
     get(connection, "sctp")?.dyn_into().ok()
 }
 
-/// Whether an event tells of something whose `state` is now "closed".
+/// Whether the `state` of an event's target is "closed".
 pub(super) fn is_closed(event: &JsValue) -> bool {
     let state = get(event, "target").and_then(|target| get(&target, "state"));
     state.is_some_and(|state| state == "closed")

@@ -1,25 +1,25 @@
-//! Bounds that only the browser's side has; the others are in [`crate::limits`].
+//! Limits of the browser's side; the shared ones are in [`crate::limits`].
 
 use std::time::Duration;
 
-/// Handed to the browser for one channel and not yet sent. Past this the writer waits: enough that the network does
-/// not run dry before the browser's next event, little enough that a short message on another channel is soon out.
+/// Handed to the browser for one channel but not yet sent; beyond this the writer waits. Enough to keep the network
+/// busy until the browser's next event, and little enough that a short message on another channel is not delayed much.
 pub(super) const CHANNEL_BUFFER_BYTES: u32 = 256 * 1024;
-/// The browser says so when a channel has no more than this left.
+/// `bufferedAmountLowThreshold`: the browser fires an event when a channel has this much left to send.
 pub(super) const CHANNEL_LOW_BYTES: u32 = 64 * 1024;
-/// Received on all streams of one connection and not read yet. Browsers cannot stop a peer that knows nothing of
-/// credits; past this the stream whose turn it is gives way. One that knows them stays far below.
+/// Received on all streams of one connection but not read yet. Browsers cannot pause a peer without credit support:
+/// beyond this, the stream that receives more is closed. A peer with credit support stays far below.
 pub(super) const HARD_UNREAD_BYTES: usize = 64 * 1024 * 1024;
-/// Streams of our own at once. Browsers have 1,024 ids for channels and give half of them to each side.
+/// Concurrent streams opened by this side. Browsers have 1,024 channel ids, half of them for each side.
 pub(super) const OUTBOUND_STREAMS: usize = 500;
-/// How long a server has to answer to one version before the next is tried beside it: several round trips of a slow
-/// path, and short enough for somebody who waits.
-pub(super) const VERSION_HEAD_START: Duration = Duration::from_secs(2);
-/// From the dial to an authenticated peer. Browsers alone would try for half a minute; a swarm gives up after 10 s
-/// unless told otherwise, without a reason.
+/// Delay before the next version is tried in parallel: several round trips on a slow path, and short enough for a user
+/// who is waiting.
+pub(super) const VERSION_ATTEMPT_DELAY: Duration = Duration::from_secs(2);
+/// Timeout from the dial to an authenticated peer. Browsers would try for half a minute. A swarm's default connection
+/// timeout of 10 s would hide the reason.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(9);
-/// After this much silence a peer is gone. Firefox asks its peer every 6 s at most, and what comes may be taken for
-/// a second older than it is.
-pub(super) const SILENT_AFTER: Duration = Duration::from_millis(7250);
-/// Closing a connection waits this long for what is still in the browser's buffers.
+/// Liveness timeout: a connection is lost after this long without a packet. Firefox's STUN interval is up to 6 s, and
+/// polling may date a packet up to one second too early.
+pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_millis(7250);
+/// Timeout for sending what is buffered when a connection is closed.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

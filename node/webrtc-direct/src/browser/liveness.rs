@@ -1,4 +1,5 @@
-//! Whether a peer is still there. Browsers ask it by STUN, but say so late, and each after another time.
+//! Liveness of the peer. Browsers probe it by STUN, but report a failure late, each after a different time. So received
+//! packets are counted here.
 
 use std::time::Duration;
 
@@ -10,53 +11,54 @@ use web_sys::RtcPeerConnection;
 use web_time::Instant;
 
 use super::js::JsError;
-use super::limits::SILENT_AFTER;
+use super::limits::LIVENESS_TIMEOUT;
 
-/// How often it is looked at whether something has come,
-const LOOK: Duration = Duration::from_secs(1);
-/// and how soon again where messages come: once they end, packets have to be counted before more of them can be told.
-const NEXT_LOOK: Duration = Duration::from_millis(250);
-/// Counters of what has come on a pair of addresses. Times would be simpler, but mean other things in each browser.
+/// Poll interval of an idle connection.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Poll interval while messages arrive. Once they stop, the packet counters need a recent value to compare with.
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Statistics of a candidate pair that count received packets. Timestamps would be simpler, but their meaning differs
+/// between browsers.
 const COUNTERS: [&str; 4] = ["packetsReceived", "bytesReceived", "requestsReceived", "responsesReceived"];
 
-/// A connection as seen from here.
+/// What is polled of a connection.
 pub(super) struct Seen {
     pub(super) raw: RtcPeerConnection,
-    /// Messages that have come on its channels.
+    /// Messages received on all channels.
     pub(super) messages: u64,
 }
 
-/// Ready once nothing has come for [`SILENT_AFTER`], or there is no connection any more.
+/// Ready once nothing was received for [`LIVENESS_TIMEOUT`], or the connection is gone.
 ///
-/// A timer that comes late, as in a page that nobody looks at, ends nothing: what came meanwhile is counted.
+/// A late timer, as in a background tab, does not end a live connection: packets received meanwhile are counted.
 pub(super) async fn until_silent(connection: impl Fn() -> Option<Seen>) {
     let (mut messages, mut packets) = (0, 0.0);
-    let (mut silence, mut until_look) = (Duration::ZERO, LOOK);
-    while silence < SILENT_AFTER {
-        let look = Instant::now();
-        Delay::new(until_look).await;
+    let (mut silence, mut interval) = (Duration::ZERO, POLL_INTERVAL);
+    while silence < LIVENESS_TIMEOUT {
+        let polled = Instant::now();
+        Delay::new(interval).await;
         let Some(seen) = connection() else { return };
-        until_look = LOOK;
-        // Statistics cost more than a look at our own count.
-        let heard = if std::mem::replace(&mut messages, seen.messages) != seen.messages {
-            until_look = NEXT_LOOK;
+        interval = POLL_INTERVAL;
+        // Statistics cost more than the message count.
+        let received = if std::mem::replace(&mut messages, seen.messages) != seen.messages {
+            interval = BUSY_POLL_INTERVAL;
             true
         } else {
             match count(&seen.raw).await {
-                // Where nothing is told, the connection's own state will tell, if later.
+                // Without counters, the connection's own state will report a failure, if later.
                 Ok(count) => std::mem::replace(&mut packets, count) != count || count == 0.0,
                 Err(error) => {
-                    tracing::debug!(%error, "no statistics");
+                    tracing::debug!(%error, "cannot read the connection's statistics");
                     true
                 }
             }
         };
-        // At the latest now, and not before the last look unless that was long ago.
-        silence = if heard { look.elapsed().min(LOOK) } else { silence + look.elapsed() };
+        // Received at some time since the last poll, of which at most one poll interval counts as silence.
+        silence = if received { polled.elapsed().min(POLL_INTERVAL) } else { silence + polled.elapsed() };
     }
 }
 
-/// A number that changes whenever something comes. 0 if the browser does not tell.
+/// A number that changes with every packet received. 0 if the browser has no such counter.
 async fn count(connection: &RtcPeerConnection) -> Result<f64, JsError> {
     let report = JsFuture::from(connection.get_stats()).await?;
     let mut count = 0.0;

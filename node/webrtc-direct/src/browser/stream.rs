@@ -1,4 +1,4 @@
-//! A stream, for its user.
+//! The application's handle of a stream.
 
 use std::io;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use super::channel::Channel;
 
 /// One stream of a [`Connection`](super::Connection).
 ///
-/// Closing ends the writing half; reading goes on. Dropping it before that resets the writing half and asks the peer
-/// to send no more.
+/// Closing it ends the writing half; reading continues. Dropping it asks the peer to send no more, and resets the
+/// writing half unless it was closed.
 pub struct Substream {
-    /// libp2p asks for `Send`; JavaScript's objects stay on their thread, which here is the only one.
+    /// libp2p requires `Send`. JavaScript objects stay on their thread, which here is the only one.
     channel: SendWrapper<Rc<Channel>>,
 }
 

@@ -1,4 +1,4 @@
-//! The data channels of one connection: opening, moving messages between streams and SCTP, closing.
+//! The data channels of one connection: opening, passing messages between streams and SCTP, closing.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
@@ -7,32 +7,32 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::dcep;
-use super::error::Error;
 use super::ids::Ids;
 use super::sctp::{Event, Kind, Sctp};
+use crate::Error;
 use crate::credentials::Version;
 use crate::limits::{INBOUND_BACKLOG, MESSAGE_BYTES, STREAM_LINGER, STREAMS, UNREAD_BYTES};
 use crate::stream::{CREDIT_PROTOCOL, Credits, Progress, Stream};
 
-/// Name of a channel within its connection, never given out twice as SCTP's ids are.
+/// Identifies a channel within its connection. Unlike an SCTP stream id it is never reused.
 pub(crate) type Key = u64;
 
-/// The channel of the Noise handshake.
+/// Stream id of the Noise handshake's channel.
 pub(crate) const HANDSHAKE: u16 = 0;
 
 pub(crate) struct Channel {
     pub(crate) stream: Stream,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
-    /// SCTP's id, until the stream's channel is closed on both sides.
+    /// SCTP stream id, until both sides have closed the channel.
     id: Option<u16>,
     /// One side has closed the channel; the other may not have yet.
     closing: bool,
-    /// In the queue of those that have something to send.
+    /// In the queue of channels with messages to send.
     queued: bool,
-    /// The user has let go.
+    /// The application has dropped the stream.
     released: bool,
-    /// The user let go long ago, and the peer has not confirmed it.
+    /// The application dropped the stream [`STREAM_LINGER`] ago, and the peer has not confirmed its end.
     overdue: bool,
 }
 
@@ -61,22 +61,22 @@ pub(crate) struct Channels {
     channels: HashMap<Key, Channel>,
     by_id: HashMap<u16, Key>,
     next_key: Key,
-    /// The channel of the Noise handshake. Its id may belong to another one later.
+    /// The channel of the Noise handshake. Its stream id may be reused later.
     handshake: Option<Key>,
     ids: Ids,
-    /// Channels that the peer opened and nobody has accepted.
+    /// Channels that the peer opened and that have not been accepted yet.
     backlog: VecDeque<Key>,
     acceptor: Option<Waker>,
     opener: Option<Waker>,
-    /// Ids of streams whose readers are behind: what comes for them stays in SCTP.
+    /// Ids of streams whose buffer is full: their data stays in SCTP.
     paused: BTreeSet<u16>,
-    /// Bytes that all streams together hold or have promised to take, beyond the initial window of each.
+    /// Bytes that all streams together hold unread or have granted, beyond the initial window of each.
     beyond: usize,
-    /// Channels with something to send, in turn.
+    /// Channels with messages to send, in round-robin order.
     ready: VecDeque<Key>,
-    /// Bytes that SCTP holds for sending.
+    /// Bytes handed to SCTP and not yet acknowledged.
     sending: usize,
-    /// Channels whose user has let go, in the order of their deadlines.
+    /// Channels whose stream the application has dropped, in the order of their deadlines.
     lingering: VecDeque<(Instant, Key)>,
     peer_knows_credits: bool,
     peer_knows_fin_ack: bool,
@@ -102,7 +102,7 @@ impl Channels {
             sending: 0,
             lingering: VecDeque::new(),
             peer_knows_credits: false,
-            // It is older than version 2.
+            // The specification had FIN_ACK before version 2.
             peer_knows_fin_ack: version == Version::V2,
             dialer,
         })
@@ -114,7 +114,7 @@ impl Channels {
         self.sctp.receive(packet, now)
     }
 
-    /// Does all that can be done now, until SCTP has nothing more to say.
+    /// Processes timeouts and SCTP's events until there are none, then queues messages for sending.
     pub(crate) fn advance(&mut self, now: Instant) -> Result<(), Error> {
         self.sctp.handle_timeout(now);
         loop {
@@ -143,15 +143,15 @@ impl Channels {
         Ok(())
     }
 
-    /// Packets to be sent now.
+    /// Packets to send now.
     pub(crate) fn transmit(&mut self, now: Instant) -> Result<Option<Vec<Bytes>>, Error> {
         if self.sctp.is_overrun() {
-            return Err(Error::Violation("more data than the receive window takes"));
+            return Err(Error::Violation("it sent more data than the SCTP receive window allows"));
         }
         self.sctp.transmit(now)
     }
 
-    /// Whether [`Channels::advance`] has more to do after what [`Channels::transmit`] gave.
+    /// Whether [`Channels::advance`] must be called again after [`Channels::transmit`].
     pub(crate) fn has_due_resets(&mut self) -> bool {
         let paused = &self.paused;
         self.sctp.has_due_resets(|id| paused.contains(&id))
@@ -171,14 +171,14 @@ impl Channels {
                 self.connected = true;
                 self.handshake = Some(self.insert(HANDSHAKE, Credits::Absent));
                 self.sctp.open(HANDSHAKE);
-                // Data may have overtaken what establishes the association.
+                // Data may arrive before the packet that establishes the association.
                 for id in self.sctp.ids() {
                     self.read(id, now);
                 }
             }
             Event::Readable(id) => self.read(id, now),
             Event::Opened if self.sctp.ids().len() > 2 * STREAMS => {
-                return Err(Error::Violation("more streams than anyone needs"));
+                return Err(Error::Violation("it uses more than twice the maximum number of streams"));
             }
             Event::Opened => {}
             Event::Released(bytes) => self.sending = self.sending.saturating_sub(bytes),
@@ -189,7 +189,7 @@ impl Channels {
 
     // --- Receiving --------------------------------------------------------------------------------------------
 
-    /// Moves messages from SCTP to a stream while it has room.
+    /// Moves messages from SCTP to a stream while the stream has room.
     fn read(&mut self, id: u16, now: Instant) {
         loop {
             let key = self.by_id.get(&id).copied();
@@ -202,9 +202,9 @@ impl Channels {
             let Some((kind, message)) = self.sctp.read(id) else { return };
             match (key, kind) {
                 (Some(key), Kind::Data) => self.deliver(key, id, message),
-                (Some(_), Kind::Control) => {} // the confirmation, which nobody waits for
+                (Some(_), Kind::Control) => {} // DATA_CHANNEL_ACK, which needs no action
                 (None, Kind::Control) => self.opened(id, message, now),
-                (None, Kind::Data) => tracing::debug!(id, "data on a channel that was not opened"),
+                (None, Kind::Data) => tracing::debug!(id, "discarding data on a channel that was not opened"),
             }
         }
     }
@@ -213,7 +213,7 @@ impl Channels {
         UNREAD_BYTES.saturating_sub(self.beyond)
     }
 
-    /// Reads on where a reader was behind, if it is no longer. Whether there was one.
+    /// Continues with paused streams that have room again. Returns whether any stream was paused.
     fn resume(&mut self, now: Instant) -> bool {
         let paused = std::mem::take(&mut self.paused);
         for &id in &paused {
@@ -222,7 +222,7 @@ impl Channels {
         !paused.is_empty()
     }
 
-    /// Lets a stream change, and keeps count of what it holds.
+    /// Changes a stream, grants credits, and updates the connection's accounting.
     fn change<T>(&mut self, key: Key, act: impl FnOnce(&mut Channel) -> T) -> Option<T> {
         let spare = self.spare();
         let channel = self.channels.get_mut(&key)?;
@@ -238,7 +238,7 @@ impl Channels {
             match channel.stream.receive(message) {
                 Ok(progress) => channel.wake(progress),
                 Err(error) => {
-                    tracing::debug!(id, %error, "stream given up");
+                    tracing::debug!(id, %error, "stream reset");
                     channel.wake_all();
                 }
             }
@@ -252,12 +252,12 @@ impl Channels {
         self.settle(key);
     }
 
-    /// The peer opens a channel.
+    /// The peer has opened a channel.
     fn opened(&mut self, id: u16, message: Bytes, now: Instant) {
-        // Browsers use id 0 again once the handshake's channel is closed.
+        // Browsers reuse id 0 once the handshake's channel is closed.
         let peers = !self.is_ours(id);
         let Some(dcep::Message::Open { protocol }) = dcep::Message::decode(message).filter(|_| peers) else {
-            return tracing::debug!(id, "a channel opened against the rules");
+            return tracing::debug!(id, "ignoring an invalid request to open a channel");
         };
         let knows = protocol == CREDIT_PROTOCOL.as_bytes();
         self.peer_knows_credits |= knows;
@@ -266,20 +266,20 @@ impl Channels {
         let key = self.insert(id, credits);
         self.queue(key);
         if self.channels.len() > STREAMS || self.backlog.len() >= INBOUND_BACKLOG {
-            tracing::debug!(id, "too many streams: one more is refused");
+            tracing::debug!(id, "refusing a stream: too many are open or not accepted yet");
             return self.release(key, now);
         }
         self.backlog.push_back(key);
         wake(&mut self.acceptor);
     }
 
-    /// Who opened a channel closes it, and the other side follows. Both could begin, but other implementations then reset
-    /// the stream twice, and the second reset could meet the id's next stream.
+    /// Whether this side opened the channel. The opener closes it first, and the other side follows. If both started,
+    /// other implementations would reset the stream twice, and the second reset could hit the next stream with that id.
     fn is_ours(&self, id: u16) -> bool {
         if id == HANDSHAKE { self.dialer } else { id.is_multiple_of(2) == self.dialer }
     }
 
-    /// The peer has closed a channel, perhaps in the middle of what we send: no more of that is of use.
+    /// The peer has closed a channel. What this side still has to send is discarded.
     fn ended(&mut self, id: u16) {
         let Some(&key) = self.by_id.get(&id) else { return };
         self.change(key, |channel| {
@@ -316,10 +316,10 @@ impl Channels {
         }
     }
 
-    /// Moves messages from streams to SCTP, one of each stream in turn, while SCTP has room.
+    /// Moves messages from streams to SCTP in round-robin order, while the send window has room.
     fn pump(&mut self, now: Instant) {
         let window = self.sctp.send_window();
-        // A whole message, whatever its length will be.
+        // Room for a message of maximum length.
         while self.connected
             && self.sending + MESSAGE_BYTES <= window
             && let Some(key) = self.ready.pop_front()
@@ -341,7 +341,7 @@ impl Channels {
         }
     }
 
-    /// Closes the channel if its stream is done, and forgets the stream if its user has let go too.
+    /// Closes the channel if its stream is done, and removes the stream if both sides have closed and released it.
     fn settle(&mut self, key: Key) {
         let ours = self.channels.get(&key).and_then(|channel| channel.id).is_some_and(|id| self.is_ours(id));
         let Some(channel) = self.channels.get_mut(&key) else { return };
@@ -357,7 +357,7 @@ impl Channels {
         }
     }
 
-    // --- The user's side --------------------------------------------------------------------------------------
+    // --- The application's side -------------------------------------------------------------------------------
 
     fn insert(&mut self, id: u16, credits: Credits) -> Key {
         let key = self.next_key;
@@ -381,7 +381,7 @@ impl Channels {
         self.handshake
     }
 
-    /// Opens a channel. Pending while there are as many as there may be.
+    /// Opens a channel. Pending while the maximum number of streams is open.
     pub(crate) fn poll_open(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Key> {
         let Self { ids, sctp, .. } = self;
         let room = self.channels.len() < STREAMS;
@@ -396,7 +396,7 @@ impl Channels {
         Poll::Ready(self.insert(id, credits))
     }
 
-    /// Takes the next channel that the peer opened.
+    /// Accepts the next channel that the peer opened.
     pub(crate) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Key> {
         match self.backlog.pop_front() {
             Some(key) => Poll::Ready(key),
@@ -407,8 +407,8 @@ impl Channels {
         }
     }
 
-    /// Lets the user's side of a stream act; afterwards the stream is moved along. None if the stream is forgotten.
-    /// Also says whether SCTP has something to do now.
+    /// Runs an operation of the application on a stream, then queues what became sendable. Returns its result and
+    /// whether the driver must run; none if the stream has been removed.
     pub(crate) fn with<T>(&mut self, key: Key, act: impl FnOnce(&mut Channel) -> T, now: Instant) -> Option<(T, bool)> {
         let result = self.change(key, act)?;
         let resumed = self.resume(now);
@@ -417,7 +417,7 @@ impl Channels {
         Some((result, resumed || !self.ready.is_empty()))
     }
 
-    /// The user lets go of a stream.
+    /// The application drops a stream.
     pub(crate) fn release(&mut self, key: Key, now: Instant) {
         let release = |channel: &mut Channel| {
             channel.released = true;
@@ -431,7 +431,7 @@ impl Channels {
         }
     }
 
-    /// The connection is over: every stream ends and everyone is told.
+    /// The connection has ended: ends all streams and wakes their users.
     pub(crate) fn end(&mut self) {
         for channel in self.channels.values_mut() {
             channel.stream.channel_closed();
@@ -452,7 +452,7 @@ impl Channels {
         self.sctp.abort();
     }
 
-    /// Does as browsers do, which may close a channel at any time.
+    /// Closes a channel at any time, as browsers may.
     #[cfg(test)]
     pub(crate) fn close(&mut self, key: Key) {
         if let Some(channel) = self.channels.get_mut(&key) {
@@ -461,13 +461,13 @@ impl Channels {
         }
     }
 
-    /// Does as browsers do, which use the id of the handshake's channel again.
+    /// Makes the id of the handshake's channel available, as browsers do.
     #[cfg(test)]
     pub(crate) fn release_handshake_id(&mut self) {
         self.ids.release(HANDSHAKE);
     }
 
-    /// Streams that are not forgotten, for tests of growth.
+    /// Number of streams held in memory.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()
     }

@@ -1,4 +1,4 @@
-//! What the user holds: a connection and its streams. Both reach into the session that the connection's task drives.
+//! The application's handles of a connection and its streams. They share the session with the task that drives it.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +11,12 @@ use libp2p_core::muxing::{StreamMuxer, StreamMuxerEvent};
 use tokio::sync::Notify;
 
 use super::channels::{Channel, Key};
-use super::error::Error;
 use super::session::Session;
 use super::socket::Batch;
+use crate::Error;
 use crate::stream::StreamError;
 
-/// A session, shared between the task that drives it and those who use it.
+/// A session, shared between the task that drives it and the application's handles.
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the driver.
@@ -25,14 +25,14 @@ pub(crate) struct Shared {
 
 pub(crate) struct State {
     pub(crate) session: Session,
-    /// Datagrams that the driver is to send.
+    /// Datagrams for the driver to send.
     pub(crate) out: Batch,
     watchers: [Option<Waker>; 3],
-    /// The driver has sent the last datagram and is gone.
+    /// The driver has sent the last datagram and finished.
     gone: bool,
 }
 
-/// Who waits for the connection to get somewhere.
+/// Tasks that wait for a change of the connection's state.
 #[derive(Clone, Copy)]
 pub(crate) enum Watch {
     Handshake,
@@ -49,7 +49,7 @@ impl State {
         self.watchers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
     }
 
-    /// Why the connection is over, if it is.
+    /// Fails with the reason if the connection has ended.
     fn check(&self) -> Result<(), Error> {
         self.session.over().map_or(Ok(()), |error| Err(error.clone()))
     }
@@ -61,12 +61,12 @@ impl Shared {
         Arc::new(Self { state: Mutex::new(state), work: Notify::new() })
     }
 
-    /// A panic while the lock was held ends the connection ([`Shared::gone`]), not the program.
+    /// Ignores poisoning: a panic of the driver ends the connection ([`Shared::gone`]), not the program.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the connection and lets the driver say goodbye.
+    /// Ends the connection; the driver then tells the peer.
     pub(crate) fn end(&self, reason: Error) {
         let mut state = self.lock();
         let State { session, out, .. } = &mut *state;
@@ -75,7 +75,7 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// The driver will do no more.
+    /// The driver has finished.
     pub(crate) fn gone(&self) {
         let mut state = self.lock();
         let State { session, out, .. } = &mut *state;
@@ -93,7 +93,7 @@ impl Shared {
     }
 }
 
-/// A connection to a peer. Dropping it says goodbye and frees everything.
+/// A connection to a peer. Dropping it closes it and frees its socket, task and memory.
 pub struct Connection {
     shared: Arc<Shared>,
 }
@@ -103,7 +103,7 @@ impl Connection {
         Self { shared }
     }
 
-    /// Streams that are held in memory: open, or closed and not yet confirmed by the peer.
+    /// Number of streams held in memory: open, or closed and not yet confirmed by the peer.
     pub fn streams(&self) -> usize {
         self.shared.lock().session.channels.len()
     }
@@ -163,14 +163,17 @@ impl StreamMuxer for Connection {
     }
 }
 
-/// A stream. Closing it ends the writing half; dropping it gives up what is not closed.
+/// One stream of a [`Connection`].
+///
+/// Closing it ends the writing half; reading continues. Dropping it asks the peer to send no more, and resets the
+/// writing half unless it was closed.
 pub struct Substream {
     shared: Arc<Shared>,
     key: Key,
 }
 
 impl Substream {
-    /// The channel of the Noise handshake, once there is one.
+    /// The channel of the Noise handshake; none before SCTP is connected.
     pub(crate) fn handshake(shared: &Arc<Shared>) -> Option<Self> {
         let key = shared.lock().session.channels.handshake()?;
         Some(Self { shared: shared.clone(), key })

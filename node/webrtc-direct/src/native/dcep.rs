@@ -1,4 +1,4 @@
-//! The Data Channel Establishment Protocol (RFC 8832): what opens a channel, and its confirmation.
+//! Messages of the Data Channel Establishment Protocol (DCEP, RFC 8832).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -10,13 +10,13 @@ const OPEN: u8 = 0x03;
 /// A message of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// Opens the channel on whose stream it comes. Reliability and label are of no interest here: streams of libp2p
-    /// are reliable and ordered, and the label may be anything.
+    /// DATA_CHANNEL_OPEN. Reliability and label are ignored: libp2p's streams are reliable and ordered, and the label
+    /// has no meaning.
     Open {
-        /// Name of what the channel carries.
+        /// The channel's subprotocol.
         protocol: Bytes,
     },
-    /// The other side has taken note.
+    /// DATA_CHANNEL_ACK.
     Ack,
 }
 
@@ -29,7 +29,7 @@ impl Message {
                 message.put_u8(OPEN);
                 message.put_u8(0); // reliable and ordered
                 message.put_u16(0); // priority
-                message.put_u32(0); // no bound on repetitions
+                message.put_u32(0); // unlimited retransmissions
                 message.put_u16(0); // no label
                 message.put_u16(protocol.len() as u16);
                 message.put_slice(protocol);
@@ -63,14 +63,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_chromium_sends_is_understood() {
+    fn messages_of_chromium_are_decoded() {
         let open = [&[3, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 2][..], b"labelxy"].concat();
         assert_eq!(Message::decode(open.into()), Some(Message::Open { protocol: Bytes::from_static(b"xy") }));
         assert_eq!(Message::decode(Bytes::from_static(&[2])), Some(Message::Ack));
     }
 
     #[test]
-    fn lengths_that_do_not_fit_are_refused() {
+    fn wrong_lengths_are_refused() {
         for length in [0, 1, 5, 11, 13] {
             let open = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..length].to_vec();
             assert_eq!(Message::decode(open.into()), None, "{length}");
@@ -80,13 +80,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_back(protocol in "[a-z/0-9]{0,40}") {
+        fn an_open_message_round_trips(protocol in "[a-z/0-9]{0,40}") {
             let open = Message::Open { protocol: protocol.into() };
             prop_assert_eq!(Message::decode(open.encode()), Some(open));
         }
 
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in any::<Vec<u8>>()) {
+        fn arbitrary_bytes_do_not_panic(bytes in any::<Vec<u8>>()) {
             let _ = Message::decode(bytes.into());
         }
     }

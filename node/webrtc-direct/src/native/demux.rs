@@ -1,4 +1,4 @@
-//! Whose datagram is it? One listener's connections told apart, and strangers let in or not, without IO.
+//! Demultiplexing of one listener's datagrams, and admission of new connections, without IO.
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -8,20 +8,20 @@ use std::time::Instant;
 
 use super::stun;
 use crate::credentials::Pair;
-use crate::limits::{ADDRESSES_PER_CONNECTION, TOMBSTONE, TOMBSTONES};
+use crate::limits::{ADDRESSES_PER_CONNECTION, TOMBSTONE_LIFETIME, TOMBSTONES};
 
 /// What to do with a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<Id> {
     /// It belongs to a connection.
     To(Id),
-    /// It opens one.
+    /// It is a valid request that opens a connection.
     New(Box<Pair>),
-    /// Nobody's.
+    /// It is discarded.
     Drop,
 }
 
-/// Bounds on handshakes under way.
+/// Limits on concurrent handshakes: in total, and per host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) pending: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Demux<Id> {
 struct Connection {
     username: String,
     addresses: Vec<SocketAddr>,
-    /// Where it came from, while its handshake is under way.
+    /// The client's host, during the handshake.
     pending: Option<IpAddr>,
 }
 
@@ -67,13 +67,13 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
         self.connections.is_empty()
     }
 
-    /// Whose a datagram is that is not STUN.
+    /// The connection that a source address belongs to.
     pub(crate) fn known(&self, from: SocketAddr) -> Option<Id> {
         self.by_address.get(&from).copied()
     }
 
-    /// Finds out whose a datagram is. Only a request with valid credentials, whose integrity holds and which no bound
-    /// forbids, leads to anything being kept.
+    /// Finds the connection of a datagram. Allocates state only for a request with valid credentials and
+    /// MESSAGE-INTEGRITY, within the limits.
     pub(crate) fn route(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Route<Id> {
         let known = self.known(from);
         if !stun::is_stun(datagram) {
@@ -85,7 +85,7 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
             if same || !message.is_request() {
                 return Route::To(id);
             }
-            // Another client, behind the same address and port as one whose end nobody has noticed.
+            // A new client with the address and port of an old connection that is dead but not timed out yet.
         }
         let pair = match message.open() {
             Ok(pair) => pair,
@@ -104,13 +104,13 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
         }
         let of_host = self.pending_by_host.get(&host(from)).copied().unwrap_or(0);
         if self.pending >= self.limits.pending || of_host >= self.limits.pending_per_host {
-            tracing::debug!(%from, pending = self.pending, of_host, "too many handshakes under way: one more is refused");
+            tracing::debug!(%from, pending = self.pending, of_host, "refusing a connection: too many handshakes");
             return Route::Drop;
         }
         Route::New(Box::new(pair))
     }
 
-    /// A connection was begun for what [`Demux::route`] gave.
+    /// A connection was started for [`Route::New`].
     pub(crate) fn opened(&mut self, id: Id, from: SocketAddr, pair: &Pair) {
         let username = pair.username_to_server();
         self.by_username.insert(username.clone(), id);
@@ -120,7 +120,7 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
         self.add_address(id, from);
     }
 
-    /// A connection's handshake is over.
+    /// A connection's handshake has finished.
     pub(crate) fn established(&mut self, id: Id) {
         let Some(host) = self.connections.get_mut(&id).and_then(|connection| connection.pending.take()) else { return };
         self.pending -= 1;
@@ -132,7 +132,7 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
         }
     }
 
-    /// A connection is over.
+    /// A connection has ended.
     pub(crate) fn closed(&mut self, id: Id, now: Instant) {
         self.established(id);
         let Some(connection) = self.connections.remove(&id) else { return };
@@ -144,7 +144,7 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
         self.by_username.remove(&connection.username);
         self.expire(now);
         if self.tombstone_ends.len() < TOMBSTONES && self.tombstones.insert(connection.username.clone()) {
-            self.tombstone_ends.push_back((now + TOMBSTONE, connection.username));
+            self.tombstone_ends.push_back((now + TOMBSTONE_LIFETIME, connection.username));
         }
     }
 
@@ -167,7 +167,7 @@ impl<Id: Copy + Eq + Hash> Demux<Id> {
     }
 }
 
-/// An IPv4 address, or the /64 that one customer usually has.
+/// An IPv4 address, or the IPv6 /64, which usually belongs to one customer.
 fn host(from: SocketAddr) -> IpAddr {
     match from.ip().to_canonical() {
         IpAddr::V6(ip) => {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_leaves_nothing_behind() {
+    fn invalid_datagrams_leave_no_state() {
         let mut world = World::new(10, 10);
         let good = pair();
         let mut forged = stun::request(&good.username_to_server(), &good.client, true, TransId::new()).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_come_from_several_addresses_but_not_from_many() {
+    fn a_clients_source_addresses_are_limited() {
         let mut world = World::new(10, 10);
         let client = pair();
         assert!(matches!(world.ask("192.0.2.1:1", &client), Route::New(_)));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_are_bounded_in_all_and_for_each_host() {
+    fn pending_handshakes_are_limited_in_total_and_per_host() {
         let mut world = World::new(3, 2);
         for port in [1, 2] {
             assert!(matches!(world.ask(&format!("192.0.2.1:{port}"), &pair()), Route::New(_)));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_64_counts_as_one_host() {
+    fn an_ipv6_64_counts_as_one_host() {
         let mut world = World::new(10, 1);
         assert!(matches!(world.ask("[2001:db8::1]:1", &pair()), Route::New(_)));
         assert_eq!(world.ask("[2001:db8::2]:1", &pair()), Route::Drop);
@@ -278,20 +278,20 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_connection_is_not_revived_by_its_last_requests() {
+    fn late_requests_do_not_reopen_an_ended_connection() {
         let mut world = World::new(10, 10);
         let client = pair();
         world.ask("192.0.2.1:1", &client);
         world.demux.closed(0, world.now);
         assert_eq!(world.ask("192.0.2.1:1", &client), Route::Drop);
-        assert!(matches!(world.ask("192.0.2.1:1", &pair()), Route::New(_)), "another client is welcome");
-        world.now += TOMBSTONE;
+        assert!(matches!(world.ask("192.0.2.1:1", &pair()), Route::New(_)), "another client is admitted");
+        world.now += TOMBSTONE_LIFETIME;
         assert!(matches!(world.ask("192.0.2.1:2", &client), Route::New(_)));
         assert!(world.demux.tombstones.is_empty());
     }
 
     #[test]
-    fn a_new_client_takes_over_an_address_of_an_old_one() {
+    fn a_new_client_takes_over_the_address_of_an_old_one() {
         let mut world = World::new(10, 10);
         world.ask("192.0.2.1:1", &pair());
         let second = pair();

@@ -1,4 +1,4 @@
-//! The task of one connection: datagrams and time into its session, and the Noise handshake at its start.
+//! The task of one connection: feeds datagrams and time to its session, and runs the Noise handshake at its start.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,36 +10,37 @@ use libp2p_identity::{Keypair, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Connection, Shared, State, Substream, Watch};
-use super::error::Error;
 use super::socket::{Batch, Datagrams, ReceiveBuffer, Socket};
+use crate::Error;
 use crate::fingerprint::Fingerprint;
-use crate::limits::HANDSHAKE_DEADLINE;
+use crate::limits::HANDSHAKE_TIMEOUT;
 use crate::noise;
 
-/// Batches taken in one go before the session acts on them, so that it acknowledges many at once.
+/// Maximum batches received before the session acts on them, so that one SACK acknowledges many packets.
 pub(crate) const BATCHES: usize = 32;
 
 /// Where a connection's datagrams come from.
 pub(crate) enum Input {
     /// The dialer's own socket.
     Socket(ReceiveBuffer),
-    /// The listener, which tells its connections' datagrams apart.
+    /// The listener, which demultiplexes the datagrams of its socket.
     Listener(mpsc::Receiver<Datagrams>),
 }
 
-/// How to go about the handshake.
+/// Parameters of the handshake.
 pub(crate) struct Handshake {
     pub(crate) role: Endpoint,
     pub(crate) keys: Keypair,
     pub(crate) own_fingerprint: Fingerprint,
-    /// Give up if the peer has not answered at all within this.
-    pub(crate) answer_within: Duration,
+    /// Timeout for the peer's first answer.
+    pub(crate) answer_timeout: Duration,
 }
 
-/// What a handshake gives.
+/// The outcome of a handshake.
 pub(crate) type Established = Result<(PeerId, Connection), Error>;
 
-/// Runs a connection to its end. `done` gets the outcome of the handshake; if nobody wants it, that is the end.
+/// Runs a connection until it ends. `done` receives the outcome of the handshake; if its receiver is dropped, the
+/// connection ends. `established` runs after a successful handshake.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     socket: Arc<Socket>,
@@ -50,12 +51,12 @@ pub(crate) async fn run(
 ) {
     let upgrade = async {
         let result = tokio::select! {
-            result = shake_hands(&shared, handshake) => result,
+            result = run_handshake(&shared, handshake) => result,
             () = done.closed() => Err(Error::Closed),
         };
         match result {
             Ok(peer) => {
-                // If nobody takes it, dropping the connection ends it.
+                // If the receiver is gone, dropping the connection ends it.
                 drop(done.send(Ok((peer, Connection::new(shared.clone())))));
                 established.await;
             }
@@ -68,7 +69,7 @@ pub(crate) async fn run(
     futures::join!(drive(&shared, &socket, input), upgrade);
 }
 
-/// Says that the driver is gone, however it went.
+/// Marks the driver as finished on drop, also after a panic.
 struct Gone<'a>(&'a Shared);
 
 impl Drop for Gone<'_> {
@@ -137,28 +138,28 @@ impl Input {
 
     fn try_next(&mut self, socket: &Socket) -> Option<Datagrams> {
         match self {
-            // An error will come again from `next`.
+            // `next` will return the error again.
             Self::Socket(buffer) => socket.try_receive(buffer).ok(),
             Self::Listener(datagrams) => datagrams.try_recv().ok(),
         }
     }
 }
 
-async fn shake_hands(shared: &Arc<Shared>, handshake: Handshake) -> Result<PeerId, Error> {
-    let deadline = tokio::time::Instant::now() + HANDSHAKE_DEADLINE;
+async fn run_handshake(shared: &Arc<Shared>, handshake: Handshake) -> Result<PeerId, Error> {
+    let deadline = tokio::time::Instant::now() + HANDSHAKE_TIMEOUT;
     let answered = wait_until(shared, |state| state.session.is_reached());
-    tokio::time::timeout(handshake.answer_within, answered).await.map_err(|_| Error::NoAnswer)??;
+    tokio::time::timeout(handshake.answer_timeout, answered).await.map_err(|_| Error::NoAnswer)??;
     let authenticated = async {
         wait_until(shared, |state| state.session.is_connected()).await?;
         authenticate(shared, &handshake).await
     };
-    tokio::time::timeout_at(deadline, authenticated).await.map_err(|_| Error::HandshakeDeadline)?
+    tokio::time::timeout_at(deadline, authenticated).await.map_err(|_| Error::HandshakeTimeout(HANDSHAKE_TIMEOUT))?
 }
 
 async fn authenticate(shared: &Arc<Shared>, handshake: &Handshake) -> Result<PeerId, Error> {
     let (Some(channel), Some(remote)) = (Substream::handshake(shared), shared.lock().session.remote_fingerprint())
     else {
-        return Err(Error::Violation("no certificate, or no handshake channel"));
+        return Err(Error::Violation("it has no certificate, or no handshake channel"));
     };
     let (keys, own) = (&handshake.keys, handshake.own_fingerprint);
     let (client, server) = match handshake.role {
@@ -166,7 +167,7 @@ async fn authenticate(shared: &Arc<Shared>, handshake: &Handshake) -> Result<Pee
         Endpoint::Listener => (remote, own),
     };
     let result = noise::authenticate(keys, channel, handshake.role, client, server).await;
-    // If the connection broke, its own reason says more than the channel's.
+    // Why the connection ended says more than the broken handshake.
     result.map_err(|error| shared.lock().session.over().cloned().unwrap_or(error.into()))
 }
 

@@ -1,4 +1,4 @@
-//! Entrances for the fuzz targets to what is not public.
+//! Entry points of the fuzz targets to private parsers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::socket::Batch;
 use super::{dcep, packet, stun};
 use crate::credentials::{Pair, Version};
 
-/// A datagram to a listener.
+/// Parses a datagram to a listener.
 pub fn stun(datagram: &[u8]) {
     if let Some(message) = stun::Message::parse(datagram)
         && let Ok(pair) = message.open()
@@ -21,19 +21,19 @@ pub fn stun(datagram: &[u8]) {
     }
 }
 
-/// A message that opens a data channel.
+/// Parses a DCEP message.
 pub fn dcep(message: &[u8]) {
     if let Some(open) = dcep::Message::decode(Bytes::copy_from_slice(message)) {
         assert_eq!(dcep::Message::decode(open.encode()), Some(open));
     }
 }
 
-/// An SCTP packet.
+/// Parses an SCTP packet.
 pub fn packet(packet: &[u8]) {
     let _ = packet::read(packet);
 }
 
-/// Datagrams to a listener's connection at its start, each with its length in two bytes before it.
+/// Feeds datagrams, each prefixed by its length in two bytes, to a listener's connection before its handshake.
 pub fn session(mut bytes: &[u8]) {
     let (Ok(certificate), now) = (Certificate::generate(), Instant::now()) else { return };
     let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
@@ -47,5 +47,5 @@ pub fn session(mut bytes: &[u8]) {
         session.receive(remote, datagram, &mut out, now);
         session.advance(&mut out, now);
     }
-    assert!(!session.is_connected(), "nobody guesses a handshake");
+    assert!(!session.is_connected(), "arbitrary datagrams cannot complete a handshake");
 }

@@ -1,4 +1,4 @@
-//! The task of one listen address: reads its socket and begins a task for each connection.
+//! The task of one listen address: reads its socket and starts a task for each connection.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,14 +15,14 @@ use super::certificate::Certificate;
 use super::connection::Shared;
 use super::demux::{Demux, Limits, Route};
 use super::driver::{self, BATCHES, Established, Handshake, Input};
-use super::error::Error;
 use super::session::Session;
 use super::socket::{Datagrams, ReceiveBuffer, Socket};
 use super::stun;
+use crate::Error;
 use crate::credentials::Pair;
-use crate::limits::{DATAGRAM_QUEUE, HANDSHAKE_DEADLINE};
+use crate::limits::{DATAGRAM_QUEUE, HANDSHAKE_TIMEOUT};
 
-/// A connection that has begun.
+/// An incoming connection whose handshake has started.
 pub(crate) struct Incoming {
     pub(crate) remote: SocketAddr,
     pub(crate) established: oneshot::Receiver<Established>,
@@ -59,7 +59,7 @@ impl Listener {
         }
     }
 
-    /// Listens until nobody wants to hear of new connections and the last one is over.
+    /// Listens until the receiver of new connections is dropped and the last connection has ended.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let mut buffer = ReceiveBuffer::default();
         let incoming = self.incoming.clone();
@@ -67,8 +67,8 @@ impl Listener {
             tokio::select! {
                 datagrams = self.socket.receive(&mut buffer) => {
                     self.receive(datagrams?);
-                    // What else is there goes along, so that connections acknowledge many at once. An error will come
-                    // again from `receive`.
+                    // Also takes what else has arrived, so that one SACK acknowledges many packets. `receive` will
+                    // return an error again.
                     for _ in 1..BATCHES {
                         let Ok(datagrams) = self.socket.try_receive(&mut buffer) else { break };
                         self.receive(datagrams);
@@ -78,7 +78,7 @@ impl Listener {
                     let id = match ended {
                         Ok((id, ())) => id,
                         Err(error) => {
-                            tracing::error!(%error, "the task of a connection failed");
+                            tracing::error!(%error, "the task of a connection panicked");
                             error.id()
                         }
                     };
@@ -108,7 +108,7 @@ impl Listener {
             Route::New(pair) => match self.open(from, *pair) {
                 Ok(Some(id)) => id,
                 Ok(None) => return,
-                Err(error) => return tracing::warn!(%from, %error, "cannot begin a connection"),
+                Err(error) => return tracing::warn!(%from, %error, "cannot start a connection"),
             },
             Route::Drop => return,
         };
@@ -116,15 +116,15 @@ impl Listener {
     }
 
     fn forward(&self, id: Id, datagrams: Datagrams) {
-        // A full queue drops it, as a full network would.
+        // If the queue is full, the datagrams are dropped, as a congested network would.
         if let Some(input) = self.inputs.get(&id)
             && input.try_send(datagrams).is_err()
         {
-            tracing::trace!("datagrams dropped: their connection is busy");
+            tracing::trace!("dropping datagrams: the queue of their connection is full");
         }
     }
 
-    /// None if the swarm is behind, or gone: the client asks again.
+    /// Starts a connection. None if the swarm is slow or gone: the client retries.
     fn open(&mut self, from: SocketAddr, pair: Pair) -> Result<Option<Id>, Error> {
         let Ok(permit) = self.incoming.try_reserve() else { return Ok(None) };
         let session = Session::new(Endpoint::Listener, pair.clone(), from, &self.certificate, None, Instant::now())?;
@@ -134,7 +134,7 @@ impl Listener {
             role: Endpoint::Listener,
             keys: self.keys.clone(),
             own_fingerprint: self.certificate.fingerprint(),
-            answer_within: HANDSHAKE_DEADLINE,
+            answer_timeout: HANDSHAKE_TIMEOUT,
         };
         let report = self.established.0.clone();
         let task = driver::run(
@@ -145,7 +145,7 @@ impl Listener {
             done,
             async move {
                 if report.send(tokio::task::id()).await.is_err() {
-                    tracing::debug!("the listener is gone: nobody counts handshakes");
+                    tracing::debug!("the listener has stopped, handshake not counted");
                 }
             },
         );

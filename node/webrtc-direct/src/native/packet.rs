@@ -1,58 +1,58 @@
-//! As much of SCTP packets (RFC 9260, RFC 6525) as must be seen, and said, from outside the association.
+//! The parts of SCTP packets (RFC 9260, RFC 6525) that are read and written outside the SCTP library.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Ports, verification tag and checksum.
+/// Common header: ports, verification tag and checksum.
 const HEADER_BYTES: usize = 12;
-/// Type of a chunk that carries data.
+/// Chunk type DATA.
 const DATA: u16 = 0;
-/// Type of a chunk that acknowledges data.
+/// Chunk type SACK.
 const SACK: u16 = 3;
-/// Type of a RE-CONFIG chunk: requests to reset streams, and their answers.
+/// Chunk type RE-CONFIG: requests to reset streams, and their responses.
 const RECONFIG: u16 = 130;
-/// Type of the parameter "outgoing SSN reset request".
+/// Parameter type "Outgoing SSN Reset Request".
 const RESET_REQUEST: u16 = 13;
-/// Types of the other requests: to be reset, to reset everything, to add streams of either direction.
+/// Types of the other requests: incoming SSN reset, SSN/TSN reset, add outgoing streams, add incoming streams.
 const OTHER_REQUESTS: [u16; 4] = [14, 15, 17, 18];
-/// Type of the parameter that answers a request.
+/// Parameter type "Re-configuration Response".
 const RESPONSE: u16 = 16;
 
-/// What is worth knowing in a packet.
+/// A chunk or parameter that matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
-    /// INIT or INIT ACK: the first sequence number that its sender will use.
+    /// INIT or INIT ACK, with the initial TSN of its sender.
     Init { first_tsn: u32 },
-    /// SACK: all up to here has come, and how much more is welcome.
+    /// SACK: everything up to the cumulative TSN has been received; the receiver window in bytes.
     Sack { cumulative_tsn: u32, window: u32 },
-    /// Outgoing reset of streams, to be carried out once all up to `last_tsn` has come.
+    /// Outgoing reset of streams, to be performed once everything up to `last_tsn` has been received.
     ResetRequest { sequence: u32, last_tsn: u32, streams: Vec<u16> },
-    /// A request of another kind, of which data channels have no need.
+    /// Another kind of request, which data channels do not use.
     OtherRequest { sequence: u32 },
-    /// Answer to a request.
+    /// Response to a request.
     Response { sequence: u32, outcome: Outcome },
 }
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is done.
+    /// Success.
     Performed,
-    /// It is not done and never will be.
+    /// Refused for good.
     Denied,
-    /// To be repeated later.
+    /// The request must be retransmitted later.
     InProgress,
 }
 
-/// Ports and verification tag: the same in all packets of one direction, once the association is established.
+/// Ports and verification tag: the same in all packets of one direction of an established association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header([u8; 8]);
 
-/// Of the packet; `None` if it is too short for one.
+/// The packet's header; none if it is too short.
 pub(crate) fn header(packet: &[u8]) -> Option<Header> {
     packet.first_chunk().map(|bytes| Header(*bytes))
 }
 
-/// Reads what is of interest, and passes over the rest, also over what is malformed: the association judges that.
+/// Reads the chunks and parameters that matter here. Skips others and malformed ones, which are left to the library.
 pub(crate) fn read(packet: &[u8]) -> Vec<Chunk> {
     let mut found = Vec::new();
     for (kind, body) in chunks(packet) {
@@ -66,24 +66,24 @@ pub(crate) fn read(packet: &[u8]) -> Vec<Chunk> {
     found
 }
 
-/// Whether the packet begins with data. The library puts data into no packet with anything else.
+/// Whether the packet starts with a DATA chunk. The library does not bundle DATA with other chunks.
 pub(crate) fn is_data(packet: &[u8]) -> bool {
     packet.get(HEADER_BYTES) == Some(&(DATA as u8))
 }
 
-/// First and last sequence number of the data in a packet.
+/// First and last TSN of the DATA chunks in a packet.
 pub(crate) fn data(packet: &[u8]) -> Option<(u32, u32)> {
     let mut tsns = chunks(packet).filter(|(kind, _)| *kind == DATA).filter_map(|(_, mut body)| body.try_get_u32().ok());
     let first = tsns.next()?;
     Some((first, tsns.last().unwrap_or(first)))
 }
 
-/// What a packet acknowledges, if it does: all up to here has come.
+/// The cumulative TSN of the packet's SACK, if it has one.
 pub(crate) fn cumulative_tsn(packet: &[u8]) -> Option<u32> {
     chunks(packet).find_map(|(kind, mut body)| (kind == SACK).then(|| body.try_get_u32().ok())?)
 }
 
-/// The packet without its RE-CONFIG chunks; `None` if nothing else is in it.
+/// The packet without its RE-CONFIG chunks; none if it has no others.
 pub(crate) fn without_reconfig(packet: Bytes) -> Option<Bytes> {
     if chunks(&packet).all(|(kind, _)| kind != RECONFIG) {
         return Some(packet);
@@ -100,7 +100,7 @@ pub(crate) fn without_reconfig(packet: Bytes) -> Option<Bytes> {
     (rest.len() > HEADER_BYTES).then(|| finish(rest))
 }
 
-/// A packet that asks for the reset of streams: on them nothing comes after `last_tsn`.
+/// A packet with an Outgoing SSN Reset Request. `answered`: the last request of the peer that was performed.
 pub(crate) fn reset_request(to: Header, sequence: u32, answered: u32, last_tsn: u32, streams: &[u16]) -> Bytes {
     let length = 16 + 2 * streams.len() as u16;
     let mut packet = reconfig(to, RESET_REQUEST, length);
@@ -111,7 +111,7 @@ pub(crate) fn reset_request(to: Header, sequence: u32, answered: u32, last_tsn: 
     finish(packet)
 }
 
-/// A packet that answers a request.
+/// A packet with a Re-configuration Response.
 pub(crate) fn response(to: Header, sequence: u32, outcome: Outcome) -> Bytes {
     let mut packet = reconfig(to, RESPONSE, 12);
     packet.put_u32(sequence);
@@ -125,11 +125,11 @@ pub(crate) fn response(to: Header, sequence: u32, outcome: Outcome) -> Bytes {
 
 fn start(Header(header): Header) -> BytesMut {
     let mut packet = BytesMut::from(&header[..]);
-    packet.put_u32(0); // the checksum, later
+    packet.put_u32(0); // checksum, set by `finish`
     packet
 }
 
-/// Begins a packet with one RE-CONFIG chunk with one parameter of a length.
+/// Starts a packet with one RE-CONFIG chunk that has one parameter of the given length.
 fn reconfig(to: Header, parameter: u16, length: u16) -> BytesMut {
     let mut packet = start(to);
     packet.put_u8(RECONFIG as u8);
@@ -174,7 +174,7 @@ fn read_parameter(kind: u16, mut body: &[u8]) -> Option<Chunk> {
         }
         RESPONSE if body.len() >= 8 => {
             let sequence = body.get_u32();
-            // 0: nothing to do. 4: another request is in progress. 6: this one is.
+            // 0: nothing to do. 4: another request in progress. 6: this request in progress.
             let outcome = match body.get_u32() {
                 0 | 1 => Outcome::Performed,
                 4 | 6 => Outcome::InProgress,
@@ -187,7 +187,7 @@ fn read_parameter(kind: u16, mut body: &[u8]) -> Option<Chunk> {
     }
 }
 
-/// Chunks of a packet (a type of one byte, then flags) or parameters of a chunk (a type of two bytes).
+/// The chunks of a packet (type width 1 byte, then flags) or the parameters of a chunk (type width 2 bytes).
 struct Parts<'a>(&'a [u8], usize);
 
 impl<'a> Iterator for Parts<'a> {
@@ -203,7 +203,7 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// Whether `a` comes before `b` or is `b`, in the arithmetic of serial numbers (RFC 1982).
+/// Whether `a <= b` in serial number arithmetic (RFC 1982).
 pub(crate) fn at_most(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 <= 0
 }
@@ -216,7 +216,7 @@ mod tests {
     const HEADER: [u8; 12] = [0; 12];
 
     #[test]
-    fn bundled_chunks_are_all_seen() {
+    fn all_bundled_chunks_are_read() {
         let sack = [3, 0, 0, 16, 0, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0];
         let reset = [130, 0, 0, 22, 0, 13, 0, 18, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 0, 0];
         let response = [130, 0, 0, 16, 0, 16, 0, 12, 0, 0, 0, 4, 0, 0, 0, 6];
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_read_back_and_well_formed() {
+    fn written_packets_are_well_formed_and_read_back() {
         let to = header(&[7; 12]).unwrap();
         let request = reset_request(to, 5, 4, 9, &[2, 4, 6]);
         assert_eq!(read(&request), [Chunk::ResetRequest { sequence: 5, last_tsn: 9, streams: vec![2, 4, 6] }]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bundled_with_a_reset_is_kept() {
+    fn removing_reconfig_chunks_keeps_the_others() {
         let sack = [3, 0, 0, 16, 0, 0, 0, 9, 0, 1, 0, 0, 0, 0, 0, 0];
         let data = [0, 3, 0, 17, 0, 0, 0, 8, 0, 2, 0, 0, 0, 0, 0, 53, 1, 0, 0, 0];
         let reset = [130, 0, 0, 22, 0, 13, 0, 18, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 2, 0, 0];
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_lose_only_reconfig_chunks(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);
             let reset = [&HEADER[..], &[130, 0], &(bytes.len() as u16 + 4).to_be_bytes(), &bytes].concat();
             let _ = read(&reset);

@@ -1,14 +1,14 @@
-//! Stream resets (RFC 6525), done here and not by the SCTP library.
+//! Stream resets (RFC 6525), implemented here instead of by the SCTP library.
 //!
-//! The library has many requests on their way at once, which browsers refuse; resets a stream once more when the peer
-//! answers its reset; does not repeat what was lost; forgets what was put off; and carries out half of a request for
-//! several streams, and then the whole of it again, on a stream that may be another by then. So no RE-CONFIG of the
-//! peer reaches the library, and none of its own leaves. Here one request is under way at a time; one of the peer is
-//! carried out once, when all of it can be; and the library is told of no more than that (`sctp`).
+//! The library sends several requests at a time, which browsers refuse. It resets a stream again when the peer responds
+//! to its reset, does not retransmit all lost requests, forgets deferred ones, and performs a request for several
+//! streams partially, then again in full, when the ids may already belong to other streams. So no RE-CONFIG chunk of
+//! the peer reaches the library, and none of the library's is sent. Instead, one outgoing request is in progress at a
+//! time, each request of the peer is performed once, as a whole, and the library learns only of the result (`sctp`).
 //!
-//! A channel ends as RFC 8831, section 6.7, has it: one side resets its outgoing stream, the other side then resets its
-//! own. Neither does before all that it sent on the stream is acknowledged, so no reset overtakes data, and the id is
-//! used again when both are done ([`Resets::is_under_way`], and the library no longer has the stream).
+//! A channel is closed as in RFC 8831, section 6.7: one side resets its outgoing stream, then the other side resets its
+//! own. Each waits until everything that it sent on the stream is acknowledged, so no reset overtakes data. The id is
+//! reused once both resets are performed ([`Resets::is_in_progress`]) and the library has removed the stream.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,43 +18,43 @@ use bytes::Bytes;
 use super::packet::{self, Chunk, Header, Outcome};
 use crate::limits::{HELD_RESET_STREAMS, HELD_RESETS, RESET_ANSWERS, RESET_STREAMS};
 
-/// When a request that nobody has answered is repeated first: after some round trips, most of the time. Each further
-/// time it is twice as long.
-const FIRST_REPEAT: Duration = Duration::from_millis(300);
-/// And how long at most: the peer's reader may be slow, and the answer come without being asked for again.
-const LONGEST_REPEAT: Duration = Duration::from_secs(5);
+/// First retransmission interval of a request without a response: usually several round trips. Doubles each time.
+const FIRST_RETRANSMISSION: Duration = Duration::from_millis(300);
+/// Maximum retransmission interval. If the peer's reader is slow, the response comes late and without a retransmission.
+const MAX_RETRANSMISSION_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(crate) struct Resets {
-    /// What our own packets look like, and how far they have come.
+    /// State of the outgoing direction; none before the first data is sent.
     outgoing: Option<Outgoing>,
-    /// Streams that we have closed and the peer has not.
+    /// Streams that this side has closed and the peer has not.
     closed: HashSet<u16>,
-    /// Streams whose reset we have not requested yet.
+    /// Streams to reset, not requested yet.
     wanted: BTreeSet<u16>,
+    /// The outgoing request in progress.
     request: Option<Request>,
-    /// Streams that the peer would not reset: nobody may use them again.
+    /// Streams that the peer refused to reset: their ids are never reused.
     denied: HashSet<u16>,
-    /// What the peer's packets look like.
+    /// Header of the peer's packets.
     incoming: Option<Header>,
-    /// The first request of the peer that has not been carried out.
+    /// Sequence number of the peer's first request that has not been performed.
     next: Option<u32>,
-    /// Requests after it that have been, out of turn.
+    /// Later requests of the peer that have been performed already.
     done: HashSet<u32>,
-    /// The peer's, whose time has not come.
+    /// Requests of the peer that cannot be performed yet.
     held: VecDeque<Held>,
-    /// For the peer's requests, to be sent.
+    /// Responses to the peer, to be sent.
     answers: VecDeque<Bytes>,
-    /// All of the peer's data up to here has come.
+    /// Cumulative TSN: all of the peer's data up to here has been received.
     received: Option<u32>,
 }
 
 #[derive(Debug)]
 struct Outgoing {
     header: Header,
-    /// Of our next request.
+    /// Sequence number of the next request.
     sequence: u32,
-    /// Of the last data that was sent.
+    /// TSN of the last data sent.
     last_tsn: u32,
 }
 
@@ -63,11 +63,11 @@ struct Request {
     sequence: u32,
     streams: Vec<u16>,
     packet: Bytes,
-    repeat_at: Instant,
-    pause: Duration,
+    retransmit_at: Instant,
+    interval: Duration,
 }
 
-/// A request of the peer.
+/// A reset request of the peer.
 #[derive(Debug)]
 struct Held {
     sequence: u32,
@@ -75,40 +75,40 @@ struct Held {
     streams: Vec<u16>,
 }
 
-/// How a stream stands in the association.
+/// State of a stream in the association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It is not there.
+pub(crate) enum StreamState {
+    /// The association does not have it.
     Absent,
-    /// What we sent on it is not acknowledged, or what came on it is not read.
+    /// It has sent data that is not acknowledged, or received data that is not read.
     Busy,
     Idle,
 }
 
 impl Resets {
-    // --- Ours -------------------------------------------------------------------------------------------------
+    // --- Outgoing requests ------------------------------------------------------------------------------------
 
-    /// Asks for the reset of a stream that the association has, once all that we sent on it is acknowledged.
+    /// Resets an existing stream, once everything sent on it is acknowledged.
     pub(crate) fn close(&mut self, id: u16) {
         if self.closed.insert(id) {
             self.wanted.insert(id);
         }
     }
 
-    /// Whether a reset of the stream, ours or the peer's, is still to be carried out, or never will be.
-    pub(crate) fn is_under_way(&self, id: u16) -> bool {
+    /// Whether a reset of the stream, by either side, is not performed yet, or was refused.
+    pub(crate) fn is_in_progress(&self, id: u16) -> bool {
         let requested = self.request.iter().map(|request| &request.streams);
         let held = self.held.iter().map(|held| &held.streams);
         self.wanted.contains(&id) || self.denied.contains(&id) || requested.chain(held).any(|ids| ids.contains(&id))
     }
 
-    /// Sees a packet on its way out.
+    /// Observes an outgoing packet.
     pub(crate) fn sent(&mut self, packet: &[u8]) {
         if let Some((first, last)) = packet::data(packet) {
             match &mut self.outgoing {
                 Some(outgoing) if packet::at_most(outgoing.last_tsn, last) => outgoing.last_tsn = last,
-                Some(_) => {} // repeated
-                // Requests are counted from where data is.
+                Some(_) => {} // retransmission
+                // Request sequence numbers start at the initial TSN (RFC 6525, section 4.1).
                 none => {
                     *none = packet::header(packet).map(|header| Outgoing { header, sequence: first, last_tsn: last });
                 }
@@ -116,28 +116,28 @@ impl Resets {
         }
     }
 
-    /// All of the peer's data up to here has come, and we have said so.
+    /// All of the peer's data up to this TSN has been received and acknowledged.
     pub(crate) fn acknowledged(&mut self, tsn: u32) {
         self.received = Some(tsn);
     }
 
-    /// A packet to be sent now. `standing` of what we send alone.
-    pub(crate) fn transmit(&mut self, now: Instant, standing: impl FnMut(u16) -> Standing) -> Option<Bytes> {
+    /// The next packet to send now. `stream_state` must consider sent data only.
+    pub(crate) fn transmit(&mut self, now: Instant, stream_state: impl FnMut(u16) -> StreamState) -> Option<Bytes> {
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
         }
         if self.request.is_none() {
-            self.request = self.begin(now, standing);
+            self.request = self.begin(now, stream_state);
         }
-        let request = self.request.as_mut().filter(|request| request.repeat_at <= now)?;
-        request.repeat_at = now + request.pause;
-        request.pause = (request.pause * 2).min(LONGEST_REPEAT);
+        let request = self.request.as_mut().filter(|request| request.retransmit_at <= now)?;
+        request.retransmit_at = now + request.interval;
+        request.interval = (request.interval * 2).min(MAX_RETRANSMISSION_INTERVAL);
         Some(request.packet.clone())
     }
 
-    fn begin(&mut self, now: Instant, mut standing: impl FnMut(u16) -> Standing) -> Option<Request> {
+    fn begin(&mut self, now: Instant, mut stream_state: impl FnMut(u16) -> StreamState) -> Option<Request> {
         let Outgoing { header, sequence, last_tsn } = self.outgoing.as_mut()?;
-        let ready = self.wanted.iter().copied().filter(|&id| standing(id) != Standing::Busy);
+        let ready = self.wanted.iter().copied().filter(|&id| stream_state(id) != StreamState::Busy);
         let streams: Vec<u16> = ready.take(RESET_STREAMS).collect();
         if streams.is_empty() {
             return None;
@@ -145,14 +145,15 @@ impl Resets {
         self.wanted.retain(|id| !streams.contains(id));
         let answered = self.next.map_or(0, |next| next.wrapping_sub(1));
         let packet = packet::reset_request(*header, *sequence, answered, *last_tsn, &streams);
-        let request = Request { sequence: *sequence, streams, packet, repeat_at: now, pause: FIRST_REPEAT };
+        let request =
+            Request { sequence: *sequence, streams, packet, retransmit_at: now, interval: FIRST_RETRANSMISSION };
         *sequence = sequence.wrapping_add(1);
         Some(request)
     }
 
-    /// When [`Resets::transmit`] has something to repeat.
-    pub(crate) fn next_repeat(&self) -> Option<Instant> {
-        self.request.as_ref().map(|request| request.repeat_at)
+    /// When [`Resets::transmit`] has a retransmission.
+    pub(crate) fn next_retransmission(&self) -> Option<Instant> {
+        self.request.as_ref().map(|request| request.retransmit_at)
     }
 
     fn answered(&mut self, sequence: u32, outcome: Outcome) {
@@ -160,14 +161,14 @@ impl Resets {
             && let Some(request) = self.request.take_if(|request| request.sequence == sequence)
             && outcome == Outcome::Denied
         {
-            tracing::debug!(streams = ?request.streams, "the peer does not reset streams");
+            tracing::debug!(streams = ?request.streams, "the peer refused to reset streams");
             self.denied.extend(request.streams);
         }
     }
 
-    // --- The peer's -------------------------------------------------------------------------------------------
+    // --- Requests of the peer ---------------------------------------------------------------------------------
 
-    /// Sees a packet that has come, and gives back what the association is to have of it.
+    /// Processes a received packet, and returns what is left of it for the library.
     pub(crate) fn received(&mut self, packet: Bytes) -> Option<Bytes> {
         for chunk in packet::read(&packet) {
             match chunk {
@@ -195,25 +196,26 @@ impl Resets {
                     self.answer(sequence, Outcome::Denied);
                 }
                 Chunk::Response { sequence, outcome } => self.answered(sequence, outcome),
-                // The peer repeats what comes too early.
+                // Too far ahead: the peer retransmits it.
                 Chunk::Init { .. } | Chunk::Sack { .. } | Chunk::ResetRequest { .. } | Chunk::OtherRequest { .. } => {}
             }
         }
         packet::without_reconfig(packet)
     }
 
-    /// Streams on which the peer sends no more: all that it sent has come, and been read.
+    /// Streams whose end has been received, along with all of their data, and read.
     pub(crate) fn ended(&self, unread: impl Fn(u16) -> bool) -> Vec<u16> {
-        let ended = self.held.iter().filter(|held| self.has_come(held) && !held.streams.iter().any(|&id| unread(id)));
+        let ended =
+            self.held.iter().filter(|held| self.has_arrived(held) && !held.streams.iter().any(|&id| unread(id)));
         ended.flat_map(|held| &held.streams).copied().collect()
     }
 
-    /// Carries out a request of the peer whose time has come. Gives what has the library drop the streams.
-    pub(crate) fn release(&mut self, mut standing: impl FnMut(u16) -> Standing) -> Option<Bytes> {
-        let at = (0..self.held.len()).find(|&at| self.is_due(&self.held[at], &mut standing))?;
+    /// Performs a request of the peer that is due. Returns the packet that makes the library remove the streams.
+    pub(crate) fn release(&mut self, mut stream_state: impl FnMut(u16) -> StreamState) -> Option<Bytes> {
+        let at = (0..self.held.len()).find(|&at| self.is_due(&self.held[at], &mut stream_state))?;
         let Held { sequence, last_tsn, streams } = self.held.remove(at)?;
         for &id in &streams {
-            let ours_as_well = !self.closed.remove(&id) && standing(id) != Standing::Absent;
+            let ours_as_well = !self.closed.remove(&id) && stream_state(id) != StreamState::Absent;
             if ours_as_well {
                 self.wanted.insert(id);
             }
@@ -223,31 +225,31 @@ impl Resets {
         self.incoming.map(|header| packet::reset_request(header, sequence, 0, last_tsn, &streams))
     }
 
-    /// Whether [`Resets::release`] has one to give.
-    pub(crate) fn has_due(&self, mut standing: impl FnMut(u16) -> Standing) -> bool {
-        self.held.iter().any(|held| self.is_due(held, &mut standing))
+    /// Whether [`Resets::release`] would perform a request.
+    pub(crate) fn has_due(&self, mut stream_state: impl FnMut(u16) -> StreamState) -> bool {
+        self.held.iter().any(|held| self.is_due(held, &mut stream_state))
     }
 
-    /// What has the library forget a reset of its own, with which it answers the peer's.
+    /// The response that makes the library forget its own reset request.
     pub(crate) fn settle(&self, sequence: u32) -> Option<Bytes> {
         self.incoming.map(|header| packet::response(header, sequence, Outcome::Performed))
     }
 
-    fn is_due(&self, held: &Held, standing: &mut impl FnMut(u16) -> Standing) -> bool {
-        self.has_come(held) && held.streams.iter().all(|&id| standing(id) != Standing::Busy)
+    fn is_due(&self, held: &Held, stream_state: &mut impl FnMut(u16) -> StreamState) -> bool {
+        self.has_arrived(held) && held.streams.iter().all(|&id| stream_state(id) != StreamState::Busy)
     }
 
-    fn has_come(&self, held: &Held) -> bool {
+    fn has_arrived(&self, held: &Held) -> bool {
         self.received.is_some_and(|received| packet::at_most(held.last_tsn, received))
     }
 
-    /// Whether a request has been carried out.
+    /// Whether a request has been performed.
     fn is_done(&self, sequence: u32) -> bool {
         self.next.is_some_and(|next| sequence != next && packet::at_most(sequence, next))
             || self.done.contains(&sequence)
     }
 
-    /// Whether a request that is not done is to be taken note of.
+    /// Whether a request that is not performed should be held: it is within the limit and not held yet.
     fn is_new(&self, sequence: u32) -> bool {
         self.next.is_some_and(|next| sequence.wrapping_sub(next) < HELD_RESETS)
             && self.held.iter().all(|held| held.sequence != sequence)
@@ -261,7 +263,7 @@ impl Resets {
     }
 
     fn answer(&mut self, sequence: u32, outcome: Outcome) {
-        // The peer asks again for what is not answered.
+        // If there is no room, the peer retransmits its request.
         if let Some(outgoing) = &self.outgoing
             && self.answers.len() < RESET_ANSWERS
         {

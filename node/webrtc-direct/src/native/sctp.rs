@@ -11,26 +11,25 @@ use rtc_sctp::{
 };
 use rtc_shared::TransportProtocol;
 
-use super::distance::Distance;
-use super::error::Error;
 use super::packet::{self, Chunk};
-use super::resets::{Resets, Standing};
+use super::resets::{Resets, StreamState};
+use super::rtt::MinRtt;
+use crate::Error;
 use crate::limits::{
-    MESSAGE_BYTES, SCTP_BEGINNINGS, SCTP_RECEIVE_BYTES, SCTP_SEND_BYTES, SCTP_SEND_BYTES_MOST, SCTP_SEND_RATE,
+    MESSAGE_BYTES, SCTP_PENDING_ASSOCIATIONS, SCTP_RECEIVE_BYTES, SCTP_SEND_BYTES, SCTP_SEND_BYTES_MAX, SCTP_SEND_RATE,
 };
 
-/// The library wants addresses and uses them for nothing that we need: DTLS carries its packets.
+/// The library requires an address, which has no effect: DTLS carries the packets.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
-/// The longest message taken apart by us. What others send beyond 16 KiB is several frames in one.
+/// Maximum size of a received SCTP message. Other implementations put several frames into one, beyond 16 KiB.
 const RECEIVE_MESSAGE_BYTES: usize = SCTP_RECEIVE_BYTES as usize;
 
-/// How much faster the library's clock runs. Its timers are constants and made for the networks of long ago: here its
-/// second before the first repetition of data that is lost without anything sent after it becomes 333 ms, as much as a
-/// peer that waits 200 ms before it acknowledges a single packet needs, and its own 200 ms become 67 ms. What it
-/// measures, it compares with what it measures.
+/// Factor by which the library's clock runs faster. Its timers are constants of 1 s (minimum retransmission timeout)
+/// and 200 ms (delayed SACK); with this factor they become 333 ms and 67 ms. A peer with a delayed SACK of 200 ms still
+/// answers before the retransmission. The round-trip times that the library measures scale with its clock.
 const SPEED: u32 = 3;
 
-/// The library's time.
+/// Converts between real time and the library's time.
 #[derive(Clone, Copy)]
 struct Clock {
     start: Instant,
@@ -41,52 +40,52 @@ impl Clock {
         self.start + now.saturating_duration_since(self.start) * SPEED
     }
 
-    /// Never too early by rounding: whoever comes then would come in vain.
+    /// Rounded up, so that the timeout is due when the timer fires.
     fn to_ours(self, at: Instant) -> Instant {
         self.start + at.saturating_duration_since(self.start) / SPEED + Duration::from_nanos(1)
     }
 }
 
-/// What has happened in the association.
+/// Event of the association.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Streams can be opened.
+    /// The association is established: streams can be opened.
     Connected,
-    /// A message can be read.
+    /// A stream has a message to read.
     Readable(u16),
-    /// The peer uses a stream that was not there.
+    /// The peer has opened a stream.
     Opened,
-    /// The peer has acknowledged so many bytes.
+    /// The peer has acknowledged this many bytes.
     Released(usize),
-    /// The peer has reset a stream, and so have we.
+    /// Both sides have reset a stream.
     Closed(u16),
 }
 
-/// What a message is.
+/// Kind of a message, from its payload protocol identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Of the protocol that opens channels.
+    /// DCEP.
     Control,
-    /// Data of a channel.
+    /// A channel's data.
     Data,
 }
 
 pub(crate) struct Sctp {
     clock: Clock,
     endpoint: Endpoint,
-    /// Begun and not established; the peer may have several beginnings if answers were lost.
-    beginnings: Vec<(AssociationHandle, Association)>,
+    /// Half-open associations. A peer may have several, if our answers to its INIT were lost.
+    pending: Vec<(AssociationHandle, Association)>,
     established: Option<(AssociationHandle, Association)>,
     resets: Resets,
-    distance: Distance,
-    /// The last SACK closed the window.
+    rtt: MinRtt,
+    /// Our last SACK announced a zero window.
     window_closed: bool,
-    /// Bytes that have come since.
+    /// Bytes received since then.
     overrun: usize,
 }
 
 impl Sctp {
-    /// The dialer's side, which begins.
+    /// The dialer's side, which sends the INIT.
     pub(crate) fn client(now: Instant) -> Result<Self, Error> {
         let mut sctp = Self::new(None, now);
         let config = ClientConfig::new(transport());
@@ -94,11 +93,11 @@ impl Sctp {
             .endpoint
             .connect(sctp.clock.to_library(now), config, ADDRESS)
             .map_err(|e| Error::Sctp(e.to_string()))?;
-        sctp.beginnings.push(begun);
+        sctp.pending.push(begun);
         Ok(sctp)
     }
 
-    /// The listener's side, which waits.
+    /// The listener's side, which waits for the INIT.
     pub(crate) fn server(now: Instant) -> Self {
         Self::new(Some(Arc::new(ServerConfig::new(transport()))), now)
     }
@@ -108,24 +107,24 @@ impl Sctp {
         Self {
             clock: Clock { start: now },
             endpoint,
-            beginnings: Vec::new(),
+            pending: Vec::new(),
             established: None,
             resets: Resets::default(),
-            distance: Distance::new(now),
+            rtt: MinRtt::new(now),
             window_closed: false,
             overrun: 0,
         }
     }
 
-    /// Takes a packet.
+    /// Processes a received packet.
     pub(crate) fn receive(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
         if self.window_closed {
             self.overrun += packet.len();
         }
-        if self.distance.is_timing()
+        if self.rtt.is_timing()
             && let Some(tsn) = packet::cumulative_tsn(&packet)
         {
-            self.distance.acknowledged(tsn, now);
+            self.rtt.acknowledged(tsn, now);
         }
         match self.resets.received(packet) {
             Some(packet) => self.feed(packet, now),
@@ -136,16 +135,16 @@ impl Sctp {
     fn feed(&mut self, packet: Bytes, now: Instant) -> Result<(), Error> {
         match self.endpoint.handle(self.clock.to_library(now), ADDRESS, None, packet) {
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
-                let all = self.established.iter_mut().chain(&mut self.beginnings);
+                let all = self.established.iter_mut().chain(&mut self.pending);
                 if let Some((_, association)) = all.into_iter().find(|(h, _)| *h == handle) {
                     association.handle_event(event);
                 }
             }
             Some((handle, DatagramEvent::NewAssociation(association))) => {
-                if self.beginnings.len() >= SCTP_BEGINNINGS {
-                    return Err(Error::Violation("too many beginnings of an SCTP association"));
+                if self.pending.len() >= SCTP_PENDING_ASSOCIATIONS {
+                    return Err(Error::Violation("it started too many SCTP associations"));
                 }
-                self.beginnings.push((handle, association));
+                self.pending.push((handle, association));
             }
             _ => {}
         }
@@ -154,49 +153,49 @@ impl Sctp {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         let now = self.clock.to_library(now);
-        for (_, association) in self.established.iter_mut().chain(&mut self.beginnings) {
+        for (_, association) in self.established.iter_mut().chain(&mut self.pending) {
             association.handle_timeout(now);
         }
     }
 
-    /// Streams that the peer has closed. They go, with [`Event::Closed`], once it has acknowledged all that we sent on
-    /// them: nothing more is to be.
+    /// Streams that the peer has closed: nothing more should be sent on them. [`Event::Closed`] follows once it has
+    /// acknowledged everything that was sent.
     pub(crate) fn ended(&self, unread: impl Fn(u16) -> bool) -> Vec<u16> {
         self.resets.ended(unread)
     }
 
-    /// Carries out the peer's resets whose time has come. To be called when all that can be read has been; `unread` says
-    /// of a stream whether its reader is behind all the same.
+    /// Performs the peer's resets that are due. Call it after reading everything that streams have room for; `unread`
+    /// tells whether a stream is paused.
     pub(crate) fn release_resets(&mut self, unread: impl Fn(u16) -> bool, now: Instant) -> Result<(), Error> {
         while let Some((_, association)) = &mut self.established
-            && let Some(packet) = self.resets.release(|id| standing(association, id, &unread))
+            && let Some(packet) = self.resets.release(|id| stream_state(association, id, &unread))
         {
             self.feed(packet, now)?;
         }
         Ok(())
     }
 
-    /// Whether [`Sctp::release_resets`] has something to do.
+    /// Whether [`Sctp::release_resets`] would perform a reset.
     pub(crate) fn has_due_resets(&mut self, unread: impl Fn(u16) -> bool) -> bool {
         let Some((_, association)) = &mut self.established else { return false };
-        self.resets.has_due(|id| standing(association, id, &unread))
+        self.resets.has_due(|id| stream_state(association, id, &unread))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let associations = self.established.iter().chain(&self.beginnings);
+        let associations = self.established.iter().chain(&self.pending);
         let timeouts = associations.filter_map(|(_, association)| association.poll_timeout());
-        timeouts.map(|at| self.clock.to_ours(at)).chain(self.resets.next_repeat()).min()
+        timeouts.map(|at| self.clock.to_ours(at)).chain(self.resets.next_retransmission()).min()
     }
 
-    /// Packets to be sent now; perhaps none, with more to follow.
+    /// Packets to send now. May be an empty list with more to follow; none at the end.
     pub(crate) fn transmit(&mut self, now: Instant) -> Result<Option<Vec<Bytes>>, Error> {
         if let Some((_, association)) = &mut self.established
-            && let Some(packet) = self.resets.transmit(now, |id| standing(association, id, &|_| false))
+            && let Some(packet) = self.resets.transmit(now, |id| stream_state(association, id, &|_| false))
         {
             return Ok(Some(vec![packet]));
         }
         let time = self.clock.to_library(now);
-        let associations = self.established.iter_mut().chain(&mut self.beginnings);
+        let associations = self.established.iter_mut().chain(&mut self.pending);
         let mut transmits = associations.filter_map(|(_, association)| association.poll_transmit(time));
         let packets = transmits.find_map(|transmit| match transmit.message {
             Payload::RawEncode(packets) => Some(packets),
@@ -204,17 +203,18 @@ impl Sctp {
         });
         let Some(mut packets) = packets else { return Ok(None) };
         drop(transmits);
-        self.distance.sent(packets.iter().filter_map(|packet| packet::data(packet)), now);
+        self.rtt.sent(packets.iter().filter_map(|packet| packet::data(packet)), now);
         let mut settled = Vec::new();
-        packets.retain(|packet| self.sees(packet, &mut settled));
+        packets.retain(|packet| self.observe(packet, &mut settled));
         for packet in settled {
             self.feed(packet, now)?;
         }
         Ok(Some(packets))
     }
 
-    /// Sees a packet of the library's, and whether it is to be sent. What is not is to be `settled`.
-    fn sees(&mut self, packet: &Bytes, settled: &mut Vec<Bytes>) -> bool {
+    /// Observes an outgoing packet of the library. Returns whether to send it; the library's own resets are not sent,
+    /// and `settled` receives the responses to them.
+    fn observe(&mut self, packet: &Bytes, settled: &mut Vec<Bytes>) -> bool {
         if packet::is_data(packet) {
             self.resets.sent(packet);
             return true;
@@ -238,7 +238,10 @@ impl Sctp {
         send
     }
 
-    /// The next event, or why the association is over.
+    /// The next event, if any.
+    ///
+    /// # Errors
+    /// Why the association ended.
     pub(crate) fn poll(&mut self) -> Result<Option<Event>, Error> {
         if let Some((_, association)) = &mut self.established {
             while let Some(event) = association.poll() {
@@ -257,13 +260,13 @@ impl Sctp {
             return if association.is_closed() { Err(Error::ClosedByPeer) } else { Ok(None) };
         }
         let mut at = 0;
-        while let Some((_, association)) = self.beginnings.get_mut(at) {
+        while let Some((_, association)) = self.pending.get_mut(at) {
             while let Some(event) = association.poll() {
                 match event {
                     rtc_sctp::Event::Connected => {
                         self.endpoint.reject_new_associations();
-                        self.established = Some(self.beginnings.swap_remove(at));
-                        self.beginnings.clear();
+                        self.established = Some(self.pending.swap_remove(at));
+                        self.pending.clear();
                         return Ok(Some(Event::Connected));
                     }
                     rtc_sctp::Event::HandshakeFailed { reason } => return Err(Error::Sctp(reason.to_string())),
@@ -282,14 +285,14 @@ impl Sctp {
             PayloadProtocolIdentifier::Dcep => Kind::Control,
             _ => Kind::Data,
         };
-        // An empty message is sent as one byte that means nothing.
+        // An empty message is sent as one padding byte (RFC 8831, section 6.6).
         let empty =
             matches!(chunks.ppi, PayloadProtocolIdentifier::BinaryEmpty | PayloadProtocolIdentifier::StringEmpty);
         let message = if empty { Bytes::new() } else { chunks.to_payload(RECEIVE_MESSAGE_BYTES).ok()?.freeze() };
         Some((kind, message))
     }
 
-    /// Queues a message. `false` if the stream cannot take any more, ever.
+    /// Queues a message. Returns false if the stream is closed for sending.
     pub(crate) fn write(&mut self, id: u16, kind: Kind, message: &Bytes, now: Instant) -> bool {
         debug_assert!(!message.is_empty() && message.len() <= MESSAGE_BYTES);
         let kind = match kind {
@@ -301,50 +304,50 @@ impl Sctp {
         association.stream(id).is_ok_and(|mut stream| stream.write_chunk_with_ppi(now, message, kind).is_ok())
     }
 
-    /// How many bytes may be on their way at a time. What is more would wait in sockets, or be lost there.
+    /// Maximum bytes in flight. More would queue in sockets, or be dropped there.
     pub(crate) fn send_window(&self) -> usize {
-        let seconds = self.distance.there_and_back().unwrap_or_default().as_secs_f64();
-        SCTP_SEND_BYTES_MOST.min(SCTP_SEND_BYTES + (SCTP_SEND_RATE * seconds) as usize)
+        let seconds = self.rtt.min_rtt().unwrap_or_default().as_secs_f64();
+        SCTP_SEND_BYTES_MAX.min(SCTP_SEND_BYTES + (SCTP_SEND_RATE * seconds) as usize)
     }
 
-    /// Opens a stream of ours.
+    /// Opens a stream. Returns false if that failed.
     pub(crate) fn open(&mut self, id: u16) -> bool {
         self.association().is_some_and(|a| a.open_stream(id, PayloadProtocolIdentifier::Binary).is_ok())
     }
 
-    /// Closes a stream after what is queued on it. [`Event::Closed`] comes once the peer has done so too.
+    /// Closes a stream after its queued messages. [`Event::Closed`] follows once the peer has closed it too.
     ///
-    /// The library's own way of closing lets nothing be read from then on, and then refuses the peer's reset while
-    /// something is there to be read.
+    /// Does not use the library's own close, after which nothing can be read, and which refuses the peer's reset while
+    /// there is unread data.
     pub(crate) fn close(&mut self, id: u16) {
         if self.association().is_some_and(|association| association.stream(id).is_ok()) {
             self.resets.close(id);
         }
     }
 
-    /// Whether an id of ours may be given out: both sides have let go of it.
+    /// Whether one of this side's ids can be reused: both sides have reset the stream.
     pub(crate) fn is_free(&mut self, id: u16) -> bool {
-        let under_way = self.resets.is_under_way(id);
-        self.association().is_some_and(|association| !under_way && association.stream(id).is_err())
+        let in_progress = self.resets.is_in_progress(id);
+        self.association().is_some_and(|association| !in_progress && association.stream(id).is_err())
     }
 
-    /// Stream ids that both sides agreed on lie below this.
+    /// The negotiated number of streams: valid stream ids are below it.
     pub(crate) fn id_limit(&self) -> u16 {
         self.established.as_ref().and_then(|(_, association)| association.negotiated_max_streams()).unwrap_or(0)
     }
 
-    /// Streams that the association knows.
+    /// Ids of the association's streams.
     pub(crate) fn ids(&self) -> Vec<u16> {
         self.established.as_ref().map_or(Vec::new(), |(_, association)| association.stream_ids())
     }
 
-    /// Whether the peer goes on though the window is closed. The library would take it without bound. What was on its
-    /// way when the window closed, behind a gap, is another window's worth at most.
+    /// Whether the peer ignores the zero window; the library would buffer its data without limit. Data in flight when
+    /// the window closed is at most one more window.
     pub(crate) fn is_overrun(&self) -> bool {
         self.overrun > SCTP_RECEIVE_BYTES as usize
     }
 
-    /// Says goodbye; [`Sctp::transmit`] has the packet.
+    /// Aborts the association; [`Sctp::transmit`] returns the ABORT.
     pub(crate) fn abort(&mut self) {
         if let Some(association) = self.association()
             && let Err(error) = association.abort()
@@ -358,16 +361,17 @@ impl Sctp {
     }
 }
 
-fn standing(association: &mut Association, id: u16, unread: &impl Fn(u16) -> bool) -> Standing {
+fn stream_state(association: &mut Association, id: u16, unread: &impl Fn(u16) -> bool) -> StreamState {
     match association.stream(id).and_then(|stream| stream.buffered_amount()) {
-        Err(_) => Standing::Absent,
-        Ok(unacknowledged) if unacknowledged > 0 || unread(id) => Standing::Busy,
-        Ok(_) => Standing::Idle,
+        Err(_) => StreamState::Absent,
+        Ok(unacknowledged) if unacknowledged > 0 || unread(id) => StreamState::Busy,
+        Ok(_) => StreamState::Idle,
     }
 }
 
 fn transport() -> TransportConfig {
-    // Whether the peer is there is judged by STUN, in seconds; SCTP is not to give up earlier by counting.
+    // STUN decides on liveness, by a timeout in seconds. SCTP must not give up earlier after a number of
+    // retransmissions.
     let timers = TimerConfig { max_t3_rtx_retrans: usize::MAX, ..Default::default() };
     TransportConfig::default()
         .with_max_receive_buffer_size(SCTP_RECEIVE_BYTES)

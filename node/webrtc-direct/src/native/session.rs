@@ -1,6 +1,6 @@
-//! One connection without IO: ICE, then DTLS, then SCTP with its channels, and whether the peer is still there.
+//! One connection without IO: ICE, DTLS, SCTP with its data channels, and liveness.
 //!
-//! Datagrams and the time go in, datagrams and a deadline come out.
+//! Datagrams and the time go in; datagrams and the next deadline come out.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use libp2p_core::connection::Endpoint;
 
 use super::certificate::Certificate;
 use super::channels::Channels;
-use super::error::Error;
 use super::socket::Batch;
 use super::stun;
+use crate::Error;
 use crate::credentials::Pair;
 use crate::fingerprint::Fingerprint;
-use crate::limits::{DEAD_AFTER, PROBE_INTERVAL};
+use crate::limits::{LIVENESS_TIMEOUT, PROBE_INTERVAL};
 
-/// Pauses between a client's first requests, while there is no answer.
+/// Retransmission interval of a client's first STUN request, until it is answered.
 const FIRST_REQUESTS: Duration = Duration::from_millis(100);
-/// Largest DTLS record plus some.
+/// Maximum DTLS record (16 KiB) plus overhead.
 const RECORD_BYTES: usize = 17 * 1024;
-/// A tick that comes this much too late means that this process slept: the peer was not silent, we were deaf.
-const DEAF: Duration = Duration::from_secs(2);
+/// A timer that fires this late means that this process was suspended, so the peer's silence proves nothing.
+const SUSPEND_THRESHOLD: Duration = Duration::from_secs(2);
 
 pub(crate) struct Session {
     role: Endpoint,
@@ -33,18 +33,20 @@ pub(crate) struct Session {
     remote: SocketAddr,
     dtls: Dtls,
     dtls_timeout: Option<Instant>,
+    /// The DTLS handshake is complete.
     secured: bool,
-    /// Of the peer's certificate, once seen.
+    /// Of the peer's certificate, once received.
     remote_fingerprint: Option<Fingerprint>,
-    /// What the dialer expects it to be.
+    /// The dialer's expectation, from the address.
     expected_fingerprint: Option<Fingerprint>,
     pub(crate) channels: Channels,
-    /// The peer has answered, or asked, with the right credentials.
+    /// The peer has sent a valid STUN request or response.
     reached: bool,
+    /// Transaction of the STUN request in progress.
     request: TransId,
     next_probe: Instant,
-    heard: Instant,
-    ticked: Instant,
+    last_received: Instant,
+    last_tick: Instant,
     over: Option<Error>,
     buffer: Vec<u8>,
 }
@@ -67,7 +69,7 @@ impl Session {
             pair,
             remote,
             dtls,
-            // A server must be told the time before its first datagram; a client begins once the peer has answered.
+            // The library needs the time before a server's first datagram. A client starts once the peer has answered.
             dtls_timeout: (!dialer).then_some(now),
             secured: false,
             remote_fingerprint: None,
@@ -76,8 +78,8 @@ impl Session {
             reached: !dialer,
             request: TransId::new(),
             next_probe: if dialer { now } else { now + PROBE_INTERVAL },
-            heard: now,
-            ticked: now,
+            last_received: now,
+            last_tick: now,
             over: None,
             buffer: vec![0; RECORD_BYTES],
         })
@@ -87,12 +89,12 @@ impl Session {
         self.remote
     }
 
-    /// Whether the peer has answered at all.
+    /// Whether the peer has sent a valid STUN message.
     pub(crate) fn is_reached(&self) -> bool {
         self.reached
     }
 
-    /// Whether channels can be used.
+    /// Whether SCTP is established, so that channels can be used.
     pub(crate) fn is_connected(&self) -> bool {
         self.channels.is_connected()
     }
@@ -101,29 +103,29 @@ impl Session {
         self.remote_fingerprint
     }
 
-    /// Why the connection is over, if it is.
+    /// Why the connection ended, if it did.
     pub(crate) fn over(&self) -> Option<&Error> {
         self.over.as_ref()
     }
 
-    /// Ends the connection. Says goodbye if `reason` lies on this side.
+    /// Ends the connection. Tells the peer, unless it closed the connection itself.
     pub(crate) fn end(&mut self, reason: Error, out: &mut Batch, now: Instant) {
         if self.over.is_some() {
             return;
         }
-        tracing::debug!(remote = %self.remote, role = ?self.role, %reason, "connection over");
+        tracing::debug!(remote = %self.remote, role = ?self.role, %reason, "connection ended");
         if self.secured && !matches!(reason, Error::ClosedByPeer) {
             self.channels.abort();
             let said = self.flush_sctp(out, now).and_then(|()| self.dtls.close().map_err(dtls_error));
             if let Err(error) = said.and_then(|()| self.drain_dtls(out, now)) {
-                tracing::debug!(%error, "no goodbye");
+                tracing::debug!(%error, "cannot tell the peer that the connection is closed");
             }
         }
         self.channels.end();
         self.over = Some(reason);
     }
 
-    /// Takes one datagram.
+    /// Processes a received datagram.
     pub(crate) fn receive(&mut self, from: SocketAddr, datagram: &[u8], out: &mut Batch, now: Instant) {
         if self.over.is_some() {
             return;
@@ -141,7 +143,7 @@ impl Session {
         }
     }
 
-    /// Does what is due, and says when it wants to be called again.
+    /// Processes timeouts and queues datagrams. Returns the deadline of the next call.
     pub(crate) fn advance(&mut self, out: &mut Batch, now: Instant) -> Instant {
         if let Err(error) = self.try_advance(out, now) {
             self.end(error, out, now);
@@ -149,7 +151,7 @@ impl Session {
         let deadlines = [
             self.dtls_timeout,
             self.secured.then(|| self.channels.next_timeout()).flatten(),
-            self.reached.then(|| self.heard + DEAD_AFTER),
+            self.reached.then(|| self.last_received + LIVENESS_TIMEOUT),
         ];
         deadlines.into_iter().flatten().fold(self.next_probe, Instant::min)
     }
@@ -158,7 +160,7 @@ impl Session {
         if self.over.is_some() {
             return Ok(());
         }
-        self.judge_silence(now)?;
+        self.check_liveness(now)?;
         if now >= self.next_probe {
             self.probe(out, now);
         }
@@ -176,29 +178,29 @@ impl Session {
         Ok(())
     }
 
-    // --- Reaching the peer, and noticing its absence ----------------------------------------------------------
+    // --- STUN: connectivity and liveness ----------------------------------------------------------------------
 
-    fn judge_silence(&mut self, now: Instant) -> Result<(), Error> {
-        let expected = self.next_probe.max(self.ticked);
-        if now.saturating_duration_since(expected) > DEAF {
-            // Another half of the time to be heard, before judging by a clock that stood still for us.
-            self.heard = self.heard.max(now.checked_sub(DEAD_AFTER / 2).unwrap_or(now));
+    fn check_liveness(&mut self, now: Instant) -> Result<(), Error> {
+        let expected = self.next_probe.max(self.last_tick);
+        if now.saturating_duration_since(expected) > SUSPEND_THRESHOLD {
+            // After a suspension, the peer gets at least half of the liveness timeout to be heard.
+            self.last_received = self.last_received.max(now.checked_sub(LIVENESS_TIMEOUT / 2).unwrap_or(now));
         }
-        self.ticked = now;
-        if self.reached && now.saturating_duration_since(self.heard) >= DEAD_AFTER {
+        self.last_tick = now;
+        if self.reached && now.saturating_duration_since(self.last_received) >= LIVENESS_TIMEOUT {
             return Err(Error::Silent);
         }
         Ok(())
     }
 
     fn probe(&mut self, out: &mut Batch, now: Instant) {
-        let silent = now.saturating_duration_since(self.heard) >= PROBE_INTERVAL;
+        let silent = now.saturating_duration_since(self.last_received) >= PROBE_INTERVAL;
         match self.role {
             Endpoint::Dialer => {
                 let username = self.pair.username_to_server();
                 self.ask(stun::request(&username, &self.pair.server, true, self.request), out);
             }
-            // A lite server need not ask, and a client that talks is not asked.
+            // An ICE-lite server sends no checks; this is a liveness probe of a silent client.
             Endpoint::Listener if silent => {
                 let username = self.pair.username_to_client();
                 self.ask(stun::request(&username, &self.pair.client, false, self.request), out);
@@ -211,7 +213,7 @@ impl Session {
     fn ask(&self, request: Option<Vec<u8>>, out: &mut Batch) {
         match request {
             Some(request) => out.push(self.remote, &request),
-            None => tracing::debug!(remote = %self.remote, "the username is too long for a request of ours"),
+            None => tracing::debug!(remote = %self.remote, "cannot send a STUN request: the username is too long"),
         }
     }
 
@@ -225,9 +227,9 @@ impl Session {
             if let Some(response) = stun::response(message.transaction(), from, own) {
                 out.push(from, &response);
             }
-            self.heard = now;
+            self.last_received = now;
             if self.role == Endpoint::Listener && message.nominates() && from != self.remote {
-                tracing::debug!(old = %self.remote, new = %from, "the peer moved to another address");
+                tracing::debug!(old = %self.remote, new = %from, "the peer nominated a new address");
                 self.remote = from;
             }
         } else if message.is_response()
@@ -236,11 +238,11 @@ impl Session {
             && message.verify(peer.password())
         {
             self.request = TransId::new();
-            self.heard = now;
+            self.last_received = now;
             if !self.reached {
                 self.reached = true;
                 self.next_probe = now + PROBE_INTERVAL;
-                // Starts the handshake.
+                // Starts the DTLS handshake.
                 self.dtls_timeout = Some(now);
             }
         }
@@ -253,12 +255,12 @@ impl Session {
             return Ok(());
         }
         if !self.secured {
-            // It reckons the repetitions of the handshake from the last time that it was told.
+            // The library computes retransmissions of the handshake from the last time that it was given.
             self.dtls.handle_timeout(now).map_err(dtls_error)?;
         }
         match self.dtls.handle_packet(datagram) {
             Ok(()) => self.drain_dtls(out, now),
-            // A datagram lost, no more: we drain after each.
+            // Only this datagram is lost: the queue is drained after each.
             Err(dimpl::Error::ReceiveQueueFull) => self.drain_dtls(out, now),
             Err(error) => Err(dtls_error(error)),
         }
@@ -275,7 +277,7 @@ impl Session {
                 }
                 Output::Connected => {
                     self.secured = true;
-                    self.heard = now;
+                    self.last_received = now;
                 }
                 Output::PeerCert(der) => {
                     let actual = Fingerprint::of_certificate(der);
@@ -285,7 +287,7 @@ impl Session {
                     self.remote_fingerprint = Some(actual);
                 }
                 Output::ApplicationData(data) => {
-                    self.heard = now;
+                    self.last_received = now;
                     self.channels.receive(Bytes::copy_from_slice(data), now)?;
                 }
                 Output::CloseNotify => return Err(Error::ClosedByPeer),
@@ -306,7 +308,8 @@ impl Session {
 }
 
 fn dtls_config() -> Result<Arc<dimpl::Config>, Error> {
-    // No cookie: STUN has just shown that the peer is where it says. Version 1.2 as the specification assumes.
+    // No cookie: the client has sent a STUN request with a valid MESSAGE-INTEGRITY.
+    // DTLS 1.2, as the specification assumes.
     let builder = dimpl::Config::builder().use_server_cookie(false).flight_start_rto(Duration::from_millis(500));
     builder.build().map(Arc::new).map_err(dtls_error)
 }

@@ -1,4 +1,4 @@
-//! A UDP socket with batched reads and writes, where the kernel has them.
+//! A UDP socket with batched reads and writes, where the kernel supports them.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -9,9 +9,10 @@ use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// Asked of the kernel, which may give less. A window of SCTP in each direction, and what datagrams cost above it.
+/// Requested size of the kernel's socket buffers, which may be reduced by the system's limit: an SCTP window plus the
+/// kernel's overhead per datagram.
 const KERNEL_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// Receive buffer: the most that the kernel puts together of one sender.
+/// Receive buffer: the maximum that the kernel coalesces (generic receive offload).
 const RECEIVE_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Socket {
@@ -20,7 +21,7 @@ pub(crate) struct Socket {
     local: SocketAddr,
 }
 
-/// Datagrams of one sender, each `stride` long, the last perhaps shorter.
+/// Datagrams of one sender, each `stride` bytes long; the last may be shorter.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     pub(crate) from: SocketAddr,
@@ -29,13 +30,13 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Each of them. Empty ones are passed over.
+    /// The datagrams, except empty ones.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.data.chunks(self.stride.max(1))
     }
 }
 
-/// Datagrams on their way out.
+/// Datagrams to send.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     data: Vec<u8>,
@@ -51,7 +52,7 @@ impl Batch {
     fn clear(&mut self) {
         self.data.clear();
         self.ends.clear();
-        // One burst is not to hold its memory for the rest of a quiet connection.
+        // Frees the memory of a burst.
         self.data.shrink_to(256 * 1024);
     }
 
@@ -70,7 +71,8 @@ impl Batch {
 }
 
 impl Socket {
-    /// Binds in the current runtime. An IPv6 socket takes no IPv4: each family is listened on by its own address.
+    /// Binds a socket, within a tokio runtime. An IPv6 socket does not receive IPv4, which has listen addresses of its
+    /// own.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -85,7 +87,7 @@ impl Socket {
             state.set_send_buffer_size((&io).into(), KERNEL_BUFFER_BYTES),
         ] {
             if let Err(error) = result {
-                tracing::debug!(%error, "the kernel's socket buffer keeps its size");
+                tracing::debug!(%error, "cannot enlarge the kernel's socket buffer");
             }
         }
         let local = io.local_addr()?;
@@ -96,20 +98,20 @@ impl Socket {
         self.local
     }
 
-    /// Waits for datagrams. Can be cancelled.
+    /// Waits for datagrams. Cancel-safe.
     pub(crate) async fn receive(&self, buffer: &mut ReceiveBuffer) -> io::Result<Datagrams> {
         loop {
             self.io.readable().await?;
             match self.try_receive(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // An ICMP message about an earlier datagram of ours: says nothing about this one.
+                // An ICMP error about a datagram sent earlier, possibly to another peer.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 result => return result,
             }
         }
     }
 
-    /// Takes what is there.
+    /// Receives what has arrived. `WouldBlock` if nothing has.
     pub(crate) fn try_receive(&self, buffer: &mut ReceiveBuffer) -> io::Result<Datagrams> {
         let mut meta = [RecvMeta::default()];
         self.io.try_io(Interest::READABLE, || {
@@ -119,7 +121,7 @@ impl Socket {
         Ok(Datagrams { from: meta.addr, data: Bytes::copy_from_slice(&buffer.0[..meta.len]), stride: meta.stride })
     }
 
-    /// Sends all of a batch, waiting for room. What the network refuses is lost, as on the way.
+    /// Sends a batch, waiting for room in the socket's buffer. Datagrams that fail to send count as lost.
     pub(crate) async fn send(&self, batch: &mut Batch) -> io::Result<()> {
         let (mut first, mut start) = (0, 0);
         while first < batch.ends.len() {
@@ -137,7 +139,7 @@ impl Socket {
                 match sent {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
-                        tracing::debug!(%error, to = %transmit.destination, "datagram not sent");
+                        tracing::debug!(%error, to = %transmit.destination, "cannot send a datagram");
                         break;
                     }
                     Ok(()) => break,
@@ -149,8 +151,9 @@ impl Socket {
         Ok(())
     }
 
-    /// How many datagrams from `first` on, which begins at `start`, the kernel can send as one: of one size and
-    /// destination, the last perhaps shorter. With where they end and their size.
+    /// The run of datagrams that the kernel can send at once (generic segmentation offload), from the one numbered
+    /// `first`, at offset `start`: all have one destination and size, and the last may be shorter. Returns their
+    /// number, end offset and size.
     fn run(&self, batch: &Batch, first: usize, start: usize) -> (usize, usize, usize) {
         let (to, mut end) = batch.ends[first];
         let size = end - start;
@@ -172,7 +175,7 @@ impl Socket {
     }
 }
 
-/// Where datagrams are received. One per task.
+/// Buffer for receiving datagrams, one per task.
 pub(crate) struct ReceiveBuffer(Box<[u8]>);
 
 impl Default for ReceiveBuffer {

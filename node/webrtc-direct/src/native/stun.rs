@@ -1,4 +1,4 @@
-//! STUN (RFC 8489) as ICE uses it here: one request and its answer.
+//! The STUN messages (RFC 8489) that ICE uses here: Binding requests and their responses.
 
 use std::net::SocketAddr;
 
@@ -7,22 +7,22 @@ use is::{DefaultSha1HmacProvider, Sha1HmacProvider};
 
 use crate::credentials::{Credentials, InvalidCredentials, Pair};
 
-/// A request carries two fragments of up to 256 characters and some 80 bytes.
+/// Maximum size of a message: two username fragments of up to 256 characters, and some 80 bytes.
 const MESSAGE_BYTES: usize = 700;
-/// Priority of a host candidate as RFC 8445 reckons it. There is one pair only, so it decides nothing.
+/// Priority of a host candidate (RFC 8445). It has no effect, as there is only one candidate pair.
 const PRIORITY: u32 = 0x7eff_ffff;
 
-/// A STUN message that may be looked at.
+/// A parsed STUN message.
 pub(crate) struct Message<'a>(StunMessage<'a>);
 
 /// Why a request opens no connection.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Refused {
-    #[error("not a STUN binding request")]
+    #[error("not a STUN Binding request")]
     NoRequest,
     #[error(transparent)]
     Credentials(#[from] InvalidCredentials),
-    #[error("MESSAGE-INTEGRITY does not fit the credentials")]
+    #[error("MESSAGE-INTEGRITY does not match the credentials")]
     Integrity,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn is_stun(datagram: &[u8]) -> bool {
 
 impl<'a> Message<'a> {
     pub(crate) fn parse(datagram: &'a [u8]) -> Option<Self> {
-        // The parser takes any first two bits; ours are zero. It also keeps no bound on the length.
+        // The parser does not check that the first two bits are zero, nor limit the length.
         if !is_stun(datagram) || datagram.len() > 2 * MESSAGE_BYTES {
             return None;
         }
@@ -60,12 +60,12 @@ impl<'a> Message<'a> {
         self.0.trans_id()
     }
 
-    /// Whether `password` is what MESSAGE-INTEGRITY was computed with.
+    /// Whether MESSAGE-INTEGRITY was computed with `password`.
     pub(crate) fn verify(&self, password: &str) -> bool {
         self.0.verify(password.as_bytes(), hmac)
     }
 
-    /// The credentials of a request from a client that may be new, once all of it has been checked.
+    /// Checks all of a request from a possibly new client, and returns its credentials.
     pub(crate) fn open(&self) -> Result<Pair, Refused> {
         let username = self.username().filter(|_| self.is_request()).ok_or(Refused::NoRequest)?;
         let pair = Pair::from_username(username)?;
@@ -73,14 +73,14 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A request to the side that `to` belongs to. None if the username is longer than the 128 characters that the
-/// library can write; what browsers and the published implementations choose is shorter, and an answer has none.
+/// A request to the side with the credentials `to`. None if the username is longer than the 128 characters that the
+/// library can write; those of browsers and published implementations are shorter, and responses have none.
 pub(crate) fn request(username: &str, to: &Credentials, controlling: bool, transaction: TransId) -> Option<Vec<u8>> {
-    // The tie-breaker decides nothing: a lite server never claims to control.
+    // The tie-breaker has no effect: an ICE-lite server never claims the controlling role.
     encode(StunMessage::binding_request(username, transaction, controlling, 1, PRIORITY, controlling), to)
 }
 
-/// The answer to a request from `source` to the side that `own` belongs to.
+/// The response to a request from `source` to the side with the credentials `own`.
 pub(crate) fn response(transaction: TransId, source: SocketAddr, own: &Credentials) -> Option<Vec<u8>> {
     encode(StunMessage::binding_reply(transaction, source), own)
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_request_opens_in_both_versions() {
+    fn a_clients_request_is_accepted_in_both_versions() {
         for version in [Version::V1, Version::V2] {
             let pair = Pair::generate(version);
             assert_eq!(Message::parse(&request_of(&pair)).unwrap().open(), Ok(pair));
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn a_username_that_is_too_long_is_not_sent() {
+    fn a_request_with_an_overlong_username_is_not_sent() {
         let pair = Pair::v2(Credentials::new(&"u".repeat(251), &"p".repeat(256 - PREFIX_V2.len())).unwrap());
         assert_eq!(request(&pair.username_to_server(), &pair.server, true, TransId::new()), None);
     }
 
     #[test]
-    fn a_request_whose_integrity_is_wrong_opens_nothing() {
+    fn a_request_with_wrong_message_integrity_is_refused() {
         let pair = Pair::generate(Version::V2);
         let forged = request(&pair.username_to_server(), &pair.client, true, TransId::new()).unwrap();
         assert_eq!(Message::parse(&forged).unwrap().open(), Err(Refused::Integrity));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_checked_by_who_asked() {
+    fn a_response_is_verified_with_the_responders_password() {
         let pair = Pair::generate(Version::V2);
         let transaction = TransId::new();
         let answer = response(transaction, "192.0.2.1:7".parse().unwrap(), &pair.server).unwrap();
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_read_without_harm(mut bytes in proptest::collection::vec(any::<u8>(), 20..200)) {
+        fn arbitrary_datagrams_are_refused(mut bytes in proptest::collection::vec(any::<u8>(), 20..200)) {
             bytes[0] &= 3;
             bytes[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
             let length = (bytes.len() - 20) as u16;
@@ -156,7 +156,7 @@ mod tests {
         #[test]
         fn a_damaged_request_is_refused(at in 0usize..1000, by in 1u8..) {
             let mut bytes = request_of(&Pair::generate(Version::V2));
-            // The last 8 bytes are FINGERPRINT, which MESSAGE-INTEGRITY does not cover and nobody needs.
+            // The last 8 bytes are FINGERPRINT, which MESSAGE-INTEGRITY does not cover and which is not checked.
             let at = at % (bytes.len() - 8);
             bytes[at] ^= by;
             if let Some(message) = Message::parse(&bytes) {

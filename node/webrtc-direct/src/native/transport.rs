@@ -1,7 +1,7 @@
-//! libp2p's `Transport`: listeners, and dialing.
+//! The [`libp2p_core::Transport`] of a native program: listeners and dials.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,47 +20,19 @@ use tokio::task::JoinHandle;
 
 use super::certificate::Certificate;
 use super::connection::{Connection, Shared};
-use super::demux::Limits;
 use super::driver::{self, Handshake, Input};
-use super::error::{Error, WrongPeer};
 use super::listener::{Incoming, Listener};
 use super::session::Session;
 use super::socket::{ReceiveBuffer, Socket};
-use crate::address::{self, DialAddress, InvalidAddress};
+use crate::address::{self, DialAddress};
 use crate::credentials::{Pair, Version};
-use crate::limits::{
-    ANSWER_DEADLINE, INCOMING_QUEUE, PENDING_HANDSHAKES, PENDING_HANDSHAKES_PER_HOST, VERSION_FALLBACK,
-};
+use crate::fingerprint::Fingerprint;
+use crate::limits::{ANSWER_TIMEOUT, INCOMING_QUEUE, VERSION_FALLBACK_TIMEOUT};
+use crate::{Config, Error};
 
-/// How the transport behaves.
-#[derive(Clone, Debug)]
-pub struct Config {
-    certificate: Certificate,
-    versions: Vec<Version>,
-    limits: Limits,
-}
-
-impl Config {
-    /// With a certificate, which listeners' addresses name by its hash. Keep it ([`Certificate::to_pem`]).
-    pub fn new(certificate: Certificate) -> Self {
-        let limits = Limits { pending: PENDING_HANDSHAKES, pending_per_host: PENDING_HANDSHAKES_PER_HOST };
-        Self { certificate, versions: vec![Version::V2, Version::V1], limits }
-    }
-
-    /// Versions to dial with, in this order: the next if the server does not answer. Listeners know both.
-    pub fn with_dial_versions(mut self, versions: &[Version]) -> Self {
-        self.versions = versions.to_vec();
-        self
-    }
-
-    /// Bounds on handshakes under way on each listener: in all, and from one host (an IPv4 address, an IPv6 /64).
-    pub fn with_pending_handshakes(mut self, in_all: usize, per_host: usize) -> Self {
-        self.limits = Limits { pending: in_all, pending_per_host: per_host };
-        self
-    }
-}
-
-/// WebRTC-direct over UDP sockets. Must be used within a tokio runtime.
+/// WebRTC-direct over UDP sockets: listens and dials. Must be used within a tokio runtime.
+///
+/// Its connections are authenticated and carry streams: no upgrade is needed.
 pub struct Transport {
     keys: Keypair,
     config: Config,
@@ -75,34 +47,50 @@ type Event = TransportEvent<Upgrade, Error>;
 struct Listening {
     id: ListenerId,
     local: SocketAddr,
+    certhash: Fingerprint,
     incoming: mpsc::Receiver<Incoming>,
     task: JoinHandle<Result<(), Error>>,
-    /// Where the address stands for all of the machine's.
+    /// For an unspecified address, which stands for the addresses of all interfaces.
     interfaces: Option<IfWatcher>,
 }
 
+impl Listening {
+    fn address(&self, ip: IpAddr) -> Multiaddr {
+        address::build((ip, self.local.port()).into(), Some(self.certhash))
+    }
+}
+
 impl Transport {
-    /// Keys are those of the local peer.
+    /// A transport for the local peer with these keys.
     pub fn new(keys: Keypair, config: Config) -> Self {
         Self { keys, config, listeners: Vec::new(), events: VecDeque::new(), waker: None }
     }
 
-    fn address(&self, socket: SocketAddr) -> Multiaddr {
-        address::build(socket, Some(self.config.certificate.fingerprint()))
+    /// The configured certificate, or one that is generated at the first call.
+    fn certificate(&mut self) -> Result<Certificate, Error> {
+        let certificate = match self.config.listen.certificate.take() {
+            Some(certificate) => certificate,
+            None => Certificate::generate().map_err(|error| Error::Certificate(error.to_string()))?,
+        };
+        Ok(self.config.listen.certificate.insert(certificate).clone())
     }
 
     fn listen(&mut self, id: ListenerId, address: SocketAddr) -> Result<(), Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(std::io::Error::other)?;
+        let certificate = self.certificate()?;
+        let certhash = certificate.fingerprint();
         let socket = Socket::bind(address)?;
         let local = socket.local();
         let (sender, incoming) = mpsc::channel(INCOMING_QUEUE);
-        let Config { certificate, limits, .. } = self.config.clone();
+        let limits = self.config.listen.limits;
         let task = runtime.spawn(Listener::new(socket, self.keys.clone(), certificate, limits, sender).run());
         let interfaces = if local.ip().is_unspecified() { Some(IfWatcher::new()?) } else { None };
-        if interfaces.is_none() {
-            self.events.push_back(TransportEvent::NewAddress { listener_id: id, listen_addr: self.address(local) });
+        let listening = Listening { id, local, certhash, incoming, task, interfaces };
+        if listening.interfaces.is_none() {
+            let listen_addr = listening.address(local.ip());
+            self.events.push_back(TransportEvent::NewAddress { listener_id: id, listen_addr });
         }
-        self.listeners.push(Listening { id, local, incoming, task, interfaces });
+        self.listeners.push(listening);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -124,8 +112,7 @@ impl Transport {
                 }
             };
             if net.addr().is_ipv4() == listening.local.is_ipv4() {
-                let fingerprint = Some(self.config.certificate.fingerprint());
-                let listen_addr = address::build((net.addr(), listening.local.port()).into(), fingerprint);
+                let listen_addr = listening.address(net.addr());
                 return Poll::Ready(if up {
                     TransportEvent::NewAddress { listener_id, listen_addr }
                 } else {
@@ -134,15 +121,12 @@ impl Transport {
             }
         }
         match listening.incoming.poll_recv(cx) {
-            Poll::Ready(Some(Incoming { remote, established })) => {
-                let local = listening.local;
-                Poll::Ready(TransportEvent::Incoming {
-                    listener_id,
-                    upgrade: async move { established.await.unwrap_or(Err(Error::Closed)) }.boxed(),
-                    local_addr: self.address(local),
-                    send_back_addr: address::build(remote, None),
-                })
-            }
+            Poll::Ready(Some(Incoming { remote, established })) => Poll::Ready(TransportEvent::Incoming {
+                listener_id,
+                upgrade: async move { established.await.unwrap_or(Err(Error::Closed)) }.boxed(),
+                local_addr: listening.address(listening.local.ip()),
+                send_back_addr: address::build(remote, None),
+            }),
             Poll::Ready(None) => {
                 let mut listening = self.listeners.swap_remove(at);
                 let reason = match (&mut listening.task).now_or_never() {
@@ -163,13 +147,13 @@ impl libp2p_core::Transport for Transport {
     type Dial = Upgrade;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
-        let socket = address::parse_listen(&address).map_err(|error| refuse(address, error))?;
+        let socket = address::parse_listen(&address).map_err(|error| Error::refuse(address, error))?;
         self.listen(id, socket).map_err(TransportError::Other)
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
         let Some(at) = self.listeners.iter().position(|listening| listening.id == id) else { return false };
-        // Dropping the receiver tells the task; connections that there are live on.
+        // Dropping the receiver tells the task to stop accepting. Existing connections continue.
         self.listeners.swap_remove(at);
         self.events.push_back(TransportEvent::ListenerClosed { listener_id: id, reason: Ok(()) });
         if let Some(waker) = self.waker.take() {
@@ -180,11 +164,13 @@ impl libp2p_core::Transport for Transport {
 
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Upgrade, TransportError<Error>> {
         if options.role == Endpoint::Listener {
-            // Who is dialled cannot take the dialer's part: its address would have to be in the dialer's SDP.
+            // No hole punching: the two sides cannot swap roles, since a server's address must be known to the client.
             return Err(TransportError::MultiaddrNotSupported(address));
         }
-        let target = address::parse_dial(&address).map_err(|error| refuse(address, error))?;
-        Ok(dial(self.keys.clone(), self.config.clone(), target).boxed())
+        let target = address::parse_dial(&address).map_err(|error| Error::refuse(address, error))?;
+        let certificate = self.certificate().map_err(TransportError::Other)?;
+        let dialer = Dialer { keys: self.keys.clone(), certificate, target };
+        Ok(dialer.dial(self.config.dial_versions.clone()).boxed())
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Event> {
@@ -201,55 +187,49 @@ impl libp2p_core::Transport for Transport {
     }
 }
 
-fn refuse(address: Multiaddr, error: InvalidAddress) -> TransportError<Error> {
-    if error.is_unsupported() {
-        TransportError::MultiaddrNotSupported(address)
-    } else {
-        TransportError::Other(Error::Address(Arc::new(error)))
-    }
+struct Dialer {
+    keys: Keypair,
+    certificate: Certificate,
+    target: DialAddress,
 }
 
-async fn dial(keys: Keypair, config: Config, target: DialAddress) -> Result<(PeerId, Connection), Error> {
-    let mut versions = config.versions.iter().copied().peekable();
-    let mut result = Err(Error::NoAnswer);
-    while let Some(version) = versions.next() {
-        let patience = if versions.peek().is_some() { VERSION_FALLBACK } else { ANSWER_DEADLINE };
-        result = dial_with(&keys, &config, &target, version, patience).await;
-        if !matches!(result, Err(Error::NoAnswer)) {
-            break;
+impl Dialer {
+    /// Tries the versions in order; the next one if the server does not answer.
+    async fn dial(self, versions: Vec<Version>) -> Result<(PeerId, Connection), Error> {
+        let mut versions = versions.into_iter().peekable();
+        let mut result = Err(Error::NoVersion);
+        while let Some(version) = versions.next() {
+            let timeout = if versions.peek().is_some() { VERSION_FALLBACK_TIMEOUT } else { ANSWER_TIMEOUT };
+            result = self.dial_with(version, timeout).await;
+            if !matches!(result, Err(Error::NoAnswer)) {
+                break;
+            }
         }
+        let (peer, connection) = result?;
+        Error::check_peer(self.target.peer, peer)?;
+        Ok((peer, connection))
     }
-    let (actual, connection) = result?;
-    match target.peer {
-        Some(expected) if expected != actual => Err(Error::WrongPeer(WrongPeer { expected, actual }.into())),
-        _ => Ok((actual, connection)),
-    }
-}
 
-async fn dial_with(
-    keys: &Keypair,
-    config: &Config,
-    target: &DialAddress,
-    version: Version,
-    answer_within: Duration,
-) -> Result<(PeerId, Connection), Error> {
-    let any = match target.socket {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    // A socket of its own: the peer is told apart by it, and it goes when the connection goes.
-    let socket = Arc::new(Socket::bind(any)?);
-    let pair = Pair::generate(version);
-    let expected = Some(target.fingerprint);
-    let session = Session::new(Endpoint::Dialer, pair, target.socket, &config.certificate, expected, Instant::now())?;
-    let handshake = Handshake {
-        role: Endpoint::Dialer,
-        keys: keys.clone(),
-        own_fingerprint: config.certificate.fingerprint(),
-        answer_within,
-    };
-    let (done, established) = oneshot::channel();
-    let input = Input::Socket(ReceiveBuffer::default());
-    tokio::spawn(driver::run(Shared::new(session), socket, input, handshake, done, std::future::ready(())));
-    established.await.unwrap_or(Err(Error::Closed))
+    async fn dial_with(&self, version: Version, answer_timeout: Duration) -> Result<(PeerId, Connection), Error> {
+        let any = match self.target.socket {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        // One socket per dial: it identifies the connection, and closes with it.
+        let socket = Arc::new(Socket::bind(any)?);
+        let Self { keys, certificate, target } = self;
+        let pair = Pair::generate(version);
+        let expected = Some(target.fingerprint);
+        let session = Session::new(Endpoint::Dialer, pair, target.socket, certificate, expected, Instant::now())?;
+        let handshake = Handshake {
+            role: Endpoint::Dialer,
+            keys: keys.clone(),
+            own_fingerprint: certificate.fingerprint(),
+            answer_timeout,
+        };
+        let (done, established) = oneshot::channel();
+        let input = Input::Socket(ReceiveBuffer::default());
+        tokio::spawn(driver::run(Shared::new(session), socket, input, handshake, done, std::future::ready(())));
+        established.await.unwrap_or(Err(Error::Closed))
+    }
 }

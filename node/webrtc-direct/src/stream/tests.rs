@@ -4,10 +4,10 @@ use super::*;
 use crate::limits::{SEND_BUFFER_BYTES, UNREAD_BYTES};
 use proptest::prelude::*;
 
-/// Nothing is scarce.
+/// Unlimited memory for the connection.
 const SPARE: usize = usize::MAX;
 
-/// Moves messages between two streams until neither has any.
+/// Exchanges messages between two streams until neither has any.
 fn exchange(a: &mut Stream, b: &mut Stream) {
     a.grant(SPARE);
     b.grant(SPARE);
@@ -39,7 +39,7 @@ fn write_all(stream: &mut Stream, data: &[u8]) {
 }
 
 #[test]
-fn each_half_closes_on_its_own_and_the_channel_after_both() {
+fn halves_close_independently_and_the_channel_after_both() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"question");
     a.close_write();
@@ -58,7 +58,7 @@ fn each_half_closes_on_its_own_and_the_channel_after_both() {
 }
 
 #[test]
-fn closing_waits_for_what_was_written() {
+fn fin_follows_the_written_data() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"data");
     a.close_write();
@@ -75,21 +75,21 @@ fn closing_waits_for_what_was_written() {
 }
 
 #[test]
-fn a_released_stream_that_was_not_closed_is_reset() {
+fn releasing_an_open_stream_resets_it() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"half a");
     a.release();
     exchange(&mut a, &mut b);
     assert_eq!(b.read(&mut [0]), Poll::Ready(Err(StreamError::Reset)));
     assert_eq!(b.write(b"x"), Poll::Ready(Err(StreamError::Stopped)));
-    assert!(b.is_done(), "the channel may be closed, by the end that has heard all");
+    assert!(b.is_done(), "b has received everything, so it may close the channel");
     b.release();
     exchange(&mut a, &mut b);
     assert!(a.is_done());
 }
 
 #[test]
-fn a_released_stream_that_was_closed_delivers_first() {
+fn releasing_a_closed_stream_still_delivers_its_data() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"all of it");
     a.close_write();
@@ -97,11 +97,11 @@ fn a_released_stream_that_was_closed_delivers_first() {
     exchange(&mut a, &mut b);
     assert_eq!(read_all(&mut b), b"all of it");
     assert_eq!(b.read(&mut [0]), Poll::Ready(Ok(0)));
-    assert!(b.is_done(), "FIN and STOP_SENDING were heard and confirmed");
+    assert!(b.is_done(), "FIN and STOP_SENDING were received and confirmed");
 }
 
 #[test]
-fn what_was_sent_is_flushed_though_the_peer_reads_no_more() {
+fn flushing_succeeds_if_everything_was_sent_before_stop_sending() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"last message");
     exchange(&mut a, &mut b);
@@ -118,21 +118,21 @@ fn what_was_sent_is_flushed_though_the_peer_reads_no_more() {
 }
 
 #[test]
-fn flags_are_acted_on_after_reading_was_stopped() {
+fn flags_take_effect_after_reading_was_stopped() {
     let (mut a, mut b) = pair();
     a.stop_reading();
     a.close_write();
     exchange(&mut a, &mut b);
     assert_eq!(b.write(b"x"), Poll::Ready(Err(StreamError::Stopped)));
-    assert!(!a.is_done(), "b has not said that it sends no more");
+    assert!(!a.is_done(), "b has not ended its direction");
     b.release();
     exchange(&mut a, &mut b);
-    assert!(a.is_done(), "the FIN_ACK was heard, and b's end");
+    assert!(a.is_done(), "the FIN_ACK and b's end were received");
 }
 
-/// Who opened the channel closes it: so the first end has to get there, in whatever order both let go.
+/// The opener closes the channel, so it must become done whatever the order of closes and releases.
 #[test]
-fn the_first_end_is_done_once_both_have_let_go() {
+fn both_ends_are_done_once_both_are_released_in_any_order() {
     type Act = fn(&mut Stream);
     let acts: [Act; 3] = [Stream::close_write, Stream::stop_reading, Stream::release];
     for order in 0..3usize.pow(4) {
@@ -159,7 +159,7 @@ fn the_first_end_is_done_once_both_have_let_go() {
 }
 
 #[test]
-fn a_fin_is_confirmed_each_time() {
+fn a_repeated_fin_is_confirmed_again() {
     let mut stream = Stream::new(Credits::Unknown, true);
     for _ in 0..2 {
         stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
@@ -168,7 +168,7 @@ fn a_fin_is_confirmed_each_time() {
 }
 
 #[test]
-fn a_channel_that_vanishes_leaves_what_had_come() {
+fn data_received_before_the_channel_closed_stays_readable() {
     let (mut a, mut b) = pair();
     write_all(&mut a, b"last words");
     exchange(&mut a, &mut b);
@@ -180,7 +180,7 @@ fn a_channel_that_vanishes_leaves_what_had_come() {
 }
 
 #[test]
-fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
+fn a_paused_reader_stops_the_writer_at_the_window() {
     let mut writer = Stream::new(Credits::Known, true);
     let mut reader = Stream::new(Credits::Known, true);
     let chunk = [7; 4096];
@@ -192,7 +192,7 @@ fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
     assert_eq!(sent, INITIAL_WINDOW_BYTES);
     assert_eq!(reader.received_bytes, INITIAL_WINDOW_BYTES);
 
-    // A reader that reads gets more, and stops the writer again once it does not.
+    // Reading opens the maximum window, at which the writer stops again.
     let mut buffer = vec![0; INITIAL_WINDOW_BYTES / 2];
     assert_eq!(reader.read(&mut buffer), Poll::Ready(Ok(buffer.len())));
     exchange(&mut writer, &mut reader);
@@ -204,9 +204,9 @@ fn a_reader_that_pauses_stops_the_writer_and_nothing_is_lost() {
     assert_eq!(reader.received_bytes, RECEIVE_WINDOW_BYTES);
 }
 
-/// However many read and stop, what they hold together has its bound, and each goes on when its own reader does.
+/// Unread data of all streams together is bounded, and each stream continues when its own reader does.
 #[test]
-fn streams_share_what_their_connection_may_hold() {
+fn streams_share_the_connections_limit_on_unread_data() {
     const STREAMS: usize = 100;
     let mut streams: Vec<_> =
         (0..STREAMS).map(|_| (Stream::new(Credits::Known, true), Stream::new(Credits::Known, true), 0)).collect();
@@ -223,14 +223,14 @@ fn streams_share_what_their_connection_may_hold() {
             }
             assert!(*carried - before >= INITIAL_WINDOW_BYTES, "{before} bytes, then {carried}");
             let held = beyond_after(&mut beyond, reader, &mut buffer);
-            assert!(held <= UNREAD_BYTES, "{held} bytes");
+            assert!(held <= UNREAD_BYTES, "{held} bytes held or granted");
             exchange(writer, reader);
         }
     }
-    assert!(beyond > UNREAD_BYTES / 2, "little of {UNREAD_BYTES} bytes was used: {beyond}");
+    assert!(beyond > UNREAD_BYTES / 2, "only {beyond} of {UNREAD_BYTES} bytes were used");
 }
 
-/// Reads all, grants what is left, and gives what all streams hold then.
+/// Reads everything, grants from the remainder, and returns what all streams then hold or have granted.
 fn beyond_after(all: &mut usize, reader: &mut Stream, buffer: &mut [u8]) -> usize {
     let before = reader.beyond();
     while reader.read(buffer).is_ready() {}
@@ -240,7 +240,7 @@ fn beyond_after(all: &mut usize, reader: &mut Stream, buffer: &mut [u8]) -> usiz
 }
 
 #[test]
-fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
+fn a_peer_without_credit_support_is_sent_no_credits() {
     let (mut a, mut b) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Absent, true));
     let mut buffer = vec![0; SEND_BUFFER_BYTES];
     write_all(&mut b, b"any answer");
@@ -256,7 +256,7 @@ fn a_peer_that_knows_nothing_of_credits_never_gets_one() {
 }
 
 #[test]
-fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() {
+fn a_writer_stays_within_the_initial_window_until_it_gets_a_credit() {
     let (mut writer, mut reader) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Announce, true));
     let mut sent = 0;
     while let Poll::Ready(written) = writer.write(&[1; 4096]) {
@@ -268,15 +268,15 @@ fn a_writer_that_knows_nothing_of_the_peer_keeps_within_the_window_until_told() 
     assert_eq!(sent, INITIAL_WINDOW_BYTES);
     exchange(&mut writer, &mut reader);
     assert!(writer.peer_knows_credits());
-    assert_eq!(writer.write(&[1]), Poll::Pending, "the first credit says no more than what is known");
+    assert_eq!(writer.write(&[1]), Poll::Pending, "the first credit only confirms the initial window");
     assert_eq!(reader.read(&mut vec![0; sent / 2]), Poll::Ready(Ok(sent / 2)));
     exchange(&mut writer, &mut reader);
     assert_eq!(writer.write(&[1]), Poll::Ready(Ok(1)));
 }
 
-/// Both ends are full in both directions: credits must get through all the same.
+/// Both windows are full in both directions; credits must still get through.
 #[test]
-fn two_ends_that_echo_each_other_do_not_lock_up() {
+fn full_windows_in_both_directions_do_not_deadlock() {
     let (mut a, mut b) = (Stream::new(Credits::Unknown, true), Stream::new(Credits::Announce, true));
     let (mut asked, mut answered, mut carried) = (0, 0, Vec::new());
     let total = 8 * RECEIVE_WINDOW_BYTES;
@@ -299,12 +299,12 @@ fn two_ends_that_echo_each_other_do_not_lock_up() {
         if let Poll::Ready(read) = a.read(&mut buffer) {
             answered += read.unwrap();
         }
-        assert_ne!(before, (asked, answered, carried.len()), "locked up");
+        assert_ne!(before, (asked, answered, carried.len()), "deadlock");
     }
 }
 
 #[test]
-fn a_peer_that_overruns_its_credit_loses_its_stream() {
+fn exceeding_the_credit_resets_the_stream() {
     let (mut writer, mut reader) = (Stream::new(Credits::Absent, true), Stream::new(Credits::Known, true));
     while reader.read == ReadHalf::Open {
         assert!(writer.write(&[1; 4096]).is_ready());
@@ -317,7 +317,7 @@ fn a_peer_that_overruns_its_credit_loses_its_stream() {
 }
 
 #[test]
-fn what_is_buffered_for_sending_is_bounded() {
+fn the_send_buffer_is_bounded() {
     let mut stream = Stream::new(Credits::Absent, true);
     let (mut sent, data) = (0, vec![1; 1 << 20]);
     while let Poll::Ready(written) = stream.write(&data) {
@@ -329,7 +329,7 @@ fn what_is_buffered_for_sending_is_bounded() {
 }
 
 #[test]
-fn a_flood_from_a_peer_without_credits_ends_its_stream_only_at_the_hard_bound() {
+fn a_flood_from_a_peer_without_credit_support_resets_the_stream_at_the_hard_limit() {
     let mut stream = Stream::new(Credits::Unknown, true);
     let message = Message { data: vec![1; DATA_BYTES].into(), ..Message::default() }.encode();
     let mut delivered = 0;
@@ -343,9 +343,9 @@ fn a_flood_from_a_peer_without_credits_ends_its_stream_only_at_the_hard_bound() 
     assert_eq!(stream.next_message(), Some(Message::flag(Flag::Reset).encode()));
 }
 
-/// Such a peer would take it for garbage while it reads.
+/// Such a peer treats FIN_ACK as an error while it reads.
 #[test]
-fn a_peer_that_may_not_know_fin_ack_gets_none_before_our_own_end() {
+fn a_peer_that_may_not_support_fin_ack_is_sent_none_before_our_fin() {
     let mut stream = Stream::new(Credits::Absent, false);
     stream.receive(Message { data: Bytes::from_static(b"question"), ..Message::default() }.encode()).unwrap();
     stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
@@ -357,7 +357,7 @@ fn a_peer_that_may_not_know_fin_ack_gets_none_before_our_own_end() {
     let data = Message { data: Bytes::from_static(b"answer"), ..Message::default() };
     assert_eq!(sent, [data.encode(), Message::flag(Flag::Fin).encode(), Message::flag(Flag::FinAck).encode()]);
 
-    // One that has confirmed a FIN is told at once.
+    // A peer that has sent FIN_ACK itself gets one at once.
     let mut stream = Stream::new(Credits::Absent, false);
     stream.receive(Message::flag(Flag::FinAck).encode()).unwrap();
     stream.receive(Message::flag(Flag::Fin).encode()).unwrap();
@@ -366,7 +366,7 @@ fn a_peer_that_may_not_know_fin_ack_gets_none_before_our_own_end() {
 }
 
 #[test]
-fn messages_are_short_for_a_peer_that_may_be_old() {
+fn messages_to_a_peer_that_may_not_support_fin_ack_are_at_most_8_kib() {
     for (fin_ack, bound) in [(false, 8 * 1024), (true, 16 * 1024)] {
         let mut stream = Stream::new(Credits::Unknown, fin_ack);
         write_all(&mut stream, &[1; INITIAL_WINDOW_BYTES]);
@@ -376,7 +376,7 @@ fn messages_are_short_for_a_peer_that_may_be_old() {
 }
 
 #[test]
-fn garbage_resets_the_stream() {
+fn a_malformed_message_resets_the_stream() {
     let mut stream = Stream::new(Credits::Unknown, true);
     assert!(stream.receive(Bytes::from_static(&[2, 0x08, 9])).is_err());
     assert_eq!(stream.read(&mut [0]), Poll::Ready(Err(StreamError::Violated)));
@@ -406,10 +406,10 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever two ends do, in whatever order: data arrives as written, memory stays bounded, and two released
-    /// ends agree that the channel may close.
+    /// For any sequence of operations on both ends, data arrives as written, memory stays bounded, and after both are
+    /// released the channel may close.
     #[test]
-    fn data_arrives_in_order_within_bounds(
+    fn data_arrives_in_order_within_the_memory_limits(
         steps in proptest::collection::vec((any::<bool>(), step()), 0..200),
         known in any::<bool>(),
     ) {

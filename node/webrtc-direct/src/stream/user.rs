@@ -1,4 +1,4 @@
-//! A stream as its user has it: reading, writing, and letting go.
+//! The application's side of a stream: reading, writing and releasing.
 
 use std::task::Poll;
 
@@ -8,7 +8,10 @@ use super::{ReadHalf, Stream, StreamError, WriteHalf};
 use crate::limits::SEND_BUFFER_BYTES;
 
 impl Stream {
-    /// Reads into `buffer`. 0 is the end of the stream.
+    /// Reads into `buffer` and returns the number of bytes; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// [`StreamError`] once buffered data is read and the stream did not end with FIN.
     pub fn read(&mut self, buffer: &mut [u8]) -> Poll<Result<usize, StreamError>> {
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
@@ -37,7 +40,10 @@ impl Stream {
         }
     }
 
-    /// Takes as much of `data` as there is room for, at least one byte.
+    /// Accepts as much of `data` as there is room for, at least one byte, and returns the number of bytes.
+    ///
+    /// # Errors
+    /// [`StreamError`] once this half is closed or reset, or the peer has stopped reading.
     pub fn write(&mut self, data: &[u8]) -> Poll<Result<usize, StreamError>> {
         match self.write {
             WriteHalf::Open => {}
@@ -57,10 +63,14 @@ impl Stream {
         Poll::Ready(Ok(length))
     }
 
-    /// Ready once the data channel has taken all that was written, and the FIN after [`Stream::close_write`].
+    /// Ready once everything written, and the FIN after [`Stream::close_write`], has been handed to the data channel.
+    ///
+    /// # Errors
+    /// [`StreamError`] if some of it will never be sent.
     pub fn poll_flushed(&self) -> Poll<Result<(), StreamError>> {
         match self.write {
-            // Who has got all may well stop reading: of the last message of a handshake we hear so before we ask.
+            // Everything was sent, and the peer stopped reading afterwards. It may do so right after the last message
+            // of a handshake, before the flush.
             WriteHalf::Failed(StreamError::Stopped) if !self.cut_short => Poll::Ready(Ok(())),
             WriteHalf::Failed(error) => Poll::Ready(Err(error)),
             WriteHalf::Closing => Poll::Pending,
@@ -69,14 +79,14 @@ impl Stream {
         }
     }
 
-    /// Ends the writing half after what is buffered.
+    /// Ends the writing half after the buffered data.
     pub fn close_write(&mut self) {
         if self.write == WriteHalf::Open {
             self.write = WriteHalf::Closing;
         }
     }
 
-    /// The user wants no more data.
+    /// Discards received data and asks the peer to send no more.
     pub fn stop_reading(&mut self) {
         if self.read == ReadHalf::Open {
             self.read = ReadHalf::Failed(StreamError::Closed);
@@ -85,14 +95,14 @@ impl Stream {
         self.discard_received();
     }
 
-    /// The user lets go of the stream. What it wrote and closed is still delivered; what it did not close is reset.
+    /// The application drops the stream. A closed writing half is still delivered; one that was not closed is reset.
     pub fn release(&mut self) {
         self.stop_reading();
         if self.write == WriteHalf::Open {
             self.fail_write(StreamError::Closed);
         }
-        // Both are told also where the peer has ended that half: it waits for us to, before it closes the channel.
-        self.stop_due |= matches!(self.read, ReadHalf::Failed(_)) && !self.stop_told;
-        self.reset_due |= matches!(self.write, WriteHalf::Failed(_)) && !self.end_told;
+        // Sent even if the peer has ended that half already: it waits for both before it closes the channel.
+        self.stop_due |= matches!(self.read, ReadHalf::Failed(_)) && !self.stop_sent;
+        self.reset_due |= matches!(self.write, WriteHalf::Failed(_)) && !self.end_sent;
     }
 }

@@ -1,8 +1,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use libp2p_webrtc_direct::address::parse_dial;
-use libp2p_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::address::parse_dial;
+use webmesh_webrtc_direct::credentials::Version;
 
 use crate::support::*;
 
@@ -10,7 +10,7 @@ fn target(server: &Server) -> std::net::SocketAddr {
     parse_dial(&server.address).unwrap().socket
 }
 
-/// A well-formed STUN binding request whose MESSAGE-INTEGRITY is nonsense.
+/// A well-formed STUN Binding request with a wrong MESSAGE-INTEGRITY.
 fn forged(username: &str, nonce: u32) -> Vec<u8> {
     let mut attributes = Vec::new();
     let mut attribute = |kind: u16, value: &[u8]| {
@@ -32,7 +32,7 @@ fn forged(username: &str, nonce: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_garbage_begins_nothing_and_others_are_served() {
+async fn a_flood_of_invalid_datagrams_starts_no_connection_and_others_are_served() {
     let _quiet = alone().await;
     let mut server = Server::start(config()).await;
     let (tasks_before, memory_before) = (tasks(), memory());
@@ -49,30 +49,30 @@ async fn a_flood_of_garbage_begins_nothing_and_others_are_served() {
         }
     }
     let (dialled, _accepted) = server.connect(Version::V2).await;
-    assert!(server.accepted.try_recv().is_err(), "nothing but the one connection came out of it");
+    assert!(server.accepted.try_recv().is_err(), "the flood has opened a connection");
     drop((dialled, _accepted));
-    until("no task was begun", || tasks() <= tasks_before).await;
+    until("no task is left", || tasks() <= tasks_before).await;
     let growth = memory().saturating_sub(memory_before);
     assert!(growth < 8 << 20, "{growth} bytes more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_never_finish_are_bounded_and_given_up() {
+async fn more_clients_than_pending_handshakes_all_connect_in_the_end() {
     let _quiet = together().await;
     const PENDING: usize = 8;
     let mut server = Server::start(config().with_pending_handshakes(PENDING, PENDING)).await;
     let tasks_before = tasks();
-    // Dials that are dropped after their first requests: clients that ask and then are silent.
-    let proxy = crate::lossy::Proxy::start(&server.address, crate::lossy::Weather::clear()).await;
+    let proxy = crate::proxy::Proxy::start(&server.address, crate::proxy::Impairments::none()).await;
     let mut dials = Vec::new();
     for _ in 0..2 * PENDING {
         let address = proxy.address.clone();
         dials.push(tokio::spawn(async move { dial(&address, Version::V2).await }));
     }
-    // All of them may finish, as they are honest; no more than the bound at once are under way.
+    // Dials beyond the limit retransmit their requests until a handshake has finished.
     for dial in dials {
         within(dial).await.unwrap().unwrap();
     }
+    // The connections have lost their path; dropping both ends frees them.
     drop(proxy);
     for _ in 0..2 * PENDING {
         drop(server.accept().await);
@@ -82,13 +82,13 @@ async fn clients_that_never_finish_are_bounded_and_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_stops_half_way_ends_at_its_deadline_and_frees_its_place() {
+async fn a_stalled_handshake_times_out_and_frees_its_slot() {
     let _quiet = together().await;
     let mut server = Server::start(config().with_pending_handshakes(1, 1)).await;
     let before = tasks();
-    // Lets STUN through and no DTLS, so that the handshake never ends.
+    // Forwards STUN but not DTLS, so that the handshake never finishes.
     let stun_only = std::sync::Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
-    let address = libp2p_webrtc_direct::address::build(
+    let address = webmesh_webrtc_direct::address::build(
         stun_only.local_addr().unwrap(),
         Some(parse_dial(&server.address).unwrap().fingerprint),
     );
@@ -112,7 +112,7 @@ async fn a_handshake_that_stops_half_way_ends_at_its_deadline_and_frees_its_plac
     });
     let stuck = tokio::spawn(async move { dial(&address, Version::V2).await });
     let failed = within(server.accepted.recv()).await.unwrap();
-    assert!(matches!(failed, Err(libp2p_webrtc_direct::Error::HandshakeDeadline)), "{failed:?}");
+    assert!(matches!(failed, Err(webmesh_webrtc_direct::Error::HandshakeTimeout(_))), "{failed:?}");
     assert!(within(stuck).await.unwrap().is_err());
     relay.abort();
     until("its task has ended", || tasks() <= before).await;

@@ -1,23 +1,23 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use libp2p_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::credentials::Version;
 
 use crate::support::*;
 
-/// Both ends of every connection are in this process, so each end costs less than what is found here.
+/// Both ends of every connection are in this process, so one end costs less than the memory measured here.
 #[tokio::test(flavor = "multi_thread")]
-async fn five_hundred_connections_on_one_listener_one_in_ten_busy() {
+async fn one_listener_serves_500_connections_one_in_ten_busy_within_the_memory_limit() {
     const CONNECTIONS: usize = 500;
     const BYTES_EACH: usize = 512 * 1024;
     const BUSY: Duration = Duration::from_secs(10);
     let _quiet = alone().await;
     let mut server = Server::start(config()).await;
-    // What is allocated once is there after this.
+    // Allocates what is allocated only once.
     drop(server.connect(Version::V2).await);
     let (before, start) = (memory(), Instant::now());
     let address = server.address.clone();
-    // As many at once as one host may have under way, less a few.
+    // Below the limit on concurrent handshakes of one host.
     let dialled: Vec<_> = stream::iter(0..CONNECTIONS)
         .map(|i| {
             let address = &address;
@@ -55,11 +55,11 @@ async fn five_hundred_connections_on_one_listener_one_in_ten_busy() {
     let asked = futures::future::join_all(asked).await;
     let (all, least) = (asked.iter().sum::<usize>(), asked.iter().min().unwrap());
     println!("{:.1} MiB/s echoed by {} of them", all as f64 / 16.0 / BUSY.as_secs_f64(), asked.len());
-    assert!(*least > 0, "one of them got nothing through");
+    assert!(*least > 0, "one busy connection made no progress");
     let each = memory().saturating_sub(before) / CONNECTIONS;
     println!("{} KiB for both ends of a connection, one in ten busy", each / 1024);
     assert!(each < BYTES_EACH, "{each} bytes each");
-    // The idle ones are still there.
+    // The idle connections still work.
     for connection in &mut idle {
         assert_eq!(within(ask(&mut open(connection).await, b"there?")).await.unwrap(), b"there?");
     }

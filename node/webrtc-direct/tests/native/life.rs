@@ -3,19 +3,20 @@ use std::time::{Duration, Instant};
 use libp2p_core::StreamMuxer;
 use libp2p_core::multiaddr::Protocol;
 use libp2p_identity::Keypair;
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::{Certificate, Config, Error};
+use webmesh_webrtc_direct::address::parse_dial;
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::{Certificate, Config, Error};
 
-use crate::lossy::{Proxy, Weather};
+use crate::proxy::{Impairments, Proxy};
 use crate::support::*;
 
-/// Sooner than any silence is noticed, on however busy a machine.
+/// Below the liveness timeout, with room for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
-/// A busy machine's timers come late; on time itself, silence is noticed within 10 s (the sessions' own tests).
+/// Above the 10 s that the sessions' tests check with simulated time, since a busy machine's timers fire late.
 const NOTICED: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_come_and_go_free_everything() {
+async fn closed_connections_free_sockets_tasks_and_memory() {
     let _quiet = alone().await;
     let mut server = Server::start(config()).await;
     for round in 0..2 {
@@ -36,7 +37,7 @@ async fn connections_that_come_and_go_free_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_says_goodbye_is_gone_at_once() {
+async fn closing_or_dropping_a_connection_ends_the_other_side_at_once() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
     for _ in 0..2 {
@@ -52,10 +53,10 @@ async fn a_peer_that_says_goodbye_is_gone_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_peer_is_noticed_within_ten_seconds_by_both_sides() {
+async fn a_cut_path_ends_both_sides_with_silent() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
-    let proxy = Proxy::start(&server.address, Weather::clear()).await;
+    let proxy = Proxy::start(&server.address, Impairments::none()).await;
     let (_, mut dialled) = within(dial(&proxy.address, Version::V2)).await.unwrap();
     let mut accepted = server.accept().await;
     proxy.cut();
@@ -66,7 +67,7 @@ async fn a_dead_peer_is_noticed_within_ten_seconds_by_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_stays() {
+async fn an_idle_connection_stays_open() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, mut accepted) = server.connect(Version::V2).await;
@@ -78,12 +79,12 @@ async fn an_idle_connection_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_certificate_keeps_the_address() {
+async fn a_stored_certificate_keeps_the_address() {
     let _quiet = together().await;
     let pem = Certificate::generate().unwrap().to_pem();
     let mut hashes = Vec::new();
     for _ in 0..2 {
-        let server = Server::start(Config::new(Certificate::from_pem(&pem).unwrap())).await;
+        let server = Server::start(Config::default().with_certificate(Certificate::from_pem(&pem).unwrap())).await;
         hashes.extend(server.address.iter().find(|part| matches!(part, Protocol::Certhash(_))).map(Protocol::acquire));
     }
     assert_eq!(hashes[0], hashes[1]);
@@ -92,7 +93,26 @@ async fn a_kept_certificate_keeps_the_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_with_another_certificate_or_peer_is_not_reached() {
+async fn without_a_certificate_each_transport_generates_its_own() {
+    let _quiet = together().await;
+    let config = Config::default();
+    let mut server = Server::start(config.clone()).await;
+    let other = Server::start(config).await;
+    let certhash = |server: &Server| parse_dial(&server.address).unwrap().fingerprint;
+    assert_ne!(certhash(&server), certhash(&other));
+    server.connect(Version::V2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_without_versions_says_so() {
+    let _quiet = together().await;
+    let server = Server::start(config()).await;
+    let result = within(dial_as(Keypair::generate_ed25519(), &server.address, &[])).await;
+    assert!(matches!(result, Err(Error::NoVersion)), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_certhash_or_peer_id_in_the_address_fails_the_dial() {
     let _quiet = together().await;
     let server = Server::start(config()).await;
     let elsewhere = Server::start(config()).await;
@@ -106,10 +126,10 @@ async fn an_address_with_another_certificate_or_peer_is_not_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_knows_only_v1_is_reached_after_v2_failed() {
+async fn a_server_that_supports_only_v1_is_reached_after_v2_timed_out() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
-    let proxy = Proxy::start(&server.address, Weather { no_v2: true, ..Weather::clear() }).await;
+    let proxy = Proxy::start(&server.address, Impairments { no_v2: true, ..Impairments::none() }).await;
     let keys = Keypair::generate_ed25519();
     let (peer, _dialled) = within(dial_as(keys, &proxy.address, &[Version::V2, Version::V1])).await.unwrap();
     assert_eq!(peer, server.peer);
@@ -117,24 +137,26 @@ async fn a_server_that_knows_only_v1_is_reached_after_v2_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dial_to_nobody_ends_with_its_reason_and_leaves_nothing() {
+async fn an_unanswered_dial_fails_with_no_answer_and_frees_its_socket() {
     let _quiet = alone().await;
-    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unresponsive = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let certificate = Certificate::generate().unwrap();
-    let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let address =
+        webmesh_webrtc_direct::address::build(unresponsive.local_addr().unwrap(), Some(certificate.fingerprint()));
     let before = (sockets(), tasks());
-    assert!(before.0 > 0, "the socket that answers nothing is one");
+    assert!(before.0 > 0, "the unresponsive server's socket is counted");
     let result = within(dial(&address, Version::V2)).await;
     assert!(matches!(result, Err(Error::NoAnswer)), "{result:?}");
     until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dial_that_is_dropped_leaves_nothing() {
+async fn a_dropped_dial_frees_its_socket() {
     let _quiet = alone().await;
-    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unresponsive = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let certificate = Certificate::generate().unwrap();
-    let address = libp2p_webrtc_direct::address::build(nobody.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let address =
+        webmesh_webrtc_direct::address::build(unresponsive.local_addr().unwrap(), Some(certificate.fingerprint()));
     let before = (sockets(), tasks());
     let dial = dial(&address, Version::V2);
     assert!(tokio::time::timeout(Duration::from_millis(200), dial).await.is_err());

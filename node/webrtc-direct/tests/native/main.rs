@@ -1,12 +1,12 @@
-//! Two native ends of this transport on loopback.
+//! Tests between two native peers on loopback.
 
-// In helpers too: what fails there fails the test.
+// Also in helper functions: a panic there fails the test.
 #![allow(clippy::unwrap_used)]
 
 mod attack;
 mod crowd;
 mod life;
-mod lossy;
+mod proxy;
 mod soak;
 mod streams;
 mod support;

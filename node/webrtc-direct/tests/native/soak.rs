@@ -1,23 +1,23 @@
-//! Random opens, writes, closes and kills. `SOAK_SECONDS` says for how long (3600 for an hour), `SOAK_SEED` with which
-//! chance.
+//! Random opens, writes, closes and cut connections. `SOAK_SECONDS` sets the duration (3600 for an hour), `SOAK_SEED`
+//! replays a seed.
 
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p_core::muxing::StreamMuxerExt;
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::{Connection, Error};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::{Connection, Error};
 
-use crate::lossy::{Proxy, Weather};
+use crate::proxy::{Impairments, Proxy};
 use crate::support::*;
 
-/// Dialers at once.
+/// Concurrent dialers.
 const PEERS: u64 = 6;
-/// With what is still under way then, below two minutes.
+/// Default duration. With the connections that are still open at the end, below two minutes.
 const SECONDS: u64 = 100;
-/// Memory does not shrink to the byte.
+/// Tolerance for the allocator, which does not return all memory.
 const GROWTH: usize = 32 << 20;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -25,7 +25,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() {
+async fn random_operations_leave_no_tasks_sockets_or_memory() {
     let _quiet = alone().await;
     let (seconds, seed) = (setting("SOAK_SECONDS", SECONDS), setting("SOAK_SEED", rand::random()));
     println!("SOAK_SEED={seed}");
@@ -45,8 +45,8 @@ async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() 
     for half in [1, 2] {
         let deadline = Instant::now() + Duration::from_secs(seconds) / 2;
         let peers = (0..PEERS).map(|i| {
-            let chance = StdRng::seed_from_u64(seed.wrapping_add(half * PEERS + i));
-            tokio::spawn(live(address.clone(), chance, deadline))
+            let rng = StdRng::seed_from_u64(seed.wrapping_add(half * PEERS + i));
+            tokio::spawn(live(address.clone(), rng, deadline))
         });
         let lives: Vec<_> = futures::future::join_all(peers.collect::<Vec<_>>()).await;
         let lives: usize = lives.into_iter().map(Result::unwrap).sum();
@@ -55,7 +55,7 @@ async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() 
             at_half = memory();
         }
     }
-    // The server's own two: what accepts, and what serves.
+    // The server's own task for serving is still running.
     until("all tasks have ended", || tasks() <= tasks_before + 1).await;
     until("all sockets are closed", || sockets() <= sockets_before).await;
     let growth = memory().saturating_sub(at_half);
@@ -64,27 +64,29 @@ async fn random_opens_writes_closes_and_kills_break_nothing_and_leave_nothing() 
     within(serving).await.unwrap();
 }
 
-/// Connects, does this and that, ends it in one way or another, and again. How often.
-async fn live(address: libp2p_core::Multiaddr, mut chance: StdRng, deadline: Instant) -> usize {
+/// Repeatedly connects, performs random operations, and ends the connection in a random way. Returns the number of
+/// connections.
+async fn live(address: libp2p_core::Multiaddr, mut rng: StdRng, deadline: Instant) -> usize {
     let mut lives = 0;
     while Instant::now() < deadline {
         lives += 1;
-        let version = if chance.random() { Version::V1 } else { Version::V2 };
-        let rough = Weather { delay: Duration::from_millis(1), lost: 5, doubled: 5, late: 5, no_v2: false };
-        let proxy = match chance.random_range(0..3) {
+        let version = if rng.random() { Version::V1 } else { Version::V2 };
+        let latency = Duration::from_millis(1);
+        let rough = Impairments { latency, lost: 5, duplicated: 5, delayed: 5, no_v2: false };
+        let proxy = match rng.random_range(0..3) {
             0 => Some(Proxy::start(&address, rough).await),
             _ => None,
         };
         let to = proxy.as_ref().map_or(&address, |proxy| &proxy.address);
         let (_, mut connection) = within(dial(to, version)).await.unwrap();
-        for _ in 0..chance.random_range(0..10) {
-            act(&mut connection, &mut chance).await;
+        for _ in 0..rng.random_range(0..10) {
+            act(&mut connection, &mut rng).await;
         }
-        // An echo that is still under way when the end comes, of whatever kind.
+        // An echo is still in progress when the connection ends.
         let mut stream = open(&mut connection).await;
-        drop(stream.write(&pattern(chance.random_range(1..20_000))).await);
-        match (chance.random_range(0..10), proxy) {
-            // Dies without a word, and is not noticed at once. Costs its 8 s, so only now and then.
+        drop(stream.write(&pattern(rng.random_range(1..20_000))).await);
+        match (rng.random_range(0..10), proxy) {
+            // Dies without closing, which the server notices after its liveness timeout.
             (0, Some(proxy)) => proxy.cut(),
             (1..4, _) => within(std::future::poll_fn(|cx| connection.poll_close_unpin(cx))).await.unwrap(),
             _ => {}
@@ -93,20 +95,20 @@ async fn live(address: libp2p_core::Multiaddr, mut chance: StdRng, deadline: Ins
     lives
 }
 
-/// Why the connection is over, if it is.
+/// Why the connection ended, if it did.
 async fn over(connection: &mut Connection) -> Option<Error> {
     let polled = futures::future::poll_immediate(std::future::poll_fn(|cx| connection.poll_unpin(cx))).await;
     polled.and_then(Result::err)
 }
 
-async fn act(connection: &mut Connection, chance: &mut StdRng) {
-    let length = chance.random_range(0..40_000);
+async fn act(connection: &mut Connection, rng: &mut StdRng) {
+    let length = rng.random_range(0..40_000);
     let data = pattern(length);
-    match chance.random_range(0..6) {
-        // Several at once, whole.
+    match rng.random_range(0..6) {
+        // Several complete echoes at once.
         0..3 => {
             let mut streams = Vec::new();
-            for _ in 0..chance.random_range(1..8) {
+            for _ in 0..rng.random_range(1..8) {
                 streams.push(open(connection).await);
             }
             let answers = streams.iter_mut().map(|stream| ask(stream, &data));
@@ -117,14 +119,14 @@ async fn act(connection: &mut Connection, chance: &mut StdRng) {
                 }
             }
         }
-        // Given up half way.
+        // Dropped half way.
         3 => {
             let mut stream = open(connection).await;
             within(stream.write(&data)).await.ok();
         }
-        // Opened, and nothing said.
+        // Opened and dropped, without data.
         4 => drop(open(connection).await),
-        // Read with pauses, in parts, and not to the end.
+        // Read in parts, with pauses, and not to the end.
         _ => {
             let (mut reader, mut writer) = open(connection).await.split();
             let asking = async {
@@ -140,13 +142,13 @@ async fn act(connection: &mut Connection, chance: &mut StdRng) {
                         break;
                     }
                 }
-                // Whatever was not read must not keep the writer waiting for ever.
+                // Unread data must not block the writer forever.
                 drop(reader);
             };
             futures::future::select(Box::pin(asking), Box::pin(reading)).await;
         }
     }
-    // Nothing is opened by the server.
+    // The server opens no streams.
     let inbound = futures::future::poll_immediate(std::future::poll_fn(|cx| connection.poll_inbound_unpin(cx))).await;
     assert!(inbound.is_none(), "{inbound:?}");
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::limits::{INITIAL_WINDOW_BYTES, RECEIVE_WINDOW_BYTES, UNREAD_BYTES};
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::limits::{INITIAL_WINDOW_BYTES, RECEIVE_WINDOW_BYTES, UNREAD_BYTES};
 
 use crate::support::*;
 
@@ -25,14 +25,14 @@ async fn both_versions_carry_streams_in_both_directions() {
                 within(stream.close()).await.unwrap();
             });
             assert_eq!(answer.unwrap(), b"thanks");
-            // And the other way round.
+            // Then in the other direction.
             std::mem::swap(&mut dialled, &mut accepted);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_streams_one_after_another_leave_nothing_behind() {
+async fn ten_thousand_successive_streams_leave_no_memory() {
     let _quiet = alone().await;
     const STREAMS: usize = 10_000;
     let mut server = Server::start(config()).await;
@@ -46,12 +46,12 @@ async fn many_streams_one_after_another_leave_nothing_behind() {
         let mut stream = open(&mut dialled).await;
         assert_eq!(within(ask(&mut stream, b"hello")).await.unwrap(), b"hello", "stream {i}");
     }
-    until("all streams of the dialer are forgotten", || dialled.streams() == 0).await;
+    until("all streams of the dialer are removed", || dialled.streams() == 0).await;
     let growth = memory().saturating_sub(before);
     assert!(growth < 8 << 20, "{growth} bytes more after {STREAMS} streams");
     drop(dialled);
     let accepted = within(echo).await.unwrap();
-    until("all streams of the listener are forgotten", || accepted.streams() == 0).await;
+    until("all streams of the listener are removed", || accepted.streams() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,9 +69,9 @@ async fn a_slow_reader_stops_the_writer_and_loses_nothing() {
         written += within(writer.write(&data[written..])).await.unwrap();
     }
     let more = futures::poll!(writer.write(&data[written..]));
-    assert!(more.is_pending(), "the writer may go on with nobody reading: {more:?}");
+    assert!(more.is_pending(), "the writer may exceed the initial window: {more:?}");
 
-    // The rest of the connection goes on meanwhile.
+    // Other streams of the connection are not blocked.
     let mut other = open(&mut dialled).await;
     other.write_all(b"other").await.unwrap();
     let mut seen = [0; 5];
@@ -91,7 +91,7 @@ async fn a_slow_reader_stops_the_writer_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_stream_is_reset_at_the_other_end_and_no_other_stream_is() {
+async fn dropping_a_stream_resets_it_at_the_other_end_and_no_other_stream() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, mut accepted) = server.connect(Version::V2).await;
@@ -108,11 +108,11 @@ async fn a_dropped_stream_is_reset_at_the_other_end_and_no_other_stream_is() {
     within(first.read_exact(&mut seen)).await.unwrap();
     assert_eq!(&seen, b"kept");
     drop((second, first, kept));
-    until("reset streams are forgotten", || dialled.streams() + accepted.streams() == 0).await;
+    until("reset streams are removed", || dialled.streams() + accepted.streams() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_streams_at_once_share_a_connection() {
+async fn a_hundred_concurrent_streams_share_a_connection() {
     let _quiet = together().await;
     let mut server = Server::start(config()).await;
     let (mut dialled, accepted) = server.connect(Version::V2).await;
@@ -128,13 +128,13 @@ async fn many_streams_at_once_share_a_connection() {
     }
 }
 
-/// More streams than the connection could hold at the full window, all with unread data: the writers wait, memory
-/// stays bounded, none keeps another stream from being opened, and in the end everything arrives.
+/// More streams with unread data than the connection could hold at the maximum window: the writers wait, memory stays
+/// bounded, new streams can be opened, and in the end everything arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_slow_readers_cost_no_more_than_the_connection_may() {
+async fn unread_data_of_many_slow_readers_stays_within_the_connections_limit() {
     let _quiet = alone().await;
     const STREAMS: usize = 100;
-    /// Read of each stream before its reader stops, so that its window is a large one.
+    /// Read from each stream before its reader pauses, so that its window has grown.
     const READ: usize = INITIAL_WINDOW_BYTES;
     let data: Arc<[u8]> = pattern(2 * RECEIVE_WINDOW_BYTES).into();
     let mut server = Server::start(config()).await;
@@ -160,11 +160,11 @@ async fn many_slow_readers_cost_no_more_than_the_connection_may() {
         within(reader.read_exact(&mut start)).await.unwrap();
         readers.push(reader);
     }
-    // What the readers may hold, besides what was read and what waits on the writers' side. The last half of a window
-    // may not have been worth a credit.
+    // Lower bound: what was read, half of each initial window (the last half may not have been granted), and half of
+    // the connection's limit.
     let least = STREAMS * (READ + INITIAL_WINDOW_BYTES / 2) + UNREAD_BYTES / 2;
-    until("the writers have used what they were promised", || written.load(Ordering::Relaxed) >= least).await;
-    // There and back behind whatever was on its way.
+    until("the writers have used their credits", || written.load(Ordering::Relaxed) >= least).await;
+    // A round trip, behind all data in flight.
     let mut other = open(&mut dialled).await;
     let (answer, ()) = tokio::join!(within(ask(&mut other, b"there?")), async {
         let mut stream = accept(&mut accepted).await;
@@ -176,8 +176,8 @@ async fn many_slow_readers_cost_no_more_than_the_connection_may() {
     let most = STREAMS * (READ + INITIAL_WINDOW_BYTES) + UNREAD_BYTES;
     let all = written.load(Ordering::Relaxed);
     assert!(all <= most, "{all} bytes written");
-    // Both ends are in this process, and the allocator leaves holes between packets and messages: thrice, which is
-    // still far below the 100 MiB that all writers together want to get rid of.
+    // Both ends are in this process, and the allocator fragments: three times the limit, which is still far below the
+    // 100 MiB that the writers have to send in total.
     let held = memory().saturating_sub(before);
     assert!(held < 3 * most, "{held} bytes held");
     for (mut reader, writing) in readers.into_iter().zip(writing) {

@@ -1,4 +1,4 @@
-//! What the tests stand on: a listener that runs, connections, and figures about this process.
+//! Shared helpers: a running listener, connections, and resource usage of this process.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,22 +11,22 @@ use libp2p_core::muxing::StreamMuxerExt;
 use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
 use libp2p_core::{Multiaddr, StreamMuxer, Transport as _};
 use libp2p_identity::{Keypair, PeerId};
-use libp2p_webrtc_direct::credentials::Version;
-use libp2p_webrtc_direct::{Certificate, Config, Connection, Error, Substream, Transport};
 use tokio::sync::mpsc;
+use webmesh_webrtc_direct::credentials::Version;
+use webmesh_webrtc_direct::{Certificate, Config, Connection, Error, Substream, Transport};
 
-/// Long enough for a loaded machine; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of a single step: generous, for a loaded machine.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("within a minute")
+    tokio::time::timeout(TEST_TIMEOUT, future).await.expect("within a minute")
 }
 
 pub(crate) fn config() -> Config {
-    Config::new(Certificate::generate().unwrap())
+    Config::default().with_certificate(Certificate::generate().unwrap())
 }
 
-/// A transport that listens, with its accepted connections. Stops when dropped.
+/// A listening transport and its accepted connections. Stops when dropped.
 pub(crate) struct Server {
     pub address: Multiaddr,
     pub peer: PeerId,
@@ -49,7 +49,7 @@ impl Server {
         let mut transport = Transport::new(keys, config);
         transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
         let TransportEvent::NewAddress { listen_addr, .. } = within(next(&mut transport)).await else {
-            panic!("the listener says its address first")
+            panic!("the first event must be the listen address")
         };
         let (sender, accepted) = mpsc::channel(1000);
         let task = tokio::spawn(async move {
@@ -67,7 +67,7 @@ impl Server {
         within(self.accepted.recv()).await.unwrap().unwrap().1
     }
 
-    /// A connection from a new peer: its end, then the server's.
+    /// A connection from a new peer: the dialer's end and the server's end.
     pub(crate) async fn connect(&mut self, version: Version) -> (Connection, Connection) {
         let (peer, dialled) = within(dial(&self.address, version)).await.unwrap();
         assert_eq!(peer, self.peer);
@@ -107,7 +107,7 @@ pub(crate) async fn accept(connection: &mut Connection) -> Substream {
     within(poll_fn(|cx| connection.poll_inbound_unpin(cx))).await.unwrap()
 }
 
-/// Waits for the connection to end, and says why.
+/// Waits for the connection to end, and returns the reason.
 pub(crate) async fn ended(connection: &mut Connection) -> Error {
     within(poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
         Poll::Ready(Err(error)) => Poll::Ready(error),
@@ -116,20 +116,20 @@ pub(crate) async fn ended(connection: &mut Connection) -> Error {
     .await
 }
 
-/// Held by tests that look at figures of the whole process, and by nobody else in need of quiet. Those that look at its
-/// memory have two threads, as each has its own arena, which grows with its first use.
+/// Held by tests that measure resources of the whole process: no other test runs meanwhile. Tests that measure memory
+/// use two worker threads, because each thread's allocator arena grows on first use.
 pub(crate) async fn alone() -> tokio::sync::RwLockWriteGuard<'static, ()> {
     QUIET.write().await
 }
 
-/// Held by all others while they run.
+/// Held by all other tests while they run.
 pub(crate) async fn together() -> tokio::sync::RwLockReadGuard<'static, ()> {
     QUIET.read().await
 }
 
 static QUIET: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
 
-/// Sends back what comes on every stream, until the connection ends.
+/// Echoes every stream until the connection ends.
 pub(crate) fn echo(mut connection: Connection) -> tokio::task::JoinHandle<Connection> {
     tokio::spawn(async move {
         while let Ok(stream) = poll_fn(|cx| connection.poll_inbound_unpin(cx)).await {
@@ -144,7 +144,7 @@ pub(crate) fn echo(mut connection: Connection) -> tokio::task::JoinHandle<Connec
     })
 }
 
-/// Sends `data` and closes, while it reads all that comes.
+/// Sends `data` and closes, while reading to the end. Returns what was read.
 pub(crate) async fn ask(stream: &mut Substream, data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     let (mut reader, mut writer) = stream.split();
@@ -156,17 +156,17 @@ pub(crate) async fn ask(stream: &mut Substream, data: &[u8]) -> std::io::Result<
     asked.and(answered).map(|_| answer)
 }
 
-/// Polls until the condition holds: for what happens in tasks that nobody can wait for.
+/// Polls every 10 ms until the condition holds, for effects of tasks that cannot be awaited.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
+    let waited = tokio::time::timeout(TEST_TIMEOUT, async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(waited.await.is_ok(), "never: {what}");
+    assert!(waited.await.is_ok(), "timeout waiting until {what}");
 }
 
-/// UDP sockets of this process. Not those of other kinds: each test's runtime has some for itself.
+/// Number of UDP sockets of this process. Other kinds are not counted, since each test's runtime has its own.
 pub(crate) fn sockets() -> usize {
     let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"].map(|path| std::fs::read_to_string(path).unwrap());
     let inode = |line: &str| line.split_whitespace().nth(9).map(|inode| format!("socket:[{inode}]"));
@@ -176,7 +176,7 @@ pub(crate) fn sockets() -> usize {
     targets.filter(|target| of_host.iter().any(|socket| target == std::path::Path::new(socket))).count()
 }
 
-/// Tasks of the current runtime.
+/// Number of live tasks of the current runtime.
 pub(crate) fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
@@ -188,7 +188,7 @@ pub(crate) fn memory() -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Bytes in which a gap or a repetition would show.
+/// Bytes in which a missing or repeated part would be detected.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Two sessions face to face, on hand-driven time.
+//! Two sessions connected to each other, with simulated time.
 
 use std::task::{Context, Poll, Waker};
 
@@ -7,7 +7,7 @@ use crate::credentials::Version;
 use crate::native::channels::Channel;
 use crate::stream::{Stream, StreamError};
 
-mod weather;
+mod impaired;
 
 const TICK: Duration = Duration::from_millis(10);
 
@@ -15,7 +15,7 @@ struct World {
     now: Instant,
     dialer: Session,
     listener: Session,
-    /// Where the listener sees the dialer.
+    /// The dialer's address as the listener sees it.
     dialer_address: SocketAddr,
     listener_address: SocketAddr,
     cut: bool,
@@ -33,7 +33,7 @@ impl World {
         Self { now, dialer, listener, dialer_address, listener_address, cut: false }
     }
 
-    /// Lets both act now, until neither has anything to say.
+    /// Exchanges datagrams at the current time, until neither side sends any.
     fn settle(&mut self) {
         let mut out = Batch::default();
         loop {
@@ -63,6 +63,7 @@ impl World {
         }
     }
 
+    /// Advances the time in ticks, exchanging datagrams at each.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -99,7 +100,7 @@ fn a_certificate_that_was_not_expected_ends_the_dial() {
 }
 
 #[test]
-fn a_quiet_connection_stays_for_an_hour() {
+fn an_idle_connection_stays_open_for_an_hour() {
     let mut world = World::connected(Version::V2);
     for _ in 0..3600 {
         world.now += Duration::from_secs(1);
@@ -109,18 +110,18 @@ fn a_quiet_connection_stays_for_an_hour() {
 }
 
 #[test]
-fn silence_ends_both_sides_within_ten_seconds_and_not_sooner_than_it_says() {
+fn a_cut_path_ends_both_sides_after_the_liveness_timeout_and_within_ten_seconds() {
     let mut world = World::connected(Version::V2);
     world.cut = true;
-    world.pass(DEAD_AFTER - PROBE_INTERVAL - TICK);
+    world.pass(LIVENESS_TIMEOUT - PROBE_INTERVAL - TICK);
     assert!(world.dialer.over().is_none() && world.listener.over().is_none());
-    world.pass(Duration::from_secs(10) + PROBE_INTERVAL - DEAD_AFTER);
+    world.pass(Duration::from_secs(10) + PROBE_INTERVAL - LIVENESS_TIMEOUT);
     assert!(matches!(world.dialer.over(), Some(Error::Silent)));
     assert!(matches!(world.listener.over(), Some(Error::Silent)));
 }
 
 #[test]
-fn a_process_that_slept_listens_before_it_judges() {
+fn a_suspended_process_keeps_its_connections() {
     let mut world = World::connected(Version::V2);
     world.now += Duration::from_secs(60);
     world.settle();
@@ -129,7 +130,7 @@ fn a_process_that_slept_listens_before_it_judges() {
 }
 
 #[test]
-fn a_client_that_moves_is_followed_once_it_nominates_its_new_address() {
+fn the_listener_follows_a_client_to_its_nominated_address() {
     let mut world = World::connected(Version::V2);
     world.dialer_address = "192.0.2.9:9".parse().unwrap();
     world.pass(PROBE_INTERVAL * 2);
@@ -138,7 +139,7 @@ fn a_client_that_moves_is_followed_once_it_nominates_its_new_address() {
 }
 
 #[test]
-fn goodbye_is_heard_at_once() {
+fn closing_ends_the_other_side_at_once() {
     let mut world = World::connected(Version::V2);
     let mut out = Batch::default();
     world.dialer.end(Error::Closed, &mut out, world.now);
@@ -150,7 +151,7 @@ fn goodbye_is_heard_at_once() {
 }
 
 #[test]
-fn strangers_datagrams_change_nothing() {
+fn invalid_datagrams_have_no_effect() {
     let mut world = World::connected(Version::V2);
     let mut out = Batch::default();
     for length in 0..300usize {
@@ -167,7 +168,7 @@ fn strangers_datagrams_change_nothing() {
 }
 
 #[test]
-fn a_stream_on_the_handshakes_id_is_accepted_once_the_handshakes_channel_is_closed() {
+fn the_handshakes_stream_id_is_reusable_once_its_channel_is_closed() {
     let mut world = World::connected(Version::V2);
     for session in [&mut world.dialer, &mut world.listener] {
         let key = session.channels.handshake().unwrap();
@@ -180,11 +181,11 @@ fn a_stream_on_the_handshakes_id_is_accepted_once_the_handshakes_channel_is_clos
     let cx = &mut Context::from_waker(Waker::noop());
     for _ in 0..3 {
         world.dialer.channels.release_handshake_id();
-        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("no free stream id") };
         let write = |stream: &mut Stream| assert_eq!(stream.write(b"hello"), Poll::Ready(Ok(5)));
         world.dialer.channels.with(ours, |channel| write(&mut channel.stream), world.now);
         world.pass(Duration::from_millis(100));
-        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("no stream to accept") };
         let mut seen = [0; 5];
         let read = world.listener.channels.with(theirs, |channel| channel.stream.read(&mut seen), world.now);
         assert_eq!((read.unwrap().0, &seen), (Poll::Ready(Ok(5)), b"hello"));
@@ -195,20 +196,20 @@ fn a_stream_on_the_handshakes_id_is_accepted_once_the_handshakes_channel_is_clos
     }
 }
 
-/// Two streams that end in one moment: the listener gives one up with a credit still to be sent, and ends the other.
+/// Two streams end at the same time: the listener drops one with a credit still to be sent, and closes the other.
 #[test]
-fn the_id_of_a_stream_that_ends_beside_one_that_was_given_up_serves_the_next() {
+fn the_id_of_a_stream_that_ends_together_with_a_dropped_one_is_reusable() {
     let mut world = World::connected(Version::V2);
     let cx = &mut Context::from_waker(Waker::noop());
     let mut open = |world: &mut World, data: &[u8]| {
-        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+        let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("no free stream id") };
         let write = |stream: &mut Stream| assert_eq!(stream.write(data), Poll::Ready(Ok(data.len())));
         world.dialer.channels.with(ours, |channel| write(&mut channel.stream), world.now);
         world.pass(Duration::from_millis(100));
-        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+        let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("no stream to accept") };
         (ours, theirs)
     };
-    let (given_up, theirs_given_up) = open(&mut world, &[1; 20_000]);
+    let (dropped, theirs_dropped) = open(&mut world, &[1; 20_000]);
     let (ended, theirs_ended) = open(&mut world, b"hello");
     world.dialer.channels.with(ended, |channel| channel.stream.close_write(), world.now);
     world.pass(Duration::from_millis(100));
@@ -216,11 +217,11 @@ fn the_id_of_a_stream_that_ends_beside_one_that_was_given_up_serves_the_next() {
     let read = |channel: &mut Channel| channel.stream.read(&mut [0; 20_000]);
     let now = world.now;
     let listener = &mut world.listener.channels;
-    assert_eq!(listener.with(theirs_given_up, read, now).unwrap().0, Poll::Ready(Ok(20_000)));
-    listener.release(theirs_given_up, now);
+    assert_eq!(listener.with(theirs_dropped, read, now).unwrap().0, Poll::Ready(Ok(20_000)));
+    listener.release(theirs_dropped, now);
     listener.with(theirs_ended, |channel| channel.stream.close_write(), now);
     listener.release(theirs_ended, now);
-    world.dialer.channels.release(given_up, now);
+    world.dialer.channels.release(dropped, now);
     world.dialer.channels.release(ended, now);
     world.pass(Duration::from_secs(1));
     let held = (world.dialer.channels.len(), world.listener.channels.len());
@@ -232,21 +233,21 @@ fn the_id_of_a_stream_that_ends_beside_one_that_was_given_up_serves_the_next() {
     world.pass(Duration::from_secs(5));
     let read = |channel: &mut Channel| channel.stream.read(&mut [0; 9]);
     assert_eq!(world.dialer.channels.with(ours, read, world.now).unwrap().0, Poll::Ready(Ok(4)));
-    assert_eq!(held, (1, 1), "the handshake's are left");
+    assert_eq!(held, (1, 1), "only the handshake's channel is left");
 }
 
 #[test]
-fn the_writer_of_a_channel_that_the_peer_closes_is_told_at_once() {
+fn writing_to_a_channel_that_the_peer_has_closed_fails_at_once() {
     let mut world = World::connected(Version::V2);
     let cx = &mut Context::from_waker(Waker::noop());
-    let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("there is a free id") };
+    let Poll::Ready(ours) = world.dialer.channels.poll_open(cx, world.now) else { panic!("no free stream id") };
     world.pass(Duration::from_millis(100));
-    let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("the stream has come") };
+    let Poll::Ready(theirs) = world.listener.channels.poll_accept(cx) else { panic!("no stream to accept") };
     let write = |channel: &mut Channel| channel.stream.write(&[0; 1000]);
     assert_eq!(world.listener.channels.with(theirs, write, world.now).unwrap().0, Poll::Ready(Ok(1000)));
     let mut out = Batch::default();
     world.listener.advance(&mut out, world.now);
-    assert!(!out.take().is_empty(), "this is lost, so the dialer does not acknowledge it");
+    assert!(!out.take().is_empty(), "discarded, so the dialer does not acknowledge it");
 
     world.dialer.channels.close(ours);
     world.dialer.channels.release(ours, world.now);
@@ -258,7 +259,11 @@ fn the_writer_of_a_channel_that_the_peer_closes_is_told_at_once() {
     let written = world.listener.channels.with(theirs, write, world.now).unwrap().0;
     assert_eq!(written, Poll::Ready(Err(StreamError::Gone)));
     world.listener.channels.release(theirs, world.now);
-    assert_eq!(world.dialer.channels.len(), 2, "the listener has yet to close it, after what it sent");
+    assert_eq!(world.dialer.channels.len(), 2, "the listener closes it only once its data is acknowledged");
     world.pass(Duration::from_secs(2));
-    assert_eq!((world.dialer.channels.len(), world.listener.channels.len()), (1, 1), "the handshake's are left");
+    assert_eq!(
+        (world.dialer.channels.len(), world.listener.channels.len()),
+        (1, 1),
+        "only the handshake's channel is left"
+    );
 }

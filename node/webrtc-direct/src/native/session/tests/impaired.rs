@@ -1,4 +1,4 @@
-//! Streams of two sessions in bad weather, on hand-driven time: minutes of it in each second.
+//! Streams of two sessions over an impaired network, with simulated time, which runs much faster than real time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
@@ -10,54 +10,54 @@ use super::*;
 use crate::limits::SCTP_SEND_BYTES;
 use crate::native::channels::Key;
 
-/// How long a stream may take: some repetitions, one after the other, of what was lost.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one stream in simulated time: enough for several successive retransmissions.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// In one run.
+/// Streams of one run.
 const STREAMS: usize = 150;
 
-/// What happens to datagrams, of 1,000.
+/// Impairments of the network. Counts are per 1,000 datagrams.
 #[derive(Clone, Copy)]
-struct Weather {
-    /// How long each takes.
-    way: Duration,
+struct Impairments {
+    /// One-way latency.
+    latency: Duration,
     lost: u32,
-    doubled: u32,
-    /// By up to some repetitions.
-    late: u32,
+    duplicated: u32,
+    /// Delayed by up to 2.5 s, so that retransmissions overtake them.
+    delayed: u32,
 }
 
-/// A stream of the dialer, which wants back what it sends.
+/// A stream of the dialer, which expects its data to be echoed.
 struct Ask {
     key: Key,
     unsent: Vec<u8>,
     awaited: VecDeque<u8>,
-    /// Lets go once this much is unsent still.
-    given_up_at: Option<usize>,
-    begun: Instant,
+    /// Drops the stream once at most this many bytes are unsent.
+    dropped_at: Option<usize>,
+    started: Instant,
 }
 
-/// A stream of the listener, which sends back what comes.
+/// A stream of the listener, which echoes what it receives.
 struct Echo {
     key: Key,
     unsent: VecDeque<u8>,
     ended: bool,
 }
 
-struct Storm {
+struct Run {
     seed: u64,
-    chance: StdRng,
-    weather: Weather,
+    rng: StdRng,
+    impairments: Impairments,
     world: World,
-    /// By time of arrival; whether to the listener.
-    on_the_way: BTreeMap<(Instant, u64), (bool, Vec<u8>)>,
+    /// By time of arrival. The flag tells whether the datagram is for the listener.
+    in_flight: BTreeMap<(Instant, u64), (bool, Vec<u8>)>,
     sent: u64,
     asks: Vec<Ask>,
     echoes: Vec<Echo>,
 }
 
-impl Storm {
-    fn new(seed: u64, weather: Weather) -> Self {
+impl Run {
+    fn new(seed: u64, impairments: Impairments) -> Self {
         let mut world = World::connected(Version::V2);
         for session in [&mut world.dialer, &mut world.listener] {
             let key = session.channels.handshake().unwrap();
@@ -66,10 +66,10 @@ impl Storm {
         }
         Self {
             seed,
-            chance: StdRng::seed_from_u64(seed),
-            weather,
+            rng: StdRng::seed_from_u64(seed),
+            impairments,
             world,
-            on_the_way: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             sent: 0,
             asks: Vec::new(),
             echoes: Vec::new(),
@@ -77,42 +77,48 @@ impl Storm {
     }
 
     fn hit(&mut self, of_thousand: u32) -> bool {
-        self.chance.random_range(0..1000) < of_thousand
+        self.rng.random_range(0..1000) < of_thousand
     }
 
     fn send(&mut self, to_listener: bool, out: &mut Batch) {
         for (_, datagram) in out.take() {
-            if self.hit(self.weather.lost) {
+            if self.hit(self.impairments.lost) {
                 continue;
             }
-            let mut delay = self.weather.way;
-            if self.hit(self.weather.late) {
-                delay += Duration::from_millis(self.chance.random_range(1..2500));
+            let mut delay = self.impairments.latency;
+            if self.hit(self.impairments.delayed) {
+                delay += Duration::from_millis(self.rng.random_range(1..2500));
             }
-            let copies = if self.hit(self.weather.doubled) { 2 } else { 1 };
+            let copies = if self.hit(self.impairments.duplicated) { 2 } else { 1 };
             for copy in 0..copies {
                 self.sent += 1;
                 let arrival = (self.world.now + delay + copy * Duration::from_millis(5), self.sent);
-                self.on_the_way.insert(arrival, (to_listener, datagram.clone()));
+                self.in_flight.insert(arrival, (to_listener, datagram.clone()));
             }
         }
     }
 
-    /// Opens a stream if there is one free, to send so much.
-    fn ask(&mut self, length: usize, given_up_at: Option<usize>) {
+    /// Opens a stream, if an id is free, to send `length` bytes.
+    fn ask(&mut self, length: usize, dropped_at: Option<usize>) {
         let cx = &mut Context::from_waker(Waker::noop());
         let now = self.world.now;
         if let Poll::Ready(key) = self.world.dialer.channels.poll_open(cx, now) {
-            let data: Vec<u8> = (0..length).map(|_| self.chance.random()).collect();
-            self.asks.push(Ask { key, awaited: data.iter().copied().collect(), unsent: data, given_up_at, begun: now });
+            let data: Vec<u8> = (0..length).map(|_| self.rng.random()).collect();
+            self.asks.push(Ask {
+                key,
+                awaited: data.iter().copied().collect(),
+                unsent: data,
+                dropped_at,
+                started: now,
+            });
         }
     }
 
-    /// The dialer's users do what they can.
+    /// The dialer's streams read and write what they can.
     fn dial_side(&mut self) {
         let (seed, now, channels) = (self.seed, self.world.now, &mut self.world.dialer.channels);
         self.asks.retain_mut(|ask| {
-            assert!(now < ask.begun + PATIENCE, "seed {seed}: stream {} does not end", ask.key);
+            assert!(now < ask.started + STREAM_TIMEOUT, "seed {seed}: stream {} does not end", ask.key);
             let done = channels.with(ask.key, |channel| ask.act(&mut channel.stream, seed), now).expect("a stream").0;
             if done {
                 channels.release(ask.key, now);
@@ -121,7 +127,7 @@ impl Storm {
         });
     }
 
-    /// The listener's users do what they can.
+    /// The listener's streams read and write what they can.
     fn listen_side(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
         let (now, channels) = (self.world.now, &mut self.world.listener.channels);
@@ -137,11 +143,11 @@ impl Storm {
         });
     }
 
-    /// One millisecond. Users may come before or after the session looks at what has arrived.
+    /// Advances by one millisecond. Streams may be used before or after the sessions process what has arrived.
     fn step(&mut self) {
         self.world.now += Duration::from_millis(1);
-        let later = self.on_the_way.split_off(&(self.world.now + Duration::from_nanos(1), 0));
-        let arrived = std::mem::replace(&mut self.on_the_way, later);
+        let later = self.in_flight.split_off(&(self.world.now + Duration::from_nanos(1), 0));
+        let arrived = std::mem::replace(&mut self.in_flight, later);
         let mut out = [Batch::default(), Batch::default()];
         for (to_listener, datagram) in arrived.into_values() {
             let World { dialer, listener, now, dialer_address, listener_address, .. } = &mut self.world;
@@ -150,7 +156,7 @@ impl Storm {
                 false => dialer.receive(*listener_address, &datagram, &mut out[1], *now),
             }
         }
-        for users_first in [self.chance.random(), false] {
+        for users_first in [self.rng.random(), false] {
             if users_first {
                 self.dial_side();
                 self.listen_side();
@@ -171,7 +177,7 @@ impl Storm {
 }
 
 impl Ask {
-    /// Whether the stream's user is done with it.
+    /// Writes and reads what it can. Returns whether the stream can be dropped.
     fn act(&mut self, stream: &mut Stream, seed: u64) -> bool {
         let key = self.key;
         while !self.unsent.is_empty() {
@@ -181,7 +187,7 @@ impl Ask {
                 Poll::Pending => break,
             }
         }
-        if self.given_up_at.is_some_and(|at| self.unsent.len() <= at) {
+        if self.dropped_at.is_some_and(|at| self.unsent.len() <= at) {
             return true;
         }
         if self.unsent.is_empty() {
@@ -238,62 +244,62 @@ impl Echo {
     }
 }
 
-/// Streams one after the other and several together; in the end neither side holds any.
-fn live_through(seed: u64, weather: Weather) {
-    let mut storm = Storm::new(seed, weather);
+/// Runs single streams and groups of streams, until neither side holds any.
+fn run(seed: u64, impairments: Impairments) {
+    let mut run = Run::new(seed, impairments);
     let mut left = STREAMS;
-    while left > 0 || !storm.asks.is_empty() {
-        if left > 0 && storm.asks.len() < 8 && storm.hit(100) {
-            // Several of one length end together.
-            let length = storm.chance.random_range(0..40_000);
-            for _ in 0..storm.chance.random_range(1..8).min(left) {
+    while left > 0 || !run.asks.is_empty() {
+        if left > 0 && run.asks.len() < 8 && run.hit(100) {
+            // Streams of one length end together.
+            let length = run.rng.random_range(0..40_000);
+            for _ in 0..run.rng.random_range(1..8).min(left) {
                 left -= 1;
-                let given_up_at = if storm.hit(250) { Some(storm.chance.random_range(0..=length)) } else { None };
-                storm.ask(length, given_up_at);
+                let dropped_at = if run.hit(250) { Some(run.rng.random_range(0..=length)) } else { None };
+                run.ask(length, dropped_at);
             }
         }
-        storm.step();
+        run.step();
     }
-    let deadline = storm.world.now + PATIENCE;
+    let deadline = run.world.now + STREAM_TIMEOUT;
     let held = |world: &World| (world.dialer.channels.len(), world.listener.channels.len());
-    while held(&storm.world) != (0, 0) {
-        assert!(storm.world.now < deadline, "seed {seed}: streams left: {:?}", held(&storm.world));
-        storm.step();
+    while held(&run.world) != (0, 0) {
+        assert!(run.world.now < deadline, "seed {seed}: streams left: {:?}", held(&run.world));
+        run.step();
     }
 }
 
-/// `STORM_SEED` says with which chance, `STORMS` how many.
+/// `NETWORK_SEED` replays a seed; `NETWORK_RUNS` sets the number of runs.
 #[test]
-fn in_any_weather_every_stream_is_answered_and_none_is_left() {
+fn every_stream_is_echoed_and_removed_over_an_impaired_network() {
     let setting = |name, default| std::env::var(name).map_or(default, |text: String| text.parse().unwrap());
-    let (seed, storms): (u64, u64) = (setting("STORM_SEED", rand::random()), setting("STORMS", 20));
-    println!("STORM_SEED={seed}");
-    for seed in (0..storms).map(|storm| seed.wrapping_add(storm)) {
-        let mut chance = StdRng::seed_from_u64(seed);
-        let mut part = || chance.random_range(0..50);
-        let way = Duration::from_millis(1);
-        live_through(seed, Weather { way, lost: part(), doubled: part(), late: part() });
+    let (seed, runs): (u64, u64) = (setting("NETWORK_SEED", rand::random()), setting("NETWORK_RUNS", 20));
+    println!("NETWORK_SEED={seed}");
+    for seed in (0..runs).map(|i| seed.wrapping_add(i)) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut part = || rng.random_range(0..50);
+        let latency = Duration::from_millis(1);
+        run(seed, Impairments { latency, lost: part(), duplicated: part(), delayed: part() });
     }
 }
 
-/// Bytes that are under way to the listener at a time, at most, while four streams of a mebibyte go there and back.
-fn most_under_way(way: Duration) -> usize {
-    let mut storm = Storm::new(1, Weather { way, lost: 0, doubled: 0, late: 0 });
-    (0..4).for_each(|_| storm.ask(1 << 20, None));
+/// Maximum bytes in flight to the listener, while four streams of 1 MiB are echoed.
+fn max_in_flight(latency: Duration) -> usize {
+    let mut run = Run::new(1, Impairments { latency, lost: 0, duplicated: 0, delayed: 0 });
+    (0..4).for_each(|_| run.ask(1 << 20, None));
     let mut most = 0;
-    while !storm.asks.is_empty() {
-        storm.step();
-        let under_way = storm.on_the_way.values().filter(|(to_listener, _)| *to_listener);
-        most = most.max(under_way.map(|(_, datagram)| datagram.len()).sum());
+    while !run.asks.is_empty() {
+        run.step();
+        let to_listener = run.in_flight.values().filter(|(to_listener, _)| *to_listener);
+        most = most.max(to_listener.map(|(_, datagram)| datagram.len()).sum());
     }
     most
 }
 
 #[test]
-fn as_much_is_under_way_as_the_path_holds() {
-    let near = most_under_way(Duration::from_millis(1));
-    // Some for two or three milliseconds, for headers, and for acknowledgements of what comes back.
+fn data_in_flight_grows_with_the_round_trip_time() {
+    let near = max_in_flight(Duration::from_millis(1));
+    // Allows for a round trip of two or three milliseconds, for headers, and for SACKs of the echo.
     assert!(near < SCTP_SEND_BYTES * 2, "{near} bytes to a peer nearby");
-    let far = most_under_way(Duration::from_millis(50));
+    let far = max_in_flight(Duration::from_millis(50));
     assert!(far > SCTP_SEND_BYTES * 4, "{far} bytes to a peer far away");
 }
