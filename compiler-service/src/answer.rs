@@ -14,7 +14,8 @@ pub async fn answer(compiler: &Compiler, from: [u8; 32], name: &str, source: &[u
             let warnings = cut(compiled.diagnostics, limits::DIAGNOSTICS_BYTES);
             (Response::Compiled { warnings, cached: compiled.cached, millis }, compiled.wasm)
         }
-        Err(CompileError::Busy(_)) => (Response::Busy, Bytes::new()),
+        // A compiler that stops is gone when it is asked again, and another is asked then.
+        Err(CompileError::Busy(_) | CompileError::Stopped) => (Response::Busy, Bytes::new()),
         Err(CompileError::Diagnostics(text)) => {
             let diagnostics = cut(text, limits::DIAGNOSTICS_BYTES);
             (Response::CompileFailed { diagnostics }, Bytes::new())

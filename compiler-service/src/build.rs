@@ -10,6 +10,7 @@ use crate::error::CompileError;
 use crate::limits::{MAX_DIAGNOSTICS, MAX_MEMORY, MAX_MODULE, MAX_OBJECT};
 use crate::module;
 use crate::sandbox::{Finished, Run, Sandbox, Stop};
+use crate::stack_dump;
 use crate::toolchain::{Step, Toolchain};
 
 /// What clang and wasm-ld exit with when they found fault with their input.
@@ -27,6 +28,15 @@ const OUT_OF_MEMORY: [&str; 2] =
 /// does. clang's own lines begin with a colour, and wasm-ld's with its name.
 const SANDBOX_FAILED: &str = "bwrap: ";
 
+/// How long a compile may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimits {
+    /// Processor time of each process.
+    pub(crate) processor: Duration,
+    /// Wall-clock time of the whole.
+    pub(crate) wall: Duration,
+}
+
 /// Compiles and links. `name` is what diagnostics call the source.
 ///
 /// `wasm-opt` is left out on purpose: the one that Debian has (binaryen 108) is older than the final form of
@@ -36,10 +46,10 @@ pub(crate) fn build(
     sandbox: &Sandbox,
     name: &str,
     source: &[u8],
-    time: Duration,
+    time: TimeLimits,
     is_pointless: &dyn Fn() -> bool,
 ) -> Result<Entry, CompileError> {
-    let deadline = Instant::now() + time;
+    let deadline = Instant::now() + time.wall;
     let run = |step: &Step, input: &[u8], output_limit| {
         let finished = sandbox
             .run(&Run {
@@ -48,6 +58,7 @@ pub(crate) fn build(
                 input,
                 output_limit,
                 messages_limit: 2 * MAX_DIAGNOSTICS,
+                processor_time: time.processor,
                 deadline,
                 is_pointless,
             })
@@ -84,22 +95,36 @@ pub(crate) fn build(
 fn judge(
     finished: Finished,
     messages: String,
-    time: Duration,
+    time: TimeLimits,
     output_limit: usize,
 ) -> Result<(Vec<u8>, String), CompileError> {
-    let too_long = CompileError::TooLong { seconds: time.as_secs() };
     match finished.stop {
-        Some(Stop::Deadline) => return Err(too_long),
+        Some(Stop::Deadline) => return Err(CompileError::Starved { seconds: time.wall.as_secs() }),
         Some(Stop::Output) => {
             return Err(CompileError::OutputTooLarge { mib: output_limit >> 20 });
         }
         Some(Stop::Pointless) => return Err(CompileError::Stopped),
         None => {}
     }
+    let ending = Ending::of(finished.status);
+    let stopped = stack_dump::place(&messages);
+    // The kernel's signal has LLVM write its dump and go on, to die of the next one or of what the dump left behind.
+    // In a crash it dies of the crash.
+    let is_too_long = match ending {
+        Ending::Signal(libc::SIGXCPU) => true,
+        Ending::Signal(libc::SIGKILL) | Ending::Exit(_) => stopped.is_some(),
+        Ending::Signal(_) => false,
+    };
+    if is_too_long {
+        return Err(CompileError::TooLong { seconds: time.processor.as_secs(), place: stopped });
+    }
     let out_of_memory = |line: &str| OUT_OF_MEMORY.iter().any(|start| line.starts_with(start));
-    match Ending::of(finished.status) {
+    match ending {
         Ending::Exit(0) => Ok((finished.output, messages)),
-        Ending::Signal(libc::SIGXCPU) => Err(too_long),
+        // Nothing of ours does that without a reason that is known here.
+        Ending::Signal(libc::SIGKILL) => Err(CompileError::Unavailable(
+            "the compiler was killed from outside, as a machine that runs out of memory does".to_owned(),
+        )),
         _ if messages.lines().any(out_of_memory) => Err(CompileError::TooMuchMemory { mib: MAX_MEMORY >> 20 }),
         Ending::Exit(REFUSED) if messages.starts_with(SANDBOX_FAILED) => Err(CompileError::Unavailable(messages)),
         Ending::Exit(REFUSED) if !messages.is_empty() => Err(CompileError::Diagnostics(messages)),
@@ -140,10 +165,16 @@ impl std::fmt::Display for Ending {
 mod tests {
     use super::*;
 
+    const TIME: TimeLimits = TimeLimits { processor: Duration::from_secs(9), wall: Duration::from_secs(99) };
+
+    fn finished(status: i32, stop: Option<Stop>) -> Finished {
+        let status = ExitStatus::from_raw(status);
+        Finished { status, output: Vec::new(), messages: Vec::new(), messages_missing: 0, stop }
+    }
+
     fn judged(messages: &str) -> CompileError {
-        let status = ExitStatus::from_raw(REFUSED << 8);
-        let finished = Finished { status, output: Vec::new(), messages: Vec::new(), messages_missing: 0, stop: None };
-        judge(finished, messages.to_owned(), Duration::from_secs(1), MAX_OBJECT).expect_err("it exited with 1")
+        let finished = finished(REFUSED << 8, None);
+        judge(finished, messages.to_owned(), TIME, MAX_OBJECT).expect_err("it exited with 1")
     }
 
     #[test]
@@ -153,5 +184,26 @@ mod tests {
         assert!(sandbox.is_transient());
         let clang = judged("job.cpp:1:1: error: unknown type name 'bwrap: '");
         assert!(matches!(clang, CompileError::Diagnostics(_)));
+    }
+
+    #[test]
+    fn a_machine_that_is_too_busy_is_not_the_authors_fault_and_a_source_that_takes_too_much_is() {
+        const DUMP: &str = "Stack dump:\n0.\tProgram arguments: clang\n1.\tjob.cpp:1:2: current parser token ';'\n";
+        let judged = |messages: &str, status, stop| {
+            judge(finished(status, stop), messages.to_owned(), TIME, MAX_OBJECT).expect_err("it did not succeed")
+        };
+        let starved = judged("", libc::SIGKILL, Some(Stop::Deadline));
+        assert_eq!(starved, CompileError::Starved { seconds: 99 });
+        assert!(starved.is_transient());
+        assert_eq!(judged("", libc::SIGXCPU, None), CompileError::TooLong { seconds: 9, place: None });
+        for status in [libc::SIGXCPU, libc::SIGKILL, (SIGNALLED + libc::SIGXCPU) << 8, REFUSED << 8, 0] {
+            let greedy = judged(DUMP, status, None);
+            let place = Some("at job.cpp:1:2".to_owned());
+            assert_eq!(greedy, CompileError::TooLong { seconds: 9, place }, "{status}");
+            assert!(!greedy.is_transient());
+        }
+        assert!(matches!(judged(DUMP, libc::SIGSEGV, None), CompileError::Crashed(_)));
+        let killed = judged("", libc::SIGKILL, None);
+        assert!(killed.is_transient(), "by the kernel, for want of memory: {killed}");
     }
 }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::build::build;
+use crate::build::{TimeLimits, build};
 use crate::cache::{Cache, Entry, Key};
 use crate::error::{BusyReason, CompileError, StartError};
 use crate::failures::Failures;
 use crate::limits::{
-    FAILURE_MEMORY, MAX_CACHE, MAX_FAILURES, MAX_QUEUE, MAX_QUEUE_PER_REQUESTER, MAX_SOURCE, MAX_TIME, MAX_WAITERS,
+    FAILURE_MEMORY, MAX_CACHE, MAX_FAILURES, MAX_PROCESSOR_TIME, MAX_QUEUE, MAX_QUEUE_PER_REQUESTER, MAX_SOURCE,
+    MAX_WAITERS, MAX_WALL_TIME,
 };
 use crate::memory;
 use crate::name;
@@ -41,8 +42,10 @@ pub struct CompilerConfig {
     pub queue: usize,
     /// Compiles of one requester waiting.
     pub queue_per_requester: usize,
-    /// Time a compile may take once it has begun.
-    pub time: Duration,
+    /// Processor time of each of a compile's processes; counted in whole seconds, rounded up.
+    pub processor_time: Duration,
+    /// Wall-clock time of a compile once it has begun.
+    pub wall_time: Duration,
     /// The sandboxes that may be used; the first that works is.
     pub sandboxes: Vec<SandboxKind>,
 }
@@ -58,7 +61,8 @@ impl CompilerConfig {
             parallel: memory::compiles_at_once(),
             queue: MAX_QUEUE,
             queue_per_requester: MAX_QUEUE_PER_REQUESTER,
-            time: MAX_TIME,
+            processor_time: MAX_PROCESSOR_TIME,
+            wall_time: MAX_WALL_TIME,
             sandboxes: SandboxKind::ALL.to_vec(),
         }
     }
@@ -91,7 +95,7 @@ struct Shared {
     toolchain: Toolchain,
     sandbox: Sandbox,
     cache: Cache,
-    time: Duration,
+    time: TimeLimits,
     counters: Counters,
     stopping: AtomicBool,
     state: Mutex<State>,
@@ -151,7 +155,7 @@ impl Compiler {
                 toolchain,
                 sandbox,
                 cache,
-                time: config.time,
+                time: TimeLimits { processor: config.processor_time, wall: config.wall_time },
                 counters: Counters::default(),
                 stopping: AtomicBool::new(false),
                 state: Mutex::new(State {

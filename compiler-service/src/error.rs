@@ -17,12 +17,25 @@ pub enum CompileError {
         /// The most that is taken.
         limit: usize,
     },
-    /// The compile did not end in time.
+    /// The compile used all the processor time that one gets.
     #[error(
-        "compiling took more than {seconds} s and was stopped: look for a template or constexpr that recurses without end"
+        "compiling used {seconds} s of processor time and was stopped{}: look for a template or constexpr that recurses \
+         without end, or split what takes so long",
+        place.as_ref().map_or(String::new(), |place| format!(" {place}"))
     )]
     TooLong {
-        /// The time it was given.
+        /// The processor time it was given.
+        seconds: u64,
+        /// What clang was doing, such as "at job.cpp:3:1, instantiating …"; `None` where it did not say.
+        place: Option<String>,
+    },
+    /// The compile did not end in time by the clock, though it had processor time left: this host is to blame.
+    #[error(
+        "compiling did not end within {seconds} s, though it used less processor time than it may: the machine of this \
+         compiler is overloaded or was suspended; try again later, or another compiler"
+    )]
+    Starved {
+        /// The wall-clock time it was given.
         seconds: u64,
     },
     /// clang asked for more memory than it is given.
@@ -62,7 +75,7 @@ impl CompileError {
     /// Whether another compiler, or this one later, may do better with the same source.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Unavailable(_) | Self::Stopped)
+        matches!(self, Self::Starved { .. } | Self::Busy(_) | Self::Unavailable(_) | Self::Stopped)
     }
 }
 

@@ -57,7 +57,7 @@ mod tests {
     use crate::error::BusyReason;
 
     const LIFETIME: Duration = Duration::from_secs(60);
-    const SLOW: CompileError = CompileError::TooLong { seconds: 15 };
+    const SLOW: CompileError = CompileError::TooLong { seconds: 15, place: None };
 
     fn key(of: u8) -> Key {
         blake3::hash(&[of])
@@ -83,10 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_compiler_is_asked_again() {
+    fn the_hosts_own_trouble_is_not_remembered_of_a_source() {
         let start = Instant::now();
         let mut failures = Failures::new(LIFETIME, 2);
-        failures.put(start, key(1), &CompileError::Busy(BusyReason::Queue(64)));
-        assert_eq!(failures.get(start, &key(1)), None);
+        for why in [CompileError::Busy(BusyReason::Queue(64)), CompileError::Starved { seconds: 150 }] {
+            failures.put(start, key(1), &why);
+            assert_eq!(failures.get(start, &key(1)), None);
+        }
     }
 }

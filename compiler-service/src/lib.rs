@@ -37,6 +37,7 @@ mod name;
 mod queue;
 mod sandbox;
 mod sdk;
+mod stack_dump;
 mod stats;
 mod toolchain;
 

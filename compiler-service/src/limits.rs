@@ -17,9 +17,18 @@ pub const MAX_MODULE: usize = 16 << 20;
 /// relocations that it resolves, hence more than a module.
 pub const MAX_OBJECT: usize = 32 << 20;
 
-/// Time a compile may take from the start of the sandbox to the module. A word count takes half a second; the
-/// exponential template that would run for ever is told from slow code here.
-pub const MAX_TIME: Duration = Duration::from_secs(15);
+/// Processor time of one compiler process. A word count takes half a second, a job with `<regex>`, `<format>` and
+/// `<chrono>` six seconds, on a machine a fifth as fast thirty; a template that recurses without end takes for ever.
+/// Processor time, because on a busy machine the same source takes many times as long by the clock.
+pub const MAX_PROCESSOR_TIME: Duration = Duration::from_secs(30);
+
+/// Wall-clock time of a compile, the backstop behind [`MAX_PROCESSOR_TIME`]: reached only where a compile gets less than
+/// a fifth of a core, or was suspended. That is the machine's fault, never the source's.
+pub const MAX_WALL_TIME: Duration = Duration::from_secs(150);
+
+/// Processor time beyond the limit until the kernel kills a compiler process outright. Between the two, clang writes
+/// what it was doing.
+pub const PROCESSOR_TIME_GRACE: Duration = Duration::from_secs(3);
 
 /// Address space of one compiler process, in bytes. A word count needs 350 MiB, most of it for clang's own libraries,
 /// and one with `<regex>`, `<format>` and `<filesystem>` 500 MiB. So many compiles run at once as the machine has memory

@@ -22,7 +22,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -50,6 +50,8 @@ pub(crate) struct Run<'a> {
     pub(crate) output_limit: usize,
     /// The most that is kept of standard error, in bytes; what goes beyond is counted.
     pub(crate) messages_limit: usize,
+    /// Processor time after which each of its processes is stopped, in whole seconds, rounded up.
+    pub(crate) processor_time: Duration,
     /// When the run is killed.
     pub(crate) deadline: Instant,
     /// Once it says yes the run is killed.

@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
 
-use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service_in, somebody};
+use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service, service_in, somebody};
 use webmesh_compiler::{CompileError, SandboxKind, limits};
 
-/// Given to bombs, that the tests end sooner than the real limit would end them.
-const SHORT: Duration = Duration::from_secs(6);
-
-/// A bomb's time, the kill, and a machine that does other things too.
-const BOUND: Duration = Duration::from_secs(20);
+/// Processor time given to bombs, so that the tests end sooner than with the real limit.
+const SHORT: Duration = Duration::from_secs(3);
 
 /// Who looks at the compilers that run under this process waits for the tests that start others, and they for it.
 static COMPILERS: RwLock<()> = RwLock::const_new(());
@@ -41,14 +38,13 @@ async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
     }
 }
 
-/// Compiles a bomb: it must end in time, one way or another, and leave the compiler working.
+/// Compiles a bomb: it must end by a limit of its own, not by the backstop of the clock, and leave the compiler working.
 async fn survive(service: &Service, name: &str, source: &str) -> Result<(), CompileError> {
     let start = Instant::now();
     let answer = compile(service, source).await.map(drop);
     let took = start.elapsed();
     let first_line = |why: &CompileError| plain(&why.to_string()).lines().take(2).collect::<Vec<_>>().join(" ");
     eprintln!("  {name}: {} after {took:.1?}", answer.as_ref().err().map_or("compiled".to_owned(), first_line));
-    assert!(took < BOUND, "{name} took {took:?}");
     if let Err(why) = &answer {
         assert!(!why.is_transient(), "{name}: {why}");
         assert!(why.to_string().len() < limits::MAX_DIAGNOSTICS + 1000, "{name}: {} bytes", why.to_string().len());
@@ -94,7 +90,7 @@ async fn no_file_of_the_host_can_be_read() {
         (".include", "__asm__(\".include \\\"FILE\\\"\\n\");\n"),
         ("#pragma dependency", "#pragma GCC dependency \"FILE\"\n"),
     ];
-    everywhere(limits::MAX_TIME, async |service| {
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         for (number, file) in files.into_iter().enumerate() {
             for (name, way) in ways.into_iter().take(if number == 0 { ways.len() } else { USUAL }) {
                 let answer = compile(service, &job(&way.replace("FILE", file))).await;
@@ -141,7 +137,7 @@ async fn a_source_cannot_tell_which_files_the_host_has() {
     for kind in sandboxes() {
         // Landlock hides what is in a file, not that it is there.
         if kind != SandboxKind::Landlock {
-            let service = service_in(kind, limits::MAX_TIME);
+            let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
             compile(&service, &job(&source)).await.unwrap();
         }
     }
@@ -149,7 +145,7 @@ async fn a_source_cannot_tell_which_files_the_host_has() {
 
 #[tokio::test]
 async fn line_directives_do_not_make_diagnostics_quote_other_files() {
-    everywhere(limits::MAX_TIME, async |service| {
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         let answer = compile(service, "#line 1 \"/etc/passwd\"\nint wrong = \"text\";\n").await;
         let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
         assert!(!text.contains("root:"), "{text}");
@@ -166,9 +162,30 @@ async fn a_template_bomb_is_stopped() {
                 long long boom = Bomb<40, 1>::v;\n";
     everywhere(SHORT, async |service| {
         let why = survive(service, "templates", &job(bomb)).await.unwrap_err();
-        assert!(matches!(why, CompileError::TooLong { .. } | CompileError::TooMuchMemory { .. }), "{why}");
+        assert!(matches!(why, CompileError::TooLong { .. }), "{why}");
+        // The line of the author's that asked for it, and what was made for it.
+        let text = why.to_string();
+        assert!(text.contains("job.cpp:5:") && text.contains("'Bomb<"), "{text}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_compile_that_gets_no_processor_is_not_blamed_on_its_source() {
+    let _others = COMPILERS.read().await;
+    for kind in sandboxes() {
+        // A busy machine, or one that was suspended: the clock runs out before the processor time does.
+        let service = service(|config| {
+            config.sandboxes = vec![kind];
+            config.wall_time = Duration::from_millis(1500);
+        });
+        for attempts in 1..=2 {
+            let why = compile(&service, BOMB).await.unwrap_err();
+            assert_eq!(why, CompileError::Starved { seconds: 1 }, "in {kind}");
+            assert!(why.is_transient() && !why.to_string().contains("template"), "{why}");
+            assert_eq!(service.compiler.stats().failed, attempts, "it is tried again, not remembered");
+        }
+    }
 }
 
 #[tokio::test]
@@ -210,7 +227,7 @@ async fn deep_nesting_is_survived() {
 
 #[tokio::test]
 async fn a_gigabyte_of_data_is_refused() {
-    everywhere(limits::MAX_TIME, async |service| {
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         let why = survive(service, "array of 1 GiB", &job("char big[1 << 30] = {1};")).await.unwrap_err();
         // A slow machine may need all its time to fill the memory.
         assert!(matches!(why, CompileError::TooMuchMemory { .. } | CompileError::TooLong { .. }), "{why}");
@@ -223,7 +240,7 @@ async fn an_object_or_a_module_over_its_limit_is_refused() {
     let section = "__asm__(\".section .data.big,\\\"\\\",@\\nbig: .zero 200000000\\n.size big, 200000000\\n\");";
     let array = "char big[20 << 20] = {1};\n\
                  extern \"C\" __attribute__((export_name(\"f\"))) char f(int at) { return big[at]; }";
-    everywhere(limits::MAX_TIME, async |service| {
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         for (name, source, limit) in
             [("object of 200 MB", section, limits::MAX_OBJECT), ("module of 20 MiB", array, limits::MAX_MODULE)]
         {
@@ -262,7 +279,7 @@ async fn endless_diagnostics_are_cut_with_a_note() {
 
 #[tokio::test]
 async fn a_message_cannot_drive_the_terminal_of_its_reader() {
-    everywhere(limits::MAX_TIME, async |service| {
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         let source = "#error \u{1b}]0;owned\u{7}\u{1b}[2J \u{9b}31m\n";
         let answer = compile(service, source).await;
         let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
@@ -276,7 +293,7 @@ async fn a_message_cannot_drive_the_terminal_of_its_reader() {
 async fn stopping_the_service_ends_what_runs() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
-        let service = service_in(kind, limits::MAX_TIME);
+        let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
         let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
         while !is_compiling() {
             let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
@@ -294,7 +311,7 @@ async fn stopping_the_service_ends_what_runs() {
 async fn a_compile_whose_asker_has_gone_is_stopped() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
-        let service = service_in(kind, limits::MAX_TIME);
+        let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
         let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
         while !is_compiling() {
             let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
@@ -303,7 +320,7 @@ async fn a_compile_whose_asker_has_gone_is_stopped() {
         let start = Instant::now();
         drop(request);
         eventually("the sandbox is gone", || !is_compiling());
-        assert!(start.elapsed() < limits::MAX_TIME / 2, "it ran on for {:?}", start.elapsed());
+        assert!(start.elapsed() < limits::MAX_PROCESSOR_TIME / 2, "it ran on for {:?}", start.elapsed());
         // Nobody is told that it failed: it was not tried to the end.
         compile(&service, &job("")).await.expect("the thread is free for others");
     }

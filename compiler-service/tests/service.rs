@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{WORD_COUNT, compile, job, plain, project, service, somebody, toolchain};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -115,6 +117,31 @@ async fn many_who_ask_for_one_source_cost_one_compile() {
         answer.unwrap();
     }
     assert_eq!(service.compiler.stats().compiled, 1);
+}
+
+#[tokio::test]
+async fn on_a_busy_machine_a_source_gets_its_processor_time_however_long_that_takes() {
+    /// Uses all of a core.
+    struct Loop(std::process::Child);
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            // It ends by this alone.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let service = service(|config| config.processor_time = Duration::from_secs(4));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let endless = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    let _loops: Vec<_> = (0..4 * cores).map(|_| Loop(endless())).collect();
+    // Some two seconds of processor time: more than four by the clock.
+    let mut slow = "template<int N> constexpr int spin() { int x = N; for (int i = 0; i < 140'000; ++i) x = (x + i) & 7; return x; }\n"
+        .to_owned();
+    for number in 0..14 {
+        slow.push_str(&format!("constexpr int spun{number} = spin<{number}>();\n"));
+    }
+    let compiled = compile(&service, &job(&slow)).await.unwrap();
+    eprintln!("it took {} ms by the clock", compiled.millis);
 }
 
 #[tokio::test]

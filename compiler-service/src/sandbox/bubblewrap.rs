@@ -50,7 +50,7 @@ impl Bubblewrap {
             .arg(run.program)
             .args(&run.arguments)
             .stdin(Stdio::from(memory_file("input", run.input)?));
-        confine::confine(&mut command, confine::Hold::Inherit(filter));
+        confine::confine(&mut command, run.processor_time, confine::Hold::Inherit(filter));
         Ok(command)
     }
 }

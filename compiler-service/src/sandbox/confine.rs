@@ -5,12 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::landlock::Lock;
-use crate::limits::{MAX_MEMORY, MAX_OBJECT, MAX_OPEN_FILES, MAX_STACK, MAX_TIME};
+use crate::limits::{MAX_MEMORY, MAX_OBJECT, MAX_OPEN_FILES, MAX_STACK, PROCESSOR_TIME_GRACE};
 
 /// What the child takes over from this process beside its three standard descriptors.
 pub(super) enum Hold {
@@ -20,26 +21,29 @@ pub(super) enum Hold {
     Lock(Lock),
 }
 
-/// Resource limits of a run. They hold for each process; the filter of system calls sees to it that there is one.
-fn limits() -> [(Resource, u64); 6] {
+/// Resource limits of a run, soft and hard. They hold for each process; the filter of system calls sees to it that there
+/// is one.
+fn limits(processor_time: Duration) -> [(Resource, u64, u64); 6] {
+    let seconds = |time: Duration| time.as_millis().div_ceil(1000) as u64;
+    let same = |resource, limit| (resource, limit, limit);
     [
-        // The wall clock's deadline strikes first but where a program runs several threads.
-        (Resource::Cpu, MAX_TIME.as_secs() + 1),
-        (Resource::As, MAX_MEMORY),
-        (Resource::Stack, MAX_STACK),
+        // At the soft limit the process gets SIGXCPU, at which LLVM writes its stack dump.
+        (Resource::Cpu, seconds(processor_time), seconds(processor_time + PROCESSOR_TIME_GRACE)),
+        same(Resource::As, MAX_MEMORY),
+        same(Resource::Stack, MAX_STACK),
         // bubblewrap itself copies the input; nothing else can be written.
-        (Resource::Fsize, MAX_OBJECT as u64),
-        (Resource::Nofile, MAX_OPEN_FILES),
-        (Resource::Core, 0),
+        same(Resource::Fsize, MAX_OBJECT as u64),
+        same(Resource::Nofile, MAX_OPEN_FILES),
+        same(Resource::Core, 0),
     ]
 }
 
 /// Makes `command` start under the limits, with no descriptor of this process but its own.
-pub(super) fn confine(command: &mut Command, hold: Hold) {
+pub(super) fn confine(command: &mut Command, processor_time: Duration, hold: Hold) {
     // A limit that is lower already stays: only root may raise one.
-    let limits = limits().map(|(resource, limit)| {
-        let ceiling = getrlimit(resource).maximum.map_or(limit, |ceiling| ceiling.min(limit));
-        (resource, Rlimit { current: Some(ceiling), maximum: Some(ceiling) })
+    let limits = limits(processor_time).map(|(resource, soft, hard)| {
+        let ceiling = getrlimit(resource).maximum.map_or(hard, |ceiling| ceiling.min(hard));
+        (resource, Rlimit { current: Some(soft.min(ceiling)), maximum: Some(ceiling) })
     });
     let before_exec = move || -> io::Result<()> {
         for (resource, limit) in &limits {

@@ -45,7 +45,11 @@ impl Landlock {
         let rules = rules(&self.view).map_err(std::io::Error::other)?;
         let mut command = bare_command(run.program);
         command.envs(environment(&self.view)).args(&run.arguments).stdin(Stdio::from(memory_file("input", run.input)?));
-        confine::confine(&mut command, confine::Hold::Lock(Lock { rules, filter: self.filter.clone() }));
+        confine::confine(
+            &mut command,
+            run.processor_time,
+            confine::Hold::Lock(Lock { rules, filter: self.filter.clone() }),
+        );
         Ok(command)
     }
 }

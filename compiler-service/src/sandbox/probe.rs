@@ -43,6 +43,7 @@ fn preprocess(sandbox: &Sandbox, clang: &Path, source: &str) -> Result<Preproces
             input: source.as_bytes(),
             output_limit: OUTPUT,
             messages_limit: OUTPUT,
+            processor_time: PATIENCE,
             deadline: Instant::now() + PATIENCE,
             is_pointless: &|| false,
         })

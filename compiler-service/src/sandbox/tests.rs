@@ -1,5 +1,6 @@
 //! What a program could do that took over the compiler: a shell plays its part, in every sandbox that works here.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use crate::libraries;
 
 const SHELL: &str = "/bin/sh";
 const OUTPUT: usize = 64 << 10;
+const PROCESSOR_TIME: Duration = Duration::from_secs(2);
 
 fn run(sandbox: &Sandbox, script: &str, time: Duration) -> Finished {
     sandbox
@@ -17,6 +19,7 @@ fn run(sandbox: &Sandbox, script: &str, time: Duration) -> Finished {
             input: b"the input",
             output_limit: OUTPUT,
             messages_limit: OUTPUT,
+            processor_time: PROCESSOR_TIME,
             deadline: Instant::now() + time,
             is_pointless: &|| false,
         })
@@ -91,6 +94,17 @@ fn a_run_ends_at_its_deadline_and_at_its_output_limit() {
         assert_eq!(finished.stop, Some(Stop::Deadline));
         assert!(finished.messages.len() == OUTPUT && finished.messages_missing > 0);
         assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_run_ends_at_its_limit_of_processor_time_which_is_told_from_its_deadline() {
+    for sandbox in sandboxes() {
+        let finished = run(&sandbox, "while :; do :; done", Duration::from_secs(300));
+        assert_eq!(finished.stop, None, "the kernel stopped it, not the clock");
+        // As its own parent sees it, or as a shell and bubblewrap report it.
+        let signal = finished.status.signal().or_else(|| finished.status.code().map(|code| code - 128));
+        assert_eq!(signal, Some(libc::SIGXCPU), "{:?}", finished.status);
     }
 }
 

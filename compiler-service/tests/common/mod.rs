@@ -45,10 +45,10 @@ pub(crate) fn sandboxes() -> Vec<SandboxKind> {
 }
 
 /// A service in a given sandbox.
-pub(crate) fn service_in(sandbox: SandboxKind, time: Duration) -> Service {
+pub(crate) fn service_in(sandbox: SandboxKind, processor_time: Duration) -> Service {
     service(|config| {
         config.sandboxes = vec![sandbox];
-        config.time = time;
+        config.processor_time = processor_time;
     })
 }
 
