@@ -11,9 +11,6 @@ use webmesh_protocol::message::{PeerStatus, Request, Response};
 use crate::driver::Node;
 use crate::platform;
 
-/// A compiler is looked for so long, and so often: who knows of one may be known only after a moment.
-const COMPILER_PATIENCE: Duration = Duration::from_secs(5);
-const COMPILER_LOOK: Duration = Duration::from_millis(250);
 /// A neighbour is given so long to tell whom it knows.
 const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,23 +42,17 @@ pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
     peers
 }
 
-/// The peers with a compiler, the nearest first; none if none is found in a few seconds.
+/// The peers with a compiler that this one knows, the connected ones first.
+pub async fn near_compilers(node: &Node) -> Vec<PeerKey> {
+    let mut near = node.members().await;
+    near.sort_by_key(|(_, _, connected)| !connected);
+    near.into_iter().filter(|(_, advert, _)| advert.roles.compiler).map(|(peer, ..)| peer).collect()
+}
+
+/// The same, and behind them those that the neighbours know.
 pub async fn compilers(node: &Node) -> Vec<PeerKey> {
-    let until = platform::Instant::now() + COMPILER_PATIENCE;
-    loop {
-        let mut near = node.members().await;
-        near.sort_by_key(|(_, _, connected)| !connected);
-        let near: Vec<_> = near.into_iter().filter(|(_, a, _)| a.roles.compiler).map(|(peer, ..)| peer).collect();
-        if !near.is_empty() {
-            return near;
-        }
-        let known = known_peers(node).await.into_iter();
-        let compilers: Vec<_> = known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect();
-        if !compilers.is_empty() || platform::Instant::now() >= until {
-            return compilers;
-        }
-        platform::sleep(COMPILER_LOOK).await;
-    }
+    let known = known_peers(node).await.into_iter();
+    known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect()
 }
 
 /// How many peers that work on jobs are known, this one not counted.

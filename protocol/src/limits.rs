@@ -191,6 +191,9 @@ pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);
 /// A request without an answer is given up after so long; bulk transfers count from their last byte.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// The answer to a compile request is awaited for so long: the compiler's own limit by the clock, and a place in its
+/// queue. Whether the compiler is still there meanwhile, pings tell.
+pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
 /// Requests of one peer that wait for an answer here; more are refused as busy.
 pub const REQUESTS_OF_PEER: usize = 256;
 /// Uploads of one blob at a time; who asks meanwhile is sent to peers that already have it.

@@ -145,6 +145,29 @@ pub fn still_running(data: &Path) -> Vec<String> {
     found
 }
 
+/// The names of the processes below `pid`, however deep.
+pub fn descendants(pid: u32) -> Vec<String> {
+    let mut processes = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+        // A process may end between the listing and the look.
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+        let Some((id, name)) = head.split_once(" (") else { continue };
+        let parent = tail.split_whitespace().nth(1).and_then(|field| field.parse::<u32>().ok());
+        if let (Ok(id), Some(parent)) = (id.parse::<u32>(), parent) {
+            processes.push((id, parent, name.to_owned()));
+        }
+    }
+    let (mut below, mut found) = (vec![pid], Vec::new());
+    while let Some(pid) = below.pop() {
+        for (id, _, name) in processes.iter().filter(|(_, parent, _)| *parent == pid) {
+            below.push(*id);
+            found.push(name.clone());
+        }
+    }
+    found
+}
+
 fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
@@ -194,8 +217,13 @@ impl Server {
 
     /// A bootstrap node on loopback.
     pub fn bootstrap(data: &Path) -> Self {
+        Self::bootstrap_at(data, "/ip4/127.0.0.1/tcp/0")
+    }
+
+    /// A bootstrap node that listens on one address.
+    pub fn bootstrap_at(data: &Path, listen: &str) -> Self {
         let mut command = confined("webmesh-bootstrap", data);
-        command.args(["--listen", "/ip4/127.0.0.1/tcp/0", "--http", "127.0.0.1:0", "--data"]);
+        command.args(["--listen", listen, "--http", "127.0.0.1:0", "--data"]);
         Self::start(command.arg(data))
     }
 
@@ -210,6 +238,11 @@ impl Server {
         self.child.wait().expect("it can be waited for");
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it can be sent a signal");
+    }
+
     /// Asks it to leave, and gives its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
         self.tell_to_end();
@@ -218,7 +251,7 @@ impl Server {
 
     /// Asks it to leave.
     pub fn tell_to_end(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it can be told to end");
+        self.signal(Signal::TERM);
     }
 
     /// Waits for its end, and gives its exit status.

@@ -12,7 +12,7 @@ use wasm_bindgen_futures::JsFuture;
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::platform;
 use webmesh_node::progress::{Display, Outline};
-use webmesh_node::submit::{self, CompileError, cut_name};
+use webmesh_node::submit::{self, CompileError, Compilers, cut_name};
 use webmesh_node::survey;
 use webmesh_node::terminal;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
@@ -75,8 +75,7 @@ impl Tab {
     /// time, as `webmesh run --json` writes them, and `diagnostics`, with a `text`, if it does not compile.
     pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
         let display = Display::json(Box::new(Lines::new(sink.clone())));
-        let compilers = survey::compilers(&self.node).await;
-        let compiled = submit::compile(&self.node, compilers, &name, Bytes::from(source), &display).await;
+        let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &display).await;
         let module = compiled.map_err(|why| {
             if let CompileError::DoesNotCompile { diagnostics, .. } = &why {
                 let text = terminal::diagnostics(diagnostics, false);

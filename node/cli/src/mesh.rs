@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 use webmesh_node::host::CompileService;
 use webmesh_node::net::is_public;
 use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::submit::Compilers;
 use webmesh_node::survey::{self, connected};
-use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
 use webmesh_protocol::message::PeerStatus;
@@ -162,10 +162,9 @@ impl Mesh {
         self.scratch.is_some()
     }
 
-    /// The peers with a compiler, the nearest first.
-    pub(crate) async fn compilers(&self) -> Vec<PeerKey> {
-        let node = &self.home().node;
-        if self.is_embedded() { vec![node.net().peer()] } else { survey::compilers(node).await }
+    /// Which compilers this process asks.
+    pub(crate) fn compilers(&self) -> Compilers {
+        if self.is_embedded() { Compilers::Own } else { Compilers::OfMesh }
     }
 
     /// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.

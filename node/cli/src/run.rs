@@ -138,8 +138,7 @@ async fn prepare(args: &JobArgs, mesh: &Mesh, request: Request, display: &Arc<Di
         threads: cores(),
     };
     let compiled = async {
-        let compilers = mesh.compilers().await;
-        Ok(compile(&mesh.home().node, compilers, &name, source, display).await?)
+        Ok(compile(&mesh.home().node, mesh.compilers(), &name, source, display).await?)
     };
     let (plan, module) = tokio::try_join!(plan_inputs(args, inputs, options, display), compiled)?;
     plan.notes.iter().for_each(|note| display.note(&stdin::note(note, args)));

@@ -36,8 +36,8 @@ pub const STREAM_RETRY: Duration = Duration::from_millis(10);
 pub const REQUESTS_OUT: usize = 16 * 1024;
 /// Requests of all other peers that are read or wait for an answer; further ones are answered "busy".
 pub const REQUESTS_IN: usize = 4096;
-/// The driver's answer is awaited so long; by then the asker has given up.
-pub const ANSWER_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
+/// The driver is given this much longer than the asker waits for its answer; by then the asker has given up.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// The body of a request. The largest that is ever sent is one task's whole output, with the directories of its
 /// segments (some bytes for each bucket) if it is a push.
 pub const REQUEST_BODY_BYTES: usize = TASK_OUTPUT_BYTES as usize + 4 * PUSH_BYTES;

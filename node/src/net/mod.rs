@@ -20,7 +20,8 @@
 //!   it; [`NetEvent::Disconnected`] when the last connection is gone. A request that was being read at that
 //!   moment may still come after it.
 //! - Every [`Net::request`] gets exactly one [`NetEvent::Response`], within
-//!   [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) of the last byte that moved.
+//!   [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) of the last byte that moved, for a compile
+//!   [`COMPILE_TIMEOUT`](webmesh_protocol::limits::COMPILE_TIMEOUT).
 //! - A request to a peer without a connection dials it by whatever address is known (see [`Net::add_address`]).
 //! - A request to this peer itself comes back as a [`NetEvent::Request`] without being encoded.
 //! - The body of an answer to [`Request::Blob`] has the hash that was asked for.
@@ -97,8 +98,9 @@ pub enum NetEvent {
         /// What it says.
         message: Gossip,
     },
-    /// A peer asks. Answered by [`Net::respond`], within the peer's patience of
-    /// [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT).
+    /// A peer asks. Answered by [`Net::respond`] while the peer waits: for
+    /// [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT), for a compile
+    /// [`COMPILE_TIMEOUT`](webmesh_protocol::limits::COMPILE_TIMEOUT).
     Request {
         /// Who asks.
         from: PeerKey,

@@ -1,20 +1,20 @@
 //! Having a job compiled, by whichever peer can.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use bytes::Bytes;
+use futures::future::{Fuse, FusedFuture};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use webmesh_protocol::io::RequestError;
 use webmesh_protocol::message::{Request, Response};
 use webmesh_protocol::{Hash, PeerKey, limits};
 
-use crate::driver::Node;
+use super::search::{Failure, SLOW_AFTER, Search, Step};
+use crate::driver::{Answer, Node};
 use crate::platform::{self, Instant};
 use crate::progress::Display;
-
-/// A compiler that is busy is asked again after so long.
-const BUSY: Duration = Duration::from_millis(300);
-/// Compilers that are busy are asked again for so long: a compile takes 15 s at most, and the queues are short.
-const PATIENCE: Duration = Duration::from_secs(180);
+use crate::survey;
 
 /// A compiled job.
 #[derive(Clone, Debug)]
@@ -23,6 +23,15 @@ pub struct Module {
     pub hash: Hash,
     /// WebAssembly.
     pub bytes: Bytes,
+}
+
+/// Which compilers are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compilers {
+    /// This peer's own, and no other.
+    Own,
+    /// Those of the mesh.
+    OfMesh,
 }
 
 /// Why a job is not compiled.
@@ -51,51 +60,104 @@ pub fn cut_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(limits::NAME_BYTES)]
 }
 
-/// Has the source compiled by the first of these compilers that does it.
+/// Has the source compiled: by the nearest compiler, or by the next ones where that is lost, refuses, or does not answer
+/// for [`SLOW_AFTER`]. What is waited for meanwhile is shown as a phase.
 ///
 /// # Errors
-/// [`CompileError`].
+/// [`CompileError`]: it does not compile, or no compiler was found or came back within the limits of the search.
 pub async fn compile(
     node: &Node,
-    mut compilers: Vec<PeerKey>,
+    compilers: Compilers,
     name: &str,
     source: Bytes,
     display: &Display,
 ) -> Result<Module, CompileError> {
-    let mut why = "no peer of the mesh has a compiler; start one with `webmesh node --roles compiler`".to_owned();
-    let until = Instant::now() + PATIENCE;
-    let mut waiting = false;
-    while !compilers.is_empty() && Instant::now() < until {
-        let mut busy = Vec::new();
-        for compiler in compilers {
-            let request = Request::Compile { name: cut_name(name).to_owned() };
-            match node.ask(compiler, request, source.clone()).await {
-                Ok((Response::Compiled { warnings, .. }, bytes)) => {
-                    if !warnings.is_empty() {
-                        display.warnings(&warnings);
-                    }
-                    return Ok(Module { hash: Hash::of(&bytes), bytes });
+    let mut search = Search::new(Instant::now());
+    let mut asking = FuturesUnordered::new();
+    search.found(match compilers {
+        Compilers::Own => vec![node.net().peer()],
+        Compilers::OfMesh => survey::near_compilers(node).await,
+    });
+    // Even where one is near: by the time it is lost, it may have been the only way to hear of others.
+    let mut look = pin!(Fuse::terminated());
+    match compilers {
+        Compilers::Own => search.looked(Instant::now(), Vec::new()),
+        Compilers::OfMesh => look.set(survey::compilers(node).fuse()),
+    }
+    let mut told_slow = false;
+    loop {
+        let (until, look_again) = match search.step(Instant::now()) {
+            Step::GiveUp(why) => return Err(CompileError::NoCompiler { name: name.to_owned(), why }),
+            Step::Ask { peer, beside } => {
+                if let Some(slow) = beside {
+                    let seconds = SLOW_AFTER.as_secs();
+                    let (slow, other) = (slow.short(), peer.short());
+                    display.phase(&format!(
+                        "compiler {slow} has not answered for {seconds} s: asking compiler {other} too"
+                    ));
                 }
-                Ok((Response::CompileFailed { diagnostics }, _)) => {
-                    return Err(CompileError::DoesNotCompile { name: name.to_owned(), diagnostics });
-                }
-                // It has others before us. What it began for us it goes on with: asked again, it gives that.
-                Ok((Response::Busy, _)) | Err(RequestError::TimedOut) => busy.push(compiler),
-                Ok((Response::Refused(refusal), _)) => why = refusal,
-                Ok(_) => why = format!("compiler {} answers something else", compiler.short()),
-                Err(failure) => why = format!("compiler {}: {failure}", compiler.short()),
+                let request = Request::Compile { name: cut_name(name).to_owned() };
+                let source = source.clone();
+                asking.push(async move { (peer, node.ask(peer, request, source).await) });
+                continue;
             }
+            Step::Wait { until, look, slow } => {
+                if let Some(slow) = slow.filter(|_| !told_slow) {
+                    told_slow = true;
+                    let seconds = SLOW_AFTER.as_secs();
+                    display.phase(&match compilers {
+                        Compilers::Own => format!("still compiling {name} after {seconds} s"),
+                        Compilers::OfMesh => {
+                            format!("compiler {} has not answered for {seconds} s, and no other is known", slow.short())
+                        }
+                    });
+                }
+                (until, look && compilers == Compilers::OfMesh)
+            }
+        };
+        if look_again && look.is_terminated() {
+            look.set(survey::compilers(node).fuse());
         }
-        compilers = busy;
-        if !compilers.is_empty() {
-            if !std::mem::replace(&mut waiting, true) {
-                display.phase("waiting for a compiler: others have their turn");
+        tokio::select! {
+            Some((peer, answer)) = asking.next() => {
+                let failure = match read(name, peer, answer)? {
+                    Answered::Module { bytes, warnings } => {
+                        if !warnings.is_empty() {
+                            display.warnings(&warnings);
+                        }
+                        return Ok(Module { hash: Hash::of(&bytes), bytes });
+                    }
+                    Answered::Failure(failure) => failure,
+                };
+                if let Some(word) = search.failed(Instant::now(), peer, failure) {
+                    display.phase(&word);
+                }
             }
-            why = "every compiler of the mesh is busy; try again later".to_owned();
-            platform::sleep(BUSY).await;
+            found = &mut look, if !look.is_terminated() => search.looked(Instant::now(), found),
+            () = platform::sleep(until.saturating_duration_since(Instant::now())) => {}
         }
     }
-    Err(CompileError::NoCompiler { name: name.to_owned(), why })
+}
+
+/// What an answer means, but for the author's own errors.
+enum Answered {
+    Module { bytes: Bytes, warnings: String },
+    Failure(Failure),
+}
+
+fn read(name: &str, peer: PeerKey, answer: Answer) -> Result<Answered, CompileError> {
+    let of_peer = |what: &dyn std::fmt::Display| format!("compiler {}: {what}", peer.short());
+    Ok(Answered::Failure(match answer {
+        Ok((Response::Compiled { warnings, .. }, bytes)) => return Ok(Answered::Module { bytes, warnings }),
+        Ok((Response::CompileFailed { diagnostics }, _)) => {
+            return Err(CompileError::DoesNotCompile { name: name.to_owned(), diagnostics });
+        }
+        Ok((Response::Busy, _)) => Failure::Busy,
+        Ok((Response::Refused(refusal), _)) => Failure::Refused(refusal),
+        Ok(_) => Failure::Refused(of_peer(&"it answers something else")),
+        Err(failure @ (RequestError::Unreachable | RequestError::TimedOut)) => Failure::Lost(of_peer(&failure)),
+        Err(failure) => Failure::Refused(of_peer(&failure)),
+    }))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod compile;
 mod follow;
+mod search;
 
-pub use compile::{CompileError, Module, compile, cut_name};
+pub use compile::{CompileError, Compilers, Module, compile, cut_name};
 pub use follow::{FollowError, follow};

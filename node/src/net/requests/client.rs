@@ -1,5 +1,7 @@
 //! Asking: one exchange with another peer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use libp2p::PeerId;
 use tokio::sync::oneshot;
@@ -7,7 +9,7 @@ use webmesh_protocol::Hash;
 use webmesh_protocol::codec::DecodeError;
 use webmesh_protocol::io::RequestError;
 use webmesh_protocol::limits as bounds;
-use webmesh_protocol::limits::REQUEST_TIMEOUT;
+use webmesh_protocol::limits::{COMPILE_TIMEOUT, REQUEST_TIMEOUT};
 use webmesh_protocol::message::{Request, Response};
 
 use super::error::FrameError;
@@ -29,6 +31,8 @@ pub(super) struct Question {
     pub(super) bulk: bool,
     /// What the answer's body must hash to.
     pub(super) wanted: Option<Hash>,
+    /// How long the first byte of the answer is waited for.
+    pub(super) patience: Duration,
     /// How long it may be at most, in bytes.
     pub(super) most: usize,
 }
@@ -59,7 +63,15 @@ impl Question {
         );
         let bulk = bulky || body.iter().map(Bytes::len).sum::<usize>() > BULK_BYTES;
         let wanted = if let Request::Blob { hash } = request { Some(*hash) } else { None };
-        Self { head, body, bulk, wanted, most: most_of_answer(request) }
+        Self { head, body, bulk, wanted, patience: patience(request), most: most_of_answer(request) }
+    }
+}
+
+/// How long an asker waits for the answer to begin.
+pub(super) fn patience(request: &Request) -> Duration {
+    match request {
+        Request::Compile { .. } => COMPILE_TIMEOUT,
+        _ => REQUEST_TIMEOUT,
     }
 }
 
@@ -137,7 +149,7 @@ impl Requests {
         let sent = frame::write(stream, asked, encoding, Flow::calm(&pool.pulse));
         let sent = sent.await.map_err(Failed::BeforeAnswer)?;
         self.meters.bytes_out.add(sent);
-        let lengths = platform::timeout(REQUEST_TIMEOUT, frame::read_lengths(stream)).await;
+        let lengths = platform::timeout(question.patience, frame::read_lengths(stream)).await;
         let lengths = lengths.unwrap_or(Err(FrameError::Stalled)).map_err(Failed::BeforeAnswer)?;
         if lengths.body > question.most {
             let (claimed, max) = (lengths.body as u64, question.most);

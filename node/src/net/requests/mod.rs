@@ -101,7 +101,7 @@ impl Requests {
             return self.deliver(NetEvent::Response { id, outcome: Ok((Response::Busy, Bytes::new())) });
         };
         if to == self.me {
-            let token = self.waiting.local(id, place);
+            let token = self.waiting.local(id, place, client::patience(&request));
             return self.deliver(NetEvent::Request { from: to, token, request, body: join(body) });
         }
         let question = Question::new(&request, codec::encode(&request), body);

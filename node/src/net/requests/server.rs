@@ -14,13 +14,14 @@ use webmesh_protocol::codec::{self, DecodeError};
 use webmesh_protocol::message::{Request, Response};
 
 use super::callers::{Caller, Place};
+use super::client::patience;
 use super::error::FrameError;
 use super::flow::Flow;
 use super::frame::{Frame, Lengths};
 use super::waiting::Reply;
 use super::{Requests, body, frame};
 use crate::net::NetEvent;
-use crate::net::limits::{ANSWER_TIMEOUT, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
+use crate::net::limits::{ANSWER_GRACE, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
 use crate::platform;
 
 /// The driver's answer, unless whoever asked for it goes meanwhile. It has nothing to say until it has its answer.
@@ -102,11 +103,12 @@ impl Requests {
             return self.answer(stream, caller, Response::Busy).await;
         };
         let (token, answer) = self.waiting.remote();
+        let patience = patience(&request) + ANSWER_GRACE;
         let event = NetEvent::Request { from: key, token: token.token(), request, body };
         if !self.send(event).await {
             return Ok(()); // the driver is gone, and the network with it
         }
-        let answer = platform::timeout(ANSWER_TIMEOUT, awaited(stream, answer)).await;
+        let answer = platform::timeout(patience, awaited(stream, answer)).await;
         drop((token, reservation));
         let (response, body) = answer.unwrap_or(Err(FrameError::Stalled))?;
         let head = codec::encode(&response);

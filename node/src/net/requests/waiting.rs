@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use webmesh_protocol::io::{RequestId, Token};
 use webmesh_protocol::message::Response;
 
 use super::callers::Place;
-use crate::net::limits::ANSWER_TIMEOUT;
+use crate::net::limits::ANSWER_GRACE;
 use crate::platform::Instant;
 
 /// An answer on its way from the driver.
@@ -36,8 +37,8 @@ pub(super) enum Asker {
         id: RequestId,
         /// Held until the answer.
         _place: Place,
-        /// When it asked.
-        since: Instant,
+        /// When it is given up.
+        until: Instant,
     },
 }
 
@@ -56,9 +57,9 @@ impl Waiting {
         (RemoteToken { token, askers: Arc::clone(&self.askers) }, answer)
     }
 
-    /// A token for a request of this peer to itself.
-    pub(super) fn local(&self, id: RequestId, place: Place) -> Token {
-        self.insert(Asker::Local { id, _place: place, since: Instant::now() })
+    /// A token for a request of this peer to itself, which waits for `patience`.
+    pub(super) fn local(&self, id: RequestId, place: Place, patience: Duration) -> Token {
+        self.insert(Asker::Local { id, _place: place, until: Instant::now() + patience + ANSWER_GRACE })
     }
 
     fn insert(&self, asker: Asker) -> Token {
@@ -81,7 +82,7 @@ impl Waiting {
     pub(super) fn expired(&self) -> Vec<RequestId> {
         let mut expired = Vec::new();
         lock(&self.askers).retain(|_, asker| match asker {
-            Asker::Local { id, since, .. } if since.elapsed() > ANSWER_TIMEOUT => {
+            Asker::Local { id, until, .. } if *until <= Instant::now() => {
                 expired.push(*id);
                 false
             }

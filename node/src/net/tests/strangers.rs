@@ -7,7 +7,7 @@ use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Stream, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
 use webmesh_protocol::codec;
-use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
+use webmesh_protocol::limits::{BODY_BYTES, COMPILE_TIMEOUT, HEAD_BYTES};
 
 use super::*;
 use crate::net::behaviour::PROTOCOL_VERSION;
@@ -278,6 +278,6 @@ async fn work_for_a_peer_that_hangs_up_is_known_to_be_pointless() {
     let gone = peer.net.abandoned(token);
     drop(streams);
     // Long before it would have given up waiting.
-    tokio::time::timeout(limits::ANSWER_TIMEOUT / 2, gone).await.expect("it is noticed");
+    tokio::time::timeout(COMPILE_TIMEOUT / 2, gone).await.expect("it is noticed");
     still_serves(&peer.echo()).await;
 }
