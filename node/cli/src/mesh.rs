@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use webmesh_node::host::CompileService;
-use webmesh_node::net::is_public;
+use webmesh_node::net::{is_public, other_transport};
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::submit::Compilers;
 use webmesh_node::survey::{self, connected};
@@ -145,6 +145,7 @@ impl Mesh {
                     let (names, seconds) = (names.join(", "), JOIN_PATIENCE.as_secs());
                     reasons.push(format!("no peer of a mesh introduces itself at {names} within {seconds} s"));
                 }
+                reasons.extend(other_transport(addresses));
                 return Err(CliError::Failed(format!("cannot join the mesh: {}", reasons.join("\n  "))));
             }
             tokio::select! {

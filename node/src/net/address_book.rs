@@ -99,15 +99,16 @@ impl AddressBook {
         drawn
     }
 
-    /// Up to `n` peers that were connected once, the last used first, with their addresses; `None` if nothing
-    /// has changed since the last time.
+    /// What [`AddressBook::proven`] gives; `None` if nothing has changed since the last time.
     pub(super) fn news(&mut self, n: usize) -> Option<Vec<(PeerId, Vec<Multiaddr>)>> {
-        if !std::mem::take(&mut self.changed) {
-            return None;
-        }
+        std::mem::take(&mut self.changed).then(|| self.proven(n))
+    }
+
+    /// Up to `n` peers that were connected once, the last used first, with their addresses.
+    pub(super) fn proven(&self, n: usize) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut proven: Vec<_> = self.peers.iter().filter(|(_, e)| e.proven && !e.addresses.is_empty()).collect();
         proven.sort_by_key(|(_, e)| std::cmp::Reverse(e.touched));
-        Some(proven.into_iter().take(n).map(|(p, e)| (*p, e.addresses.clone())).collect())
+        proven.into_iter().take(n).map(|(p, e)| (*p, e.addresses.clone())).collect()
     }
 
     /// The entry of `peer`. In a full book, the longest untouched stranger makes room.
@@ -180,6 +181,29 @@ pub fn is_public(address: &Multiaddr) -> bool {
     }
 }
 
+/// What to try where none of `addresses` answers: some networks drop all UDP, others all TCP but the web's. `None` if both
+/// are among them already.
+pub fn other_transport(addresses: &[Multiaddr]) -> Option<String> {
+    let is_udp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+    let first = addresses.first()?;
+    let (blocked, other, way) = if addresses.iter().all(is_udp) {
+        ("UDP", "TCP", "tcp/PORT")
+    } else if !addresses.iter().any(is_udp) {
+        ("TCP", "QUIC", "udp/PORT/quic-v1")
+    } else {
+        return None;
+    };
+    let host = first.iter().next()?;
+    let port = first.iter().find_map(|part| match part {
+        Protocol::Udp(port) | Protocol::Tcp(port) => Some(port),
+        _ => None,
+    });
+    let way = way.replace("PORT", &port?.to_string());
+    Some(format!(
+        "if a firewall on the way blocks {blocked}, give an address of the peer over {other}, which is usually {host}/{way}"
+    ))
+}
+
 /// Whether `address` means this machine, seen from this machine.
 pub(super) fn is_loopback(address: &Multiaddr) -> bool {
     match address.iter().next() {
@@ -246,6 +270,18 @@ mod tests {
         }
         let relay = PeerId::random();
         assert!(!public(&format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit")), "a circuit is where its relay is");
+    }
+
+    #[test]
+    fn where_one_transport_is_given_the_other_is_named() {
+        let hint =
+            |texts: &[&str]| other_transport(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+        let quic = "/ip4/192.0.2.1/udp/4001/quic-v1";
+        let tcp = "/dns4/mesh.example/tcp/4001";
+        assert!(hint(&[quic]).is_some_and(|text| text.contains("UDP") && text.ends_with("/ip4/192.0.2.1/tcp/4001")));
+        assert!(hint(&[tcp]).is_some_and(|text| text.ends_with("/dns4/mesh.example/udp/4001/quic-v1")));
+        assert_eq!(hint(&[quic, tcp]), None);
+        assert_eq!(hint(&[]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use super::address_book::peer_of;
-use super::limits::{REDIAL_FIRST, REDIAL_LONGEST};
+use super::limits::{REDIAL_BOOTSTRAP, REDIAL_FIRST, REDIAL_LONGEST};
 use crate::platform::Instant;
 
 /// The bootstrap peers of the configuration.
@@ -19,6 +19,8 @@ struct Entry {
     peer: Option<PeerId>,
     state: State,
     delay: Duration,
+    /// It was reached once, or a user was told that it was not.
+    known: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -31,7 +33,13 @@ enum State {
 impl Bootstrap {
     pub(super) fn new(addresses: &[Multiaddr]) -> Self {
         let state = || State::Resting { until: Instant::now() };
-        let entry = |a: &Multiaddr| Entry { address: a.clone(), peer: peer_of(a), state: state(), delay: REDIAL_FIRST };
+        let entry = |a: &Multiaddr| Entry {
+            address: a.clone(),
+            peer: peer_of(a),
+            state: state(),
+            delay: REDIAL_FIRST,
+            known: false,
+        };
         Self(addresses.iter().map(entry).collect())
     }
 
@@ -65,9 +73,21 @@ impl Bootstrap {
         self.0[place].rest();
     }
 
-    /// A dial failed.
-    pub(super) fn failed(&mut self, id: ConnectionId) {
-        self.0.iter_mut().filter(|e| e.state == State::Dialling(id)).for_each(Entry::rest);
+    /// A dial failed. Gives its address if that was not reached yet and this was not said of it before.
+    pub(super) fn failed(&mut self, id: ConnectionId) -> Option<Multiaddr> {
+        let mut news = None;
+        for entry in self.0.iter_mut().filter(|e| e.state == State::Dialling(id)) {
+            entry.rest();
+            if !std::mem::replace(&mut entry.known, true) {
+                news = Some(entry.address.clone());
+            }
+        }
+        news
+    }
+
+    /// All addresses.
+    pub(super) fn addresses(&self) -> Vec<Multiaddr> {
+        self.0.iter().map(|entry| entry.address.clone()).collect()
     }
 
     /// A connection stands.
@@ -77,6 +97,7 @@ impl Bootstrap {
                 entry.peer = Some(peer);
                 entry.state = State::Connected;
                 entry.delay = REDIAL_FIRST;
+                entry.known = true;
             }
         }
     }
@@ -95,6 +116,7 @@ impl Bootstrap {
 impl Entry {
     fn rest(&mut self) {
         self.state = State::Resting { until: Instant::now() + self.delay };
-        self.delay = (self.delay * 2).min(REDIAL_LONGEST);
+        // One of another version keeps its long pauses.
+        self.delay = (self.delay * 2).min(REDIAL_BOOTSTRAP.max(self.delay));
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use libp2p::Multiaddr;
 
+use crate::platform;
+
 /// Why the network could not start, or not reach an address.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -83,6 +85,13 @@ pub(super) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::E
         }
     });
     kind
+}
+
+/// Why a name was not resolved, if an error of a chain says that.
+pub(super) fn name_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut found = None;
+    walk(error, |e| found = found.take().or_else(|| platform::name_error(e)));
+    found
 }
 
 /// What the innermost error of a chain says.

@@ -113,8 +113,12 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(4);
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A bootstrap peer that does not answer is dialled again after this, and twice as long each time.
 pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
-/// It is never left alone for longer.
+/// The longest pause between dials to a bootstrap peer: it is back as soon as a user notices, and a dial costs it little.
+pub const REDIAL_BOOTSTRAP: Duration = Duration::from_secs(5);
+/// The longest pause between dials to any other peer, or to a bootstrap peer of another version.
 pub const REDIAL_LONGEST: Duration = Duration::from_secs(60);
+/// Two peers that dial each other at once have both connections by then. A later one takes the place of the first.
+pub const CONNECTION_SETTLED: Duration = Duration::from_secs(3);
 /// The DHT is asked for a peer's addresses for so long.
 pub const LOOKUP: Duration = Duration::from_secs(8);
 /// Upkeep (redials, idle streams, old outbox) is done this often.
@@ -132,7 +136,10 @@ pub const ADDRESSES_OF_PEER: usize = webmesh_protocol::limits::ADDRESSES;
 pub const REMEMBERED_PEERS: usize = 256;
 /// The file they are in is refused when larger.
 pub const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
-/// They are written down this often when they changed.
+/// They are written down this long after the start, and then after twice as long each time, when they changed: a node
+/// that crashes in its first half minute must find its mesh again, too.
+pub const REMEMBER_FIRST: Duration = Duration::from_secs(1);
+/// They are written down at least this often.
 pub const REMEMBER_INTERVAL: Duration = Duration::from_secs(30);
 /// Records of the DHT held for others.
 pub const DHT_RECORDS: usize = 1024;

@@ -60,7 +60,7 @@ use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::{RequestError, RequestId, Token};
 use webmesh_protocol::message::{Gossip, Request, Response};
 
-pub use address_book::is_public;
+pub use address_book::{is_public, other_transport};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use behaviour::PROTOCOL_VERSION;
 pub use config::NetConfig;

@@ -4,6 +4,7 @@ mod accepted;
 mod dial_last;
 mod file_list;
 pub mod files;
+mod names;
 mod spill;
 mod transport;
 pub mod unnamed;
@@ -14,6 +15,7 @@ pub use std::time::Instant;
 
 pub use accepted::{Acceptor, Bytestream};
 pub use file_list::{FileList, Measured, OpenFile};
+pub use names::name_error;
 pub use spill::{SPILL_ADVICE, Spill};
 pub use transport::{
     Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,

@@ -58,6 +58,11 @@ pub fn random_below(n: usize) -> usize {
     rand::random_range(0..n)
 }
 
+/// Nothing: the browser resolves names, and does not tell why it could not.
+pub fn name_error(_: &(dyn std::error::Error + 'static)) -> Option<String> {
+    None
+}
+
 /// Nowhere: there is no disk.
 pub fn temporary_dir() -> std::path::PathBuf {
     std::path::PathBuf::new()

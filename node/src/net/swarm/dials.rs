@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use webmesh_protocol::PeerKey;
 
 use super::Task;
-use crate::net::address_book::peer_of;
-use crate::net::error::{NetError, innermost};
+use crate::net::address_book::{other_transport, peer_of};
+use crate::net::error::{NetError, innermost, name_error};
 use crate::net::limits;
 use crate::net::streams::{OpenError, Opener};
 
@@ -147,9 +147,12 @@ impl Task {
     /// A dial failed, whoever it was for.
     pub(super) fn on_dial_failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
         tracing::debug!(?peer, %error, "dial failed");
-        self.bootstrap.failed(id);
+        let never_reached = self.bootstrap.failed(id);
         if let Some(Asked { address, reply }) = self.asked.remove(&id) {
             let _ = reply.send(Err(unreachable(&address, &explain(error))));
+        } else if let Some(address) = never_reached {
+            let hint = other_transport(&self.bootstrap.addresses()).map_or(String::new(), |hint| format!("; {hint}"));
+            tracing::warn!("cannot reach the bootstrap peer {address}, which is tried again: {}{hint}", explain(error));
         }
         let speculative = self.speculative.remove(&id).is_some();
         if let Some(peer) = peer {
@@ -245,9 +248,13 @@ fn explain(error: &DialError) -> String {
                 "it is not an address that can be dialled; one looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"
                     .to_owned()
             }
-            Some((_, TransportError::Other(e))) => {
-                format!("{}; check that the peer runs and the port is open", innermost(e))
-            }
+            Some((_, TransportError::Other(e))) => match name_error(e) {
+                Some(why) => format!(
+                    "its name cannot be resolved ({why}); check the name, or give the address by number, such as \
+                     /ip4/192.0.2.1/tcp/4001"
+                ),
+                None => format!("{}; check that the peer runs and the port is open", innermost(e)),
+            },
             None => "nothing answered".to_owned(),
         },
         other => innermost(other),

@@ -13,6 +13,7 @@ use webmesh_webrtc_direct as webrtc;
 
 use super::accepted::{Acceptor, accepted};
 use super::dial_last::DialLast;
+use super::names;
 
 /// Connecting takes at most so long, handshakes included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -75,6 +76,7 @@ pub fn swarm<B: NetworkBehaviour>(
         let secured = accepted.upgrade(Version::V1Lazy).authenticate(noise::Config::new(identity)?);
         Ok(secured.multiplex(multiplexer()))
     };
+    let (resolver, resolver_options) = names::configuration();
     let swarm = SwarmBuilder::with_existing_identity(identity.clone())
         .with_tokio()
         .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, multiplexer)
@@ -84,8 +86,7 @@ pub fn swarm<B: NetworkBehaviour>(
         .map_err(|e| other(&e))?
         .with_other_transport(accepted)
         .map_err(|e| other(&e))?
-        .with_dns()
-        .map_err(|e| other(&e))?
+        .with_dns_config(resolver, resolver_options)
         .with_relay_client(noise::Config::new, multiplexer)
         .map_err(|e| other(&e))?
         .with_behaviour(|_, relay_client| Ok(protocols(relay_client)?))
