@@ -126,5 +126,7 @@ impl Peer {
 
 fn own_folder(dir: &Path) -> Result<Arc<File>, PeerError> {
     let lock = files::lock(&dir.join("lock")).map_err(|source| PeerError::Folder { dir: dir.to_owned(), source })?;
-    lock.map(Arc::new).ok_or_else(|| PeerError::FolderInUse { dir: dir.to_owned() })
+    let lock = lock.map(Arc::new).ok_or_else(|| PeerError::FolderInUse { dir: dir.to_owned() })?;
+    files::sweep(dir);
+    Ok(lock)
 }

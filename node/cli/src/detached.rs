@@ -6,8 +6,9 @@
 //! - `log`: what the carrier says, as events (see [`webmesh_node::progress`]). The carrier holds a lock on it, so that
 //!   whether it lives is never a guess, however it ends.
 //! - `result.tsv`: the result, once it is whole.
+//! - `result.blake3`: its checksum, written before the result gets its name.
 //!
-//! There is no further state: how a job stands is read from these two.
+//! There is no further state: how a job stands is read from these.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,7 +23,7 @@ use tokio::process::Command;
 use webmesh_node::advice::for_disk;
 use webmesh_node::inputs::Planned;
 use webmesh_node::progress::{Display, Outline, Style};
-use webmesh_node::results::OutputFile;
+use webmesh_node::results::{Checksum, OutputFile};
 use webmesh_node::signals::Stop;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::{Notice, Progress};
@@ -42,6 +43,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const NEW: &str = "new-";
 const LOG: &str = "log";
 const RESULT: &str = "result.tsv";
+const CHECKSUM: &str = "result.blake3";
 
 // --- The carrier ------------------------------------------------------------------------------------------
 
@@ -85,6 +87,12 @@ impl Carried {
     /// The file for the result.
     pub(crate) fn result(&self) -> Result<OutputFile, CliError> {
         Ok(OutputFile::create(&self.folder.join(RESULT))?)
+    }
+
+    /// Keeps the checksum of the result, which must be written and have no name yet.
+    pub(crate) fn seal(&self, sum: &Checksum) -> Result<(), CliError> {
+        let path = self.folder.join(CHECKSUM);
+        fs::write(&path, sum.text()).map_err(|why| trouble(&path, &why))
     }
 }
 
@@ -184,7 +192,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     let failed = |why: io::Error| trouble(&job.folder, &why);
     let output = Output::open(args.output.as_deref(), stop).await?;
     let mut relay = Relay::new(args.json);
-    let mut said = Reader::begin(&job.folder).map_err(failed)?;
+    let mut said = Reader::begin(&job.folder).map_err(|why| trouble(&job.folder.join(LOG), &why))?;
     let mut last = Last::default();
     loop {
         // Asked first: what it said before it ended is read below.
@@ -219,6 +227,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
         stop.until_told(tokio::time::sleep(LOOK)).await.ok_or(CliError::Interrupted)?;
     }
     drop(relay);
+    job.check_result()?;
     let mut result = File::open(job.folder.join(RESULT)).map_err(failed)?;
     output.copy(&mut result)?;
     if args.json
@@ -253,6 +262,24 @@ impl Kept {
 
     fn is_carried(&self) -> io::Result<bool> {
         is_carried(&self.folder)
+    }
+
+    /// Whether the result is still what the job wrote. One of an earlier version has no checksum.
+    fn check_result(&self) -> Result<(), CliError> {
+        let [result, kept] = [RESULT, CHECKSUM].map(|name| self.folder.join(name));
+        let wanted = match fs::read(&kept) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            wanted => wanted.map_err(|why| trouble(&kept, &why))?,
+        };
+        let sum = Checksum::of_file(&result).map_err(|why| trouble(&result, &why))?;
+        if sum.as_bytes() == wanted.trim_ascii_end() {
+            return Ok(());
+        }
+        Err(CliError::Failed(format!(
+            "the result that was kept in {} is damaged: it does not have the checksum in {CHECKSUM} beside it; submit \
+             the job again",
+            result.display()
+        )))
     }
 }
 
@@ -319,9 +346,9 @@ fn sweep(all: &Path) {
     }
 }
 
-fn trouble(folder: &Path, why: &io::Error) -> CliError {
+fn trouble(path: &Path, why: &io::Error) -> CliError {
     let remedy = for_disk(why, "choose another folder with --data");
-    CliError::Failed(format!("cannot use {}: {why}; {remedy}", folder.display()))
+    CliError::Failed(format!("cannot use {}: {why}; {remedy}", path.display()))
 }
 
 /// Reads a log while it grows.

@@ -83,7 +83,12 @@ impl Output {
     }
 }
 
-async fn merge(results: ResultStore, out: impl Write + Send + 'static, stop: &Stop) -> Result<Stats, CliError> {
+/// Merges the results into `out`, on a thread of its own.
+pub(crate) async fn merge(
+    results: ResultStore,
+    out: impl Write + Send + 'static,
+    stop: &Stop,
+) -> Result<Stats, CliError> {
     let mut out = UntilTold { out, stop: stop.clone() };
     let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
     let merged = async {

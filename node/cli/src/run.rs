@@ -9,6 +9,7 @@ use webmesh_node::driver::Node;
 use webmesh_node::inputs::{self, Options, Plan};
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::progress::{Display, Outline, Style};
+use webmesh_node::results::Checksum;
 use webmesh_node::signals::Stop;
 use webmesh_node::submit::{self, compile, cut_name};
 use webmesh_protocol::JobId;
@@ -20,7 +21,7 @@ use crate::args::{JobArgs, RunArgs};
 use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
 use crate::mesh::{Mesh, cores};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::{compiler, home, stdin};
 
 /// Who is to have a job's result.
@@ -137,15 +138,13 @@ async fn prepare(args: &JobArgs, mesh: &Mesh, request: Request, display: &Arc<Di
         skip_unreadable: args.skip_unreadable,
         threads: cores(),
     };
-    let compiled = async {
-        Ok(compile(&mesh.home().node, mesh.compilers(), &name, source, display).await?)
-    };
+    let compiled = async { Ok(compile(&mesh.home().node, mesh.compilers(), &name, source, display).await?) };
     let (plan, module) = tokio::try_join!(plan_inputs(args, inputs, options, display), compiled)?;
     plan.notes.iter().for_each(|note| display.note(&stdin::note(note, args)));
     let outline = Outline::new(&name, &plan);
     display.outline(outline.clone());
     let host = &mesh.home().host;
-    host.put(&module.hash, &module.bytes).map_err(|why| CliError::Failed(why.to_string()))?;
+    host.attach_module(module.hash, module.bytes.clone());
     if let Some(packs) = &plan.source {
         host.attach(packs.clone());
     }
@@ -189,11 +188,17 @@ impl Job {
         let results = mesh.home().host.take_results(job);
         let results =
             results.ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is not here")))?;
-        let output = match self.receiver {
-            Receiver::User(output) => output,
-            Receiver::Folder(carried) => Output::File(carried.result()?),
+        let stats = match self.receiver {
+            Receiver::User(output) => output.write(results, stop).await?,
+            Receiver::Folder(carried) => {
+                let (file, sum) = (carried.result()?, Checksum::default());
+                let stats = output::merge(results, sum.writer(file.writer()?), stop).await?;
+                carried.seal(&sum)?;
+                file.finish()?;
+                Some(stats)
+            }
         };
-        if let Some(stats) = output.write(results, stop).await? {
+        if let Some(stats) = stats {
             display.written(stats);
         }
         Ok(())

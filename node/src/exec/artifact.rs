@@ -117,9 +117,14 @@ fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     unsafe { Module::deserialize(engine, code) }
 }
 
-/// The folder's key, made at the first use. Two nodes that start at once agree on whichever is there first.
+/// The folder's key, made at the first use, and again where it is damaged: what was kept under the old one is then
+/// dropped as it is met. Two nodes that start at once agree on whichever is there first.
 fn key_of(dir: &Path) -> io::Result<[u8; blake3::KEY_LEN]> {
     let path = dir.join(KEY_FILE);
+    if fs::metadata(&path).is_ok_and(|found| found.len() != blake3::KEY_LEN as u64) {
+        tracing::warn!(path = %path.display(), "the damaged key of the compiled modules is made again");
+        fs::remove_file(&path)?;
+    }
     // Temporary files are made with mode 0600, and belong to this user.
     let mut file = NamedTempFile::new_in(dir)?;
     check_owner(dir, file.as_file())?;

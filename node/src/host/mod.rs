@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{Action, Token};
-use webmesh_protocol::{JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use self::blobs::Arriving;
 pub use self::compile::{CompileAnswer, CompileService};
@@ -70,17 +70,29 @@ impl HostHandle {
         self.blobs.attach(inputs);
     }
 
-    /// Keeps a module, to be served to workers.
-    ///
-    /// # Errors
-    /// Where the disk does not take it.
-    pub fn put(&self, hash: &webmesh_protocol::Hash, bytes: &[u8]) -> Result<(), BlobError> {
-        self.blobs.put(hash, bytes)
+    /// Serves a job's module for as long as this peer lives: from memory, as nobody else has it if the disk loses it.
+    pub fn attach_module(&self, hash: Hash, wasm: Bytes) {
+        if let Err(why) = self.blobs.put(&hash, &wasm) {
+            tracing::warn!("a module is not kept for the next job: {why}");
+        }
+        self.blobs.attach(Arc::new(Module { hash, wasm }));
     }
 
     /// The results of a job that is done; `None` if nothing of them was ever kept here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
+    }
+}
+
+/// The module of a job of this peer.
+struct Module {
+    hash: Hash,
+    wasm: Bytes,
+}
+
+impl BlobSource for Module {
+    fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
+        Ok((*hash == self.hash).then(|| self.wasm.clone()))
     }
 }
 

@@ -33,6 +33,7 @@ mod address_book;
 mod behaviour;
 mod bootstrap;
 mod budget;
+mod checked_file;
 mod config;
 mod counters;
 mod error;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
@@ -97,20 +98,34 @@ pub(super) struct Behaviour {
 struct Link {
     id: ConnectionId,
     way: Way,
+    since: Instant,
 }
 
 impl Behaviour {
-    /// Opens a stream over the oldest direct connection to `peer`, or a relayed one where there is no other.
+    /// Opens a stream over the newest direct connection to `peer`, or a relayed one where there is no other: an older
+    /// one may be that of a process that crashed and was started again, which over QUIC is not noticed for seconds.
     /// Gives the opener back when there is none at all.
     pub(super) fn open(&mut self, peer: PeerId, opener: Opener) -> Result<(), Opener> {
-        let best = self.connections.get(&peer).and_then(|links| links.iter().min_by_key(|l| l.way.relayed));
-        let Some(link) = best else { return Err(opener) };
-        self.out.push_back(ToSwarm::NotifyHandler {
-            peer_id: peer,
-            handler: NotifyHandler::One(link.id),
-            event: opener,
-        });
+        let Some(id) = self.best(&peer).map(|link| link.id) else { return Err(opener) };
+        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler: NotifyHandler::One(id), event: opener });
         Ok(())
+    }
+
+    fn best(&self, peer: &PeerId) -> Option<&Link> {
+        // Of equals, the first from the end.
+        self.connections.get(peer)?.iter().rev().min_by_key(|link| link.way.relayed)
+    }
+
+    /// The direct connections to `peer` that the new one, `id`, takes the place of: a peer has no other reason to connect
+    /// again than that it lost the old one, as a restarted process has. Two that dial each other at once have two
+    /// connections as well, but none of them is older than `age`.
+    pub(super) fn superseded(&self, peer: &PeerId, id: ConnectionId, age: Duration) -> Vec<ConnectionId> {
+        let links = self.connections.get(peer).map_or(&[][..], Vec::as_slice);
+        if links.iter().any(|link| link.id == id && link.way.relayed) {
+            return Vec::new();
+        }
+        let old = links.iter().filter(|link| link.id != id && !link.way.relayed && link.since.elapsed() >= age);
+        old.map(|link| link.id).collect()
     }
 
     /// The peers that are reached through relays alone.
@@ -123,7 +138,7 @@ impl Behaviour {
     }
 
     fn established(&mut self, peer: PeerId, id: ConnectionId, way: Way) -> Handler {
-        self.connections.entry(peer).or_default().push(Link { id, way });
+        self.connections.entry(peer).or_default().push(Link { id, way, since: Instant::now() });
         Handler { id, way, openers: VecDeque::new(), incoming: VecDeque::new(), unsupported: false }
     }
 
@@ -282,6 +297,34 @@ impl ConnectionHandler for Handler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_take_the_newest_direct_connection() {
+        let (mut behaviour, peer) = (Behaviour::default(), PeerId::random());
+        let way = |relayed| Way { relayed, is_short: false };
+        for (id, relayed) in [(1, true), (2, false), (3, false), (4, true)] {
+            behaviour.established(peer, ConnectionId::new_unchecked(id), way(relayed));
+        }
+        let best = |behaviour: &Behaviour| behaviour.best(&peer).map(|link| link.id);
+        assert_eq!(best(&behaviour), Some(ConnectionId::new_unchecked(3)));
+        behaviour.closed(&peer, ConnectionId::new_unchecked(3));
+        assert_eq!(best(&behaviour), Some(ConnectionId::new_unchecked(2)));
+        behaviour.closed(&peer, ConnectionId::new_unchecked(2));
+        assert_eq!(best(&behaviour), Some(ConnectionId::new_unchecked(4)));
+    }
+
+    #[test]
+    fn a_new_direct_connection_takes_the_place_of_older_direct_ones_alone() {
+        let (mut behaviour, peer) = (Behaviour::default(), PeerId::random());
+        let id = ConnectionId::new_unchecked;
+        for (number, relayed) in [(1, true), (2, false), (3, false), (4, true)] {
+            behaviour.established(peer, id(number), Way { relayed, is_short: false });
+        }
+        assert_eq!(behaviour.superseded(&peer, id(3), Duration::ZERO), [id(2)]);
+        assert_eq!(behaviour.superseded(&peer, id(4), Duration::ZERO), [], "a relayed one takes nobody's place");
+        assert_eq!(behaviour.superseded(&peer, id(3), Duration::from_secs(3600)), [], "both dialled at once");
+        assert_eq!(behaviour.superseded(&PeerId::random(), id(3), Duration::ZERO), []);
+    }
 
     #[test]
     fn a_way_is_short_within_the_machine_but_through_a_relay_or_a_browsers_transports() {

@@ -12,6 +12,7 @@ mod start;
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
@@ -81,6 +82,8 @@ struct Task {
     relays: Vec<relays::Relay>,
     peers_file: Option<PathBuf>,
     remembered: Instant,
+    /// How long after that they are written again.
+    remember_pause: Duration,
 }
 
 impl Task {
@@ -272,11 +275,18 @@ impl Task {
             let link = PeerLink { peer: key, address, dialled, relay, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
-        } else if let Some(link) = self.status.lock().peers.get_mut(&key)
-            && link.relay.is_some()
-            && relay.is_none()
-        {
-            (link.address, link.dialled, link.relay) = (address, dialled, None);
+        } else {
+            let superseded = self.swarm.behaviour().streams.superseded(&peer, id, limits::CONNECTION_SETTLED);
+            if let Some(link) = self.status.lock().peers.get_mut(&key)
+                && relay.is_none()
+                && (link.relay.is_some() || !superseded.is_empty())
+            {
+                (link.address, link.dialled, link.relay) = (address, dialled, None);
+            }
+            for old in superseded {
+                tracing::debug!(%peer, "it connects again: the old connection is closed");
+                self.swarm.close_connection(old);
+            }
         }
         // Whoever is told of a connection finds it among the peers.
         self.settle_asked(id, Some(key));
@@ -330,7 +340,7 @@ impl Task {
         }
     }
 
-    fn on_rtt(&mut self, peer: PeerId, rtt: std::time::Duration) {
+    fn on_rtt(&mut self, peer: PeerId, rtt: Duration) {
         let Some(key) = peer_key_of(&peer) else {
             return;
         };
@@ -384,7 +394,7 @@ impl Task {
         self.seek_peers();
         self.seek_direct_ways();
         self.renew_relays();
-        if self.remembered.elapsed() >= limits::REMEMBER_INTERVAL {
+        if self.remembered.elapsed() >= self.remember_pause {
             self.remember();
         }
     }
@@ -392,6 +402,7 @@ impl Task {
     /// Writes down the peers if there is something new, without holding anything up.
     fn remember(&mut self) {
         self.remembered = Instant::now();
+        self.remember_pause = (self.remember_pause * 2).min(limits::REMEMBER_INTERVAL);
         if let Some(path) = self.peers_file.clone()
             && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
         {
@@ -401,10 +412,9 @@ impl Task {
 
     /// Closes every connection, for at most [`limits::GOODBYE`].
     async fn close(mut self) {
-        // Here and now: the process may end with this.
-        if let Some(path) = &self.peers_file
-            && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
-        {
+        // Here and now, even what is being written on another thread: the process may end with this.
+        let peers = self.book.proven(limits::REMEMBERED_PEERS);
+        if let Some(path) = self.peers_file.as_deref().filter(|_| !peers.is_empty()) {
             peers_file::save(path, &peers);
         }
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();

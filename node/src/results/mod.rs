@@ -5,6 +5,8 @@
 //! under its name only when it is whole.
 
 #[cfg(not(target_family = "wasm"))]
+mod checksum;
+#[cfg(not(target_family = "wasm"))]
 mod file;
 mod merge;
 mod record;
@@ -12,6 +14,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+#[cfg(not(target_family = "wasm"))]
+pub use checksum::Checksum;
 #[cfg(not(target_family = "wasm"))]
 pub use file::{OutputError, OutputFile};
 pub use merge::Stats;

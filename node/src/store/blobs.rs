@@ -98,7 +98,8 @@ impl BlobStore {
         if bytes.len() as u64 > self.max_bytes {
             return Err(BlobError::TooLarge { bytes: bytes.len() as u64, bound: self.max_bytes });
         }
-        if self.held.contains_key(hash) && self.path(hash).exists() {
+        // What lies there may have been damaged since.
+        if self.held.contains_key(hash) && fs::read(self.path(hash)).is_ok_and(|held| held == bytes) {
             self.remember(*hash, bytes.len() as u64);
             return Ok(());
         }
@@ -250,6 +251,17 @@ mod tests {
         fs::write(dir.path().join(hash.to_string()), b"damaged").unwrap();
         assert_eq!(store.get(&hash).unwrap(), None);
         assert_eq!(files(dir.path()), 0);
+        store.put(&hash, &bytes).unwrap();
+        assert_eq!(store.get(&hash).unwrap().unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_blob_that_is_stored_again_is_whole_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = BlobStore::new(dir.path().to_owned(), 1000).unwrap();
+        let (hash, bytes) = blob(1, 100);
+        store.put(&hash, &bytes).unwrap();
+        fs::write(dir.path().join(hash.to_string()), vec![2; 100]).unwrap();
         store.put(&hash, &bytes).unwrap();
         assert_eq!(store.get(&hash).unwrap().unwrap(), bytes);
     }

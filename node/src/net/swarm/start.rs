@@ -15,13 +15,14 @@ use super::Task;
 use crate::net::address_book::{AddressBook, is_public};
 use crate::net::behaviour::{Protocols, ProtocolsEvent};
 use crate::net::bootstrap::Bootstrap;
+use crate::net::checked_file::{self, Content};
 use crate::net::counters::Meters;
 use crate::net::error::NetError;
 use crate::net::gossip::Desk;
 use crate::net::requests::Requests;
 use crate::net::status::Status;
 use crate::net::{Net, NetConfig, NetEvent, identity, limits, peers_file};
-use crate::platform::{self, Instant, files};
+use crate::platform::{self, Instant};
 
 /// The certificate is a few hundred bytes.
 const CERTIFICATE_BYTES: usize = 64 * 1024;
@@ -73,6 +74,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         relays: Vec::new(),
         peers_file: config.data_dir.as_deref().map(peers_file::path),
         remembered: Instant::now(),
+        remember_pause: limits::REMEMBER_FIRST,
     };
     for (peer, addresses) in task.peers_file.as_deref().map(peers_file::load).unwrap_or_default() {
         addresses.into_iter().for_each(|address| task.book.add(peer, address));
@@ -154,19 +156,26 @@ fn is_any_ip6(address: &Multiaddr) -> bool {
     matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
 }
 
-/// The WebRTC certificate of the data folder; made, and kept with permissions 0600, where there is none.
+/// The WebRTC certificate of the data folder; made, and kept with permissions 0600, where there is none, or a damaged one:
+/// nobody could connect by that, and its hash, which addresses hold, is told anew by adverts and over HTTP.
 fn certificate(data_dir: Option<&Path>) -> Result<String, NetError> {
     let new = || platform::new_certificate().map_err(|e| NetError::Setup(e.to_string()));
     let Some(path) = data_dir.map(|d| d.join("webrtc.pem")) else {
         return new();
     };
     let file = |why: String| NetError::File { path: path.clone(), why };
-    match files::read(&path, CERTIFICATE_BYTES).map_err(|e| file(e.to_string()))? {
-        Some(pem) => String::from_utf8(pem).map_err(|_| file("it is not text; delete it to get a new one".to_owned())),
-        None => {
-            let pem = new()?;
-            files::write_private(&path, pem.as_bytes()).map_err(|e| file(e.to_string()))?;
-            Ok(pem)
+    match checked_file::read(&path, CERTIFICATE_BYTES).map_err(|e| file(e.to_string()))? {
+        Some(Content::Whole(pem)) => return Ok(pem),
+        Some(Content::Unchecked(pem)) => {
+            checked_file::upgrade(&path, &pem);
+            return Ok(pem);
         }
+        Some(Content::Damaged) => {
+            tracing::warn!("{} is damaged and made again: WebRTC addresses of this peer change", path.display());
+        }
+        None => {}
     }
+    let pem = new()?;
+    checked_file::write(&path, &pem).map_err(|e| file(e.to_string()))?;
+    Ok(pem)
 }

@@ -1,8 +1,10 @@
 //! Small files of the data folder.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Reads a file of at most `max` bytes; `None` if there is none.
 ///
@@ -59,6 +61,20 @@ pub fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Removes what killed processes left of files that they were writing. Only for the one who holds the folder's [`lock`].
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name())
+            && let Err(why) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(
+                "{} was left by a process that was killed and cannot be removed: {why}",
+                entry.path().display()
+            );
+        }
+    }
+}
+
 fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -72,16 +88,36 @@ fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
     written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
-/// Beside the file, so that a rename is one step; with the process's number, so that two do not mix.
+/// Beside the file, so that a rename is one step; with the process's number and one of its own, so that two do not mix.
 fn temporary(path: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{}.{}.new", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
+}
+
+/// Whether [`temporary`] makes such names, or made them in earlier versions: something, a number, `new`.
+fn is_temporary(name: &OsStr) -> bool {
+    let parts = name.to_str().and_then(|name| name.strip_suffix(".new")).and_then(|name| name.rsplit_once('.'));
+    parts.is_some_and(|(name, process)| !name.is_empty() && process.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let left = temporary(&file("peers.json"));
+        for path in [left.clone(), file("peers.json"), file("notes.new"), file(".1.new")] {
+            fs::write(path, "x").unwrap();
+        }
+        sweep(folder.path());
+        assert!(!left.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
