@@ -8,14 +8,29 @@ use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 
-/// Input for one bucket: a reduce task of some tens of milliseconds, small beside any memory cap even where
-/// nothing is combined.
-const BYTES_PER_BUCKET: u64 = 4 << 20;
+/// What a reduce task should read, in bytes: some tens of milliseconds of work.
+const REDUCE_BYTES: u64 = 2 << 20;
+/// A reduce task should read at most this part of the memory that it may take. Short records without a combiner take
+/// some ten times their bytes: what was read, a table of the keys, the values in order, the results.
+const REDUCE_PART_OF_MEMORY: u64 = 64;
+/// Buckets unless the input asks for more. Were they all of [`REDUCE_BYTES`], 2 GiB would be written, however little is
+/// read; with the usual memory of a task, 32 GiB are. A bucket in which nothing lies costs each map task a few
+/// nanoseconds.
+const LEAST_BUCKETS: u64 = 1024;
+/// Input for one bucket beyond those.
+const BYTES_PER_BUCKET: u64 = 1 << 20;
+/// Buckets for each partition that the user asks for, so that more partitions always mean smaller buckets.
+const BUCKETS_PER_PARTITION: u64 = 64;
 /// Input for one partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
 const BYTES_PER_PARTITION: u64 = 8 << 20;
-/// Partitions unless the user says otherwise: so many that those of a gigabyte can each be sorted into buckets in one go
+/// Partitions unless the user says otherwise: so many that those of a gigabyte can each be sorted by task in one go
 /// (`store::shelf`), within the memory that an embedded mesh has for them.
 const MOST_PARTITIONS: u64 = 64;
+/// Tasks without input for one partition. What they write is not known, and grows with their number; each partition
+/// costs a reduce task.
+const NUMBERS_PER_PARTITION: u64 = 128;
+/// Partitions of jobs without input, most of which write little.
+const MOST_PARTITIONS_OF_NUMBERS: u64 = 32;
 /// Workers that share a shard: few enough that each may speak every two or three seconds within the budget of
 /// rule 6.
 const WORKERS_PER_SHARD: u32 = 20;
@@ -27,7 +42,7 @@ const MOST_BLOCKS: u32 = 1 << 16;
 pub struct JobOptions {
     /// What it is called.
     pub name: String,
-    /// Partitions of the shuffle; `None` to choose by the size of the input.
+    /// Partitions of the shuffle, each read by one reduce task at least; `None` to choose by the size of the input.
     pub partitions: Option<u16>,
     /// Copies of each partition, the owner's included.
     pub replicas: u8,
@@ -81,6 +96,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         source: Source::Inputs,
         sink: Sink::Shuffle { partitions, buckets },
         tasks: facts.tasks,
+        task_bytes: 0,
         shards: 1,
         block: facts.tasks.div_ceil(MOST_BLOCKS).next_power_of_two(),
         limits,
@@ -90,6 +106,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         source: Source::Shuffle { stage: 0 },
         sink: Sink::Collect,
         tasks: buckets,
+        task_bytes: REDUCE_BYTES.min(options.task_memory / REDUCE_PART_OF_MEMORY),
         shards: 1,
         block: 1,
         limits,
@@ -116,15 +133,16 @@ fn sharded(mut stage: Stage, workers: u32) -> Stage {
     stage
 }
 
-fn shuffle_size(inputs: &Inputs, tasks: u32, partitions: Option<u16>) -> (u16, u32) {
-    let bytes = match inputs {
-        Inputs::Packs { bytes, .. } => *bytes,
-        // Numbers say nothing of what their tasks give; most give little.
-        Inputs::Numbers => u64::from(tasks) * 1024,
+/// Partitions and buckets. How many reduce tasks share the buckets out is settled by what is written to them.
+fn shuffle_size(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> (u16, u32) {
+    let (partitions, bytes) = match inputs {
+        Inputs::Packs { bytes, .. } => ((bytes / BYTES_PER_PARTITION).min(MOST_PARTITIONS), *bytes),
+        Inputs::Numbers => ((u64::from(tasks) / NUMBERS_PER_PARTITION).min(MOST_PARTITIONS_OF_NUMBERS), 0),
     };
-    let chosen = (bytes / BYTES_PER_PARTITION).clamp(1, MOST_PARTITIONS).next_power_of_two() as u16;
-    let partitions = partitions.unwrap_or(chosen).clamp(1, limits::PARTITIONS);
-    let buckets = (bytes / BYTES_PER_BUCKET).clamp(1, u64::from(limits::BUCKETS / 2)) as u32;
+    let chosen = partitions.max(1).next_power_of_two() as u16;
+    let partitions = asked.unwrap_or(chosen).clamp(1, limits::PARTITIONS);
+    let least = LEAST_BUCKETS.max(asked.map_or(0, |asked| u64::from(asked) * BUCKETS_PER_PARTITION));
+    let buckets = (bytes / BYTES_PER_BUCKET).max(least).min(u64::from(limits::BUCKETS / 2)) as u32;
     (partitions, buckets.next_multiple_of(u32::from(partitions)))
 }
 

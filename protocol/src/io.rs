@@ -13,6 +13,7 @@ use crate::message::{Failure, Gossip, Outcome, Push, Request, Response, Topic};
 use crate::ranges::Run;
 use crate::segment::Attempt;
 use crate::sign::Keypair;
+use crate::split::Place;
 
 /// Names a request that this engine sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,12 +92,12 @@ pub enum Event {
         /// No more will come of this run.
         last: bool,
     },
-    /// The answer to [`Action::ReadBucket`]: the bucket's records of each task, in order of task.
+    /// The answer to [`Action::ReadBucket`]: the records of each task that wrote any, in order of task.
     BucketRead {
         /// Which read.
         read: ReadId,
         /// The records, or why they cannot be read.
-        records: Result<Vec<Bytes>, String>,
+        records: Result<Vec<Bytes>, ReadError>,
     },
     /// Segments that this peer acknowledged cannot be kept (a full disk): it is no shuffler for that job.
     StoreFailed {
@@ -214,6 +215,15 @@ pub struct TaskFailure {
     pub worker_fault: bool,
 }
 
+/// Why records of a shuffle cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// They have this many bytes, more than the task that reads them may take.
+    TooLarge(u64),
+    /// They cannot be read, for this reason, for people.
+    Failed(String),
+}
+
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -275,16 +285,16 @@ pub enum Action {
         /// Which blob.
         hash: Hash,
     },
-    /// Answer a peer with a piece of a bucket's records, each task's behind a `u32` length: [`Response::Piece`], or
-    /// [`Response::Refused`] with the reason why they cannot be read.
+    /// Answer a peer with a piece of what a task reads of a shuffle, the records of each task that wrote any behind a
+    /// `u32` length: [`Response::Piece`], or [`Response::Refused`] with the reason why they cannot be read.
     ServeBucket {
         /// Which request.
         token: Token,
-        /// Which bucket.
+        /// Which buckets.
         bucket: BucketRef,
         /// Where the piece begins, in bytes.
         from: u64,
-        /// A bucket of more bytes than a task that reduces it may take is refused.
+        /// Of more bytes than the task that reads them may take, the number alone is told: the piece is empty.
         most: u64,
     },
     /// Answer a peer with segments of a partition: [`Response::Pulled`], about a mebibyte of them.
@@ -350,13 +360,13 @@ pub enum Action {
         /// The attempt's digest.
         digest: Hash,
     },
-    /// Read a bucket from the segment store; answered by [`Event::BucketRead`].
+    /// Read what a task reads of a shuffle from the segment store; answered by [`Event::BucketRead`].
     ReadBucket {
         /// What the answer will be known by.
         read: ReadId,
-        /// Which bucket.
+        /// Which buckets.
         bucket: BucketRef,
-        /// One of more bytes than a task that reduces it may take is not read.
+        /// More bytes than the task may take are not read.
         most: u64,
     },
     /// Append a batch of decisions to the log of this peer's own job, and answer with [`Event::Persisted`] once it would
@@ -387,17 +397,15 @@ pub enum Action {
     Notify(Notice),
 }
 
-/// A bucket in the segment store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Neighbouring buckets in the segment store: what one task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketRef {
     /// The job.
     pub job: JobId,
-    /// The stage that wrote it.
+    /// The stage that wrote them.
     pub stage: u8,
-    /// The partition in which it lies.
-    pub partition: u16,
-    /// Its place, counted from the partition's first bucket.
-    pub bucket: u32,
+    /// Where they lie.
+    pub place: Place,
 }
 
 /// What a blob is.
@@ -516,7 +524,8 @@ pub enum Notice {
 pub struct Progress {
     /// The job.
     pub job: JobId,
-    /// Done and all tasks, per stage.
+    /// Done and all tasks, per stage. A stage that reads a shuffle has one task for each partition at least; how many
+    /// there are is known once what it reads is written.
     pub stages: Vec<(u32, u32)>,
     /// Peers that have worked on it.
     pub workers: u32,

@@ -24,6 +24,7 @@ pub mod segment;
 pub mod sign;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod split;
 pub mod time;
 
 pub use id::{Hash, JobId, PeerKey};

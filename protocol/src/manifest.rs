@@ -8,6 +8,7 @@ use crate::codec::Wire;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::sign::{Document, Signed};
+use crate::split::Split;
 
 /// Some bytes by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,8 +91,11 @@ pub struct Stage {
     pub source: Source,
     /// Where their outputs go.
     pub sink: Sink,
-    /// How many tasks it has.
+    /// How many tasks it has. One that reads a shuffle has one for each bucket; if it gives the result, that is the most:
+    /// how many there are is settled once all that it reads is written ([`crate::split`]).
     pub tasks: u32,
+    /// How many bytes of a shuffle one task should read: that many buckets make a task.
+    pub task_bytes: u64,
     /// Into how many shards its task space is cut, each with a claim topic of its own.
     pub shards: u16,
     /// Tasks per block, the unit in which claims are made and settled.
@@ -154,7 +158,7 @@ impl Source {
 pub enum Source {
     /// The job's inputs.
     Inputs,
-    /// The buckets that an earlier stage's shuffle made: task *t* reads bucket *t*.
+    /// The buckets that an earlier stage's shuffle made: each task reads some neighbouring ones of a partition.
     Shuffle {
         /// That stage's place in the list.
         stage: u8,
@@ -168,8 +172,8 @@ pub enum Sink {
     Shuffle {
         /// Slices of the key space that are owned as a whole.
         partitions: u16,
-        /// Slices that are reduced as a whole; a multiple of `partitions`. Bucket *b* lies in partition
-        /// `b / (buckets / partitions)`.
+        /// Slices into which keys are sorted, the least that a task can read; a multiple of `partitions`. Bucket *b*
+        /// lies in partition `b / (buckets / partitions)`.
         buckets: u32,
     },
     /// The authority: the job's result.
@@ -223,18 +227,19 @@ impl Stage {
         at(blocks.start)..at(blocks.end)
     }
 
+    /// This stage with the tasks that it has once what it reads is written.
+    pub fn settled(&self, split: &Split) -> Stage {
+        let mut settled = Stage { tasks: split.tasks(), ..self.clone() };
+        settled.shards = self.shards.min(u16::try_from(settled.blocks()).unwrap_or(u16::MAX));
+        settled
+    }
+
     /// The shard in which a block lies; the last one for blocks that do not exist.
     pub fn shard_of_block(&self, block: u32) -> u16 {
         let (blocks, shards) = (u64::from(self.blocks().max(1)), u64::from(self.shards.max(1)));
         // The inverse of `shard_blocks`: the greatest s with blocks * s / shards <= block.
         (((u64::from(block) + 1) * shards - 1) / blocks).min(shards - 1) as u16
     }
-}
-
-/// The partition in which a bucket lies, for numbers that passed the manifest's check; one that does not exist
-/// for a bucket that does not exist.
-pub fn partition_of_bucket(bucket: u32, partitions: u16, buckets: u32) -> u16 {
-    u16::try_from(bucket / (buckets / u32::from(partitions))).unwrap_or(u16::MAX)
 }
 
 impl Manifest {
@@ -269,6 +274,27 @@ impl Manifest {
     pub fn readers_of(&self, stage: u8) -> impl Iterator<Item = u8> + '_ {
         let reads = move |described: &Stage| described.source == Source::Shuffle { stage };
         (0u8..).zip(&self.stages).filter(move |(_, described)| reads(described)).map(|(number, _)| number)
+    }
+
+    /// The stage that gives the job's result, where it alone reads what stage `stage` writes. How many tasks it has is
+    /// settled by what is written; what other stages read is divided bucket by bucket, since their own output is kept
+    /// by task.
+    pub fn flexible_reader_of(&self, stage: u8) -> Option<u8> {
+        let mut readers = self.readers_of(stage);
+        let reader = readers.next().filter(|&reader| self.stages[usize::from(reader)].sink == Sink::Collect)?;
+        readers.next().is_none().then_some(reader)
+    }
+
+    /// How tasks divide what stage `stage` writes, if that is settled from the start.
+    pub fn fixed_split_of(&self, stage: u8) -> Option<Split> {
+        let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
+        if self.flexible_reader_of(stage).is_some() { None } else { Split::of_width(partitions, buckets, 1) }
+    }
+
+    /// How tasks divide what stage `stage` writes if `width` buckets make one.
+    pub fn split_of(&self, stage: u8, width: u32) -> Option<Split> {
+        let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
+        Split::of_width(partitions, buckets, width)
     }
 
     /// The seed of a task's randomness: the same in every attempt and on every peer.
@@ -311,6 +337,9 @@ impl Wire for Manifest {
                     let read = self.stages[..i].get(usize::from(from)).and_then(Stage::shuffle);
                     if read.is_none_or(|(_, buckets)| buckets != stage.tasks) {
                         return Err("a stage whose tasks are not the buckets of an earlier stage that it reads");
+                    }
+                    if stage.block != 1 {
+                        return Err("a stage that claims several buckets as one block");
                     }
                 }
                 Source::Inputs if documents.replace(stage.tasks).is_some_and(|tasks| tasks != stage.tasks) => {

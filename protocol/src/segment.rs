@@ -4,6 +4,8 @@
 //! (counted from the partition's first, ascending) and `varint length`, then the buckets' bytes in that order.
 //! A bucket holds shuffle records as the guest wrote them; their layout is the guest interface's business.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::id::Hash;
@@ -95,14 +97,15 @@ pub fn root(digests: &[Hash]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
-/// The bytes of bucket `bucket` (counted from the partition's first) within a segment; empty if it has none.
-pub fn bucket(segment: &[u8], bucket: u32) -> Result<&[u8], SegmentError> {
+/// The bytes of neighbouring buckets (counted from the partition's first) within a segment; empty if it has none of them.
+pub fn buckets(segment: &[u8], wanted: Range<u32>) -> Result<&[u8], SegmentError> {
     let mut rest = segment;
     let n = take_varint(&mut rest)?;
     if n > rest.len() as u64 {
         return Err(SegmentError("a directory longer than the segment"));
     }
-    let (mut before, mut found, mut next) = (0u64, None, Some(0));
+    let wanted = u64::from(wanted.start)..u64::from(wanted.end);
+    let (mut before, mut found, mut next) = (0u64, None::<Range<u64>>, Some(0));
     for _ in 0..n {
         let number = take_varint(&mut rest)?;
         let len = take_varint(&mut rest)?;
@@ -110,15 +113,16 @@ pub fn bucket(segment: &[u8], bucket: u32) -> Result<&[u8], SegmentError> {
             return Err(SegmentError("buckets that repeat or stand out of order"));
         }
         next = number.checked_add(1);
-        if number == u64::from(bucket) {
-            found = Some((before, len));
+        let after = before.checked_add(len).ok_or(SegmentError("a length that overflows"))?;
+        if wanted.contains(&number) {
+            found = Some(found.map_or(before, |found| found.start)..after);
         }
-        before = before.checked_add(len).ok_or(SegmentError("a length that overflows"))?;
+        before = after;
     }
     if before != rest.len() as u64 {
         return Err(SegmentError("a directory that does not fit its bytes"));
     }
-    Ok(found.map_or(&[][..], |(start, len)| &rest[start as usize..(start + len) as usize]))
+    Ok(found.map_or(&[][..], |found| &rest[found.start as usize..found.end as usize]))
 }
 
 /// Appends `n` as unsigned LEB128.
@@ -154,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_bucket_comes_back_from_its_segment(
+        fn every_run_of_buckets_comes_back_from_its_segment(
             lens in prop::collection::vec(0usize..9, 12), partitions in prop::sample::select(vec![1u16, 2, 3, 4, 6, 12]),
         ) {
             let mut data = Vec::new();
@@ -165,18 +169,21 @@ mod tests {
             }
             let attempt = Attempt::cut(&data, &offsets, partitions).unwrap();
             let per = 12 / u32::from(partitions);
-            for b in 0..12u32 {
-                let expected = vec![b as u8; lens[b as usize]];
-                let partition = (b / per) as u16;
-                let got = attempt.segments.iter().find(|(p, _)| *p == partition)
-                    .map_or(&[][..], |(_, s)| bucket(s, b % per).unwrap());
-                prop_assert_eq!(got, expected.as_slice());
+            for (start, end) in (0..per).flat_map(|start| (start + 1..=per).map(move |end| (start, end))) {
+                for partition in 0..partitions {
+                    let first = u32::from(partition) * per;
+                    let of = |b: u32| vec![b as u8; lens[b as usize]];
+                    let expected: Vec<u8> = (first + start..first + end).flat_map(of).collect();
+                    let got = attempt.segments.iter().find(|(p, _)| *p == partition)
+                        .map_or(&[][..], |(_, s)| buckets(s, start..end).unwrap());
+                    prop_assert_eq!(got, expected.as_slice());
+                }
             }
         }
 
         #[test]
         fn any_bytes_are_read_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), b in 0u32..4) {
-            let _ = bucket(&bytes, b);
+            let _ = buckets(&bytes, b..b + 2);
         }
 
         #[test]

@@ -82,6 +82,23 @@ fn documents_in_packs_reach_their_tasks() {
 }
 
 #[test]
+fn reduce_tasks_follow_what_was_written_whatever_becomes_of_shufflers() {
+    // Some 2,000 tasks write 24 bytes each into 1,024 buckets; with few bytes a task there are as many as buckets.
+    for (reduce_bytes, least, most) in [(1, 1_024, 1_024), (3_000, 16, 80), (1 << 20, 8, 8)] {
+        let job = Job { buckets: 1_024, reduce_bytes, replicas: 2, ..Job::new(2_000, millis(20), 6) };
+        let scenario = Scenario { shufflers: 3, ..Scenario::new(43, 8) }
+            .with(job)
+            .but(secs(8), Fault::KillShuffler(0))
+            .but(secs(14), Fault::KillShuffler(0));
+        run_twice(scenario, |report| {
+            all_done(report);
+            let reduces = report.jobs[0].tasks - 2_000;
+            assert!((least..=most).contains(&reduces), "{reduces} reduce tasks of {reduce_bytes} bytes: {report}");
+        });
+    }
+}
+
+#[test]
 fn two_submitters_at_once_both_get_their_results() {
     let scenario = Scenario { submitters: 2, ..Scenario::new(4, 6) }
         .with(Job::new(300, millis(50), 6))

@@ -155,7 +155,7 @@ pub(crate) struct JobArgs {
     /// Write the result to FILE instead of standard output; - is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Partitions of the shuffle [default: by the size of the input]
+    /// Partitions of the shuffle, each read by at least one reduce task [default: by the size of the input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::PARTITIONS)))]
     pub(crate) partitions: Option<u16>,
     /// Copies of each partition, where there are as many shufflers

@@ -1,7 +1,7 @@
 //! What the engine asks of the segment store, and what it is told.
 
 use bytes::Bytes;
-use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::io::{Action, Event, ReadError};
 use webmesh_protocol::limits;
 use webmesh_protocol::message::Response;
 
@@ -30,11 +30,18 @@ pub fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput>
             None
         }
         Action::ReadBucket { read, bucket, most } => {
-            let records = store.read_bucket(&bucket, most).map_err(|why| why.to_string());
+            let records = store.read_bucket(&bucket, most).map_err(|why| match why {
+                StoreError::TooLarge(bytes) => ReadError::TooLarge(bytes),
+                why => ReadError::Failed(why.to_string()),
+            });
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
         Action::ServeBucket { token, bucket, from, most } => {
-            let piece = store.read_piece(&bucket, from, limits::BUCKET_PIECE, most);
+            let piece = match store.read_piece(&bucket, from, limits::BUCKET_PIECE, most) {
+                // Who asked says what that means.
+                Err(StoreError::TooLarge(bytes)) => Ok((Bytes::new(), bytes)),
+                piece => piece,
+            };
             respond(token, true, piece.map(|(piece, of)| (Response::Piece { of }, piece)))
         }
         Action::ServePull { token, job, stage, partition, from } => {

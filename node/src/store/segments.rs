@@ -1,6 +1,6 @@
 //! The shuffler's store: segments by job, stage, partition, task and digest.
 //!
-//! Segments come in as they are pushed and are read by bucket once their partition is sealed. Memory is
+//! Segments come in as they are pushed and are read by runs of buckets once their partition is sealed. Memory is
 //! bounded: beyond the bound, the partitions that take most of it go to disk. The files have no name, so
 //! that nothing is left of them however the process ends.
 
@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use webmesh_protocol::io::BucketRef;
 use webmesh_protocol::message::{Push, PushEntry};
+use webmesh_protocol::split::Place;
 use webmesh_protocol::{Hash, JobId, limits};
 
 use super::log::{Log, Staged, TwoAttempts};
-use super::shelf::{Bucket, Shelf, ShelfError};
+use super::shelf::{Run, Shelf, ShelfError};
 use crate::platform::{SPILL_ADVICE, Spill};
 
 /// The part of the memory that holds partitions sorted into buckets; the rest holds segments.
@@ -51,20 +52,9 @@ pub enum StoreError {
         /// The partition.
         partition: u16,
     },
-    /// A bucket beyond what the task that reduces it may take.
-    #[error(
-        "bucket {bucket} of partition {partition} holds {bytes} bytes, and a task may take {most}; run the job with more --partitions or more --task-memory, or let it combine values while it maps"
-    )]
-    BucketTooLarge {
-        /// The partition.
-        partition: u16,
-        /// The bucket in it.
-        bucket: u32,
-        /// Its bytes.
-        bytes: u64,
-        /// What the task may take.
-        most: u64,
-    },
+    /// More than the task that reads it may take: this many bytes. Nothing was read.
+    #[error("the task would read {0} bytes, more than it may take")]
+    TooLarge(u64),
     /// Memory is full and the disk took no more. Nothing was staged; what was held is still held.
     #[error("shuffle data cannot be written to {}: {source}; {SPILL_ADVICE}", dir.display())]
     Spill {
@@ -214,15 +204,15 @@ impl SegmentStore {
         Ok(())
     }
 
-    /// A bucket's records: those of each task that has any, in ascending order of task, all in one buffer.
-    /// Nothing, if nothing was staged for it; one of over `most` bytes is not read.
+    /// The records of some neighbouring buckets: those of each task that has any, in ascending order of task, all in one
+    /// buffer. Nothing, if nothing was staged for them; over `most` bytes are not read.
     pub fn read_bucket(&mut self, bucket: &BucketRef, most: u64) -> Result<Vec<Bytes>, StoreError> {
-        Ok(self.bucket(bucket, most, true)?.records())
+        Ok(self.run(bucket, most, true)?.records())
     }
 
     /// A piece of the same, as it travels: each task's records behind a little-endian `u32` length. From byte `from` on
-    /// up to `len` bytes, with the length of the whole, which stays in memory until its last piece was read, or another
-    /// bucket takes its place.
+    /// up to `len` bytes, with the length of the whole, which stays in memory until its last piece was read, or something
+    /// else takes its place.
     pub fn read_piece(
         &mut self,
         bucket: &BucketRef,
@@ -230,49 +220,50 @@ impl SegmentStore {
         len: usize,
         most: u64,
     ) -> Result<(Bytes, u64), StoreError> {
-        let framed = self.bucket(bucket, most, false)?.framed;
+        let framed = self.run(bucket, most, false)?.framed;
         let start = usize::try_from(from).unwrap_or(usize::MAX).min(framed.len());
         let end = framed.len().min(start.saturating_add(len));
         if end == framed.len() {
-            self.bucket(bucket, most, true)?;
+            self.run(bucket, most, true)?;
         }
         Ok((framed.slice(start..end), framed.len() as u64))
     }
 
     /// `done` says that it is not wanted again.
-    fn bucket(&mut self, at: &BucketRef, most: u64, done: bool) -> Result<Bucket, StoreError> {
-        let key = (at.job, at.stage, at.partition);
+    fn run(&mut self, at: &BucketRef, most: u64, done: bool) -> Result<Run, StoreError> {
+        let Place { partition, run, width } = at.place;
+        let key = (at.job, at.stage, partition);
         self.reads += 1;
-        if let Some(shelf) = self.shelves.get_mut(&key)
-            && let Some(bucket) = shelf.take(at.bucket, done)
+        if let Some(shelf) = self.shelves.get_mut(&key).filter(|shelf| shelf.width == width)
+            && let Some(run) = shelf.take(run, done)
         {
             shelf.used = self.reads;
-            return Ok(bucket);
+            return Ok(run);
         }
         // Before the next partition is sorted, so that it goes into the memory of the last.
         for shelf in self.shelves.values_mut() {
             shelf.put_away_taken();
         }
-        let Some((stage, log)) = self.log(at.job, at.stage, at.partition) else {
-            return Ok(Bucket::default());
+        let Some((stage, log)) = self.log(at.job, at.stage, partition) else {
+            return Ok(Run::default());
         };
-        let partition = at.partition;
         let ranks =
             log.ranks(&stage.attempts).map_err(|TwoAttempts { task }| StoreError::TwoAttempts { task, partition })?;
         let room = (self.memory_limit / SHELVES_PART / SHELF_PART) as usize;
-        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), at.bucket, room, most).map_err(|e| match e {
+        let (wanted, bounds) = ((run, width.max(1)), (room, most));
+        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), wanted, bounds).map_err(|e| match e {
             ShelfError::Read(source) => StoreError::Read { dir: self.dir.clone(), source },
-            ShelfError::TooLarge { bucket, bytes } => StoreError::BucketTooLarge { partition, bucket, bytes, most },
+            ShelfError::TooLarge(bytes) => StoreError::TooLarge(bytes),
             ShelfError::Malformed { place, why } => {
                 let attempt = log.entry(place as u32).attempt;
                 StoreError::BadSegment { task: stage.attempts[attempt as usize].task, partition, why }
             }
         })?;
         shelf.used = self.reads;
-        let bucket = shelf.take(at.bucket, done).unwrap_or_default();
+        let run = shelf.take(run, done).unwrap_or_default();
         self.shelves.insert(key, shelf);
         self.trim_shelves(key);
-        Ok(bucket)
+        Ok(run)
     }
 
     /// Puts sorted buckets away until the rest have room, the longest unused first.

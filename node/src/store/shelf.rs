@@ -1,7 +1,7 @@
-//! One partition's records sorted into buckets.
+//! One partition's records sorted by the task that reads them.
 //!
-//! Segments arrive task by task; reduce tasks want bucket by bucket. Walking all segments for each bucket
-//! would read a spilled partition once a bucket, so one walk sorts as many buckets as fit a bound.
+//! Segments arrive task by task; reduce tasks want a run of neighbouring buckets of all of them. Walking all segments for
+//! each run would read a spilled partition once a run, so one walk sorts as many runs as fit a bound.
 
 use std::io;
 use std::ops::Range;
@@ -16,15 +16,15 @@ use crate::platform::Spill;
 /// The length before each task's records.
 const FRAME_BYTES: usize = 4;
 
-/// One bucket: each task's records behind a little-endian `u32` length, in ascending order of task.
+/// One run of buckets: each task's records behind a little-endian `u32` length, in ascending order of task.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bucket {
+pub(super) struct Run {
     pub(super) framed: Bytes,
     /// How many tasks have records in it.
     pub(super) tasks: u32,
 }
 
-impl Bucket {
+impl Run {
     /// The records of each task, sharing one buffer.
     pub(super) fn records(&self) -> Vec<Bytes> {
         let mut out = Vec::with_capacity(self.tasks as usize);
@@ -38,14 +38,16 @@ impl Bucket {
     }
 }
 
-/// Some neighbouring buckets of one partition.
+/// Some neighbouring runs of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    /// The number of the first bucket that is held.
+    /// Buckets in each run.
+    pub(super) width: u32,
+    /// The number of the first run that is held.
     first: u32,
-    /// The buckets from there on, with whether each was taken before; `None` where one was put away.
-    buckets: Vec<Option<(Bucket, bool)>>,
-    /// Buckets from this one on are empty.
+    /// The runs from there on, with whether each was taken before; `None` where one was put away.
+    runs: Vec<Option<(Run, bool)>>,
+    /// Runs from this one on are empty.
     end: u32,
     /// Bytes held.
     pub(super) bytes: usize,
@@ -61,12 +63,13 @@ pub(super) enum ShelfError {
     /// The segment at this place of the log.
     #[error("{why}")]
     Malformed { place: usize, why: String },
-    #[error("bucket {bucket} holds {bytes} bytes")]
-    TooLarge { bucket: u32, bytes: u64 },
+    /// The run that was wanted first has this many bytes, more than it may.
+    #[error("{0} bytes")]
+    TooLarge(u64),
 }
 
-/// The records of one segment for one bucket: at first the rank of its task and the length, then the place
-/// in the bucket's buffer where they belong.
+/// The records of one segment for one run: at first the rank of its task and the length, then the place
+/// in the run's buffer where they belong.
 #[derive(Clone, Copy)]
 struct Piece {
     rank: u32,
@@ -74,28 +77,26 @@ struct Piece {
 }
 
 impl Shelf {
-    /// Sorts the buckets of `log` from `first` on, as many as have `room` bytes, at least one, which must have at most
-    /// `most`.
-    /// `ranks` says for each entry of the log where its task stands in order, or that it does not count.
+    /// Sorts the records of `log` into runs of `width` buckets, from run `first` on, as many as have `room` bytes, at least
+    /// one, which must have at most `most`. `ranks` says for each entry of the log where its task stands in order, or that it does not count.
     pub(super) fn fill(
         log: &Log,
         ranks: &[Option<u32>],
         file: Option<&Spill>,
-        first: u32,
-        room: usize,
-        most: u64,
+        (first, width): (u32, u32),
+        (room, most): (usize, u64),
     ) -> Result<Self, ShelfError> {
         let mut pieces: Vec<Vec<Piece>> = Vec::new();
         let mut parts = Vec::new();
         log.for_each(file, |place, segment| -> Result<(), ShelfError> {
             let Some(rank) = ranks[place] else { return Ok(()) };
-            directory(segment, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
-            for &(bucket, len) in &parts {
-                let bucket = bucket as usize;
-                if pieces.len() <= bucket {
-                    pieces.resize_with(bucket + 1, Vec::new);
+            directory(segment, width, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            for &(run, len) in &parts {
+                let run = run as usize;
+                if pieces.len() <= run {
+                    pieces.resize_with(run + 1, Vec::new);
                 }
-                pieces[bucket].push(Piece { rank, len });
+                pieces[run].push(Piece { rank, len });
             }
             Ok(())
         })?;
@@ -107,14 +108,14 @@ impl Shelf {
             if ranks[place].is_none() {
                 return Ok(());
             }
-            let mut rest = directory(segment, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
-            for &(bucket, len) in &parts {
+            let mut rest = directory(segment, width, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            for &(run, len) in &parts {
                 let (records, after) = rest.split_at(len as usize);
                 rest = after;
-                let bucket = bucket as usize;
-                if held.contains(&bucket) {
-                    let i = bucket - held.start;
-                    let at = pieces[bucket][next[i]].rank as usize;
+                let run = run as usize;
+                if held.contains(&run) {
+                    let i = run - held.start;
+                    let at = pieces[run][next[i]].rank as usize;
                     buffers[i][at..at + records.len()].copy_from_slice(records);
                     next[i] += 1;
                 }
@@ -123,56 +124,56 @@ impl Shelf {
         })?;
         let bytes = buffers.iter().map(Vec::len).sum();
         let counts = pieces[held].iter().map(|pieces| pieces.len() as u32);
-        let buckets = buffers
+        let runs = buffers
             .into_iter()
             .zip(counts)
-            .map(|(buffer, tasks)| Some((Bucket { framed: buffer.into(), tasks }, false)))
+            .map(|(buffer, tasks)| Some((Run { framed: buffer.into(), tasks }, false)))
             .collect();
-        Ok(Self { first, buckets, end, bytes, used: 0 })
+        Ok(Self { width, first, runs, end, bytes, used: 0 })
     }
 
-    /// A bucket, if it is held, or known to be empty; `done` says that it is not wanted again.
-    pub(super) fn take(&mut self, bucket: u32, done: bool) -> Option<Bucket> {
-        if bucket >= self.end {
-            return Some(Bucket::default());
+    /// A run, if it is held, or known to be empty; `done` says that it is not wanted again.
+    pub(super) fn take(&mut self, run: u32, done: bool) -> Option<Run> {
+        if run >= self.end {
+            return Some(Run::default());
         }
-        let i = bucket.checked_sub(self.first)? as usize;
-        let (bucket, taken) = self.buckets.get_mut(i)?.as_mut()?;
+        let i = run.checked_sub(self.first)? as usize;
+        let (run, taken) = self.runs.get_mut(i)?.as_mut()?;
         *taken |= done;
-        Some(bucket.clone())
+        Some(run.clone())
     }
 
-    /// Puts away what was taken before: a bucket is seldom wanted twice.
+    /// Puts away what was taken before: a run is seldom wanted twice.
     pub(super) fn put_away_taken(&mut self) {
-        for slot in &mut self.buckets {
-            if let Some((bucket, true)) = slot {
-                self.bytes -= bucket.framed.len();
+        for slot in &mut self.runs {
+            if let Some((run, true)) = slot {
+                self.bytes -= run.framed.len();
                 *slot = None;
             }
         }
     }
 }
 
-/// The buckets from `first` on that have room together.
+/// The runs from `first` on that have room together.
 fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<Range<usize>, ShelfError> {
     let first = (first as usize).min(pieces.len());
     let mut sum = 0u64;
-    for (bucket, pieces) in pieces.iter().enumerate().skip(first) {
+    for (run, pieces) in pieces.iter().enumerate().skip(first) {
         let bytes: u64 = pieces.iter().map(|p| u64::from(p.len) + FRAME_BYTES as u64).sum();
         sum += bytes;
-        // Places within a bucket are 32 bits, and no guest could address more either way.
+        // Places within a run are 32 bits, and no guest could address more either way.
         let too_large = bytes > most.min(u64::from(u32::MAX));
-        if bucket > first && (too_large || sum > room as u64) {
-            return Ok(first..bucket);
+        if run > first && (too_large || sum > room as u64) {
+            return Ok(first..run);
         }
         if too_large {
-            return Err(ShelfError::TooLarge { bucket: bucket as u32, bytes });
+            return Err(ShelfError::TooLarge(bytes));
         }
     }
     Ok(first..pieces.len())
 }
 
-/// Gives each piece, in the order of arrival, its place in the bucket's buffer, which is in order of rank.
+/// Gives each piece, in the order of arrival, its place in the run's buffer, which is in order of rank.
 /// Returns the buffer with the lengths written.
 fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
     let total = pieces.iter().map(|p| p.len as usize + FRAME_BYTES).sum();
@@ -197,23 +198,27 @@ fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
     buffer
 }
 
-/// Reads the directory of a segment, its buckets with their lengths, into `out`, and returns the bytes that
-/// follow it, which the lengths cut into records.
-fn directory<'a>(segment: &'a [u8], out: &mut Vec<(u32, u32)>) -> Result<&'a [u8], String> {
+/// Reads the directory of a segment, its runs of `width` buckets with their lengths, into `out`, and returns the bytes
+/// that follow it, which the lengths cut into records.
+fn directory<'a>(segment: &'a [u8], width: u32, out: &mut Vec<(u32, u32)>) -> Result<&'a [u8], String> {
     out.clear();
     let mut rest = segment;
     let n = varint(&mut rest)?;
-    let mut sum = 0u64;
+    let (mut sum, mut next) = (0u64, 0);
     for _ in 0..n {
         let bucket = varint(&mut rest)?;
         let len = varint(&mut rest)?;
-        let ascends = out.last().is_none_or(|&(before, _)| bucket > u64::from(before));
-        if !ascends || bucket >= u64::from(limits::BUCKETS) {
+        if bucket < next || bucket >= u64::from(limits::BUCKETS) {
             return Err("its buckets repeat, run backwards, or are no buckets".to_owned());
         }
+        next = bucket + 1;
         // A length that is cut off here is more than any segment has, and makes the sum wrong.
         sum = sum.saturating_add(len);
-        out.push((bucket as u32, len as u32));
+        let (run, len) = (bucket as u32 / width, len as u32);
+        match out.last_mut() {
+            Some((last, total)) if *last == run => *total = total.saturating_add(len),
+            _ => out.push((run, len)),
+        }
     }
     if sum != rest.len() as u64 {
         return Err("its directory does not fit its bytes".to_owned());

@@ -27,6 +27,14 @@ pub enum Decision {
         /// The attempts, with their authors.
         attempts: Attempts,
     },
+    /// So many neighbouring buckets of what a stage wrote make one task of the stage that reads it ([`crate::split`]).
+    /// Decided once, when an attempt of every task is accepted for the first time; it stands through revocations.
+    Split {
+        /// The stage that wrote them.
+        stage: u8,
+        /// How many buckets make a task.
+        width: u32,
+    },
     /// Acceptances in a stage no longer stand: their tasks are open again. All partitions that the stage wrote have a
     /// new generation, and whatever was computed from an older one no longer stands either, in all stages downstream.
     Revoke {
@@ -186,7 +194,7 @@ impl Decision {
                 Self::Revoke { of: Revoked::Tasks(runs), .. } => 24 * runs.len(),
                 Self::Seal { partitions, .. } => 3 * partitions.len(),
                 Self::End(Outcome::Failed(why)) => why.len(),
-                Self::Revoke { .. } | Self::Ban(_) | Self::End(_) => 0,
+                Self::Split { .. } | Self::Revoke { .. } | Self::Ban(_) | Self::End(_) => 0,
             }
     }
 }

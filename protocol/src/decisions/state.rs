@@ -13,6 +13,7 @@ use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 use crate::segment;
 use crate::sign::Signed;
+use crate::split::Split;
 
 /// Before the first batch.
 const NO_BATCH: Hash = Hash([0; 32]);
@@ -70,6 +71,8 @@ pub struct StageState {
     reads: u32,
     /// The roots of the sealed partitions of this generation.
     sealed: BTreeMap<u16, Hash>,
+    /// How tasks divide what it writes.
+    split: Option<Split>,
 }
 
 impl State {
@@ -94,17 +97,18 @@ impl State {
 
     /// The state of a job of which nothing is decided yet.
     pub(crate) fn before(signed: Signed<Manifest>, manifest: Manifest) -> Self {
-        let stage = |stage: &Stage| StageState {
+        let stage = |(number, stage): (u8, &Stage)| StageState {
             accepted: BitSet::new(stage.tasks),
             digests: Vec::new(),
             authors: Provenance::default(),
             generation: 0,
             reads: 0,
             sealed: BTreeMap::new(),
+            split: manifest.fixed_split_of(number),
         };
         Self {
             job: Manifest::id_of(&signed),
-            stages: manifest.stages.iter().map(stage).collect(),
+            stages: (0u8..).zip(&manifest.stages).map(stage).collect(),
             manifest: Arc::new(manifest),
             signed,
             next: 0,
@@ -154,6 +158,7 @@ impl State {
             Decision::Epoch(signed) => self.begin_epoch(signed)?,
             Decision::Accept { stage, attempts } => self.accept(*stage, attempts, false)?,
             Decision::Output { stage, attempts } => self.accept(*stage, attempts, true)?,
+            Decision::Split { stage, width } => self.split(*stage, *width)?,
             Decision::Revoke { stage, generation, of } => self.revoke(*stage, *generation, of)?,
             Decision::Seal { stage, generation, root, partitions } => {
                 self.seal(*stage, *generation, *root, partitions)?;
@@ -184,17 +189,21 @@ impl State {
     }
 
     fn accept(&mut self, number: u8, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
-        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
-        let described = &self.manifest.stages[usize::from(number)];
+        let described = self.manifest.stages.get(usize::from(number)).ok_or("a stage that the job does not have")?;
+        if matches!(described.source, Source::Shuffle { stage } if self.stages[usize::from(stage)].split.is_none()) {
+            return Err("a task that reads what is not divided into tasks yet");
+        }
+        let stage = &mut self.stages[usize::from(number)];
         if (described.sink == Sink::Collect) != collects {
             return Err("a result of a stage that shuffles, or a shuffle of one that collects");
         }
-        if attempts.runs.last().is_some_and(|run| run.end() > described.tasks) {
+        let tasks = stage.accepted.size();
+        if attempts.runs.last().is_some_and(|run| run.end() > tasks) {
             return Err("a task that the stage does not have");
         }
         if stage.digests.is_empty() {
-            stage.digests = vec![NO_DIGEST; described.tasks as usize];
-            stage.authors = Provenance::new(described.tasks);
+            stage.digests = vec![NO_DIGEST; tasks as usize];
+            stage.authors = Provenance::new(tasks);
         }
         for (task, digest, author) in attempts.iter_authored() {
             if self.banned.contains(&author) {
@@ -206,6 +215,20 @@ impl State {
             stage.digests[task as usize] = digest;
             stage.authors.set(task, author);
         }
+        Ok(())
+    }
+
+    fn split(&mut self, number: u8, width: u32) -> Result<(), &'static str> {
+        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
+        if stage.split.is_some() || !stage.accepted.is_full() {
+            return Err("a division into tasks that is settled already, or before all is written");
+        }
+        let reader = self.manifest.flexible_reader_of(number).ok_or("a division of what nobody reads")?;
+        let split = self.manifest.split_of(number, width).ok_or("a division that leaves buckets out")?;
+        stage.split = Some(split);
+        // Nothing of it can have been accepted before: its tasks had nothing to read.
+        let reader = &mut self.stages[usize::from(reader)];
+        (reader.accepted, reader.digests) = (BitSet::new(split.tasks()), Vec::new());
         Ok(())
     }
 
@@ -238,6 +261,7 @@ impl State {
                 generation,
                 reads: generation,
                 sealed: BTreeMap::new(),
+                split: stage.split,
             };
         }
         Ok(())
@@ -365,6 +389,11 @@ impl StageState {
     /// The generation of the partitions that its tasks must have read.
     pub fn reads(&self) -> u32 {
         self.reads
+    }
+
+    /// How tasks divide what it writes, once that is settled.
+    pub fn split(&self) -> Option<Split> {
+        self.split
     }
 
     /// The root of a partition that is sealed in this generation.

@@ -30,6 +30,7 @@ fn manifest(authority: Authority) -> Manifest {
         source: Source::Inputs,
         sink: shuffle,
         tasks: MAPS,
+        task_bytes: 1,
         shards: 1,
         block: 1,
         limits,
@@ -104,7 +105,14 @@ impl Grown {
         let attempts: Vec<(u32, Hash, PeerKey)> =
             open.iter().map(|&t| (t, Hash::of(&[b, t as u8]), worker(1 + (t as u8 ^ b) % 4))).collect();
         let attempts = Attempts::pack_authored(&attempts);
+        let read = number.checked_sub(1).and_then(|read| state.stage(read));
         let decision = match what % 8 {
+            0..4 if read.is_some_and(|read| read.split().is_none()) => {
+                if !read.is_some_and(|read| read.accepted().is_full()) {
+                    return;
+                }
+                Decision::Split { stage: number - 1, width: 1 + u32::from(b % 2) }
+            }
             0..4 if attempts.is_empty() => return,
             0..4 if number == 2 => Decision::Output { stage: number, attempts },
             0..4 => Decision::Accept { stage: number, attempts },
@@ -216,7 +224,9 @@ fn accept_all(grown: &mut Grown, stage: u8) {
 #[test]
 fn revoking_an_author_opens_its_tasks_and_undoes_what_was_computed_from_them() {
     let mut grown = Grown::new();
-    (0..3).for_each(|stage| accept_all(&mut grown, stage));
+    (0..2).for_each(|stage| accept_all(&mut grown, stage));
+    grown.add(vec![Decision::Split { stage: 1, width: 1 }]);
+    accept_all(&mut grown, 2);
     assert_eq!(grown.state().author(0, 4), Some(worker(2)));
     grown.add(vec![Decision::Revoke { stage: 1, generation: 1, of: Revoked::Author(worker(2)) }]);
     let state = grown.state();
@@ -227,6 +237,36 @@ fn revoking_an_author_opens_its_tasks_and_undoes_what_was_computed_from_them() {
     let generations = |stage: u8| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
     assert_eq!([0, 1, 2].map(generations), [(0, 0), (0, 1), (1, 1)]);
     assert_eq!(state.author(1, 1), None);
+}
+
+#[test]
+fn the_division_into_tasks_is_decided_once_when_all_is_written_and_outlives_revocations() {
+    let mut grown = Grown::new();
+    let split = |stage, width| Decision::Split { stage, width };
+    let refused = |grown: &Grown, decision: Decision| {
+        let certified = grown.certify(vec![decision.clone()]);
+        assert!(grown.state().clone().apply(&certified).is_err(), "{decision:?}");
+    };
+    let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
+    let output = Decision::Output { stage: 2, attempts: result };
+    accept_all(&mut grown, 0);
+    refused(&grown, split(0, 1));
+    refused(&grown, split(1, 1));
+    accept_all(&mut grown, 1);
+    refused(&grown, output.clone());
+    // Each of two partitions has two buckets.
+    [0, 3].into_iter().for_each(|width| refused(&grown, split(1, width)));
+    grown.add(vec![split(1, 2)]);
+    let tasks = |grown: &Grown| grown.state().stage(2).unwrap().accepted().size();
+    assert_eq!(tasks(&grown), 2);
+    refused(&grown, split(1, 2));
+    grown.add(vec![output]);
+    grown.add(vec![Decision::Revoke { stage: 0, generation: 1, of: Revoked::Author(worker(2)) }]);
+    assert_eq!((tasks(&grown), grown.state().stage(2).unwrap().accepted().count()), (2, 0));
+    (0..2).for_each(|stage| accept_all(&mut grown, stage));
+    refused(&grown, split(1, 1));
+    accept_all(&mut grown, 2);
+    assert_eq!(tasks(&grown), 2);
 }
 
 #[test]

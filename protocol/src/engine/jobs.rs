@@ -45,6 +45,7 @@ struct Known {
     rival_asked: Option<Time>,
     submitted: Time,
     done: Vec<u32>,
+    tasks: Vec<u32>,
     reopened: u32,
 }
 
@@ -98,6 +99,7 @@ impl Jobs {
         }
         known.heard = core.now;
         known.done = announce.done;
+        known.tasks = announce.tasks;
         self.take_epoch(core, &announce.epoch);
         if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.reopened) {
             known.reopened = announce.reopened;
@@ -210,11 +212,18 @@ impl Jobs {
     }
 
     /// Notes how far a job of this peer's own is; says whether it has gone on since the last time.
-    pub(super) fn set_done(&mut self, now: Time, job: JobId, done: Vec<u32>, reopened: u32) -> bool {
+    pub(super) fn set_done(
+        &mut self,
+        now: Time,
+        job: JobId,
+        (done, tasks): (Vec<u32>, Vec<u32>),
+        reopened: u32,
+    ) -> bool {
         let Some(known) = self.known.get_mut(&job) else { return false };
         known.heard = now;
         let went_on = known.done != done;
         known.done = done;
+        known.tasks = tasks;
         if reopened > known.reopened {
             known.reopened = reopened;
             self.changes.push_back((job, Change::Reopened(reopened)));
@@ -372,6 +381,7 @@ impl Known {
             rival_asked: None,
             submitted: now - Duration::from_secs(u64::from(announce.age)),
             done: Vec::new(),
+            tasks: Vec::new(),
             reopened: 0,
         }
     }
@@ -395,13 +405,11 @@ impl Known {
 
     fn status(&self, now: Time, job: JobId) -> JobStatus {
         let manifest = self.manifest.as_ref().map(|(_, m)| m);
-        let tasks = manifest.map(|m| m.stages.iter().map(|s| s.tasks).collect::<Vec<_>>()).unwrap_or_default();
-        let done = self.done.iter().copied().chain(std::iter::repeat(0));
         JobStatus {
             job,
             owner: self.owner,
             name: manifest.map(|m| m.name.clone()).unwrap_or_default(),
-            stages: done.zip(tasks).collect(),
+            stages: self.done.iter().copied().zip(self.tasks.iter().copied()).collect(),
             age: now.since(self.submitted).as_secs() as u32,
             outcome: None::<Outcome>,
         }

@@ -367,12 +367,13 @@ impl Engine {
             }
             Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
             Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
-            Request::Commit { job, stage, epoch, opened, partitions, attempts } => {
-                let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), &partitions, &attempts);
+            Request::Commit { job, stage, epoch, opened, partitions, attempts, bytes } => {
+                let committed = (&partitions[..], &attempts, bytes);
+                let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), committed);
                 core.respond(token, answer);
             }
-            Request::Accept { job, stage, epoch, attempts } => {
-                let answer = self.shuffler.on_accept(core, from, job, stage, epoch, &attempts);
+            Request::Accept { job, stage, epoch, attempts, width } => {
+                let answer = self.shuffler.on_accept(core, from, (job, stage), epoch, &attempts, width);
                 core.respond(token, answer);
             }
             Request::Sealed { job, stage, epoch, partition, root } => {
@@ -390,8 +391,8 @@ impl Engine {
                 let answer = self.shuffler.on_held(job, stage, partition, task);
                 core.respond(token, answer);
             }
-            Request::Bucket { job, stage, bucket, root, from } => {
-                self.shuffler.on_bucket(core, token, (job, stage, bucket), root, from);
+            Request::Bucket { job, stage, task, width, root, from } => {
+                self.shuffler.on_bucket(core, token, (job, stage, task), (root, width), from);
             }
             Request::Output { job, stage, task, digest, root } => {
                 self.authority.on_output(core, from, token, (job, stage, task), digest, root, body);

@@ -17,7 +17,7 @@ fn announce(number: u32, home: PeerKey) -> Announce {
     let key = Keypair::from_secret([2; 32]);
     let shufflers = vec![epoch::Shuffler { peer: home, weight: 1 }];
     let epoch = key.sign(&Epoch { job, number: 0, previous: None, shufflers, generations: vec![] });
-    Announce { job, owner: key.public(), home, manifest: None, epoch, done: vec![], reopened: 0, age: 0 }
+    Announce { job, owner: key.public(), home, manifest: None, epoch, done: vec![], tasks: vec![], reopened: 0, age: 0 }
 }
 
 #[test]

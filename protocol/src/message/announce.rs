@@ -32,7 +32,11 @@ impl JobNews {
         match self {
             JobNews::Lives(announce) => {
                 let manifest = announce.manifest.as_ref().map_or(0, |m| m.payload_len() + SIGNED);
-                LIVES + manifest + announce.epoch.payload_len() + SIGNED + 5 * announce.done.len()
+                LIVES
+                    + manifest
+                    + announce.epoch.payload_len()
+                    + SIGNED
+                    + 5 * (announce.done.len() + announce.tasks.len())
             }
             JobNews::Ended(end) => end.payload_len() + SIGNED,
         }
@@ -58,6 +62,9 @@ pub struct Announce {
     pub epoch: Signed<Epoch>,
     /// Tasks done, per stage.
     pub done: Vec<u32>,
+    /// Tasks in all, per stage. A stage that reads a shuffle has one for each partition at least; how many there are is
+    /// known once what it reads is written.
+    pub tasks: Vec<u32>,
     /// Counts up whenever a task that was done is not any more: who sees it grow asks for a summary.
     pub reopened: u32,
     /// Seconds since the job was submitted.
@@ -92,7 +99,7 @@ impl Announce {
 
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let manifest = self.manifest.as_ref().map_or(0, Signed::payload_len);
-        if self.done.len() > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {
+        if self.done.len().max(self.tasks.len()) > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {
             return Err("an announcement with too much in it");
         }
         Ok(())

@@ -61,6 +61,8 @@ pub struct Seals {
     pub stage: u8,
     /// The epoch under which the sender owns them.
     pub epoch: u32,
+    /// How many of their buckets make one task ([`crate::split`]).
+    pub width: u32,
     /// The partitions, with the roots over their accepted digests.
     pub seals: Vec<(u16, Hash)>,
 }

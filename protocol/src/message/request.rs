@@ -69,6 +69,9 @@ pub enum Request {
         partitions: Vec<u16>,
         /// The attempts.
         attempts: Attempts,
+        /// Bytes that workers have pushed to the sender since it opened the job, of attempts that are in these and in
+        /// earlier commits: by their sum the authority settles how many tasks read them.
+        bytes: u64,
     },
     /// Digests that the authority accepts.
     Accept {
@@ -80,6 +83,9 @@ pub enum Request {
         epoch: u32,
         /// The attempts.
         attempts: Attempts,
+        /// How many buckets of a partition make one task of the stage that reads them ([`crate::split`]). Known, and the
+        /// same ever after, once an attempt of every task is accepted.
+        width: Option<u32>,
     },
     /// A partition is complete (rule 12).
     Sealed {
@@ -119,15 +125,17 @@ pub enum Request {
         /// Tasks from this one on; the answer says where the next begins.
         from: u32,
     },
-    /// A bucket's records, in order of task, each task's behind a `u32` length: a piece of them, as
-    /// [`Response::Piece`].
+    /// The records that a task reads of a shuffle, in order of the tasks that wrote them, each one's behind a `u32`
+    /// length: a piece of them, as [`Response::Piece`].
     Bucket {
         /// The job.
         job: JobId,
-        /// The stage that wrote it.
+        /// The stage that wrote them.
         stage: u8,
-        /// The bucket.
-        bucket: u32,
+        /// The task that reads them.
+        task: u32,
+        /// How many buckets it reads.
+        width: u32,
         /// The root that the reducer means to read.
         root: Hash,
         /// Where the piece begins, in bytes.

@@ -79,6 +79,9 @@ pub struct Summary {
     pub done: Vec<u32>,
     /// Sealed partitions of the shuffle that the stage reads.
     pub seals: Vec<(u16, Hash)>,
+    /// How many of its buckets make one task ([`crate::split`]), once that is settled. The shards below, and the body,
+    /// are those of the tasks that there are then.
+    pub width: Option<u32>,
     /// Each shard of the stage.
     pub shards: Vec<ShardLeft>,
     /// Some who work on the shard asked for: to be heard through, where few neighbours listen to its topic.

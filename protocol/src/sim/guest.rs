@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::rng::draw;
 use super::scenario::Node;
 use crate::segment::Attempt;
+use crate::split::Split;
 
 /// Keys that a map task emits.
 const EMITS: u64 = 3;
@@ -93,12 +94,16 @@ pub(super) struct Totals {
     keys: BTreeMap<u32, Total>,
     /// A hash over the marks in order; 0 if there are none.
     marks: u64,
+    /// The last of them: in each bucket that an attempt wrote stands the same.
+    last_mark: Option<u32>,
 }
 
 impl Totals {
     fn add(&mut self, (key, value): Pair) {
         if key == MARK {
-            self.marks = draw(&[self.marks, u64::from(value)]);
+            if self.last_mark.replace(value) != Some(value) {
+                self.marks = draw(&[self.marks, u64::from(value)]);
+            }
             return;
         }
         let total = self.keys.entry(key).or_default();
@@ -142,8 +147,8 @@ pub(super) fn reduce(records: &[Bytes]) -> Totals {
 }
 
 /// What every result of a graph must be but for its marks, computed without shuffle or mesh. `inputs` is the number of
-/// tasks of stages that read the job's inputs.
-pub(super) fn expected(graph: &[Node], inputs: u32) -> Vec<Bytes> {
+/// tasks of stages that read the job's inputs; `split` says how the last stage divides what it reads.
+pub(super) fn expected(graph: &[Node], inputs: u32, split: Option<Split>) -> Vec<Bytes> {
     // What each task of each stage emits.
     let mut emitted: Vec<Vec<Vec<Pair>>> = Vec::new();
     for (stage, node) in (0u8..).zip(graph) {
@@ -157,12 +162,29 @@ pub(super) fn expected(graph: &[Node], inputs: u32) -> Vec<Bytes> {
             totals[bucket_of(pair.0, buckets) as usize].add(pair);
         }
         if node.shuffle.is_none() {
-            return totals.iter().map(|totals| without_marks(&totals.collected())).collect();
+            let split = split.expect("a job whose last stage reduces settles how");
+            return divided(&totals, graph[usize::from(read)].shuffle, split);
         }
         emitted.push(totals.iter().map(|totals| totals.given().pairs).collect());
     }
     let last = emitted.pop().unwrap_or_default();
     last.into_iter().map(|pairs| without_marks(&Given { pairs, mark: None }.collected())).collect()
+}
+
+/// The results of tasks that each read neighbouring buckets.
+fn divided(of_bucket: &[Totals], shuffle: Option<(u16, u32)>, split: Split) -> Vec<Bytes> {
+    let (partitions, buckets) = shuffle.expect("only shuffles are read");
+    let each = (buckets / u32::from(partitions)) as usize;
+    let places = (0..split.tasks()).filter_map(|task| split.place(task));
+    let results = places.map(|place| {
+        let (start, width) = ((place.run * place.width) as usize, place.width as usize);
+        let first = usize::from(place.partition) * each;
+        let read = &of_bucket[first + start..first + (start + width).min(each)];
+        // A key lies in one bucket.
+        let keys = read.iter().flat_map(|totals| totals.keys.iter().map(|(&key, &total)| (key, total))).collect();
+        without_marks(&Totals { keys, ..Totals::default() }.collected())
+    });
+    results.collect()
 }
 
 /// A result but for what tells from which attempts it was computed.
@@ -183,7 +205,7 @@ mod tests {
     fn records(attempts: &[Attempt], bucket: u32) -> Vec<Bytes> {
         let of = |a: &Attempt| {
             let segment = a.segments.iter().find(|(p, _)| u32::from(*p) == bucket / 3);
-            segment.map(|(_, s)| Bytes::copy_from_slice(segment::bucket(s, bucket % 3).unwrap()))
+            segment.map(|(_, s)| Bytes::copy_from_slice(segment::buckets(s, bucket % 3..bucket % 3 + 1).unwrap()))
         };
         attempts.iter().filter_map(of).collect()
     }
@@ -206,9 +228,9 @@ mod tests {
         let results = |tasks: Vec<u32>| -> Vec<Bytes> {
             run(tasks.into_iter().map(|t| (t, None)).collect()).iter().map(without_marks).collect()
         };
-        assert_eq!(results((0..50).collect()), expected(&graph(), 50));
-        assert_ne!(results((0..50).chain([7]).collect()), expected(&graph(), 50));
-        assert_ne!(results((0..50).rev().collect()), expected(&graph(), 50));
+        assert_eq!(results((0..50).collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
+        assert_ne!(results((0..50).chain([7]).collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
+        assert_ne!(results((0..50).rev().collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
     }
 
     #[test]
@@ -217,6 +239,6 @@ mod tests {
         let (one, other) = (marked(0), marked(1));
         assert!(one.iter().all(|result| marks(result) == marks(&one[0])));
         assert_ne!(marks(&one[0]), marks(&other[0]));
-        assert_eq!(one.iter().map(without_marks).collect::<Vec<_>>(), expected(&graph(), 50));
+        assert_eq!(one.iter().map(without_marks).collect::<Vec<_>>(), expected(&graph(), 50, Split::of_width(2, 6, 1)));
     }
 }

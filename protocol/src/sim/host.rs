@@ -9,7 +9,7 @@ use super::store::framed;
 use super::world::{DISK, What, World};
 use crate::codec;
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, Event, Notice, Submission};
+use crate::io::{Action, Event, Notice, ReadError, Submission};
 use crate::limits;
 use crate::manifest::BlobRef;
 use crate::message::{Gossip, JobNews, Request, Response};
@@ -32,8 +32,8 @@ impl World {
             Action::Learn { .. } => {}
             Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             Action::Request { id, to, request, body } => {
-                if let Request::Accept { job, stage, attempts, .. } = &request {
-                    self.oracle.accepted(job, *stage, attempts);
+                if let Request::Accept { job, stage, attempts, width, .. } = &request {
+                    self.oracle.accepted(job, *stage, attempts, *width);
                 }
                 self.request(peer, id, to, request, &body);
             }
@@ -84,7 +84,7 @@ impl World {
                 if records.is_none() {
                     self.oracle.broken(format!("peer {peer} reads {bucket:?} that is not settled"));
                 }
-                let records = records.ok_or_else(|| "not settled".to_owned());
+                let records = records.ok_or_else(|| ReadError::Failed("not settled".to_owned()));
                 self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
             }
             Action::Persist { job, number, bytes } => {

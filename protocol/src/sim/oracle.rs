@@ -11,6 +11,7 @@ use crate::decisions::{State, replay, take_frame};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Work, WorkInput};
 use crate::message::{Attempts, Claim, Failure, Outcome};
+use crate::split::Split;
 
 /// Broken promises that are kept for the report; the first is what matters.
 const KEPT: usize = 20;
@@ -42,6 +43,8 @@ pub(super) struct Fate {
     /// How often acceptances were revoked; what was accepted or stored before the last time may be again.
     revoked: u32,
     accepted: BTreeMap<(u8, u32), (Hash, u32)>,
+    /// How many buckets of what a stage wrote make a task.
+    widths: BTreeMap<u8, u32>,
     outputs: BTreeMap<u32, (Bytes, u32)>,
     /// The log, where it is kept: what is being written, what lies safe, and what follows from that.
     writing: VecDeque<(u64, Bytes)>,
@@ -88,6 +91,7 @@ impl Oracle {
             starts: plan.stages().iter().map(|node| vec![Start::default(); plan.tasks_of(node) as usize]).collect(),
             revoked: 0,
             accepted: BTreeMap::new(),
+            widths: BTreeMap::new(),
             outputs: BTreeMap::new(),
             writing: VecDeque::new(),
             log: Vec::new(),
@@ -175,9 +179,15 @@ impl Oracle {
         }
     }
 
-    pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts) {
+    /// A home tells of acceptances, and how many buckets of what the stage wrote make a task.
+    pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts, width: Option<u32>) {
         let Some(fate) = self.fate(job) else { return };
         let mut other = None;
+        if let Some(width) = width
+            && *fate.widths.entry(stage).or_insert(width) != width
+        {
+            return self.broken(format!("what stage {stage} wrote was divided anew, into tasks of {width} buckets"));
+        }
         let decided = fate.state.as_ref().and_then(|state| state.stage(stage));
         let kept = |(task, digest)| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
         if fate.plan.kept && !attempts.iter().all(kept) {
@@ -270,10 +280,27 @@ impl Oracle {
 }
 
 impl Fate {
+    /// How the last stage divides what it reads, once that is settled.
+    fn split(&self) -> Option<Split> {
+        let graph = self.plan.stages();
+        let read = graph.last()?.reads?;
+        let (partitions, buckets) = graph[usize::from(read)].shuffle?;
+        Split::of_width(partitions, buckets, *self.widths.get(&read)?)
+    }
+
+    /// Tasks of all stages; of the last one, as many as there are once that is settled.
+    pub(super) fn tasks(&self) -> u32 {
+        let most = self.plan.stages().last().map_or(0, |node| self.plan.tasks_of(node));
+        self.plan.all_tasks() - most + self.split().map_or(most, |split| split.tasks())
+    }
+
     /// Compares the result with the right one.
     fn check(&self) -> Result<(), String> {
         let graph = self.plan.stages();
-        let expected = guest::expected(&graph, self.plan.tasks);
+        let expected = guest::expected(&graph, self.plan.tasks, self.split());
+        if let Some(task) = self.outputs.keys().find(|&&task| task as usize >= expected.len()) {
+            return Err(format!("there is a result of task {task}, and no such task"));
+        }
         for (task, expected) in expected.iter().enumerate() {
             match self.outputs.get(&(task as u32)) {
                 None => return Err(format!("the job is done without the result of task {task}")),
@@ -283,7 +310,9 @@ impl Fate {
                 Some(_) => {}
             }
         }
-        let marks: BTreeSet<Bytes> = self.outputs.values().map(|(bytes, _)| guest::marks(bytes)).collect();
+        // Where nothing was written, nothing was run.
+        let written = self.outputs.values().filter(|(bytes, _)| !bytes.is_empty());
+        let marks: BTreeSet<Bytes> = written.map(|(bytes, _)| guest::marks(bytes)).collect();
         if marks.len() > 1 {
             return Err("results of one job were computed from different attempts of a task".to_owned());
         }

@@ -93,7 +93,7 @@ impl Report {
                 took: micros(fate.ended.as_ref().map_or(world.now, |e| e.0).saturating_sub(fate.submitted)),
                 ideal: work.div_f64(speed),
                 last_start: fate.last_start.map(|at| micros(at.saturating_sub(fate.submitted))),
-                tasks: fate.plan.all_tasks(),
+                tasks: fate.tasks(),
                 counts: fate.counts,
             }
         });

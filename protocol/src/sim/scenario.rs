@@ -70,8 +70,10 @@ pub struct Job {
     pub shards: u16,
     /// Partitions of its shuffle.
     pub partitions: u16,
-    /// Buckets of its shuffle: tasks of its reduce stage.
+    /// Buckets of its shuffle.
     pub buckets: u32,
+    /// Bytes that a task of its last stage should read; with few, each reads one bucket.
+    pub reduce_bytes: u64,
     /// Its stages; a map and a reduce where there are none.
     pub graph: Vec<Node>,
     /// Copies of each partition.
@@ -212,6 +214,7 @@ impl Scenario {
             job.partitions = [1, 4, 16][pick(2) as usize];
             job.buckets = u32::from(job.partitions) * (1 + pick(5));
             job.kept = pick(1) == 0;
+            job.reduce_bytes = [1, 200, 1 << 20][pick(2) as usize];
             job.pack = (pick(2) == 0).then(|| 1 + pick(40));
             if pick(2) == 0 {
                 let partitions = job.partitions;
@@ -281,6 +284,7 @@ impl Job {
             graph: Vec::new(),
             partitions: 8,
             buckets: 32.max(workers.next_multiple_of(8)).min(limits::BUCKETS),
+            reduce_bytes: 1,
             replicas: 1,
             task_time,
             spread: 0.5,
@@ -333,6 +337,7 @@ impl Job {
                 source: Source::Inputs,
                 sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
                 tasks: self.tasks_of(&node),
+                task_bytes: self.reduce_bytes,
                 shards: self.shards,
                 block: self.block,
                 limits,

@@ -37,17 +37,18 @@ impl Store {
         }
     }
 
-    /// A bucket's records in order of task; `None` where two attempts of one task lie, or a segment is malformed:
+    /// The records of neighbouring buckets in order of task; `None` where two attempts of one task lie, or a segment is malformed:
     /// nothing may be read before one of them is accepted.
     pub(super) fn bucket(&self, of: &BucketRef) -> Option<Vec<Bytes>> {
-        let Some(segments) = self.segments.get(&(of.job, of.stage, of.partition)) else { return Some(vec![]) };
+        let Some(segments) = self.segments.get(&(of.job, of.stage, of.place.partition)) else { return Some(vec![]) };
+        let first = of.place.run * of.place.width;
         let mut records = Vec::new();
         let mut last = None;
         for (&(task, _), bytes) in segments {
             if last.replace(task) == Some(task) {
                 return None;
             }
-            let found = segment::bucket(bytes, of.bucket).ok()?;
+            let found = segment::buckets(bytes, first..first + of.place.width).ok()?;
             if !found.is_empty() {
                 records.push(bytes.slice_ref(found));
             }
@@ -92,7 +93,7 @@ impl Store {
     }
 }
 
-/// A bucket's records as they travel: each behind its length.
+/// The records that a task reads, as they travel: each behind its length.
 pub(super) fn framed(records: &[Bytes]) -> Bytes {
     let mut out = Vec::new();
     for record in records {

@@ -89,7 +89,8 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
                 sink: Sink::Collect,
                 tasks,
                 shards: 1,
-                block: smallest + (block as prop::sample::Index).index(100) as u32,
+                block: if i == 0 { smallest + (block as prop::sample::Index).index(100) as u32 } else { 1 },
+                task_bytes: u64::from(each),
                 limits,
             };
             let most = stage.blocks().min(u32::from(limits::SHARDS));
@@ -168,7 +169,8 @@ prop_compose! {
         epoch in signed(epoch()), done in vec(any::<u32>(), 0..=limits::STAGES), reopened: u32, age: u32,
     ) -> Announce {
         let manifest = manifest.filter(|m| m.payload_len() <= limits::INLINE_MANIFEST_BYTES);
-        Announce { job, owner, home, manifest, epoch, done, reopened, age }
+        let tasks = done.clone();
+        Announce { job, owner, home, manifest, epoch, done, tasks, reopened, age }
     }
 }
 
@@ -200,12 +202,12 @@ fn seals() -> impl Strategy<Value = Vec<(u16, Hash)>> {
 }
 
 pub(crate) fn gossip() -> impl Strategy<Value = Gossip> {
-    let seals = (job(), any::<u8>(), any::<u32>(), seals());
+    let seals = (job(), any::<u8>(), any::<(u32, u32)>(), seals());
     let news = prop_oneof![announce().prop_map(JobNews::Lives), signed(end()).prop_map(JobNews::Ended)];
     prop_oneof![
         vec(news, 1..3).prop_map(Gossip::Jobs),
         vec(claim(), 1..3).prop_map(Gossip::Claims),
-        seals.prop_map(|(job, stage, epoch, seals)| Gossip::Seals(Seals { job, stage, epoch, seals })),
+        seals.prop_map(|(job, stage, (epoch, width), seals)| Gossip::Seals(Seals { job, stage, epoch, width, seals })),
         advert().prop_map(Gossip::Advert),
     ]
 }
@@ -256,22 +258,19 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         }),
         hash().prop_map(|hash| Request::Blob { hash }),
         push().prop_map(Request::Push),
-        (job(), any::<u8>(), any::<(u32, u64)>(), partitions, attempts()).prop_map(
-            |(job, stage, (epoch, opened), partitions, attempts)| Request::Commit {
+        (job(), any::<u8>(), any::<(u32, u64, u64)>(), partitions, attempts()).prop_map(
+            |(job, stage, (epoch, opened, bytes), partitions, attempts)| Request::Commit {
                 job,
                 stage,
                 epoch,
                 opened,
                 partitions,
-                attempts
+                attempts,
+                bytes
             }
         ),
-        (job(), any::<u8>(), any::<u32>(), attempts()).prop_map(|(job, stage, epoch, attempts)| Request::Accept {
-            job,
-            stage,
-            epoch,
-            attempts
-        }),
+        (job(), any::<u8>(), any::<(u32, Option<u32>)>(), attempts())
+            .prop_map(|(job, stage, (epoch, width), attempts)| Request::Accept { job, stage, epoch, attempts, width }),
         (job(), any::<u8>(), any::<u32>(), any::<u16>(), hash()).prop_map(|(job, stage, epoch, partition, root)| {
             Request::Sealed { job, stage, epoch, partition, root }
         }),
@@ -282,8 +281,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             partition,
             from
         }),
-        (job(), any::<u8>(), any::<u32>(), hash(), any::<u64>())
-            .prop_map(|(job, stage, bucket, root, from)| Request::Bucket { from, job, stage, bucket, root }),
+        (job(), any::<u8>(), any::<(u32, u32)>(), hash(), any::<u64>()).prop_map(
+            |(job, stage, (task, width), root, from)| Request::Bucket { from, job, stage, task, width, root }
+        ),
         (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()))
             .prop_map(|(job, stage, task, digest, root)| Request::Output { job, stage, task, digest, root }),
         failure().prop_map(Request::Failed),
@@ -301,10 +301,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
 prop_compose! {
     fn summary()(
         epoch in signed(epoch()), reopened: u32, done in vec(any::<u32>(), 0..=limits::STAGES), seals in seals(),
-        shards in vec(any::<(u32, u16)>(), 0..20), peers in vec(peer(), 0..=limits::SHARD_PEERS),
+        width: Option<u32>, shards in vec(any::<(u32, u16)>(), 0..20), peers in vec(peer(), 0..=limits::SHARD_PEERS),
     ) -> Summary {
         let shards = shards.into_iter().map(|(blocks, workers)| ShardLeft { blocks, workers }).collect();
-        Summary { epoch, reopened, done, seals, shards, peers }
+        Summary { epoch, reopened, done, seals, width, shards, peers }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::io::{Action, Event, Notice, Submission};
+use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{
     Announce, Attempts, Claim, Failure, Gossip, JobNews, Outcome, Request, Response, Topic,
@@ -71,6 +72,58 @@ fn a_digest_accepted_once_stays() {
     let accepted = accepted(&mut home);
     assert!(!accepted.is_empty());
     assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
+}
+
+/// How many buckets make a task, by the last word to any shuffler.
+fn width_told(home: &mut Peer) -> Option<u32> {
+    home.wait(Duration::from_millis(50));
+    let width = |(_, _, request)| if let Request::Accept { width, .. } = request { width } else { None };
+    home.requests().into_iter().filter_map(width).last()
+}
+
+/// Commits of both shufflers for all tasks from `first` on, each with so many bytes pushed to it.
+fn commit_all(home: &mut Peer, job: JobId, first: u32, pushed: u64) {
+    let all: Vec<(u32, Hash)> = (first..TASKS).map(|task| (task, digest("all"))).collect();
+    for shuffler in [1, 2] {
+        let mut committed = commit(job, 0, &all);
+        if let Request::Commit { bytes, .. } = &mut committed {
+            *bytes = pushed;
+        }
+        home.ask(key(shuffler), committed, Bytes::new());
+    }
+}
+
+#[test]
+fn the_number_of_reduce_tasks_follows_what_was_written_and_is_told_with_the_last_acceptance() {
+    // Eight partitions of 16 buckets; a task is to read a hundred bytes.
+    let each = 16;
+    for (pushed, width) in [(0, 16), (400, 16), (800, 8), (1 << 40, 1)] {
+        let mut job = manifest();
+        job.stages[0].sink = Sink::Shuffle { partitions: PARTITIONS, buckets: u32::from(PARTITIONS) * each };
+        (job.stages[1].tasks, job.stages[1].task_bytes) = (u32::from(PARTITIONS) * each, 100);
+        let mut home = Peer::new(0, NOTHING);
+        home.meet(key(1), SHUFFLER);
+        home.meet(key(2), SHUFFLER);
+        let announce = home.submit(job);
+        for shuffler in [1, 2] {
+            home.ask(key(shuffler), commit(announce.job, 0, &[(0, digest("all"))]), Bytes::new());
+        }
+        assert_eq!(width_told(&mut home), None, "not all is written");
+        commit_all(&mut home, announce.job, 1, pushed);
+        assert_eq!(width_told(&mut home), Some(width));
+        // What comes later changes nothing: tasks may have begun.
+        commit_all(&mut home, announce.job, 1, 1 << 50);
+        let Some(Response::Summary(summary)) =
+            home.ask(key(3), Request::Summary { job: announce.job, stage: 1, shard: 0 }, Bytes::new())
+        else {
+            panic!("no summary");
+        };
+        let tasks = u32::from(PARTITIONS) * each.div_ceil(width);
+        assert_eq!((summary.width, summary.shards[0].blocks), (Some(width), tasks));
+        let status = home.ask(key(3), Request::Jobs, Bytes::new());
+        let Some(Response::Jobs(jobs)) = status else { panic!("no list of jobs") };
+        assert_eq!(jobs[0].stages, [(TASKS, TASKS), (0, tasks)]);
+    }
 }
 
 /// The epoch that was told to a shuffler last.
@@ -267,7 +320,7 @@ fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
     // Peer 1 was started anew so quickly that nobody noticed.
     let greeting = |opened| {
         let (job, partitions, attempts) = (job.job, vec![], Attempts::default());
-        Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts }
+        Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts, bytes: 0 }
     };
     home.ask(key(1), greeting(2), Bytes::new());
     home.wait(Duration::from_secs(5));
@@ -289,7 +342,7 @@ fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else()
         // Peer 1 was restarted, and most of its tasks were run again.
         let restarted = |attempts: &[(u32, Hash)]| match commit(job.job, 0, attempts) {
             Request::Commit { job, stage, epoch, partitions, attempts, .. } => {
-                Request::Commit { job, stage, epoch, opened: 2, partitions, attempts }
+                Request::Commit { job, stage, epoch, opened: 2, partitions, attempts, bytes: 0 }
             }
             other => other,
         };
@@ -309,7 +362,7 @@ fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else()
         (1..3).for_each(|shuffler| {
             let under_it = match restarted(&all("something else")) {
                 Request::Commit { job, stage, opened, partitions, attempts, .. } => {
-                    Request::Commit { job, stage, epoch: 1, opened, partitions, attempts }
+                    Request::Commit { job, stage, epoch: 1, opened, partitions, attempts, bytes: 0 }
                 }
                 other => other,
             };
@@ -328,7 +381,7 @@ fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
         home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("it"))]), Bytes::new());
     });
     let (partitions, attempts) = (vec![], Attempts::default());
-    let greeting = Request::Commit { job: job.job, stage: 0, epoch: 0, opened: 2, partitions, attempts };
+    let greeting = Request::Commit { job: job.job, stage: 0, epoch: 0, opened: 2, partitions, attempts, bytes: 0 };
     home.ask(key(1), greeting, Bytes::new());
     home.actions();
     for task in 1..TASKS {

@@ -149,6 +149,7 @@ pub(super) fn manifest() -> Manifest {
         source: Source::Inputs,
         sink: Sink::Shuffle { partitions: PARTITIONS, buckets },
         tasks: TASKS,
+        task_bytes: 1,
         shards: 1,
         block: 1,
         limits,
@@ -186,6 +187,7 @@ pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey])
         manifest: Some(signed),
         epoch: epoch(job, number, shufflers),
         done: vec![0, 0],
+        tasks: vec![TASKS, u32::from(PARTITIONS)],
         reopened: 0,
         age: 0,
     }
@@ -207,7 +209,7 @@ pub(super) fn digest(what: &str) -> Hash {
 pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
     let authored: Vec<_> = attempts.iter().map(|&(task, digest)| (task, digest, key(50))).collect();
     let attempts = Attempts::pack_authored(&authored);
-    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts }
+    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts, bytes: 0 }
 }
 
 /// A push of attempts that wrote nothing.

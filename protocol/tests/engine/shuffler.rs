@@ -8,7 +8,7 @@ use webmesh_protocol::io::{Event, RequestError, RequestId};
 use webmesh_protocol::manifest::Manifest;
 use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Response};
 use webmesh_protocol::ring::{Assignment, Ring};
-use webmesh_protocol::{Hash, PeerKey, limits};
+use webmesh_protocol::{Hash, JobId, PeerKey, limits};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, digest, epoch, key, manifest, push};
 
@@ -46,8 +46,13 @@ fn committed(shuffler: &mut Peer) -> Vec<Commit> {
     shuffler.requests().into_iter().filter_map(commit).filter(|(_, _, attempts)| !attempts.is_empty()).collect()
 }
 
+/// The authority's word on attempts: on all that there are, and so on how many buckets make a task.
+fn acceptance(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
+    Request::Accept { job, stage: 0, epoch, attempts: Attempts::pack(attempts), width: Some(1) }
+}
+
 fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[(u32, Hash)]) {
-    let accept = Request::Accept { job: announce.job, stage: 0, epoch: 0, attempts: Attempts::pack(attempts) };
+    let accept = acceptance(announce.job, 0, attempts);
     assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
 }
 
@@ -125,6 +130,61 @@ fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
 }
 
 #[test]
+fn a_partition_is_not_sealed_before_it_is_settled_how_many_buckets_make_a_task() {
+    let (mut shuffler, job) = shuffler();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
+    let unsettled = Request::Accept { job: job.job, stage: 0, epoch: 0, attempts: Attempts::pack(&all), width: None };
+    assert_eq!(shuffler.ask(key(0), unsettled, Bytes::new()), Some(Response::Ok));
+    assert!(!has_sealed(&mut shuffler));
+    accept(&mut shuffler, &job, &all);
+    assert!(has_sealed(&mut shuffler));
+}
+
+#[test]
+fn who_counts_on_other_tasks_than_there_are_is_served_nothing() {
+    let (mut shuffler, job) = shuffler();
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
+    accept(&mut shuffler, &job, &all);
+    shuffler.wait(Duration::from_millis(50));
+    let sealed = |(_, _, request)| match request {
+        Request::Sealed { partition, root, .. } => Some((partition, root)),
+        _ => None,
+    };
+    let (partition, root) = shuffler.requests().into_iter().find_map(sealed).expect("a sealed partition");
+    let mut ask = |width, task| {
+        let bucket = Request::Bucket { job: job.job, stage: 0, task, width, root, from: 0 };
+        shuffler.ask(key(5), bucket, Bytes::new())
+    };
+    assert_eq!(ask(1, u32::from(partition)), None, "the store answers");
+    for (width, task) in [(2, u32::from(partition)), (0, u32::from(partition)), (1, u32::from(PARTITIONS))] {
+        assert_eq!(ask(width, task), Some(Response::Missing), "{width} buckets a task");
+    }
+}
+
+#[test]
+fn the_authority_hears_how_many_bytes_workers_pushed_each_of_them_once() {
+    let (mut shuffler, job) = shuffler();
+    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
+    let told = |shuffler: &mut Peer, task: u32, len: u32, epoch: u32| {
+        let entries = vec![PushEntry { task, digest: digest("some"), segments: vec![(partition, len)] }];
+        let push = Push { job: job.job, stage: 0, epoch, replica: false, entries, authors: vec![] };
+        shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]));
+        shuffler.wait(Duration::from_millis(50));
+        let bytes = |(_, _, request)| if let Request::Commit { bytes, .. } = request { Some(bytes) } else { None };
+        shuffler.requests().into_iter().filter_map(bytes).last()
+    };
+    assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100));
+    assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100), "the same again is nothing new");
+    assert_eq!(told(&mut shuffler, 1, 50, 0), Some(150));
+    // A home that was started anew hears it all again.
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
+    assert_eq!(told(&mut shuffler, 2, 7, 1), Some(157));
+}
+
+#[test]
 fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_with_it() {
     let (mut shuffler, job) = shuffler();
     shuffler.ask(key(5), push(job.job, 0, &[(0, digest("mine"))]), Bytes::new());
@@ -148,8 +208,7 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
     };
     assert!(resigned(&mut shuffler) > 1);
     assert_ne!(shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new()), Some(Response::Ok));
-    let attempts = Attempts::pack(&mine);
-    let accept = Request::Accept { job: job.job, stage: 0, epoch: 0, attempts };
+    let accept = acceptance(job.job, 0, &mine);
     assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
     assert_eq!(resigned(&mut shuffler), 0);
@@ -307,8 +366,7 @@ fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
 #[test]
 fn an_acceptance_of_an_epoch_that_has_not_come_yet_waits_for_it() {
     let (mut shuffler, job) = shuffler();
-    let attempts = Attempts::pack(&[(0, digest("mine"))]);
-    let accept = Request::Accept { job: job.job, stage: 0, epoch: 1, attempts };
+    let accept = acceptance(job.job, 1, &[(0, digest("mine"))]);
     assert_eq!(shuffler.ask(key(0), accept.clone(), Bytes::new()), Some(Response::Busy));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
     assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));

@@ -117,7 +117,7 @@ impl Order {
         Some(match self {
             Self::Stage { push, .. } => Report::StoreFailed { job: push.job, why },
             Self::StoreOutput { job, task } => Report::OutputStored { job: *job, task: *task, result: Err(why) },
-            Self::ReadBucket { read, .. } => Report::BucketRead { read: *read, ends: Err(why) },
+            Self::ReadBucket { read, .. } => Report::BucketRead { read: *read, ends: Err(Err(why)) },
             Self::ServeBucket { token, .. } | Self::ServePull { token, .. } | Self::ServeBlob { token, .. } => {
                 Report::missing(Asker::Peer(*token))
             }
@@ -141,7 +141,7 @@ impl Report {
         match self {
             Self::StoreFailed { job, .. } => Self::StoreFailed { job, why },
             Self::OutputStored { job, task, .. } => Self::OutputStored { job, task, result: Err(why) },
-            Self::BucketRead { read, .. } => Self::BucketRead { read, ends: Err(why) },
+            Self::BucketRead { read, .. } => Self::BucketRead { read, ends: Err(Err(why)) },
             other => other,
         }
     }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use webmesh_node::driver::HostOutput;
-use webmesh_protocol::io::{Action, BucketRef, Event, ReadId, Token};
+use webmesh_protocol::io::{Action, BucketRef, Event, ReadError, ReadId, Token};
 use webmesh_protocol::message::{Push, Response};
+use webmesh_protocol::split::Place;
 use webmesh_protocol::{Hash, JobId};
 
 /// Something to be done in the Worker.
@@ -30,17 +31,27 @@ pub(super) enum Order {
     DropJob { job: JobId },
 }
 
-/// [`BucketRef`]: job, stage, partition, bucket.
-type Bucket = (JobId, u8, u16, u32);
+/// [`BucketRef`]: job, stage, partition, run, width.
+type Bucket = (JobId, u8, u16, u32, u32);
 
-fn bucket((job, stage, partition, bucket): Bucket) -> BucketRef {
-    BucketRef { job, stage, partition, bucket }
+fn bucket((job, stage, partition, run, width): Bucket) -> BucketRef {
+    BucketRef { job, stage, place: Place { partition, run, width } }
+}
+
+/// [`ReadError`]: the bytes that are too many, or why nothing can be read.
+type NotRead = Result<u64, String>;
+
+fn not_read(why: NotRead) -> ReadError {
+    match why {
+        Ok(bytes) => ReadError::TooLarge(bytes),
+        Err(why) => ReadError::Failed(why),
+    }
 }
 
 impl Order {
     /// The order for an action that is the Worker's, with its body.
     pub(super) fn of(action: Action) -> Option<(Self, Bytes)> {
-        let parts = |b: BucketRef| (b.job, b.stage, b.partition, b.bucket);
+        let parts = |b: BucketRef| (b.job, b.stage, b.place.partition, b.place.run, b.place.width);
         let alone = |order| Some((order, Bytes::new()));
         match action {
             Action::Stage { push, keep, body } => Some((Self::Stage { push, keep }, body)),
@@ -94,7 +105,7 @@ pub(super) enum Report {
     /// [`HostOutput::Respond`]; the body is the answer's.
     Respond { token: u64, response: Response },
     /// [`Event::BucketRead`], with where each task's records end in the body.
-    BucketRead { read: u64, ends: Result<Vec<u32>, String> },
+    BucketRead { read: u64, ends: Result<Vec<u32>, NotRead> },
     /// [`Event::StoreFailed`].
     StoreFailed { job: JobId, why: String },
     /// [`Event::OutputStored`].
@@ -127,6 +138,10 @@ impl Report {
                 (Self::BucketRead { read: read.0, ends: Ok(ends.collect()) }, records)
             }
             HostOutput::Event(Event::BucketRead { read, records: Err(why) }) => {
+                let why = match why {
+                    ReadError::TooLarge(bytes) => Ok(bytes),
+                    ReadError::Failed(why) => Err(why),
+                };
                 (Self::BucketRead { read: read.0, ends: Err(why) }, vec![])
             }
             HostOutput::Event(Event::StoreFailed { job, why }) => (Self::StoreFailed { job, why }, vec![]),
@@ -152,6 +167,7 @@ impl Report {
                     let cut = |end: u32| body.slice(std::mem::replace(&mut start, end as usize)..end as usize);
                     ends.into_iter().map(cut).collect()
                 });
+                let records = records.map_err(not_read);
                 Event::BucketRead { read: ReadId(read), records }
             }
             Self::StoreFailed { job, why } => Event::StoreFailed { job, why },

@@ -32,6 +32,11 @@ impl Job {
             Decision::Open(_) => {}
             Decision::Epoch(signed) => self.begin_epoch(core, jobs, signed),
             Decision::Accept { stage, attempts } => self.accepted(core, stage, attempts),
+            Decision::Split { stage, .. } => {
+                self.settle_reader_of(stage);
+                // Owners seal once they know; those that know already need not hear again, but nobody knows who does.
+                self.tell_owners(core, stage, &Attempts::default());
+            }
             Decision::Output { stage, attempts } => self.outputs_are_in(core, stage, &attempts),
             Decision::End(outcome) => self.ended = Some(outcome),
             // Summaries tell of seals; nothing is sent for them.
@@ -119,13 +124,10 @@ impl Job {
     /// With a new generation shufflers forget what was accepted; they are told again what stands.
     fn repeat_all_acceptances(&mut self, core: &mut Core, number: u8) {
         let Some(decided) = self.ledger.state().stage(number) else { return };
-        let Some(shuffle) = &self.stages[usize::from(number)].shuffle else { return };
         let standing: Vec<(u32, Hash)> =
             decided.accepted().iter().filter_map(|task| Some((task, decided.digest(task)?))).collect();
         for part in standing.chunks(ACCEPT_ATTEMPTS).map(Attempts::pack) {
-            for owner in shuffle.ring.owners() {
-                send_accept(core, (self.id, number, self.epoch.number), owner, part.clone());
-            }
+            self.tell_owners(core, number, &part);
         }
     }
 
@@ -136,10 +138,16 @@ impl Job {
             of.done.insert(task);
             self.failures.done(stage, task);
         }
-        let owners = of.shuffle.as_ref().map(|shuffle| shuffle.ring.owners()).unwrap_or_default();
-        let attempts = attempts.without_authors();
-        for owner in owners {
-            send_accept(core, (self.id, stage, self.epoch.number), owner, attempts.clone());
+        self.tell_owners(core, stage, &attempts.without_authors());
+        self.decide_split(stage);
+    }
+
+    /// Tells the owners of what a stage wrote which attempts are accepted, and how many buckets make a task.
+    fn tell_owners(&self, core: &mut Core, stage: u8, attempts: &Attempts) {
+        let shuffle = self.stages[usize::from(stage)].shuffle.as_ref();
+        let width = self.width_of(stage);
+        for owner in shuffle.map(|shuffle| shuffle.ring.owners()).unwrap_or_default() {
+            send_accept(core, (self.id, stage, self.epoch.number), owner, attempts.clone(), width);
         }
     }
 

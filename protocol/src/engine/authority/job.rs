@@ -17,11 +17,12 @@ use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Progress};
 use crate::limits;
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest, Source};
 use crate::message::{Announce, End, Failure, Outcome, Request};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::Signed;
+use crate::split::Split;
 use crate::time::Time;
 
 /// A shuffler whose connection broke may come back for so long before the next epoch goes on without it.
@@ -77,6 +78,8 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 pub(super) struct Stage {
+    /// As the manifest describes it, with the tasks and shards that it has once they are settled.
+    pub(super) plan: manifest::Stage,
     pub(super) done: BitSet,
     pub(super) shuffle: Option<Shuffle>,
     /// Outputs on their way to this peer's disk and into the log.
@@ -99,6 +102,7 @@ impl Job {
         let manifest = state.manifest().clone();
         let ring = Ring::new(&epoch);
         let stages = manifest.stages.iter().enumerate().map(|(i, stage)| Stage {
+            plan: stage.clone(),
             done: BitSet::new(stage.tasks),
             shuffle: stage
                 .shuffle()
@@ -158,6 +162,39 @@ impl Job {
         self.stages.iter().map(|s| s.done.count()).collect()
     }
 
+    /// How many tasks each stage has; of one that reads what is still being written, how many it has at least.
+    pub(super) fn tasks(&self) -> Vec<u32> {
+        let tasks = self.stages.iter().map(|stage| match stage.plan.source {
+            Source::Shuffle { stage: read } if self.split_of(read).is_none() => {
+                self.manifest.stages[usize::from(read)].shuffle().map_or(0, |(partitions, _)| u32::from(partitions))
+            }
+            _ => stage.plan.tasks,
+        });
+        tasks.collect()
+    }
+
+    /// How tasks divide what a stage writes, once that is in force.
+    pub(super) fn split_of(&self, stage: u8) -> Option<Split> {
+        self.ledger.state().stage(stage)?.split()
+    }
+
+    /// How many buckets of what a stage writes make a task, once that is in force.
+    pub(super) fn width_of(&self, stage: u8) -> Option<u32> {
+        self.split_of(stage).map(|split| split.width())
+    }
+
+    /// It is settled how many tasks read what a stage writes.
+    pub(super) fn settle_reader_of(&mut self, stage: u8) {
+        let (Some(split), Some(reader)) = (self.split_of(stage), self.manifest.flexible_reader_of(stage)) else {
+            return;
+        };
+        let plan = self.manifest.stages[usize::from(reader)].settled(&split);
+        let reader = &mut self.stages[usize::from(reader)];
+        reader.done = BitSet::new(plan.tasks);
+        reader.shards = Shards::new(plan.shards);
+        reader.plan = plan;
+    }
+
     pub(super) fn announce(&self, now: Time) -> Announce {
         let small = self.signed.payload_len() <= limits::INLINE_MANIFEST_BYTES;
         let inline = small && now.since(self.submitted) < limits::INLINE_MANIFEST_FOR;
@@ -168,6 +205,7 @@ impl Job {
             manifest: inline.then(|| self.signed.clone()),
             epoch: self.signed_epoch.clone(),
             done: self.done(),
+            tasks: self.tasks(),
             reopened: self.reopened,
             age: now.since(self.submitted).as_secs() as u32,
         }
@@ -176,7 +214,7 @@ impl Job {
     pub(super) fn progress(&self) -> Progress {
         Progress {
             job: self.id,
-            stages: self.done().into_iter().zip(self.manifest.stages.iter().map(|s| s.tasks)).collect(),
+            stages: self.done().into_iter().zip(self.tasks()).collect(),
             workers: self.workers.len() as u32,
             shufflers: self.epoch.shufflers.len() as u32,
             failures: self.failures.count,
@@ -238,7 +276,7 @@ impl Job {
         self.advance(core, jobs);
         if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
-            if jobs.set_done(core.now, self.id, self.done(), self.reopened) {
+            if jobs.set_done(core.now, self.id, (self.done(), self.tasks()), self.reopened) {
                 self.progressed = core.now;
             }
             core.act(Action::Notify(Notice::Progress(self.progress())));
@@ -302,10 +340,11 @@ impl Job {
 
     /// Sends acceptances again that were not taken.
     fn repeat_acceptances(&mut self, core: &mut Core, stage: usize) {
+        let width = self.width_of(stage as u8);
         let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
         let again: Vec<_> = shuffle.accept_failed.extract_if(.., |(at, _, _)| *at <= core.now).collect();
         for (_, to, attempts) in again {
-            send_accept(core, (self.id, stage as u8, self.epoch.number), to, attempts);
+            send_accept(core, (self.id, stage as u8, self.epoch.number), to, attempts, width);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Notice, Resumption, Submission, Token};
 use crate::limits;
-use crate::manifest::{Inputs, Manifest, Stage};
+use crate::manifest::{Inputs, Manifest};
 use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
@@ -184,7 +184,6 @@ impl Authority {
     }
 
     /// A shuffler holds attempts.
-    #[expect(clippy::too_many_arguments, reason = "all of it names one commit")]
     pub(super) fn on_commit(
         &mut self,
         core: &mut Core,
@@ -192,8 +191,7 @@ impl Authority {
         id: JobId,
         stage: u8,
         (epoch, opened): (u32, u64),
-        partitions: &[u16],
-        attempts: &Attempts,
+        (partitions, attempts, bytes): (&[u16], &Attempts, u64),
     ) -> Response {
         let Some(job) = self.jobs.get_mut(&id) else { return Response::Missing };
         if epoch != job.epoch.number {
@@ -214,6 +212,7 @@ impl Authority {
             core.log(format!("{} commits in job {} what it has forgotten since", from.short(), id.short()));
             return Response::Missing;
         }
+        shuffle.note_pushed(from, bytes);
         for (task, digest, author) in attempts.authors_or(from) {
             if shuffle.contradicts(task, digest) && !of.done.contains(task) {
                 // What was accepted is lost, and cannot be made again.
@@ -352,8 +351,9 @@ impl Authority {
         if job.is_ending() || !job.is_worker(core, &from) {
             return;
         }
-        let Some(&Stage { tasks, limits, .. }) = job.manifest.stages.get(usize::from(failure.stage)) else { return };
-        if failure.task >= tasks || job.stages[usize::from(failure.stage)].is_finished(failure.task) {
+        let Some(stage) = job.stages.get(usize::from(failure.stage)) else { return };
+        let limits = stage.plan.limits;
+        if failure.task >= stage.plan.tasks || stage.is_finished(failure.task) {
             return;
         }
         job.saw(from);
@@ -455,7 +455,7 @@ impl Authority {
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Action::Notify(Notice::Progress(job.progress())));
         // Of a job whose first batch could not be kept, nobody has heard.
-        jobs.set_done(core.now, id, job.done(), job.reopened);
+        jobs.set_done(core.now, id, (job.done(), job.tasks()), job.reopened);
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);
@@ -505,8 +505,14 @@ fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
     core.act(Action::Notify(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() }));
 }
 
-/// Tells the owner of partitions what is accepted.
-fn send_accept(core: &mut Core, (job, stage, epoch): (JobId, u8, u32), to: PeerKey, attempts: Attempts) {
-    let request = Request::Accept { job, stage, epoch, attempts: attempts.clone() };
+/// Tells the owner of partitions what is accepted, and how many buckets make a task.
+fn send_accept(
+    core: &mut Core,
+    (job, stage, epoch): (JobId, u8, u32),
+    to: PeerKey,
+    attempts: Attempts,
+    width: Option<u32>,
+) {
+    let request = Request::Accept { job, stage, epoch, attempts: attempts.clone(), width };
     core.request(to, request, vec![], Pending::Accept { job, stage, epoch, to, attempts });
 }

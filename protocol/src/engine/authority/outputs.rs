@@ -6,7 +6,7 @@ use super::job::Job;
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
 use crate::io::{Action, Token};
-use crate::manifest::{Sink, Source, partition_of_bucket};
+use crate::manifest::{Sink, Source};
 use crate::message::Response;
 
 /// An output on its way to this peer's disk and into the log.
@@ -40,7 +40,7 @@ impl Job {
         }
         self.saw(from);
         self.failures.succeeded(&from);
-        let Some(of) = self.manifest.stages.get(usize::from(stage)) else { return Some(Response::Missing) };
+        let Some(of) = self.stages.get(usize::from(stage)).map(|s| &s.plan) else { return Some(Response::Missing) };
         if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
             return Some(Response::Refused("the job has no such result".to_owned()));
         }
@@ -48,9 +48,9 @@ impl Job {
             return Some(Response::Ok);
         }
         if let Source::Shuffle { stage: read } = of.source {
-            let (partitions, buckets) = self.manifest.stages[usize::from(read)].shuffle()?;
             let decided = self.ledger.state().stage(read)?;
-            match decided.sealed(partition_of_bucket(task, partitions, buckets)) {
+            let place = decided.split().and_then(|split| split.place(task));
+            match place.and_then(|place| decided.sealed(place.partition)) {
                 // The seal may still be on its way here; the worker sends the result again.
                 None => return Some(Response::Busy),
                 Some(sealed) if Some(sealed) != root => return Some(Response::Missing),

@@ -12,6 +12,7 @@ use crate::id::PeerKey;
 use crate::manifest::Sink;
 use crate::message::{Attempts, Failure, Outcome};
 use crate::ranges::{Run, runs_of};
+use crate::split::Split;
 use crate::time::Time;
 
 /// More than tasks are opened again in one epoch: each time takes seconds, and an epoch lasts days at most.
@@ -140,6 +141,22 @@ impl Job {
         }
     }
 
+    /// Once an attempt of every task of a stage is accepted, it is known how much was written: decides how many tasks
+    /// read it.
+    pub(super) fn decide_split(&mut self, number: u8) {
+        let Some(reader) = self.manifest.flexible_reader_of(number) else { return };
+        let Some(shuffle) = &self.stages[usize::from(number)].shuffle else { return };
+        let is_decided = |decision: &Decision| matches!(decision, Decision::Split { stage, .. } if *stage == number);
+        let complete = self.ledger.state().stage(number).is_some_and(|stage| stage.accepted().is_full());
+        if !complete || self.split_of(number).is_some() || self.ledger.awaits(is_decided) {
+            return;
+        }
+        let Some((partitions, buckets)) = self.manifest.stages[usize::from(number)].shuffle() else { return };
+        let per_task = self.manifest.stages[usize::from(reader)].task_bytes;
+        let split = Split::by_size(partitions, buckets, shuffle.written(), per_task);
+        self.ledger.decide(Decision::Split { stage: number, width: split.width() });
+    }
+
     /// Decides what was taken since the last time: one decision for all seals of a stage, and one for all its results.
     pub(super) fn decide_seals_and_outputs(&mut self) {
         for ((stage, root), partitions) in std::mem::take(&mut self.seals) {
@@ -158,6 +175,7 @@ impl Job {
     /// Takes over what an earlier run decided. Which peer holds what has to be said again, under the epoch that is
     /// decided here; `lost` results have to be computed again.
     pub(super) fn restore(&mut self, now: Time, lost: Vec<Run>) {
+        (0..self.stages.len() as u8).for_each(|stage| self.settle_reader_of(stage));
         let state = self.ledger.state();
         for (number, stage) in (0u8..).zip(&mut self.stages) {
             let Some(decided) = state.stage(number) else { continue };

@@ -39,6 +39,8 @@ pub(super) struct Shuffle {
     /// Of tasks without an accepted digest, the others.
     others: BTreeMap<(u32, Hash), Other>,
     pub(super) sealed: BTreeMap<u16, Hash>,
+    /// Bytes that were pushed to each owner, those that were lost since included, as they told.
+    pushed: BTreeMap<PeerKey, u64>,
     /// How far each owner had come when it last came further.
     pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
     /// Over all accepted digests, once there is one of each task.
@@ -90,6 +92,7 @@ impl Shuffle {
             incomplete: tasks,
             others: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            pushed: BTreeMap::new(),
             root: None,
             standings: BTreeMap::new(),
             since: 0,
@@ -207,7 +210,19 @@ impl Shuffle {
     pub(super) fn reset(&mut self, since: u32) {
         let tasks = self.accepted.size();
         let (ring, opened) = (self.ring.clone(), std::mem::take(&mut self.opened));
-        *self = Self { since, opened, ..Self::new(ring, tasks) };
+        let pushed = std::mem::take(&mut self.pushed);
+        *self = Self { since, opened, pushed, ..Self::new(ring, tasks) };
+    }
+
+    /// An owner tells how many bytes were pushed to it.
+    pub(super) fn note_pushed(&mut self, owner: PeerKey, bytes: u64) {
+        let known = self.pushed.entry(owner).or_default();
+        *known = bytes.max(*known);
+    }
+
+    /// How many bytes were written, as far as owners have told; tasks that ran twice may count twice.
+    pub(super) fn written(&self) -> u64 {
+        self.pushed.values().fold(0, |sum, &bytes| sum.saturating_add(bytes))
     }
 
     /// Whether an attempt of every task lies with all owners.

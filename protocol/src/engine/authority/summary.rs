@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Authority;
+use super::job::Stage;
 use crate::engine::core::Core;
 use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Token};
@@ -23,11 +24,13 @@ impl Authority {
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
         job.saw(from);
-        let Some(of) = job.manifest.stages.get(usize::from(stage)).filter(|s| shard < s.shards) else {
+        if job.manifest.stages.get(usize::from(stage)).is_none_or(|s| shard >= s.shards) {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
-        };
+        }
+        // Who asks may not have heard yet that the stage has fewer.
+        let shard = shard.min(job.stages[usize::from(stage)].plan.shards - 1);
         let peers = job.stages[usize::from(stage)].shards.enters(from, shard);
-        let done = &job.stages[usize::from(stage)].done;
+        let Stage { plan: of, done, .. } = &job.stages[usize::from(stage)];
         let blocks = of.shard_blocks(shard);
         let mut bits = BitSet::new(blocks.end - blocks.start);
         for block in blocks.clone() {
@@ -35,9 +38,9 @@ impl Authority {
                 bits.insert(block - blocks.start);
             }
         }
-        let seals = match of.source {
-            Source::Shuffle { stage } => job.stages[usize::from(stage)].shuffle.as_ref(),
-            Source::Inputs => None,
+        let (seals, width) = match of.source {
+            Source::Shuffle { stage } => (job.stages[usize::from(stage)].shuffle.as_ref(), job.width_of(stage)),
+            Source::Inputs => (None, None),
         };
         let shards = job.stages[usize::from(stage)].shards.iter().zip(0..).map(|(s, shard)| {
             let tasks = of.tasks_of_blocks(of.shard_blocks(shard));
@@ -49,6 +52,7 @@ impl Authority {
             reopened: job.reopened,
             done: job.done(),
             seals: seals.map(|s| s.sealed.iter().map(|(&p, &r)| (p, r)).collect()).unwrap_or_default(),
+            width,
             shards: shards.collect(),
             peers,
         };

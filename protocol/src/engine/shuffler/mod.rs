@@ -19,7 +19,6 @@ use super::jobs::Change;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, RequestError, Token};
 use crate::limits;
-use crate::manifest::partition_of_bucket;
 use crate::message::{Attempts, Push, PushEntry, Request, Response, runs_of_authors};
 use crate::time::Time;
 
@@ -149,10 +148,10 @@ impl Shuffler {
         &mut self,
         core: &mut Core,
         from: PeerKey,
-        job: JobId,
-        stage: u8,
+        (job, stage): (JobId, u8),
         epoch: u32,
         attempts: &Attempts,
+        width: Option<u32>,
     ) -> Response {
         let has_room = self.has_room(job, stage, 0);
         let Some(shuffle) = self.get(job, stage).filter(|_| has_room) else { return Response::Busy };
@@ -171,32 +170,32 @@ impl Shuffler {
         for (task, digest) in attempts.iter() {
             shuffle.accept(core, task, digest);
         }
+        if let Some(width) = width {
+            shuffle.set_split(width);
+        }
         shuffle.seal_what_is_complete(core);
         Response::Ok
     }
 
-    /// A reducer wants a bucket.
+    /// A worker wants what a task reads.
     pub(super) fn on_bucket(
         &mut self,
         core: &mut Core,
         token: Token,
-        (job, stage, bucket): (JobId, u8, u32),
-        root: Hash,
+        (job, stage, task): (JobId, u8, u32),
+        (root, width): (Hash, u32),
         from: u64,
     ) {
         let me = core.me;
         let found = self.get(job, stage).and_then(|shuffle| {
-            let (partitions, buckets) = shuffle.manifest.stages[usize::from(stage)].shuffle()?;
-            (bucket < buckets).then_some(())?;
-            let partition = partition_of_bucket(bucket, partitions, buckets);
-            if !shuffle.ring.owns(me, partition) {
+            let place = shuffle.split.filter(|split| split.width() == width)?.place(task)?;
+            if !shuffle.ring.owns(me, place.partition) {
                 return Some(Err(Response::NotOwner(shuffle.signed_epoch.clone())));
             }
-            (shuffle.sealed.get(&partition) == Some(&root)).then_some(())?;
-            let bucket = bucket % (buckets / u32::from(partitions));
+            (shuffle.sealed.get(&place.partition) == Some(&root)).then_some(())?;
             let memory = |reader: u8| shuffle.manifest.stages[usize::from(reader)].limits.memory;
             let most = shuffle.manifest.readers_of(stage).map(memory).max()?;
-            Some(Ok((BucketRef { job, stage, partition, bucket }, most)))
+            Some(Ok((BucketRef { job, stage, place }, most)))
         });
         match found {
             Some(Ok((bucket, most))) => core.act(Action::ServeBucket { token, bucket, from, most }),

@@ -20,6 +20,7 @@ use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
 use crate::segment;
 use crate::sign::Signed;
+use crate::split::Split;
 use crate::time::Time;
 
 /// Commits are gathered for so long: one message for many, and hardly felt in a small job.
@@ -44,6 +45,10 @@ pub(super) struct Shuffle {
     pub(super) since: u32,
     /// Bytes of segments that were staged, those that were dropped since included.
     pub(super) staged: u64,
+    /// Bytes of them that workers pushed here, for partitions that this peer owned.
+    pushed: u64,
+    /// How tasks divide what lies here, once that is settled.
+    pub(super) split: Option<Split>,
     /// Tells this opening of the job from those before, of which nothing is left.
     pub(super) opened: u64,
     pub(super) ring: Assignment,
@@ -90,6 +95,8 @@ impl Shuffle {
             job,
             stage,
             staged: 0,
+            pushed: 0,
+            split: manifest.fixed_split_of(stage),
             opened: core.started.saturating_add(core.now.0),
             owned: ring.partitions_of(core.me).collect(),
             ring,
@@ -154,7 +161,7 @@ impl Shuffle {
             true => push.authors_or(from).take(push.entries.len()).collect(),
             false => vec![from; push.entries.len()],
         };
-        let Staged { keep, noted, fresh, refused } = self.stage_entries(&push, &authors, &mine);
+        let Staged { keep, noted, fresh, refused, bytes } = self.stage_entries(&push, &authors, &mine);
         if push.replica {
             if !keep.is_empty() {
                 core.act(Action::Stage { push, keep, body });
@@ -165,6 +172,7 @@ impl Shuffle {
             self.commit_at = core.now + COMMIT_DELAY;
         }
         self.commits.extend(noted);
+        self.pushed += bytes;
         self.copy_to_replicas(core, from, &push, &fresh, &body);
         if !keep.is_empty() {
             core.act(Action::Stage { push, keep, body });
@@ -224,9 +232,13 @@ impl Shuffle {
             if !fresh.is_empty() {
                 staged.fresh.push(i);
             }
-            let written = |p: &u16| entry.segments.binary_search_by_key(p, |s| s.0).is_ok();
             let kept = staged.keep.len();
-            staged.keep.extend(fresh.into_iter().filter(written).map(|p| (i as u32, p)));
+            for partition in fresh {
+                if let Ok(written) = entry.segments.binary_search_by_key(&partition, |s| s.0) {
+                    staged.keep.push((i as u32, partition));
+                    staged.bytes += u64::from(entry.segments[written].1);
+                }
+            }
             if staged.keep.len() > kept {
                 self.staged += entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
             }
@@ -296,10 +308,13 @@ impl Shuffle {
         }
     }
 
+    /// The authority says how many buckets make one task.
+    pub(super) fn set_split(&mut self, width: u32) {
+        self.split = self.split.or_else(|| self.manifest.split_of(self.stage, width));
+    }
+
     pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
-        if self.owned.is_empty() || !self.accepted.is_full() {
-            return;
-        }
+        let Some(split) = self.split.filter(|_| !self.owned.is_empty() && self.accepted.is_full()) else { return };
         let held = |p: &u16| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
         let complete = |p: &u16| !self.sealed.contains_key(p) && held(p);
         let fresh: Vec<u16> = self.owned.iter().copied().filter(complete).collect();
@@ -315,6 +330,7 @@ impl Shuffle {
             job: self.job,
             stage: self.stage,
             epoch: self.epoch.number,
+            width: split.width(),
             seals: fresh.iter().map(|&p| (p, root)).collect(),
         };
         let shards_of = |reader: u8| self.manifest.stages[usize::from(reader)].shards;
@@ -450,7 +466,8 @@ impl Shuffle {
     pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<u16>, attempts: Attempts) {
         let (job, stage, epoch, opened) = (self.job, self.stage, self.epoch.number, self.opened);
         let (of, what) = (partitions.clone(), attempts.clone());
-        let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what };
+        let bytes = self.pushed;
+        let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what, bytes };
         let pending = Pending::Commit { job, stage, epoch, opened, partitions, attempts };
         core.request(self.manifest.home, request, vec![], pending);
     }
@@ -486,6 +503,8 @@ pub(super) struct Staged {
     pub(super) fresh: Vec<usize>,
     /// There was no room for some, and their tasks have no accepted digest yet.
     pub(super) refused: bool,
+    /// Bytes of what is kept.
+    pub(super) bytes: u64,
 }
 
 /// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and

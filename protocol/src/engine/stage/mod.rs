@@ -17,8 +17,9 @@ use super::outbox::Outbox;
 use crate::claims::ClaimTable;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
-use crate::manifest::{Manifest, Source, Stage, partition_of_bucket};
+use crate::manifest::{Manifest, Source, Stage};
 use crate::message::{Claim, Gossip, Seals, ShardLeft, Topic};
+use crate::split::{Place, Split};
 use crate::time::Time;
 
 /// Where nothing is free, this peer looks again after so long.
@@ -34,6 +35,12 @@ pub(super) struct StageWork {
     pub(super) job: JobId,
     pub(super) number: u8,
     manifest: Arc<Manifest>,
+    /// As the manifest describes the stage, with the tasks and shards that it has once they are settled.
+    plan: Stage,
+    /// How its tasks share out the buckets that they read, once that is settled, and whether the authority says so.
+    split: Option<(Split, bool)>,
+    /// What others claimed of it before, by who did: they had heard earlier of how many tasks it has.
+    early: BTreeMap<PeerKey, Claim>,
     home: PeerKey,
     pub(super) table: ClaimTable,
     /// The topic of its shard's claims, and the one listened to so far.
@@ -87,6 +94,19 @@ pub(super) struct Turn {
     pub(super) rivals: u32,
 }
 
+/// What a task reads of a shuffle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    /// The stage that wrote it.
+    pub(super) from: u8,
+    pub(super) place: Place,
+    /// The root of the partition, and who sealed it.
+    pub(super) root: Hash,
+    pub(super) owner: PeerKey,
+    /// When this peer may reduce it.
+    open: Time,
+}
+
 impl StageWork {
     pub(super) fn new(
         core: &mut Core,
@@ -101,6 +121,12 @@ impl StageWork {
         let mut work = Self {
             job,
             number,
+            plan: stage.clone(),
+            split: match stage.source {
+                Source::Shuffle { stage } => manifest.fixed_split_of(stage).map(|split| (split, true)),
+                Source::Inputs => None,
+            },
+            early: BTreeMap::new(),
             home: manifest.home,
             table: ClaimTable::new(core.me, job, number, shard, stage.shard_blocks(shard), 0),
             topic: Topic::of_shard(job, number, shard),
@@ -139,7 +165,7 @@ impl StageWork {
     }
 
     fn stage(&self) -> &Stage {
-        &self.manifest.stages[usize::from(self.number)]
+        &self.plan
     }
 
     /// The submitter's hint where to begin. Of a few such places no two are the same: nothing need be settled.
@@ -175,24 +201,44 @@ impl StageWork {
         if self.avoid.get(&block).is_some_and(|avoided| avoided.until > now) {
             return false;
         }
-        let Source::Shuffle { stage: from } = self.stage().source else { return true };
-        let tasks = self.stage().tasks_of_blocks(block..block + 1);
-        tasks.into_iter().all(|task| {
-            let seal = self.partition_read(from, task).and_then(|p| self.seals.get(&p));
-            seal.is_some_and(|&(_, _, open)| open <= now)
-        })
+        if self.stage().source == Source::Inputs {
+            return true;
+        }
+        let mut tasks = self.stage().tasks_of_blocks(block..block + 1);
+        tasks.all(|task| self.reads(task).is_some_and(|read| read.open <= now))
     }
 
-    fn partition_read(&self, from: u8, task: u32) -> Option<u16> {
-        let (partitions, buckets) = self.manifest.stages[usize::from(from)].shuffle()?;
-        Some(partition_of_bucket(task, partitions, buckets))
-    }
-
-    /// The root and the owner of the partition that a task reads, and the stage that wrote it.
-    pub(super) fn reads(&self, task: u32) -> Option<(u8, u16, Hash, PeerKey)> {
+    /// What a task reads of a shuffle; `None` before the partition is sealed.
+    pub(super) fn reads(&self, task: u32) -> Option<Read> {
         let Source::Shuffle { stage: from } = self.stage().source else { return None };
-        let partition = self.partition_read(from, task)?;
-        self.seals.get(&partition).map(|&(root, owner, _)| (from, partition, root, owner))
+        let place = self.split?.0.place(task)?;
+        self.seals.get(&place.partition).map(|&(root, owner, open)| Read { from, place, root, owner, open })
+    }
+
+    /// Somebody, or the authority itself, says how many buckets make one task: from now on the stage has as many tasks as
+    /// that makes. Among others the first is believed, which may be mistaken only if it is no honest shuffler.
+    fn set_split(&mut self, core: &Core, width: u32, by_authority: bool) {
+        let Source::Shuffle { stage: from } = self.stage().source else { return };
+        let Some(split) = self.manifest.split_of(from, width) else { return };
+        match &mut self.split {
+            Some((known, certain)) if *known == split => {
+                *certain |= by_authority;
+                return;
+            }
+            Some((_, certain)) if *certain || !by_authority => return,
+            _ => {}
+        }
+        self.split = Some((split, by_authority));
+        self.plan = self.manifest.stages[usize::from(self.number)].settled(&split);
+        self.queue.clear();
+        self.tasks_left.clear();
+        self.avoid.clear();
+        self.shards.clear();
+        let shard = self.table.shard() % self.plan.shards;
+        self.open_shard(core, shard);
+        for (worker, claim) in std::mem::take(&mut self.early) {
+            self.hear(core, worker, &claim);
+        }
     }
 
     /// How many blocks this worker wants in hand.
@@ -261,7 +307,8 @@ impl StageWork {
         let (me, heartbeat) = (core.me, self.heartbeat(core));
         let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
         let mut table = std::mem::replace(&mut self.table, nothing);
-        let mine = |block| self.reads(self.stage().tasks_of_blocks(block..block + 1).start).is_none_or(|r| r.3 == me);
+        let first = |block| self.stage().tasks_of_blocks(block..block + 1).start;
+        let mine = |block| self.reads(first(block)).is_none_or(|read| read.owner == me);
         let mut chosen = table.choose(now, want, |b| self.is_open(now, b), mine);
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
@@ -356,6 +403,12 @@ impl StageWork {
 
     /// Another worker's standing in this shard.
     pub(super) fn hear(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
+        if self.split.is_none() && self.stage().source != Source::Inputs {
+            if self.early.len() < limits::SHARD_WORKERS || self.early.contains_key(&from) {
+                self.early.insert(from, claim.clone());
+            }
+            return;
+        }
         if claim.shard != self.table.shard() {
             return;
         }
@@ -378,6 +431,7 @@ impl StageWork {
         if self.stage().source != (Source::Shuffle { stage: seals.stage }) {
             return;
         }
+        self.set_split(core, seals.width, false);
         for &(partition, root) in &seals.seals {
             self.hear_seal(core, partition, root, from);
         }

@@ -28,10 +28,7 @@ const WORTH: u32 = 4;
 impl StageWork {
     /// Begins to work on a shard, from a place of this peer's own.
     pub(super) fn enter_shard(&mut self, core: &mut Core, shard: u16, place: Option<(u32, u32)>) {
-        let blocks = self.stage().shard_blocks(shard);
-        let draw = Hash::of_parts("webmesh 1 place in shard", &[&self.job.0, &shard.to_le_bytes(), &core.me.0]).draw();
-        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, draw);
-        self.topic = Topic::of_shard(self.job, self.number, shard);
+        self.open_shard(core, shard);
         match place {
             Some((slot, of)) => self.take_place(core, slot, of),
             None => self.look_at = core.now + self.settle(core) + self.thin(core),
@@ -39,6 +36,14 @@ impl StageWork {
         if self.stage().shards > 1 {
             self.await_standings(core);
         }
+    }
+
+    /// Begins with nothing claimed in a shard.
+    pub(super) fn open_shard(&mut self, core: &Core, shard: u16) {
+        let blocks = self.stage().shard_blocks(shard);
+        let draw = Hash::of_parts("webmesh 1 place in shard", &[&self.job.0, &shard.to_le_bytes(), &core.me.0]).draw();
+        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, draw);
+        self.topic = Topic::of_shard(self.job, self.number, shard);
     }
 
     /// Claims nothing before this peer knows how things stand here: what is done, and who works on the rest.
@@ -106,6 +111,11 @@ impl StageWork {
         done: impl Iterator<Item = u32>,
         owner_of: impl Fn(u16) -> Option<PeerKey>,
     ) {
+        if let Some(width) = summary.width {
+            self.set_split(core, width, true);
+        }
+        // Of a shard that there is no more, the authority tells of the last one.
+        let shard = shard.min(self.stage().shards - 1);
         if shard != self.table.shard() {
             return;
         }

@@ -45,6 +45,8 @@ pub(in crate::engine) struct Unit {
     pub(in crate::engine) root: Option<Hash>,
     /// The generation of that partition.
     pub(in crate::engine) reads: u32,
+    /// How many buckets each of them reads, once that is known.
+    pub(in crate::engine) width: u32,
     /// Bytes that their input takes, or may take where that is not known yet.
     pub(in crate::engine) input: u64,
 }
@@ -133,7 +135,7 @@ impl StageWork {
             let count = self.stage().tasks_of_blocks(block..block + 1).len() as u32;
             self.tasks_left.insert(block, count);
         }
-        Some(Unit { stage: self.number, tasks, root: None, reads: 0, input: 0 })
+        Some(Unit { stage: self.number, tasks, root: None, reads: 0, width: 0, input: 0 })
     }
 
     /// A task of this stage took so long.

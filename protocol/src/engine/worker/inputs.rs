@@ -1,5 +1,7 @@
 //! What units need before they run: packs, and buckets of a shuffle.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 use super::job::Waiting;
@@ -7,12 +9,14 @@ use super::{PACK_SOON, PACK_WAIT, RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::{Core, Pending};
 use crate::engine::shuffler::Shuffler;
-use crate::engine::stage::Unit;
+use crate::engine::stage::{Read, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, BucketRef, ReadId, RequestError, TaskFailure, Work, WorkInput};
+use crate::io::{
+    Action, BucketRef, ReadError, ReadId, RequestError, TaskFailure, TaskOutput, TaskResult, Work, WorkInput,
+};
 use crate::limits;
-use crate::manifest::{BlobRef, Source, Stage};
+use crate::manifest::{BlobRef, Sink, Source, Stage};
 use crate::message::{Request, Response};
 
 impl Worker {
@@ -72,22 +76,21 @@ impl Worker {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let work = &mut job.stages[usize::from(stage)];
         // Others may say that this peer sealed a partition; what lies here is whole if its own shuffler says so.
-        let sealed = work.reads(task).filter(|&(from, partition, root, owner)| {
-            owner != core.me || shuffler.has_sealed(&id, from, partition, &root)
+        let sealed = work.reads(task).filter(|read| {
+            read.owner != core.me || shuffler.has_sealed(&id, read.from, read.place.partition, &read.root)
         });
-        let Some((from, partition, root, owner)) = sealed else {
+        let Some(Read { from, place, root, owner, .. }) = sealed else {
             // Unsealed since it was claimed.
             work.task_failed(core.now, task, RETRY_INPUT);
             return;
         };
         unit.root = Some(root);
         unit.reads = job.epoch.generations_of(stage).reads;
-        let (partitions, buckets) = job.manifest.stages[usize::from(from)].shuffle().unwrap_or((1, 1));
+        unit.width = place.width;
         self.fetching += 1;
         if owner == core.me {
             let read = core.next_read();
-            let bucket =
-                BucketRef { job: id, stage: from, partition, bucket: task % (buckets / u32::from(partitions)) };
+            let bucket = BucketRef { job: id, stage: from, place };
             let most = job.manifest.stages[usize::from(stage)].limits.memory;
             unit.input = most;
             self.reads.insert(read, (id, unit));
@@ -170,7 +173,7 @@ impl Worker {
         &mut self,
         core: &mut Core,
         read: ReadId,
-        records: Result<Vec<Bytes>, String>,
+        records: Result<Vec<Bytes>, ReadError>,
     ) {
         let Some((job, unit)) = self.reads.remove(&read) else { return };
         self.bucket_here(core, job, unit, records.map_err(NoBucket::Unreadable));
@@ -186,12 +189,13 @@ impl Worker {
         mut got: BytesMut,
         outcome: Result<(Response, Bytes), RequestError>,
     ) {
-        let malformed = || NoBucket::Unreadable("its owner sent malformed records".to_owned());
+        let unreadable = |why: String| NoBucket::Unreadable(ReadError::Failed(why));
+        let malformed = || unreadable("its owner sent malformed records".to_owned());
         let records = match outcome {
             Ok((Response::Piece { of }, piece)) => {
                 let (here, most) = ((got.len() + piece.len()) as u64, self.memory_of(&job, unit.stage));
                 if of > most {
-                    Err(NoBucket::Unreadable(format!("it holds {of} bytes, and the task may take {most}")))
+                    Err(NoBucket::Unreadable(ReadError::TooLarge(of)))
                 } else if here == of {
                     let whole = if got.is_empty() {
                         piece
@@ -211,7 +215,7 @@ impl Worker {
                     Err(malformed())
                 }
             }
-            Ok((Response::Refused(why), _)) => Err(NoBucket::Unreadable(why)),
+            Ok((Response::Refused(why), _)) => Err(unreadable(why)),
             _ => Err(NoBucket::Missing),
         };
         if let (Err(_), Some(work)) = (&records, self.stage(&job, unit.stage)) {
@@ -255,14 +259,28 @@ impl Worker {
         self.fetching -= 1;
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
+        let collects = job.manifest.stages[usize::from(stage)].sink == Sink::Collect;
         match records {
+            Ok(records) if records.is_empty() && collects => {
+                // Where there are no keys there is nothing for the guest to do.
+                let empty = TaskOutput::Collect { digest: Hash::of(b""), bytes: Bytes::new() };
+                let result = TaskResult { task, elapsed: Duration::ZERO, outcome: Ok(empty) };
+                job.stages[usize::from(stage)].measure(1, result.elapsed);
+                job.take_result(core, id, &unit, result);
+            }
             Ok(records) => {
                 unit.input = records.iter().map(|r| r.len() as u64).sum();
                 self.run(core, id, unit, WorkInput::Bucket { task, records });
             }
             Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
             Err(NoBucket::Unreadable(why)) => {
-                let why = format!("the bucket of reduce task {task} cannot be read: {why}");
+                let most = job.manifest.stages[usize::from(stage)].limits.memory;
+                let why = match why {
+                    ReadError::TooLarge(bytes) => {
+                        format!("the task would read {bytes} bytes, and may take {most} bytes of memory")
+                    }
+                    ReadError::Failed(why) => format!("what the task reads cannot be read: {why}"),
+                };
                 let failure = TaskFailure { document: None, why, worker_fault: false };
                 job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
             }
@@ -273,7 +291,8 @@ impl Worker {
 /// Asks for what is missing of a bucket, which the stage `from` wrote.
 fn ask_for_bucket(core: &mut Core, job: JobId, unit: Unit, (owner, from): (PeerKey, u8), got: BytesMut) {
     let Some(root) = unit.root else { return };
-    let request = Request::Bucket { job, stage: from, bucket: unit.tasks.start, root, from: got.len() as u64 };
+    let (task, width) = (unit.tasks.start, unit.width);
+    let request = Request::Bucket { job, stage: from, task, width, root, from: got.len() as u64 };
     core.request(owner, request, vec![], Pending::Bucket { job, unit, owner, from, got });
 }
 
@@ -283,7 +302,7 @@ enum NoBucket {
     Missing,
     /// It lies where it should and cannot be read, which trying elsewhere does not help: the task's failure, so that
     /// the job ends with the reason once its retries are spent.
-    Unreadable(String),
+    Unreadable(ReadError),
 }
 
 /// Takes a served bucket apart: the records of each of so many tasks at most stand behind their `u32` length.

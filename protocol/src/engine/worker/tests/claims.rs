@@ -102,7 +102,15 @@ fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
     bench.actions.clear();
     let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
-    let summary = Summary { epoch: signed_epoch, reopened: 1, done: vec![0, 0], seals: vec![], shards, peers: vec![] };
+    let summary = Summary {
+        epoch: signed_epoch,
+        reopened: 1,
+        done: vec![0, 0],
+        seals: vec![],
+        width: None,
+        shards,
+        peers: vec![],
+    };
     bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
     bench.change(&job, &Change::Reopened(1));
     let asked = |a: &Action| matches!(a, Action::Request { request: Request::Summary { stage: 0, .. }, .. });

@@ -2,6 +2,11 @@
 
 use super::*;
 use crate::engine::worker::{PACK_WAIT, RETRY_MODULE};
+use crate::message::Hold;
+use crate::ranges::Run;
+
+/// What one task wrote, as it travels.
+const RECORD: &[u8] = b"\x06\0\0\0record";
 
 #[test]
 fn a_seal_of_an_older_epoch_opens_nothing() {
@@ -34,11 +39,11 @@ fn a_result_names_the_root_that_was_read() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     let map = bench.run().expect("the map tasks");
     assert_eq!(map.stage, 0);
-    bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
+    bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
     let reduce = bench.run().expect("its reduce");
     // Sealed anew while it runs: what it read is the old data.
     let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
-    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
     let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
     bench.results(&reduce, [task], true);
     let root = bench.take(|action| match action {
@@ -57,7 +62,7 @@ fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_
         bench.core.directory.heard(bench.core.now, other(), advert);
         let job = bench.open(&REDUCES, other());
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
-        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, seals });
+        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
         bench.go_on(Duration::ZERO);
         assert_eq!(bench.bucket_asked().is_none(), works);
         bench.go_on(Duration::from_secs(1));
@@ -180,6 +185,66 @@ fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
     bench.answer_bucket(id, Response::Piece { of }, Bytes::from_static(b"its first piece"));
     let failure = bench.failure().expect("the task fails");
     assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
+}
+
+#[test]
+fn where_nothing_was_written_there_is_nothing_to_run() {
+    let (mut bench, _) = reducing();
+    let map = bench.run().expect("the map tasks");
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
+    let output = bench.take(|action| match action {
+        Action::Request { request: Request::Output { root, digest, .. }, .. } => Some((*root, *digest)),
+        _ => None,
+    });
+    assert_eq!(output, Some((Some(ROOT), Hash::of(b""))));
+    assert!(map.stage == 0 && bench.run().is_none());
+}
+
+#[test]
+fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
+    // One partition of eight buckets, so eight tasks at most.
+    let mut manifest = REDUCES.manifest();
+    manifest.stages[0].sink = Sink::Shuffle { partitions: 1, buckets: 8 };
+    manifest.stages[1].tasks = 8;
+    let mut bench = Bench::new();
+    let job = bench.open_as(&REDUCES, manifest, other());
+    let left = |bench: &Bench| bench.worker.jobs[&job].stages[1].table.left();
+    let seal = |width| Seals { job, stage: 0, epoch: 0, width, seals: vec![(0, ROOT)] };
+    for impossible in [0, 9] {
+        bench.worker.on_seals(&mut bench.core, other(), &seal(impossible));
+        assert_eq!(left(&bench), 8);
+    }
+    bench.worker.on_seals(&mut bench.core, other(), &seal(3));
+    assert_eq!(left(&bench), 3, "of three, three and two buckets");
+    bench.worker.on_seals(&mut bench.core, other(), &seal(8));
+    assert_eq!(left(&bench), 3, "another shuffler does not change that");
+    let (_, epoch) = REDUCES.epoch(job, 0, other());
+    let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
+    let seals = vec![(0, ROOT)];
+    let summary = Summary { epoch, reopened: 0, done: vec![4, 0], seals, width: Some(4), shards, peers: vec![] };
+    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    assert_eq!(left(&bench), 2);
+    bench.worker.on_seals(&mut bench.core, other(), &seal(3));
+    assert_eq!(left(&bench), 2);
+    bench.go_on(Duration::from_secs(1));
+    let asked = bench.take(|action| match action {
+        Action::Request { request: Request::Bucket { width, task, .. }, .. } => Some((*width, *task)),
+        _ => None,
+    });
+    assert!(matches!(asked, Some((4, 0..2))), "{asked:?}");
+}
+
+#[test]
+fn tasks_claimed_by_a_worker_that_heard_the_seals_earlier_are_left_to_it() {
+    let mut bench = Bench::new();
+    let job = bench.open(&REDUCES, other());
+    let holds = vec![Hold { run: Run::new(0, 2), term: 0, speculative: false, settled: true }];
+    let claim = Claim { job, stage: 1, shard: 0, number: 1, holds, done: vec![], finished: 0 };
+    bench.worker.on_claim(&mut bench.core, PeerKey([3; 32]), &claim);
+    let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
+    assert_eq!(bench.worker.jobs[&job].stages[1].table.free(), u32::from(BUCKETS) - 2);
 }
 
 #[test]

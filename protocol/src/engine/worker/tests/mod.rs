@@ -146,7 +146,7 @@ impl Bench {
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
-        let summary = Summary { epoch, reopened: 0, done, seals, shards, peers: vec![] };
+        let summary = Summary { epoch, reopened: 0, done, seals, width: Some(1), shards, peers: vec![] };
         self.worker.on_summary(&mut self.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
         self.go_on(Duration::from_secs(1));
     }
@@ -163,7 +163,9 @@ impl Bench {
             let done = Bytes::from(vec![0xff >> left[usize::from(shard)]]);
             let shards = left.iter().map(|&blocks| ShardLeft { blocks, workers: 1 }).collect();
             let (epoch, peers) = (epoch.clone(), vec![]);
-            let summary = Summary { epoch, reopened, done: vec![16 - left[0] - left[1]], seals: vec![], shards, peers };
+            let done_tasks = vec![16 - left[0] - left[1]];
+            let (seals, width) = (vec![], None);
+            let summary = Summary { epoch, reopened, done: done_tasks, seals, width, shards, peers };
             self.worker.on_summary(&mut self.core, job, 0, shard, Ok((Response::Summary(summary), done)));
         }
         self.go_on(Duration::ZERO);
@@ -255,6 +257,7 @@ impl Plan {
             source: Source::Inputs,
             sink: if self.reduces { shuffle } else { Sink::Collect },
             tasks: self.tasks,
+            task_bytes: 1,
             shards: 1,
             block: self.block,
             limits,
@@ -264,6 +267,7 @@ impl Plan {
             source: Source::Shuffle { stage: 0 },
             sink: Sink::Collect,
             tasks: u32::from(BUCKETS),
+            task_bytes: 1,
             shards: 1,
             block: 1,
             limits,

@@ -1,0 +1,118 @@
+//! How the buckets of a shuffle are shared out among the tasks that read it.
+//!
+//! What a map emits can be a thousandth of what it read, or a thousand times as much, and nobody knows before it has
+//! run. So the manifest sorts keys into many more buckets than most jobs need, and says how many bytes one task should
+//! read. Once every task that writes is accepted, the authority knows how much was written and settles the rest with
+//! one number: how many neighbouring buckets of a partition make one task.
+
+/// The settled division of a shuffle's buckets into tasks.
+///
+/// Tasks are numbered partition by partition; within a partition each reads the next `width` buckets, the last one what
+/// is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    partitions: u16,
+    /// Buckets of each partition.
+    buckets: u32,
+    /// Buckets that a task reads.
+    width: u32,
+}
+
+/// What one task reads: buckets `run * width..(run + 1) * width` of a partition, as far as there are so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The partition.
+    pub partition: u16,
+    /// Which of the partition's runs of buckets.
+    pub run: u32,
+    /// Buckets in each run.
+    pub width: u32,
+}
+
+impl Split {
+    /// The division for a shuffle of `partitions` and `buckets` in all, as they stand in a checked manifest, into which
+    /// `written` bytes were written, so that a task reads about `per_task` bytes, or one bucket where that holds more.
+    pub fn by_size(partitions: u16, buckets: u32, written: u64, per_task: u64) -> Self {
+        let each = buckets / u32::from(partitions);
+        // Keys fall into partitions by their hash, so that these are about equal.
+        let of_partition = written / u64::from(partitions);
+        let tasks = of_partition.div_ceil(per_task.max(1)).clamp(1, u64::from(each.max(1))) as u32;
+        Self { partitions, buckets: each, width: each.div_ceil(tasks).max(1) }
+    }
+
+    /// The division in which each task reads `width` buckets; `None` if a partition has not that many.
+    pub fn of_width(partitions: u16, buckets: u32, width: u32) -> Option<Self> {
+        let each = buckets / u32::from(partitions);
+        (1..=each).contains(&width).then_some(Self { partitions, buckets: each, width })
+    }
+
+    /// How many neighbouring buckets a task reads.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// How many tasks read each partition.
+    fn per_partition(&self) -> u32 {
+        self.buckets.div_ceil(self.width)
+    }
+
+    /// How many tasks there are.
+    pub fn tasks(&self) -> u32 {
+        self.per_partition() * u32::from(self.partitions)
+    }
+
+    /// What a task reads; `None` for a task that does not exist.
+    pub fn place(&self, task: u32) -> Option<Place> {
+        let partition = u16::try_from(task / self.per_partition()).ok().filter(|p| *p < self.partitions)?;
+        Some(Place { partition, run: task % self.per_partition(), width: self.width })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_bucket_is_read_by_exactly_one_task(
+            partitions in 1u16..40, each in 1u32..200, written in 0u64..1 << 20, per_task in 0u64..1 << 12,
+        ) {
+            let split = Split::by_size(partitions, u32::from(partitions) * each, written, per_task);
+            let mut read = vec![0; usize::from(partitions) * each as usize];
+            for task in 0..split.tasks() {
+                let place = split.place(task).unwrap();
+                let first = place.run * place.width;
+                prop_assert!(first < each, "task {task} reads nothing");
+                for bucket in first..(first + place.width).min(each) {
+                    read[usize::from(place.partition) * each as usize + bucket as usize] += 1;
+                }
+            }
+            prop_assert!(read.iter().all(|&times| times == 1), "{read:?}");
+            prop_assert_eq!(split.place(split.tasks()), None);
+            prop_assert_eq!(Split::of_width(partitions, u32::from(partitions) * each, split.width()), Some(split));
+        }
+
+        #[test]
+        fn tasks_read_no_more_than_they_should_where_keys_are_spread_evenly(
+            per_bucket in 1u64..5_000, each in 1u32..200, per_task in 5_000u64..1 << 20,
+        ) {
+            let written = per_bucket * u64::from(each) * 4;
+            let split = Split::by_size(4, each * 4, written, per_task);
+            prop_assert!(u64::from(split.width()) * per_bucket <= per_task + per_bucket);
+        }
+    }
+
+    #[test]
+    fn little_makes_one_task_for_each_partition_and_much_one_for_each_bucket() {
+        assert_eq!(Split::by_size(4, 400, 0, 1 << 20).tasks(), 4);
+        assert_eq!(Split::by_size(4, 400, 1 << 60, 1 << 20).tasks(), 400);
+    }
+
+    #[test]
+    fn a_width_that_no_partition_has_is_none() {
+        assert_eq!(Split::of_width(4, 400, 0), None);
+        assert_eq!(Split::of_width(4, 400, 101), None);
+    }
+}
