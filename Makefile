@@ -1,6 +1,7 @@
 # Two commands do it all: `make demo` and `make test`. `make help` lists the rest.
 
 CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -18,12 +19,16 @@ page: setup ## Build the page for browsers, which the programs built afterwards 
 library: page ## Build the library for browsers as an npm package: browser-node/web/library/webmesh-0.1.0.tgz
 	@npm --prefix browser-node/web run --silent library
 
-build: page native ## Build everything, optimised
+build: page native ## Build the programs and the page, optimised (DEMO_MIN, BUILD_MIN more after `make demo`)
 
 native: setup
-	$(CARGO) build --release
+	@scripts/build -p webmesh -p webmesh-bootstrap
+	@scripts/symbols $(RELEASE)/webmesh $(RELEASE)/webmesh-bootstrap
 
-demo: native ## Count the words of the sources that cargo fetched, on an embedded mesh
+demo: setup ## Build what the demo needs, and count the words of the sources that cargo fetched
+	@echo "Building WebMesh: about 6 minutes on 2 cores the first time." >&2
+	@scripts/build -p webmesh
+	@scripts/symbols $(RELEASE)/webmesh
 	@scripts/demo
 
 test: setup ## Formatting, lints, unit, integration, simulation, browser and interoperation tests; tells the minutes
