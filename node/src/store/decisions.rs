@@ -109,6 +109,7 @@ mod tests {
             source: Source::Inputs,
             sink: Sink::Collect,
             tasks: 1,
+            task_bytes: 0,
             shards: 1,
             block: 1,
             limits,
