@@ -19,19 +19,19 @@ page: setup ## Build the page for browsers, which the programs built afterwards 
 library: page ## Build the library for browsers as an npm package: browser-node/web/library/webmesh-0.1.0.tgz
 	@npm --prefix browser-node/web run --silent library
 
-build: page native ## Build the programs and the page, optimised (DEMO_MIN, BUILD_MIN more after `make demo`)
+build: page native ## Build the programs and the page, optimised (10 minutes on 2 cores; some minutes for the page after `make demo`)
 
 native: setup
 	@scripts/build -p webmesh -p webmesh-bootstrap
 	@scripts/symbols $(RELEASE)/webmesh $(RELEASE)/webmesh-bootstrap
 
-demo: setup ## Build what the demo needs, and count the words of the sources that cargo fetched
-	@echo "Building WebMesh: about 6 minutes on 2 cores the first time." >&2
+demo: setup ## Build what the demo needs (10 minutes on 2 cores), and count the words of the sources that cargo fetched
+	@echo "Building WebMesh: about 10 minutes on 2 cores the first time." >&2
 	@scripts/build -p webmesh
 	@scripts/symbols $(RELEASE)/webmesh
 	@scripts/demo
 
-test: setup ## Formatting, lints, unit, integration, simulation, browser and interoperation tests; tells the minutes
+test: setup ## Formatting, lints, unit, integration, simulation, browser and interoperation tests (an hour)
 	@scripts/test
 
 test-webrtc-direct: ## Test the transport for browsers; SOAK_SECONDS=3600 makes its soak an hour

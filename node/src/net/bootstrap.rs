@@ -9,6 +9,9 @@ use super::address_book::peer_of;
 use super::limits::{REDIAL_BOOTSTRAP, REDIAL_FIRST, REDIAL_LONGEST};
 use crate::platform::Instant;
 
+/// The failed dial at which a node warns. A command reports the first one itself, and ends.
+const WARNED_AT: u32 = 2;
+
 /// The bootstrap peers of the configuration.
 #[derive(Debug)]
 pub(super) struct Bootstrap(Vec<Entry>);
@@ -19,8 +22,10 @@ struct Entry {
     peer: Option<PeerId>,
     state: State,
     delay: Duration,
-    /// It was reached once, or a user was told that it was not.
-    known: bool,
+    /// It was connected at least once.
+    reached: bool,
+    /// Failed dials so far.
+    failures: u32,
 }
 
 #[derive(Debug, PartialEq)]
@@ -38,7 +43,8 @@ impl Bootstrap {
             peer: peer_of(a),
             state: state(),
             delay: REDIAL_FIRST,
-            known: false,
+            reached: false,
+            failures: 0,
         };
         Self(addresses.iter().map(entry).collect())
     }
@@ -73,12 +79,14 @@ impl Bootstrap {
         self.0[place].rest();
     }
 
-    /// A dial failed. Gives its address if that was not reached yet and this was not said of it before.
+    /// A dial failed. Gives its address if that is worth a warning: once, at the failure numbered [`WARNED_AT`] of an
+    /// address that was never reached.
     pub(super) fn failed(&mut self, id: ConnectionId) -> Option<Multiaddr> {
         let mut news = None;
         for entry in self.0.iter_mut().filter(|e| e.state == State::Dialling(id)) {
             entry.rest();
-            if !std::mem::replace(&mut entry.known, true) {
+            entry.failures = entry.failures.saturating_add(1);
+            if !entry.reached && entry.failures == WARNED_AT {
                 news = Some(entry.address.clone());
             }
         }
@@ -97,7 +105,7 @@ impl Bootstrap {
                 entry.peer = Some(peer);
                 entry.state = State::Connected;
                 entry.delay = REDIAL_FIRST;
-                entry.known = true;
+                entry.reached = true;
             }
         }
     }
