@@ -26,7 +26,9 @@ fn many_jobs(seed: u64, jobs: u32, job: &Job) -> Scenario {
 fn all_keep_the_budget(report: &Report) {
     assert!(report.messages_mean < MESSAGES, "{:.1} messages a second", report.messages_mean);
     let ideal: Duration = report.jobs.iter().map(|job| job.ideal).sum();
-    assert!(report.time < ideal * 2, "{:?}, where all threads together need {ideal:?}", report.time);
+    // Forty jobs took 2.00 times the ideal when a stage's reduce tasks were fixed beforehand, and take 2.06 since they
+    // follow from what its map tasks wrote.
+    assert!(report.time < ideal * 21 / 10, "{:?}, where all threads together need {ideal:?}", report.time);
     let (twice, tasks) = report.jobs.iter().fold((0, 0), |sum, job| (sum.0 + job.counts.duplicates, sum.1 + job.tasks));
     assert!(twice * 50 < u64::from(tasks), "{twice} of {tasks} tasks ran twice");
 }
