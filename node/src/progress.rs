@@ -237,7 +237,7 @@ impl Display {
         self.inner().show(Instant::now(), &Event::Warnings(text));
     }
 
-    /// Shows what is to be known of the inputs.
+    /// Shows notes on the inputs, such as files that are compressed.
     pub fn note(&self, text: &str) {
         self.inner().show(Instant::now(), &Event::Note(text));
     }

@@ -24,7 +24,7 @@ use crate::mesh::{Mesh, cores};
 use crate::output::{self, Output};
 use crate::{compiler, home, stdin};
 
-/// Who is to have a job's result.
+/// The destination of a job's result.
 enum Receiver {
     /// The user, now.
     User(Output),

@@ -38,7 +38,7 @@ pub enum InputError {
         /// The folder.
         path: PathBuf,
     },
-    /// The result is to be written over an input.
+    /// The result would overwrite an input.
     #[error("{} is an input of the job and the file for its result, too: choose another file for one of them", path.display())]
     IsOutput {
         /// The file.

@@ -134,7 +134,7 @@ impl OutputFile {
         OutputError::System { path: self.path.clone(), source }
     }
 
-    /// Whether it goes to a reader who may have seen enough, as a pipe's may.
+    /// Whether it goes to a reader that may stop early, such as the other end of a pipe.
     pub fn is_direct(&self) -> bool {
         matches!(self.kind, Kind::Direct(_))
     }

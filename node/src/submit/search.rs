@@ -38,7 +38,7 @@ pub(super) enum Failure {
     Refused(String),
 }
 
-/// What is to be done.
+/// The next step of a search for a compiler.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Ask `peer`, though `beside` is asked already and slow.
