@@ -16,7 +16,7 @@ pub type Page = fn(path: &str) -> Option<PageFile>;
 pub struct PageFile {
     /// Its bytes.
     pub data: Cow<'static, [u8]>,
-    /// SHA-256 of its bytes, which browsers revalidate by.
+    /// A hash of its bytes, which browsers revalidate by.
     pub hash: [u8; 32],
 }
 

@@ -9,7 +9,7 @@ import { test } from "node:test";
 const JOIN_BYTES = 920_000;
 
 const built = (name) => readFileSync(new URL(`../../dist/${name}`, import.meta.url));
-const sent = (name) => built(`${name}.gz`).length;
+const sent = (name) => built(`packed/${name}.gz`).length;
 
 /** A script and all that it imports at once; what it imports when a view is opened is not among them. */
 function withImports(name, found = new Set()) {
