@@ -20,7 +20,7 @@ pub enum CompileError {
     /// The compile used all the processor time that one gets.
     #[error(
         "compiling used {seconds} s of processor time and was stopped{}: look for a template or constexpr that recurses \
-         without end, or split what takes so long",
+         without end, or split the source into smaller functions",
         place.as_ref().map_or(String::new(), |place| format!(" {place}"))
     )]
     TooLong {

@@ -117,7 +117,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         home: PeerKey([0; 32]),
         nonce: facts.nonce,
         name: options.name.clone(),
-        priority: 0,
+        minor: 0,
         module: facts.module,
         inputs: facts.inputs,
         stages: [map, reduce].map(|stage| sharded(stage, facts.workers)).to_vec(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
+use webmesh_protocol::version;
 
 use crate::driver::Node;
 use crate::host::{CompileService, HostConfig, HostError, HostHandle, NativeHost};
@@ -100,6 +101,7 @@ impl Peer {
             weight: 1,
             addresses: Vec::new(),
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
+            minor: version::MINOR,
         };
         let (net, events) = Net::start(NetConfig {
             listen: config.listen,

@@ -99,9 +99,9 @@ impl Outline {
         }
     }
 
-    /// Says which task failed, or which document made it fail, and how.
+    /// Says which task failed, or which document made it fail, how, and what to do about it.
     pub fn explain(&self, failure: &Failure) -> String {
-        names::failure(failure, self.input_of(failure).as_deref())
+        names::explanation(failure, self.input_of(failure).as_deref())
     }
 
     /// What people call the document that made a task fail, or all that it may have been.
@@ -307,7 +307,7 @@ impl Inner {
                 let why = match (outcome, failure) {
                     (Outcome::Failed(_), Some(failure)) => Some(match &self.outline {
                         Some(outline) => outline.explain(failure),
-                        None => names::failure(failure, None),
+                        None => names::explanation(failure, None),
                     }),
                     (Outcome::Failed(why), None) => Some(why.clone()),
                     _ => None,

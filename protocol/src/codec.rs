@@ -1,4 +1,11 @@
 //! Bytes on the wire: a version, then CBOR. Sizes are checked before anything is decoded.
+//!
+//! Structs and enums are encoded with the names of their fields and variants, so that the protocol can grow: fields that
+//! this build does not know are passed over, those that it expects and an older peer does not send have a default, and a
+//! message of an unknown kind is [`DecodeError::Unknown`], which no peer is blamed for. `docs/rules.md` tells what a minor
+//! version may change.
+
+mod variants;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,6 +14,8 @@ use cbor4ii::core::dec::Read;
 use cbor4ii::core::utils::SliceReader;
 use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::version;
 
 /// How much of the decoder's own words an error repeats, in bytes. They quote what was sent, however long.
 const REASON_BYTES: usize = 200;
@@ -19,6 +28,12 @@ pub trait Wire: Serialize + DeserializeOwned {
     const VERSION: u8 = 1;
     /// Encodings over this many bytes are refused unread.
     const MAX_BYTES: usize;
+
+    /// The least minor version of the protocol that understands the value, written in its field `minor`: for what must
+    /// not be passed over, such as a new kind of job.
+    fn minor(&self) -> u16 {
+        0
+    }
 
     /// Refuses a value that decodes but breaks a bound: too many entries, a range that runs backwards.
     fn check(&self) -> Result<(), &'static str>;
@@ -49,6 +64,25 @@ pub enum DecodeError {
         theirs: u8,
         /// This build's version.
         ours: u8,
+    },
+    /// Of a kind that came with a later minor version of the protocol.
+    #[error("a {name} of the kind `{kind}`, which version {ours} of the protocol does not have: update this peer", ours = version::full())]
+    Unknown {
+        /// The type's name.
+        name: &'static str,
+        /// The kind, as the sender calls it.
+        kind: String,
+    },
+    /// It says itself that it needs a later minor version of the protocol.
+    #[error(
+        "a {name} that needs version {needed} of the protocol; this peer speaks {ours}: update it",
+        needed = version::of_minor(*minor), ours = version::full()
+    )]
+    Newer {
+        /// The type's name.
+        name: &'static str,
+        /// The least minor version that understands it.
+        minor: u16,
     },
     /// Not CBOR of the type's shape.
     #[error("a malformed {name}: {why}")]
@@ -87,7 +121,19 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     // Nesting is the reader's own business: it stops at 256 levels. So are lengths that lie: whatever a header
     // claims, serde sets aside at most a mebibyte for it.
     let mut decoder = cbor4ii::serde::Deserializer::new(SliceReader::new(body));
-    let value = T::deserialize(&mut decoder).map_err(|e| malformed(shortened(e.to_string())))?;
+    let value = match T::deserialize(&mut decoder) {
+        Ok(value) => value,
+        Err(why) => {
+            return Err(match (variants::unknown::<T>(body), minor_of(body)) {
+                (Some(kind), _) => DecodeError::Unknown { name, kind },
+                (None, minor) if minor > version::MINOR => DecodeError::Newer { name, minor },
+                _ => malformed(shortened(why.to_string())),
+            });
+        }
+    };
+    if value.minor() > version::MINOR {
+        return Err(DecodeError::Newer { name, minor: value.minor() });
+    }
     let mut rest = decoder.into_inner();
     let Ok(next) = rest.fill(1);
     if !next.as_ref().is_empty() {
@@ -95,6 +141,15 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
     value.check().map_err(|why| DecodeError::Bound { name, why })?;
     Ok(value)
+}
+
+/// The field `minor` of an encoded struct, whatever else stands in it.
+fn minor_of(body: &[u8]) -> u16 {
+    #[derive(Deserialize)]
+    struct Needs {
+        minor: u16,
+    }
+    cbor4ii::serde::from_slice(body).map_or(0, |Needs { minor }| minor)
 }
 
 /// The beginning of a text, as much as an error repeats of it.

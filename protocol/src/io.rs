@@ -9,7 +9,7 @@ use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Manifest, TaskLimits};
 use crate::membership::Roles;
-use crate::message::{Failure, Gossip, Outcome, Push, Request, Response, Topic};
+use crate::message::{Cause, Failure, Gossip, Outcome, Push, Request, Response, Topic};
 use crate::ranges::Run;
 use crate::segment::Attempt;
 use crate::sign::Keypair;
@@ -211,8 +211,9 @@ pub struct TaskFailure {
     pub document: Option<u32>,
     /// What happened, for people.
     pub why: String,
-    /// This peer could not run it at all (a module that does not load, a cancelled run).
-    pub worker_fault: bool,
+    /// What it is put down to: [`Cause::Worker`] where this peer could not run it at all (a module that does not load,
+    /// a cancelled run).
+    pub cause: Cause,
 }
 
 /// Why records of a shuffle cannot be read.

@@ -26,6 +26,7 @@ pub mod sign;
 pub mod sim;
 pub mod split;
 pub mod time;
+pub mod version;
 
 pub use id::{Hash, JobId, PeerKey};
 pub use time::Time;

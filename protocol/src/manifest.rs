@@ -30,8 +30,9 @@ pub struct Manifest {
     pub nonce: u64,
     /// What people call it.
     pub name: String,
-    /// Orders this owner's own jobs; higher goes first.
-    pub priority: u8,
+    /// The least minor version of the protocol whose peers can work on it ([`crate::version`]).
+    #[serde(default)]
+    pub minor: u16,
     /// The WebAssembly module.
     pub module: BlobRef,
     /// What the first stage reads.
@@ -306,6 +307,10 @@ impl Manifest {
 impl Wire for Manifest {
     const NAME: &'static str = "manifest";
     const MAX_BYTES: usize = limits::MANIFEST_BYTES;
+
+    fn minor(&self) -> u16 {
+        self.minor
+    }
 
     fn check(&self) -> Result<(), &'static str> {
         if self.name.len() > limits::NAME_BYTES {

@@ -66,6 +66,9 @@ pub struct Advert {
     pub addresses: Vec<String>,
     /// Program and version, for people.
     pub agent: String,
+    /// The minor version of the protocol that it speaks.
+    #[serde(default)]
+    pub minor: u16,
 }
 
 impl Advert {
@@ -170,7 +173,7 @@ mod tests {
 
     fn advert() -> Advert {
         let roles = Roles { worker: true, ..Roles::default() };
-        Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: "test".into() }
+        Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: "test".into(), minor: 0 }
     }
 
     #[test]

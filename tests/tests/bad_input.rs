@@ -154,7 +154,7 @@ fn an_endless_loop_ends_at_its_time_limit() {
     let place = Place::new();
     let body = "if (doc.starts_with(\"one\")) for (volatile int i = 0;; i = i + 1) {} out.emit(doc, 1);";
     let output = place.run_map(body, &["--task-timeout", "0.3", "--retries", "1"]);
-    assert_fails(&output, &["one.txt", "0.3 s"]);
+    assert_fails(&output, &["one.txt", "0.3 s", "--task-timeout"]);
 }
 
 #[test]
@@ -163,7 +163,27 @@ fn a_task_that_eats_its_memory_is_told_its_cap() {
     let body =
         "vector<string> all; if (doc.starts_with(\"one\")) for (;;) all.emplace_back(1 << 20, 'x'); out.emit(doc, 1);";
     let output = place.run_map(body, &["--task-memory", "64MiB", "--retries", "0"]);
-    assert_fails(&output, &["one.txt", "64 MiB"]);
+    assert_fails(&output, &["one.txt", "64 MiB", "--task-memory"]);
+}
+
+#[test]
+fn a_task_that_emits_too_much_is_told_how_to_emit_less() {
+    let place = Place::new();
+    let body = "string key(1 << 20, 'x'); for (char c = '!'; c < '!' + 70; ++c) { key[0] = c; out.emit(key, 1); }";
+    let output = place.run_map(body, &["--retries", "0"]);
+    assert_fails(&output, &["map of", "64 MiB of output", "--docs-per-task"]);
+}
+
+#[test]
+fn a_key_whose_values_no_task_can_hold_is_told_what_gives_it_room() {
+    let place = Place::new();
+    let job = place.file(
+        "one_key.cpp",
+        b"void map(string_view, webmesh::Emitter<string>& out) { out.emit(\"key\", string(1 << 20, 'x')); }\n\
+        pair<string, int> reduce(const string key, vector<string> all) { return {key, (int)all.size()}; }\n",
+    );
+    let output = place.run(&job, &[], &["--tasks", "40", "--task-memory", "16MiB", "--retries", "0"]);
+    assert_fails(&output, &["reduce task", "bytes", "--task-memory", "--partitions", "combine()"]);
 }
 
 #[test]

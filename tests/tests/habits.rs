@@ -1,37 +1,11 @@
 //! Jobs that are written as their authors would write them for another compiler or machine: what they get is right, or
 //! is refused in words.
 
-use std::path::Path;
-
-use webmesh_tests::process::{assert_success, output, stderr, webmesh};
+use webmesh_tests::job::{assert_fails, result, run};
+use webmesh_tests::process::{assert_success, stderr};
 
 const REDUCE: &str = "pair<string, int> reduce(const string key, vector<int> vals) {
     int sum = 0; for (int v : vals) sum += v; return {key, sum}; }\n";
-
-/// Runs a source over one document on an embedded mesh.
-fn run(dir: &Path, source: &str, document: &str) -> std::process::Output {
-    let (job, input) = (dir.join("job.cpp"), dir.join("input.txt"));
-    std::fs::write(&job, source).expect("the source can be written");
-    std::fs::write(&input, document).expect("the input can be written");
-    output(webmesh(dir).arg("run").arg(job).arg(input).args(["--retries", "0", "--data"]).arg(dir))
-}
-
-/// The result of a source that succeeds.
-fn result(source: &str, document: &str) -> String {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, document);
-    assert_success(&output);
-    String::from_utf8(output.stdout).expect("a result with escaped values is text")
-}
-
-/// Asserts that a source fails with a text that holds all of `parts`.
-fn assert_fails(source: &str, parts: &[&str]) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, "1");
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    parts.iter().for_each(|part| assert!(text.contains(part), "`{part}` is missing from:\n{text}"));
-}
 
 #[test]
 fn textbook_macros_are_a_jobs_own() {
@@ -228,8 +202,7 @@ fn a_stack_that_is_run_over_is_named() {
 fn a_stored_long_is_warned_of() {
     let source = "vector<pair<string, long>> map(const string doc) { return {{doc, 1}}; }
         pair<string, long> reduce(const string key, vector<long> vals) { return {key, vals[0]}; }";
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, "x");
+    let output = run(source, "x");
     assert_success(&output);
     let text = stderr(&output);
     assert!(text.contains("job.cpp:1:") && text.contains("32 bits"), "{text}");

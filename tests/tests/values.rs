@@ -1,33 +1,7 @@
 //! What jobs may compute with: every type of value, to the result and as JSON there, and C++ exceptions.
 
-use std::path::Path;
-
-use webmesh_tests::process::{assert_success, output, stderr, webmesh};
-
-/// Runs a source over one document on an embedded mesh.
-fn run(dir: &Path, source: &str, document: &str) -> std::process::Output {
-    let (job, input) = (dir.join("job.cpp"), dir.join("input.txt"));
-    std::fs::write(&job, source).expect("the source can be written");
-    std::fs::write(&input, document).expect("the input can be written");
-    output(webmesh(dir).arg("run").arg(job).arg(input).args(["--retries", "0", "--data"]).arg(dir))
-}
-
-/// The result of a source that succeeds.
-fn result(source: &str, document: &str) -> String {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, document);
-    assert_success(&output);
-    String::from_utf8(output.stdout).expect("a result with escaped values is text")
-}
-
-/// Asserts that a source fails with a text that holds all of `parts`.
-fn assert_fails(source: &str, parts: &[&str]) {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, "a document");
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    parts.iter().for_each(|part| assert!(text.contains(part), "`{part}` is missing from:\n{text}"));
-}
+use webmesh_tests::job::{assert_fails, result, run};
+use webmesh_tests::process::assert_success;
 
 /// A job that sends the value `{value}` of the type `T` from map through the shuffle to the result.
 fn of_value(declarations: &str, value: &str) -> String {
@@ -116,8 +90,7 @@ fn keys_are_any_bytes_and_come_in_their_order() {
                   {"cr\r", 7}, {"", 8}, {"\xc3\xa9", 9}};
         }
         pair<string, int> reduce(const string key, vector<int> vals) { return {key, vals.at(0)}; }"#;
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let output = run(dir.path(), source, "a document");
+    let output = run(source, "a document");
     assert_success(&output);
     let expected =
         b"\t8\n\0\t2\nb\t1\nback\\\\slash\t6\ncr\\r\t7\nline\\nhere\t5\ntab\\there\t4\n\xc3\xa9\t9\n\xff\t3\n";

@@ -16,7 +16,7 @@ use wasm_bindgen::prelude::*;
 use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::{Hash, limits, sign};
+use webmesh_protocol::{Hash, limits, sign, version};
 
 use self::host::{HostHandle, TabHost};
 use self::runner::Runner;
@@ -86,6 +86,7 @@ impl Tab {
             weight: 1,
             addresses: Vec::new(),
             agent: concat!("webmesh-tab/", env!("CARGO_PKG_VERSION")).to_owned(),
+            minor: version::MINOR,
         };
         let (host, handle, outputs) = TabHost::new(runner, storage);
         let node = Node::start(net, events, advert, host, outputs);
@@ -117,7 +118,7 @@ impl Tab {
         self.host.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);
     }
 
-    /// A task of a unit failed. `document` counts within the task; `fault` says that it was this tab that could not.
+    /// A task of a unit failed. `document` counts within the task; `cause` is one of the words of `messages.ts`.
     #[allow(clippy::too_many_arguments, reason = "JavaScript hands them over one by one")]
     pub fn failed(
         &self,
@@ -126,10 +127,10 @@ impl Tab {
         millis: f64,
         document: Option<u32>,
         why: String,
-        fault: bool,
+        cause: &str,
         last: bool,
     ) {
-        self.host.runs.failed(run as u64, task, millis, document, why, fault, last);
+        self.host.runs.failed(run as u64, task, millis, document, why, cause, last);
     }
 
     /// Gives the unfinished tasks of a unit back to the engine: the page has stopped the Worker that ran it.

@@ -12,13 +12,14 @@ use wasm_bindgen::prelude::*;
 use webmesh_node::driver::HostOutput;
 use webmesh_protocol::io::{Event, RunId, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
 use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::Pack;
 use webmesh_protocol::segment::Attempt;
 use webmesh_protocol::{Hash, JobId};
 
 use super::blobs::Blobs;
 use super::host::Sender;
-use crate::memory_limit;
+use crate::memory_limit::{self, LimitError};
 
 #[wasm_bindgen]
 extern "C" {
@@ -95,16 +96,16 @@ impl Runs {
 
     pub(super) fn run(&self, work: Work) {
         let (run, tasks) = (work.run, tasks_of(&work.input));
-        if let Err(why) = self.begin(work) {
-            let failure = || TaskFailure { document: None, why: why.clone(), worker_fault: true };
+        if let Err((why, cause)) = self.begin(work) {
+            let failure = || TaskFailure { document: None, why: why.clone(), cause };
             let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(failure()) };
             self.tell(run, tasks.map(result).collect(), true);
         }
     }
 
-    fn begin(&self, work: Work) -> Result<(), String> {
+    fn begin(&self, work: Work) -> Result<(), (String, Cause)> {
         let module = self.load(&work.module, work.limits.memory)?;
-        let (bytes, ends, inputs_per_task, tasks) = inputs_of(work.input)?;
+        let (bytes, ends, inputs_per_task, tasks) = inputs_of(work.input).map_err(|why| (why, Cause::Worker))?;
         let seeds: Vec<u8> = tasks.clone().flat_map(|task| Manifest::task_seed(work.job, work.stage, task)).collect();
         let unit = Unit {
             run: work.run.0 as f64,
@@ -125,11 +126,12 @@ impl Runs {
     }
 
     /// Sees that the module is with the runner, bounded to `memory` bytes; gives its name there.
-    fn load(&self, hash: &Hash, memory: u64) -> Result<String, String> {
+    fn load(&self, hash: &Hash, memory: u64) -> Result<String, (String, Cause)> {
         let name = format!("{}:{memory}", hex::encode(hash.0));
         if !self.runner.has(&name) {
-            let wasm = self.blobs.borrow_mut().get(hash).ok_or("the module is not here any more")?;
-            let wasm = memory_limit::bound(&wasm, memory).map_err(|e| e.to_string())?;
+            let gone = || ("the module is not here any more".to_owned(), Cause::Worker);
+            let wasm = self.blobs.borrow_mut().get(hash).ok_or_else(gone)?;
+            let wasm = memory_limit::bound(&wasm, memory).map_err(|e| (e.to_string(), cause_of(&e)))?;
             self.runner.load(&name, Uint8Array::from(&wasm[..]));
         }
         Ok(name)
@@ -158,7 +160,7 @@ impl Runs {
         let outcome = match offsets {
             Some(offsets) => Attempt::cut(&data, &offsets, shuffle.map_or(1, |(partitions, _)| partitions))
                 .map(TaskOutput::Shuffle)
-                .map_err(|e| TaskFailure { document: None, why: e.to_string(), worker_fault: false }),
+                .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job }),
             None => Ok(TaskOutput::Collect { digest: Hash::of(&data), bytes: data }),
         };
         self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
@@ -172,11 +174,18 @@ impl Runs {
         millis: f64,
         document: Option<u32>,
         why: String,
-        worker_fault: bool,
+        cause: &str,
         last: bool,
     ) {
         if self.shuffle_of(run, last).is_some() {
-            let outcome = Err(TaskFailure { document, why, worker_fault });
+            let cause = match cause {
+                "time" => Cause::TimeLimit,
+                "memory" => Cause::MemoryLimit,
+                "output" => Cause::OutputLimit,
+                "worker" => Cause::Worker,
+                _ => Cause::Job,
+            };
+            let outcome = Err(TaskFailure { document, why, cause });
             self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
         }
     }
@@ -199,6 +208,13 @@ impl Runs {
 
     fn tell(&self, run: RunId, results: Vec<TaskResult>, last: bool) {
         self.sender.tell(HostOutput::Event(Event::RunProgress { run, results, last }));
+    }
+}
+
+fn cause_of(error: &LimitError) -> Cause {
+    match error {
+        LimitError::TooLarge { .. } => Cause::MemoryLimit,
+        LimitError::Malformed | LimitError::Unsupported => Cause::Worker,
     }
 }
 

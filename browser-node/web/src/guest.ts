@@ -1,6 +1,6 @@
 // A Worker that runs tasks: the conversation of docs/guest-abi.md with a fresh instance for each.
 
-import type { Batch, Outcome } from "./messages.js";
+import type { Batch, Cause, Outcome } from "./messages.js";
 import { Exit, Wasi } from "./wasi.js";
 
 /** More of a guest's own words about its failure are of no use to anybody. */
@@ -19,8 +19,16 @@ interface Exports {
 }
 
 /** A failure, and the document that it happened on. */
+/** How the SDK begins to say that an allocation failed (compiler-service/sdk/webmesh/errors.cpp). */
+const OUT_OF_MEMORY = "out of memory";
+
 class TaskError extends Error {
   document: number | undefined;
+  limit: Cause = "job";
+
+  static at(limit: Cause, why: string): TaskError {
+    return Object.assign(new TaskError(why), { limit });
+  }
 }
 
 class Guest {
@@ -51,7 +59,7 @@ class Guest {
   feed(call: (at: number, length: number) => number, bytes: Uint8Array): void {
     const at = this.exports.webmesh_alloc(bytes.length) >>> 0;
     // A null pointer is how an allocator says no.
-    if (at === 0 && bytes.length > 0) throw new TaskError("out of memory: the task needs more than its memory limit");
+    if (at === 0 && bytes.length > 0) throw TaskError.at("memory", `${OUT_OF_MEMORY}: the task needs more than its memory limit`);
     this.bytes(at, bytes.length).set(bytes);
     if (call(at, bytes.length) !== 0) throw this.thrown();
   }
@@ -68,6 +76,7 @@ class Guest {
   thrown(): TaskError {
     const [at, length] = this.words(this.exports.webmesh_error(), 2) as [number, number];
     const text = new TextDecoder().decode(this.bytes(at, Math.min(length, ERROR_BYTES)));
+    if (text.startsWith(OUT_OF_MEMORY)) return TaskError.at("memory", text);
     return new TaskError(text === "" ? "an exception without a text" : text);
   }
 }
@@ -76,7 +85,7 @@ type Given = { data: Uint8Array; offsets: Uint32Array | undefined };
 
 /** A copy of some of the guest's bytes. */
 function take(guest: Guest, at: number, length: number, limit: number): Uint8Array {
-  if (length > limit) throw new TaskError(`its output has ${length} bytes, and it may give ${limit}`);
+  if (length > limit) throw TaskError.at("output", `gave ${length} bytes of output, and may give ${limit}`);
   return guest.bytes(at, length).slice();
 }
 
@@ -145,10 +154,10 @@ function run(batch: Batch, index: number): Outcome {
         : map(guest, inputs, batch.buckets, batch.output);
     return { kind: "done", task, ...spent(started, guest), ...given };
   } catch (error) {
-    const { message, document } = explained(error, guest?.stackRanOver ?? false);
+    const { message, document, limit: cause } = explained(error, guest?.stackRanOver ?? false);
     const log = guest?.wasi.log ?? "";
     const why = log === "" ? message : `${message}\nit had written:\n${log}`;
-    return { kind: "failed", task, ...spent(started, guest), document, why };
+    return { kind: "failed", task, ...spent(started, guest), document, why, cause };
   }
 }
 

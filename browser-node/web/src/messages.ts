@@ -18,6 +18,9 @@ export interface Batch {
   inputsPerTask: number;
 }
 
+/** What a failure is put down to: the job, this tab, or the limit that the task reached. */
+export type Cause = "job" | "worker" | "time" | "memory" | "output";
+
 /** What became of a task. */
 export type Outcome = Done | Failed;
 
@@ -40,6 +43,7 @@ export interface Failed {
   /** Which of the task's documents did it, where one did. */
   document: number | undefined;
   why: string;
+  cause: Cause;
 }
 
 /** What the page asks of the storage Worker. */

@@ -35,6 +35,7 @@ type Told =
       task: number;
       document: number | null;
       why: string;
+      help: string | null;
       worker: string;
       retries_left: number;
     }
@@ -45,6 +46,8 @@ export class OwnJob implements Job {
   #id = "";
   #warnings = "";
   #failures: TaskFailure[] = [];
+  /** What to do about the last failure, on a line of its own. */
+  #help = "";
   #latest: Progress = { phase: "compiling", bytes: 0, of: 0 };
   /** Compiling and reading go on at the same time. */
   #preparing = { isCompiled: false, bytes: 0, of: 0, said: "" };
@@ -180,7 +183,7 @@ export class OwnJob implements Job {
   #lastFailure(): string | undefined {
     const last = this.#failures.at(-1);
     if (last?.retriesLeft !== 0 || last.input === undefined) return undefined;
-    return `the job failed: ${last.stage} of ${last.input}: ${last.why}`;
+    return `the job failed: ${last.stage} of ${last.input}: ${last.why}${this.#help}`;
   }
 
   #told(told: Told, storage: Storage, plan: Plan | undefined): void {
@@ -209,6 +212,7 @@ export class OwnJob implements Job {
         const { stage, task, document, worker, retries_left } = told;
         const why = inLibraryWords(told.why);
         const failure: TaskFailure = { stage, task, input: undefined, why, worker, retriesLeft: retries_left };
+        this.#help = told.help === null ? "" : `\nhelp: ${inLibraryWords(told.help)}`;
         this.#failures = [...this.#failures.slice(1 - FAILURES), failure];
         if (plan !== undefined && stage === "map") {
           const naming = storage.nameOf(plan.inputs, task, document ?? undefined).then((input) => {

@@ -2,7 +2,7 @@
 
 import { workerFailure } from "./assets.js";
 import type { Given } from "./given.js";
-import type { Batch, Outcome } from "./messages.js";
+import type { Batch, Cause, Outcome } from "./messages.js";
 import { keepModule, touchModule } from "./module-cache.js";
 
 /** Compiled modules that are kept; beyond, the longest unused goes. */
@@ -42,7 +42,7 @@ export interface Results {
     millis: number,
     document: number | undefined,
     why: string,
-    fault: boolean,
+    cause: Cause,
     last: boolean,
   ): void;
   /** What is left of a run is not done here. */
@@ -199,7 +199,7 @@ export class Runner {
     worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#heard(seat, data);
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#lost(seat, `its Worker failed: ${workerFailure(event, this.#script)}`, true);
+      this.#lost(seat, `its Worker failed: ${workerFailure(event, this.#script)}`, "worker");
     };
     return worker;
   }
@@ -207,8 +207,8 @@ export class Runner {
   #watch(seat: Seat, unit: Queued): void {
     clearTimeout(seat.timer);
     const seconds = unit.millis / 1000;
-    const why = `it ran for over ${seconds} s, the time limit of a task`;
-    seat.timer = setTimeout(() => this.#lost(seat, why, false), unit.millis + GRACE_MILLIS);
+    const why = `ran longer than ${seconds} s`;
+    seat.timer = setTimeout(() => this.#lost(seat, why, "time"), unit.millis + GRACE_MILLIS);
   }
 
   #heard(seat: Seat, outcome: Outcome): void {
@@ -223,7 +223,7 @@ export class Runner {
       this.results?.finished(unit.run, outcome.task, outcome.millis, outcome.data, outcome.offsets, last);
     } else {
       this.given.failures++;
-      this.results?.failed(unit.run, outcome.task, outcome.millis, outcome.document, outcome.why, false, last);
+      this.results?.failed(unit.run, outcome.task, outcome.millis, outcome.document, outcome.why, outcome.cause, last);
     }
     if (last) {
       clearTimeout(seat.timer);
@@ -235,7 +235,7 @@ export class Runner {
   }
 
   /** The task that runs is given up with its Worker; the rest of its unit goes on elsewhere. */
-  #lost(seat: Seat, why: string, fault: boolean): void {
+  #lost(seat: Seat, why: string, cause: Cause): void {
     const unit = seat.unit;
     this.#vacate(seat);
     if (unit !== undefined) {
@@ -243,7 +243,7 @@ export class Runner {
       unit.done++;
       const last = unit.done === unit.tasks;
       this.given.failures++;
-      this.results?.failed(unit.run, task, unit.millis, undefined, why, fault, last);
+      this.results?.failed(unit.run, task, unit.millis, undefined, why, cause, last);
       if (!last) this.#queue.unshift(unit);
     }
     this.#fill();
@@ -252,7 +252,7 @@ export class Runner {
   #failRest(unit: Queued, why: string): void {
     for (; unit.done < unit.tasks; unit.done++) {
       const last = unit.done + 1 === unit.tasks;
-      this.results?.failed(unit.run, unit.batch.firstTask + unit.done, 0, undefined, why, true, last);
+      this.results?.failed(unit.run, unit.batch.firstTask + unit.done, 0, undefined, why, "worker", last);
     }
   }
 

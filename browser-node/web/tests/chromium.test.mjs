@@ -115,8 +115,8 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       const wrong = [
         ["a trap", "__builtin_trap();", /trap/, 60],
         ["an exception", 'throw std::runtime_error("the author said so");', /the author said so/, 60],
-        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /time limit/, 2],
-        ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory/, 60],
+        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /ran longer than 2 s.*--task-timeout/s, 2],
+        ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory.*--task-memory/s, 60],
       ];
       for (const [name, body, why, seconds] of wrong) {
         const source = file(`${name.replaceAll(" ", "_")}.cpp`, job(body));

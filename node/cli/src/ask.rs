@@ -13,7 +13,7 @@ use webmesh_node::terminal;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::Roles;
-use webmesh_protocol::message::{JobStatus, Outcome, PeerStatus, Request, Response};
+use webmesh_protocol::message::{JobState, JobStatus, Outcome, PeerStatus, Request, Response};
 
 use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
@@ -83,7 +83,7 @@ async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Re
             status.owner.short()
         )));
     }
-    if status.outcome.is_some() {
+    if status.state != JobState::Running {
         return Err(CliError::Failed(format!("job {} is over already", status.job)));
     }
     let node = &mesh.home().node;
@@ -99,7 +99,7 @@ async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Re
                     continue;
                 }
             }
-            let ended = known_jobs(mesh).await.into_iter().any(|j| j.job == status.job && j.outcome.is_some());
+            let ended = known_jobs(mesh).await.into_iter().any(|j| j.job == status.job && j.state != JobState::Running);
             if ended {
                 return;
             }
@@ -145,13 +145,21 @@ async fn known_jobs(mesh: &Mesh) -> Vec<JobStatus> {
         }
     }
     let mut jobs: Vec<JobStatus> = all.into_values().collect();
-    jobs.sort_by_key(|j| (j.outcome.is_some(), j.age));
+    jobs.sort_by_key(|j| (j.state != JobState::Running, j.age));
     jobs
 }
 
+/// Why a job failed whose submitter left.
+const LEFT: &str = "its submitter left the mesh before it was done";
+
 /// Of two answers about one job, the one that knows more is right: both only ever grow.
-fn rank(job: &JobStatus) -> (bool, u32, bool) {
-    (job.outcome.is_some(), job.stages.iter().map(|(done, _)| done).sum(), !job.name.is_empty())
+fn rank(job: &JobStatus) -> (u8, u32, bool) {
+    let state = match job.state {
+        JobState::Running => 0,
+        JobState::Left => 1,
+        JobState::Ended(_) => 2,
+    };
+    (state, job.stages.iter().map(|(done, _)| done).sum(), !job.name.is_empty())
 }
 
 fn find<'a>(jobs: &'a [JobStatus], id: &str) -> Result<&'a JobStatus, CliError> {
@@ -164,17 +172,18 @@ fn find<'a>(jobs: &'a [JobStatus], id: &str) -> Result<&'a JobStatus, CliError> 
 }
 
 fn state(job: &JobStatus) -> String {
-    match &job.outcome {
-        None => {
+    match &job.state {
+        JobState::Running => {
             let (done, tasks) = job
                 .stages
                 .iter()
                 .fold((0u64, 0u64), |(d, t), &(done, tasks)| (d + u64::from(done), t + u64::from(tasks)));
             format!("running {:3.0}%", if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 })
         }
-        Some(Outcome::Done) => "done".to_owned(),
-        Some(Outcome::Cancelled) => "cancelled".to_owned(),
-        Some(Outcome::Failed(why)) => format!("failed: {why}"),
+        JobState::Left => format!("failed: {LEFT}"),
+        JobState::Ended(Outcome::Done) => "done".to_owned(),
+        JobState::Ended(Outcome::Cancelled) => "cancelled".to_owned(),
+        JobState::Ended(Outcome::Failed(why)) => format!("failed: {why}"),
     }
 }
 
@@ -184,17 +193,18 @@ fn job_line(job: &JobStatus) -> String {
 }
 
 fn job_json(job: &JobStatus) -> serde_json::Value {
-    let (outcome, why) = match &job.outcome {
-        None => ("running", None),
-        Some(Outcome::Done) => ("done", None),
-        Some(Outcome::Cancelled) => ("cancelled", None),
-        Some(Outcome::Failed(why)) => ("failed", Some(why)),
+    let (state, why) = match &job.state {
+        JobState::Running => ("running", None),
+        JobState::Left => ("failed", Some(LEFT)),
+        JobState::Ended(Outcome::Done) => ("done", None),
+        JobState::Ended(Outcome::Cancelled) => ("cancelled", None),
+        JobState::Ended(Outcome::Failed(why)) => ("failed", Some(&why[..])),
     };
     json!({
         "job": job.job.to_string(),
         "owner": job.owner.to_string(),
         "name": job.name,
-        "state": outcome,
+        "state": state,
         "why": why,
         "age_seconds": job.age,
         "stages": job.stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect::<Vec<_>>(),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::io::{self, Event, RunId, TaskFailure, TaskResult, Work, WorkInput};
 use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::{self, Pack};
 use webmesh_protocol::segment::Attempt;
 use webmesh_protocol::{Hash, JobId};
@@ -128,9 +129,12 @@ impl Shared {
     fn load(self: Arc<Self>, hash: Hash) {
         // What others would find just so counts against the job; what this peer's disk lost, or never took, does not.
         let loaded = match self.blobs.load(&hash) {
-            Ok(Some(wasm)) => self.runtime.load(hash.0, &wasm).map_err(|e| (e.to_string(), !e.is_repeatable())),
-            Ok(None) => Err(("the module is not here any more".to_owned(), true)),
-            Err(why) => Err((why.to_string(), true)),
+            Ok(Some(wasm)) => self
+                .runtime
+                .load(hash.0, &wasm)
+                .map_err(|e| (e.to_string(), if e.is_repeatable() { Cause::Job } else { Cause::Worker })),
+            Ok(None) => Err(("the module is not here any more".to_owned(), Cause::Worker)),
+            Err(why) => Err((why.to_string(), Cause::Worker)),
         };
         let mut state = self.lock();
         let Some(Loaded::Loading(waiting)) = state.modules.remove(&hash) else { return };
@@ -144,11 +148,11 @@ impl Shared {
                     self.submit(&mut state, unit);
                 }
             }
-            Err((why, worker_fault)) => {
+            Err((why, cause)) => {
                 drop(state);
                 for work in waiting {
                     let why = format!("the module cannot be loaded: {why}");
-                    self.refuse(work.run, tasks_of(&work.input), &why, worker_fault);
+                    self.refuse(work.run, tasks_of(&work.input), &why, cause);
                 }
             }
         }
@@ -170,8 +174,8 @@ impl Shared {
     }
 
     /// Says that a unit's tasks cannot be run here.
-    fn refuse(&self, run: RunId, tasks: std::ops::Range<u32>, why: &str, worker_fault: bool) {
-        let failure = || TaskFailure { document: None, why: why.to_owned(), worker_fault };
+    fn refuse(&self, run: RunId, tasks: std::ops::Range<u32>, why: &str, cause: Cause) {
+        let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
         let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
         self.tell(Event::RunProgress { run, results: tasks.map(result).collect(), last: true });
     }
@@ -207,7 +211,7 @@ impl Shared {
             Ok(exec_work) => exec_work,
             Err(why) => {
                 let shared = self.clone();
-                platform::spawn_blocking(move || shared.refuse(run, tasks, &why, true));
+                platform::spawn_blocking(move || shared.refuse(run, tasks, &why, Cause::Worker));
                 return Err(());
             }
         };
@@ -260,7 +264,7 @@ fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
             let partitions = shuffle.map_or(1, |(partitions, _)| partitions);
             Attempt::cut(&output.data, &output.offsets, partitions)
                 .map(io::TaskOutput::Shuffle)
-                .map_err(|e| TaskFailure { document: None, why: e.to_string(), worker_fault: false })
+                .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job })
         }
         Ok(TaskOutput::Reduce(output)) => {
             Ok(io::TaskOutput::Collect { digest: Hash::of(&output.data), bytes: output.data })
@@ -270,12 +274,22 @@ fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
             if !error.log_tail.is_empty() {
                 why = format!("{why}\nit had written:\n{}", error.log_tail);
             }
-            // A task that runs out of time counts against the job, though a faster peer might have made it.
-            let worker_fault = !error.kind.is_repeatable() && !matches!(error.kind, TaskErrorKind::TimeLimit(_));
-            Err(TaskFailure { document: error.document, why, worker_fault })
+            Err(TaskFailure { document: error.document, why, cause: cause_of(&error.kind) })
         }
     };
     TaskResult { task: done.task, elapsed: done.elapsed, outcome }
+}
+
+/// What an error of a task is put down to.
+fn cause_of(error: &TaskErrorKind) -> Cause {
+    match error {
+        // Counts against the job, though a faster peer might have made it.
+        TaskErrorKind::TimeLimit(_) => Cause::TimeLimit,
+        TaskErrorKind::MemoryLimit(_) => Cause::MemoryLimit,
+        TaskErrorKind::OutputLimit(_) => Cause::OutputLimit,
+        error if error.is_repeatable() => Cause::Job,
+        _ => Cause::Worker,
+    }
 }
 
 #[cfg(test)]
@@ -310,9 +324,9 @@ mod tests {
     #[tokio::test]
     async fn a_module_that_this_peer_lost_is_its_own_fault_and_one_that_nobody_can_load_is_the_jobs() {
         let lost = failure_with(b"a module", false).await;
-        assert!(lost.worker_fault, "{lost:?}");
+        assert!(lost.cause == Cause::Worker, "{lost:?}");
         let bad = failure_with(b"no module", true).await;
-        assert!(!bad.worker_fault, "{bad:?}");
+        assert!(bad.cause == Cause::Job, "{bad:?}");
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //!   folders inside walked where their name stands.
 //! - In folders, files and folders whose name begins with a dot are left out, as are sockets, pipes and
 //!   devices. Links are followed, but every folder is read once only, so no walk runs in circles. A link to
-//!   nothing is an error rather than a document less, unless what cannot be read is to be left out.
+//!   nothing is an error, unless unreadable inputs are to be skipped.
 //! - The file that the result goes to, and the folder of this user's keys, are left out where they lie in a folder
 //!   that is read.
 //! - `-`, or a pipe or device named as an argument, is copied to an unnamed temporary file and is then like any file;

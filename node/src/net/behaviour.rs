@@ -15,7 +15,7 @@ use super::{limits, streams};
 use crate::platform;
 
 /// What identify tells; peers that tell another version are left.
-pub(crate) const PROTOCOL_VERSION: &str = "webmesh/2";
+pub(crate) const PROTOCOL_VERSION: &str = webmesh_protocol::version::NAME;
 /// The mesh's own DHT.
 pub(super) const KAD: StreamProtocol = StreamProtocol::new("/webmesh/2/kad");
 

@@ -125,7 +125,7 @@ fn hash_of(topic: &Topic) -> TopicHash {
 /// Why a message that gossipsub delivered is not for the driver. Gossipsub has been told.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It does not decode, or stands on the wrong topic.
+    /// It does not decode, here at least, or stands on the wrong topic.
     Nonsense,
     /// There are too many, of who signed it, or of who passed it on.
     Flood,
@@ -180,6 +180,11 @@ impl Desk {
             (_, _, Err(e @ DecodeError::Version { .. })) => {
                 let refused = message.source.map(|source| Refused::OtherVersion(source, e.to_string()));
                 (Err(refused.unwrap_or(Refused::Nonsense)), MessageAcceptance::Ignore)
+            }
+            // Another peer may understand it.
+            (_, _, Err(why @ (DecodeError::Unknown { .. } | DecodeError::Newer { .. }))) => {
+                tracing::debug!(%via, %why, "gossip passed over");
+                (Err(Refused::Nonsense), MessageAcceptance::Ignore)
             }
             (_, _, decoded) => {
                 let why = decoded.err().map_or_else(|| "on the wrong topic".to_owned(), |e| e.to_string());

@@ -73,6 +73,8 @@ fn to_json(event: &Event<'_>) -> Value {
             "document": failure.document,
             "input": input,
             "why": failure.why,
+            "limit": names::limit(failure.cause),
+            "help": names::remedy(failure),
             "worker": worker,
             "retries_left": retries_left,
         }),

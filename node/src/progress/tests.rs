@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use webmesh_protocol::io::{Notice, Progress};
-use webmesh_protocol::message::{Failure, Outcome};
+use webmesh_protocol::message::{Cause, Failure, Outcome};
 use webmesh_protocol::{JobId, PeerKey};
 
 use super::{Display, Outline, Style, Traffic};
@@ -60,8 +60,7 @@ fn run(style: Style) -> Written {
         inner.notice(now, &progress(JobId([2; 32]), 7, 7));
     }
     for task in 0..100 {
-        let failure =
-            Failure { job: JOB, stage: 0, task, document: None, why: "it trapped".into(), worker_fault: false };
+        let failure = Failure { job: JOB, stage: 0, task, document: None, why: "it trapped".into(), cause: Cause::Job };
         inner.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
     }
     let outcome = Outcome::Done;
@@ -111,7 +110,7 @@ fn the_reason_of_a_failure_is_told() {
     let display = Display::to(Style::Json, Box::new(out.clone()));
     display.notice(&Notice::Submitted { job: JOB });
     let failure =
-        Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), worker_fault: false };
+        Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), cause: Cause::Job };
     let outcome = Outcome::Failed("a task failed".into());
     display.notice(&Notice::Ended { job: JOB, outcome, failure: Some(failure) });
     let last = out.json().pop().unwrap();
@@ -124,7 +123,7 @@ fn what_a_stranger_wrote_cannot_control_the_terminal() {
     let display = Display::to(Style::Lines, Box::new(out.clone()));
     display.notice(&Notice::Submitted { job: JOB });
     let why = "trap\x1b]0;owned\x07\r\nsecond line".to_owned();
-    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, worker_fault: false };
+    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::Job };
     display.notice(&Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
     display.warnings("\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J");
     let text = out.text();

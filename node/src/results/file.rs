@@ -86,8 +86,8 @@ enum Target {
 }
 
 impl OutputFile {
-    /// Begins a file that is to be named `path`. Fails early where no file can be. A link is written through, whether
-    /// there is something at its end or not. Waits for the reader of a named pipe.
+    /// Creates the file `path`, and fails at once if it cannot be created. A symbolic link is followed, whether its
+    /// target exists or not. Opening a named pipe waits for its reader.
     ///
     /// # Errors
     /// Whatever is in the way, and what to do about it.

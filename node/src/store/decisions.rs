@@ -119,7 +119,7 @@ mod tests {
             home: PeerKey([1; 32]),
             nonce: 1,
             name: "kept".to_owned(),
-            priority: 0,
+            minor: 0,
             module: BlobRef { hash: Hash::of(b"module"), len: 6 },
             inputs: Inputs::Numbers,
             stages: vec![map],

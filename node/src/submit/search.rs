@@ -7,16 +7,15 @@ use webmesh_protocol::PeerKey;
 
 use crate::platform::Instant;
 
-/// A compiler that has not answered for so long is asked no longer alone: from here, a busy machine, a suspended one and one that was
-/// cut off look alike. An ordinary compile takes a tenth of it.
+/// Once a compiler has not answered within this time, the next one is asked as well: a busy, a suspended and a
+/// disconnected machine cannot be told apart. An ordinary compile takes a tenth of it.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(10);
-/// Where every compiler that was there is lost, another is waited for this long: a restart takes seconds, and so does
-/// finding peers whose common neighbour is gone.
+/// How long to wait for a compiler once every known one is lost: a restart takes seconds, and so does finding peers
+/// after their common neighbour is gone.
 pub(super) const LOST_LIMIT: Duration = Duration::from_secs(60);
-/// Compilers that are all busy are waited for this long: the queues are short.
+/// How long to wait while every compiler is busy: their queues are short.
 const BUSY_LIMIT: Duration = Duration::from_secs(180);
-/// Time until a mesh in which no compiler is found counts as one without: whoever knows of one may be known only after a
-/// moment.
+/// How long to look for a first compiler: peers that know of one may take a moment to connect.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
 /// Pause before a busy compiler is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);

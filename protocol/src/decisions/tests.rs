@@ -47,7 +47,7 @@ fn manifest(authority: Authority) -> Manifest {
         home: worker(0),
         nonce: 1,
         name: "folded".to_owned(),
-        priority: 0,
+        minor: 0,
         module: BlobRef { hash: Hash::of(b"module"), len: 6 },
         inputs: Inputs::Numbers,
         stages: vec![map.clone(), reduce(0, shuffle), reduce(1, Sink::Collect)],

@@ -189,8 +189,15 @@ mod tests {
 
     fn core() -> Core {
         let agent = String::new();
-        let advert =
-            Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
+        let advert = Advert {
+            kind: Kind::Node,
+            roles: Roles::default(),
+            threads: 1,
+            weight: 1,
+            addresses: vec![],
+            agent,
+            minor: 0,
+        };
         Core::new(peer(0), 1, advert, 1)
     }
 

@@ -248,8 +248,15 @@ mod tests {
 
     fn core_with(neighbours: u8) -> Core {
         let agent = String::new();
-        let advert =
-            Advert { kind: Kind::Node, roles: Roles::default(), threads: 1, weight: 1, addresses: vec![], agent };
+        let advert = Advert {
+            kind: Kind::Node,
+            roles: Roles::default(),
+            threads: 1,
+            weight: 1,
+            addresses: vec![],
+            agent,
+            minor: 0,
+        };
         let mut core = Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE);
         for n in 1..=neighbours {
             core.directory.set_connected(Time(0), PeerKey([n; 32]), true);

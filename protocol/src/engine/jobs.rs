@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::core::{Core, Pending};
+use crate::codec::DecodeError;
 use crate::epoch::Epoch;
 use crate::id::{JobId, PeerKey};
 use crate::io::RequestError;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::message::{self, Announce, End, JobStatus, Outcome, Request, Response};
-use crate::sign::Signed;
+use crate::message::{self, Announce, End, JobState, JobStatus, Outcome, Request, Response};
+use crate::sign::{Signed, SignedError};
 use crate::time::Time;
 
 /// Jobs known, and what changed about them since the engine last looked.
@@ -54,6 +55,8 @@ struct Known {
 pub(super) enum Change {
     /// The job can be worked on: manifest and epoch are known.
     Open { manifest: Arc<Manifest>, epoch: Arc<Epoch>, signed_epoch: Signed<Epoch>, done: Vec<u32>, reopened: u32 },
+    /// It cannot be worked on here: it needs a newer version of the protocol.
+    Newer { home: PeerKey },
     /// It has a newer epoch.
     Epoch { epoch: Arc<Epoch>, signed_epoch: Signed<Epoch> },
     /// Tasks that were done are not any more.
@@ -130,7 +133,14 @@ impl Jobs {
         if Manifest::id_of(&signed) != job {
             return;
         }
-        let Ok(manifest) = signed.open() else { return };
+        let manifest = match signed.open() {
+            Ok(manifest) => manifest,
+            Err(SignedError::Decode(DecodeError::Newer { .. })) => {
+                self.changes.push_back((job, Change::Newer { home: known.home }));
+                return;
+            }
+            Err(_) => return,
+        };
         if manifest.owner != signed.signer() {
             return;
         }
@@ -235,6 +245,12 @@ impl Jobs {
     pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
         let end = signed.open().ok()?;
         let Some(known) = self.known.get(&end.job) else {
+            let left = self.ended.iter_mut().map(|(_, status)| status).find(|status| status.job == end.job);
+            if let Some(status) = left.filter(|status| status.owner == signed.signer()) {
+                // Its submitter's goodbye was faster than its last word.
+                status.state = JobState::Ended(end.outcome);
+                return None;
+            }
             if self.early.len() == EARLY {
                 self.early.pop_front();
             }
@@ -249,7 +265,7 @@ impl Jobs {
             // The last announcement was older than the last task.
             status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
         }
-        status.outcome = Some(end.outcome.clone());
+        status.state = JobState::Ended(end.outcome.clone());
         self.forget(end.job, Some(status));
         Some(end)
     }
@@ -259,14 +275,14 @@ impl Jobs {
         self.forget(job, None);
     }
 
-    /// A peer said goodbye. Jobs that were submitted there end with it; it has not told of their ends, or they would not be
-    /// known any more.
+    /// A peer said goodbye. Jobs that were submitted there end with it, in what way it may still
+    /// tell: its last words come by gossip, its goodbye directly.
     pub(super) fn home_left(&mut self, now: Time, peer: PeerKey) {
         let theirs = self.known.iter().filter(|(_, known)| known.home == peer);
         let left: Vec<_> = theirs.map(|(&job, k)| (job, k.manifest.is_some().then(|| k.status(now, job)))).collect();
         for (job, mut status) in left {
             if let Some(status) = &mut status {
-                status.outcome = Some(Outcome::Failed("its submitter left the mesh before it was done".to_owned()));
+                status.state = JobState::Left;
             }
             // What was announced without a manifest may be another's job: it may come back.
             self.forget(job, status);
@@ -411,7 +427,7 @@ impl Known {
             name: manifest.map(|m| m.name.clone()).unwrap_or_default(),
             stages: self.done.iter().copied().zip(self.tasks.iter().copied()).collect(),
             age: now.since(self.submitted).as_secs() as u32,
-            outcome: None::<Outcome>,
+            state: JobState::Running,
         }
     }
 }

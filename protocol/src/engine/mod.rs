@@ -401,9 +401,9 @@ impl Engine {
                 core.respond(token, Response::Ok);
                 self.authority.on_failure(core, from, failure);
             }
-            Request::Decline { job, memory } => {
+            Request::Decline { job, memory, minor } => {
                 core.respond(token, Response::Ok);
-                self.authority.on_declined(core, from, job, memory);
+                self.authority.on_declined(core, from, job, memory, minor);
             }
             Request::Resign { job } => {
                 core.respond(token, Response::Ok);

@@ -156,12 +156,16 @@ pub enum Request {
     },
     /// A task gave no result.
     Failed(Failure),
-    /// The sender does not work on a job, whose tasks may ask for more memory than it gives.
+    /// The sender cannot work on a job: its tasks may ask for more memory than it gives, or the job for a newer version of
+    /// the protocol than it speaks.
     Decline {
         /// The job.
         job: JobId,
         /// What it gives, in bytes.
         memory: u64,
+        /// The minor version of the protocol that it speaks, where that is the reason.
+        #[serde(default)]
+        minor: Option<u16>,
     },
     /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
     Resign {
@@ -202,8 +206,26 @@ pub struct Failure {
     pub document: Option<u32>,
     /// What happened, for people.
     pub why: String,
-    /// The worker could not even start: it lacks something. Does not count against the task.
-    pub worker_fault: bool,
+    /// What the failure is put down to.
+    pub cause: Cause,
+}
+
+/// What a failed attempt is put down to: it decides whether the attempt counts, and what the user can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The worker lacks something, such as the module: the attempt does not count against the task.
+    Worker,
+    /// The task ran longer than it may.
+    TimeLimit,
+    /// The task asked for more memory than it may have.
+    MemoryLimit,
+    /// The task gave more bytes than it may.
+    OutputLimit,
+    /// What the task reads takes more memory than it may have.
+    InputLimit,
+    /// The job's code or its data; and whatever a later version names.
+    #[serde(other)]
+    Job,
 }
 
 impl Wire for Request {

@@ -20,8 +20,20 @@ pub struct JobStatus {
     pub stages: Vec<(u32, u32)>,
     /// Seconds since it was submitted.
     pub age: u32,
-    /// How it ended, if it has.
-    pub outcome: Option<Outcome>,
+    /// What became of it.
+    pub state: JobState,
+}
+
+/// What became of a job, as far as the peer that answers knows. A variant that comes later must be sent to those alone
+/// whose minor version has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobState {
+    /// It runs.
+    Running,
+    /// Its submitter said goodbye, and has not said how the job ended.
+    Left,
+    /// Its owner's word, signed.
+    Ended(Outcome),
 }
 
 /// One peer in a list.
@@ -41,8 +53,8 @@ const FIELDS: usize = 256;
 impl JobStatus {
     /// How much it takes in an answer at most, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let why = match &self.outcome {
-            Some(Outcome::Failed(why)) => why.len(),
+        let why = match &self.state {
+            JobState::Ended(Outcome::Failed(why)) => why.len(),
             _ => 0,
         };
         FIELDS + self.name.len() + 12 * self.stages.len() + why

@@ -9,6 +9,7 @@ use super::guest::{self, Given};
 use super::world::{What, World};
 use crate::id::{Hash, JobId};
 use crate::io::{Event, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
+use crate::message::Cause;
 use crate::pack::Pack;
 
 /// Results of short tasks are handed over together, after so long.
@@ -137,7 +138,7 @@ impl World {
 }
 
 fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Result<TaskOutput, TaskFailure> {
-    let failure = |why: &str| TaskFailure { document: Some(0), why: why.to_owned(), worker_fault: false };
+    let failure = |why: &str| TaskFailure { document: Some(0), why: why.to_owned(), cause: Cause::Job };
     if work.stage == 0 && fails == Some(task) {
         return Err(failure("this document fails everywhere"));
     }

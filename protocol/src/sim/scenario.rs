@@ -358,7 +358,7 @@ impl Job {
             home: PeerKey([0; 32]),
             nonce,
             name: "simulated".to_owned(),
-            priority: 0,
+            minor: 0,
             module,
             inputs,
             stages: stages.collect(),

@@ -20,6 +20,7 @@ use crate::limits;
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::Response;
 use crate::time::Time;
+use crate::version;
 
 /// A look at a disk takes so long.
 pub(super) const DISK: Duration = Duration::from_micros(200);
@@ -284,6 +285,7 @@ impl World {
             weight: 1,
             addresses: vec![format!("/ip4/10.0.{}.{}/udp/4001/quic-v1", number >> 8 & 255, number & 255)],
             agent: "simulated".to_owned(),
+            minor: version::MINOR,
         };
         let peer = &mut self.peers[number as usize];
         peer.engine = Some(Box::new(Engine::new(Config {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod alloc;
+mod growth;
 mod strategies;
 
 use std::fmt::Debug;

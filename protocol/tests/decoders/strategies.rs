@@ -4,20 +4,21 @@ use bytes::Bytes;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use webmesh_protocol::epoch::{Epoch, Generations, Shuffler};
-use webmesh_protocol::limits;
 use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{
-    Announce, Attempts, Claim, End, Failure, Gossip, Hold, JobNews, JobStatus, Outcome, PeerStatus, Push, PushEntry,
-    Request, Response, Seals, ShardLeft, Standing, Summary,
+    Announce, Attempts, Cause, Claim, End, Failure, Gossip, Hold, JobNews, JobState, JobStatus, Outcome, PeerStatus,
+    Push, PushEntry, Request, Response, Seals, ShardLeft, Standing, Summary,
 };
 use webmesh_protocol::pack::{Index, PackRef};
 use webmesh_protocol::ranges::Run;
 use webmesh_protocol::sign::{Document, Keypair, Signed};
 use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{limits, version};
 
 prop_compose! {
     /// Any but zeros, which stand for no hash at all.
@@ -107,11 +108,11 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
 
 prop_compose! {
     pub(crate) fn manifest()(
-        owner in peer(), home in peer(), nonce: u64, name in "\\PC{0,30}", priority: u8,
+        owner in peer(), home in peer(), nonce: u64, name in "\\PC{0,30}", minor in 0..=version::MINOR,
         module in blob(limits::MODULE_BYTES), inputs in inputs(), stages in stages(), authority in authority(),
         verify in verify(), replicas in 1..=limits::REPLICAS as u8,
     ) -> Manifest {
-        Manifest { owner, home, nonce, name, priority, module, inputs, stages, authority, verify, replicas }
+        Manifest { owner, home, nonce, name, minor, module, inputs, stages, authority, verify, replicas }
     }
 }
 
@@ -155,11 +156,11 @@ fn kind() -> impl Strategy<Value = Kind> {
 prop_compose! {
     fn advert()(
         kind in kind(), roles: [bool; 5], threads: u16, weight in 1..=limits::WEIGHT,
-        addresses in vec("[a-z0-9/]{0,40}", 0..=limits::ADDRESSES), agent in "\\PC{0,20}",
+        addresses in vec("[a-z0-9/]{0,40}", 0..=limits::ADDRESSES), agent in "\\PC{0,20}", minor: u16,
     ) -> Advert {
         let [worker, shuffler, compiler, relay, steward] = roles;
         let roles = Roles { worker, shuffler, compiler, relay, steward };
-        Advert { kind, roles, threads, weight, addresses, agent }
+        Advert { kind, roles, threads, weight, addresses, agent, minor }
     }
 }
 
@@ -234,11 +235,16 @@ fn attempts() -> impl Strategy<Value = Attempts> {
     })
 }
 
+fn cause() -> impl Strategy<Value = Cause> {
+    use Cause::{InputLimit, Job, MemoryLimit, OutputLimit, TimeLimit, Worker};
+    select(vec![Worker, TimeLimit, MemoryLimit, OutputLimit, InputLimit, Job])
+}
+
 prop_compose! {
     fn failure()(
-        job in job(), stage: u8, task: u32, document: Option<u32>, why in "\\PC{0,40}", worker_fault: bool,
+        job in job(), stage: u8, task: u32, document: Option<u32>, why in "\\PC{0,40}", cause in cause(),
     ) -> Failure {
-        Failure { job, stage, task, document, why, worker_fault }
+        Failure { job, stage, task, document, why, cause }
     }
 }
 
@@ -294,7 +300,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
         job().prop_map(|job| Request::Resign { job }),
-        (job(), any::<u64>()).prop_map(|(job, memory)| Request::Decline { job, memory }),
+        (job(), any::<u64>(), any::<Option<u16>>()).prop_map(|(job, memory, minor)| Request::Decline {
+            job,
+            memory,
+            minor
+        }),
     ]
 }
 
@@ -311,9 +321,9 @@ prop_compose! {
 prop_compose! {
     fn job_status()(
         job in job(), owner in peer(), name in "\\PC{0,20}", stages in vec(any::<(u32, u32)>(), 0..4), age: u32,
-        outcome in option::of(outcome()),
+        state in prop_oneof![Just(JobState::Running), Just(JobState::Left), outcome().prop_map(JobState::Ended)],
     ) -> JobStatus {
-        JobStatus { job, owner, name, stages, age, outcome }
+        JobStatus { job, owner, name, stages, age, state }
     }
 }
 

@@ -9,7 +9,7 @@ use webmesh_protocol::io::{Action, Event, Notice, Submission};
 use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{
-    Announce, Attempts, Claim, Failure, Gossip, JobNews, Outcome, Request, Response, Topic,
+    Announce, Attempts, Cause, Claim, Failure, Gossip, JobNews, Outcome, Request, Response, Topic,
 };
 use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
@@ -152,9 +152,9 @@ fn a_shuffler_that_resigned_is_replaced_and_not_named_again() {
 }
 
 /// A worker's word that a task fails.
-fn failure(job: JobId, task: u32, worker_fault: bool) -> Request {
+fn failure(job: JobId, task: u32, cause: Cause) -> Request {
     let why = "it fails".to_owned();
-    Request::Failed(Failure { job, stage: 0, task, document: None, why, worker_fault })
+    Request::Failed(Failure { job, stage: 0, task, document: None, why, cause })
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn failures_told_by_strangers_do_not_end_a_job() {
     let (mut home, job) = home();
     home.meet(key(3), WORKER);
     for _ in 0..20 {
-        home.ask(key(9), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(9), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert_eq!(home.ended(), None);
 }
@@ -172,12 +172,12 @@ fn one_workers_word_does_not_end_a_job_while_there_are_others_to_ask() {
     let (mut home, job) = home();
     (3..6).for_each(|worker| home.meet(key(worker), WORKER));
     for _ in 0..20 {
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert_eq!(home.ended(), None);
     // Four tries among three workers: two each at most.
-    home.ask(key(4), failure(job.job, 0, false), Bytes::new());
-    home.ask(key(5), failure(job.job, 0, false), Bytes::new());
+    home.ask(key(4), failure(job.job, 0, Cause::Job), Bytes::new());
+    home.ask(key(5), failure(job.job, 0, Cause::Job), Bytes::new());
     assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
 }
 
@@ -186,7 +186,7 @@ fn workers_that_have_left_are_not_waited_for() {
     let (mut home, job) = home();
     for worker in 3..8 {
         home.meet(key(worker), WORKER);
-        home.ask(key(worker), failure(job.job, 1, false), Bytes::new());
+        home.ask(key(worker), failure(job.job, 1, Cause::Job), Bytes::new());
         if worker == 4 {
             (1..3).for_each(|shuffler| {
                 home.ask(key(shuffler), commit(job.job, 0, &[(1, digest("done after all"))]), Bytes::new());
@@ -196,7 +196,7 @@ fn workers_that_have_left_are_not_waited_for() {
     (4..8).for_each(|worker| home.feed(Event::Disconnected { peer: key(worker) }));
     for _ in 0..4 {
         assert_eq!(home.ended(), None);
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
 }
@@ -207,12 +207,12 @@ fn workers_that_give_too_little_memory_are_not_waited_for() {
     for worker in 3..11 {
         home.meet(key(worker), WORKER);
         if worker != 3 {
-            home.ask(key(worker), Request::Decline { job: job.job, memory: 1 << 10 }, Bytes::new());
+            home.ask(key(worker), Request::Decline { job: job.job, memory: 1 << 10, minor: None }, Bytes::new());
         }
     }
     for _ in 0..4 {
         assert_eq!(home.ended(), None);
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert!(matches!(home.ended(), Some(Outcome::Failed(why)) if why == "it fails"));
 }
@@ -223,7 +223,7 @@ fn workers_that_never_take_part_are_waited_for_a_few_seconds_only() {
     (3..11).for_each(|worker| home.meet(key(worker), WORKER));
     let mut attempts = 0;
     while home.ended().is_none() {
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
         home.wait(Duration::from_secs(1));
         attempts += 1;
         assert!(attempts < 10, "it is tried for ever on the one peer that takes it");
@@ -238,13 +238,13 @@ fn workers_that_take_part_have_as_long_as_a_task_may_take_to_try_one_that_fails_
     home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
     let limit = manifest().stages[0].limits.time();
     for _ in 0..limit.as_secs() {
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
         home.wait(Duration::from_secs(1));
         assert_eq!(home.ended(), None, "worker 4 may be busy until then");
     }
     for _ in 0..4 {
         home.wait(Duration::from_secs(1));
-        home.ask(key(3), failure(job.job, 0, false), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert!(matches!(home.ended(), Some(Outcome::Failed(_))), "the others had their time");
 }
@@ -257,7 +257,8 @@ fn a_job_that_no_worker_can_run_ends_with_what_they_say() {
         for _ in 0..seconds {
             workers.clone().for_each(|worker| {
                 // Many tasks at once are one fault, of a module that is not here.
-                (0..TASKS).for_each(|task| drop(home.ask(key(worker), failure(job.job, task, true), Bytes::new())));
+                (0..TASKS)
+                    .for_each(|task| drop(home.ask(key(worker), failure(job.job, task, Cause::Worker), Bytes::new())));
             });
             home.wait(Duration::from_secs(2));
         }
@@ -267,6 +268,20 @@ fn a_job_that_no_worker_can_run_ends_with_what_they_say() {
     assert_eq!(faults(4..5, 2), None, "a fault may pass");
     let ended = faults(4..5, 4);
     assert!(matches!(&ended, Some(Outcome::Failed(why)) if why.contains("it fails")), "{ended:?}");
+}
+
+#[test]
+fn a_job_for_which_every_worker_is_too_old_ends_with_both_versions() {
+    let (mut home, job) = home();
+    (3..5).for_each(|worker| home.meet(key(worker), WORKER));
+    for (worker, minor) in [(3, 0), (4, 1)] {
+        home.ask(key(worker), Request::Decline { job: job.job, memory: 1 << 30, minor: Some(minor) }, Bytes::new());
+    }
+    (0..5).for_each(|_| home.wait(Duration::from_secs(2)));
+    match home.ended() {
+        Some(Outcome::Failed(why)) => assert!(why.contains("the newest speaks 2.1: update the nodes"), "{why}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// How many workers the last progress tells of.
@@ -304,7 +319,7 @@ fn faults_of_workers_do_not_count_against_a_task() {
     let (mut home, job) = home();
     home.meet(key(3), WORKER);
     for _ in 0..20 {
-        home.ask(key(3), failure(job.job, 0, true), Bytes::new());
+        home.ask(key(3), failure(job.job, 0, Cause::Worker), Bytes::new());
     }
     assert_eq!(home.ended(), None);
 }
@@ -501,7 +516,7 @@ fn a_job_that_no_worker_gives_enough_memory_ends_and_says_what_to_do() {
         }
         let job = home.submit(manifest()).job;
         for worker in [4, 5].into_iter().take(if all { 2 } else { 1 }) {
-            home.ask(key(worker), Request::Decline { job, memory: 5 << 20 }, Bytes::new());
+            home.ask(key(worker), Request::Decline { job, memory: 5 << 20, minor: None }, Bytes::new());
         }
         home.wait(Duration::from_secs(5));
         let ended = home.actions().into_iter().find_map(|action| match action {

@@ -6,14 +6,18 @@ use bytes::Bytes;
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
 use webmesh_protocol::manifest::{Authority, Manifest, Sink, Source, Stage, Verify};
 use webmesh_protocol::membership::Advert;
-use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobStatus, Outcome, Request, Response};
+use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobState, JobStatus, Outcome, Request, Response};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits};
+use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits, version};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, key, manifest, owner};
 
 fn hear(peer: &mut Peer, announce: Announce) {
     peer.feed(Event::Gossip { from: announce.home, message: Gossip::Jobs(vec![JobNews::Lives(announce)]) });
+}
+
+fn state(peer: &mut Peer, job: JobId) -> Option<JobState> {
+    known(peer).into_iter().find(|status| status.job == job).map(|status| status.state)
 }
 
 fn known(peer: &mut Peer) -> Vec<JobStatus> {
@@ -80,15 +84,27 @@ fn jobs_of_a_submitter_that_says_goodbye_are_over() {
     hear(&mut peer, real.clone());
     hear(&mut peer, other.clone());
     peer.ask(real.home, Request::Goodbye, Bytes::new());
-    let outcome = |peer: &mut Peer, job: JobId| known(peer).into_iter().find(|s| s.job == job).map(|s| s.outcome);
-    match outcome(&mut peer, real.job) {
-        Some(Some(Outcome::Failed(why))) => assert!(why.contains("submitter left"), "{why}"),
-        other => panic!("it is said to be {other:?}"),
-    }
-    assert_eq!(outcome(&mut peer, other.job), Some(None), "another's job goes on");
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
+    assert_eq!(state(&mut peer, other.job), Some(JobState::Running), "another's job goes on");
     // An announcement that was late brings nothing back.
     hear(&mut peer, real.clone());
-    assert!(matches!(outcome(&mut peer, real.job), Some(Some(_))));
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
+}
+
+#[test]
+fn a_submitter_whose_goodbye_is_faster_than_its_last_word_is_heard_out() {
+    let mut peer = Peer::new(3, WORKER);
+    let real = job(1);
+    hear(&mut peer, real.clone());
+    peer.ask(real.home, Request::Goodbye, Bytes::new());
+    let end = End { job: real.job, outcome: Outcome::Cancelled };
+    peer.feed(Event::Gossip {
+        from: key(7),
+        message: Gossip::Jobs(vec![JobNews::Ended(Keypair::from_secret([9; 32]).sign(&end))]),
+    });
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Left), "it is not another's to say");
+    peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(owner().sign(&end))]) });
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Ended(Outcome::Cancelled)));
 }
 
 #[test]
@@ -100,7 +116,18 @@ fn a_goodbye_does_not_end_a_job_that_belongs_to_another_home() {
     peer.ask(lie.home, Request::Goodbye, Bytes::new());
     hear(&mut peer, real.clone());
     let found = known(&mut peer).into_iter().find(|status| status.job == real.job).expect("the job is known");
-    assert_eq!((found.owner, found.outcome), (owner().public(), None));
+    assert_eq!((found.owner, found.state), (owner().public(), JobState::Running));
+}
+
+#[test]
+fn a_worker_declines_a_job_that_needs_a_later_version() {
+    let mut peer = Peer::new(3, WORKER);
+    hear(&mut peer, announced(&Manifest { minor: version::MINOR + 1, ..manifest() }, 0, &[key(1)]));
+    let declined = peer.requests().into_iter().find_map(|(_, to, request)| match request {
+        Request::Decline { minor, .. } => Some((to, minor)),
+        _ => None,
+    });
+    assert_eq!(declined, Some((manifest().home, Some(version::MINOR))));
 }
 
 #[test]

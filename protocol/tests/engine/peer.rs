@@ -13,7 +13,7 @@ use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{Announce, Attempts, Outcome, Push, PushEntry, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::time::Time;
-use webmesh_protocol::{Hash, JobId, PeerKey, guest};
+use webmesh_protocol::{Hash, JobId, PeerKey, guest, version};
 
 /// Tasks of the jobs here, and partitions of their shuffles.
 pub(super) const TASKS: u32 = 4;
@@ -44,7 +44,15 @@ pub(super) const NOTHING: Roles =
     Roles { worker: false, shuffler: false, compiler: false, relay: false, steward: false };
 
 pub(super) fn advert(roles: Roles) -> Advert {
-    Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: "test".to_owned() }
+    Advert {
+        kind: Kind::Node,
+        roles,
+        threads: 1,
+        weight: 1,
+        addresses: vec![],
+        agent: "test".to_owned(),
+        minor: version::MINOR,
+    }
 }
 
 impl Peer {
@@ -166,7 +174,7 @@ pub(super) fn manifest() -> Manifest {
         home: key(0),
         nonce: 1,
         name: "test".to_owned(),
-        priority: 0,
+        minor: 0,
         module: BlobRef { hash: Hash::of(b"module"), len: 6 },
         inputs: Inputs::Numbers,
         stages: vec![map, reduce],

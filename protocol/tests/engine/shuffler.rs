@@ -274,7 +274,11 @@ fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
 
 #[test]
 fn a_replica_that_does_not_answer_holds_up_neither_its_partitions_for_long_nor_those_of_others() {
-    let (mut shuffler, job, ring) = copier(&manifest());
+    // The ring follows from the job's id: of one whose partitions here have both others as replicas.
+    let of = |ring: &Assignment, peer| ring.partitions_of(key(1)).filter(|&p| ring.holds(key(peer), p)).count();
+    let jobs = (0..100).map(|nonce| copier(&Manifest { nonce, ..manifest() }));
+    let (mut shuffler, job, ring) =
+        jobs.into_iter().find(|(_, _, ring)| of(ring, 2) > 0 && of(ring, 3) > 0).expect("one of a hundred");
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
     let copies: Vec<(RequestId, PeerKey)> = shuffler

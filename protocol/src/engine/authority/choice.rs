@@ -27,6 +27,7 @@ pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet
     let mut candidates: Vec<(bool, bool, Hash, Shuffler)> = known
         .filter(|(peer, _, _)| *peer != core.me && !lost.contains(peer))
         .chain(myself)
+        .filter(|(peer, advert, _)| *peer == core.me || advert.minor >= manifest.minor)
         .filter(|(peer, advert, _)| *peer == core.me || advert.kind != Kind::Tab || !advert.addresses.is_empty())
         .map(|(peer, advert, connected)| {
             let draw = Hash::of_parts(

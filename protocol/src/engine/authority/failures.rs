@@ -7,8 +7,9 @@ use super::WORKERS;
 use crate::engine::core::Core;
 use crate::id::PeerKey;
 use crate::manifest::{Manifest, TaskLimits};
-use crate::message::Failure;
+use crate::message::{Cause, Failure};
 use crate::time::Time;
+use crate::version;
 
 /// Tasks whose failures are remembered. Those beyond wait until some of these are done, or end the job.
 const FAILED_TASKS: usize = 4096;
@@ -47,18 +48,20 @@ struct Failed {
 
 /// Why a worker runs no task of the job.
 #[derive(Debug)]
-enum Unable {
+pub(super) enum Unable {
     /// It gives a task only this many bytes of memory.
     Memory(u64),
+    /// It speaks this minor version of the protocol, and the job needs a later one.
+    Version(u16),
     /// It failed this many times in a row for reasons of its own, such as a module that it cannot load.
     Faults { count: u32, last: Time },
 }
 
 impl Failures {
-    /// A worker gives a task less memory than it may ask for.
-    pub(super) fn declined(&mut self, now: Time, worker: PeerKey, memory: u64) {
+    /// A worker cannot take part, for a reason that does not pass.
+    pub(super) fn declined(&mut self, now: Time, worker: PeerKey, why: Unable) {
         if self.unable.len() < WORKERS || self.unable.contains_key(&worker) {
-            self.unable.insert(worker, Unable::Memory(memory));
+            self.unable.insert(worker, why);
             self.unable_since = now;
         }
     }
@@ -91,14 +94,14 @@ impl Failures {
     ) -> u32 {
         self.count += 1;
         let tries = tries(limits);
-        if failure.worker_fault {
+        if failure.cause == Cause::Worker {
             self.note_fault(core.now, from, &failure.why, tries);
         } else {
             self.succeeded(&from);
         }
         let name = (failure.stage, failure.task);
         let full = self.tasks.len() >= FAILED_TASKS && !self.tasks.contains_key(&name);
-        if failure.worker_fault || full {
+        if failure.cause == Cause::Worker || full {
             return tries - self.tasks.get(&name).map_or(0, |f| f.by.len() as u32).min(tries);
         }
         // One worker's word alone does not end a job while there are others that could try the task: each may use up a
@@ -175,7 +178,16 @@ impl Failures {
         });
         let why_faults =
             faults.then(|| format!("no worker can run the job's tasks; the last one said: {}", self.last_fault));
-        Some([why_faults, why_memory].into_iter().flatten().collect::<Vec<_>>().join("; beside those "))
+        let newest =
+            self.unable.values().filter_map(|u| if let Unable::Version(n) = u { Some(*n) } else { None }).max();
+        let why_version = newest.map(|newest| {
+            format!(
+                "no worker speaks version {} of the protocol, which the job needs; the newest speaks {}: update the nodes",
+                version::of_minor(manifest.minor),
+                version::of_minor(newest)
+            )
+        });
+        Some([why_faults, why_version, why_memory].into_iter().flatten().collect::<Vec<_>>().join("; beside those "))
     }
 }
 
@@ -183,7 +195,7 @@ impl Unable {
     /// Whether the worker is known to be unable, which takes as many faults as a task has tries.
     fn is_certain(&self, tries: u32) -> bool {
         match self {
-            Self::Memory(_) => true,
+            Self::Memory(_) | Self::Version(_) => true,
             Self::Faults { count, .. } => *count >= tries,
         }
     }

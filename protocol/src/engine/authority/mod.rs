@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use self::announcer::Announcer;
 use self::choice::choose_shufflers;
+use self::failures::Unable;
 use self::job::{Job, SHUFFLER_DIAL, SHUFFLER_GRACE};
 use self::ledger::Ledger;
 use self::shuffle::NotSealed;
@@ -337,11 +338,12 @@ impl Authority {
     }
 
     /// A worker gives a task less memory than the job says.
-    pub(super) fn on_declined(&mut self, core: &Core, from: PeerKey, id: JobId, memory: u64) {
+    pub(super) fn on_declined(&mut self, core: &Core, from: PeerKey, id: JobId, memory: u64, minor: Option<u16>) {
         if let Some(job) = self.jobs.get_mut(&id)
             && job.is_worker(core, &from)
         {
-            job.failures.declined(core.now, from, memory);
+            let why = minor.map_or(Unable::Memory(memory), Unable::Version);
+            job.failures.declined(core.now, from, why);
         }
     }
 

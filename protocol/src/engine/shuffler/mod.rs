@@ -68,7 +68,7 @@ impl Shuffler {
                     shuffle.new_epoch(core, epoch, signed_epoch);
                 }
             }
-            Change::Reopened(_) => {}
+            Change::Reopened(_) | Change::Newer { .. } => {}
             Change::Over => {
                 self.jobs.remove(job);
                 self.resigned.remove(job);

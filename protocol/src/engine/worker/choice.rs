@@ -209,8 +209,7 @@ impl Worker {
         None
     }
 
-    /// The jobs that run here, that of the owner that was served least first; of its jobs the one with the highest
-    /// priority, then the oldest.
+    /// The jobs that run here, that of the owner that was served least first; of its jobs the oldest.
     fn by_turn(&self) -> Vec<JobId> {
         let mut under_way: BTreeMap<PeerKey, u64> = BTreeMap::new();
         for running in self.running.values() {
@@ -223,7 +222,7 @@ impl Worker {
             .map(|(&id, j)| {
                 let owner = &j.manifest.owner;
                 let served = self.turns.of(owner) + under_way.get(owner).copied().unwrap_or(0);
-                (served, u8::MAX - j.manifest.priority, j.opened, id)
+                (served, j.opened, id)
             })
             .collect();
         order.sort_unstable();

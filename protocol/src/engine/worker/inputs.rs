@@ -17,7 +17,7 @@ use crate::io::{
 };
 use crate::limits;
 use crate::manifest::{BlobRef, Sink, Source, Stage};
-use crate::message::{Request, Response};
+use crate::message::{Cause, Request, Response};
 
 impl Worker {
     /// Gets a unit's input, and runs it once that is here.
@@ -275,13 +275,14 @@ impl Worker {
             Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
             Err(NoBucket::Unreadable(why)) => {
                 let most = job.manifest.stages[usize::from(stage)].limits.memory;
-                let why = match why {
+                let (why, cause) = match why {
                     ReadError::TooLarge(bytes) => {
-                        format!("the task would read {bytes} bytes, and may take {most} bytes of memory")
+                        let why = format!("would read {bytes} bytes, and may take {most} bytes of memory");
+                        (why, Cause::InputLimit)
                     }
-                    ReadError::Failed(why) => format!("what the task reads cannot be read: {why}"),
+                    ReadError::Failed(why) => (format!("could not read its input: {why}"), Cause::Job),
                 };
-                let failure = TaskFailure { document: None, why, worker_fault: false };
+                let failure = TaskFailure { document: None, why, cause };
                 job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
             }
         }

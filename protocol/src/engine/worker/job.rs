@@ -16,7 +16,7 @@ use crate::id::{Hash, JobId};
 use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest, Source};
-use crate::message::{Failure, Request};
+use crate::message::{Cause, Failure, Request};
 use crate::pack::{Index, Layout};
 use crate::ring::{Assignment, Ring};
 use crate::time::Time;
@@ -229,11 +229,11 @@ impl WorkerJob {
             }
             Ok(_) => {
                 let why = "the task gave another kind of output than its stage takes".to_owned();
-                let failure = TaskFailure { document: None, why, worker_fault: false };
+                let failure = TaskFailure { document: None, why, cause: Cause::Job };
                 self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
             }
             Err(failure) => {
-                if failure.worker_fault && self.module == Have::Yes {
+                if failure.cause == Cause::Worker && self.module == Have::Yes {
                     // What this peer lacks may be the module: its disk let it go, or never took it.
                     self.module = Have::Retry(core.now + RETRY_MODULE);
                 }
@@ -252,8 +252,8 @@ impl WorkerJob {
         pause: Duration,
     ) {
         self.stages[usize::from(stage)].task_failed(core.now, task, pause);
-        let TaskFailure { document, why, worker_fault } = failure;
-        let failure = Failure { job: id, stage, task, document, why: cut_text(why), worker_fault };
+        let TaskFailure { document, why, cause } = failure;
+        let failure = Failure { job: id, stage, task, document, why: cut_text(why), cause };
         core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
     }
 

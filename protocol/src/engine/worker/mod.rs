@@ -31,6 +31,7 @@ use crate::membership::Advert;
 use crate::message::{Claim, Gossip, Request, Response, Seals, Standing, Topic};
 use crate::ranges::{BitSet, numbers_in_bytes};
 use crate::time::Time;
+use crate::version;
 
 /// The pause after a task failed here, when nobody else could try it.
 const RETRY_HERE: Duration = Duration::from_millis(100);
@@ -166,6 +167,11 @@ impl Worker {
                 }
                 self.open(core, blobs, *job, opened);
             }
+            Change::Newer { home } if self.enabled => {
+                let (memory, minor) = (self.memory.tasks, Some(version::MINOR));
+                core.request(*home, Request::Decline { job: *job, memory, minor }, vec![], Pending::Ignored);
+            }
+            Change::Newer { .. } => {}
             Change::Epoch { epoch, .. } => {
                 if let Some(open) = self.jobs.get_mut(job) {
                     open.new_epoch(core.now, epoch);
@@ -210,7 +216,7 @@ impl Worker {
         }
         if self.enabled && stages.iter().any(|s| s.limits.memory > self.memory.tasks) {
             // A peer with more memory may run it; the job's home hears why this one does not.
-            let decline = Request::Decline { job, memory: self.memory.tasks };
+            let decline = Request::Decline { job, memory: self.memory.tasks, minor: None };
             core.request(home, decline, vec![], Pending::Ignored);
         } else if self.enabled {
             self.jobs.insert(job, opened);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::worker::{PACK_WAIT, RETRY_MODULE};
-use crate::message::Hold;
+use crate::message::{Cause, Hold};
 use crate::ranges::Run;
 
 /// What one task wrote, as it travels.
@@ -80,7 +80,7 @@ fn a_bucket_that_its_owner_cannot_read_counts_as_a_failure_of_its_task() {
     let (id, _) = bench.bucket_asked().expect("the next bucket");
     bench.answer_bucket(id, Response::Refused("the disk is broken".to_owned()), Bytes::new());
     let failure = bench.failure().expect("a word to the authority");
-    assert!(failure.why.contains("the disk is broken") && !failure.worker_fault, "{failure:?}");
+    assert!(failure.why.contains("the disk is broken") && failure.cause == Cause::Job, "{failure:?}");
 }
 
 #[test]
@@ -123,12 +123,11 @@ fn a_module_that_this_peer_lost_is_looked_for_again() {
     let mut bench = Bench::new();
     bench.open(&COLLECTS, other());
     let work = bench.run().expect("a block to run");
-    let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), worker_fault: true };
+    let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), cause: Cause::Worker };
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
     bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
-    let told =
-        |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.worker_fault);
+    let told = |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.cause == Cause::Worker);
     assert!(bench.core.actions.iter().any(told));
     bench.core.now = bench.core.now + RETRY_MODULE;
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
@@ -184,7 +183,7 @@ fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Piece { of }, Bytes::from_static(b"its first piece"));
     let failure = bench.failure().expect("the task fails");
-    assert!(!failure.worker_fault && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
+    assert!(failure.cause == Cause::InputLimit && failure.why.contains(&format!("{of} bytes")), "{failure:?}");
 }
 
 #[test]

@@ -56,7 +56,15 @@ impl Bench {
     }
 
     fn with_roles(roles: Roles) -> Self {
-        let advert = Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new() };
+        let advert = Advert {
+            kind: Kind::Node,
+            roles,
+            threads: 1,
+            weight: 1,
+            addresses: vec![],
+            agent: String::new(),
+            minor: 0,
+        };
         Self {
             worker: Worker::new(&advert, Memory::native(1 << 30)),
             core: Core::new(me(), 1, advert, 1),
@@ -277,7 +285,7 @@ impl Plan {
             home: PeerKey([9; 32]),
             nonce: self.nonce,
             name: String::new(),
-            priority: 0,
+            minor: 0,
             module: BlobRef { hash: Hash([self.module; 32]), len: 1 },
             inputs: Inputs::Numbers,
             stages: if self.reduces { vec![first, second] } else { vec![first] },
