@@ -13,6 +13,8 @@
 //! | `submitted` | `job`, `name`, `documents`, `tasks`, `bytes`, `files` |
 //! | `progress` | `seconds`, `stages` (each `name`, `done`, `tasks`, `per_second`, `seconds_left`), `input_bytes`, `workers`, `shufflers`, `failures`, `peers`, `sent_bytes`, `received_bytes` |
 //! | `task_failed` | `stage`, `task`, `document`, `input`, `why`, `worker`, `retries_left` |
+//! | `waiting` | `peer`, `why`: what the job waits for, once no task has ended for `seconds`; told again when the cause changes |
+//! | `waiting_over` | `seconds` for which no task had ended |
 //! | `ended` | `outcome` (`done`, `cancelled`, `failed`), `why`, `seconds` |
 //! | `result` | `lines`, `keys`, `bytes`, `seconds` |
 //!
@@ -144,6 +146,8 @@ struct Inner {
     outline: Option<Outline>,
     rates: Vec<Rate>,
     progress: Option<Progress>,
+    /// What the job waits for, and since when nothing has been done.
+    waiting: Option<(String, Instant)>,
     traffic: Option<Traffic>,
 }
 
@@ -156,6 +160,8 @@ enum Event<'a> {
     Submitted(JobId, Option<&'a Outline>),
     Progress(&'a View),
     TaskFailed { failure: &'a Failure, input: Option<String>, worker: String, retries_left: u8 },
+    Waiting { peer: Option<String>, why: &'a str, quiet: Duration },
+    WaitingOver { quiet: Duration },
     Ended { outcome: &'a Outcome, why: Option<String>, elapsed: Duration },
     Written { stats: Stats, elapsed: Duration },
 }
@@ -170,6 +176,8 @@ struct View {
     workers: u32,
     shufflers: u32,
     failures: u32,
+    /// What the job waits for, and for how long nothing has been done.
+    waiting: Option<(String, Duration)>,
     traffic: Option<Traffic>,
 }
 
@@ -212,9 +220,9 @@ impl Display {
     }
 
     fn with(face: Box<dyn Face + Send>) -> Self {
-        let (job, outline, progress, traffic) = (None, None, None, None);
+        let (job, outline, progress, waiting, traffic) = (None, None, None, None, None);
         let rates = Vec::new();
-        let inner = Inner { face: Some(face), begun: Instant::now(), job, outline, rates, progress, traffic };
+        let inner = Inner { face: Some(face), begun: Instant::now(), job, outline, rates, progress, waiting, traffic };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -284,7 +292,7 @@ impl Inner {
         match notice {
             Notice::Submitted { job } => {
                 self.job = Some((*job, now));
-                (self.rates, self.progress) = (Vec::new(), None);
+                (self.rates, self.progress, self.waiting) = (Vec::new(), None, None);
                 if let Some(face) = &mut self.face {
                     face.show(now, &Event::Submitted(*job, self.outline.as_ref()));
                 }
@@ -301,6 +309,16 @@ impl Inner {
                 let input = self.outline.as_ref().and_then(|outline| outline.input_of(failure));
                 let (worker, retries_left) = (worker.short(), *retries_left);
                 self.show(now, &Event::TaskFailed { failure, input, worker, retries_left });
+            }
+            Notice::Waiting { job, peer, why, quiet } if is_ours(job) => {
+                // A clock that began just now cannot be set back.
+                self.waiting = Some((why.clone(), now.checked_sub(*quiet).unwrap_or(now)));
+                let peer = peer.map(|peer| peer.short());
+                self.show(now, &Event::Waiting { peer, why, quiet: *quiet });
+            }
+            Notice::WaitingOver { job, quiet } if is_ours(job) => {
+                self.waiting = None;
+                self.show(now, &Event::WaitingOver { quiet: *quiet });
             }
             Notice::Ended { job, outcome, failure } if is_ours(job) => {
                 let elapsed = self.job.map_or(Duration::ZERO, |(_, since)| now - since);
@@ -347,6 +365,7 @@ impl Inner {
             workers: progress.workers,
             shufflers: progress.shufflers,
             failures: progress.failures,
+            waiting: self.waiting.as_ref().map(|(why, since)| (why.clone(), now - *since)),
             traffic: self.traffic,
         };
         self.show(now, &Event::Progress(&view));

@@ -491,6 +491,24 @@ pub enum Notice {
         /// How many more tries it has.
         retries_left: u8,
     },
+    /// No task of a job of this peer's user has ended for a while. Sent when that begins, and when the cause changes.
+    Waiting {
+        /// The job.
+        job: JobId,
+        /// The peer that is waited for, where it is one.
+        peer: Option<PeerKey>,
+        /// What is waited for, and what follows, for people.
+        why: String,
+        /// How long ago a task last ended, or the job was submitted.
+        quiet: Duration,
+    },
+    /// A task of a job ended after [`Notice::Waiting`] was sent.
+    WaitingOver {
+        /// The job.
+        job: JobId,
+        /// How long no task had ended.
+        quiet: Duration,
+    },
     /// Acceptances were revoked: their tasks, and those that had been computed from them, are open again.
     Revoked {
         /// The job.

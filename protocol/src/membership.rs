@@ -101,6 +101,7 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct Directory {
     members: BTreeMap<PeerKey, Member>,
+    /// When each connected peer last showed a sign of life.
     connected: BTreeMap<PeerKey, Time>,
 }
 
@@ -128,6 +129,18 @@ impl Directory {
         if let Some(member) = self.members.get_mut(&peer) {
             member.connected = on;
         }
+    }
+
+    /// A peer showed a sign of life: a pong, gossip, or a request.
+    pub fn note_sign_of_life(&mut self, now: Time, peer: &PeerKey) {
+        if let Some(at) = self.connected.get_mut(peer) {
+            *at = now;
+        }
+    }
+
+    /// When a peer last showed a sign of life; `None` if it is not connected.
+    pub fn last_sign_of_life(&self, peer: &PeerKey) -> Option<Time> {
+        self.connected.get(peer).copied()
     }
 
     /// Forgets a peer that said goodbye.

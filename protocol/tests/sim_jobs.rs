@@ -266,6 +266,38 @@ fn a_shuffler_that_hangs_is_replaced_before_long() {
 }
 
 #[test]
+fn a_shuffler_that_is_cut_off_for_ever_stops_the_job_for_some_ten_seconds() {
+    // While tasks are mapped, and while they are reduced; with a copy of what was lost, and without. A connection over
+    // TCP stands for 28 s after it was cut.
+    for (seed, at, replicas) in [(44, 8, 1), (45, 12, 1), (46, 8, 2), (47, 12, 2)] {
+        let job = Job { replicas, buckets: 64, ..Job::new(150, millis(200), 6) };
+        let mut scenario = Scenario { shufflers: 4, ..Scenario::new(seed, 6) }.with(job);
+        scenario.links.silence = secs(28);
+        run_twice(scenario.but(secs(at), Fault::CutShuffler(0)), |report| {
+            all_done(report);
+            let job = &report.jobs[0];
+            assert!(job.standstill < secs(14), "{report}");
+            // It was told of within the first half of that time.
+            let told = job.waits.iter().find(|(_, why)| why.starts_with("shuffler") && why.contains("not answered"));
+            assert!(told.is_some_and(|(after, _)| *after < secs(at - 5 + 7)), "{:?}: {report}", job.waits);
+        });
+    }
+}
+
+#[test]
+fn full_disks_of_all_shufflers_stop_the_job_for_some_seconds() {
+    for (seed, at, shufflers) in [(48, 6, 2), (49, 9, 3), (50, 9, 5)] {
+        let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
+            .with(Job { replicas: 2, buckets: 64, ..Job::new(150, millis(200), 6) })
+            .but(secs(at), Fault::FillDisks(0..6));
+        run_twice(scenario, |report| {
+            all_done(report);
+            assert!(report.jobs[0].standstill < secs(8), "{report}");
+        });
+    }
+}
+
+#[test]
 fn a_cancelled_job_is_dropped_by_everyone() {
     let job = Job { cancelled_after: Some(secs(4)), ..Job::new(1_000, millis(500), 6) };
     run_twice(Scenario::new(12, 6).with(job), |report| {

@@ -40,10 +40,11 @@ export interface StageProgress {
 export type Progress =
   /**
    * The source is compiled while the files are read: "reading" once it is compiled. `bytes` and `of` count what is read,
-   * in both phases. `said` tells what is waited for, if anything is.
+   * in both phases. `said` tells what is waited for, if anything is: while the job runs, once no task has ended for some
+   * seconds.
    */
   | { phase: "compiling" | "reading"; bytes: number; of: number; said?: string }
-  | { phase: "running"; stages: StageProgress[]; workers: number; shufflers: number; failures: number }
+  | { phase: "running"; stages: StageProgress[]; workers: number; shufflers: number; failures: number; said?: string }
   | { phase: "merging" }
   | { phase: "done"; result: Result };
 

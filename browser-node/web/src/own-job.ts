@@ -39,6 +39,8 @@ type Told =
       worker: string;
       retries_left: number;
     }
+  | { event: "waiting"; why: string }
+  | { event: "waiting_over" }
   | { event: "ended"; outcome: "done" | "cancelled" | "failed"; why: string | null };
 
 /** A job of this tab's own. */
@@ -51,6 +53,8 @@ export class OwnJob implements Job {
   #latest: Progress = { phase: "compiling", bytes: 0, of: 0 };
   /** Compiling and reading go on at the same time. */
   #preparing = { isCompiled: false, bytes: 0, of: 0, said: "" };
+  /** What the running job waits for. */
+  #waiting: { said?: string } = {};
   #over = false;
   #listeners = new Set<() => void>();
   #result: Promise<Result>;
@@ -205,9 +209,16 @@ export class OwnJob implements Job {
           return { name, done, tasks, perSecond: per_second ?? 0, secondsLeft: seconds_left };
         });
         const { workers, shufflers, failures } = told;
-        this.#show({ phase: "running", stages, workers, shufflers, failures });
+        this.#show({ phase: "running", stages, workers, shufflers, failures, ...this.#waiting });
         break;
       }
+      // The next progress, a moment later, tells of it.
+      case "waiting":
+        this.#waiting = { said: told.why };
+        break;
+      case "waiting_over":
+        this.#waiting = {};
+        break;
       case "task_failed": {
         const { stage, task, document, worker, retries_left } = told;
         const why = inLibraryWords(told.why);

@@ -25,6 +25,7 @@ use webmesh_node::inputs::Planned;
 use webmesh_node::progress::{Display, Outline, Style};
 use webmesh_node::results::{Checksum, OutputFile};
 use webmesh_node::signals::Stop;
+use webmesh_node::terminal;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::{Notice, Progress};
 
@@ -219,7 +220,10 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             return Err(CliError::Failed(why));
         }
         if !args.wait {
-            let progress = last.progress.as_ref().map_or("it has just begun".to_owned(), progress_text);
+            let mut progress = last.progress.as_ref().map_or("it has just begun".to_owned(), progress_text);
+            if let Some(why) = &last.waiting {
+                progress += &format!("; it waits: {}", terminal::text(why));
+            }
             let begins = job.id.get(..8).unwrap_or(&job.id);
             let remedy = format!("to wait for it: webmesh results {begins} --wait");
             return Err(CliError::Failed(format!("job {} still runs ({progress}); {remedy}", job.id)));
@@ -287,6 +291,8 @@ impl Kept {
 #[derive(Default)]
 struct Last {
     progress: Option<Value>,
+    /// What the job waits for.
+    waiting: Option<String>,
     result: Option<Value>,
     error: Option<String>,
 }
@@ -295,6 +301,8 @@ impl Last {
     fn take(&mut self, event: Value) {
         match event["event"].as_str() {
             Some("progress") => self.progress = Some(event),
+            Some("waiting") => self.waiting = event["why"].as_str().map(str::to_owned),
+            Some("waiting_over") => self.waiting = None,
             Some("result") => self.result = Some(event),
             Some("error") => self.error = event["why"].as_str().map(str::to_owned),
             _ => {}
@@ -418,6 +426,15 @@ impl Relay {
                 if let Some(job) = *job {
                     display.notice(&Notice::Submitted { job });
                 }
+            }
+            "waiting" | "waiting_over" => {
+                let (Some(job), Some(seconds)) = (*job, event["seconds"].as_f64()) else { return };
+                let quiet = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                let (peer, why) = (None, text("why").to_owned());
+                display.notice(&match text("event") {
+                    "waiting" => Notice::Waiting { job, peer, why, quiet },
+                    _ => Notice::WaitingOver { job, quiet },
+                });
             }
             "progress" => {
                 let Some(job) = *job else { return };

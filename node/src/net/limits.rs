@@ -106,10 +106,11 @@ pub const SPECULATIVE_DIALS: usize = 4;
 pub const AWAITED_PEERS: usize = 1024;
 /// A connection on which nothing happens is kept so long: dialling again costs more than keeping it.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
-/// Pings are sent so often.
+/// Interval between pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(4);
-/// A ping that is not answered in this time ends the connection: a peer that was cut off is noticed within
-/// some 14 s, and a peer that is merely busy has time to answer.
+/// Timeout of a ping: a peer that is merely busy has time to answer. The second ping in a row that fails ends the
+/// connection (libp2p-ping forgives the first), so over TCP a peer that was cut off is noticed after 18 to 28 s; over QUIC
+/// the idle timeout of the connection notices it after 10 s. Jobs do not wait for either: they probe their shufflers.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A bootstrap peer that does not answer is dialled again after this, and twice as long each time.
 pub const REDIAL_FIRST: Duration = Duration::from_secs(1);

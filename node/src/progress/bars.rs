@@ -75,6 +75,8 @@ impl Face for Bars {
                     self.say(terminal::text(&text));
                 }
             }
+            // The status line tells of it, with the next progress.
+            Event::Waiting { .. } | Event::WaitingOver { .. } => {}
             Event::Ended { outcome: Outcome::Done, .. } => self.status.set_message("writing the result"),
             // Whoever runs the job says how it ended.
             Event::Ended { .. } => self.clear(),

@@ -78,6 +78,10 @@ fn to_json(event: &Event<'_>) -> Value {
             "worker": worker,
             "retries_left": retries_left,
         }),
+        Event::Waiting { peer, why, quiet } => {
+            json!({ "event": "waiting", "peer": peer, "why": why, "seconds": quiet.as_secs_f64() })
+        }
+        Event::WaitingOver { quiet } => json!({ "event": "waiting_over", "seconds": quiet.as_secs_f64() }),
         Event::Ended { outcome, why, elapsed } => {
             let name = match outcome {
                 Outcome::Done => "done",

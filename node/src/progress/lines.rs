@@ -43,7 +43,12 @@ impl Face for Lines {
             Event::Warnings(text) => self.say(&terminal::diagnostics(text, false)),
             Event::Progress(view) => self.say_if_due(now, || line(view)),
             Event::TaskFailed { .. } if self.failures >= FAILURES => {}
-            Event::TaskFailed { .. } | Event::Note(_) | Event::Submitted(..) | Event::Written { .. } => {
+            Event::TaskFailed { .. }
+            | Event::Note(_)
+            | Event::Submitted(..)
+            | Event::Waiting { .. }
+            | Event::WaitingOver { .. }
+            | Event::Written { .. } => {
                 self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
                 if let Some(text) = words::line(event) {
                     self.say(&text);
@@ -67,6 +72,7 @@ fn line(view: &View) -> String {
         }
         parts.push(part);
     }
-    parts.push(words::status(view));
+    // A line of its own has said what is waited for.
+    parts.push(words::status(&View { waiting: None, ..view.clone() }));
     parts.join("; ")
 }

@@ -141,3 +141,58 @@ fn after_its_end_a_display_shows_nothing() {
     display.warnings("late");
     assert_eq!(out.json().len(), 1);
 }
+
+/// A job that stands still for some seconds, as a style shows it.
+fn stand_still(style: Style) -> Written {
+    let out = Written::default();
+    let display = Display::to(style, Box::new(out.clone()));
+    let start = Instant::now();
+    let mut inner = display.inner();
+    inner.notice(start, &Notice::Submitted { job: JOB });
+    let why = "shuffler abc: it has not answered for 4 s".to_owned();
+    let (peer, quiet) = (Some(PeerKey([9; 32])), Duration::from_secs(4));
+    for job in [JobId([2; 32]), JOB] {
+        let why = if job == JOB { why.clone() } else { "another job".to_owned() };
+        inner.notice(start + quiet, &Notice::Waiting { job, peer, why, quiet });
+    }
+    inner.notice(start + Duration::from_secs(7), &progress(JOB, 5, 0));
+    inner.notice(start + Duration::from_secs(9), &Notice::WaitingOver { job: JOB, quiet: Duration::from_secs(9) });
+    inner.notice(start + Duration::from_secs(9), &progress(JOB, 6, 0));
+    drop(inner);
+    out
+}
+
+#[test]
+fn what_a_job_waits_for_is_told_in_lines_and_in_json() {
+    let text = stand_still(Style::Lines).text();
+    assert_eq!(text.matches("waiting: shuffler abc: it has not answered for 4 s").count(), 1, "{text}");
+    assert!(text.contains("makes progress again, after 9.0 s") && !text.contains("another job"), "{text}");
+    let events = stand_still(Style::Json).json();
+    let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
+    let [waiting] = of("waiting")[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&waiting["why"], &waiting["seconds"]),
+        (&"shuffler abc: it has not answered for 4 s".into(), &4.0.into())
+    );
+    assert_eq!(waiting["peer"], PeerKey([9; 32]).short());
+    assert_eq!(of("waiting_over")[0]["seconds"], 9.0);
+}
+
+#[test]
+fn the_status_line_says_first_what_a_job_waits_for_and_for_how_long() {
+    let view = |waiting: Option<(String, Duration)>| {
+        super::words::status(&super::View {
+            elapsed: Duration::from_secs(9),
+            stages: vec![],
+            input: None,
+            workers: 3,
+            shufflers: 2,
+            failures: 0,
+            waiting,
+            traffic: None,
+        })
+    };
+    let waiting = Some(("no worker is connected".to_owned(), Duration::from_millis(7_300)));
+    assert_eq!(view(waiting), "waiting for 7 s: no worker is connected; 3 workers, 2 shufflers");
+    assert_eq!(view(None), "3 workers, 2 shufflers");
+}

@@ -71,7 +71,11 @@ pub(super) fn status(view: &View) -> String {
         parts.push(format!("{} sent", bytes(traffic.sent)));
         parts.push(format!("{} received", bytes(traffic.received)));
     }
-    parts.join(", ")
+    let known = parts.join(", ");
+    match &view.waiting {
+        Some((why, quiet)) => format!("waiting for {} s: {why}; {known}", quiet.as_secs()),
+        None => known,
+    }
 }
 
 /// The line for an event that has one in both faces for people.
@@ -86,6 +90,8 @@ pub(super) fn line(event: &Event<'_>) -> Option<String> {
                 n => format!("failed, to be tried again ({n} left): {what}"),
             }
         }
+        Event::Waiting { why, .. } => format!("waiting: {why}"),
+        Event::WaitingOver { quiet } => format!("the job makes progress again, after {}", seconds(*quiet)),
         Event::Written { stats, elapsed } => written(stats, *elapsed),
         _ => return None,
     })

@@ -221,7 +221,7 @@ impl Jobs {
         self.take_manifest(core.interface, job, signed);
     }
 
-    /// Notes how far a job of this peer's own is; says whether it has gone on since the last time.
+    /// Notes how far a job of this peer's own is; says whether a task was done since the last time.
     pub(super) fn set_done(
         &mut self,
         now: Time,
@@ -231,7 +231,7 @@ impl Jobs {
     ) -> bool {
         let Some(known) = self.known.get_mut(&job) else { return false };
         known.heard = now;
-        let went_on = known.done != done;
+        let went_on = done.iter().zip(&known.done).any(|(now, before)| now > before);
         known.done = done;
         known.tasks = tasks;
         if reopened > known.reopened {

@@ -139,9 +139,18 @@ impl Engine {
         match event {
             Event::Connected { peer } => self.connected(peer),
             Event::Disconnected { peer } => self.disconnected(peer),
-            Event::Rtt { peer, rtt } => self.core.measure_hop(peer, rtt),
-            Event::Gossip { from, message } => self.gossip(from, message),
-            Event::Request { from, token, request, body } => self.request(from, token, request, body),
+            Event::Rtt { peer, rtt } => {
+                self.core.directory.note_sign_of_life(now, &peer);
+                self.core.measure_hop(peer, rtt);
+            }
+            Event::Gossip { from, message } => {
+                self.core.directory.note_sign_of_life(now, &from);
+                self.gossip(from, message);
+            }
+            Event::Request { from, token, request, body } => {
+                self.core.directory.note_sign_of_life(now, &from);
+                self.request(from, token, request, body);
+            }
             Event::Response { id, outcome } => self.response(id, outcome),
             Event::BlobLoaded { hash, bytes } => {
                 if let Some((hash, bytes)) = self.blobs.loaded(&mut self.core, hash, bytes) {
@@ -301,7 +310,7 @@ impl Engine {
                 let why = format!("intermediate data cannot be kept: {why}");
                 self.authority.fail(job, why);
             }
-            Some(home) => self.shuffler.resign(&mut self.core, job, home),
+            Some(home) => self.shuffler.resign(&mut self.core, job, home, why),
             None => {}
         }
     }
@@ -405,9 +414,9 @@ impl Engine {
                 core.respond(token, Response::Ok);
                 self.authority.on_declined(core, from, job, memory, minor);
             }
-            Request::Resign { job } => {
+            Request::Resign { job, why } => {
                 core.respond(token, Response::Ok);
-                self.authority.on_resigned(core, from, job);
+                self.authority.on_resigned(core, from, job, &why);
             }
             Request::Ended(end) => {
                 core.respond(token, Response::Ok);
@@ -501,11 +510,7 @@ impl Engine {
                 self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
             }
             Pending::Cancel(job) => self.authority.on_cancel_answer(core.now, job, outcome.is_ok()),
-            Pending::Watch { job, peer } => {
-                if outcome.is_ok() {
-                    self.authority.on_watched(core, job, peer);
-                }
-            }
+            Pending::Watch { job, peer } => self.authority.on_watched(core, job, peer, outcome.err()),
             Pending::Sealed { job, stage, partition } => {
                 if !matches!(outcome, Ok((Response::Ok, _))) {
                     self.shuffler.seal_failed(core, job, stage, partition);

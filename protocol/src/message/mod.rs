@@ -102,3 +102,10 @@ impl Wire for Gossip {
         }
     }
 }
+
+/// Cuts a text to what a message may carry.
+pub(crate) fn cut_text(mut text: String) -> String {
+    let end = text.floor_char_boundary(limits::TEXT_BYTES);
+    text.truncate(end);
+    text
+}

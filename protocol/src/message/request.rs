@@ -167,10 +167,12 @@ pub enum Request {
         #[serde(default)]
         minor: Option<u16>,
     },
-    /// Of a job that the sender shuffles, it has lost what it acknowledged: to be gone on with without it.
+    /// The sender has lost segments of this job that it acknowledged, and does not shuffle for the job any more.
     Resign {
         /// The job.
         job: JobId,
+        /// How they were lost, for people: at most [`limits::TEXT_BYTES`].
+        why: String,
     },
     /// A job is over.
     Ended(Signed<End>),
@@ -241,6 +243,7 @@ impl Wire for Request {
                 Err("too many partitions")
             }
             Request::Commit { attempts, .. } | Request::Accept { attempts, .. } => attempts.check(),
+            Request::Resign { why, .. } if why.len() > limits::TEXT_BYTES => Err("a reason that is too long"),
             Request::Failed(failure) if failure.why.len() > limits::TEXT_BYTES => Err("a reason that is too long"),
             Request::Compile { name } if name.len() > limits::NAME_BYTES => Err("a name that is too long"),
             _ => Ok(()),

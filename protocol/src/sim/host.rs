@@ -75,6 +75,11 @@ impl World {
                 self.peers[peer as usize].exec.stop(job);
                 self.use_threads(peer);
             }
+            Action::Stage { push, .. } if self.peers[peer as usize].is_full => {
+                self.oracle.dead.insert(peer);
+                let why = "no space left on the simulated disk".to_owned();
+                self.after(DISK, What::Event(peer, Box::new(Event::StoreFailed { job: push.job, why })));
+            }
             Action::Stage { push, keep, body } => self.peers[peer as usize].store.stage(&push, &keep, &body),
             Action::DropSegment { job, stage, partition, task, digest } => {
                 self.peers[peer as usize].store.drop_segment((job, stage, partition), task, digest);
@@ -115,7 +120,13 @@ impl World {
             Notice::Ended { job, outcome, failure } => self.oracle.ended(self.now, &job, outcome, failure),
             Notice::Revoked { job, .. } => self.oracle.revoked(&job),
             Notice::Log(text) => self.log.push((self.now, peer, text)),
-            Notice::Progress(_) | Notice::TaskFailed { .. } => {}
+            Notice::Progress(progress) => self.oracle.progressed(self.now, &progress),
+            Notice::Waiting { job, why, .. } => {
+                self.oracle.waits(self.now, &job, &why);
+                self.log.push((self.now, peer, format!("waiting: {why}")));
+            }
+            Notice::WaitingOver { .. } => self.log.push((self.now, peer, "went on".to_owned())),
+            Notice::TaskFailed { .. } => {}
         }
     }
 

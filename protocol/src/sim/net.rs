@@ -19,8 +19,6 @@ const RETRANSMIT: Duration = Duration::from_millis(200);
 const TRANSMISSIONS: u32 = 12;
 /// A dial to a peer that is gone fails after so long.
 const DIAL: Duration = Duration::from_secs(1);
-/// Peers that cannot hear each other notice after so long.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// Bytes of a frame beside head and body.
 const FRAME: usize = 24;
 
@@ -53,7 +51,7 @@ impl World {
         self.delay(a, b) * 2 + self.scenario.links.jitter
     }
 
-    fn can_hear(&self, a: u32, b: u32) -> bool {
+    pub(super) fn can_hear(&self, a: u32, b: u32) -> bool {
         let (a, b) = (&self.peers[a as usize], &self.peers[b as usize]);
         let awake = self.now >= a.sleeps_until && self.now >= b.sleeps_until;
         awake && a.engine.is_some() && b.engine.is_some() && a.side == b.side
@@ -140,8 +138,8 @@ impl World {
             let there = |o: &u32| self.peers[*o as usize].side == Side::Main;
             let others: Vec<u32> = self.peers[peer as usize].connected.iter().copied().filter(there).collect();
             for other in others {
-                self.after(SILENCE, What::Broken(peer, other));
-                self.after(SILENCE, What::Broken(other, peer));
+                self.after(self.scenario.links.silence, What::Broken(peer, other));
+                self.after(self.scenario.links.silence, What::Broken(other, peer));
             }
         }
     }

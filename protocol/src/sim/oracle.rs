@@ -9,7 +9,7 @@ use super::guest;
 use super::scenario::Job;
 use crate::decisions::{State, replay, take_frame};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Work, WorkInput};
+use crate::io::{Progress, Work, WorkInput};
 use crate::message::{Attempts, Claim, Failure, Outcome};
 use crate::split::Split;
 
@@ -53,6 +53,13 @@ pub(super) struct Fate {
     id: Option<JobId>,
     /// When the last map task began, and the last reduce.
     pub(super) last_start: [u64; 2],
+    /// Tasks done of all stages and when the last of them was, as the submitter's display shows it.
+    done: u32,
+    went_on: u64,
+    /// The longest time without a task done, in microseconds.
+    pub(super) standstill: u64,
+    /// What the submitter's user was told of such times, and when.
+    pub(super) waits: Vec<(u64, String)>,
 }
 
 /// How often tasks were begun.
@@ -98,6 +105,10 @@ impl Oracle {
             state: None,
             id: None,
             last_start: [0; 2],
+            done: 0,
+            went_on: 0,
+            standstill: 0,
+            waits: Vec::new(),
         };
         Self { fates: jobs.iter().map(fate).collect(), ..Self::default() }
     }
@@ -120,6 +131,7 @@ impl Oracle {
     pub(super) fn opens(&mut self, now: u64, number: usize, job: JobId) {
         self.by_id.insert(job, number);
         self.fates[number].submitted = now;
+        self.fates[number].went_on = now;
         self.fates[number].id = Some(job);
     }
 
@@ -204,6 +216,24 @@ impl Oracle {
         }
     }
 
+    /// A submitter's user sees how far its job is.
+    pub(super) fn progressed(&mut self, now: u64, progress: &Progress) {
+        let Some(fate) = self.fate(&progress.job) else { return };
+        let done = progress.stages.iter().map(|(done, _)| done).sum();
+        if done > fate.done {
+            fate.standstill = fate.standstill.max(now - fate.went_on);
+            fate.went_on = now;
+        }
+        fate.done = done;
+    }
+
+    /// A submitter's user is told what its job waits for.
+    pub(super) fn waits(&mut self, now: u64, job: &JobId, why: &str) {
+        if let Some(fate) = self.fate(job) {
+            fate.waits.push((now, why.to_owned()));
+        }
+    }
+
     /// A submitter ended: what its disk had not taken yet is lost, and results that were not in the log come again.
     pub(super) fn home_ended(&mut self, submitter: u32) {
         for fate in self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter) {
@@ -264,6 +294,7 @@ impl Oracle {
         if fate.ended.is_some() {
             return self.broken("a job ended twice".to_owned());
         }
+        fate.standstill = fate.standstill.max(now - fate.went_on);
         let done = outcome == Outcome::Done;
         fate.ended = Some((now, outcome));
         fate.failure = failure;

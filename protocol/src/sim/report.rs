@@ -53,6 +53,10 @@ pub struct JobReport {
     pub ideal: Duration,
     /// From submission until the last map task and the last reduce began.
     pub last_start: [Duration; 2],
+    /// The longest time for which the submitter's user saw no task done.
+    pub standstill: Duration,
+    /// What the user was told that the job waits for, each with the time since its submission.
+    pub waits: Vec<(Duration, String)>,
     /// Tasks of both stages.
     pub tasks: u32,
     /// How often tasks were begun.
@@ -93,6 +97,12 @@ impl Report {
                 took: micros(fate.ended.as_ref().map_or(world.now, |e| e.0).saturating_sub(fate.submitted)),
                 ideal: work.div_f64(speed),
                 last_start: fate.last_start.map(|at| micros(at.saturating_sub(fate.submitted))),
+                standstill: micros(fate.standstill),
+                waits: fate
+                    .waits
+                    .iter()
+                    .map(|(at, why)| (micros(at.saturating_sub(fate.submitted)), why.clone()))
+                    .collect(),
                 tasks: fate.tasks(),
                 counts: fate.counts,
             }
@@ -125,7 +135,11 @@ impl fmt::Display for Report {
             let (took, ideal) = (job.took.as_secs_f64(), job.ideal.as_secs_f64());
             writeln!(f, "job {i}: {outcome} after {took:.2} s (its map tasks alone: {ideal:.2} s)")?;
             let [map, reduce] = job.last_start.map(|d| d.as_secs_f64());
-            writeln!(f, "  last map task began at {map:.2} s, last reduce at {reduce:.2} s")?;
+            let standstill = job.standstill.as_secs_f64();
+            writeln!(
+                f,
+                "  last map task began at {map:.2} s, last reduce at {reduce:.2} s, longest standstill {standstill:.2} s"
+            )?;
             let Counts { starts, duplicates, map_duplicates, speculative, after_faults } = job.counts;
             writeln!(
                 f,

@@ -53,6 +53,9 @@ pub struct Links {
     pub connections: u32,
     /// A killed peer is noticed by those connected to it after so long.
     pub detection: Duration,
+    /// The time after which peers that cannot hear each other give up their connection: 10 s over QUIC, 18 to 28 s over
+    /// TCP.
+    pub silence: Duration,
 }
 
 /// A job to be submitted.
@@ -122,6 +125,11 @@ pub enum Fault {
     MuteShuffler(usize),
     /// The disk of a shuffler of the first job fails: what it held is lost, and it knows.
     FailStore(usize),
+    /// A shuffler of the first job is cut off from all others, until [`Fault::Heal`]: that of this number in the newest
+    /// epoch.
+    CutShuffler(usize),
+    /// The disks of the workers of these numbers are full from now on: no segment that is sent to them can be kept.
+    FillDisks(std::ops::Range<u32>),
     /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk.
     RestartHome(Duration),
     /// A worker does nothing for some time, and goes on: its process is stopped, or its machine sleeps.
@@ -156,6 +164,7 @@ impl Scenario {
                 loss: 0.0,
                 connections: 20,
                 detection: Duration::from_secs(3),
+                silence: Duration::from_secs(10),
             },
             jobs: Vec::new(),
             faults: Vec::new(),
@@ -232,13 +241,15 @@ impl Scenario {
             let sleep = Duration::from_secs(1 + u64::from(pick(59)));
             scenario.faults.push((
                 at,
-                match pick(10) {
+                match pick(12) {
                     0 => Fault::KillShuffler(pick(2) as usize),
                     6 => Fault::RestartShuffler(pick(2) as usize),
                     7 => Fault::MuteShuffler(pick(2) as usize),
                     8 => Fault::FailStore(pick(2) as usize),
                     9 => Fault::Sleep(victim, sleep),
                     10 => Fault::SubmitterSleeps(pick(scenario.submitters as usize - 1), sleep),
+                    11 => Fault::CutShuffler(pick(2) as usize),
+                    12 => Fault::FillDisks(0..victim),
                     1 => Fault::Leave(victim),
                     2 => Fault::Join(1 + pick(3)),
                     3 => Fault::Cut(0..victim),

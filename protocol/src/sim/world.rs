@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::exec::Executor;
 use super::gossip::{Messages, Router, Rpc};
-use super::net::{Flight, SILENCE, Side};
+use super::net::{Flight, Side};
 use super::oracle::Oracle;
 use super::queue::Queue;
 use super::rng::{Rng, draw};
@@ -26,8 +26,9 @@ use crate::version;
 pub(super) const DISK: Duration = Duration::from_micros(200);
 /// Peers of a new mesh come within so long.
 const ARRIVAL: Duration = Duration::from_secs(1);
-/// Neighbours are pinged so often.
-const PING: Duration = Duration::from_secs(15);
+/// Interval between pings to a neighbour. To keep simulations of many peers short, each peer but the submitters pings
+/// one of its neighbours at a time: only submitters take pongs for signs of life.
+const PING: Duration = Duration::from_secs(4);
 /// After the last job, engines have so long to put everything away: those that nobody told of its end forget it
 /// when they have not heard of it for [`limits::ANNOUNCE_LIFETIME`].
 const GRACE: Duration = Duration::from_secs(45);
@@ -88,6 +89,8 @@ pub(super) struct Peer {
     pub(super) takes_until: u64,
     /// It hangs: whatever happens, it does nothing.
     pub(super) mute: bool,
+    /// Its disk takes no more segments.
+    pub(super) is_full: bool,
     /// It does nothing before this time; what happens to it meanwhile, it learns then.
     pub(super) sleeps_until: u64,
     /// Copies of gossip delivered to it until the last job was over.
@@ -192,6 +195,7 @@ impl World {
             sends_until: 0,
             takes_until: 0,
             mute: false,
+            is_full: false,
             sleeps_until: 0,
             delivered_at_end: None,
         });
@@ -318,8 +322,12 @@ impl World {
             return;
         }
         self.after(PING, What::Ping(peer));
-        let connected: Vec<u32> = self.peers[peer as usize].connected.iter().copied().collect();
-        if let Some(&other) = connected.get(self.rng.below(connected.len())) {
+        let answers = |other: &&u32| !self.peers[**other as usize].mute && self.can_hear(peer, **other);
+        let mut pinged: Vec<u32> = self.peers[peer as usize].connected.iter().filter(answers).copied().collect();
+        if peer >= self.scenario.submitters {
+            pinged = self.rng.sample(&pinged, 1);
+        }
+        for other in pinged {
             let event = Event::Rtt { peer: self.peers[other as usize].key, rtt: self.round_trip(peer, other) };
             self.feed(peer, event);
         }
@@ -427,6 +435,17 @@ impl World {
                     self.oracle.dead.insert(peer);
                 }
             }
+            Fault::CutShuffler(place) => {
+                if let Some(peer) = self.shuffler(place) {
+                    self.cut(peer..peer + 1);
+                }
+            }
+            Fault::FillDisks(workers) => {
+                for worker in workers {
+                    let peer = self.worker(worker) as usize;
+                    self.peers[peer].is_full = true;
+                }
+            }
             Fault::RestartHome(down) => {
                 let home = self.scenario.jobs[0].submitter;
                 self.end_engine(home);
@@ -507,9 +526,10 @@ impl World {
         let until = peer.sleeps_until;
         // What it ran is run again elsewhere, for good reason.
         self.oracle.dead.insert(number);
-        let before = if time > SILENCE { peer.connected.clone() } else { BTreeSet::new() };
+        let silence = self.scenario.links.silence;
+        let before = if time > silence { peer.connected.clone() } else { BTreeSet::new() };
         for &other in &before {
-            self.after(SILENCE, What::Broken(other, number));
+            self.after(silence, What::Broken(other, number));
         }
         self.at(until, What::Wake(number, before));
     }

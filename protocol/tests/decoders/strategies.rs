@@ -299,7 +299,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         Just(Request::Peers),
         "\\PC{0,20}".prop_map(|name| Request::Compile { name }),
         Just(Request::Goodbye),
-        job().prop_map(|job| Request::Resign { job }),
+        (job(), "\\PC{0,20}").prop_map(|(job, why)| Request::Resign { job, why }),
         (job(), any::<u64>(), any::<Option<u16>>()).prop_map(|(job, memory, minor)| Request::Decline {
             job,
             memory,

@@ -6,4 +6,5 @@ mod jobs;
 mod peer;
 mod relay;
 mod shuffler;
+mod silence;
 mod sleep;

@@ -204,7 +204,10 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
         shuffler.wait(Duration::from_secs(3));
         let requests = shuffler.requests();
         assert!(!requests.iter().any(|(_, _, r)| matches!(r, Request::Commit { .. } | Request::Sealed { .. })));
-        requests.iter().filter(|(_, to, r)| *to == key(0) && matches!(r, Request::Resign { .. })).count()
+        requests
+            .iter()
+            .filter(|(_, to, r)| *to == key(0) && matches!(r, Request::Resign { why, .. } if why == "a full disk"))
+            .count()
     };
     assert!(resigned(&mut shuffler) > 1);
     assert_ne!(shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new()), Some(Response::Ok));

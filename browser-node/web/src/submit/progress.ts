@@ -69,7 +69,9 @@ export class ProgressView {
       for (const stage of progress.stages) this.#stage(stage);
       const who = [count(progress.workers, "worker"), count(progress.shufflers, "shuffler")];
       if (progress.failures > 0) who.push(count(progress.failures, "failed attempt"));
-      this.#who.textContent = progress.workers === 0 ? "Waiting for workers …" : who.join(" · ");
+      const waits = progress.said === undefined ? [] : [`Waiting: ${progress.said}`];
+      this.#who.textContent =
+        progress.workers === 0 && waits.length === 0 ? "Waiting for workers …" : [...waits, ...who].join(" · ");
       return;
     }
     for (const [name, step] of this.#steps) if (name !== "Merge") step.set(1, "");

@@ -1,4 +1,4 @@
-// What a job says while it is prepared.
+// What a job says while it is prepared, and while it runs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -68,4 +68,37 @@ test("what went wrong is told in the library's words", async () => {
   const tab = { compile: async () => ({ free() {} }), submit: () => Promise.reject(failed) };
   const storage = { plan: async () => ({ inputs: "" }), forget: async () => {} };
   await assert.rejects(new OwnJob(tab, storage, { source: "" }).result(), /ask for less with `taskMemory`/);
+});
+
+test("while it runs and no task ends, its progress says what is waited for", async () => {
+  let tell = () => {};
+  let end = () => {};
+  const tab = {
+    compile: async () => ({ free() {} }),
+    submit: (_compiled, _spec, _unwanted, sink) => {
+      tell = (event) => sink(JSON.stringify(event));
+      return new Promise((resolve) => {
+        end = () => resolve("id");
+      });
+    },
+  };
+  const storage = {
+    plan: async () => ({ inputs: "" }),
+    merge: async () => ({ lines: 0, keys: 0, bytes: 0, blob: new Blob() }),
+    forget: async () => {},
+  };
+  const job = new OwnJob(tab, storage, { source: "" });
+  const progress = job.progress();
+  await new Promise((resolve) => setImmediate(resolve));
+  const said = async (...events) => {
+    for (const event of events) tell(event);
+    tell({ event: "progress", stages: [], workers: 1, shufflers: 1, failures: 0 });
+    const { phase, said } = (await progress.next()).value;
+    return [phase, said];
+  };
+  assert.deepEqual(await said(), ["running", undefined]);
+  assert.deepEqual(await said({ event: "waiting", why: "no worker is connected" }), ["running", "no worker is connected"]);
+  assert.deepEqual(await said({ event: "waiting_over", seconds: 5 }), ["running", undefined]);
+  end();
+  await job.result();
 });

@@ -14,8 +14,14 @@ const BYTES_PER_SHUFFLER: u64 = 64 << 20;
 
 /// Shufflers for a job: known peers with the role, connected ones first, by a hash so that jobs spread over
 /// them; as many as its size asks for, and its replicas. Tabs, which come and go and are reached by circuits, are none
-/// where there is anybody else. With none in the mesh, the submitter is one.
-pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet<PeerKey>) -> Vec<Shuffler> {
+/// where there is anybody else. With none in the mesh, the submitter is one. If `connected_only`, peers that would have to
+/// be dialled first are left out.
+pub(super) fn choose_shufflers(
+    core: &Core,
+    manifest: &Manifest,
+    lost: &BTreeSet<PeerKey>,
+    connected_only: bool,
+) -> Vec<Shuffler> {
     let bytes = match manifest.inputs {
         Inputs::Packs { bytes, .. } => bytes,
         Inputs::Numbers => 0,
@@ -25,7 +31,7 @@ pub(super) fn choose_shufflers(core: &Core, manifest: &Manifest, lost: &BTreeSet
     let known = core.directory.with_role(|r| r.shuffler).map(|(&peer, m)| (peer, &m.advert, m.connected));
     let myself = core.advert.roles.shuffler.then_some((core.me, &core.advert, true));
     let mut candidates: Vec<(bool, bool, Hash, Shuffler)> = known
-        .filter(|(peer, _, _)| *peer != core.me && !lost.contains(peer))
+        .filter(|(peer, _, connected)| *peer != core.me && !lost.contains(peer) && (*connected || !connected_only))
         .chain(myself)
         .filter(|(peer, advert, _)| *peer == core.me || advert.minor >= manifest.minor)
         .filter(|(peer, advert, _)| *peer == core.me || advert.kind != Kind::Tab || !advert.addresses.is_empty())

@@ -3,12 +3,12 @@
 use super::job::Job;
 use super::{ACCEPT_ATTEMPTS, send_accept};
 use crate::decisions::{Decision, downstream};
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
 use crate::epoch::Epoch;
-use crate::id::{Hash, PeerKey};
+use crate::id::Hash;
 use crate::io::{Action, Notice};
-use crate::message::{Attempts, Request, Response};
+use crate::message::{Attempts, Response};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::Signed;
@@ -22,6 +22,13 @@ impl Job {
                 return self.give_up(core, &why.to_string());
             }
             let Some(decision) = self.ledger.next_in_force() else { return };
+            self.take_effect(core, jobs, decision);
+        }
+    }
+
+    /// Does what follows from all that is in force.
+    pub(super) fn take_effects(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        while let Some(decision) = self.ledger.next_in_force() {
             self.take_effect(core, jobs, decision);
         }
     }
@@ -72,9 +79,8 @@ impl Job {
             shuffle.new_ring(core.now, ring.owners(i as u8, partitions, self.manifest.replicas));
         }
         jobs.take_epoch(core, &self.signed_epoch);
-        for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|p| *p != core.me).collect::<Vec<PeerKey>>() {
-            core.request(peer, Request::NewEpoch(self.signed_epoch.clone()), vec![], Pending::Ignored);
-        }
+        // The next probe tells of it, at once.
+        self.watch.at = core.now;
         for stage in 0..self.stages.len() as u8 {
             if self.epoch.generations_of(stage).writes != before.generations_of(stage).writes {
                 self.repeat_all_acceptances(core, stage);

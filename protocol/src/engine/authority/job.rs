@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::failures::Failures;
 use super::ledger::Ledger;
+use super::missing::Missing;
 use super::outputs::Storing;
 use super::shards::Shards;
 use super::shuffle::Shuffle;
+use super::waiting::Waiting;
 use super::watch::Watch;
 use super::{WORKERS, send_accept};
 use crate::engine::core::{Core, Pending};
@@ -25,10 +27,6 @@ use crate::sign::Signed;
 use crate::split::Split;
 use crate::time::Time;
 
-/// A shuffler whose connection broke may come back for so long before the next epoch goes on without it.
-pub(super) const SHUFFLER_GRACE: Duration = Duration::from_millis(1_500);
-/// A shuffler that is not connected when it is named has so long to be reached.
-pub(super) const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 /// Progress is told to the user this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Peers that are offered a new job directly.
@@ -67,8 +65,11 @@ pub(super) struct Job {
     pub(super) failures: Failures,
     /// When a task was last done, or when the job was submitted.
     pub(super) progressed: Time,
-    /// Shufflers whose connection broke, with when they are given up.
-    pub(super) missing: BTreeMap<PeerKey, Time>,
+    pub(super) waiting: Waiting,
+    /// Shufflers that are given up unless they come back.
+    pub(super) missing: BTreeMap<PeerKey, Missing>,
+    /// A remembered shuffler turned out to be gone: only connected ones are named from now on.
+    pub(super) connected_only: bool,
     /// Shufflers that were given up: once lost, a peer is not named again, or one that comes and goes would cost the
     /// job an epoch each time.
     pub(super) gone: BTreeSet<PeerKey>,
@@ -134,7 +135,9 @@ impl Job {
             workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
             failures: Failures::default(),
             progressed: core.now,
+            waiting: Waiting::default(),
             missing: BTreeMap::new(),
+            connected_only: false,
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
             watch: Watch::new(core.now),
@@ -256,8 +259,11 @@ impl Job {
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        // What lies safe since the last time comes first: the next epoch must follow the newest one.
+        self.take_effects(core, jobs);
         if self.is_open {
             self.watch(core);
+            self.probe(core);
             self.replace_lost_shufflers(core);
             for stage in 0..self.stages.len() {
                 self.reopen(core, stage);
@@ -274,11 +280,16 @@ impl Job {
             }
         }
         self.advance(core, jobs);
+        if self.is_open {
+            // A new epoch is told at once.
+            self.probe(core);
+        }
         if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
             if jobs.set_done(core.now, self.id, (self.done(), self.tasks()), self.reopened) {
-                self.progressed = core.now;
+                self.went_on(core);
             }
+            self.tell_what_is_awaited(core);
             core.act(Action::Notify(Notice::Progress(self.progress())));
         }
     }
@@ -292,7 +303,7 @@ impl Job {
             // Nothing more is decided before the disk has answered.
             return always;
         }
-        let missing = self.missing.values().copied();
+        let missing = self.missing.values().map(|missing| missing.until);
         let shuffles = self.stages.iter().filter_map(|s| s.shuffle.as_ref());
         let shuffles = shuffles.flat_map(|s| {
             let failed = s.accept_failed.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER);
@@ -301,19 +312,10 @@ impl Job {
         missing.chain(shuffles).chain([always]).min().unwrap_or(Time::NEVER)
     }
 
-    /// Shufflers that were heard of and are not connected have to show themselves soon.
-    pub(super) fn expect_shufflers(&mut self, core: &Core) {
-        for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|p| *p != core.me) {
-            if !core.directory.is_connected(&peer) {
-                self.missing.entry(peer).or_insert(core.now + SHUFFLER_DIAL);
-            }
-        }
-    }
-
     /// This peer did nothing for as long as `asleep`: whoever was silent meanwhile may have spoken.
     pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
         self.watch.woke(now);
-        self.missing.values_mut().for_each(|at| *at = *at + asleep);
+        self.missing.values_mut().for_each(|missing| missing.until = missing.until + asleep);
         self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|shuffle| shuffle.woke(asleep));
     }
 

@@ -47,10 +47,10 @@ impl Ledger {
         self.gathered.push_back(decision);
     }
 
-    /// Whether a decision of some kind has been made and is not in force yet.
+    /// Whether a decision of some kind has been made and has not had its effects yet.
     pub(super) fn awaits(&self, kind: impl Fn(&Decision) -> bool) -> bool {
         let writing = self.writing.iter().flat_map(|(batch, _)| &batch.decisions);
-        writing.chain(&self.gathered).any(kind)
+        writing.chain(&self.gathered).chain(&self.in_force).any(kind)
     }
 
     /// The next decision that came into force.

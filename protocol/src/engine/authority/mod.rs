@@ -9,11 +9,13 @@ mod effects;
 mod failures;
 mod job;
 mod ledger;
+mod missing;
 mod outputs;
 mod proposals;
 mod shards;
 mod shuffle;
 mod summary;
+mod waiting;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,15 +26,16 @@ use bytes::Bytes;
 use self::announcer::Announcer;
 use self::choice::choose_shufflers;
 use self::failures::Unable;
-use self::job::{Job, SHUFFLER_DIAL, SHUFFLER_GRACE};
+use self::job::Job;
 use self::ledger::Ledger;
+use self::missing::{SHUFFLER_DIAL, SHUFFLER_GRACE};
 use self::shuffle::NotSealed;
 use super::core::{Core, Pending};
 use super::jobs::Jobs;
 use crate::decisions::{Decision, State};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, Resumption, Submission, Token};
+use crate::io::{Action, Notice, RequestError, Resumption, Submission, Token};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest};
 use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
@@ -86,7 +89,7 @@ impl Authority {
         }
         let signed = key.sign(&manifest);
         let id = Manifest::id_of(&signed);
-        let shufflers = choose_shufflers(core, &manifest, &BTreeSet::new());
+        let shufflers = choose_shufflers(core, &manifest, &BTreeSet::new(), false);
         let epoch = Epoch { job: id, number: 0, previous: None, shufflers, generations: Vec::new() };
         let signed_epoch = key.sign(&epoch);
         let state = State::before(signed.clone(), manifest);
@@ -156,7 +159,7 @@ impl Authority {
             if job.is_shuffler(&peer) {
                 // After a sleep every connection is broken, and none of its peers is to blame.
                 let grace = if core.has_just_woken() { SHUFFLER_DIAL } else { SHUFFLER_GRACE };
-                job.missing.entry(peer).or_insert(core.now + grace);
+                job.miss(core.now, peer, grace, "the connection to it broke");
                 // Asked for a sign of life, it is dialled.
                 job.watch.at = core.now;
             }
@@ -172,15 +175,15 @@ impl Authority {
         for job in self.jobs.values_mut() {
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
-                job.missing.insert(peer, core.now);
+                job.miss(core.now, peer, Duration::ZERO, "it left");
             }
         }
     }
 
     /// A shuffler has lost what it held for a job.
-    pub(super) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId) {
+    pub(super) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId, why: &str) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_shuffler(&peer)) {
-            job.missing.insert(peer, core.now);
+            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store what it was sent: {why}"));
         }
     }
 
@@ -274,7 +277,7 @@ impl Authority {
             }
             Err(NotSealed::OtherRoot) => {
                 core.log(format!("{} sealed in job {} what was not accepted: given up", from.short(), id.short()));
-                job.missing.insert(from, core.now);
+                job.miss(core.now, from, Duration::ZERO, "it sealed other results than those accepted");
                 Response::Missing
             }
         }
@@ -383,17 +386,21 @@ impl Authority {
         } else if epoch >= shuffle.since && shuffle.ring.owners().contains(&to) {
             let tries = shuffle.tries.entry(to).or_default();
             *tries += 1;
-            if *tries >= LOST_AFTER {
-                job.missing.entry(to).or_insert(core.now);
-            }
+            let is_lost = *tries >= LOST_AFTER;
             shuffle.accept_failed.push((core.now + RETRY, to, attempts));
+            if is_lost {
+                job.miss(core.now, to, Duration::ZERO, format!("it took none of {LOST_AFTER} messages in a row"));
+            }
         }
     }
 
-    /// A shuffler gave a sign of life.
-    pub(super) fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.watched(core.now, peer);
+    /// A shuffler answered when it was asked for a sign of life, or did not.
+    pub(super) fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey, failure: Option<RequestError>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        match failure {
+            None => job.watched(core.now, peer),
+            Some(RequestError::Unreachable) => job.is_unreachable(core, &peer),
+            Some(_) => {}
         }
     }
 

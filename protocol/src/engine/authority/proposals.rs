@@ -1,10 +1,11 @@
 //! What the authority of a job decides, and when: from what shufflers and workers told it to decisions for the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ACCEPT_ATTEMPTS;
 use super::choice::choose_shufflers;
 use super::job::Job;
+use super::missing::Missing;
 use crate::decisions::{Decision, Revoked};
 use crate::engine::core::Core;
 use crate::epoch::{Epoch, Generations, Shuffler};
@@ -50,20 +51,23 @@ impl Job {
 
     /// Decides on an epoch without the shufflers that are lost.
     pub(super) fn replace_lost_shufflers(&mut self, core: &mut Core) {
-        let lost: BTreeSet<PeerKey> = self.missing.iter().filter(|(_, at)| **at <= core.now).map(|(&p, _)| p).collect();
-        if lost.is_empty() || self.awaits_epoch() {
+        if self.awaits_epoch() {
             return;
         }
-        self.missing.retain(|p, _| !lost.contains(p));
+        let given_up = self.missing.extract_if(.., |_, missing| missing.until <= core.now);
+        let mut given_up: BTreeMap<PeerKey, Missing> = given_up.collect();
+        given_up.retain(|peer, _| self.is_shuffler(peer));
+        if given_up.is_empty() {
+            return;
+        }
+        let lost: BTreeSet<PeerKey> = given_up.keys().copied().collect();
         let before: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
-        if !before.iter().any(|p| lost.contains(p)) {
-            return;
-        }
         let mut shufflers: Vec<Shuffler> =
             self.epoch.shufflers.iter().filter(|s| !lost.contains(&s.peer)).copied().collect();
         // Someone new takes the lost one's place, if there is someone.
         self.gone.extend(&lost);
-        for fresh in choose_shufflers(core, &self.manifest, &self.gone) {
+        self.connected_only |= given_up.values().any(|missing| missing.was_remembered);
+        for fresh in choose_shufflers(core, &self.manifest, &self.gone, self.connected_only) {
             let known = shufflers.iter().any(|s| s.peer == fresh.peer);
             if !known && shufflers.len() < before.len() && (fresh.peer != core.me || shufflers.is_empty()) {
                 shufflers.push(fresh);
@@ -71,8 +75,10 @@ impl Job {
         }
         shufflers.sort_unstable_by_key(|s| s.peer);
         let number = self.epoch.number + 1;
-        let names: Vec<String> = lost.iter().map(PeerKey::short).collect();
-        core.log(format!("job {}: lost shuffler {}; epoch {number}", self.id.short(), names.join(", ")));
+        for (peer, Missing { why, .. }) in given_up {
+            core.log(format!("job {}: lost shuffler {}: {why}; epoch {number}", self.id.short(), peer.short()));
+            self.replaced(peer, why);
+        }
         self.decide_epoch(shufflers, self.epoch.generations.clone());
     }
 

@@ -1,4 +1,4 @@
-//! A watch over the shufflers of a job: who is silent, or gets nowhere, is given up though its connection stands.
+//! Probes of a job's shufflers: one that is unresponsive or stalled is given up though its connection stands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,15 +10,20 @@ use crate::id::PeerKey;
 use crate::message::Request;
 use crate::time::Time;
 
-/// Shufflers are asked for a sign of life this often.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// Who gave none for so long, four times in a row, hangs.
-const SILENT_AFTER: Duration = Duration::from_secs(20);
-/// Who is behind the others and gets nowhere for so long is of no use, whatever it answers. Three requests may run
-/// out of time before: a copy for a replica that is lost, say, for which a seal waits.
+/// Interval between probes of each shuffler. A probe is some 200 bytes, and a job has up to 16 shufflers.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// A shuffler that has answered no probe for this long is late, which is told to the user.
+pub(super) const LATE_AFTER: Duration = Duration::from_secs(4);
+/// Timeout for a shuffler that has answered no probe and shown no other sign of life (a pong, gossip, a request): it
+/// hangs or is cut off. Four probes and two pings of the connection.
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(8);
+/// Timeout for a shuffler that shows signs of life and answers no probe: it may be busy.
+pub(super) const BUSY_AT_MOST: Duration = Duration::from_secs(20);
+/// Timeout for a shuffler that answers, lacks what others hold, and makes no progress. Three requests may time out
+/// before: a copy for a replica that is lost, say, for which a seal waits.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
 
-/// When a job's shufflers were last heard.
+/// When a job's shufflers last answered.
 #[derive(Debug)]
 pub(super) struct Watch {
     /// When to ask them next.
@@ -28,13 +33,18 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(now: Time) -> Self {
-        Self { at: now + WATCH_EVERY, answered: BTreeMap::new() }
+        Self { at: now + PROBE_INTERVAL, answered: BTreeMap::new() }
     }
 
     /// This peer slept: everyone is asked anew, and at once.
     pub(super) fn woke(&mut self, now: Time) {
         self.at = now;
         self.answered.clear();
+    }
+
+    /// Shufflers that have answered no probe for a while.
+    pub(super) fn late(&self, now: Time) -> impl Iterator<Item = PeerKey> + '_ {
+        self.answered.iter().filter(move |(_, at)| now.since(**at) >= LATE_AFTER).map(|(&peer, _)| peer)
     }
 }
 
@@ -43,30 +53,46 @@ impl Watch {
 pub(super) struct Standing {
     held: u64,
     sealed: usize,
+    /// It lacks what others hold, or has not sealed what is complete.
+    is_behind: bool,
 }
 
 impl Job {
-    /// Asks all shufflers for a sign of life, by telling them the epoch once more: that may have been lost too.
+    /// Gives up shufflers that are unresponsive or stalled, at each probe.
     pub(super) fn watch(&mut self, core: &mut Core) {
         if core.now < self.watch.at {
             return;
         }
         let (now, me) = (core.now, core.me);
-        self.watch.at = now + WATCH_EVERY;
         let shuffles = self.stages.iter_mut().filter_map(|s| s.shuffle.as_mut());
-        let mut lost: BTreeSet<PeerKey> = shuffles.flat_map(|s| s.stalled(now)).collect();
+        let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|s| s.stalled(now)).collect();
+        for peer in stalled.into_iter().filter(|peer| *peer != me) {
+            let why = format!("it lacks what others hold, and made no progress for {} s", STALLED_AFTER.as_secs());
+            self.miss(now, peer, Duration::ZERO, why);
+        }
         let shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
         self.watch.answered.retain(|peer, _| shufflers.contains(peer));
-        for &peer in shufflers.iter().filter(|p| **p != me) {
-            if now.since(*self.watch.answered.entry(peer).or_insert(now)) >= SILENT_AFTER {
-                lost.insert(peer);
+        for peer in shufflers.into_iter().filter(|peer| *peer != me) {
+            let silent = now.since(*self.watch.answered.entry(peer).or_insert(now));
+            let last_sign = core.directory.last_sign_of_life(&peer);
+            let seems_dead = last_sign.is_none_or(|at| now.since(at) >= SILENT_AFTER);
+            if silent >= if seems_dead { SILENT_AFTER } else { BUSY_AT_MOST } {
+                self.miss(now, peer, Duration::ZERO, format!("it has not answered for {} s", silent.as_secs()));
             }
+        }
+    }
+
+    /// Asks all shufflers for a sign of life if that is due, by telling them the epoch: it may be new to them, or have
+    /// been lost.
+    pub(super) fn probe(&mut self, core: &mut Core) {
+        if core.now < self.watch.at {
+            return;
+        }
+        let me = core.me;
+        self.watch.at = core.now + PROBE_INTERVAL;
+        for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|peer| *peer != me) {
             let pending = Pending::Watch { job: self.id, peer };
             core.request(peer, Request::NewEpoch(self.signed_epoch.clone()), vec![], pending);
-        }
-        for peer in lost.into_iter().filter(|p| *p != me) {
-            core.log(format!("job {}: shuffler {} is silent, or gets nowhere", self.id.short(), peer.short()));
-            self.missing.insert(peer, now);
         }
     }
 
@@ -87,10 +113,10 @@ impl Shuffle {
             let owned: Vec<u16> = self.ring.partitions_of(owner).collect();
             let held = || owned.iter().map(|&p| self.held[usize::from(p)].count());
             let sealed = owned.iter().filter(|p| self.sealed.contains_key(p)).count();
-            let behind = held().any(|n| n < most) || (self.accepted.is_full() && sealed < owned.len());
-            let standing = Standing { held: held().map(u64::from).sum(), sealed };
+            let is_behind = held().any(|n| n < most) || (self.accepted.is_full() && sealed < owned.len());
+            let standing = Standing { held: held().map(u64::from).sum(), sealed, is_behind };
             match self.standings.get(&owner) {
-                Some((before, since)) if behind && *before == standing => {
+                Some((before, since)) if is_behind && *before == standing => {
                     if now.since(*since) > STALLED_AFTER {
                         stalled.push(owner);
                     }
@@ -101,5 +127,12 @@ impl Shuffle {
             }
         }
         stalled
+    }
+
+    /// Owners that lack what others hold and have made no progress for this long, as of the last probe.
+    pub(super) fn behind(&self, now: Time, time: Duration) -> impl Iterator<Item = PeerKey> + '_ {
+        let of_owners = self.standings.iter();
+        let behind = of_owners.filter(move |(_, (standing, since))| standing.is_behind && now.since(*since) >= time);
+        behind.map(|(&owner, _)| owner)
     }
 }

@@ -19,7 +19,7 @@ use super::jobs::Change;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, BucketRef, RequestError, Token};
 use crate::limits;
-use crate::message::{Attempts, Push, PushEntry, Request, Response, runs_of_authors};
+use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
 use crate::time::Time;
 
 /// A message to the authority that was not taken is sent again after so long.
@@ -33,8 +33,18 @@ pub(super) struct Shuffler {
     /// What tables of all shuffles here may take up, in bytes.
     tables: usize,
     jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
-    /// Jobs whose segments were lost here, with their homes and when to say so again.
-    resigned: BTreeMap<JobId, (PeerKey, Time)>,
+    /// Jobs whose segments were lost here.
+    resigned: BTreeMap<JobId, Resigned>,
+}
+
+/// A job whose segments were lost here.
+#[derive(Debug)]
+struct Resigned {
+    home: PeerKey,
+    /// How they were lost.
+    why: String,
+    /// When the home is told next.
+    tell_at: Time,
 }
 
 impl Shuffler {
@@ -79,9 +89,9 @@ impl Shuffler {
 
     /// Segments of a job were lost. Nothing more is held or served: what a missing segment held would be taken for
     /// nothing written.
-    pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey) {
+    pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey, why: String) {
         if self.jobs.remove(&job).is_some() {
-            self.resigned.insert(job, (home, core.now));
+            self.resigned.insert(job, Resigned { home, why: cut_text(why), tell_at: core.now });
             core.act(Action::DropJob { job });
         }
     }
@@ -304,14 +314,14 @@ impl Shuffler {
             shuffle.go_on(core);
         }
         let now = core.now;
-        for (&job, (home, at)) in self.resigned.iter_mut().filter(|(_, (_, at))| *at <= now) {
-            *at = now + RESIGN_AGAIN;
-            core.request(*home, Request::Resign { job }, vec![], Pending::Ignored);
+        for (&job, Resigned { home, why, tell_at }) in self.resigned.iter_mut().filter(|(_, r)| r.tell_at <= now) {
+            *tell_at = now + RESIGN_AGAIN;
+            core.request(*home, Request::Resign { job, why: why.clone() }, vec![], Pending::Ignored);
         }
     }
 
     pub(super) fn deadline(&self) -> Time {
         let shuffles = self.jobs.values().flatten().flatten().map(Shuffle::deadline);
-        shuffles.chain(self.resigned.values().map(|(_, at)| *at)).min().unwrap_or(Time::NEVER)
+        shuffles.chain(self.resigned.values().map(|r| r.tell_at)).min().unwrap_or(Time::NEVER)
     }
 }

@@ -14,9 +14,8 @@ use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId};
 use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
-use crate::limits;
 use crate::manifest::{Inputs, Manifest, Source};
-use crate::message::{Cause, Failure, Request};
+use crate::message::{Cause, Failure, Request, cut_text};
 use crate::pack::{Index, Layout};
 use crate::ring::{Assignment, Ring};
 use crate::time::Time;
@@ -315,11 +314,4 @@ fn rings(manifest: &Manifest, epoch: &Epoch) -> Vec<Option<Assignment>> {
     let ring = Ring::new(epoch);
     let stages = manifest.stages.iter().enumerate();
     stages.map(|(i, s)| s.shuffle().map(|(p, _)| ring.owners(i as u8, p, manifest.replicas))).collect()
-}
-
-/// Cuts a text to what a message may carry.
-fn cut_text(mut text: String) -> String {
-    let end = text.floor_char_boundary(limits::TEXT_BYTES);
-    text.truncate(end);
-    text
 }
