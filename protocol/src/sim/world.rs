@@ -229,7 +229,9 @@ impl World {
                 continue;
             }
             if end == deadline && self.oracle.all_ended() {
-                end = deadline.min(self.now + GRACE.as_micros() as u64);
+                // Whoever sleeps hears of the end only once it is awake, and whoever asks it, then too.
+                let awake = self.peers.iter().map(|peer| peer.sleeps_until).max().unwrap_or(0).max(self.now);
+                end = deadline.min(awake + GRACE.as_micros() as u64);
                 self.peers.iter_mut().for_each(|p| p.delivered_at_end = Some(p.router.delivered));
             }
             let Some((at, what)) = self.queue.pop() else { break };
