@@ -1,6 +1,7 @@
 //! `webmesh jobs`, `status`, `cancel`, `peers`: what a mesh knows.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,9 +139,16 @@ async fn known_jobs(mesh: &Mesh) -> Vec<JobStatus> {
     for peer in connected(node).await {
         let Ok((Response::Jobs(jobs), _)) = node.ask(peer, Request::Jobs, Default::default()).await else { continue };
         for job in jobs {
-            let known = all.get(&job.job);
-            if known.is_none_or(|k| rank(&job) > rank(k)) {
-                all.insert(job.job, job);
+            match all.entry(job.job) {
+                Entry::Vacant(place) => drop(place.insert(job)),
+                Entry::Occupied(mut place) => {
+                    // Whoever heard its home last is right about that. An absent number is the least.
+                    let silent = job.silent.min(place.get().silent);
+                    if rank(&job) > rank(place.get()) {
+                        place.insert(job);
+                    }
+                    place.get_mut().silent = silent;
+                }
             }
         }
     }
@@ -178,7 +186,11 @@ fn state(job: &JobStatus) -> String {
                 .stages
                 .iter()
                 .fold((0u64, 0u64), |(d, t), &(done, tasks)| (d + u64::from(done), t + u64::from(tasks)));
-            format!("running {:3.0}%", if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 })
+            let percent = if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 };
+            match job.silent {
+                None => format!("running {percent:3.0}%"),
+                Some(seconds) => format!("running {percent:3.0}%, its submitter silent for {seconds} s"),
+            }
         }
         JobState::Left => format!("failed: {LEFT}"),
         JobState::Ended(Outcome::Done) => "done".to_owned(),
@@ -207,6 +219,7 @@ fn job_json(job: &JobStatus) -> serde_json::Value {
         "state": state,
         "why": why,
         "age_seconds": job.age,
+        "silent_seconds": job.silent,
         "stages": job.stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect::<Vec<_>>(),
     })
 }

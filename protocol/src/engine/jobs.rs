@@ -29,6 +29,8 @@ pub(super) struct Jobs {
     workers: u32,
 }
 
+/// A home is called silent once this many of its announcements in a row are missing: gossip loses one now and then.
+const ANNOUNCEMENTS_LOST: u32 = 4;
 /// Ends kept of jobs that were not known.
 const EARLY: usize = 64;
 
@@ -378,7 +380,11 @@ impl Jobs {
 
     /// All jobs known, those that ended after those that live; as many as one answer may hold.
     pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
-        let alive = self.known.iter().map(|(&job, k)| k.status(now, job));
+        let late = self.announce_interval() * ANNOUNCEMENTS_LOST;
+        let alive = self.known.iter().map(|(&job, k)| {
+            let quiet = now.since(k.heard);
+            JobStatus { silent: (quiet > late).then_some(quiet.as_secs() as u32), ..k.status(now, job) }
+        });
         let ended = self.ended.iter().rev().map(|(_, status)| status.clone());
         message::as_many_as_fit(alive.chain(ended).take(limits::JOBS), JobStatus::size)
     }
@@ -427,6 +433,7 @@ impl Known {
             name: manifest.map(|m| m.name.clone()).unwrap_or_default(),
             stages: self.done.iter().copied().zip(self.tasks.iter().copied()).collect(),
             age: now.since(self.submitted).as_secs() as u32,
+            silent: None,
             state: JobState::Running,
         }
     }

@@ -172,6 +172,7 @@ pub enum Request {
         /// The job.
         job: JobId,
         /// How they were lost, for people: at most [`limits::TEXT_BYTES`].
+        #[serde(default)]
         why: String,
     },
     /// A job is over.

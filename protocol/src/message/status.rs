@@ -20,6 +20,10 @@ pub struct JobStatus {
     pub stages: Vec<(u32, u32)>,
     /// Seconds since it was submitted.
     pub age: u32,
+    /// Seconds since its home was heard last, where that is longer than announcements may be late: its process may have
+    /// ended.
+    #[serde(default)]
+    pub silent: Option<u32>,
     /// What became of it.
     pub state: JobState,
 }

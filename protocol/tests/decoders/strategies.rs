@@ -323,7 +323,7 @@ prop_compose! {
         job in job(), owner in peer(), name in "\\PC{0,20}", stages in vec(any::<(u32, u32)>(), 0..4), age: u32,
         state in prop_oneof![Just(JobState::Running), Just(JobState::Left), outcome().prop_map(JobState::Ended)],
     ) -> JobStatus {
-        JobStatus { job, owner, name, stages, age, state }
+        JobStatus { job, owner, name, stages, age, silent: age.checked_sub(5), state }
     }
 }
 

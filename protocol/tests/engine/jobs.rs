@@ -272,3 +272,21 @@ fn a_job_that_this_versions_guests_cannot_do_is_refused_and_says_what_to_do_inst
         assert!(why.contains(expected), "{why}");
     }
 }
+
+#[test]
+fn a_job_whose_home_is_not_heard_any_more_is_told_to_be_silent() {
+    let mut peer = Peer::new(3, NOTHING);
+    hear(&mut peer, job(1));
+    peer.wait(limits::ANNOUNCE_INTERVAL * 3);
+    assert_eq!(known(&mut peer)[0].silent, None, "an announcement may be lost");
+    peer.wait(limits::ANNOUNCE_INTERVAL * 2);
+    assert_eq!(known(&mut peer)[0].silent, Some(10));
+    hear(&mut peer, job(1));
+    assert_eq!(known(&mut peer)[0].silent, None);
+    // At home it is never silent.
+    let mut home = Peer::new(0, NOTHING);
+    home.meet(key(1), SHUFFLER);
+    home.submit(manifest());
+    home.wait(limits::ANNOUNCE_INTERVAL * 6);
+    assert_eq!(known(&mut home)[0].silent, None);
+}
