@@ -1,6 +1,6 @@
 //! A tab as a peer of the mesh: the same engine and network as natively, over WebRTC-direct, with tasks in Web Workers.
 //!
-//! The page's script (`browser-node/web`) starts a [`Tab`](web::Tab) and gives it a *runner*, which owns the Workers.
+//! The page's script (`browser-node/web`) starts a `Tab` and gives it a *runner*, which owns the Workers.
 
 pub mod memory_limit;
 

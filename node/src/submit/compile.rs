@@ -61,7 +61,7 @@ pub fn cut_name(name: &str) -> &str {
 }
 
 /// Has the source compiled: by the nearest compiler, or by the next ones where that is lost, refuses, or does not answer
-/// for [`SLOW_AFTER`]. What is waited for meanwhile is shown as a phase.
+/// for ten seconds. What is waited for meanwhile is shown as a phase.
 ///
 /// # Errors
 /// [`CompileError`]: it does not compile, or no compiler was found or came back within the limits of the search.

@@ -1,9 +1,8 @@
 //! The peer's mind: events and the time in, actions out.
 //!
-//! One [`Engine`] plays every role its peer takes: [`worker`] claims and runs tasks, [`shuffler`] holds map
-//! output between stages, [`authority`] signs the few common facts of the jobs that were submitted here.
-//! [`jobs`] knows what jobs there are, [`homes`] how their homes are reached, [`blobs`] gets bytes by name. What they
-//! share stands in [`Core`].
+//! One [`Engine`] plays every role its peer takes: `worker` claims and runs tasks, `shuffler` holds map output between
+//! stages, `authority` decides the few common facts of the jobs that were submitted here. `jobs` knows what jobs there
+//! are, `homes` how their homes are reached, `blobs` fetches bytes by their hash. What they share stands in `core`.
 
 mod authority;
 mod blobs;

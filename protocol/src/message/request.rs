@@ -114,7 +114,7 @@ pub enum Request {
         from: u32,
     },
     /// The attempts that the answerer holds for a partition, those that wrote nothing for it included:
-    /// [`Response::Pulled`] without segments. Asked before a pull, which tells of written segments only.
+    /// [`Response::Pulled`](super::Response::Pulled) without segments. Asked before a pull, which tells of written segments only.
     Held {
         /// The job.
         job: JobId,
@@ -126,7 +126,7 @@ pub enum Request {
         from: u32,
     },
     /// The records that a task reads of a shuffle, in order of the tasks that wrote them, each one's behind a `u32`
-    /// length: a piece of them, as [`Response::Piece`].
+    /// length: a piece of them, as [`Response::Piece`](super::Response::Piece).
     Bucket {
         /// The job.
         job: JobId,
@@ -181,7 +181,7 @@ pub enum Request {
     Jobs,
     /// The peers that the answerer knows.
     Peers,
-    /// Those of them at which jobs are at home, with addresses: [`Response::Peers`] with [`limits::HOMES`] at most. For
+    /// Those of them at which jobs are at home, with addresses: [`Response::Peers`](super::Response::Peers) with [`limits::HOMES`] at most. For
     /// who comes late, or hears a job announced and does not know its home.
     Homes {
         /// That home, and no other.

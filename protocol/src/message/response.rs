@@ -11,7 +11,7 @@ use crate::manifest::Manifest;
 use crate::membership::Advert;
 use crate::sign::Signed;
 
-/// The answer to a [`Request`]. A body may follow.
+/// The answer to a [`Request`](super::Request). A body may follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     /// Done, taken, noted.
@@ -73,7 +73,7 @@ pub enum Response {
 pub struct Summary {
     /// The newest epoch.
     pub epoch: Signed<Epoch>,
-    /// The count of [`Announce::reopened`] that this answer takes in.
+    /// The count of [`Announce::reopened`](super::Announce::reopened) that this answer takes in.
     pub reopened: u32,
     /// Done tasks per stage.
     pub done: Vec<u32>,
