@@ -4,6 +4,7 @@
 //! keeps its version beside that of the crate, which must be the same.
 
 mod order;
+mod twins;
 
 use std::fs;
 use std::path::PathBuf;

@@ -12,11 +12,13 @@ use rustc_demangle::demangle;
 use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{CodeSection, FunctionSection, Module};
 use wasmparser::{
-    CodeSectionReader, CustomSectionReader, FunctionSectionReader, KnownCustom, Name, NameSectionReader, Parser,
-    Payload, TypeRef,
+    CodeSectionReader, CustomSectionReader, FunctionBody, FunctionSectionReader, KnownCustom, Name, NameSectionReader,
+    Parser, Payload, TypeRef,
 };
 
-/// The module with functions of a kind side by side, and without their names.
+use crate::twins::first_of_each;
+
+/// The module with functions of a kind side by side, those that are the same but once, and without their names.
 pub(crate) fn by_kind(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut ordered = Module::new();
     Order::of(module)?
@@ -28,15 +30,16 @@ pub(crate) fn by_kind(module: &[u8]) -> anyhow::Result<Vec<u8>> {
 struct Order {
     /// Imported functions have the first indices, and keep them.
     imported: u32,
-    /// The functions that the module defines, as they were numbered, in their new order.
+    /// The functions that stay of those that the module defines, as they were numbered, in their new order.
     sequence: Vec<usize>,
-    /// Where each of them is in `sequence`.
+    /// Where each that was defined, or the one that is the same, is in `sequence`.
     place: Vec<u32>,
 }
 
 impl Order {
     fn of(module: &[u8]) -> anyhow::Result<Self> {
         let mut imported = 0;
+        let mut types = Vec::new();
         let mut bodies = Vec::new();
         let mut kinds = HashMap::new();
         for payload in Parser::new(0).parse_all(module) {
@@ -46,7 +49,8 @@ impl Order {
                         imported += u32::from(matches!(import?.ty, TypeRef::Func(_)));
                     }
                 }
-                Payload::CodeSectionEntry(body) => bodies.push(body.as_bytes()),
+                Payload::FunctionSection(functions) => types = functions.into_iter().collect::<Result<Vec<_>, _>>()?,
+                Payload::CodeSectionEntry(body) => bodies.push(body),
                 Payload::CustomSection(section) => {
                     if let KnownCustom::Name(names) = section.as_known() {
                         kinds = kinds_of(names)?;
@@ -55,14 +59,17 @@ impl Order {
                 _ => {}
             }
         }
-        let functions: Vec<_> = (imported..).map(|index| kinds.get(&index)).zip(bodies).collect();
-        let mut sequence: Vec<usize> = (0..functions.len()).collect();
+        let first = first_of_each(imported, &types, &bodies)?;
+        let code = bodies.iter().map(FunctionBody::as_bytes);
+        let functions: Vec<_> = (imported..).map(|index| kinds.get(&index)).zip(code).collect();
+        let mut sequence: Vec<usize> = (0..functions.len()).filter(|&f| first[f] as usize == f).collect();
         // Those of a kind by what they begin with, which is how their code differs.
         sequence.sort_by_key(|&function| functions[function]);
-        let mut place = vec![0; sequence.len()];
+        let mut place = vec![0; functions.len()];
         for (position, &function) in (0..).zip(&sequence) {
             place[function] = position;
         }
+        let place = first.iter().map(|&function| place[function as usize]).collect();
         Ok(Self { imported, sequence, place })
     }
 }
@@ -165,6 +172,40 @@ mod tests {
         ] {
             assert_eq!(kind(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn functions_that_are_the_same_become_one_and_so_do_their_callers() {
+        let module = wat::parse_str(
+            r#"(module
+                (import "" "" (func))
+                (func (export "one") (result i32) i32.const 1)
+                (func (export "two") (result i32) i32.const 2)
+                (func $one (result i32) i32.const 1)
+                (func (export "long one") (result i64) i64.const 1)
+                (func (export "a") (result i32) call 1)
+                (func (export "b") (result i32) call $one)
+                (func (export "c") (result i32) call 2)
+                (table funcref (elem $one)))"#,
+        )
+        .expect("a module");
+        let ordered = by_kind(&module).expect("a module");
+        wasmparser::validate(&ordered).expect("as valid as before");
+        let mut exported = HashMap::new();
+        let mut functions = 0;
+        for payload in Parser::new(0).parse_all(&ordered) {
+            match payload.expect("a payload") {
+                Payload::ExportSection(exports) => {
+                    exported.extend(exports.into_iter().map(|export| export.map(|e| (e.name, e.index)).expect("one")));
+                }
+                Payload::CodeSectionStart { count, .. } => functions = count,
+                _ => {}
+            }
+        }
+        assert_eq!(functions, 5, "1, 2, 1 as 64 bits, and who calls which");
+        assert_eq!(exported["a"], exported["b"]);
+        assert_ne!(exported["a"], exported["c"]);
+        assert_ne!(exported["one"], exported["long one"]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl From<JsValue> for JsError {
     fn from(value: JsValue) -> Self {
         let text = match value.dyn_ref::<js_sys::Error>() {
             Some(error) => format!("{}: {}", error.name(), error.message()),
-            None => format!("{value:?}"),
+            None => value.as_string().unwrap_or_else(|| "the browser did not say why".to_owned()),
         };
         Self(text)
     }
