@@ -13,8 +13,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use webmesh_protocol::engine::{Config, Engine, Memory};
 use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission, Token};
 use webmesh_protocol::membership::{Advert, Roles};
-use webmesh_protocol::message::{Gossip, Request, Response};
-use webmesh_protocol::sign::Keypair;
+use webmesh_protocol::message::{End, Gossip, Request, Response};
+use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::{JobId, PeerKey, Time, guest, limits};
 
 use crate::net::{Net, NetEvent};
@@ -137,6 +137,11 @@ impl Node {
     /// Takes a job back.
     pub async fn cancel(&self, job: JobId, key: Keypair) {
         self.command(Command::Event(Event::Cancel { job, key: Box::new(key) })).await;
+    }
+
+    /// Passes on the end of a job, whose owner signed it, where this peer knows the job.
+    pub async fn bring_end(&self, end: Signed<End>) {
+        self.command(Command::Event(Event::EndBrought(Box::new(end)))).await;
     }
 
     /// Changes the number of threads that run tasks, and this peer's roles.

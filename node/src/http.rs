@@ -1,5 +1,6 @@
 //! What a node says of itself over HTTP: health, metrics, addresses; and the page by which a tab joins.
 
+mod job_ends;
 mod page;
 mod socket;
 
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::Listener;
 use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
@@ -57,11 +58,12 @@ struct Served {
     page: Page,
     started: Instant,
     kiosk: bool,
+    job_ends: Arc<job_ends::Budget>,
 }
 
-/// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at `/ws`
-/// until the process ends; gives the address that it listens on. With `kiosk`, the page may join without a press if
-/// its address asks for that.
+/// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at `/ws`,
+/// and takes ends of jobs at `/job-ends`, until the process ends; gives the address that it listens on. With `kiosk`, the
+/// page may join without a press if its address asks for that.
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be listened on.
@@ -69,12 +71,13 @@ pub async fn serve(address: SocketAddr, node: Node, page: Page, kiosk: bool) -> 
     let in_the_way = |source| HttpError { address, source };
     let listener = TcpListener::bind(address).await.map_err(in_the_way)?;
     let bound = listener.local_addr().map_err(in_the_way)?;
-    let served = Served { node, page, started: Instant::now(), kiosk };
+    let served = Served { node, page, started: Instant::now(), kiosk, job_ends: Arc::default() };
     let router = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/.well-known/webmesh.json", get(addresses))
         .route(socket::PATH, get(socket::serve))
+        .route(job_ends::PATH, post(job_ends::take))
         .fallback(get(page::serve))
         .with_state(served);
     tokio::spawn(accept(listener, router, HEAD_TIMEOUT, WRITE_TIMEOUT));
@@ -144,6 +147,7 @@ async fn addresses(State(served): State<Served>) -> impl IntoResponse {
         "peer": peer,
         "addresses": addresses,
         "websocket": websocket,
+        "jobEnds": job_ends::PATH,
         "kiosk": served.kiosk,
     });
     (anyone, Json(said))

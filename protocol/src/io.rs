@@ -9,10 +9,10 @@ use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Manifest, TaskLimits};
 use crate::membership::Roles;
-use crate::message::{Cause, Failure, Gossip, Outcome, Push, Request, Response, Topic};
+use crate::message::{Cause, End, Failure, Gossip, Outcome, Push, Request, Response, Topic};
 use crate::ranges::Run;
 use crate::segment::Attempt;
-use crate::sign::Keypair;
+use crate::sign::{Keypair, Signed};
 use crate::split::Place;
 
 /// Names a request that this engine sent.
@@ -143,6 +143,9 @@ pub enum Event {
         /// The owner's key.
         key: Box<Keypair>,
     },
+    /// A job's end, signed by its owner, came by another way than the mesh: a tab that closes has no time to spread it
+    /// itself. If it is valid and news, it is published.
+    EndBrought(Box<Signed<End>>),
     /// This peer's user changes the number of threads that run tasks, or its roles. A peer that stops working
     /// releases its claims; one that begins takes part in the jobs that it knows.
     Capacity {

@@ -109,10 +109,21 @@ pub fn assert_success(output: &Output) {
 
 /// What an HTTP server at `address` (`http://host:port`) answers to a GET of `path`, head included.
 pub fn http_get(address: &str, path: &str) -> String {
+    http(address, &format!("GET {path}"), b"")
+}
+
+/// Posts a body to a path of a server whose URL is given, and gives its whole answer, head included.
+pub fn http_post(address: &str, path: &str, body: &[u8]) -> String {
+    http(address, &format!("POST {path}"), body)
+}
+
+fn http(address: &str, what: &str, body: &[u8]) -> String {
     let host = address.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it can be asked");
+    let len = body.len();
+    let head = format!("{what} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).expect("it can be asked");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     answer

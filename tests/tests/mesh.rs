@@ -1,7 +1,10 @@
 //! Real processes on loopback: the mesh counts words, whatever is killed meanwhile.
 
+use webmesh_protocol::message::{End, Outcome, Request};
+use webmesh_protocol::sign::Keypair;
+use webmesh_protocol::{JobId, codec};
 use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, slow_word_count};
-use webmesh_tests::process::{Server, Submission, assert_success, http_get, output, stderr, webmesh};
+use webmesh_tests::process::{Server, Submission, assert_success, http_get, http_post, output, stderr, webmesh};
 
 #[test]
 fn a_bootstrap_and_four_nodes_count_words_as_an_independent_program_does() {
@@ -159,4 +162,28 @@ fn a_bootstrap_node_tells_health_metrics_and_addresses_over_http() {
     assert!(get("/healthz").contains("\"status\":\"ok\""));
     assert!(get("/metrics").contains("webmesh_connected_peers 0"));
     assert!(get("/.well-known/webmesh.json").contains(&bootstrap.address));
+}
+
+#[test]
+fn the_end_of_a_job_that_is_posted_is_taken_with_a_signature_and_within_bounds_only() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let bootstrap = Server::bootstrap(dir.path());
+    let http = bootstrap.http.clone().expect("it serves HTTP");
+    let status = |body: &[u8]| {
+        let answer = http_post(&http, "/job-ends", body);
+        answer.split_whitespace().nth(1).map(str::to_owned).unwrap_or(answer)
+    };
+    let end = End { job: JobId([5; 32]), outcome: Outcome::Failed("the tab was closed".to_owned()) };
+    let signed = codec::encode(&Request::Ended(Keypair::from_secret([6; 32]).sign(&end)));
+    assert_eq!(status(&signed), "204");
+    let reason = signed.windows(6).position(|part| part == b"closed").expect("the reason is in it");
+    let mut changed = signed.clone();
+    changed[reason] = b'C';
+    assert_eq!(status(&changed), "400", "its signature does not hold any more");
+    assert_eq!(status(&codec::encode(&Request::Goodbye)), "400");
+    assert_eq!(status(b"nonsense"), "400");
+    assert_eq!(status(&vec![0; 16 << 10]), "413");
+    // More than may come at once: the rest is refused, and everything else is served.
+    assert!((0..2000).any(|_| status(&signed) == "429"), "as many as anybody sends are taken");
+    assert!(http_get(&http, "/healthz").contains("\"status\":\"ok\""));
 }

@@ -6,17 +6,19 @@ mod runner;
 mod storage;
 mod submit;
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
+use js_sys::Uint8Array;
 use libp2p::Multiaddr;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::{Hash, limits, sign, version};
+use webmesh_protocol::message::{End, Outcome, Request};
+use webmesh_protocol::{Hash, JobId, codec, limits, sign, version};
 
 use self::host::{HostHandle, TabHost};
 use self::runner::Runner;
@@ -36,10 +38,15 @@ pub struct Tab {
     works: Cell<bool>,
     /// Signs the jobs that are submitted here.
     owner: sign::Keypair,
+    /// The jobs that were submitted here and go on.
+    running: RefCell<BTreeSet<JobId>>,
 }
 
 /// The owner's key belongs to the person, the peer's to the tab; a browser keeps one secret for both.
 const OWNER_KEY: &str = "webmesh 1 a tab's key as an owner of jobs";
+
+/// Why the jobs of a tab that closes end. Nothing tells it whether it is closed or loaded anew.
+const CLOSED: &str = "its submitter closed or reloaded the tab that it was submitted in";
 
 /// The roles of a tab with this number of threads. It shuffles only in meshes without a native shuffler.
 fn roles(threads: u16) -> Roles {
@@ -91,7 +98,7 @@ impl Tab {
         let (host, handle, outputs) = TabHost::new(runner, storage);
         let node = Node::start(net, events, advert, host, outputs);
         let owner = sign::Keypair::from_secret(blake3::derive_key(OWNER_KEY, &secret));
-        Ok(Self { node, host: handle, works: Cell::new(threads > 0), owner })
+        Ok(Self { node, host: handle, works: Cell::new(threads > 0), owner, running: RefCell::default() })
     }
 
     /// Changes the number of threads that run tasks. With 0, this tab only submits jobs.
@@ -188,6 +195,19 @@ impl Tab {
             net.counters().named().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
         let connected = links.len();
         json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }).to_string()
+    }
+
+    /// The signed ends of all jobs of this tab that go on, each for a node's `/job-ends`: for a tab that closes, which has
+    /// no time for [`leave`](Self::leave). Its jobs go on where it stays all the same.
+    #[wasm_bindgen(js_name = jobEnds)]
+    pub fn job_ends(&self) -> Vec<Uint8Array> {
+        let running = self.running.borrow();
+        let ends = running.iter().map(|&job| {
+            let outcome = Outcome::Failed(CLOSED.to_owned());
+            let end = Request::Ended(self.owner.sign(&End { job, outcome }));
+            Uint8Array::from(&codec::encode(&end)[..])
+        });
+        ends.collect()
     }
 
     /// Leaves in order: claims released, goodbyes said.

@@ -121,7 +121,16 @@ impl Tab {
         };
         let manifest = map_reduce(&options, facts);
         let shown = (&display, &outline);
-        let done = submit::follow(&self.node, manifest, &self.owner, shown, unwanted, |_| Ok(())).await;
+        let mut running = None;
+        let named = |job| {
+            running = Some(job);
+            self.running.borrow_mut().insert(job);
+            Ok(())
+        };
+        let done = submit::follow(&self.node, manifest, &self.owner, shown, unwanted, named).await;
+        if let Some(job) = running {
+            self.running.borrow_mut().remove(&job);
+        }
         Ok(done.map_err(error)?.to_string())
     }
 }

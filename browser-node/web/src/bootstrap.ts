@@ -13,12 +13,22 @@ export interface Way {
   addresses: string[];
   /** A WebSocket address, for networks that drop UDP; undefined where only addresses were given. */
   fallback: string | undefined;
+  /** Where the node is told of jobs that end with their tab; undefined where only addresses were given. */
+  jobEnds: URL | undefined;
+}
+
+/** What a node says of itself. */
+interface Said {
+  peer: string;
+  addresses: string[];
+  websocket?: string;
+  jobEnds?: string;
 }
 
 /** Finds the way to the node at a URL, or takes addresses as they are. */
 export async function wayTo(bootstrap: string | URL | readonly string[]): Promise<Way> {
-  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return { addresses: [...bootstrap], fallback: undefined };
-  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return { addresses: [bootstrap], fallback: undefined };
+  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return byAddresses([...bootstrap]);
+  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return byAddresses([bootstrap]);
   const url = new URL("/.well-known/webmesh.json", bootstrap);
   let answer: Response;
   try {
@@ -27,16 +37,21 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
     throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
   }
   if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
-  const said = ((await answer.json().catch(() => null)) ?? {}) as { peer?: string; addresses?: string[]; websocket?: string };
+  const said = ((await answer.json().catch(() => null)) ?? {}) as Partial<Said>;
   if (typeof said.peer !== "string" || !Array.isArray(said.addresses)) {
     throw new JoinError(`${url} answered with something else: ${NO_NODE}`);
   }
   const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
   const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
-  if (dialled.length > 0) return { addresses: dialled, fallback };
+  const jobEnds = said.jobEnds === undefined ? undefined : new URL(said.jobEnds, url);
+  if (dialled.length > 0) return { addresses: dialled, fallback, jobEnds };
   // A node without WebRTC is reached as one behind a network that drops it.
-  if (fallback !== undefined) return { addresses: [fallback], fallback: undefined };
+  if (fallback !== undefined) return { addresses: [fallback], fallback: undefined, jobEnds };
   throw new JoinError(`the node at ${url.origin} has no address for tabs: it is of an older version`);
+}
+
+function byAddresses(addresses: string[]): Way {
+  return { addresses, fallback: undefined, jobEnds: undefined };
 }
 
 /** The multiaddress of a peer that is reached over WebSocket at a path of a server. */

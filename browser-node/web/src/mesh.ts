@@ -99,14 +99,17 @@ export class Mesh {
   #isClosed = false;
   #crash: CrashError | undefined;
   #goodbye: () => void = () => {};
+  #jobEnds: URL | undefined;
 
   /** @internal */
-  constructor(program: Program, tab: Tab, runner: Runner, storage: Storage, { fallback }: Way) {
+  constructor(program: Program, tab: Tab, runner: Runner, storage: Storage, { fallback, jobEnds }: Way) {
     this.peer = tab.peer;
     this.#program = program;
     this.#tab = tab;
     this.#runner = runner;
     this.#storage = storage;
+    this.#jobEnds = jobEnds;
+    addEventListener("pagehide", this.#pageHides);
     const goodbye = new Promise<void>((resolve) => {
       this.#goodbye = resolve;
     });
@@ -185,6 +188,19 @@ export class Mesh {
     await this.closed;
   }
 
+  /**
+   * The page is closed, or left: its browser ends its connections before any word could go over them, but still sends
+   * what is handed over here. A page that the browser may show again, as it was, keeps its jobs.
+   */
+  #pageHides = ({ persisted }: PageTransitionEvent): void => {
+    if (persisted) return;
+    if (this.#jobEnds !== undefined) {
+      const ends = this.#tab.jobEnds() as Uint8Array<ArrayBuffer>[];
+      for (const end of ends) navigator.sendBeacon(this.#jobEnds, end);
+    }
+    void this.leave();
+  };
+
   #lost(crash: CrashError): void {
     this.#left = true;
     this.#crash = crash;
@@ -194,6 +210,7 @@ export class Mesh {
 
   #end(): void {
     this.#isClosed = true;
+    removeEventListener("pagehide", this.#pageHides);
     // Each holds the other, across the border to the program: neither would ever be collected.
     this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
     this.#runner.close();

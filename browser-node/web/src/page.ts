@@ -249,8 +249,11 @@ element("join-form").addEventListener("submit", (event) => {
   want(true);
 });
 leaveButton.addEventListener("click", () => want(false));
-// A tab that is closed says goodbye as far as there is time.
-addEventListener("pagehide", () => void mesh?.leave());
+// The mesh sees to its own leaving when the page is closed. One that the browser keeps leaves too, or its peers would count
+// on what stands still.
+addEventListener("pagehide", ({ persisted }) => {
+  if (persisted) void mesh?.leave();
+});
 // One that the browser shows again as it was has left all the same, and joins anew.
 addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;

@@ -1,5 +1,6 @@
 // What the tests run: nodes, jobs, and browsers with the page.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -144,13 +145,49 @@ export async function open(browser, node, hash = "") {
   return page;
 }
 
+/** A name that leads to this machine and that browsers trust no more than one of a home's network. */
+const ELSEWHERE = "webmesh.test";
+/** With this flag, Chromium reaches nodes `elsewhere`. */
+export const REACH_ELSEWHERE = `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`;
+/** The same node, over plain HTTP from what seems to be another machine. */
+export const elsewhere = (node) => ({ http: node.http.replace("127.0.0.1", ELSEWHERE) });
+
+/** A page of somebody who was never here and confirms whatever is asked. */
+export async function fresh(browser, node, hash = "") {
+  return opened(await browser.createBrowserContext(), node, hash);
+}
+
+/** Another page of somebody, who confirms whatever is asked. */
+export async function opened(context, node, hash = "") {
+  const page = await open(context, node, hash);
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.setViewport({ width: 1200, height: 800 });
+  return page;
+}
+
+/** Closes all pages of somebody; in this one nothing may have gone wrong. */
+export async function closed(page) {
+  assert.deepEqual(page.errors, []);
+  await page.browserContext().close();
+}
+
+/** Moves the slider of threads, on a machine that has eight. */
+export function slide(page, threads) {
+  return page.$eval(
+    "#threads",
+    (slider, threads) => {
+      slider.max = 8;
+      slider.value = threads;
+      slider.dispatchEvent(new Event("input"));
+    },
+    threads,
+  );
+}
+
 /** Opens the page, unless it is open, presses the button, and waits until the tab is connected. */
 export async function joined(browser, node, threads = 1, opened = undefined) {
   const page = opened ?? (await open(browser, node));
-  await page.$eval("#threads", (slider, threads) => {
-    slider.value = threads;
-    slider.dispatchEvent(new Event("input"));
-  }, threads);
+  await slide(page, threads);
   await page.click("#join-button");
   await shows(page, "#connected", (text) => Number(text) > 0);
   return page;

@@ -3,17 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { serveFake } from "./fake/serve.mjs";
-import { launch, open, shows } from "./harness.mjs";
-
-/** A name that leads to this machine and that browsers trust no more than one of a home's network. */
-const ELSEWHERE = "webmesh.test";
+import { closed, elsewhere, fresh, launch, REACH_ELSEWHERE, shows, slide } from "./harness.mjs";
 
 describe("joining", { timeout: 300_000 }, () => {
   let browser, node, kiosk;
   before(async () => {
     node = await serveFake();
     kiosk = await serveFake({ kiosk: true });
-    browser = await launch("chromium", `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`);
+    browser = await launch("chromium", REACH_ELSEWHERE);
   });
   after(async () => {
     await browser?.close();
@@ -21,34 +18,14 @@ describe("joining", { timeout: 300_000 }, () => {
     await kiosk?.end();
   });
 
-  /** A page of somebody who was never here. */
-  async function fresh(at = node, hash = "") {
-    const page = await open(await browser.createBrowserContext(), at, hash);
-    page.on("dialog", (dialog) => dialog.accept());
-    return page;
-  }
-  async function closed(page) {
-    assert.deepEqual(page.errors, []);
-    await page.browserContext().close();
-  }
-  const elsewhere = () => ({ http: node.http.replace("127.0.0.1", ELSEWHERE) });
+  const came = (at = node, hash = "") => fresh(browser, at, hash);
   const focused = (page) => page.evaluate(() => document.activeElement?.id);
   const isJoined = (page) => shows(page, "#badge", (text) => text.startsWith("Joined"));
-  const slide = (page, threads) =>
-    page.$eval(
-      "#threads",
-      (slider, threads) => {
-        slider.max = 8;
-        slider.value = threads;
-        slider.dispatchEvent(new Event("input"));
-      },
-      threads,
-    );
   const given = (page, wanted) =>
     page.waitForFunction((wanted) => globalThis.threadsGiven?.join() === wanted, { polling: 20 }, wanted.join());
 
   test("the threads that the slider shows are those that are given, also while joined", async () => {
-    const page = await fresh();
+    const page = await came();
     await slide(page, 2);
     await page.click("#join-button");
     await isJoined(page);
@@ -62,7 +39,7 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("with no threads a tab joins to submit, and says so", async () => {
-    const page = await fresh();
+    const page = await came();
     await slide(page, 0);
     assert.match(await page.$eval("#threads-shown", (shown) => shown.textContent), /submits jobs only/);
     await page.click("#join-button");
@@ -73,7 +50,7 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("Run says how many cores it gives to others before it joins", async () => {
-    const page = await fresh();
+    const page = await came();
     await slide(page, 3);
     await page.click('nav [data-view="submit"]');
     await page.waitForSelector("#submit-body:not([hidden])");
@@ -82,7 +59,7 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("a link lends nobody's processor", async () => {
-    const page = await fresh(node, "#join");
+    const page = await came(node, "#join");
     await shows(page, "#trouble", (text) => text.includes("press the button"));
     assert.equal(await page.$eval("#badge", (badge) => badge.textContent), "Not joined");
     assert.equal(await page.evaluate(() => globalThis.threadsGiven), undefined);
@@ -90,17 +67,17 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("a kiosk's node lets its page join without a press where the address asks for it, and only there", async () => {
-    const asked = await fresh(kiosk, "#join");
+    const asked = await came(kiosk, "#join");
     await isJoined(asked);
     await closed(asked);
-    const plain = await fresh(kiosk);
+    const plain = await came(kiosk);
     await plain.waitForSelector("#join-button:not([hidden])");
     assert.equal(await plain.$eval("#badge", (badge) => badge.textContent), "Not joined");
     await closed(plain);
   });
 
   test("a reload joins again in the tab where Join was pressed, and tells why", async () => {
-    const page = await fresh();
+    const page = await came();
     await page.click("#join-button");
     await isJoined(page);
     await page.reload();
@@ -116,20 +93,21 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("a window that begins with a copy of what a tab remembers does not join", async () => {
-    const page = await fresh();
+    const page = await came();
     await page.click("#join-button");
     await isJoined(page);
     const opened = new Promise((resolve) => page.once("popup", resolve));
     await page.evaluate((url) => void window.open(url), `${node.http}/#home`);
     const copy = await opened;
-    await copy.waitForSelector("#join-button:not([hidden])");
+    // Its script has run then: before, the button does nothing of its own.
+    await copy.waitForFunction(() => location.hash === "#home" && document.readyState === "complete");
     await copy.waitForFunction(() => sessionStorage.getItem("joined") === null);
     assert.equal(await copy.$eval("#badge", (badge) => badge.textContent), "Not joined");
     await closed(page);
   });
 
   test("the focus stays at what a press leads to", async () => {
-    const page = await fresh();
+    const page = await came();
     await page.focus("#join-button");
     await page.keyboard.press("Enter");
     await isJoined(page);
@@ -146,7 +124,7 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("what a page over plain HTTP cannot be told is said beside its switch", async () => {
-    const page = await fresh(elsewhere());
+    const page = await came(elsewhere(node));
     assert.equal(await page.evaluate(() => isSecureContext), false);
     const [shown, disabled, why] = await page.$eval("#pause-battery", (box) => {
       const label = box.closest("label");
@@ -161,13 +139,14 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("two tabs over plain HTTP are two peers, though one is the other's copy", async () => {
-    const page = await fresh(elsewhere());
+    const page = await came(elsewhere(node));
     await page.click("#join-button");
     await isJoined(page);
     const opened = new Promise((resolve) => page.once("popup", resolve));
     await page.evaluate(() => void window.open(`${location.origin}/#home`));
     const copy = await opened;
-    await copy.waitForSelector("#join-button:not([hidden])");
+    // Its script has run then: before, the button does nothing of its own.
+    await copy.waitForFunction(() => location.hash === "#home" && document.readyState === "complete");
     const identity = (of) => of.evaluate(() => sessionStorage.getItem("identity"));
     assert.equal(await identity(copy), await identity(page), "it is no copy");
     await copy.click("#join-button");
@@ -178,7 +157,7 @@ describe("joining", { timeout: 300_000 }, () => {
   });
 
   test("a circuit is drawn through its relay, and only links on which bytes move are busy", async () => {
-    const page = await fresh();
+    const page = await came();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");
     await page.click('nav [data-view="mesh"]');

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { joined, joins, launch, list, open, root, shows, startNode, submit, text } from "./harness.mjs";
+import { fresh, joined, joins, launch, list, open, root, shows, slide, startNode, submit, text } from "./harness.mjs";
 
 const pi = join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp");
 const wordcount = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
@@ -32,19 +32,10 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
     const node = await startNode();
     const page = await joined(browser, node, 1);
     const peer = (await shows(page, "#state", (text) => text.includes("12D3"))).match(/12D3\w+/)[0];
-    const job = submit(node, pi, [], "--tasks", "400");
+    // So many that it is not over before the slider has moved, however slow the lists come.
+    const job = submit(node, pi, [], "--tasks", "1500");
     await job.heard(({ event, stages }) => event === "progress" && stages[0].done > 0);
     const workers = () => page.workers().filter((worker) => worker.url().endsWith("/guest.js")).length;
-    const slide = (threads) =>
-      page.$eval(
-        "#threads",
-        (slider, threads) => {
-          slider.max = 8;
-          slider.value = threads;
-          slider.dispatchEvent(new Event("input"));
-        },
-        threads,
-      );
     const until = async (wanted) => {
       const end = performance.now() + PATIENCE.timeout;
       while (workers() !== wanted) {
@@ -53,14 +44,14 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
       }
     };
     await until(1);
-    await slide(3);
+    await slide(page, 3);
     await until(3);
     await listed(node, "peers", (known) => known.peer === peer && known.threads === 3);
-    await slide(0);
+    await slide(page, 0);
     await until(0);
     const idle = await listed(node, "peers", (known) => known.peer === peer && known.threads === 0);
     assert.ok(!idle.roles.includes("worker"), idle.roles.join());
-    await slide(2);
+    await slide(page, 2);
     await until(2);
     assert.equal(await job.ended, 0, job.said);
     assert.ok(!job.said.includes('"task_failed"'), "what was given back was told of as a failure");
@@ -69,24 +60,36 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
     await node.end();
   });
 
-  test("that is closed leaves no job that seems to run", async (t) => {
-    const node = await startNode("worker,shuffler,compiler,relay");
-    const page = await open(await browser.createBrowserContext(), node);
-    await joins(page, 1, 0);
-    const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
-    await page.evaluate((source) => {
-      globalThis.job = globalThis.meshes[0].submit({ name: "endless.cpp", source, tasks: 64 });
-    }, endless);
-    await listed(node, "jobs", ({ name, state }) => name === "endless.cpp" && state === "running");
-    const closed = performance.now();
-    await page.close();
-    const until = closed + PATIENCE.timeout;
-    while ((await list(node, "jobs")).some(({ state }) => state === "running")) {
-      assert.ok(performance.now() < until, "it runs for ever");
-    }
-    t.diagnostic(`over ${((performance.now() - closed) / 1000).toFixed(1)} s after the tab was closed`);
-    await node.end();
-  });
+  for (const [how, leaves] of [
+    ["closed", (page) => page.close({ runBeforeUnload: true })],
+    ["loaded anew", (page) => page.reload()],
+  ]) {
+    test(`that is ${how} says at once, to every node, that its jobs end with it`, async (t) => {
+      const node = await startNode("worker,shuffler,compiler,relay");
+      const other = await startNode("worker", "--bootstrap", node.tcp);
+      const page = await fresh(browser, node);
+      await joins(page, 1, 0);
+      const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
+      await page.evaluate((source) => {
+        for (const name of ["one.cpp", "two.cpp"]) globalThis.meshes[0].submit({ name, source, tasks: 64 });
+      }, endless);
+      for (const name of ["one.cpp", "two.cpp"]) {
+        await listed(other, "jobs", (job) => job.name === name && job.state === "running");
+      }
+      const left = performance.now();
+      await leaves(page);
+      // A job whose submitter only falls silent vanishes from the list, and has no reason in it.
+      for (const at of [node, other]) {
+        for (const name of ["one.cpp", "two.cpp"]) {
+          const { state, why } = await listed(at, "jobs", (job) => job.name === name && job.state !== "running");
+          assert.deepEqual([state, why], ["failed", "its submitter closed or reloaded the tab that it was submitted in"]);
+        }
+      }
+      t.diagnostic(`listed as ended ${((performance.now() - left) / 1000).toFixed(1)} s after the tab was ${how}`);
+      await page.browserContext().close();
+      for (const at of [other, node]) await at.end();
+    });
+  }
 
   test("knows through which relay another tab is reached", async () => {
     const node = await startNode("compiler,relay");

@@ -6,39 +6,30 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { openSubmit, run, write, written } from "./editor.mjs";
 import { serveFake } from "./fake/serve.mjs";
-import { launch, open, scratch, shows } from "./harness.mjs";
-
-const ELSEWHERE = "webmesh.test";
+import { closed, elsewhere, launch, opened, REACH_ELSEWHERE, scratch, shows } from "./harness.mjs";
 
 describe("a reload", { timeout: 300_000 }, () => {
   let browser, node, page;
   before(async () => {
     node = await serveFake();
-    browser = await launch("chromium", `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`);
+    browser = await launch("chromium", REACH_ELSEWHERE);
   });
   after(async () => {
     await browser?.close();
     await node?.end();
   });
 
-  const elsewhere = () => ({ http: node.http.replace("127.0.0.1", ELSEWHERE) });
-  async function opened(context, at = node) {
-    const page = await open(context, at);
-    page.on("dialog", (dialog) => dialog.accept());
-    await page.setViewport({ width: 1200, height: 800 });
+  async function submits(context, at = node) {
+    const page = await opened(context, at);
     await openSubmit(page);
     return page;
   }
   async function submitting(at = node) {
-    page = await opened(await browser.createBrowserContext(), at);
+    page = await submits(await browser.createBrowserContext(), at);
   }
   async function reload() {
     await page.reload();
     await page.waitForSelector("#submit-body:not([hidden])");
-  }
-  async function closed() {
-    assert.deepEqual(page.errors, []);
-    await page.browserContext().close();
   }
   const inputs = (wanted) => shows(page, "#inputs-shown", wanted);
   const pressed = (text) => page.click(`::-p-xpath(//div[@id='job']//button[text()='${text}'])`);
@@ -68,7 +59,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     assert.deepEqual(await page.$$eval("#inputs .path", (all) => all.map((path) => path.textContent)), ["a.txt", "b.txt"]);
     await run(page, "Done");
     assert.match(await page.$eval("#jobs .said", (said) => said.textContent), /2 files, 12 bytes/);
-    await closed();
+    await closed(page);
   });
 
   test("leaves the files of a folder what they were called", async () => {
@@ -84,7 +75,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await reload();
     await run(page, "Done");
     assert.deepEqual(await names(), before);
-    await closed();
+    await closed(page);
   });
 
   test("of files that are too large to keep does not make a job over numbers", async () => {
@@ -101,7 +92,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await page.click("#no-inputs");
     await inputs((text) => text.startsWith("No files: "));
     await run(page, "Done");
-    await closed();
+    await closed(page);
   });
 
   test("tells in every view which job it ended, and one press runs it again with its files", async () => {
@@ -125,7 +116,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     assert.match(said[0], /^Running.*1 file, 5 bytes/);
     assert.match(said[1], /^Interrupted.*1 file, 5 bytes/);
     assert.equal(await page.$eval("#reloaded", (notice) => notice.checkVisibility()), false);
-    await closed();
+    await closed(page);
   });
 
   test("of a tab without jobs tells of none", async () => {
@@ -133,7 +124,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await run(page, "Done");
     await reload();
     assert.equal(await page.$eval("#reloaded", (notice) => notice.checkVisibility()), false);
-    await closed();
+    await closed(page);
   });
 
   test("leaves a job from the list with its own files, also where its code was an example's before", async () => {
@@ -146,16 +137,16 @@ describe("a reload", { timeout: 300_000 }, () => {
     await inputs((text) => text.startsWith("No files: "));
     await page.click("#jobs li .small");
     await inputs((text) => text === before);
-    await closed();
+    await closed(page);
   });
 
-  for (const [where, at] of [["HTTPS", () => node], ["plain HTTP", elsewhere]]) {
+  for (const [where, at] of [["HTTPS", () => node], ["plain HTTP", () => elsewhere(node)]]) {
     test(`over ${where}, a job that another tab runs is shown as running until that tab is closed`, async () => {
       await submitting(at());
       await write(page, "// fake: slow\n");
       await run(page, "Running");
       await page.waitForSelector("#job li.active");
-      const other = await opened(page.browserContext(), at());
+      const other = await submits(page.browserContext(), at());
       await shows(other, "#jobs .said", (text) => text.startsWith("Running"));
       // Frames, by which `shows` looks, are none in a hidden tab.
       await page.bringToFront();
@@ -170,7 +161,7 @@ describe("a reload", { timeout: 300_000 }, () => {
       await page.close();
       await shows(other, "#jobs li:nth-child(1) .said", (text) => text.startsWith("Interrupted"));
       page = other;
-      await closed();
+      await closed(page);
     });
   }
 });

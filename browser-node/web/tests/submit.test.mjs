@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { accessible } from "./axe.mjs";
 import { download, markedLines, openSubmit, rows, rowsAre, run, write, written } from "./editor.mjs";
-import { countWords, joined, launch, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
+import { closed, countWords, fresh, joined, launch, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 import { mainThreadTasks, slowness } from "./main-thread.mjs";
 
 /** What a person feels as a page that hangs, and what browsers call a long task. */
@@ -26,15 +26,8 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
 
   /** The Submit view of a tab that was never here. */
   async function submitting() {
-    const context = await browser.createBrowserContext();
-    page = await open(context, node, "#submit");
-    page.on("dialog", (dialog) => dialog.accept());
-    await page.setViewport({ width: 1200, height: 800 });
+    page = await fresh(browser, node, "#submit");
     await page.waitForSelector("#submit-body:not([hidden])");
-  }
-  async function closed() {
-    assert.deepEqual(page.errors, []);
-    await page.browserContext().close();
   }
 
   test("its file is what an independent count gives", async () => {
@@ -54,7 +47,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await page.click("#job .grid .head .value button");
     const most = Math.max(...lines.map((line) => Number(line.split("\t")[1])));
     await rowsAre(page, ([first]) => first?.[1] === String(most));
-    await closed();
+    await closed(page);
   });
 
   test("tabs do the work of a tab's job where there are no other workers", async () => {
@@ -72,7 +65,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await run(page, "Done");
     assert.deepEqual(readFileSync(await download(page, join(scratch, "downloads-alone"))), countWords(words));
     await worker.close();
-    await closed();
+    await closed(page);
     await alone.end();
   });
 
@@ -91,7 +84,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     const [[key, value]] = await rows(page);
     assert.equal(key, "pi");
     assert.ok(Math.abs(JSON.parse(value)[0] - Math.PI) < 0.01, value);
-    await closed();
+    await closed(page);
   });
 
   test("what does not compile is marked at its line", async () => {
@@ -109,7 +102,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await page.click("#diagnostics li button");
     assert.ok((await markedLines(page, "error")).includes(at + 1));
     await accessible(page, "errors");
-    await closed();
+    await closed(page);
   });
 
   test("it is cancelled, and the list says so", async () => {
@@ -121,7 +114,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await shows(page, "#job .steps", (text) => /0 of \d/.test(text));
     await page.click("::-p-xpath(//div[@id='job']//button[text()='Cancel'])");
     await shows(page, "#job .head p", (text) => text.startsWith("Cancelled"));
-    await closed();
+    await closed(page);
   });
 
   test("a reload keeps the list, the result, and the source of what ran", async () => {
@@ -144,7 +137,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await write(page, "int other;\n");
     await page.click("#jobs li:nth-child(1) .small");
     assert.match(await written(page), /volatile int i/);
-    await closed();
+    await closed(page);
   });
 
   test("nothing that the page does keeps its main thread for a long time", async (t) => {
@@ -179,7 +172,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     const slow = await slowness(page);
     t.diagnostic(`${slow.toFixed(1)} times as slow as the machine of the benchmarks`);
     assert.ok(longest.cpu < LONG_TASK_MILLIS * slow, JSON.stringify(longest));
-    await closed();
+    await closed(page);
   });
 
   test("each view can be used by everybody", async () => {
@@ -192,6 +185,6 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await run(page, "Done");
     await rowsAre(page, (rows) => rows.length > 0);
     await accessible(page, "a result");
-    await closed();
+    await closed(page);
   });
 });

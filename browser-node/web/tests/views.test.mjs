@@ -7,7 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { accessible } from "./axe.mjs";
 import { download, markedLines, openSubmit, rowsAre, run, write, written } from "./editor.mjs";
 import { serveFake } from "./fake/serve.mjs";
-import { launch, open, scratch, shows } from "./harness.mjs";
+import { closed, fresh, launch, open, scratch, shows } from "./harness.mjs";
 
 describe("the page's views", { timeout: 300_000 }, () => {
   let browser, node, page;
@@ -20,25 +20,15 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await node?.end();
   });
 
-  /** A page of somebody who was never here. */
-  async function fresh() {
-    const context = await browser.createBrowserContext();
-    page = await open(context, node);
-    await page.setViewport({ width: 1200, height: 800 });
-    page.on("dialog", (dialog) => dialog.accept());
-    return page;
+  async function arriving() {
+    page = await fresh(browser, node);
   }
   async function submitting() {
-    await fresh();
+    await arriving();
     await openSubmit(page);
   }
-  async function closed() {
-    assert.deepEqual(page.errors, []);
-    await page.browserContext().close();
-  }
-
   test("each view can be used by everybody", async () => {
-    await fresh();
+    await arriving();
     await accessible(page, "Join");
     await page.click('nav [data-view="mesh"]');
     await accessible(page, "Mesh, not joined");
@@ -65,18 +55,18 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await write(page, "// fake: error\nint x;\n  split(1);\n\n  int n = 3;\n");
     await run(page, "Failed");
     await accessible(page, "errors");
-    await closed();
+    await closed(page);
   });
 
   test("who only joins loads nothing of the editor", async () => {
-    await fresh();
+    await arriving();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");
     const names = () => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name));
     assert.ok(!(await names()).some((name) => /editor|view/.test(name)));
     await openSubmit(page);
     assert.ok((await names()).some((name) => /editor/.test(name)));
-    await closed();
+    await closed(page);
   });
 
   test("Run joins first, and says so before", async () => {
@@ -85,7 +75,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await run(page, "Done");
     await shows(page, "#badge", (text) => text.startsWith("Joined"));
     await shows(page, "#run-note", (text) => text === "");
-    await closed();
+    await closed(page);
   });
 
   test("errors and warnings are marked at their lines, and the list leads there", async () => {
@@ -106,7 +96,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await shows(page, "#diagnostics h3", (text) => text === "1 warning");
     assert.deepEqual(await markedLines(page, "warning"), [2]);
     assert.deepEqual(await markedLines(page, "error"), []);
-    await closed();
+    await closed(page);
   });
 
   test("a wrong signature is one sentence at the author's line, and no header of the SDK is named", async () => {
@@ -117,7 +107,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     assert.deepEqual(await markedLines(page, "error"), [2]);
     await shows(page, "#job .trouble", (text) => text.startsWith("Line 2: WebMesh: reduce takes ("));
     assert.ok(!(await page.$eval("main", (main) => main.textContent)).includes("job.hpp"));
-    await closed();
+    await closed(page);
   });
 
   test("the line that the list of errors leads to is in sight, under the page's head", async () => {
@@ -134,7 +124,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
       return [line.top, line.bottom, document.querySelector("body > header").getBoundingClientRect().bottom];
     });
     assert.ok(top >= head && bottom <= 420, `the line is from ${top} to ${bottom}, the head ends at ${head}`);
-    await closed();
+    await closed(page);
   });
 
   test("what compiles is said to compile, however far its files are read", async () => {
@@ -146,7 +136,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     const [compile, read] = await steps();
     assert.equal(compile, "Compilecompiling");
     assert.match(read, /^Read544 bytes of 544 bytes$/);
-    await closed();
+    await closed(page);
   });
 
   test("messages name the page's settings, not the terminal's options", async () => {
@@ -154,7 +144,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await write(page, "// fake: fail\n");
     await run(page, "Failed");
     await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory of a task, MiB” (under Settings)"));
-    await closed();
+    await closed(page);
   });
 
   test("every button is large enough for a finger", async () => {
@@ -169,7 +159,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     });
     assert.ok(small[0] > 10);
     assert.deepEqual(small[1], []);
-    await closed();
+    await closed(page);
   });
 
   test("hundreds of thousands of lines are scrolled, sorted and searched", async () => {
@@ -218,7 +208,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await shows(page, "#job .table .hint", (text) => text === `${expected.toLocaleString("en")} of 400,000 lines`);
     await rowsAre(page, (rows) => rows.length > 0 && rows.every(([key]) => key.includes("zz")));
     assert.equal((await page.$$("#job .chart rect")).length, 20);
-    await closed();
+    await closed(page);
   });
 
   test("a result is downloaded as a file that has its job's name", async () => {
@@ -228,7 +218,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     const path = await download(page, join(scratch, "downloads"));
     assert.equal(basename(path), "wordcount_fast.tsv");
     assert.equal(readFileSync(path, "utf8"), "aaaaa\t1\naaaab\t7920\naaaac\t15839\n");
-    await closed();
+    await closed(page);
   });
 
   test("a result that is no numbers has a table and no chart", async () => {
@@ -237,7 +227,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await run(page, "Done");
     assert.deepEqual(await rowsAre(page, (rows) => rows.length === 1), [["pi", "[3.14159,2,3]"]]);
     assert.equal(await page.$("#job .chart"), null);
-    await closed();
+    await closed(page);
   });
 
   test("an example is one click away with its own inputs, and code that was there comes back", async () => {
@@ -257,7 +247,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.click("#undo-example");
     assert.match(await written(page), /int mine;/);
     assert.equal(await page.evaluate(() => document.activeElement?.id), "editor");
-    await closed();
+    await closed(page);
   });
 
   test("files and folders are chosen and dropped, hidden files left out", async () => {
@@ -287,7 +277,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     assert.deepEqual(await paths(), ["chosen/a.txt", "chosen/deep/b.txt"]);
     await page.click("#inputs li:nth-child(1) button");
     await shown("1 file, 5 bytes");
-    await closed();
+    await closed(page);
   });
 
   test("code, name and settings are there after a reload", async () => {
@@ -302,7 +292,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     assert.match(await written(page), /int mine;/);
     assert.equal(await page.$eval("#job-name", (field) => field.value), "mine.cpp");
     assert.equal(await page.$eval("#setting-partitions", (field) => field.value), "8");
-    await closed();
+    await closed(page);
   });
 
   test("a reload keeps the list: results are there, and what ran is interrupted", async () => {
@@ -324,7 +314,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await write(page, "something else\n");
     await page.click("#jobs li:nth-child(1) .small");
     assert.match(await written(page), /int kept;/);
-    await closed();
+    await closed(page);
   });
 
   test("what another tab runs is not taken for interrupted", async () => {
@@ -335,7 +325,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     const other = await open(page.browserContext(), node, "#submit");
     await other.waitForSelector("#submit-body:not([hidden])");
     await shows(other, "#jobs .said", (text) => text.startsWith("Running"));
-    await closed();
+    await closed(page);
   });
 
   test("a job is cancelled", async () => {
@@ -345,7 +335,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.click("::-p-xpath(//div[@id='job']//button[text()='Cancel'])");
     await shows(page, "#job .head p", (text) => text.startsWith("Cancelled"));
     await shows(page, "#jobs .said", (text) => text.startsWith("Cancelled"));
-    await closed();
+    await closed(page);
   });
 
   test("what is wrong with a setting is told, and nothing runs", async () => {
@@ -358,7 +348,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     );
     assert.equal(await page.evaluate(() => document.activeElement?.id), "setting-replicas");
     assert.equal(await page.$("#jobs li"), null);
-    await closed();
+    await closed(page);
   });
 
   test("everything is reached by the keyboard, and the editor is left", async () => {
@@ -382,7 +372,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.keyboard.press("Enter");
     await page.keyboard.up("Control");
     await shows(page, "#job .head p", (text) => text.startsWith("Done"));
-    await closed();
+    await closed(page);
   });
 
   const saying = (text) => `::-p-xpath(//button[not(@hidden)][text()='${text}'])`;
@@ -403,11 +393,11 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.click(saying("Join again"));
     await shows(page, "#connected", (text) => text === "3");
     assert.equal(await page.$eval("#crash", (notice) => notice.checkVisibility()), false);
-    await closed();
+    await closed(page);
   });
 
   test("where no other program can be started after a crash, the page is loaded anew", async () => {
-    await fresh();
+    await arriving();
     await page.click("#join-button");
     await wrong("crash");
     await shows(page, "#badge", (text) => text === "Stopped");
@@ -417,11 +407,11 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await Promise.all([page.waitForNavigation(), page.click(saying("Reload the page"))]);
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");
-    await closed();
+    await closed(page);
   });
 
   test("what fails when a tab leaves is told, and the next press works", async () => {
-    await fresh();
+    await arriving();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");
     await wrong("leave");
@@ -432,6 +422,6 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await shows(page, "#badge", (text) => text === "Joined · 3 peers");
     await page.click("#leave-button");
     await shows(page, "#state", (text) => text === "You have left the mesh.");
-    await closed();
+    await closed(page);
   });
 });

@@ -69,6 +69,8 @@ pub use counters::Counters;
 pub use error::NetError;
 pub use handle::Net;
 pub use keys::{peer_id_of, peer_key_of};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use rates::Bucket;
 pub use status::PeerLink;
 pub use typed_address::parse_address;
 

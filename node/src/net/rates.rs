@@ -44,7 +44,7 @@ struct Rate {
 
 /// Tokens that come back at a steady rate; a message takes one.
 #[derive(Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     rate: f64,
     tokens: f64,
     at: Instant,
@@ -102,7 +102,8 @@ impl Table {
 }
 
 impl Bucket {
-    fn new(rate: f64, now: Instant) -> Self {
+    /// A full bucket; `rate` is in tokens a second.
+    pub(crate) fn new(rate: f64, now: Instant) -> Self {
         Self { rate, tokens: rate * GOSSIP_BURST_SECONDS, at: now }
     }
 
@@ -115,7 +116,8 @@ impl Bucket {
         self.after(now) >= self.rate * GOSSIP_BURST_SECONDS
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    /// Whether there is a token, which is then taken.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.tokens = self.after(now);
         self.at = now;
         let enough = self.tokens >= 1.0;

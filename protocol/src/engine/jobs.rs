@@ -247,10 +247,13 @@ impl Jobs {
     pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
         let end = signed.open().ok()?;
         let Some(known) = self.known.get(&end.job) else {
-            let left = self.ended.iter_mut().map(|(_, status)| status).find(|status| status.job == end.job);
-            if let Some(status) = left.filter(|status| status.owner == signed.signer()) {
-                // Its submitter's goodbye was faster than its last word.
-                status.state = JobState::Ended(end.outcome);
+            let over = self.ended.iter_mut().map(|(_, status)| status).find(|status| status.job == end.job);
+            if let Some(status) = over.filter(|status| status.owner == signed.signer()) {
+                // Its submitter's goodbye was faster than its last word. Of two words the first holds: a tab that is
+                // closed says one by HTTP, and may still say another over its connections.
+                if status.state == JobState::Left {
+                    status.state = JobState::Ended(end.outcome);
+                }
                 return None;
             }
             if self.early.len() == EARLY {

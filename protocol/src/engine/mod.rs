@@ -171,6 +171,7 @@ impl Engine {
             Event::Submit(submission) => self.authority.submit(&mut self.core, *submission),
             Event::Resume(resumption) => self.authority.resume(&mut self.core, *resumption),
             Event::Cancel { job, key } => self.authority.cancel(&mut self.core, &mut self.jobs, job, &key),
+            Event::EndBrought(end) => self.authority.pass_on_end(&mut self.core, &mut self.jobs, *end),
             Event::Capacity { threads, roles } => self.set_capacity(threads, roles),
             Event::Leave => {
                 self.authority.leave(&mut self.core, &mut self.jobs);
@@ -325,7 +326,9 @@ impl Engine {
                             self.jobs.announced(core, from, announce);
                             self.homes.on_announced(core, &self.jobs, &job);
                         }
-                        JobNews::Ended(end) => self.authority.on_ended(core, &mut self.jobs, &end),
+                        JobNews::Ended(end) => {
+                            self.authority.on_ended(core, &mut self.jobs, &end);
+                        }
                     }
                 }
             }

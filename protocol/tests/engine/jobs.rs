@@ -107,6 +107,46 @@ fn a_submitter_whose_goodbye_is_faster_than_its_last_word_is_heard_out() {
     assert_eq!(state(&mut peer, real.job), Some(JobState::Ended(Outcome::Cancelled)));
 }
 
+/// The ends that a peer has published since it was last asked.
+fn published_ends(peer: &mut Peer) -> Vec<End> {
+    let news = peer.actions().into_iter().filter_map(|action| match action {
+        Action::Publish { message: Gossip::Jobs(news), .. } => Some(news),
+        _ => None,
+    });
+    let ended = news.flatten().filter_map(|news| match news {
+        JobNews::Ended(end) => Some(end.open().expect("a signed end")),
+        JobNews::Lives(_) => None,
+    });
+    ended.collect()
+}
+
+#[test]
+fn an_end_that_is_brought_is_published_once_and_only_with_the_owners_signature() {
+    let mut peer = Peer::new(3, WORKER);
+    let announce = job(1);
+    hear(&mut peer, announce.clone());
+    peer.actions();
+    let outcome = Outcome::Failed("its tab was closed".to_owned());
+    let end = End { job: announce.job, outcome: outcome.clone() };
+    let stranger = Keypair::from_secret([9; 32]);
+    peer.feed(Event::EndBrought(Box::new(stranger.sign(&end))));
+    assert_eq!(published_ends(&mut peer), []);
+    assert_eq!(state(&mut peer, announce.job), Some(JobState::Running), "a stranger has ended it");
+    for _ in 0..3 {
+        peer.feed(Event::EndBrought(Box::new(owner().sign(&end))));
+    }
+    peer.wait(Duration::from_secs(5));
+    assert_eq!(published_ends(&mut peer), [end]);
+    let other = owner().sign(&End { job: announce.job, outcome: Outcome::Cancelled });
+    peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(other)]) });
+    assert_eq!(state(&mut peer, announce.job), Some(JobState::Ended(outcome)), "a job ends once");
+    // Of a job that nobody has heard of there is nothing to tell.
+    let unknown = End { job: job(2).job, outcome: Outcome::Cancelled };
+    peer.feed(Event::EndBrought(Box::new(owner().sign(&unknown))));
+    peer.wait(Duration::from_secs(5));
+    assert_eq!(published_ends(&mut peer), []);
+}
+
 #[test]
 fn a_goodbye_does_not_end_a_job_that_belongs_to_another_home() {
     let mut peer = Peer::new(3, WORKER);

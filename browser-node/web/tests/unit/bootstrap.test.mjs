@@ -25,15 +25,19 @@ test("a node is dialled over WebRTC first, and over WebSocket at once where it h
     globalThis.fetch = async () => Response.json({ peer: PEER, ...said });
     return wayTo("http://192.0.2.1:8080");
   };
-  assert.deepEqual(await given({ addresses: [rtc, tcp], websocket: "/ws" }), { addresses: [rtc], fallback: socket });
-  assert.deepEqual(await given({ addresses: [rtc] }), { addresses: [rtc], fallback: undefined });
-  assert.deepEqual(await given({ addresses: [tcp], websocket: "/ws" }), { addresses: [socket], fallback: undefined });
+  const way = (addresses, fallback) => ({ addresses, fallback, jobEnds: undefined });
+  assert.deepEqual(await given({ addresses: [rtc, tcp], websocket: "/ws" }), way([rtc], socket));
+  assert.deepEqual(await given({ addresses: [rtc] }), way([rtc], undefined));
+  assert.deepEqual(await given({ addresses: [tcp], websocket: "/ws" }), way([socket], undefined));
+  const { jobEnds } = await given({ addresses: [rtc], jobEnds: "/job-ends" });
+  assert.equal(jobEnds.href, "http://192.0.2.1:8080/job-ends");
   await assert.rejects(given({ addresses: [tcp] }), /no address for tabs/);
 });
 
 test("addresses are taken as they are", async () => {
-  assert.deepEqual(await wayTo("/ip4/192.0.2.1/tcp/1"), { addresses: ["/ip4/192.0.2.1/tcp/1"], fallback: undefined });
-  assert.deepEqual(await wayTo(["/a", "/b"]), { addresses: ["/a", "/b"], fallback: undefined });
+  const only = (addresses) => ({ addresses, fallback: undefined, jobEnds: undefined });
+  assert.deepEqual(await wayTo("/ip4/192.0.2.1/tcp/1"), only(["/ip4/192.0.2.1/tcp/1"]));
+  assert.deepEqual(await wayTo(["/a", "/b"]), only(["/a", "/b"]));
 });
 
 test("what is wrong with a node is said in words", async () => {

@@ -1,4 +1,4 @@
-// What a mesh tells its user of a program that crashes, or does not answer.
+// What a mesh does when its page is closed, and what it tells of a program that crashes, or does not answer.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
@@ -8,13 +8,22 @@ const { CrashError, JobError, Mesh } = await load("mesh.ts");
 const { Guard } = await load("guard.ts");
 
 const never = () => new Promise(() => {});
-let guard, tab, ended, patience;
+let guard, tab, ended, patience, page, sent;
+const JOB_ENDS = new URL("http://192.0.2.1/job-ends");
 function mesh() {
   const program = { guard, memory: new WebAssembly.Memory({ initial: 1 }) };
   const storage = { plan: never, forget: never, close: () => ended.push("storage") };
-  return new Mesh(program, tab, { given: {}, close: () => ended.push("runner") }, storage, { fallback: undefined });
+  return new Mesh(program, tab, { given: {}, close: () => ended.push("runner") }, storage, { fallback: undefined, jobEnds: JOB_ENDS });
 }
 beforeEach(() => {
+  page = new EventTarget();
+  globalThis.addEventListener = page.addEventListener.bind(page);
+  globalThis.removeEventListener = page.removeEventListener.bind(page);
+  sent = [];
+  Object.defineProperty(globalThis, "navigator", {
+    configurable: true,
+    value: { sendBeacon: (url, body) => sent.push(`${body} to ${url}`) },
+  });
   guard = new Guard({});
   tab = { peer: "me", connected: 1, leave: async () => {}, status: never, compile: never };
   ended = [];
@@ -35,6 +44,24 @@ test("a tab that leaves is closed, with its Workers", async () => {
   await left.leave();
   patience.abort();
   assert.equal(await guard.until(Promise.resolve("well")), "well", "a late look ended a program that had answered");
+});
+
+const hides = (persisted) => page.dispatchEvent(Object.assign(new Event("pagehide"), { persisted }));
+
+test("a page that is closed hands the ends of its jobs over before they are cancelled, and leaves", async () => {
+  const closed = mesh();
+  let running = ["end of a", "end of b"];
+  tab.jobEnds = () => running;
+  tab.leave = async () => {
+    running = [];
+  };
+  hides(true);
+  assert.deepEqual(sent, [], "it may be shown again");
+  hides(false);
+  await closed.closed;
+  assert.deepEqual(sent, [`end of a to ${JOB_ENDS}`, `end of b to ${JOB_ENDS}`]);
+  hides(false);
+  assert.equal(sent.length, 2, "a mesh that was left tells of nothing");
 });
 
 test("a crash closes the mesh with its reason, and ends its Workers", async () => {

@@ -445,9 +445,9 @@ impl Authority {
         });
     }
 
-    /// The owner's word that a job is over, from wherever it comes.
-    pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) {
-        let Some(end) = jobs.end(core, signed) else { return };
+    /// The owner's word that a job is over, from wherever it comes. Says whether it is valid and news.
+    pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) -> bool {
+        let Some(end) = jobs.end(core, signed) else { return false };
         if let Some(mut job) = self.jobs.remove(&end.job) {
             // It ends whether or not its log can say so.
             if let Err(why) = job.ledger.close(core, Decision::End(end.outcome.clone())) {
@@ -455,6 +455,15 @@ impl Authority {
             }
             job.tell_everyone(core, signed);
             core.act(Action::Notify(Notice::Ended { job: end.job, outcome: end.outcome, failure: None }));
+        }
+        true
+    }
+
+    /// Takes the end of a job that was brought by another way than the mesh, and publishes it. What is no news is not
+    /// published: the same end brought many times makes one message.
+    pub(super) fn pass_on_end(&mut self, core: &mut Core, jobs: &mut Jobs, signed: Signed<End>) {
+        if self.on_ended(core, jobs, &signed) {
+            self.announcer.tell_end(signed);
         }
     }
 
