@@ -100,6 +100,11 @@ export interface Job {
   readonly id: string;
   /** What clang had to say of a job that it compiled. */
   readonly warnings: string;
+  /**
+   * What there is to tell of the inputs, in sentences: files that are compressed, or in UTF-16; quotes of a table that do
+   * not pair up. Known once they are read; the job runs all the same.
+   */
+  readonly notes: readonly string[];
   /** Failed attempts, the newest last; beyond a hundred, the oldest are forgotten. */
   readonly failures: readonly TaskFailure[];
   /** How far it is, each time it goes on; ends with the job. A slow reader misses what is old. */

@@ -47,6 +47,7 @@ type Told =
 export class OwnJob implements Job {
   #id = "";
   #warnings = "";
+  #notes: readonly string[] = [];
   #failures: TaskFailure[] = [];
   /** What to do about the last failure, on a line of its own. */
   #help = "";
@@ -92,6 +93,10 @@ export class OwnJob implements Job {
     return this.#warnings;
   }
 
+  get notes(): readonly string[] {
+    return this.#notes;
+  }
+
   get failures(): readonly TaskFailure[] {
     return this.#failures;
   }
@@ -132,6 +137,14 @@ export class OwnJob implements Job {
     const reading = (bytes: number, of: number) => this.#prepare({ bytes, of });
     const cut = { chunk, wholeFiles, documentsPerTask, tasks };
     const planning = storage.plan(inputs, cut, reading, this.#unwanted);
+    planning.then(
+      ({ notes }) => {
+        this.#notes = notes;
+        this.#prepare({});
+      },
+      // It is told below.
+      () => {},
+    );
     let plan: Plan | undefined;
     const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
     const compiling = tab.compile(name, options.source, tell);

@@ -17,6 +17,8 @@ export interface Plan {
   documents: number;
   bytes: number;
   files: number;
+  /** Sentences on files that are not what they seem. */
+  notes: string[];
 }
 
 type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;

@@ -136,6 +136,36 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual([error?.line, error?.column], [3, 57]);
   });
 
+  test("what there is to tell of files is told in the terminal's words", async () => {
+    const source = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
+    const notes = await inMesh(
+      1,
+      `const [source] = given;
+       const zipped = new Response(new Blob(["to be or not to be\\n"]).stream().pipeThrough(new CompressionStream("gzip")));
+       const wide = new Uint8Array([0xff, 0xfe, 0x61, 0, 0x0a, 0]);
+       const inputs = [
+         new File(["plain\\n"], "plain.txt"),
+         new File(['a,"open\\n', "1,2,3\\n".repeat(1 << 20)], "table.csv"),
+         new File([wide], "wide.txt"),
+         new File([await zipped.blob()], "words.txt.gz"),
+       ];
+       const job = mesh.submit({ source, inputs });
+       for await (const progress of job.progress()) if (progress.phase === "running") break;
+       const { notes } = job;
+       await job.result();
+       return notes;`,
+      source,
+    );
+    assert.deepEqual(
+      [...notes].sort(),
+      [
+        "a quoted field without an end in table.csv: cut there at line ends, as if the line breaks were not quoted",
+        "wide.txt is UTF-16 text, which jobs get as bytes and which may be cut within characters",
+        "words.txt.gz is compressed (gzip), and jobs get the compressed bytes",
+      ],
+    );
+  });
+
   test("the file that makes a job fail is named", async () => {
     const why = await inMesh(
       1,

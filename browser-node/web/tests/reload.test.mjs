@@ -81,11 +81,11 @@ describe("a reload", { timeout: 300_000 }, () => {
   test("of files that are too large to keep does not make a job over numbers", async () => {
     await submitting();
     await choose(file("large.bin", 300_000_000));
-    await inputs((text) => /^1 file, 300 MB.*chosen again after a reload/.test(text));
+    await inputs((text) => /^1 file, 300 MB, to be chosen again after a reload: the page keeps .*256 MB together/.test(text));
     await page.waitForFunction(() => JSON.parse(localStorage.getItem("draft"))?.inputs.bytes === 300_000_000);
     assert.equal((await draft()).inputs.set, undefined);
     await reload();
-    await inputs((text) => /1 file, 300 MB, have to be chosen again/.test(text));
+    await inputs((text) => /The job's files \(1 file, 300 MB\) must be chosen again/.test(text));
     await page.click("#run");
     await shows(page, "#run-trouble", (text) => /chosen again/.test(text));
     assert.equal(await page.$("#jobs li"), null, "it ran all the same");

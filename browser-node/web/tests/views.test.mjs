@@ -280,6 +280,23 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
+  test("what there is to tell of files stands at their list, until others are chosen", async () => {
+    await submitting();
+    const [one, other] = ["one.txt.gz", "other.txt"].map((name) => join(scratch, name));
+    for (const path of [one, other]) writeFileSync(path, "12345");
+    await write(page, "// fake: notes\n");
+    await page.click("#no-inputs");
+    await (await page.$("#files")).uploadFile(one);
+    await run(page, "Done");
+    const notes = () => page.$$eval("#inputs-notes p", (all) => all.map((note) => note.textContent));
+    assert.deepEqual(await notes(), ["one.txt.gz is compressed (gzip), and jobs get the compressed bytes."]);
+    await accessible(page, "notes on files");
+    await (await page.$("#files")).uploadFile(other);
+    await shows(page, "#inputs-shown", (text) => text.startsWith("2 files"));
+    assert.deepEqual(await notes(), []);
+    await closed(page);
+  });
+
   test("code, name and settings are there after a reload", async () => {
     await submitting();
     await write(page, "int mine;\n");

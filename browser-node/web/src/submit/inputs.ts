@@ -1,14 +1,14 @@
 // The files of the next job: chosen, dropped, or an example's own; kept over a reload where they are not too large.
 
 import { button, complain, element, make } from "../dom.js";
-import { type Chosen, chosen, fits, InputSets, KEPT_SET_BYTES } from "./input-sets.js";
+import { type Chosen, chosen, fits, InputSets, KEPT_SET_BYTES, KEPT_SET_FILES } from "./input-sets.js";
 import { dropped, type Found, picked, type Walked } from "./walk.js";
 import { bytes, count } from "./words.js";
 
 /** The list is to recognise what was chosen, not to read it. */
 const LISTED = 6;
 
-const BOUND = `files of ${bytes(KEPT_SET_BYTES)} together at most are kept over a reload`;
+const BOUND = `the page keeps up to ${count(KEPT_SET_FILES, "file")}, ${bytes(KEPT_SET_BYTES)} together, over a reload`;
 
 export class Inputs {
   #found: Found[] = [];
@@ -62,7 +62,7 @@ export class Inputs {
   /** Why a job cannot run on what is chosen, in words; nothing if it can. */
   get trouble(): string | undefined {
     if (this.#missing === undefined) return undefined;
-    const what = `The job's ${told(this.#missing)}, have to be chosen again`;
+    const what = `The job's files (${told(this.#missing)}) must be chosen again`;
     return `${what}: ${BOUND}, if the browser has room. Or remove them, to run on numbers.`;
   }
 
@@ -82,6 +82,16 @@ export class Inputs {
     );
     this.#keeping = { found, done };
     return done;
+  }
+
+  /** Gives what shows notes on the files that are chosen now, as long as they are chosen. */
+  notesShown(): (notes: readonly string[]) => void {
+    const found = this.#found;
+    return (notes) => {
+      const shown = element("inputs-notes");
+      if (this.#found !== found || shown.childElementCount === notes.length) return;
+      shown.replaceChildren(...notes.map((note) => make("p", {}, `${note}.`)));
+    };
   }
 
   set(found: Found[]): void {
@@ -139,10 +149,11 @@ export class Inputs {
   }
 
   #show(): void {
+    element("inputs-notes").replaceChildren();
     const all = this.#found;
     const none = this.trouble ?? "No files: the job's documents are numbers, counted from 0.";
     const choice = chosen(all);
-    const some = fits(choice) ? told(choice) : `${told(choice)}. They have to be chosen again after a reload: ${BOUND}.`;
+    const some = fits(choice) ? told(choice) : `${told(choice)}, to be chosen again after a reload: ${BOUND}.`;
     element("inputs-shown").textContent = all.length === 0 ? none : some;
     const rows = all.slice(0, LISTED).map((one) => {
       const remove = button("✕", { class: "link", "aria-label": `Remove ${one.path}`, title: "Remove" }, () => {

@@ -29,6 +29,8 @@ export interface Live {
   blob?: Blob;
   diagnostics: Diagnostic[];
   failures: readonly TaskFailure[];
+  /** What there is to tell of its files. */
+  notes: readonly string[];
   /** Whether it was asked to end. */
   cancelled: boolean;
   /** Ends the waiting for the mesh, before there is a job to cancel. */
@@ -112,7 +114,7 @@ export class Jobs {
     const key = [...crypto.getRandomValues(new Uint32Array(4))].map((word) => word.toString(36)).join("");
     const started = Date.now();
     const kept: Kept = { key, id: "", name, source, settings, inputs, state: "running", started, whole: false };
-    const live: Live = { diagnostics: [], failures: [], cancelled: false, stop() {} };
+    const live: Live = { diagnostics: [], failures: [], notes: [], cancelled: false, stop() {} };
     const stopped = new Promise<undefined>((resolve) => {
       live.stop = () => resolve(undefined);
     });
@@ -173,6 +175,7 @@ export class Jobs {
       for await (const progress of live.job.progress()) {
         live.progress = progress;
         live.failures = live.job.failures.map(inOurWords);
+        live.notes = live.job.notes;
         if (kept.id !== live.job.id) {
           kept.id = live.job.id;
           void this.#keep(kept);

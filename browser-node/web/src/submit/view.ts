@@ -64,6 +64,8 @@ export class SubmitView {
   readonly #name = element<HTMLInputElement>("job-name");
   /** The example whose own inputs are chosen. */
   #example: string | undefined;
+  /** The job that was run last, and what shows notes on the files that it was given. */
+  #ran: { key: string; showNotes: (notes: readonly string[]) => void } | undefined;
   #busy = false;
   #keeping: ReturnType<typeof setTimeout> | undefined;
   #drawing = false;
@@ -241,6 +243,7 @@ export class SubmitView {
     this.#busy = true;
     const joining = this.#host.mesh();
     const job = this.#jobs.start({ name, source, settings, options: all, inputs: this.#inputs.chosen }, joining);
+    this.#ran = { key: job.key, showNotes: this.#inputs.notesShown() };
     void keeping.then((inputs) => this.#jobs.keepInputs(job.key, inputs));
     this.#panel.open(job.key);
     this.#changed();
@@ -280,6 +283,7 @@ export class SubmitView {
 
   #draw(): void {
     this.#panel.update();
+    if (this.#ran !== undefined) this.#ran.showNotes(this.#jobs.live(this.#ran.key)?.notes ?? []);
     // Progress is the panel's; rows that stay the same are left to who reads them.
     const rows = this.#jobs.all.map((job) => `${job.key} ${this.#jobs.state(job)}`);
     const listed = [this.#panel.key, ...rows].join();

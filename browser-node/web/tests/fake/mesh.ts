@@ -54,6 +54,7 @@ class FakeJob implements Job {
   id = "";
   warnings = "";
   failures: (typeof FAILURE)[] = [];
+  notes: string[] = [];
   #options: SubmitOptions;
   #kind: string;
   #number: number;
@@ -97,6 +98,9 @@ class FakeJob implements Job {
         "include/webmesh/job.hpp:80:3: error: no member named 'Value' in 'webmesh::detail::NotThisForm'\n";
       this.#settle.reject(new CompileError(text, diagnosticsOf(text)));
       return;
+    }
+    if (this.#kind === "notes") {
+      this.notes = this.#options.inputs?.map(({ name }) => `${name} is compressed (gzip), and jobs get the compressed bytes`) ?? [];
     }
     this.id = "ab".repeat(32);
     this.failures = this.#kind === "slow" ? [FAILURE] : [];

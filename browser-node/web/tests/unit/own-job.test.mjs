@@ -22,7 +22,7 @@ function prepared() {
     plan(_files, _options, progress) {
       now.read = progress;
       return new Promise((resolve) => {
-        now.planned = () => resolve({ inputs: "" });
+        now.planned = (notes = []) => resolve({ inputs: "", notes });
       });
     },
     merge: async () => ({ lines: 0, keys: 0, bytes: 0, blob: new Blob() }),
@@ -66,7 +66,7 @@ test("it is reading while files are, after it was compiled, and not once it runs
 test("what went wrong is told in the library's words", async () => {
   const failed = new Error("the job failed: ask for less with --task-memory");
   const tab = { compile: async () => ({ free() {} }), submit: () => Promise.reject(failed) };
-  const storage = { plan: async () => ({ inputs: "" }), forget: async () => {} };
+  const storage = { plan: async () => ({ inputs: "", notes: [] }), forget: async () => {} };
   await assert.rejects(new OwnJob(tab, storage, { source: "" }).result(), /ask for less with `taskMemory`/);
 });
 
@@ -83,7 +83,7 @@ test("while it runs and no task ends, its progress says what is waited for", asy
     },
   };
   const storage = {
-    plan: async () => ({ inputs: "" }),
+    plan: async () => ({ inputs: "", notes: [] }),
     merge: async () => ({ lines: 0, keys: 0, bytes: 0, blob: new Blob() }),
     forget: async () => {},
   };
@@ -101,4 +101,18 @@ test("while it runs and no task ends, its progress says what is waited for", asy
   assert.deepEqual(await said({ event: "waiting_over", seconds: 5 }), ["running", undefined]);
   end();
   await job.result();
+});
+
+test("notes on its inputs are known once they are read, while it is still compiled", async () => {
+  const { job, now } = prepared();
+  assert.deepEqual(job.notes, []);
+  const progress = job.progress();
+  await progress.next();
+  now.planned(["a.txt.gz is compressed"]);
+  // The next event tells that there is news, before anything else happens.
+  assert.equal((await progress.next()).value.phase, "compiling");
+  assert.deepEqual(job.notes, ["a.txt.gz is compressed"]);
+  now.compiled();
+  await job.result();
+  assert.deepEqual(job.notes, ["a.txt.gz is compressed"]);
 });
