@@ -103,6 +103,8 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         relayed: false,
         data_dir,
         lasting: true,
+        identity: None,
+        resumed: None,
         mdns: false,
         compiler: Some(service(Arc::new(compiler))),
     })

@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use webmesh_protocol::engine::{Config, Engine, Memory};
-use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission, Token};
+use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Resumption, Submission, Token};
 use webmesh_protocol::membership::{Advert, Roles};
 use webmesh_protocol::message::{End, Gossip, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
@@ -73,6 +74,8 @@ pub enum HostOutput {
 pub struct Node {
     commands: mpsc::Sender<Command>,
     notices: broadcast::Sender<Notice>,
+    /// What was told of jobs that go on, until somebody asks for it.
+    resumed: Arc<Mutex<Option<broadcast::Receiver<Notice>>>>,
     net: Net,
 }
 
@@ -87,17 +90,20 @@ enum Command {
 pub type Answer = Result<(Response, Bytes), RequestError>;
 
 impl Node {
-    /// Starts driving an engine over a network that has just been started.
+    /// Starts driving an engine over a network that has just been started. It goes on with the jobs of `resumed` before it
+    /// hears of anybody.
     pub fn start(
         net: Net,
         events: mpsc::Receiver<NetEvent>,
         mut advert: Advert,
         host: impl Host,
         outputs: mpsc::Receiver<HostOutput>,
+        resumed: Vec<Resumption>,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let (notices, _) = broadcast::channel(NOTICES);
-        let node = Self { commands, notices: notices.clone(), net: net.clone() };
+        let (notices, first) = broadcast::channel(NOTICES);
+        let first = Arc::new(Mutex::new((!resumed.is_empty()).then_some(first)));
+        let node = Self { commands, notices: notices.clone(), resumed: first, net: net.clone() };
         advert.addresses = texts(&net.told_addresses());
         let config = Config {
             me: net.peer(),
@@ -115,13 +121,21 @@ impl Node {
             next_ask: HANDLE_IDS,
             started: platform::Instant::now(),
         };
-        platform::spawn(driver.run(events, outputs, receiver));
+        platform::spawn(driver.run(events, outputs, receiver, resumed));
         node
     }
 
     /// The network beneath.
     pub fn net(&self) -> &Net {
         &self.net
+    }
+
+    /// What the engine has told its user since it was started with jobs to go on with, at the first call; from now on, at
+    /// any other.
+    pub fn notices_of_resumed(&self) -> broadcast::Receiver<Notice> {
+        // A panic of another holder leaves it usable.
+        let first = self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.notices())
     }
 
     /// What the engine tells its user, from now on.
@@ -194,8 +208,12 @@ impl<H: Host> Driver<H> {
         mut events: mpsc::Receiver<NetEvent>,
         mut outputs: mpsc::Receiver<HostOutput>,
         mut commands: mpsc::Receiver<Command>,
+        resumed: Vec<Resumption>,
     ) {
         self.engine.handle(self.now(), Event::Tick);
+        for resumption in resumed {
+            self.engine.handle(self.now(), Event::Resume(Box::new(resumption)));
+        }
         self.carry_out().await;
         loop {
             let overloaded = self.host.is_overloaded();

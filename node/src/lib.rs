@@ -11,6 +11,8 @@ pub mod host;
 pub mod http;
 pub mod inputs;
 pub mod job;
+#[cfg(not(target_family = "wasm"))]
+pub mod job_folder;
 pub mod net;
 #[cfg(not(target_family = "wasm"))]
 pub mod peer;

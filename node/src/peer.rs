@@ -5,14 +5,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use libp2p::Multiaddr;
+use webmesh_protocol::io::Resumption;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
+use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::version;
 
 use crate::driver::Node;
 use crate::host::{CompileService, HostConfig, HostError, HostHandle, NativeHost};
 use crate::net::{Net, NetConfig, NetError, identity};
 use crate::platform::files;
+use crate::results::ResultStore;
+use crate::store::source::BlobSource;
 
 /// What a peer is started with.
 pub struct PeerConfig {
@@ -39,10 +44,26 @@ pub struct PeerConfig {
     /// Keep identity, certificate and known peers there too, and the folder for this peer alone; `false` for a peer
     /// that is gone with its job: it gets a new identity, and shares the folder.
     pub lasting: bool,
+    /// The key of a peer that is gone with its job, where it must be that of an earlier run.
+    pub identity: Option<Keypair>,
+    /// A job of an earlier run, to go on with.
+    pub resumed: Option<ResumedJob>,
     /// Find peers of the same local network.
     pub mdns: bool,
     /// The compiler, for the role.
     pub compiler: Option<Arc<dyn CompileService>>,
+}
+
+/// A job of an earlier run, with what it needs.
+pub struct ResumedJob {
+    /// What its log says.
+    pub resumption: Resumption,
+    /// The compiled job.
+    pub module: Bytes,
+    /// Its inputs, where it has any.
+    pub inputs: Option<Arc<dyn BlobSource>>,
+    /// The results that are in.
+    pub results: ResultStore,
 }
 
 /// A running native peer.
@@ -92,7 +113,7 @@ impl Peer {
         let (folder, identity) = if config.lasting {
             (Some(own_folder(&config.data_dir)?), identity::load_or_create(&config.data_dir)?)
         } else {
-            (None, identity::generate())
+            (None, config.identity.unwrap_or_else(identity::generate))
         };
         let advert = Advert {
             kind: config.kind,
@@ -122,7 +143,15 @@ impl Peer {
             task_memory: config.task_memory,
             compiler: config.compiler,
         })?;
-        Ok(Self { node: Node::start(net, events, advert, host, outputs), host: handle, _folder: folder })
+        let resumed = config.resumed.map(|job| {
+            let (id, module) = (job.resumption.state.job(), job.resumption.state.manifest().module.hash);
+            handle.attach_module(module, job.module);
+            job.inputs.into_iter().for_each(|inputs| handle.attach(inputs));
+            handle.keep_results(id, job.results);
+            job.resumption
+        });
+        let node = Node::start(net, events, advert, host, outputs, resumed.into_iter().collect());
+        Ok(Self { node, host: handle, _folder: folder })
     }
 }
 

@@ -374,7 +374,7 @@ pub enum Action {
         most: u64,
     },
     /// Append a batch of decisions to the log of this peer's own job, and answer with [`Event::Persisted`] once it would
-    /// survive the loss of power. Nothing follows from the batch before.
+    /// survive the end of this process. Nothing follows from the batch before.
     Persist {
         /// The job.
         job: JobId,
@@ -382,6 +382,9 @@ pub enum Action {
         number: u64,
         /// What to append, as [`crate::decisions::replay`] reads it back.
         bytes: Bytes,
+        /// It has to survive the loss of power, too: an authority that had forgotten it would contradict itself. What
+        /// another batch decides can be decided again.
+        binding: bool,
     },
     /// Keep the result of a task of this peer's own job; answered by [`Event::OutputStored`].
     StoreOutput {

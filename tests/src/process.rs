@@ -156,6 +156,17 @@ pub fn still_running(data: &Path) -> Vec<String> {
     found
 }
 
+/// The process that carries a detached job of the user with this data folder.
+pub fn carrier(data: &Path) -> Option<Pid> {
+    let folder = data.join("detached").to_string_lossy().into_owned();
+    std::fs::read_dir("/proc").expect("there is /proc").flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).into_owned();
+        (command.contains("--carry") && command.contains(&folder)).then(|| Pid::from_raw(pid))?
+    })
+}
+
 /// The names of the processes below `pid`, however deep.
 pub fn descendants(pid: u32) -> Vec<String> {
     let mut processes = Vec::new();
@@ -300,7 +311,11 @@ impl Submission {
 
     fn writing_to(output: Stdio, command: &mut Command) -> Self {
         let command = command.arg("--json").stdout(output).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the command starts");
+        Self::of(command.spawn().expect("the command starts"))
+    }
+
+    /// A submission that was started with `--json` and its standard error piped.
+    pub fn of(mut child: Child) -> Self {
         let events = BufReader::new(child.stderr.take().expect("its events are piped"));
         let _watchdog = Watchdog::over(&child);
         Self { child, events, _watchdog }
@@ -348,6 +363,11 @@ impl Submission {
             let ended = serde_json::from_str::<Value>(&line).is_ok_and(|event| event["event"] == "ended");
             assert!(read > 0 && !ended, "the job is over too early for this test: {line}");
         }
+    }
+
+    /// Whether its process is gone.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
     }
 
     /// Its process id.

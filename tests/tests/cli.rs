@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use webmesh_tests::corpus;
-use webmesh_tests::process::{Server, Submission, assert_success, example, output, root, stderr, webmesh};
+use webmesh_tests::process::{Server, Submission, assert_success, carrier, example, output, root, stderr, webmesh};
 
 /// Nothing that is looked for takes longer to appear, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -381,17 +381,6 @@ fn detach(place: &Place, node: &Server, arguments: &[&str]) -> String {
     id
 }
 
-/// The process that carries a job of this user.
-fn carrier(place: &Place) -> Option<Pid> {
-    let folder = text(place.path("data/detached"));
-    fs::read_dir("/proc").expect("Linux").flatten().find_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let command = fs::read(entry.path().join("cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).into_owned();
-        (command.contains("--carry") && command.contains(&folder)).then(|| Pid::from_raw(pid))?
-    })
-}
-
 #[test]
 fn a_detached_job_gives_its_result_to_whoever_asks_later() {
     let place = Place::new();
@@ -410,7 +399,7 @@ fn a_detached_job_gives_its_result_to_whoever_asks_later() {
     let jobs = place.output(&["jobs", "--json", "--bootstrap", &node.address]);
     let jobs: Value = serde_json::from_slice(&jobs.stdout).expect("a list of jobs");
     assert_eq!((&jobs[0]["job"], &jobs[0]["state"]), (&id.into(), &"done".into()));
-    wait_for("the carrier's end", || carrier(&place).is_none().then_some(()));
+    wait_for("the carrier's end", || carrier(&place.path("data")).is_none().then_some(()));
 }
 
 #[test]
@@ -429,13 +418,15 @@ fn a_detached_job_tells_how_it_stands_and_can_be_cancelled() {
 }
 
 #[test]
-fn a_detached_job_whose_process_was_killed_is_told_to_be_lost() {
+fn a_detached_job_whose_process_was_killed_is_told_to_have_stopped() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let [job, input] = place.endless();
     let id = detach(&place, &node, &[&job, &input, "--task-timeout", "3000"]);
-    kill_process(carrier(&place).expect("a carrier"), Signal::KILL).expect("it can be killed");
-    assert_exit(&place.output(&["results", &id, "--wait"]), 1, &["is lost", "submit it again"]);
+    kill_process(carrier(&place.path("data")).expect("a carrier"), Signal::KILL).expect("it can be killed");
+    assert_exit(&place.output(&["results", &id, "--wait"]), 1, &["has stopped", "webmesh resume"]);
+    fs::remove_dir_all(place.path("data/jobs")).expect("it is kept");
+    assert_exit(&place.output(&["results", &id]), 1, &["is lost", "submit it again"]);
 }
 
 #[test]

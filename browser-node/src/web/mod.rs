@@ -96,7 +96,7 @@ impl Tab {
             minor: version::MINOR,
         };
         let (host, handle, outputs) = TabHost::new(runner, storage);
-        let node = Node::start(net, events, advert, host, outputs);
+        let node = Node::start(net, events, advert, host, outputs, Vec::new());
         let owner = sign::Keypair::from_secret(blake3::derive_key(OWNER_KEY, &secret));
         Ok(Self { node, host: handle, works: Cell::new(threads > 0), owner, running: RefCell::default() })
     }

@@ -12,7 +12,7 @@ use wasm_bindgen_futures::JsFuture;
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::platform;
 use webmesh_node::progress::{Display, Outline};
-use webmesh_node::submit::{self, CompileError, Compilers, cut_name};
+use webmesh_node::submit::{self, Begin, CompileError, Compilers, cut_name};
 use webmesh_node::survey;
 use webmesh_node::terminal;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
@@ -119,15 +119,17 @@ impl Tab {
             // However it is settled.
             let _ = JsFuture::from(unwanted).await;
         };
-        let manifest = map_reduce(&options, facts);
+        let manifest = Box::new(map_reduce(&options, facts));
         let shown = (&display, &outline);
+        // A tab has no disk that outlives it.
+        let begin = Begin::New { manifest, kept: false };
         let mut running = None;
         let named = |job| {
             running = Some(job);
             self.running.borrow_mut().insert(job);
             Ok(())
         };
-        let done = submit::follow(&self.node, manifest, &self.owner, shown, unwanted, named).await;
+        let done = submit::follow(&self.node, begin, &self.owner, shown, unwanted, named).await;
         if let Some(job) = running {
             self.running.borrow_mut().remove(&job);
         }

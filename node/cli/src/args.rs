@@ -62,11 +62,22 @@ pub(crate) enum Command {
   webmesh submit wordcount.cpp books/ --bootstrap /ip4/192.0.2.7/tcp/4001 --detach
   webmesh results 3f7a -o counts.tsv                  later, by the job's id or its beginning
 
-A detached job goes on when its terminal is closed, carried by a process in the background. It lives as long as
-this machine and that process: if either ends before the job, the job is lost.
+A detached job goes on when its terminal is closed, carried by a process in the background. If that process or
+this machine ends before the job, the job stops, and `webmesh resume` goes on with it.
 
 ", result_lines!()))]
     Submit(SubmitArgs),
+    /// Go on with a job whose process was killed; without JOB, list those that can go on
+    #[command(after_help = concat!("Examples:
+  webmesh resume                                      the jobs that have stopped on this machine
+  webmesh resume 3f7a                                 by the beginning of the job's id
+  webmesh resume 3f7a -o counts.tsv                   with its result to another file than before
+
+The job goes on where it stopped: tasks that are done stay done where peers still hold what they gave, and results
+that came in stay. Its inputs must be as they were. What is kept of a stopped job is removed after seven days.
+
+", result_lines!()))]
+    Resume(ResumeArgs),
     /// Be a peer: work, hold intermediate data, optionally compile and relay
     #[command(after_help = "Examples:
   webmesh node                                        find peers of the local network by mDNS
@@ -112,6 +123,7 @@ impl Command {
             Self::Jobs(ask) | Self::Peers(ask) => ask.json,
             Self::Status(args) | Self::Cancel(args) => args.ask.json,
             Self::Results(args) => args.json,
+            Self::Resume(args) => args.json,
         }
     }
 }
@@ -284,6 +296,28 @@ pub(crate) struct ResultsArgs {
     /// A peer of the mesh, to be asked about a job that is not kept here; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Report progress and outcome as JSON lines on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the job was submitted with the same option
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The job's id, or the beginning of it
+    #[arg(value_name = "JOB")]
+    pub(crate) job: Option<String>,
+    /// Write the result to FILE; - is standard output [default: as when it was submitted]
+    #[arg(short, long, value_name = "FILE", requires = "job")]
+    pub(crate) output: Option<PathBuf>,
+    /// Join the mesh through this peer; may be repeated [default: as when it was submitted]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, requires = "job")]
+    pub(crate) bootstrap: Vec<Multiaddr>,
+    /// Remove what is kept of the job instead
+    #[arg(long, requires = "job", conflicts_with_all = ["output", "bootstrap"])]
+    pub(crate) discard: bool,
     /// Report progress and outcome as JSON lines on standard error
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::time::timeout;
+use webmesh_node::job_folder::{self, FolderError, JobFolder, Stopped};
 use webmesh_node::net::peer_id_of;
 use webmesh_node::survey::connected;
 use webmesh_node::terminal;
@@ -18,7 +19,8 @@ use webmesh_protocol::message::{JobState, JobStatus, Outcome, PeerStatus, Reques
 
 use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
-use crate::mesh::Mesh;
+use crate::mesh::{Home, Mesh};
+use crate::resume::begins;
 use crate::{home, out};
 
 /// A cancelled job's end spreads by gossip; this peer stays so long to hear of it.
@@ -26,16 +28,20 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lists jobs.
 pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
+    let stopped = job_folder::stopped(&home::data_dir(args.data.clone())?);
     let mesh = join(&args).await?;
-    let jobs = known_jobs(&mesh).await;
+    let mut jobs = known_jobs(&mesh).await;
     mesh.leave().await;
+    // Whether the mesh has noticed it or not.
+    jobs.retain(|job| stopped.iter().all(|stopped| stopped.job != job.job));
     if args.json {
-        return out::print(&format!("{}\n", serde_json::Value::Array(jobs.iter().map(job_json).collect())));
+        let all = stopped.iter().map(stopped_json).chain(jobs.iter().map(job_json));
+        return out::print(&format!("{}\n", serde_json::Value::Array(all.collect())));
     }
-    if jobs.is_empty() {
+    if jobs.is_empty() && stopped.is_empty() {
         out::complain("the mesh has no jobs");
     }
-    out::print(&jobs.iter().map(job_line).collect::<String>())
+    out::print(&stopped.iter().map(stopped_line).chain(jobs.iter().map(job_line)).collect::<String>())
 }
 
 /// Tells how far a job is.
@@ -54,7 +60,7 @@ pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
 
 /// What a mesh knows of a job, in a line.
 pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, id: &str) -> Result<String, CliError> {
-    let mesh = Mesh::join(bootstrap, &home::data_dir(data)?).await?;
+    let mesh = Mesh::join(bootstrap, &home::data_dir(data)?, Home::default()).await?;
     let jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     Ok(job_line(find(&jobs, id)?).trim_end().to_owned())
@@ -66,7 +72,10 @@ pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
     let jobs = known_jobs(&mesh).await;
     let outcome = cancel_through(&mesh, &jobs, &args).await;
     mesh.leave().await;
-    let job = outcome?;
+    let job = match (discard(&args)?, outcome) {
+        (Some(job), _) => job,
+        (None, outcome) => outcome?,
+    };
     if args.ask.json {
         return out::print(&format!("{}\n", json!({ "event": "cancelled", "job": job.to_string() })));
     }
@@ -110,6 +119,19 @@ async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Re
     Ok(status.job)
 }
 
+/// Removes what is kept here of a job that has stopped, if it has.
+fn discard(args: &JobIdArgs) -> Result<Option<JobId>, CliError> {
+    match JobFolder::find(&home::data_dir(args.ask.data.clone())?, &args.job) {
+        Ok(folder) => {
+            let job = folder.job();
+            folder.remove()?;
+            Ok(Some(job))
+        }
+        Err(FolderError::NotFound { .. } | FolderError::InUse { .. }) => Ok(None),
+        Err(why) => Err(why.into()),
+    }
+}
+
 /// Lists peers.
 pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
     let mesh = join(&args).await?;
@@ -129,7 +151,7 @@ pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
 }
 
 async fn join(args: &AskArgs) -> Result<Mesh, CliError> {
-    Mesh::join(args.bootstrap.clone(), &home::data_dir(args.data.clone())?).await
+    Mesh::join(args.bootstrap.clone(), &home::data_dir(args.data.clone())?, Home::default()).await
 }
 
 /// The jobs that the connected peers know, those that live first, the youngest first.
@@ -179,14 +201,45 @@ fn find<'a>(jobs: &'a [JobStatus], id: &str) -> Result<&'a JobStatus, CliError> 
     }
 }
 
+fn percent(stages: &[(u32, u32)]) -> f64 {
+    let sum = |(d, t), &(done, tasks): &(u32, u32)| (d + u64::from(done), t + u64::from(tasks));
+    let (done, tasks) = stages.iter().fold((0u64, 0u64), sum);
+    if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 }
+}
+
+fn stages_json(stages: &[(u32, u32)]) -> serde_json::Value {
+    stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect()
+}
+
+/// A job that has stopped on this machine, in a line.
+pub(crate) fn stopped_line(job: &Stopped) -> String {
+    let (name, begins) = (terminal::line(&job.name), begins(&job.job));
+    let (age, percent) = (age(job), percent(&job.stages));
+    format!("{}  {name:20}  {age:>6} s  stopped here at {percent:.0}%: webmesh resume {begins}\n", job.job)
+}
+
+/// The same as JSON.
+pub(crate) fn stopped_json(job: &Stopped) -> serde_json::Value {
+    json!({
+        "job": job.job.to_string(),
+        "owner": job.owner.to_string(),
+        "name": job.name,
+        "state": "stopped",
+        "why": null,
+        "age_seconds": age(job),
+        "silent_seconds": null,
+        "stages": stages_json(&job.stages),
+    })
+}
+
+fn age(job: &Stopped) -> u64 {
+    (webmesh_node::platform::wall_micros() / 1_000_000).saturating_sub(job.begun)
+}
+
 fn state(job: &JobStatus) -> String {
     match &job.state {
         JobState::Running => {
-            let (done, tasks) = job
-                .stages
-                .iter()
-                .fold((0u64, 0u64), |(d, t), &(done, tasks)| (d + u64::from(done), t + u64::from(tasks)));
-            let percent = if tasks == 0 { 0.0 } else { 100.0 * done as f64 / tasks as f64 };
+            let percent = percent(&job.stages);
             match job.silent {
                 None => format!("running {percent:3.0}%"),
                 Some(seconds) => format!("running {percent:3.0}%, its submitter silent for {seconds} s"),
@@ -220,7 +273,7 @@ fn job_json(job: &JobStatus) -> serde_json::Value {
         "why": why,
         "age_seconds": job.age,
         "silent_seconds": job.silent,
-        "stages": job.stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect::<Vec<_>>(),
+        "stages": stages_json(&job.stages),
     })
 }
 

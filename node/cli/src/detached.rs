@@ -8,8 +8,9 @@
 //! - `result.tsv`: the result, once it is whole.
 //! - `result.blake3`: its checksum, written before the result gets its name.
 //!
-//! There is no further state: how a job stands is read from these.
+//! Everything else about a job that may have to go on lies in its folder in `jobs` ([`webmesh_node::job_folder`]).
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use webmesh_node::advice::for_disk;
 use webmesh_node::inputs::Planned;
+use webmesh_node::job_folder::{self, FolderError, LIFETIME};
 use webmesh_node::progress::{Display, Outline, Style};
 use webmesh_node::results::{Checksum, OutputFile};
 use webmesh_node::signals::Stop;
@@ -34,12 +36,12 @@ use crate::error::{CliError, interruptible};
 use crate::output::Output;
 use crate::{ask, home, out, stdin};
 
-/// Results are kept so long after their job's end, for who comes back after a holiday week.
-const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A log is cut back when it is larger: some hours of progress, of which the last is what matters.
 const LOG_BYTES: u64 = 4 << 20;
 /// How often it is looked whether a carrier has said more.
 const LOOK: Duration = Duration::from_millis(50);
+/// Where their folders lie in the data folder.
+const FOLDER: &str = "detached";
 /// Folders of jobs that have no id yet begin so.
 const NEW: &str = "new-";
 const LOG: &str = "log";
@@ -129,22 +131,46 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
             "standard input cannot be the input of a detached job, which outlives it: name files or folders".to_owned(),
         ));
     }
-    let all = folder_of_all(args.data.clone())?;
+    let all = home::data_dir(args.data.clone())?.join(FOLDER);
     fs::create_dir_all(&all).map_err(|why| trouble(&all, &why))?;
     sweep(&all);
     // Removed where this ends without a job.
     let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| trouble(&all, &why))?;
-    let failed = |why: io::Error| trouble(folder.path(), &why);
-    let log = OpenOptions::new().append(true).create(true).open(folder.path().join(LOG)).map_err(failed)?;
-    let mut said = Reader::begin(folder.path()).map_err(failed)?;
+    // The carrier renames it once the job has its id.
+    carry(folder.path(), std::env::args_os().skip(1), args.json, stop).await
+}
+
+/// Starts a carrier for a job that has stopped, and prints the job's id once it goes on.
+pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Stop) -> Result<(), CliError> {
+    let folder = data_dir.join(FOLDER).join(job.to_string());
+    let failed = |why: io::Error| trouble(&folder, &why);
+    fs::create_dir_all(&folder).map_err(failed)?;
+    if folder.join(LOG).exists() && is_carried(&folder).map_err(failed)? {
+        return Err(FolderError::InUse { job: *job }.into());
+    }
+    // What the carrier before said is of no use any more.
+    File::create(folder.join(LOG)).map_err(failed)?;
+    carry(&folder, std::env::args_os().skip(1), json, stop).await
+}
+
+/// Starts a carrier with these arguments, and prints the job's id once the job is submitted.
+async fn carry(
+    folder: &Path,
+    arguments: impl Iterator<Item = OsString>,
+    json: bool,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    let failed = |why: io::Error| trouble(folder, &why);
+    let log = OpenOptions::new().append(true).create(true).open(folder.join(LOG)).map_err(failed)?;
+    let mut said = Reader::begin(folder).map_err(failed)?;
     let carrier = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);
-        command.arg("--carry").arg(folder.path()).args(std::env::args_os().skip(1));
+        command.arg("--carry").arg(folder).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
     });
     let mut carrier =
         carrier.map_err(|why| CliError::Failed(format!("no process for the job can be started: {why}")))?;
-    let mut relay = Relay::new(args.json);
+    let mut relay = Relay::new(json);
     let (mut told, mut why) = (false, None);
     loop {
         // Asked first: what it said before it ended is read below.
@@ -154,7 +180,7 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
                 Some("submitted") => {
                     drop(relay);
                     let id = event["job"].as_str().unwrap_or_default();
-                    return out::print(&if args.json { format!("{event}\n") } else { format!("{id}\n") });
+                    return out::print(&if json { format!("{event}\n") } else { format!("{id}\n") });
                 }
                 Some("error") => why = event["why"].as_str().map(str::to_owned),
                 _ => relay.show(&event),
@@ -181,7 +207,8 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
 
 /// Writes the result of a detached job, or says how it stands.
 pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliError> {
-    let all = folder_of_all(args.data.clone())?;
+    let data_dir = home::data_dir(args.data.clone())?;
+    let all = data_dir.join(FOLDER);
     sweep(&all);
     let job = match Kept::find(&all, &args.job) {
         Err(CliError::Failed(why)) if !args.bootstrap.is_empty() => {
@@ -212,10 +239,13 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
         }
         if !runs {
             let why = last.error.unwrap_or_else(|| {
-                format!(
-                    "job {} is lost: the process that carried it ended before it, or the machine did; submit it again",
-                    job.id
-                )
+                let ended = "the process that carried it ended before it, or the machine did";
+                match job.id.get(..8).filter(|_| job_folder::is_stopped(&data_dir, &job.id)) {
+                    Some(begins) => {
+                        format!("job {} has stopped: {ended}; `webmesh resume {begins}` goes on with it", job.id)
+                    }
+                    None => format!("job {} is lost: {ended}; submit it again", job.id),
+                }
             });
             return Err(CliError::Failed(why));
         }
@@ -316,10 +346,6 @@ fn progress_text(event: &Value) -> String {
 }
 
 // --- What both share --------------------------------------------------------------------------------------
-
-fn folder_of_all(data: Option<PathBuf>) -> Result<PathBuf, CliError> {
-    Ok(home::data_dir(data)?.join("detached"))
-}
 
 /// The folders of jobs; none where there never was one.
 fn folders(all: &Path) -> impl Iterator<Item = PathBuf> {

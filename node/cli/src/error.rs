@@ -3,6 +3,7 @@
 use webmesh_compiler::{StartError, ToolchainError};
 use webmesh_node::http::HttpError;
 use webmesh_node::inputs::InputError;
+use webmesh_node::job_folder::FolderError;
 use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
 use webmesh_node::results::{OutputError, ResultError};
@@ -37,6 +38,9 @@ pub(crate) enum CliError {
     /// HTTP.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// What is kept of a job.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The inputs.
     #[error(transparent)]
     Inputs(#[from] InputError),
@@ -58,7 +62,7 @@ impl CliError {
     /// 2 for wrong usage, 1 for the rest.
     pub(crate) fn exit_status(&self) -> u8 {
         let usage = match self {
-            Self::Usage(_) => true,
+            Self::Usage(_) | Self::Folder(FolderError::Ambiguous { .. }) => true,
             Self::Inputs(why) => why.is_usage(),
             Self::Follow(why) => matches!(why, FollowError::Refused(_)),
             _ => false,

@@ -7,10 +7,12 @@ mod compiler;
 mod detached;
 mod error;
 mod home;
+mod job;
 mod log;
 mod mesh;
 mod out;
 mod output;
+mod resume;
 mod run;
 mod serve;
 mod stdin;
@@ -65,6 +67,7 @@ async fn obey(cli: Cli, stop: &Stop) -> Result<(), CliError> {
             None if args.detach => detached::start(&args.job, stop).await,
             None => run::submit(args.job, args.bootstrap, None, stop).await,
         },
+        Command::Resume(args) => resume::resume(args, cli.carry, stop).await,
         Command::Results(args) => detached::results(args, stop).await,
         Command::Node(args) => serve::node(args, stop).await,
         Command::Jobs(args) => interruptible(stop, ask::jobs(args)).await,

@@ -10,12 +10,13 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use webmesh_node::host::CompileService;
 use webmesh_node::net::{is_public, other_transport};
-use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::peer::{Peer, PeerConfig, ResumedJob};
 use webmesh_node::submit::Compilers;
 use webmesh_node::survey::{self, connected};
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
 use webmesh_protocol::message::PeerStatus;
+use webmesh_protocol::sign::Keypair;
 
 use crate::error::CliError;
 
@@ -36,6 +37,27 @@ pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What the first peer of a mesh is started with.
+#[derive(Default)]
+pub(crate) struct Home {
+    /// Its key; a new one where none is given.
+    identity: Option<Keypair>,
+    /// The job to go on with.
+    resumed: Option<ResumedJob>,
+}
+
+impl Home {
+    /// The home of a job that is yet to be submitted.
+    pub(crate) fn new(identity: Keypair) -> Self {
+        Self { identity: Some(identity), resumed: None }
+    }
+
+    /// The home of a job that goes on.
+    pub(crate) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
+        Self { identity: Some(identity), resumed: Some(job) }
+    }
+}
+
 /// The peers of this process. The first is the one at which jobs are submitted.
 pub(crate) struct Mesh {
     /// Its peers.
@@ -50,12 +72,13 @@ impl Mesh {
         &self.peers[0]
     }
 
-    /// Starts a mesh within this process. Alone, a peer does not listen at all; several meet on loopback.
+    /// Starts a mesh within this process, with a compiler where there is something to compile. Alone, a peer does not listen at all; several meet on loopback.
     pub(crate) async fn embedded(
         peers: usize,
         threads: Option<usize>,
         data_dir: &Path,
-        compiler: Arc<dyn CompileService>,
+        compiler: Option<Arc<dyn CompileService>>,
+        home: Home,
     ) -> Result<Self, CliError> {
         let threads = threads.unwrap_or_else(|| (cores() / peers).max(1));
         let scratch = tempfile::tempdir().map_err(|e| CliError::Failed(format!("no temporary folder: {e}")))?;
@@ -63,7 +86,7 @@ impl Mesh {
             1 => vec![],
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],
         };
-        let config = |dir: PathBuf, bootstrap, compiler| PeerConfig {
+        let config = |dir: PathBuf, bootstrap, compiler, home: Home| PeerConfig {
             kind: Kind::Node,
             roles: Roles { worker: true, shuffler: true, ..Roles::default() },
             threads,
@@ -75,15 +98,17 @@ impl Mesh {
             relayed: false,
             data_dir: dir,
             lasting: false,
+            identity: home.identity,
+            resumed: home.resumed,
             mdns: false,
             compiler,
         };
-        let home = Peer::start(config(data_dir.to_owned(), vec![], Some(compiler))).await?;
+        let home = Peer::start(config(data_dir.to_owned(), vec![], compiler, home)).await?;
         let addresses = home.node.net().addresses();
         let mut all = vec![home];
         for i in 1..peers {
             let dir = scratch.path().join(i.to_string());
-            all.push(Peer::start(config(dir, addresses.clone(), None)).await?);
+            all.push(Peer::start(config(dir, addresses.clone(), None, Home::default())).await?);
         }
         let mesh = Self { peers: all, scratch: Some(scratch) };
         mesh.wait_for(peers - 1).await?;
@@ -91,7 +116,7 @@ impl Mesh {
     }
 
     /// Joins a mesh as a peer that submits or asks, and leaves again.
-    pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path) -> Result<Self, CliError> {
+    pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, CliError> {
         // Over WebRTC too: tabs fetch a job's inputs from its submitter.
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/webrtc-direct"];
         let peer = Peer::start(PeerConfig {
@@ -108,6 +133,8 @@ impl Mesh {
             relayed: false,
             data_dir: data_dir.to_owned(),
             lasting: false,
+            identity: home.identity,
+            resumed: home.resumed,
             compiler: None,
         })
         .await?;
@@ -218,7 +245,9 @@ mod tests {
         webmesh_node::platform::install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let begun = Instant::now();
-        let Err(why) = Mesh::join(vec![address], folder.path()).await else { panic!("that is no mesh of ours") };
+        let Err(why) = Mesh::join(vec![address], folder.path(), Home::default()).await else {
+            panic!("that is no mesh of ours")
+        };
         // Either what it says of itself or that it lacks our protocol comes first.
         assert!(why.to_string().contains("was turned away"), "{why}");
         assert!(begun.elapsed() < JOIN_PATIENCE, "it is told as soon as it is known");

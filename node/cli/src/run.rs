@@ -1,46 +1,28 @@
-//! `webmesh run` and `webmesh submit`: from a source and inputs to a result.
+//! `webmesh run` and `webmesh submit`: from a source and inputs to a job.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
-use webmesh_node::driver::Node;
 use webmesh_node::inputs::{self, Options, Plan};
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
-use webmesh_node::progress::{Display, Outline, Style};
-use webmesh_node::results::Checksum;
+use webmesh_node::job_folder::{self, Cutting, JobFolder, Origin, Record};
+use webmesh_node::net::identity;
+use webmesh_node::progress::{Display, Outline};
 use webmesh_node::signals::Stop;
-use webmesh_node::submit::{self, compile, cut_name};
-use webmesh_protocol::JobId;
+use webmesh_node::submit::{Begin, compile, cut_name, named};
 use webmesh_protocol::limits;
-use webmesh_protocol::manifest::{BlobRef, Manifest};
+use webmesh_protocol::manifest::BlobRef;
 use webmesh_protocol::sign::Keypair;
 
 use crate::args::{JobArgs, RunArgs};
 use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
-use crate::mesh::{Mesh, cores};
-use crate::output::{self, Output};
+use crate::job::{Job, Kept, Receiver};
+use crate::mesh::{Home, Mesh, cores};
+use crate::output::Output;
 use crate::{compiler, home, stdin};
-
-/// The destination of a job's result.
-enum Receiver {
-    /// The user, now.
-    User(Output),
-    /// The folder of a detached job, where its owner fetches it.
-    Folder(Carried),
-}
-
-impl Receiver {
-    /// The file that the result is written to while the job's inputs may be read.
-    fn path(&self) -> Option<PathBuf> {
-        match self {
-            Self::User(output) => output.path(),
-            Self::Folder(_) => None,
-        }
-    }
-}
 
 /// Runs a job on an embedded mesh, or through the peers that were named.
 pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
@@ -48,12 +30,15 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
         return submit(args.job, args.bootstrap, None, stop).await;
     }
     let request = Request::new(&args.job, None, stop).await?;
+    let (peers, threads) = (args.peers.get(), args.threads.map(usize::from));
+    let origin = Origin::Embedded { peers: peers as u32, threads: threads.map(|threads| threads as u32) };
     let start = async {
         let compiler = compiler::start(&request.data_dir).await?;
-        Mesh::embedded(args.peers.get(), args.threads.map(usize::from), &request.data_dir, compiler).await
+        let home = Home::new(request.identity.clone());
+        Mesh::embedded(peers, threads, &request.data_dir, Some(compiler), home).await
     };
     let mesh = interruptible(stop, start).await?;
-    carry_through(&args.job, mesh, request, stop).await
+    carry_through(&args.job, mesh, request, origin, stop).await
 }
 
 /// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
@@ -64,16 +49,21 @@ pub(crate) async fn submit(
     stop: &Stop,
 ) -> Result<(), CliError> {
     let request = Request::new(&job, carried, stop).await?;
-    let mesh = interruptible(stop, Mesh::join(bootstrap, &request.data_dir)).await?;
-    carry_through(&job, mesh, request, stop).await
+    let origin = Origin::Mesh(bootstrap.iter().map(ToString::to_string).collect());
+    let home = Home::new(request.identity.clone());
+    let mesh = interruptible(stop, Mesh::join(bootstrap, &request.data_dir, home)).await?;
+    carry_through(&job, mesh, request, origin, stop).await
 }
 
-async fn carry_through(args: &JobArgs, mesh: Mesh, request: Request, stop: &Stop) -> Result<(), CliError> {
-    let display = Arc::new(match &request.receiver {
-        Receiver::Folder(carried) => carried.display()?,
-        Receiver::User(_) => Display::new(Style::of_stderr(args.json)),
-    });
-    let outcome = match interruptible(stop, prepare(args, &mesh, request, &display)).await {
+async fn carry_through(
+    args: &JobArgs,
+    mesh: Mesh,
+    request: Request,
+    origin: Origin,
+    stop: &Stop,
+) -> Result<(), CliError> {
+    let display = Arc::new(request.receiver.display(args.json)?);
+    let outcome = match interruptible(stop, prepare(args, &mesh, request, origin, &display, stop)).await {
         Ok(job) => job.run(&mesh, &display, stop).await,
         Err(why) => Err(why),
     };
@@ -98,6 +88,8 @@ struct Request {
     inputs: Vec<PathBuf>,
     receiver: Receiver,
     data_dir: PathBuf,
+    /// The key of the peer at which the job is to be at home.
+    identity: Keypair,
 }
 
 impl Request {
@@ -108,35 +100,38 @@ impl Request {
             Some(carried) => Receiver::Folder(carried),
             None => Receiver::User(Output::open(args.output.as_deref(), stop).await?),
         };
-        Ok(Self { source, inputs, receiver, data_dir })
+        job_folder::sweep(&data_dir);
+        Ok(Self { source, inputs, receiver, data_dir, identity: identity::generate() })
     }
 }
 
-/// A job that is ready to be submitted.
-struct Job {
-    manifest: Manifest,
-    key: Keypair,
-    outline: Outline,
-    receiver: Receiver,
-}
-
-async fn prepare(args: &JobArgs, mesh: &Mesh, request: Request, display: &Arc<Display>) -> Result<Job, CliError> {
-    let Request { source, inputs, receiver, data_dir } = request;
+async fn prepare(
+    args: &JobArgs,
+    mesh: &Mesh,
+    request: Request,
+    origin: Origin,
+    display: &Arc<Display>,
+    stop: &Stop,
+) -> Result<Job, CliError> {
+    let Request { source, inputs, receiver, data_dir, identity } = request;
     let name = args.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let input =
         if inputs.iter().any(|input| input.as_os_str() == stdin::STDIN) { "standard input" } else { "the input" };
     display.phase(&format!("compiling {name} and reading {input}"));
-    let options = Options {
+    let cutting = Cutting {
         chunk: args.chunk.as_u64(),
         csv: args.csv,
         whole_files: args.whole_files,
         docs_per_task: args.docs_per_task,
+    };
+    let options = Options {
         numbers: args.tasks.unwrap_or(inputs::NUMBERS),
         spool_dir: data_dir.join("spool"),
         output: receiver.path(),
         data_dir: Some(data_dir.clone()),
         skip_unreadable: args.skip_unreadable,
         threads: cores(),
+        ..cutting.options()
     };
     let compiled = async { Ok(compile(&mesh.home().node, mesh.compilers(), &name, source, display).await?) };
     let (plan, module) = tokio::try_join!(plan_inputs(args, inputs, options, display), compiled)?;
@@ -163,9 +158,24 @@ async fn prepare(args: &JobArgs, mesh: &Mesh, request: Request, display: &Arc<Di
         workers: mesh.workers().await,
         nonce: u64::from_le_bytes(webmesh_node::platform::random_bytes()),
     };
-    Ok(Job { manifest: map_reduce(&options, facts), key: home::owner_key(&data_dir)?, outline, receiver })
+    let key = home::owner_key(&data_dir)?;
+    let (manifest, job) = named(&mesh.home().node, map_reduce(&options, facts), &key);
+    // Before anybody hears of the job: from then on it may be killed at any time.
+    let saved_to = (receiver.path(), matches!(receiver, Receiver::Folder(_)));
+    let stop = stop.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        let list = plan.source.as_ref().map(|source| source.file_list());
+        let record = Record::new(&identity, origin, cutting, (saved_to.0.as_deref(), saved_to.1), list);
+        let (folder, results) = JobFolder::create(&data_dir, job, &record, &module.bytes, list)?;
+        Ok::<_, CliError>((Kept::new(folder, &stop), results))
+    });
+    let made = making.await.map_err(|e| CliError::Failed(format!("keeping the job ended in a panic: {e}")))?;
+    let (kept, results) = made?;
+    host.keep_results(job, results);
+    Ok(Job { begin: Begin::New { manifest: Box::new(manifest), kept: true }, key, outline, receiver, kept })
 }
 
+/// Lists the inputs and cuts them into tasks.
 async fn plan_inputs(
     args: &JobArgs,
     paths: Vec<PathBuf>,
@@ -178,39 +188,4 @@ async fn plan_inputs(
     planned
         .map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))?
         .map_err(|why| stdin::error(why, args))
-}
-
-impl Job {
-    /// Submits the job and sees it through; a `stop` on the way cancels it.
-    async fn run(mut self, mesh: &Mesh, display: &Display, stop: &Stop) -> Result<(), CliError> {
-        let job = self.follow(&mesh.home().node, display, stop).await?;
-        display.phase("merging the result");
-        let results = mesh.home().host.take_results(job);
-        let results =
-            results.ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is not here")))?;
-        let stats = match self.receiver {
-            Receiver::User(output) => output.write(results, stop).await?,
-            Receiver::Folder(carried) => {
-                let (file, sum) = (carried.result()?, Checksum::default());
-                let stats = output::merge(results, sum.writer(file.writer()?), stop).await?;
-                carried.seal(&sum)?;
-                file.finish()?;
-                Some(stats)
-            }
-        };
-        if let Some(stats) = stats {
-            display.written(stats);
-        }
-        Ok(())
-    }
-
-    /// Submits the job and follows it until it is done.
-    async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, CliError> {
-        let named = |job| match &mut self.receiver {
-            Receiver::Folder(carried) => carried.name(job).map_err(|why| why.to_string()),
-            Receiver::User(_) => Ok(()),
-        };
-        let shown = (display, &self.outline);
-        Ok(submit::follow(node, self.manifest.clone(), &self.key, shown, stop.told(), named).await?)
-    }
 }

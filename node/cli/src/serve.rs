@@ -45,6 +45,8 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
         bootstrap: args.bootstrap,
         relayed: args.relayed,
         lasting: true,
+        identity: None,
+        resumed: None,
         mdns: !args.no_mdns,
         compiler: if has(Role::Compiler) { Some(compiler::start(&data_dir).await?) } else { None },
         data_dir,

@@ -24,6 +24,7 @@ use self::segments::SegmentThread;
 use self::tasks::Tasks;
 use crate::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
+use crate::job_folder;
 use crate::results::ResultStore;
 use crate::store::blobs::{BlobStore, Blobs};
 use crate::store::segments::SegmentStore;
@@ -76,6 +77,11 @@ impl HostHandle {
             tracing::warn!("a module is not kept for the next job: {why}");
         }
         self.blobs.attach(Arc::new(Module { hash, wasm }));
+    }
+
+    /// Has the results of a job go to `store`, in which some may lie already. To be said before the job begins.
+    pub fn keep_results(&self, job: JobId, store: ResultStore) {
+        self.outputs.keep(job, store);
     }
 
     /// The results of a job that is done; `None` if nothing of them was ever kept here.
@@ -134,7 +140,7 @@ impl NativeHost {
         };
         let outputs = Arc::new(Outputs::new(config.data_dir.join("results"), config.memory / 4));
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
-        let decisions = DecisionThread::new(config.data_dir.join("jobs"), sender.clone());
+        let decisions = DecisionThread::new(job_folder::all(&config.data_dir), outputs.clone(), sender.clone());
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
         let HostConfig { compiler, task_memory, .. } = config;
@@ -158,7 +164,7 @@ impl Host for NativeHost {
             Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
             Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
             Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
-            Action::Persist { job, number, bytes } => self.decisions.append(job, number, bytes),
+            Action::Persist { job, number, bytes, binding } => self.decisions.append(job, number, bytes, binding),
             Action::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }

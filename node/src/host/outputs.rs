@@ -1,8 +1,9 @@
 //! Results of this peer's own jobs, kept until the job is done.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -25,14 +26,30 @@ impl Outputs {
         Self { dir, memory, jobs: Mutex::default() }
     }
 
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Mutex<ResultStore>>>> {
+        // A panic of another holder leaves the map usable.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(&self, job: JobId) -> Arc<Mutex<ResultStore>> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(Mutex::new(ResultStore::new(self.dir.clone(), self.memory)));
-        jobs.entry(job).or_insert_with(fresh).clone()
+        self.lock().entry(job).or_insert_with(fresh).clone()
+    }
+
+    /// Has the results of a job go to a store of its own, with what that has already.
+    pub(super) fn keep(&self, job: JobId, store: ResultStore) {
+        self.lock().insert(job, Arc::new(Mutex::new(store)));
+    }
+
+    /// Returns once all kept results of a job survive the loss of power.
+    pub(super) fn sync(&self, job: &JobId) -> io::Result<()> {
+        let Some(store) = self.lock().get(job).cloned() else { return Ok(()) };
+        let unsynced = store.lock().unwrap_or_else(PoisonError::into_inner).take_unsynced();
+        unsynced.map_or(Ok(()), |file| file.sync())
     }
 
     pub(super) fn take(&self, job: JobId) -> Option<ResultStore> {
-        let store = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&job)?;
+        let store = self.lock().remove(&job)?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         // A late second attempt may still hold the store: what it adds now is nobody's.
         Some(std::mem::replace(&mut store, ResultStore::new(self.dir.clone(), 0)))

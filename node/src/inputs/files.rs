@@ -15,6 +15,11 @@ impl Files {
         Self(list)
     }
 
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn list(&self) -> &FileList {
+        &self.0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -179,6 +179,21 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
     })
 }
 
+/// Plans a job anew whose files, with their sizes, were listed by another process: it has the same inputs if the options
+/// are the same and nothing has changed since.
+///
+/// # Errors
+/// A file that is gone or shorter, or cannot be read any more.
+#[cfg(not(target_family = "wasm"))]
+pub fn plan_again(
+    files: crate::platform::FileList,
+    options: &Options,
+    progress: &(dyn Fn(Planned) + Sync),
+) -> Result<Plan, InputError> {
+    check_chunk(options)?;
+    plan_files(files, options, Notes::default(), progress)
+}
+
 /// Plans a job over files that were listed, on as many threads as the options say; see [`plan`].
 #[cfg(not(target_family = "wasm"))]
 fn plan_files(

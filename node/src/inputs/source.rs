@@ -129,6 +129,12 @@ impl PackSource {
         self.files.len() as u32
     }
 
+    /// The files, in the order of their documents.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn file_list(&self) -> &crate::platform::FileList {
+        self.files.list()
+    }
+
     /// What people call a document of a task: the file's path, and where the document begins in it if the
     /// file has several. `None` if there is no such document.
     pub fn name_of(&self, task: u32, document: u32) -> Option<String> {

@@ -1,10 +1,12 @@
 //! Copies of what can be read only once.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::InputError;
+use crate::platform::unnamed::unnamed_in;
 
 /// Bytes that a copy leaves free on its disk, which the job's own data and the rest of the machine need: an input
 /// without end must not fill it.
@@ -35,7 +37,7 @@ impl<'a> Spool<'a> {
         let spool = |source| InputError::Spool { what: name.to_owned(), dir: dir.to_owned(), source };
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir)).map_err(spool)?),
+            none => none.insert(unnamed(dir).map_err(spool)?),
         };
         let (mut buf, mut unchecked) = (vec![0; BUFFER_BYTES], 0);
         loop {
@@ -62,5 +64,18 @@ impl<'a> Spool<'a> {
     /// The file with all copies, if there are any.
     pub(super) fn into_file(self) -> Option<File> {
         self.file
+    }
+}
+
+/// A file that a job which outlives its process may give a name, where the file system has such files.
+fn unnamed(dir: &Path) -> io::Result<File> {
+    fs::create_dir_all(dir)?;
+    match unnamed_in(dir) {
+        Ok(file) => {
+            // What is piped in is nobody else's to read, whatever name it gets.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            Ok(file)
+        }
+        Err(_) => tempfile::tempfile_in(dir),
     }
 }

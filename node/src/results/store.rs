@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::kept;
 use super::merge::{self, Stats};
 use super::record::{self, RecordError};
+use crate::advice::for_disk;
 use crate::platform::{SPILL_ADVICE, Spill};
 
 /// Read buffers of a merge, all together: what lies on disk is read in pieces as long as this allows.
@@ -35,6 +37,14 @@ pub enum ResultError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file that outlives this process cannot be written or read.
+    #[error("results cannot be kept in {}: {source}; {}", path.display(), for_disk(source, "choose another disk with --data"))]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The result cannot be written where it belongs.
     #[error("the result cannot be written: {0}")]
     Write(io::Error),
@@ -42,7 +52,7 @@ pub enum ResultError {
 
 /// Where a task's output lies.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Memory(Bytes),
     Disk { offset: u64, len: u64 },
 }
@@ -50,30 +60,37 @@ enum Place {
 /// Outputs of the tasks of a job's last stage.
 #[derive(Debug)]
 pub struct ResultStore {
+    /// Where the file lies, or, where it outlives this process, the file.
     dir: PathBuf,
     memory_limit: u64,
-    outputs: BTreeMap<u32, Place>,
+    pub(super) outputs: BTreeMap<u32, Place>,
     memory: u64,
     /// What had no room in memory, and where it ends.
-    spill: Option<(Arc<Spill>, u64)>,
+    pub(super) spill: Option<(Arc<Spill>, u64)>,
+    /// The file outlives this process: each output has a head in it.
+    pub(super) is_kept: bool,
+    /// Something was written to a kept file that was not synced.
+    is_unsynced: bool,
 }
 
 impl ResultStore {
     /// An empty store that keeps up to `memory_limit` bytes in memory and what is more in a temporary file
     /// in `dir`, made on the first need.
     pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
-        Self { dir, memory_limit, outputs: BTreeMap::new(), memory: 0, spill: None }
+        let outputs = BTreeMap::new();
+        Self { dir, memory_limit, outputs, memory: 0, spill: None, is_kept: false, is_unsynced: false }
     }
 
     /// Keeps the output of a task. If the task had one before, the new one counts.
     pub fn add(&mut self, task: u32, records: Bytes) -> Result<(), ResultError> {
         record::check(&records).map_err(|source| ResultError::Malformed { task, source })?;
         let len = records.len() as u64;
-        let place = if self.memory + len <= self.memory_limit {
+        let place = if !self.is_kept && self.memory + len <= self.memory_limit {
             self.memory += len;
             Place::Memory(records)
         } else {
-            let offset = self.write(&records).map_err(|source| ResultError::Disk { dir: self.dir.clone(), source })?;
+            let written = self.write(task, &records);
+            let offset = written.map_err(|source| disk_error(self.dir.clone(), self.is_kept, source))?;
             Place::Disk { offset, len }
         };
         if let Some(Place::Memory(old)) = self.outputs.insert(task, place) {
@@ -82,14 +99,20 @@ impl ResultStore {
         Ok(())
     }
 
-    fn write(&mut self, records: &[u8]) -> io::Result<u64> {
+    fn write(&mut self, task: u32, records: &[u8]) -> io::Result<u64> {
+        let head = self.is_kept.then(|| kept::head(task, records.len() as u64));
         let (file, end) = match &mut self.spill {
             Some(spill) => spill,
             none => none.insert((Arc::new(Spill::create(&self.dir)?), 0)),
         };
-        let offset = *end;
+        let mut offset = *end;
+        if let Some(head) = head {
+            file.write_all_at(&head, offset)?;
+            offset += head.len() as u64;
+        }
         file.write_all_at(records, offset)?;
-        *end += records.len() as u64;
+        *end = offset + records.len() as u64;
+        self.is_unsynced = true;
         Ok(offset)
     }
 
@@ -98,6 +121,18 @@ impl ResultStore {
         if let Some(Place::Memory(old)) = self.outputs.remove(&task) {
             self.memory -= old.len() as u64;
         }
+    }
+
+    /// Whether it has the output of a task.
+    pub fn has(&self, task: u32) -> bool {
+        self.outputs.contains_key(&task)
+    }
+
+    /// The file, if it outlives this process and something was written since the last call: it is to be synced before
+    /// anybody is told that those outputs are safe.
+    pub fn take_unsynced(&mut self) -> Option<Arc<Spill>> {
+        let is_unsynced = std::mem::take(&mut self.is_unsynced) && self.is_kept;
+        self.spill.as_ref().filter(|_| is_unsynced).map(|(file, _)| file.clone())
     }
 
     /// How many tasks' outputs it keeps.
@@ -128,8 +163,12 @@ impl ResultStore {
             });
         }
         merge::merge(runs, out).map_err(|e| match e {
-            merge::MergeError::Read(source) => ResultError::Disk { dir: self.dir, source },
+            merge::MergeError::Read(source) => disk_error(self.dir, self.is_kept, source),
             merge::MergeError::Write(source) => ResultError::Write(source),
         })
     }
+}
+
+fn disk_error(place: PathBuf, is_kept: bool, source: io::Error) -> ResultError {
+    if is_kept { ResultError::Kept { path: place, source } } else { ResultError::Disk { dir: place, source } }
 }

@@ -1,9 +1,11 @@
-//! Logs of the decisions of this peer's own jobs: a file for each, to which batches are appended.
+//! Logs of the decisions of this peer's own jobs: a file in the folder of each, to which batches are appended.
 //!
-//! A batch is safe once the file is synced, and nothing follows from it before (see [`webmesh_protocol::decisions`]).
-//! What a crash left behind in the middle of a write is cut off when the log is read again.
+//! A batch that was written survives the end of this process; one that was synced survives the loss of power (see
+//! [`webmesh_protocol::decisions`]). What a crash left behind in the middle of a write is cut off when the log is read
+//! again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,11 +13,24 @@ use std::path::{Path, PathBuf};
 use webmesh_protocol::JobId;
 use webmesh_protocol::decisions::{Cut, State, replay};
 
-/// The logs in one folder.
+/// The name of a log in its job's folder.
+const LOG: &str = "decisions";
+
+/// The logs of jobs whose folders lie in one folder.
 #[derive(Debug)]
 pub struct DecisionLogs {
     dir: PathBuf,
-    open: HashMap<JobId, File>,
+    open: HashMap<JobId, Open>,
+}
+
+/// A log that is appended to.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Something was written since the last sync.
+    is_unsynced: bool,
+    /// The other files of the job's folder were synced.
+    folder_is_synced: bool,
 }
 
 /// A log that was read back, and is ready to be appended to.
@@ -28,33 +43,58 @@ pub struct ReadBack {
 }
 
 impl DecisionLogs {
-    /// The logs in `dir`, which is made at the first write.
+    /// The logs in the folders of `dir`, each named as its job.
     pub fn new(dir: PathBuf) -> Self {
         Self { dir, open: HashMap::new() }
     }
 
     /// Where the log of a job lies.
     pub fn path(&self, job: &JobId) -> PathBuf {
-        self.dir.join(format!("{job}.decisions"))
+        self.dir.join(job.to_string()).join(LOG)
     }
 
-    /// Appends a batch to the log of a job. When this returns, the batch survives the loss of power.
+    /// Appends a batch to the log of a job. When this returns, the batch survives the end of this process; with `sync`, the
+    /// loss of power.
     ///
     /// # Errors
-    /// Where the disk does not take it. Part of it may have been written: nothing may be appended behind.
-    pub fn append(&mut self, job: JobId, batch: &[u8]) -> io::Result<()> {
+    /// Where the disk does not take it, or the job has no folder. Part of it may have been written: nothing may be
+    /// appended behind.
+    pub fn append(&mut self, job: JobId, batch: &[u8], sync: bool) -> io::Result<()> {
         let path = self.path(&job);
-        let file = match self.open.entry(job) {
-            std::collections::hash_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::hash_map::Entry::Vacant(none) => {
-                fs::create_dir_all(&self.dir)?;
-                let file = OpenOptions::new().create(true).append(true).open(path)?;
-                sync_folder(&self.dir)?;
-                none.insert(file)
+        let log = match self.open.entry(job) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(none) => {
+                let file = OpenOptions::new().create(true).append(true).open(&path)?;
+                none.insert(Open { file, is_unsynced: false, folder_is_synced: false })
             }
         };
-        file.write_all(batch)?;
-        file.sync_data()
+        log.file.write_all(batch)?;
+        log.is_unsynced = true;
+        if sync { log.sync() } else { Ok(()) }
+    }
+
+    /// The jobs whose logs were written to since they were last synced.
+    pub fn unsynced(&self) -> Vec<JobId> {
+        self.open.iter().filter(|(_, open)| open.is_unsynced).map(|(&job, _)| job).collect()
+    }
+
+    /// Syncs the log of a job, and the first time all other files of its folder before it: without them the log is of no
+    /// use.
+    ///
+    /// # Errors
+    /// Where the disk does not take it, or the folder is gone.
+    pub fn sync(&mut self, job: &JobId) -> io::Result<()> {
+        let Some(log) = self.open.get_mut(job) else { return Ok(()) };
+        if !log.folder_is_synced {
+            let folder = self.dir.join(job.to_string());
+            for entry in fs::read_dir(&folder)? {
+                File::open(entry?.path())?.sync_all()?;
+            }
+            sync_folder(&folder)?;
+            sync_folder(&self.dir)?;
+            log.folder_is_synced = true;
+        }
+        log.sync()
     }
 
     /// Closes the log of a job, which is over.
@@ -80,6 +120,13 @@ impl DecisionLogs {
             file.sync_all()?;
         }
         Ok(replayed.state.map(|state| ReadBack { state, cut: replayed.cut }))
+    }
+}
+
+impl Open {
+    fn sync(&mut self) -> io::Result<()> {
+        self.is_unsynced = false;
+        self.file.sync_data()
     }
 }
 
@@ -137,14 +184,23 @@ mod tests {
         (job, [frame(&first), frame(&second)])
     }
 
+    /// Logs in `dir`, in which the job has its folder.
+    fn logs_for(dir: &Path, job: &JobId) -> DecisionLogs {
+        fs::create_dir(dir.join(job.to_string())).unwrap();
+        DecisionLogs::new(dir.to_owned())
+    }
+
     #[test]
     fn a_log_is_read_back_by_another_process_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let (job, batches) = batches();
-        let mut logs = DecisionLogs::new(folder.path().join("jobs"));
+        let mut logs = logs_for(folder.path(), &job);
         assert!(logs.read_back(&job).unwrap().is_none());
-        batches.iter().for_each(|batch| logs.append(job, batch).unwrap());
-        let back = DecisionLogs::new(folder.path().join("jobs")).read_back(&job).unwrap().unwrap();
+        batches.iter().for_each(|batch| logs.append(job, batch, false).unwrap());
+        assert_eq!(logs.unsynced(), [job]);
+        logs.sync(&job).unwrap();
+        assert!(logs.unsynced().is_empty());
+        let back = DecisionLogs::new(folder.path().to_owned()).read_back(&job).unwrap().unwrap();
         assert_eq!((back.cut, back.state.next()), (None, 2));
         assert_eq!(back.state.outcome(), Some(&Outcome::Cancelled));
     }
@@ -153,14 +209,14 @@ mod tests {
     fn a_batch_that_was_torn_is_cut_off_and_the_log_goes_on_behind_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let (job, [first, second]) = batches();
-        let mut logs = DecisionLogs::new(folder.path().to_owned());
-        logs.append(job, &first).unwrap();
-        logs.append(job, &second[..second.len() / 2]).unwrap();
+        let mut logs = logs_for(folder.path(), &job);
+        logs.append(job, &first, true).unwrap();
+        logs.append(job, &second[..second.len() / 2], true).unwrap();
         let back = logs.read_back(&job).unwrap().unwrap();
         let cut = back.cut.expect("the torn batch is found");
         assert_eq!((cut.batches, cut.lost, back.state.next()), (1, second.len() / 2, 1));
         let mut again = DecisionLogs::new(folder.path().to_owned());
-        again.append(job, &second).unwrap();
+        again.append(job, &second, true).unwrap();
         let whole = again.read_back(&job).unwrap().unwrap();
         assert_eq!((whole.cut, whole.state.next()), (None, 2));
     }

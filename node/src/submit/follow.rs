@@ -32,29 +32,56 @@ pub enum FollowError {
     Gone,
 }
 
-/// Submits a job and follows it until it is done, with `display` showing how far it is. Once `unwanted` ends, it is
-/// cancelled; `named` is told its id, and may have reasons not to go on.
+/// How a job begins.
+#[derive(Debug)]
+pub enum Begin {
+    /// It is submitted.
+    New {
+        /// Its manifest; its owner and home are entered here.
+        manifest: Box<Manifest>,
+        /// Its decisions are kept, in a folder that must be there (see [`crate::job_folder`]).
+        kept: bool,
+    },
+    /// This peer was started with it, to go on with it.
+    Resumed(JobId),
+}
+
+/// The manifest as the engine of this peer will sign it, and the id that the job gets by that.
+pub fn named(node: &Node, manifest: Manifest, key: &Keypair) -> (Manifest, JobId) {
+    let manifest = Manifest { owner: key.public(), home: node.net().peer(), ..manifest };
+    let job = Manifest::id_of(&key.sign(&manifest));
+    (manifest, job)
+}
+
+/// Begins a job and follows it until it is done, with `display` showing how far it is. Once `unwanted` ends, it is
+/// cancelled; `told` is told its id once others may hear of it, and may have reasons not to go on.
 ///
 /// # Errors
 /// [`FollowError`]: there is no result.
 pub async fn follow(
     node: &Node,
-    manifest: Manifest,
+    begin: Begin,
     key: &Keypair,
     (display, outline): (&Display, &Outline),
     unwanted: impl Future<Output = ()>,
-    mut named: impl FnMut(JobId) -> Result<(), String>,
+    mut told: impl FnMut(JobId) -> Result<(), String>,
 ) -> Result<JobId, FollowError> {
-    let mut notices = node.notices();
-    // As the engine will sign it: this peer may have several jobs, and all of them are told of here.
-    let manifest = Manifest { owner: key.public(), home: node.net().peer(), ..manifest };
-    let (ours, nonce) = (Manifest::id_of(&key.sign(&manifest)), manifest.nonce);
-    node.submit(Submission { manifest, key: key.clone(), kept: false }).await;
-    let (mut submitted, mut cancelled, mut told) = (None::<JobId>, false, false);
+    // This peer may have several jobs, and all of them are told of here.
+    let (mut notices, ours, nonce) = match begin {
+        Begin::New { manifest, kept } => {
+            let notices = node.notices();
+            let (manifest, ours) = named(node, *manifest, key);
+            let nonce = manifest.nonce;
+            node.submit(Submission { manifest, key: key.clone(), kept }).await;
+            (notices, ours, Some(nonce))
+        }
+        Begin::Resumed(ours) => (node.notices_of_resumed(), ours, None),
+    };
+    let (mut submitted, mut cancelled, mut stopping) = (None::<JobId>, false, false);
     let mut unwanted = pin!(unwanted);
     loop {
         // Who stops before the job has its id is heard as soon as it has one.
-        if let (true, false, Some(job)) = (told, cancelled, submitted) {
+        if let (true, false, Some(job)) = (stopping, cancelled, submitted) {
             cancelled = true;
             node.cancel(job, key.clone()).await;
         }
@@ -64,8 +91,8 @@ pub async fn follow(
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return Err(FollowError::Gone),
             },
-            () = &mut unwanted, if !told => {
-                told = true;
+            () = &mut unwanted, if !stopping => {
+                stopping = true;
                 continue;
             }
         };
@@ -73,15 +100,17 @@ pub async fn follow(
         let peers = node.net().peers().len() as u32;
         display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
         match &notice {
-            Notice::Submitted { job } if *job == ours => named(ours).map_err(FollowError::Failed)?,
+            Notice::Submitted { job } if *job == ours => told(ours).map_err(FollowError::Failed)?,
             Notice::Submitted { .. } => continue,
             _ => {}
         }
         display.notice(&notice);
         match notice {
             Notice::Submitted { job } => submitted = Some(job),
-            Notice::SubmitRefused { nonce: refused, why } if refused == nonce => return Err(FollowError::Refused(why)),
-            Notice::Ended { job, outcome, failure } if Some(job) == submitted => {
+            Notice::SubmitRefused { nonce: refused, why } if nonce.is_none_or(|nonce| nonce == refused) => {
+                return Err(FollowError::Refused(why));
+            }
+            Notice::Ended { job, outcome, failure } if job == ours => {
                 return match outcome {
                     Outcome::Done => Ok(job),
                     Outcome::Cancelled => Err(FollowError::Cancelled),

@@ -5,4 +5,4 @@ mod follow;
 mod search;
 
 pub use compile::{CompileError, Compilers, Module, compile, cut_name};
-pub use follow::{FollowError, follow};
+pub use follow::{Begin, FollowError, follow, named};

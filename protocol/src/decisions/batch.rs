@@ -181,6 +181,12 @@ impl Decision {
         }
     }
 
+    /// Whether peers act on it in a way that another decision in its place would contradict: they refuse what comes from
+    /// an older epoch, and share work out by the division that they were told.
+    pub(crate) fn is_binding(&self) -> bool {
+        matches!(self, Self::Epoch(_) | Self::Split { .. } | Self::Revoke { .. } | Self::Ban(_))
+    }
+
     /// How much it takes in an encoded batch at most, in bytes.
     pub(crate) fn size(&self) -> usize {
         const NAMES: usize = 256;

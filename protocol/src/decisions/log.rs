@@ -3,7 +3,7 @@
 //! A batch that was written in part, or in which a bit has flipped since, is found by its checksum; one that somebody
 //! changed on purpose, by its certificate or by the hash that the batch after it names. The log ends before it.
 
-use super::batch::Certified;
+use super::batch::{Certified, Decision};
 use super::state::{Refused, State};
 use crate::codec::{self, Wire};
 use crate::id::Hash;
@@ -31,6 +31,8 @@ pub struct Cut {
     pub lost: usize,
     /// Whole batches before.
     pub batches: u64,
+    /// Tasks that whole batches behind the damage accept, as far as those can be found.
+    pub tasks: u32,
     /// What was wrong with the next one, for people.
     pub why: String,
 }
@@ -73,7 +75,24 @@ pub fn replay(bytes: &[u8]) -> Replayed {
         kept += len;
         batches += 1;
     };
-    Replayed { state, kept, cut: Some(Cut { lost: bytes.len() - kept, batches, why }) }
+    let rest = &bytes[kept..];
+    Replayed { state, kept, cut: Some(Cut { lost: rest.len(), batches, tasks: accepted_behind(rest), why }) }
+}
+
+/// How many tasks are accepted by the whole batches behind one that is damaged, if its length is not.
+fn accepted_behind(mut bytes: &[u8]) -> u32 {
+    let mut tasks = 0u32;
+    while let Some(size) = bytes.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
+        let batch = take_frame(bytes).ok().and_then(|(certified, _)| certified.peek().ok());
+        for decision in batch.into_iter().flat_map(|batch| batch.decisions) {
+            if let Decision::Accept { attempts, .. } | Decision::Output { attempts, .. } = decision {
+                tasks = tasks.saturating_add(attempts.len() as u32);
+            }
+        }
+        let Some(rest) = bytes.get(HEAD + size..) else { break };
+        bytes = rest;
+    }
+    tasks
 }
 
 /// Takes the first batch, and says how many bytes it takes.

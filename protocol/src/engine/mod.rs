@@ -368,7 +368,9 @@ impl Engine {
                 }
             }
             Request::Manifest { job } => {
-                let answer = self.jobs.signed_manifest(&job).map_or(Response::Missing, Response::Manifest);
+                // A job that goes on is told of to those who remember it, though it is not open again yet.
+                let manifest = self.jobs.signed_manifest(&job).or_else(|| self.authority.signed_manifest(&job));
+                let answer = manifest.map_or(Response::Missing, Response::Manifest);
                 core.respond(token, answer);
             }
             Request::Summary { job, stage, shard } => self.authority.on_summary(core, from, token, job, stage, shard),

@@ -92,7 +92,7 @@ impl World {
                 let records = records.ok_or_else(|| ReadError::Failed("not settled".to_owned()));
                 self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
             }
-            Action::Persist { job, number, bytes } => {
+            Action::Persist { job, number, bytes, .. } => {
                 if let Some(of) = self.submitting.take() {
                     self.oracle.opens(self.now, of, job);
                 }

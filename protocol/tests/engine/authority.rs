@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use webmesh_protocol::decisions::replay;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::{Action, Event, Notice, Submission};
+use webmesh_protocol::io::{Action, Event, Notice, Resumption, Submission};
 use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{
@@ -544,4 +545,29 @@ fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
     assert_eq!(BTreeSet::from_iter(chosen(&[(1, Kind::Tab, true), (2, Kind::Tab, true)])), both(1, 2));
     assert_eq!(chosen(&[(1, Kind::Tab, false), (2, Kind::Tab, true)]), [key(2)]);
     assert_eq!(chosen(&[(1, Kind::Tab, false)]), [key(0)]);
+}
+
+#[test]
+fn a_home_that_is_started_again_answers_for_its_job_before_its_log_is_written() {
+    let mut home = Peer::new(0, NOTHING);
+    home.meet(key(1), SHUFFLER);
+    home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: true })));
+    let first = home.actions().into_iter().find_map(|action| match action {
+        Action::Persist { bytes, binding, .. } => Some((bytes, binding)),
+        _ => None,
+    });
+    let (log, binding) = first.expect("its log begins");
+    assert!(!binding, "whoever loses a log that has just begun contradicts nothing");
+    let state = replay(&log).state.expect("the log is whole");
+    let job = state.job();
+    let asked = |home: &mut Peer| home.ask(key(1), Request::Manifest { job }, Bytes::new());
+    let mut again = Peer::new(0, NOTHING);
+    assert!(matches!(asked(&mut again), Some(Response::Missing)), "nobody knows the job yet");
+    again.feed(Event::Resume(Box::new(Resumption { state, key: owner(), lost: vec![] })));
+    let written = again.actions().into_iter().find_map(|action| match action {
+        Action::Persist { number, binding, .. } => Some((number, binding)),
+        _ => None,
+    });
+    assert_eq!(written, Some((1, true)), "the new epoch survives the loss of power");
+    assert!(matches!(asked(&mut again), Some(Response::Manifest(_))), "otherwise it takes the job for over");
 }

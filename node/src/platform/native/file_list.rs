@@ -152,6 +152,16 @@ impl FileList {
         Path::new(OsStr::from_bytes(&self.names[start..self.list[i].name_end]))
     }
 
+    /// Where the copy of file `i` begins in the file that holds all copies; `None` for a file that is read where it lies.
+    pub fn copy_of(&self, i: usize) -> Option<u64> {
+        self.copies.get(&(i as u32)).copied()
+    }
+
+    /// The file that holds all copies, if there are any.
+    pub fn spool(&self) -> Option<&File> {
+        self.spool.as_ref()
+    }
+
     /// Opens file `i`.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Where memory is short: a file without a name, of which nothing is left however the process ends.
+//! Where memory is short: a file without a name, of which nothing is left however the process ends. What shall outlive
+//! the process lies in a file that has one.
 
 use std::fs::File;
 use std::io;
@@ -21,6 +22,19 @@ impl Spill {
     pub fn create(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         tempfile::tempfile_in(dir).map(Self)
+    }
+
+    /// A file that is open for reading and writing.
+    pub fn of(file: File) -> Self {
+        Self(file)
+    }
+
+    /// Returns once what was written survives the loss of power.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
     }
 
     /// Writes all of `bytes` at `offset`.

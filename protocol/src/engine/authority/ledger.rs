@@ -106,7 +106,8 @@ impl Ledger {
         let batch = Batch { job, number, previous, decisions };
         let certified = Certified::by_owner(&batch, &self.key);
         if self.kept {
-            core.act(Action::Persist { job, number, bytes: frame(&certified).into() });
+            let binding = number > 0 && batch.decisions.iter().any(Decision::is_binding);
+            core.act(Action::Persist { job, number, bytes: frame(&certified).into(), binding });
         }
         (batch, certified.hash())
     }

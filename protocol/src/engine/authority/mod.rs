@@ -122,8 +122,13 @@ impl Authority {
             );
         }
         let mut job = Job::new(core, Ledger::new(key, state, true), epoch, signed_epoch);
-        job.restore(core.now, lost);
+        job.restore(core, lost);
         self.jobs.entry(job.id).or_insert(job);
+    }
+
+    /// The manifest of a job that an earlier run of this peer has announced.
+    pub(super) fn signed_manifest(&self, id: &JobId) -> Option<Signed<Manifest>> {
+        self.jobs.get(id).filter(|job| job.ledger.state().epoch().is_some()).map(|job| job.signed.clone())
     }
 
     /// A batch of a job's log lies safe, or cannot be written.

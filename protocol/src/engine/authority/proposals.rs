@@ -6,6 +6,7 @@ use super::ACCEPT_ATTEMPTS;
 use super::choice::choose_shufflers;
 use super::job::Job;
 use super::missing::Missing;
+use super::shuffle::RESUME_GRACE;
 use crate::decisions::{Decision, Revoked};
 use crate::engine::core::Core;
 use crate::epoch::{Epoch, Generations, Shuffler};
@@ -14,7 +15,6 @@ use crate::manifest::Sink;
 use crate::message::{Attempts, Failure, Outcome};
 use crate::ranges::{Run, runs_of};
 use crate::split::Split;
-use crate::time::Time;
 
 /// More than tasks are opened again in one epoch: each time takes seconds, and an epoch lasts days at most.
 const REOPENED_IN_EPOCH: u32 = 1 << 16;
@@ -180,14 +180,17 @@ impl Job {
 
     /// Takes over what an earlier run decided. Which peer holds what has to be said again, under the epoch that is
     /// decided here; `lost` results have to be computed again.
-    pub(super) fn restore(&mut self, now: Time, lost: Vec<Run>) {
+    pub(super) fn restore(&mut self, core: &Core, lost: Vec<Run>) {
         (0..self.stages.len() as u8).for_each(|stage| self.settle_reader_of(stage));
+        // What this peer held went with its earlier run: where it was the only shuffler, there is nobody to wait for.
+        let alone = self.epoch.shufflers.iter().all(|shuffler| shuffler.peer == core.me);
+        let reopen_at = if alone { core.now } else { core.now + RESUME_GRACE };
         let state = self.ledger.state();
         for (number, stage) in (0u8..).zip(&mut self.stages) {
             let Some(decided) = state.stage(number) else { continue };
             stage.done = decided.accepted().clone();
             if let Some(shuffle) = &mut stage.shuffle {
-                shuffle.restore(now, number, state);
+                shuffle.restore(reopen_at, number, state);
             }
         }
         let mut generations = state.generations();

@@ -19,7 +19,7 @@ use crate::time::Time;
 const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 
 /// After a restart of this peer, likewise: shufflers have to be reached first.
-const RESUME_GRACE: Duration = Duration::from_secs(10);
+pub(super) const RESUME_GRACE: Duration = Duration::from_secs(10);
 
 /// What is known of one stage's shuffle.
 #[derive(Debug)]
@@ -160,7 +160,8 @@ impl Shuffle {
     }
 
     /// Takes over what an earlier run of this peer accepted. Nobody holds any of it until owners say so.
-    pub(super) fn restore(&mut self, now: Time, stage: u8, state: &State) {
+    /// What nobody has by `reopen_at` is opened again.
+    pub(super) fn restore(&mut self, reopen_at: Time, stage: u8, state: &State) {
         let Some(decided) = state.stage(stage) else { return };
         for task in decided.accepted().iter() {
             if let (Some(digest), Some(author)) = (decided.digest(task), state.author(stage, task)) {
@@ -169,7 +170,7 @@ impl Shuffle {
                 self.accepted.insert(task);
             }
         }
-        self.reopen_at = now + RESUME_GRACE;
+        self.reopen_at = reopen_at;
     }
 
     /// Whether an attempt differs from the accepted one of its task, of which some partition has been lost.

@@ -1,0 +1,225 @@
+//! What a job's folder says of how it was submitted, and of the files that it reads.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use webmesh_protocol::Hash;
+use webmesh_protocol::codec::{self, Wire};
+use webmesh_protocol::sign::Keypair;
+
+use crate::inputs;
+use crate::platform::FileList;
+
+/// Bytes before the record: the hash of the rest.
+const CHECKSUM: usize = 32;
+
+/// How a job was submitted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Seconds since 1970 when it was submitted.
+    pub begun: u64,
+    /// The mesh that it runs on.
+    pub origin: Origin,
+    /// The file for its result, absolute, as bytes of its path; standard output without one.
+    output: Option<Bytes>,
+    /// A process in the background carries it.
+    pub detached: bool,
+    /// How its inputs were cut.
+    pub cutting: Cutting,
+    home: Secret,
+    files: Vec<KeptFile>,
+}
+
+/// The mesh that a job runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Origin {
+    /// One within its own process.
+    Embedded {
+        /// How many peers.
+        peers: u32,
+        /// Threads of each; all cores, shared, where it was not said.
+        threads: Option<u32>,
+    },
+    /// One that exists, joined through these multiaddresses.
+    Mesh(Vec<String>),
+}
+
+/// How inputs were cut into documents: with the same choice the same files give the same tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cutting {
+    /// The size of documents in bytes.
+    pub chunk: u64,
+    /// Every input is a table.
+    pub csv: bool,
+    /// No file is cut.
+    pub whole_files: bool,
+    /// Documents of a task.
+    pub docs_per_task: Option<NonZeroU32>,
+}
+
+impl Cutting {
+    /// Options for planning that cut so.
+    pub fn options(&self) -> inputs::Options {
+        let Self { chunk, csv, whole_files, docs_per_task } = *self;
+        inputs::Options { chunk, csv, whole_files, docs_per_task, ..inputs::Options::default() }
+    }
+}
+
+/// The key of the peer at which the job is at home: its manifest and its announcements name it.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Secret([u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A file that the job reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct KeptFile {
+    /// Its absolute path as bytes; of a copy, what people call it.
+    name: Bytes,
+    size: u64,
+    /// When it was last changed; zeros where it does not say.
+    modified: (i64, i64),
+    /// Where its copy begins in the file of copies, where it has one.
+    copy: Option<u64>,
+}
+
+impl Wire for Record {
+    const NAME: &'static str = "record of a job";
+    /// Some hundred bytes for each of the most files that a job may have.
+    const MAX_BYTES: usize = 32 << 30;
+
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+impl Record {
+    /// The record of a job that is at home at the peer with this key and reads the files of `list`.
+    pub fn new(
+        home: &Keypair,
+        origin: Origin,
+        cutting: Cutting,
+        (output, detached): (Option<&Path>, bool),
+        list: Option<&FileList>,
+    ) -> Self {
+        Self {
+            begun: crate::platform::wall_micros() / 1_000_000,
+            origin,
+            output: output.map(bytes_of),
+            detached,
+            cutting,
+            home: Secret(home.secret()),
+            files: list.map(kept_files).unwrap_or_default(),
+        }
+    }
+
+    /// The key of the job's home.
+    pub fn home(&self) -> Keypair {
+        Keypair::from_secret(self.home.0)
+    }
+
+    /// The file for the result; standard output without one.
+    pub fn output(&self) -> Option<PathBuf> {
+        self.output.as_ref().map(|path| path_of(path))
+    }
+
+    /// The files that the job reads, as they were listed; the copies lie in the file `copies`.
+    ///
+    /// # Errors
+    /// Where that cannot be opened.
+    pub(super) fn file_list(&self, copies: &Path) -> std::io::Result<FileList> {
+        let mut list = FileList::default();
+        for (i, file) in self.files.iter().enumerate() {
+            match file.copy {
+                Some(start) => list.add_copy(&String::from_utf8_lossy(&file.name), start, file.size),
+                None => {
+                    list.add(&path_of(&file.name));
+                    list.set_size(i, file.size);
+                }
+            }
+        }
+        if self.files.iter().any(|file| file.copy.is_some()) {
+            list.set_spool(fs::File::open(copies)?);
+        }
+        Ok(list)
+    }
+
+    /// What became of the files since they were listed, as far as the system tells without their being read.
+    pub fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        for file in self.files.iter().filter(|file| file.copy.is_none()) {
+            let path = path_of(&file.name);
+            match fs::metadata(&path) {
+                Err(why) => changes.lost.push(format!("{}: {why}", path.display())),
+                Ok(meta) if meta.len() != file.size => {
+                    let (was, is) = (file.size, meta.len());
+                    let list = if is < was { &mut changes.lost } else { &mut changes.touched };
+                    list.push(format!("{}: it had {was} bytes, and has {is}", path.display()));
+                }
+                Ok(meta) if (meta.mtime(), meta.mtime_nsec()) != file.modified => {
+                    changes.touched.push(format!("{}: it was written to", path.display()));
+                }
+                Ok(_) => {}
+            }
+        }
+        changes
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let body = codec::encode(self);
+        [&Hash::of(&body).0[..], &body].concat()
+    }
+
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let (checksum, body) = bytes.split_at_checked(CHECKSUM).ok_or("it is cut short")?;
+        if Hash::of(body).0 != checksum {
+            return Err("its checksum does not fit".to_owned());
+        }
+        codec::decode(body).map_err(|why| why.to_string())
+    }
+}
+
+/// What became of the files of a job since they were listed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Those that are gone or shorter, with what is different: they cannot give what they gave.
+    pub lost: Vec<String>,
+    /// Those that are longer or were written to. What they gave may still be there.
+    pub touched: Vec<String>,
+}
+
+fn kept_files(list: &FileList) -> Vec<KeptFile> {
+    let kept = |i| {
+        let (size, copy) = (list.size(i), list.copy_of(i));
+        if copy.is_some() {
+            return KeptFile { name: Bytes::from(list.name(i)), size, modified: (0, 0), copy };
+        }
+        let path = list.path(i);
+        // One that was just removed is told of when it is read.
+        let modified = fs::metadata(path).map_or((0, 0), |meta| (meta.mtime(), meta.mtime_nsec()));
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        KeptFile { name: bytes_of(&absolute), size, modified, copy }
+    };
+    (0..list.len()).map(kept).collect()
+}
+
+fn bytes_of(path: &Path) -> Bytes {
+    Bytes::copy_from_slice(path.as_os_str().as_bytes())
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}

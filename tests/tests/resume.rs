@@ -1,0 +1,321 @@
+//! Jobs whose submitter is killed: `webmesh resume` goes on with them and gives the right answer, and says what it cannot.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+use webmesh_tests::corpus::Random;
+use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, slow_word_count};
+use webmesh_tests::process::{Submission, assert_success, carrier, example, output, stderr, webmesh};
+
+/// How often submitters are killed at random.
+const KILLS: u32 = 20;
+
+/// A seed from the clock, or that of a run that is to be repeated.
+fn seed() -> u64 {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros() as u64;
+    let seed = std::env::var("WEBMESH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
+    println!("seed {seed}: repeat with WEBMESH_SEED={seed}");
+    seed
+}
+
+/// A command that goes on with a job of `user`, through the mesh that it was submitted to.
+fn resume(data: &Path, words: &[&str]) -> Command {
+    let mut command = webmesh(data);
+    command.args(["resume", "--data"]).arg(data).args(words);
+    command
+}
+
+/// What is kept of the jobs of a user.
+fn kept(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data.join("jobs")).into_iter().flatten();
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+/// Waits until the job has its id; gives it.
+fn id_of(job: &mut Submission) -> String {
+    job.wait_for(|event| event["event"] == "submitted")["job"].as_str().expect("an id").to_owned()
+}
+
+fn assert_refused(output: &Output, parts: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is missing from:\n{text}");
+    }
+}
+
+/// A mesh of two nodes, a slow word count over a corpus of so many files, and its independent count.
+struct Case {
+    mesh: Mesh,
+    source: PathBuf,
+    expected: Vec<u8>,
+    result: PathBuf,
+}
+
+impl Case {
+    fn new(files: u32, seed: u64) -> Self {
+        let mesh = Mesh::start(2, &[]);
+        let expected = corpus_of(&mesh.path("corpus"), files, seed);
+        let (source, result) = (mesh.file("slow.cpp", &slow_word_count()), mesh.path("result.tsv"));
+        Self { mesh, source, expected, result }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.mesh.path("user")
+    }
+
+    fn submit(&self) -> Command {
+        let mut submit = self.mesh.submit_job("user", &self.source, &self.mesh.path("corpus"), &self.result);
+        submit.args(["--docs-per-task", "1"]);
+        submit
+    }
+
+    /// Submits the job and kills its submitter once this share of the maps is done; gives the job's id.
+    fn killed_at(&self, share: f64) -> String {
+        let mut job = Submission::start(&mut self.submit());
+        let id = id_of(&mut job);
+        job.wait_for_share(share);
+        job.assert_runs();
+        job.signal(Signal::KILL);
+        job.finish();
+        id
+    }
+}
+
+#[test]
+fn a_submitter_killed_at_random_points_is_gone_on_with_and_gives_the_right_answer() {
+    let case = Case::new(30, 61);
+    let mut random = Random::new(seed());
+    let begun = Instant::now();
+    let mut whole = Submission::start(&mut case.submit());
+    id_of(&mut whole);
+    let submitted = begun.elapsed();
+    assert_eq!(whole.finish().0, Some(0));
+    assert_same(&case.result, &case.expected);
+    let lasts = begun.elapsed() - submitted;
+    let mut kills = 0;
+    while kills < KILLS {
+        fs::remove_file(&case.result).expect("the last job wrote its result");
+        let mut job = Submission::start(&mut case.submit());
+        let id = id_of(&mut job);
+        let mut kills_of_job = 0;
+        let last = loop {
+            // At any time, which the job may not live to see; it is killed once, twice, or three times.
+            let after = lasts.mul_f64(random.unit());
+            if kills_of_job == 3 || (kills_of_job > 0 && random.below(3) == 0) {
+                break Some(job);
+            }
+            std::thread::sleep(after);
+            if job.has_ended() {
+                break Some(job);
+            }
+            job.signal(Signal::KILL);
+            job.finish();
+            (kills, kills_of_job) = (kills + 1, kills_of_job + 1);
+            println!("kill {kills}: job {} after {after:?}", &id[..8]);
+            if kept(&case.data()).is_empty() {
+                // It had written its result, and was about to leave the mesh.
+                break None;
+            }
+            job = Submission::start(&mut resume(&case.data(), &[&id]));
+            // Where its last result came in before the kill, it is done at once.
+            job.wait_for(|event| matches!(event["event"].as_str(), Some("submitted" | "result")));
+        };
+        if let Some(job) = last {
+            let (code, said) = job.finish();
+            assert_eq!(code, Some(0), "job {id}: {said}");
+        }
+        assert_same(&case.result, &case.expected);
+        assert_eq!(kept(&case.data()), [] as [PathBuf; 0], "nothing is kept of a job that has its result");
+    }
+}
+
+#[test]
+fn a_job_that_goes_on_keeps_what_its_peers_and_its_disk_have() {
+    let case = Case::new(60, 62);
+    let id = case.killed_at(0.6);
+    let jobs = output(&mut case.mesh.ask("user", &["jobs"]));
+    assert_success(&jobs);
+    let listed = String::from_utf8_lossy(&jobs.stdout).into_owned();
+    let line = listed.lines().find(|line| line.starts_with(&id)).expect("the stopped job is listed");
+    assert!(line.contains("stopped here at") && line.contains(&format!("webmesh resume {}", &id[..8])), "{line}");
+    let listed = output(&mut resume(&case.data(), &["--json"]));
+    let listed: Value = serde_json::from_slice(&listed.stdout).expect("a list of jobs");
+    assert_eq!((&listed[0]["job"], &listed[0]["state"]), (&id.as_str().into(), &"stopped".into()));
+    let done = listed[0]["stages"][0]["done"].as_u64().expect("a number");
+    assert!(done >= 30, "{done} of 60 maps were done when it was killed");
+    // By the beginning of its id, with its result to another file.
+    let other = case.mesh.path("other.tsv");
+    let mut job = Submission::start(resume(&case.data(), &[&id[..6], "-o"]).arg(&other));
+    let first = job.wait_for(|event| event["event"] == "progress");
+    assert!(first["stages"][0]["done"].as_u64() >= Some(done), "it begins anew: {first}");
+    let (code, said) = job.finish();
+    assert_eq!(code, Some(0), "{said}");
+    assert_same(&other, &case.expected);
+    assert!(!case.result.exists());
+    assert_refused(&output(&mut resume(&case.data(), &[&id])), &["no stopped job"]);
+}
+
+#[test]
+fn a_job_on_an_embedded_mesh_goes_on_with_what_was_piped_into_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    let source = dir.path().join("slow.cpp");
+    fs::write(&source, slow_word_count()).expect("a source");
+    let text = "one two two\n".repeat(40);
+    let mut run = webmesh(&data);
+    run.arg("run").arg(source).args(["-", "--chunk", "1", "--docs-per-task", "1", "--json", "--data"]).arg(&data);
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("it is piped").write_all(text.as_bytes()).expect("it is read");
+    let mut job = Submission::of(child);
+    let id = id_of(&mut job);
+    job.wait_for_share(0.3);
+    job.signal(Signal::KILL);
+    job.finish();
+    let done = output(&mut resume(&data, &[&id]));
+    assert_success(&done);
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "one\t40\ntwo\t80\n");
+    assert_eq!(kept(&data), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_detached_job_whose_process_was_killed_goes_on_in_the_background() {
+    let case = Case::new(60, 63);
+    let mut submit = case.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
+    let submitted = output(submit.arg(&case.source).arg(case.mesh.path("corpus")));
+    assert_success(&submitted);
+    let id = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();
+    let results = || {
+        let mut results = webmesh(&case.data());
+        results.args(["results", &id, "--wait", "--data"]).arg(case.data()).arg("-o").arg(&case.result);
+        results
+    };
+    let mut waiting = Submission::start(&mut results());
+    waiting.wait_for_share(0.3);
+    let running = output(&mut resume(&case.data(), &[&id]));
+    assert_refused(&running, &["is running"]);
+    kill_process(carrier(&case.data()).expect("a carrier"), Signal::KILL).expect("it can be killed");
+    let (code, said) = waiting.finish();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("has stopped") && said.contains(&format!("webmesh resume {}", &id[..8])), "{said}");
+    let resumed = output(&mut resume(&case.data(), &[&id]));
+    assert_success(&resumed);
+    assert_eq!(String::from_utf8_lossy(&resumed.stdout).trim(), id);
+    assert_success(&output(&mut results()));
+    assert_same(&case.result, &case.expected);
+}
+
+#[test]
+fn inputs_that_changed_meanwhile_are_named_and_nothing_is_lost() {
+    let case = Case::new(40, 64);
+    let id = case.killed_at(0.2);
+    let files: Vec<PathBuf> = {
+        let entries = fs::read_dir(case.mesh.path("corpus")).expect("the corpus");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        files
+    };
+    let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a file")).collect();
+    let again = || output(&mut resume(&case.data(), &[&id]));
+    let name = |i: usize| files[i].to_str().expect("a path in UTF-8");
+    // One is gone, one is shorter.
+    fs::remove_file(&files[3]).expect("it can be removed");
+    fs::write(&files[5], &whole[5][..100]).expect("it can be written");
+    let shorter = format!("it had {} bytes, and has 100", whole[5].len());
+    assert_refused(&again(), &[name(3), name(5), &shorter, "put them back", "--discard"]);
+    fs::write(&files[3], &whole[3]).expect("it can be written");
+    // One has other text of the same length.
+    let mut other = whole[5].clone();
+    other[50..60].copy_from_slice(b"otherwords");
+    fs::write(&files[5], &other).expect("it can be written");
+    assert_refused(&again(), &[name(5), "put them back"]);
+    // One has grown, which changes nothing of what it was.
+    fs::write(&files[5], &whole[5]).expect("it can be written");
+    fs::write(&files[7], [&whole[7][..], b"more words\n"].concat()).expect("it can be written");
+    assert_success(&again());
+    assert_same(&case.result, &case.expected);
+}
+
+#[test]
+fn a_damaged_log_is_cut_and_what_that_costs_is_told() {
+    let case = Case::new(60, 65);
+    let id = case.killed_at(0.6);
+    let log = case.data().join("jobs").join(&id).join("decisions");
+    let mut bytes = fs::read(&log).expect("a log");
+    let middle = bytes.len() * 2 / 3;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).expect("it can be written");
+    let resumed = output(&mut resume(&case.data(), &[&id]));
+    assert_success(&resumed);
+    let said = stderr(&resumed);
+    assert!(said.contains("was damaged and is cut") && said.contains("finished tasks stand in it"), "{said}");
+    assert_same(&case.result, &case.expected);
+}
+
+#[test]
+fn a_job_without_the_beginning_of_its_log_is_refused_by_the_files_name_and_can_be_removed() {
+    let case = Case::new(40, 66);
+    let id = case.killed_at(0.2);
+    let folder = case.data().join("jobs").join(&id);
+    for name in ["decisions", "record", "module.wasm"] {
+        let path = folder.join(name);
+        let whole = fs::read(&path).expect("it is kept");
+        let mut damaged = whole.clone();
+        damaged[40] ^= 1;
+        fs::write(&path, damaged).expect("it can be written");
+        let refused = output(&mut resume(&case.data(), &[&id]));
+        assert_refused(&refused, &[path.to_str().expect("a path in UTF-8"), "is damaged", "--discard"]);
+        fs::write(&path, whole).expect("it can be written");
+    }
+    assert_success(&output(&mut resume(&case.data(), &[&id, "--discard"])));
+    assert_eq!(kept(&case.data()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_job_that_its_user_ends_or_that_fails_leaves_nothing_to_go_on_with() {
+    let mesh = Mesh::start(1, &[]);
+    let result = mesh.path("result.tsv");
+    let mut job = Submission::start(&mut mesh.submit_endless("user", &result));
+    job.wait_for(|event| event["event"] == "progress");
+    assert_eq!(kept(&mesh.path("user")).len(), 1);
+    job.interrupt();
+    assert_eq!(job.finish().0, Some(1));
+    assert_eq!(kept(&mesh.path("user")), [] as [PathBuf; 0]);
+    let source = mesh.file(
+        "traps.cpp",
+        "void map(string_view, webmesh::Emitter<int>&) { __builtin_trap(); }\n\
+        pair<string, int> reduce(const string key, vector<int> vals) { return {key, 1}; }\n",
+    );
+    let failed = output(&mut mesh.submit_job("user", &source, &example("wordcount/wordcount.cpp"), &result));
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert_eq!(kept(&mesh.path("user")), [] as [PathBuf; 0]);
+    // One that has stopped can be cancelled by its id.
+    let mut job = Submission::start(&mut mesh.submit_endless("user", &result));
+    let id = id_of(&mut job);
+    job.signal(Signal::KILL);
+    job.finish();
+    assert_success(&output(&mut mesh.ask("user", &["cancel", &id])));
+    assert_eq!(kept(&mesh.path("user")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_result_that_could_not_be_written_is_written_by_resume() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    let input = dir.path().join("input.txt");
+    fs::write(&input, "two one two\n").expect("an input");
+    let mut run = webmesh(&data);
+    run.arg("run").arg(example("wordcount/wordcount.cpp")).arg(&input).args(["-o", "/dev/full", "--data"]).arg(&data);
+    let failed = output(&mut run);
+    assert_refused(&failed, &["/dev/full", "webmesh resume", "-o FILE"]);
+    let id = kept(&data)[0].file_name().expect("a name").to_string_lossy().into_owned();
+    let result = dir.path().join("result.tsv");
+    assert_success(&output(resume(&data, &[&id, "-o"]).arg(&result)));
+    assert_same(&result, b"one\t1\ntwo\t2\n");
+    assert_eq!(kept(&data), [] as [PathBuf; 0]);
+}
