@@ -40,7 +40,7 @@ test-webrtc-direct: ## Test the transport for browsers; SOAK_SECONDS=3600 makes 
 test-interop: ## Test it with Chromium, Firefox, py-libp2p and the published crates; installs them
 	@node/webrtc-direct/interop/run
 
-lint: setup ## Formatting, clippy and the code's documentation, warnings denied
+lint: setup ## Formatting, clippy, the code's documentation, and its dependencies' licences and sources
 	@scripts/lint
 
 bench: native ## Measure what docs/benchmarks.md tells; PARTS="gb files tasks small compile sim" chooses
