@@ -163,9 +163,10 @@ async fn a_template_bomb_is_stopped() {
     everywhere(SHORT, async |service| {
         let why = survive(service, "templates", &job(bomb)).await.unwrap_err();
         assert!(matches!(why, CompileError::TooLong { .. }), "{why}");
-        // The line of the author's that asked for it, and what was made for it.
+        // The line of the author's that asked for it, and what was made for it; where clang generates code, it names the
+        // template without its arguments.
         let text = why.to_string();
-        assert!(text.contains("job.cpp:5:") && text.contains("'Bomb<"), "{text}");
+        assert!(text.contains("job.cpp:5:") && text.contains("'Bomb"), "{text}");
     })
     .await;
 }
