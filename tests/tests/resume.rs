@@ -15,7 +15,7 @@ use webmesh_tests::process::{Submission, assert_success, carrier, example, outpu
 /// How often submitters are killed at random.
 const KILLS: u32 = 20;
 
-/// A seed from the clock, or that of a run that is to be repeated.
+/// A seed from the clock, or the one in `WEBMESH_SEED`, which repeats a run.
 fn seed() -> u64 {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros() as u64;
     let seed = std::env::var("WEBMESH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
@@ -49,7 +49,7 @@ fn assert_refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// A mesh of two nodes, a slow word count over a corpus of so many files, and its independent count.
+/// A mesh of two nodes, a slow word count over a corpus of `files` files, and its independent count.
 struct Case {
     mesh: Mesh,
     source: PathBuf,

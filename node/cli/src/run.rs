@@ -88,7 +88,7 @@ struct Request {
     inputs: Vec<PathBuf>,
     receiver: Receiver,
     data_dir: PathBuf,
-    /// The key of the peer at which the job is to be at home.
+    /// The key of the job's home peer.
     identity: Keypair,
 }
 

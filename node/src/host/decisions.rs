@@ -20,7 +20,7 @@ use crate::store::decisions::DecisionLogs;
 /// Orders that wait for the disk. The engine has one batch of each job written at a time, and a last one when it ends.
 const WAITING: usize = 3 * limits::JOBS;
 
-/// Batches that need not be synced at once are synced after this time: so much of a job is done again after a power cut.
+/// Sync interval of batches that need not be synced at once: a power cut costs at most this much of a job.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The way to the logs. The thread starts with the first batch: most peers keep no job of their own.

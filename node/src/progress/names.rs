@@ -36,7 +36,7 @@ pub(super) fn remedy(failure: &Failure) -> Option<&'static str> {
         }
         (Cause::MemoryLimit | Cause::InputLimit, _) => {
             "allow more with --task-memory (4 GiB at most); divide the keys further with more --partitions; or, if one \
-             key has so many values, add a combine() to the job, or write its reduce in the fast form"
+             key has too many values, add a combine() to the job, or write its reduce in the fast form"
         }
         (Cause::OutputLimit, 0) => {
             "this limit is fixed: let one task emit less with a smaller --chunk, fewer --docs-per-task or more --tasks, \

@@ -229,7 +229,7 @@ impl World {
                 continue;
             }
             if end == deadline && self.oracle.all_ended() {
-                // Whoever sleeps hears of the end only once it is awake, and whoever asks it, then too.
+                // A sleeping peer learns of the end when it wakes, and so do the peers that ask it.
                 let awake = self.peers.iter().map(|peer| peer.sleeps_until).max().unwrap_or(0).max(self.now);
                 end = deadline.min(awake + GRACE.as_micros() as u64);
                 self.peers.iter_mut().for_each(|p| p.delivered_at_end = Some(p.router.delivered));

@@ -12,7 +12,7 @@ pub(super) const SHUFFLER_GRACE: Duration = Duration::from_millis(1_500);
 /// A shuffler that is not connected when it is named has this long to be reached: a dial over a relay takes some seconds.
 pub(super) const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 
-/// A shuffler that is to be replaced.
+/// A shuffler in trouble, and when it will be replaced.
 #[derive(Debug)]
 pub(super) struct Missing {
     /// The job goes on without it then, unless it comes back before.
