@@ -49,7 +49,7 @@ fn assert_refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// A mesh of two nodes, a slow word count over a corpus of `files` files, and its independent count.
+/// A mesh of two nodes, a slow word count over a generated corpus, and its independent count.
 struct Case {
     mesh: Mesh,
     source: PathBuf,
