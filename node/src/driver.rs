@@ -12,7 +12,9 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use webmesh_protocol::engine::{Config, Engine, Memory};
-use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Resumption, Submission, Token};
+use webmesh_protocol::io::{
+    Action, Event, NetAction, Notice, RequestError, RequestId, Resumption, RunAction, StoreAction, Submission, Token,
+};
 use webmesh_protocol::membership::{Advert, Roles};
 use webmesh_protocol::message::{End, Gossip, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
@@ -36,9 +38,12 @@ const HANDLE_IDS: u64 = 1 << 63;
 
 /// What a platform does for the engine.
 pub trait Host: Send + 'static {
-    /// Begins to do what an action asks that concerns neither network nor user. Never blocks for long; the
-    /// outcome comes as a [`HostOutput`].
-    fn act(&mut self, action: Action);
+    /// Begins what the engine asks of the stores. Never blocks for long; the outcome comes as a [`HostOutput`].
+    fn store(&mut self, action: StoreAction);
+
+    /// Begins what the engine asks of the threads that run tasks. Never blocks for long; the outcome comes as a
+    /// [`HostOutput`].
+    fn run(&mut self, action: RunAction);
 
     /// Begins to compile a source for a peer, which is pointless once it is `gone`; `false` if this host has no compiler.
     fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
@@ -345,17 +350,24 @@ impl<H: Host> Driver<H> {
     async fn carry_out(&mut self) {
         while let Some(action) = self.engine.poll() {
             match action {
-                Action::Publish { topic, message } => self.net.publish(topic, &message).await,
-                Action::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
-                Action::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
-                Action::Request { id, to, request, body } => self.net.request(id, to, request, body),
-                Action::Respond { token, response, body } => self.respond(token, response, body),
+                Action::Net(action) => self.send(action).await,
+                Action::Store(action) => self.host.store(action),
+                Action::Run(action) => self.host.run(action),
                 Action::Notify(notice) => {
                     // Without a listener there is nobody to tell.
                     let _ = self.notices.send(notice);
                 }
-                other => self.host.act(other),
             }
+        }
+    }
+
+    async fn send(&self, action: NetAction) {
+        match action {
+            NetAction::Publish { topic, message } => self.net.publish(topic, &message).await,
+            NetAction::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
+            NetAction::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
+            NetAction::Request { id, to, request, body } => self.net.request(id, to, request, body),
+            NetAction::Respond { token, response, body } => self.respond(token, response, body),
         }
     }
 }

@@ -10,7 +10,7 @@ use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::engine::Memory;
-use webmesh_protocol::io::{Action, BlobClass, Event, Token};
+use webmesh_protocol::io::{BlobAction, BlobClass, Event, RunAction, StoreAction, Token};
 use webmesh_protocol::message::Response;
 
 use super::blobs::Blobs;
@@ -65,19 +65,17 @@ impl TabHost {
 }
 
 impl Host for TabHost {
-    fn act(&mut self, action: Action) {
+    fn store(&mut self, action: StoreAction) {
         let Inner { blobs, runs, storage, sender } = &*self.0;
         let kept = |hash| blobs.borrow_mut().get(hash);
         match action {
-            Action::Run(work) => runs.run(*work),
-            Action::StopRuns { job } => runs.stop(job),
-            Action::LoadBlob { hash } => match kept(&hash) {
+            StoreAction::Blobs(BlobAction::Load { hash }) => match kept(&hash) {
                 Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
                 // It may be an input of a job of this tab's own.
                 None if storage.is_started() => storage.send(action),
                 None => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
             },
-            Action::ServeBlob { token, hash } => match kept(&hash) {
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => match kept(&hash) {
                 Some(body) => sender.tell(HostOutput::Respond { token, response: Response::Body, body }),
                 None if storage.is_started() => storage.send(action),
                 None => {
@@ -85,31 +83,27 @@ impl Host for TabHost {
                     sender.tell(HostOutput::Respond { token, response, body });
                 }
             },
-            Action::StoreBlob { hash, bytes, class } => {
+            StoreAction::Blobs(BlobAction::Store { hash, bytes, class }) => {
                 if class == BlobClass::Module {
                     runs.keep(&hash, &bytes);
                 }
                 blobs.borrow_mut().put(hash, bytes);
             }
             // A tab keeps no logs, and its jobs ask for none.
-            Action::Persist { job, number, .. } => {
+            StoreAction::Persist { job, number, .. } => {
                 let result = Err("a tab keeps no log of decisions".to_owned());
                 sender.tell(HostOutput::Event(Event::Persisted { job, number, result }));
             }
-            Action::Stage { .. }
-            | Action::DropSegment { .. }
-            | Action::ReadBucket { .. }
-            | Action::ServeBucket { .. }
-            | Action::ServePull { .. }
-            | Action::StoreOutput { .. }
-            | Action::DropJob { .. } => storage.send(action),
-            // The driver keeps these to itself.
-            Action::Learn { .. }
-            | Action::Publish { .. }
-            | Action::Subscribe { .. }
-            | Action::Request { .. }
-            | Action::Respond { .. }
-            | Action::Notify(_) => {}
+            StoreAction::Segments(_) | StoreAction::StoreOutput { .. } | StoreAction::DropJob { .. } => {
+                storage.send(action);
+            }
+        }
+    }
+
+    fn run(&mut self, action: RunAction) {
+        match action {
+            RunAction::Start(work) => self.0.runs.run(*work),
+            RunAction::Stop { job } => self.0.runs.stop(job),
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::engine::Memory;
-use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::io::{BlobAction, RunAction, SegmentAction, StoreAction, Token};
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use self::blobs::Arriving;
@@ -150,40 +150,33 @@ impl NativeHost {
 }
 
 impl Host for NativeHost {
-    fn act(&mut self, action: Action) {
+    fn store(&mut self, action: StoreAction) {
         match action {
-            Action::Run(work) => match &mut self.tasks {
-                Some(tasks) => tasks.run(*work),
-                None => tracing::error!("a peer without threads was given a task"),
-            },
-            Action::StopRuns { job } => {
-                if let Some(tasks) = &mut self.tasks {
-                    tasks.stop(job);
-                }
+            StoreAction::Blobs(BlobAction::Load { hash }) => blobs::load(&self.blobs, &self.sender, hash),
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => {
+                blobs::serve(&self.blobs, &self.sender, token, hash);
             }
-            Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
-            Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
-            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
-            Action::Persist { job, number, bytes, binding } => self.decisions.append(job, number, bytes, binding),
-            Action::StoreOutput { job, task, bytes } => {
+            StoreAction::Blobs(BlobAction::Store { hash, bytes, .. }) => {
+                blobs::store(&self.arriving, &self.blobs, hash, bytes);
+            }
+            StoreAction::Segments(action) => self.segments.send(action),
+            StoreAction::Persist { job, number, bytes, binding } => self.decisions.append(job, number, bytes, binding),
+            StoreAction::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }
-            Action::Stage { .. }
-            | Action::DropSegment { .. }
-            | Action::ReadBucket { .. }
-            | Action::ServeBucket { .. }
-            | Action::ServePull { .. } => self.segments.send(action),
-            Action::DropJob { job } => {
+            StoreAction::DropJob { job } => {
                 self.decisions.close(job);
-                self.segments.send(action);
+                self.segments.send(SegmentAction::DropJob { job });
             }
-            // The driver keeps these to itself.
-            Action::Learn { .. }
-            | Action::Publish { .. }
-            | Action::Subscribe { .. }
-            | Action::Request { .. }
-            | Action::Respond { .. }
-            | Action::Notify(_) => {}
+        }
+    }
+
+    fn run(&mut self, action: RunAction) {
+        match (&mut self.tasks, action) {
+            (Some(tasks), RunAction::Start(work)) => tasks.run(*work),
+            (Some(tasks), RunAction::Stop { job }) => tasks.stop(job),
+            (None, RunAction::Start(_)) => tracing::error!("a peer without threads was given a task"),
+            (None, RunAction::Stop { .. }) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 
 use tokio::sync::mpsc;
-use webmesh_protocol::io::Action;
+use webmesh_protocol::io::SegmentAction;
 
 use crate::driver::HostOutput;
 use crate::store::actions::carry_out;
@@ -19,7 +19,7 @@ const ACTION_WEIGHT: usize = 512;
 
 /// The way to the segment store.
 pub(super) struct SegmentThread {
-    actions: std_mpsc::Sender<Action>,
+    actions: std_mpsc::Sender<SegmentAction>,
     backlog: Arc<AtomicUsize>,
 }
 
@@ -31,7 +31,7 @@ impl SegmentThread {
                   here would wait for a thread that waits for it."
     )]
     pub(super) fn start(mut store: SegmentStore, sender: mpsc::Sender<HostOutput>) -> io::Result<Self> {
-        let (actions, receiver) = std_mpsc::channel::<Action>();
+        let (actions, receiver) = std_mpsc::channel::<SegmentAction>();
         let backlog = Arc::new(AtomicUsize::new(0));
         let done = backlog.clone();
         thread::Builder::new().name("webmesh-segments".to_owned()).spawn(move || {
@@ -47,7 +47,7 @@ impl SegmentThread {
         Ok(Self { actions, backlog })
     }
 
-    pub(super) fn send(&self, action: Action) {
+    pub(super) fn send(&self, action: SegmentAction) {
         self.backlog.fetch_add(weight(&action), Ordering::Relaxed);
         // Fails only if the thread is gone, which ends with the process.
         let _ = self.actions.send(action);
@@ -58,9 +58,9 @@ impl SegmentThread {
     }
 }
 
-fn weight(action: &Action) -> usize {
+fn weight(action: &SegmentAction) -> usize {
     match action {
-        Action::Stage { body, keep, .. } => ACTION_WEIGHT + body.len() + keep.len() * 8,
+        SegmentAction::Stage { body, keep, .. } => ACTION_WEIGHT + body.len() + keep.len() * 8,
         _ => ACTION_WEIGHT,
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::core::{Core, Pending};
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, BlobClass, RequestError, Token};
+use crate::io::{BlobAction, BlobClass, RequestError, Token};
 use crate::limits;
 use crate::manifest::BlobRef;
 use crate::message::{Request, Response};
@@ -59,7 +59,7 @@ impl Blobs {
         let Some(fetch) = self.fetches.get_mut(&hash) else {
             let (homes, others) = (VecDeque::from([home]), VecDeque::new());
             self.fetches.insert(hash, Fetch { homes, others, class, most: len, tries: 0, ask_at: Time::NEVER });
-            core.act(Action::LoadBlob { hash });
+            core.act(BlobAction::Load { hash });
             return;
         };
         fetch.class = fetch.class.or(class);
@@ -95,7 +95,7 @@ impl Blobs {
         match outcome {
             Ok((Response::Body, bytes)) if bytes.len() as u64 <= fetch.most => {
                 if let Some(class) = fetch.class {
-                    core.act(Action::StoreBlob { hash, bytes: bytes.clone(), class });
+                    core.act(BlobAction::Store { hash, bytes: bytes.clone(), class });
                 }
                 self.fetches.remove(&hash);
                 return Some((hash, Some(bytes)));
@@ -162,7 +162,7 @@ impl Blobs {
             }
             uploads.push_back((core.now, from));
         }
-        core.act(Action::ServeBlob { token, hash });
+        core.act(BlobAction::Serve { token, hash });
     }
 }
 
@@ -181,25 +181,11 @@ impl Fetch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::RequestId;
-    use crate::membership::{Advert, Kind, Roles};
+    use crate::engine::core::tests::core;
+    use crate::io::{Action, NetAction, RequestId, StoreAction};
 
     const HASH: Hash = Hash([7; 32]);
     const BLOB: BlobRef = BlobRef { hash: HASH, len: 4 };
-
-    fn core() -> Core {
-        let agent = String::new();
-        let advert = Advert {
-            kind: Kind::Node,
-            roles: Roles::default(),
-            threads: 1,
-            weight: 1,
-            addresses: vec![],
-            agent,
-            minor: 0,
-        };
-        Core::new(peer(0), 1, advert, 1)
-    }
 
     fn peer(n: u8) -> PeerKey {
         PeerKey([n; 32])
@@ -208,7 +194,7 @@ mod tests {
     /// Who was asked for the blob since the last call.
     fn asked(core: &mut Core) -> Vec<(RequestId, PeerKey)> {
         let asked = core.actions.drain(..).filter_map(|action| match action {
-            Action::Request { id, to, .. } => Some((id, to)),
+            Action::Net(NetAction::Request { id, to, .. }) => Some((id, to)),
             _ => None,
         });
         asked.collect()
@@ -234,7 +220,13 @@ mod tests {
         let long = || Bytes::from_static(b"longer");
         assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "it is looked for elsewhere");
         assert_eq!(blobs.answered(&mut core, HASH, peer(1), Ok((Response::Body, long()))), None);
-        assert!(!core.actions.iter().any(|action| matches!(action, Action::StoreBlob { .. })), "and not kept");
+        assert!(
+            !core
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Store { .. })))),
+            "and not kept"
+        );
     }
 
     #[test]

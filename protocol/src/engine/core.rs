@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::stage::Unit;
 use super::voice::Voice;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
+use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
 use crate::message::{Attempts, Gossip, Request, Response, Seals, Topic};
@@ -164,26 +164,26 @@ impl Core {
         self.woke.is_some_and(|at| self.now.since(at) < RECONNECT)
     }
 
-    pub(super) fn act(&mut self, action: Action) {
-        self.actions.push_back(action);
+    pub(super) fn act(&mut self, action: impl Into<Action>) {
+        self.actions.push_back(action.into());
     }
 
     pub(super) fn log(&mut self, text: String) {
-        self.act(Action::Notify(Notice::Log(text)));
+        self.act(Notice::Log(text));
     }
 
     pub(super) fn publish(&mut self, topic: Topic, message: Gossip) {
-        self.act(Action::Publish { topic, message });
+        self.act(NetAction::Publish { topic, message });
     }
 
     pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: Pending) {
         let id = RequestId(self.next_id());
         self.pending.insert(id, pending);
-        self.act(Action::Request { id, to, request, body });
+        self.act(NetAction::Request { id, to, request, body });
     }
 
     pub(super) fn respond(&mut self, token: Token, response: Response) {
-        self.act(Action::Respond { token, response, body: Bytes::new() });
+        self.act(NetAction::Respond { token, response, body: Bytes::new() });
     }
 
     pub(super) fn next_run(&mut self) -> RunId {
@@ -241,12 +241,13 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::guest;
     use crate::membership::{Kind, Roles};
 
-    fn core_with(neighbours: u8) -> Core {
+    /// What a peer without neighbours shares among its roles.
+    pub(in crate::engine) fn core() -> Core {
         let agent = String::new();
         let advert = Advert {
             kind: Kind::Node,
@@ -257,7 +258,11 @@ mod tests {
             agent,
             minor: 0,
         };
-        let mut core = Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE);
+        Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE)
+    }
+
+    fn core_with(neighbours: u8) -> Core {
+        let mut core = core();
         for n in 1..=neighbours {
             core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
             for _ in 0..50 {

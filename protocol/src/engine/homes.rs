@@ -6,7 +6,7 @@
 use super::core::{Core, Pending};
 use super::jobs::Jobs;
 use crate::id::{JobId, PeerKey};
-use crate::io::Action;
+use crate::io::NetAction;
 use crate::limits;
 use crate::message::{PeerStatus, Request, Response};
 use crate::time::Time;
@@ -78,7 +78,7 @@ impl Homes {
                 continue;
             }
             if core.directory.get(&peer).is_none() {
-                core.act(Action::Learn { peer, addresses: advert.addresses });
+                core.act(NetAction::Learn { peer, addresses: advert.addresses });
             }
             core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
         }

@@ -30,7 +30,7 @@ use self::jobs::Jobs;
 use self::shuffler::Shuffler;
 use self::worker::Worker;
 use crate::id::{JobId, PeerKey};
-use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
+use crate::io::{Action, Event, NetAction, Notice, RequestError, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
 use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Topic};
@@ -109,8 +109,8 @@ impl Engine {
     /// An engine that knows nobody yet.
     pub fn new(config: Config) -> Self {
         let mut core = Core::new(config.me, config.started, config.advert, config.interface);
-        core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
-        core.act(Action::Subscribe { topic: Topic::Peers, on: true });
+        core.act(NetAction::Subscribe { topic: Topic::Jobs, on: true });
+        core.act(NetAction::Subscribe { topic: Topic::Peers, on: true });
         let mut worker = Worker::new(&core.advert, config.memory);
         if core.advert.roles.relay {
             worker.pass_on_claims(&mut core);
@@ -263,14 +263,14 @@ impl Engine {
             self.jobs.set_workers(core.workers);
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
-                core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
+                core.act(Notice::Log(format!("job {} fell silent", job.short())));
             }
             self.blobs.tick(core);
             self.worker.tick(core, &mut self.blobs);
             if is_looked_for(&core.advert) && core.now >= self.advert_at {
                 self.advert_at = core.now + advert_interval(&core.directory);
                 let advert = Gossip::Advert(core.advert.clone());
-                core.act(Action::Publish { topic: Topic::Peers, message: advert });
+                core.act(NetAction::Publish { topic: Topic::Peers, message: advert });
             }
         }
         for (job, of) in self.authority.go_on(core, &mut self.jobs) {

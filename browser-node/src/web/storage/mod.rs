@@ -2,11 +2,11 @@
 //! files that they read.
 //!
 //! The stores are those of native peers and synchronous, as reading a file is. So they live in a Worker with an instance
-//! of this module of its own. The engine's side sends [`orders`](order::Order), each with a body of raw bytes, and gets
-//! one answer for each, in their order.
+//! of this module of its own. The engine's side sends each [`StoreAction`](webmesh_protocol::io::StoreAction) with its
+//! bytes beside it, and gets one answer for each, in their order.
 
 mod bridge;
-mod order;
+mod report;
 mod worker;
 
 pub(super) use bridge::{Bridge, StorageWorker};

@@ -18,12 +18,12 @@ use webmesh_node::results::ResultStore;
 use webmesh_node::store::actions::carry_out;
 use webmesh_node::store::segments::SegmentStore;
 use webmesh_node::store::source::{BlobError, BlobSource};
-use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::io::{BlobAction, SegmentAction, StoreAction};
 use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId};
 
-use super::order::{self, Asker, Order, Report};
+use super::report::{self, Asker, Report};
 use crate::web::{complain, error};
 
 /// Segments that a tab holds for others: a Worker's memory goes to four gibibytes, a phone's not so far.
@@ -53,10 +53,10 @@ struct Cut {
     tasks: Option<u32>,
 }
 
-/// The answer to an order.
+/// The answer to an action.
 #[wasm_bindgen(getter_with_clone)]
 pub struct Answer {
-    /// What came of it, for the engine's side; empty if nothing did.
+    /// Its report, for the engine's side; empty if it has none.
     pub head: Uint8Array,
     /// Its bytes.
     pub body: Uint8Array,
@@ -75,10 +75,13 @@ impl Storage {
         }
     }
 
-    /// Does what an order says.
+    /// Carries out an action.
     pub fn obey(&mut self, head: &[u8], body: Vec<u8>) -> Result<Answer, JsError> {
-        let order: Order = order::decode(head).map_err(error)?;
-        let Some((report, parts)) = self.carry_out(order.into_action(body.into())) else {
+        let mut action: StoreAction = report::decode(head).map_err(error)?;
+        if let Some(bytes) = action.body_mut() {
+            *bytes = body.into();
+        }
+        let Some((report, parts)) = self.carry_out(action) else {
             return Ok(Answer { head: Uint8Array::new_with_length(0), body: Uint8Array::new_with_length(0) });
         };
         let len: usize = parts.iter().map(Bytes::len).sum();
@@ -89,7 +92,7 @@ impl Storage {
             body.subarray(at, end).copy_from(&part);
             at = end;
         }
-        Ok(Answer { head: Uint8Array::from(&order::encode(&report).map_err(error)?[..]), body })
+        Ok(Answer { head: Uint8Array::from(&report::encode(&report).map_err(error)?[..]), body })
     }
 
     /// Holds the inputs of a plan that is made until they are [forgotten](Self::forget). Gives JSON: `inputs`, `tasks`,
@@ -100,7 +103,7 @@ impl Storage {
         if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
             self.inputs.entry(index.hash).or_insert((source, 0)).1 += 1;
         }
-        let inputs = hex::encode(order::encode(&inputs).map_err(error)?);
+        let inputs = hex::encode(report::encode(&inputs).map_err(error)?);
         let notes: Vec<String> = notes.iter().map(inputs::Note::text).collect();
         let plan = json!({
             "inputs": inputs,
@@ -199,24 +202,29 @@ impl Planning {
 }
 
 impl Storage {
-    fn carry_out(&mut self, action: Action) -> Option<(Report, Vec<Bytes>)> {
+    fn carry_out(&mut self, action: StoreAction) -> Option<(Report, Vec<Bytes>)> {
         match action {
-            Action::StoreOutput { job, task, bytes } => {
+            StoreAction::StoreOutput { job, task, bytes } => {
                 let store =
                     self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::from(MEMORY), RESULT_BYTES));
                 let result = store.add(task, bytes).map_err(|e| e.to_string());
                 Some((Report::OutputStored { job, task, result }, vec![]))
             }
-            Action::LoadBlob { hash } => Some(match self.input(&hash) {
+            StoreAction::Blobs(BlobAction::Load { hash }) => Some(match self.input(&hash) {
                 Ok(bytes) => (Report::BlobLoaded { hash, found: bytes.is_some() }, bytes.into_iter().collect()),
                 Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Engine(hash) }, vec![]),
             }),
-            Action::ServeBlob { token: Token(token), hash } => Some(match self.input(&hash) {
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => Some(match self.input(&hash) {
                 Ok(Some(body)) => (Report::Respond { token, response: Response::Body }, vec![body]),
                 Ok(None) => (Report::Respond { token, response: Response::Missing }, vec![]),
                 Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Peer(token) }, vec![]),
             }),
-            other => carry_out(&mut self.segments, other).and_then(Report::of),
+            StoreAction::Segments(action) => carry_out(&mut self.segments, action).and_then(Report::of),
+            StoreAction::DropJob { job } => {
+                carry_out(&mut self.segments, SegmentAction::DropJob { job }).and_then(Report::of)
+            }
+            // The engine's side keeps modules and indexes, and a tab keeps no logs.
+            StoreAction::Blobs(BlobAction::Store { .. }) | StoreAction::Persist { .. } => None,
         }
     }
 
@@ -246,7 +254,7 @@ fn listed(files: Vec<File>) -> FileList {
 
 /// What [`Storage::hold`] calls `inputs`.
 pub(in crate::web) fn inputs_of(text: &str) -> Result<Inputs, String> {
-    order::decode(&hex::decode(text).map_err(|e| e.to_string())?)
+    report::decode(&hex::decode(text).map_err(|e| e.to_string())?)
 }
 
 fn index_of(inputs: &str) -> Option<Hash> {

@@ -17,7 +17,7 @@ use crate::engine::core::{Core, Pending};
 use crate::engine::jobs::Jobs;
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, Progress};
+use crate::io::{Notice, Progress};
 use crate::limits;
 use crate::manifest::{self, Manifest, Source};
 use crate::message::{Announce, End, Failure, Outcome, Request};
@@ -290,7 +290,7 @@ impl Job {
                 self.went_on(core);
             }
             self.tell_what_is_awaited(core);
-            core.act(Action::Notify(Notice::Progress(self.progress())));
+            core.act(Notice::Progress(self.progress()));
         }
     }
 

@@ -423,11 +423,11 @@ impl Authority {
             }
             Some(owner) => {
                 let why = format!("it belongs to {}, and only its owner's key can cancel it", owner.short());
-                core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
+                core.act(Notice::CancelRefused { job: id, why });
             }
             None => {
                 let why = "no such job is known here; it may be over already".to_owned();
-                core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
+                core.act(Notice::CancelRefused { job: id, why });
             }
         }
     }
@@ -459,7 +459,7 @@ impl Authority {
                 core.log(format!("job {}: {why}", end.job.short()));
             }
             job.tell_everyone(core, signed);
-            core.act(Action::Notify(Notice::Ended { job: end.job, outcome: end.outcome, failure: None }));
+            core.act(Notice::Ended { job: end.job, outcome: end.outcome, failure: None });
         }
         true
     }
@@ -476,13 +476,13 @@ impl Authority {
     fn finish(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, outcome: Outcome) {
         let Some(job) = self.jobs.remove(&id) else { return };
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
-        core.act(Action::Notify(Notice::Progress(job.progress())));
+        core.act(Notice::Progress(job.progress()));
         // Of a job whose first batch could not be kept, nobody has heard.
         jobs.set_done(core.now, id, (job.done(), job.tasks()), job.reopened);
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);
-        core.act(Action::Notify(Notice::Ended { job: id, outcome, failure: job.failure }));
+        core.act(Notice::Ended { job: id, outcome, failure: job.failure });
     }
 
     /// Goes on with every job. Gives the jobs that opened just now, each with how many places to begin in it were given
@@ -525,7 +525,7 @@ impl Authority {
 
 /// Tells this peer's user that a job is not begun.
 fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
-    core.act(Action::Notify(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() }));
+    core.act(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() });
 }
 
 /// Tells the owner of partitions what is accepted, and how many buckets make a task.

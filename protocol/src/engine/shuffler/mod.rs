@@ -17,7 +17,7 @@ use self::shuffle::Shuffle;
 use super::core::{Core, Pending};
 use super::jobs::Change;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, BucketRef, RequestError, Token};
+use crate::io::{BucketRef, RequestError, SegmentAction, StoreAction, Token};
 use crate::limits;
 use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
 use crate::time::Time;
@@ -82,7 +82,7 @@ impl Shuffler {
             Change::Over => {
                 self.jobs.remove(job);
                 self.resigned.remove(job);
-                core.act(Action::DropJob { job: *job });
+                core.act(StoreAction::DropJob { job: *job });
             }
         }
     }
@@ -92,7 +92,7 @@ impl Shuffler {
     pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey, why: String) {
         if self.jobs.remove(&job).is_some() {
             self.resigned.insert(job, Resigned { home, why: cut_text(why), tell_at: core.now });
-            core.act(Action::DropJob { job });
+            core.act(StoreAction::DropJob { job });
         }
     }
 
@@ -208,7 +208,7 @@ impl Shuffler {
             Some(Ok((BucketRef { job, stage, place }, most)))
         });
         match found {
-            Some(Ok((bucket, most))) => core.act(Action::ServeBucket { token, bucket, from, most }),
+            Some(Ok((bucket, most))) => core.act(SegmentAction::ServeBucket { token, bucket, from, most }),
             Some(Err(answer)) => core.respond(token, answer),
             None => core.respond(token, Response::Missing),
         }
@@ -218,7 +218,7 @@ impl Shuffler {
     pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
         let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
         if held {
-            core.act(Action::ServePull { token, job, stage, partition, from });
+            core.act(SegmentAction::ServePull { token, job, stage, partition, from });
         } else {
             core.respond(token, Response::Missing);
         }

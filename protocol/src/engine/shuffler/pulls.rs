@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::shuffle::{Shuffle, split_by_task};
 use crate::engine::core::{Core, Pending};
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, RequestError};
+use crate::io::{RequestError, SegmentAction};
 use crate::message::{Attempts, Push, PushEntry, Request, Response};
 use crate::ring::Assignment;
 
@@ -138,7 +138,7 @@ impl Shuffle {
         push.epoch = self.epoch.number;
         let staged = self.stage_entries(&push, authors, &[partition]);
         if !staged.keep.is_empty() {
-            core.act(Action::Stage { push, keep: staged.keep, body });
+            core.act(SegmentAction::Stage { push, keep: staged.keep, body });
         }
         if self.owned.contains(&partition) {
             for commits in split_by_task(staged.noted) {

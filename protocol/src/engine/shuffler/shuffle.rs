@@ -11,7 +11,7 @@ use super::replicas::Copy;
 use crate::engine::core::{Core, Pending};
 use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::Action;
+use crate::io::SegmentAction;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
@@ -164,7 +164,7 @@ impl Shuffle {
         let Staged { keep, noted, fresh, refused, bytes } = self.stage_entries(&push, &authors, &mine);
         if push.replica {
             if !keep.is_empty() {
-                core.act(Action::Stage { push, keep, body });
+                core.act(SegmentAction::Stage { push, keep, body });
             }
             return Response::Ok;
         }
@@ -175,7 +175,7 @@ impl Shuffle {
         self.pushed += bytes;
         self.copy_to_replicas(core, from, &push, &fresh, &body);
         if !keep.is_empty() {
-            core.act(Action::Stage { push, keep, body });
+            core.act(SegmentAction::Stage { push, keep, body });
         }
         // What is not held must not be acknowledged.
         if refused { Response::Busy } else { Response::Ok }
@@ -303,7 +303,7 @@ impl Shuffle {
         dropped.extend(others.into_iter().map(|((_, digest), other)| (digest, other.partitions)));
         for (digest, partitions) in dropped {
             for partition in partitions {
-                core.act(Action::DropSegment { job, stage, partition, task, digest });
+                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
             }
         }
     }
@@ -439,7 +439,7 @@ impl Shuffle {
         let (job, stage) = (self.job, self.stage);
         for &partition in self.held.keys() {
             for (task, digest, _) in self.attempts_of(partition, 0) {
-                core.act(Action::DropSegment { job, stage, partition, task, digest });
+                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
             }
         }
         self.digests = Vec::new();

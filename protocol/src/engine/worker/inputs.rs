@@ -13,7 +13,8 @@ use crate::engine::stage::{Read, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{
-    Action, BucketRef, ReadError, ReadId, RequestError, TaskFailure, TaskOutput, TaskResult, Work, WorkInput,
+    BucketRef, ReadError, ReadId, RequestError, RunAction, SegmentAction, TaskFailure, TaskOutput, TaskResult, Work,
+    WorkInput,
 };
 use crate::limits;
 use crate::manifest::{BlobRef, Sink, Source, Stage};
@@ -94,7 +95,7 @@ impl Worker {
             let most = job.manifest.stages[usize::from(stage)].limits.memory;
             unit.input = most;
             self.reads.insert(read, (id, unit));
-            core.act(Action::ReadBucket { read, bucket, most });
+            core.act(SegmentAction::ReadBucket { read, bucket, most });
         } else {
             unit.input = limits::BUCKET_PIECE as u64;
             ask_for_bucket(core, id, unit, (owner, from), BytesMut::new());
@@ -135,7 +136,7 @@ impl Worker {
         };
         let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
         self.running.insert(run, Running::new(id, unit, estimate));
-        core.act(Action::Run(Box::new(work)));
+        core.act(RunAction::Start(Box::new(work)));
     }
 
     /// A blob arrived, or cannot be had.

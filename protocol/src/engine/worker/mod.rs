@@ -24,7 +24,7 @@ use super::packs::Packs;
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
+use crate::io::{NetAction, ReadId, RequestError, RunAction, RunId, TaskResult};
 use crate::limits;
 use crate::manifest::{Manifest, Source};
 use crate::membership::Advert;
@@ -248,7 +248,7 @@ impl Worker {
                 blobs.unshare(&hash);
             }
         }
-        core.act(Action::StopRuns { job: id });
+        core.act(RunAction::Stop { job: id });
     }
 
     /// Goes on with every job: units, claims, output, messages.
@@ -523,7 +523,7 @@ impl Worker {
         for (id, job) in &mut self.jobs {
             job.stages.iter_mut().filter(|s| s.is_busy()).for_each(|s| s.leave(core));
             job.active = false;
-            core.act(Action::StopRuns { job: *id });
+            core.act(RunAction::Stop { job: *id });
         }
     }
 }
@@ -534,13 +534,13 @@ fn listen(topics: &mut BTreeMap<Topic, u32>, core: &mut Core, topic: Topic, on: 
     if on {
         *count += 1;
         if *count == 1 {
-            core.act(Action::Subscribe { topic, on });
+            core.act(NetAction::Subscribe { topic, on });
         }
     } else {
         *count = count.saturating_sub(1);
         if *count == 0 {
             topics.remove(&topic);
-            core.act(Action::Subscribe { topic, on });
+            core.act(NetAction::Subscribe { topic, on });
         }
     }
 }

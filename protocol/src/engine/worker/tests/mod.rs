@@ -20,7 +20,10 @@ use crate::engine::jobs::Change;
 use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
+use crate::io::{
+    Action, BlobAction, NetAction, RequestId, RunAction, SegmentAction, StoreAction, TaskFailure, TaskOutput,
+    TaskResult, Work,
+};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
@@ -101,7 +104,7 @@ impl Bench {
         self.core.now = self.core.now + time;
         self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
         while let Some(action) = self.core.actions.pop_front() {
-            if let Action::LoadBlob { hash } = action
+            if let Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) = action
                 && hash != Hash([NOWHERE; 32])
             {
                 let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
@@ -121,23 +124,23 @@ impl Bench {
     }
 
     fn run(&mut self) -> Option<Box<Work>> {
-        let at = self.actions.iter().position(|a| matches!(a, Action::Run(_)))?;
+        let at = self.actions.iter().position(|a| matches!(a, Action::Run(RunAction::Start(_))))?;
         match self.actions.remove(at) {
-            Some(Action::Run(work)) => Some(work),
+            Some(Action::Run(RunAction::Start(work))) => Some(work),
             _ => None,
         }
     }
 
     fn bucket_asked(&mut self) -> Option<(RequestId, PeerKey)> {
         self.take(|action| match action {
-            Action::Request { id, to, request: Request::Bucket { .. }, .. } => Some((*id, *to)),
+            Action::Net(NetAction::Request { id, to, request: Request::Bucket { .. }, .. }) => Some((*id, *to)),
             _ => None,
         })
     }
 
     fn failure(&mut self) -> Option<Failure> {
         self.take(|action| match action {
-            Action::Request { request: Request::Failed(failure), .. } => Some(failure.clone()),
+            Action::Net(NetAction::Request { request: Request::Failed(failure), .. }) => Some(failure.clone()),
             _ => None,
         })
     }
@@ -164,7 +167,7 @@ impl Bench {
     fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Some(shard) = self.take(|action| match action {
-            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
+            Action::Net(NetAction::Request { request: Request::Summary { shard, .. }, .. }) => Some(*shard),
             _ => None,
         }) {
             asked.push(shard);
