@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::core::{Core, Pending};
+use super::core::Core;
+use super::pending::{Answer, BlobRequest};
 use crate::id::{Hash, PeerKey};
-use crate::io::{BlobAction, BlobClass, RequestError, Token};
+use crate::io::{BlobAction, BlobClass, Token};
 use crate::limits;
 use crate::manifest::BlobRef;
 use crate::message::{Request, Response};
@@ -83,16 +84,11 @@ impl Blobs {
         None
     }
 
-    /// Another peer answered.
-    pub(super) fn answered(
-        &mut self,
-        core: &mut Core,
-        hash: Hash,
-        from: PeerKey,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) -> Option<Fetched> {
+    /// A request for a blob was answered, or failed.
+    pub(super) fn on_response(&mut self, core: &mut Core, request: &BlobRequest, answer: Answer) -> Option<Fetched> {
+        let &BlobRequest { hash, from } = request;
         let fetch = self.fetches.get_mut(&hash)?;
-        match outcome {
+        match answer {
             Ok((Response::Body, bytes)) if bytes.len() as u64 <= fetch.most => {
                 if let Some(class) = fetch.class {
                     core.act(BlobAction::Store { hash, bytes: bytes.clone(), class });
@@ -174,7 +170,7 @@ impl Fetch {
             self.homes.back().copied()
         });
         let Some(from) = from else { return };
-        core.request(from, Request::Blob { hash }, vec![], Pending::Blob { hash, from });
+        core.request(from, Request::Blob { hash }, vec![], BlobRequest { hash, from });
     }
 }
 
@@ -209,7 +205,11 @@ mod tests {
         // That one never answers.
         blobs.fetch(&mut core, BLOB, peer(2), Some(BlobClass::Module));
         assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(2)]);
-        let found = blobs.answered(&mut core, HASH, peer(2), Ok((Response::Body, Bytes::from_static(b"here"))));
+        let found = blobs.on_response(
+            &mut core,
+            &BlobRequest { hash: HASH, from: peer(2) },
+            Ok((Response::Body, Bytes::from_static(b"here"))),
+        );
         assert_eq!(found, Some((HASH, Some(Bytes::from_static(b"here")))));
     }
 
@@ -219,7 +219,10 @@ mod tests {
         blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
         let long = || Bytes::from_static(b"longer");
         assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "it is looked for elsewhere");
-        assert_eq!(blobs.answered(&mut core, HASH, peer(1), Ok((Response::Body, long()))), None);
+        assert_eq!(
+            blobs.on_response(&mut core, &BlobRequest { hash: HASH, from: peer(1) }, Ok((Response::Body, long()))),
+            None
+        );
         assert!(
             !core
                 .actions
@@ -239,7 +242,11 @@ mod tests {
             core.now = core.now + Duration::from_secs(10);
             blobs.tick(&mut core);
             for (_, from) in asked(&mut core) {
-                if let Some(given_up) = blobs.answered(&mut core, HASH, from, Ok((Response::Missing, Bytes::new()))) {
+                if let Some(given_up) = blobs.on_response(
+                    &mut core,
+                    &BlobRequest { hash: HASH, from: from },
+                    Ok((Response::Missing, Bytes::new())),
+                ) {
                     assert_eq!(given_up, (HASH, None));
                     assert!(answers >= 8, "after {answers} answers");
                     return;

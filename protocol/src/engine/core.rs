@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::stage::Unit;
+use super::pending::Pending;
 use super::voice::Voice;
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::PeerKey;
 use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
-use crate::message::{Attempts, Gossip, Request, Response, Seals, Topic};
+use crate::message::{Gossip, Request, Response, Seals, Topic};
 use crate::time::Time;
 
 /// One hop of gossip, until a round trip has been measured: a home network's worth.
@@ -47,94 +47,6 @@ pub(super) struct Core {
     /// How long one takes to most of them.
     hop: Duration,
     next_id: u64,
-}
-
-/// What the answer to a request is for.
-#[derive(Debug)]
-pub(super) enum Pending {
-    Ignored,
-    Hello(PeerKey),
-    /// Of a certain one, or of any.
-    Homes(Option<PeerKey>),
-    Manifest(JobId),
-    RivalManifest(JobId),
-    Summary {
-        job: JobId,
-        stage: u8,
-        shard: u16,
-    },
-    Claims {
-        job: JobId,
-        stage: u8,
-        shard: u16,
-        from: PeerKey,
-    },
-    Held {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-    },
-    Blob {
-        hash: Hash,
-        from: PeerKey,
-    },
-    Push {
-        job: JobId,
-        stage: u8,
-        owner: PeerKey,
-        epoch: u32,
-        tasks: Vec<u32>,
-    },
-    Output {
-        job: JobId,
-        stage: u8,
-        task: u32,
-    },
-    /// A bucket of the stage `from`, of which `got` is here.
-    Bucket {
-        job: JobId,
-        unit: Unit,
-        owner: PeerKey,
-        from: u8,
-        got: BytesMut,
-    },
-    Commit {
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        opened: u64,
-        partitions: Vec<u16>,
-        attempts: Attempts,
-    },
-    Replica {
-        job: JobId,
-        stage: u8,
-        request: u64,
-    },
-    Pull {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-    },
-    Cancel(JobId),
-    Watch {
-        job: JobId,
-        peer: PeerKey,
-    },
-    Sealed {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-    },
-    Accept {
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        to: PeerKey,
-        attempts: Attempts,
-    },
 }
 
 impl Core {
@@ -176,9 +88,9 @@ impl Core {
         self.act(NetAction::Publish { topic, message });
     }
 
-    pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: Pending) {
+    pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: impl Into<Pending>) {
         let id = RequestId(self.next_id());
-        self.pending.insert(id, pending);
+        self.pending.insert(id, pending.into());
         self.act(NetAction::Request { id, to, request, body });
     }
 

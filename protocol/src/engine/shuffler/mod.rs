@@ -5,6 +5,7 @@
 
 mod pulls;
 mod replicas;
+mod responses;
 mod shuffle;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use bytes::Bytes;
 
 use self::replicas::Copy;
 use self::shuffle::Shuffle;
-use super::core::{Core, Pending};
+use super::core::Core;
 use super::jobs::Change;
+use super::pending::Pending;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{BucketRef, RequestError, SegmentAction, StoreAction, Token};
+use crate::io::{BucketRef, SegmentAction, StoreAction, Token};
 use crate::limits;
 use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
 use crate::time::Time;
@@ -243,70 +245,6 @@ impl Shuffler {
             authors: runs_of_authors(told.iter().map(|attempt| attempt.2)),
         };
         Response::Pulled { push, next }
-    }
-
-    /// A holder told what it has of a partition, or has nothing.
-    pub(super) fn on_held_answer(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
-            shuffle.listed(core, partition, outcome);
-        }
-    }
-
-    /// A holder sent segments of a partition, or has none.
-    pub(super) fn on_pulled(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let bytes = outcome.as_ref().map_or(0, |(_, body)| body.len());
-        if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
-            shuffle.pulled(core, partition, outcome);
-        }
-    }
-
-    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
-    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
-        let has_room = self.has_room(job, stage, bytes);
-        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
-    }
-
-    pub(super) fn on_replicated(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        copy: u64,
-        outcome: &Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(shuffle) = self.get(job, stage) else { return };
-        shuffle.copied(core.now, copy, outcome);
-        shuffle.seal_what_is_complete(core);
-    }
-
-    pub(super) fn commit_failed(&mut self, core: &mut Core, job: JobId, stage: u8, commit: Pending) {
-        let again = core.now + RETRY;
-        if let Some(shuffle) = self.get(job, stage) {
-            shuffle.commits_failed.push((again, commit));
-        }
-    }
-
-    pub(super) fn seal_failed(&mut self, core: &mut Core, job: JobId, stage: u8, partition: u16) {
-        let again = core.now + RETRY;
-        if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
-            shuffle.seals_due.insert(partition, again);
-        }
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core) {

@@ -111,7 +111,7 @@ fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_
         shards,
         peers: vec![],
     };
-    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    bench.hear_summary(job, (1, 0), summary, Bytes::new());
     bench.change(&job, &Change::Reopened(1));
     let asked =
         |a: &Action| matches!(a, Action::Net(NetAction::Request { request: Request::Summary { stage: 0, .. }, .. }));

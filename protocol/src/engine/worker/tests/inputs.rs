@@ -228,7 +228,7 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
     let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
     let seals = vec![(0, ROOT)];
     let summary = Summary { epoch, reopened: 0, done: vec![4, 0], seals, width: Some(4), shards, peers: vec![] };
-    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    bench.hear_summary(job, (1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
