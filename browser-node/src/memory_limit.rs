@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_is_refused() {
+    fn invalid_modules_are_refused() {
         let whole = module("(memory 2)");
         for end in 0..whole.len() {
             // Cut anywhere, it is either refused or was cut behind its memory.

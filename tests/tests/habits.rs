@@ -193,7 +193,7 @@ fn a_stack_that_is_run_over_is_named() {
         &job(
             "const int n = 1000000 * stoi(doc); int large[n]; for (int i = 0; i < n; ++i) large[i] = i; return {{doc, large[n / 2]}};",
         ),
-        &["the stack ran over"],
+        &["stack overflow"],
     );
     assert_fails(&job("return {{doc, deep(100000)}};"), &["stack"]);
 }

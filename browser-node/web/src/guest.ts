@@ -134,7 +134,7 @@ function explained(error: unknown, stackRanOver: boolean): TaskError {
   }
   if (error instanceof WebAssembly.RuntimeError && stackRanOver) {
     return new TaskError(
-      "trap: the stack ran over: make large local arrays static or a std::vector, and recursion less deep",
+      "trap: stack overflow: make large local arrays static or a std::vector, and recursion less deep",
     );
   }
   if (error instanceof RangeError) return new TaskError(`trap: ${error.message} (a recursion without end, perhaps)`);
