@@ -159,7 +159,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual(
       [...notes].sort(),
       [
-        "a quoted field without an end in table.csv: cut there at line ends, as if the line breaks were not quoted",
+        "unterminated quoted field in table.csv: cut there at line ends, as if the line breaks were not quoted",
         "wide.txt is UTF-16 text, which jobs get as bytes and which may be cut within characters",
         "words.txt.gz is compressed (gzip), and jobs get the compressed bytes",
       ],
