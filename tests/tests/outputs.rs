@@ -197,10 +197,10 @@ fn a_limit_on_the_size_of_files_is_named_and_leaves_nothing_behind() {
     let place = Place::new();
     // 16 MiB of result, of which 8 fit: not even what tasks give can be kept.
     let refused = place.shell("ulimit -f 8192; \"$@\" -o result", &large(&place, &[]));
-    assert_refused(&refused, &["results cannot be kept", "File too large", "ulimit -f"]);
+    assert_refused(&refused, &["cannot store results", "File too large", "ulimit -f"]);
     assert_eq!(place.names(), [""; 0]);
     let refused = place.shell("ulimit -f 8192; \"$@\" >result", &large(&place, &[]));
-    assert_refused(&refused, &["results cannot be kept", "File too large"]);
+    assert_refused(&refused, &["cannot store results", "File too large"]);
 }
 
 #[test]

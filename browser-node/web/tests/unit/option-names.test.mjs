@@ -25,7 +25,7 @@ test("commands, values and words between backticks stay as they are", () => {
 });
 
 test("advice that only a terminal can follow is left out", () => {
-  assert.equal(inPage("a.txt cannot be read: gone; what cannot be read is left out with --skip-unreadable"), "a.txt cannot be read: gone");
+  assert.equal(inPage("a.txt cannot be read: gone; leave out what cannot be read with --skip-unreadable"), "a.txt cannot be read: gone");
   const denied = "no access; change its permissions, or leave out what cannot be read with --skip-unreadable";
   assert.equal(inPage(denied), "no access; change its permissions");
 });
