@@ -1,4 +1,4 @@
-//! The engine's side.
+//! The engine's side of the storage Worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,17 +13,17 @@ use super::order::{self, Asker, Order, Report};
 use crate::web::complain;
 use crate::web::host::Sender;
 
-/// Bytes of orders that wait for the Worker; beyond, peers are left waiting.
+/// Bytes of queued orders above which the host counts as overloaded, so that peers wait.
 const BACKLOG_BYTES: usize = 32 << 20;
-/// What an order weighs beside its bytes.
+/// Cost of an order besides its bytes.
 const ORDER_WEIGHT: usize = 512;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The page's Worker for this: `web/src/storage.ts`. It is started by the first order.
+    /// The page's storage Worker: `web/src/storage.ts`. It is started by the first order.
     pub type StorageWorker;
 
-    /// Whether it holds anything: it was started, and lives.
+    /// Whether it may hold anything: it was started, and has not failed.
     #[wasm_bindgen(method, getter, js_name = isStarted)]
     fn is_started(this: &StorageWorker) -> bool;
 
@@ -32,21 +32,21 @@ extern "C" {
     fn order(this: &StorageWorker, head: Uint8Array, body: Uint8Array);
 }
 
-/// An order that has no answer yet.
+/// An order without an answer yet.
 struct Waiting {
     weight: usize,
-    /// What is said if none comes.
+    /// The report if no answer comes.
     otherwise: Option<Report>,
 }
 
-/// The way to the Worker.
+/// The connection to the Worker.
 pub(in crate::web) struct Bridge {
     worker: StorageWorker,
     sender: Sender,
-    /// The oldest first: they are answered in their order.
+    /// Oldest first: orders are answered in order.
     waiting: RefCell<VecDeque<Waiting>>,
     backlog: Cell<usize>,
-    /// Why the Worker is no more.
+    /// Why the Worker failed, if it did.
     broken: RefCell<Option<String>>,
 }
 
@@ -55,12 +55,12 @@ impl Bridge {
         Self { worker, sender, waiting: RefCell::default(), backlog: Cell::new(0), broken: RefCell::new(None) }
     }
 
-    /// Whether the Worker may have something: one that was never needed has nothing.
+    /// Whether the Worker may hold anything: one that was never needed does not.
     pub(in crate::web) fn is_started(&self) -> bool {
         self.worker.is_started()
     }
 
-    /// Passes an action on that is the Worker's.
+    /// Passes on an action that the Worker carries out.
     pub(in crate::web) fn send(&self, action: Action) {
         let Some((order, body)) = Order::of(action) else { return };
         let otherwise = order.otherwise();
@@ -82,7 +82,7 @@ impl Bridge {
         self.backlog.get() > BACKLOG_BYTES
     }
 
-    /// The answer to the oldest order; an empty head says that there is nothing to report.
+    /// Handles the answer to the oldest order; with an empty head, there is nothing to report.
     pub(in crate::web) fn answered(&self, head: &[u8], body: Bytes) {
         let weight = self.waiting.borrow_mut().pop_front().map_or(0, |waiting| waiting.weight);
         self.backlog.set(self.backlog.get().saturating_sub(weight));
@@ -95,7 +95,7 @@ impl Bridge {
         }
     }
 
-    /// The Worker is no more, and what it held with it. Whoever waits for it hears so.
+    /// The Worker has failed, and its data is lost. Pending orders are answered with that.
     pub(in crate::web) fn broke(&self, why: String) {
         *self.broken.borrow_mut() = Some(why);
         self.backlog.set(0);
@@ -111,7 +111,7 @@ impl Bridge {
 }
 
 impl Order {
-    /// What is said of it if the Worker cannot.
+    /// The report if the Worker cannot carry it out.
     fn otherwise(&self) -> Option<Report> {
         let why = String::new();
         Some(match self {
@@ -135,7 +135,7 @@ impl Report {
         }
     }
 
-    /// The same, with the reason.
+    /// The same report, with the reason.
     fn because(self, reason: &str) -> Self {
         let why = reason.to_owned();
         match self {

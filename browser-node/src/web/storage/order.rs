@@ -1,4 +1,4 @@
-//! What the two sides say to each other. Bytes travel beside it, so that they are copied once.
+//! The messages between the two sides. Their bytes are sent separately, so that they are copied only once.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use webmesh_protocol::message::{Push, Response};
 use webmesh_protocol::split::Place;
 use webmesh_protocol::{Hash, JobId};
 
-/// Something to be done in the Worker.
+/// A command for the Worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Order {
     /// [`Action::Stage`]; the body holds the segments.
@@ -38,7 +38,7 @@ fn bucket((job, stage, partition, run, width): Bucket) -> BucketRef {
     BucketRef { job, stage, place: Place { partition, run, width } }
 }
 
-/// [`ReadError`]: the bytes that are too many, or why nothing can be read.
+/// [`ReadError`]: the excessive number of bytes, or why nothing can be read.
 type NotRead = Result<u64, String>;
 
 fn not_read(why: NotRead) -> ReadError {
@@ -49,7 +49,7 @@ fn not_read(why: NotRead) -> ReadError {
 }
 
 impl Order {
-    /// The order for an action that is the Worker's, with its body.
+    /// The order for an action that the Worker carries out, with its body.
     pub(super) fn of(action: Action) -> Option<(Self, Bytes)> {
         let parts = |b: BucketRef| (b.job, b.stage, b.place.partition, b.place.run, b.place.width);
         let alone = |order| Some((order, Bytes::new()));
@@ -75,7 +75,7 @@ impl Order {
         }
     }
 
-    /// The action that it was.
+    /// The action that the order stands for.
     pub(super) fn into_action(self, body: Bytes) -> Action {
         match self {
             Self::Stage { push, keep } => Action::Stage { push, keep, body },
@@ -99,12 +99,12 @@ impl Order {
     }
 }
 
-/// What came of an order.
+/// The result of an order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     /// [`HostOutput::Respond`]; the body is the answer's.
     Respond { token: u64, response: Response },
-    /// [`Event::BucketRead`], with where each task's records end in the body.
+    /// [`Event::BucketRead`], with the end of each task's records in the body.
     BucketRead { read: u64, ends: Result<Vec<u32>, NotRead> },
     /// [`Event::StoreFailed`].
     StoreFailed { job: JobId, why: String },
@@ -116,7 +116,7 @@ pub(super) enum Report {
     InputLost { index: Hash, why: String, asker: Asker },
 }
 
-/// Who asked for an input that is lost.
+/// The requester of a lost input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Asker {
     /// A peer, with this token.
@@ -126,7 +126,7 @@ pub(super) enum Asker {
 }
 
 impl Report {
-    /// The report of an output, with its body; `None` for one that the Worker does not give.
+    /// The report for an output, with its body; `None` for an output that the Worker does not produce.
     pub(super) fn of(output: HostOutput) -> Option<(Self, Vec<Bytes>)> {
         Some(match output {
             HostOutput::Respond { token, response, body } => (Self::Respond { token: token.0, response }, vec![body]),
@@ -155,7 +155,7 @@ impl Report {
         })
     }
 
-    /// The outputs that it was.
+    /// The outputs that the report stands for.
     pub(super) fn into_outputs(self, body: Bytes) -> Vec<HostOutput> {
         let event = match self {
             Self::Respond { token, response } => {
@@ -188,7 +188,7 @@ impl Report {
     }
 }
 
-/// CBOR of an order or a report. Both sides are of one build: there is no version to tell.
+/// An order or a report as CBOR. Both sides come from one build, so there is no version to negotiate.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, String> {
     cbor4ii::serde::to_vec(Vec::new(), value).map_err(|e| e.to_string())
 }
