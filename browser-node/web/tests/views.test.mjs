@@ -143,7 +143,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await submitting();
     await write(page, "// fake: fail\n");
     await run(page, "Failed");
-    await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory of a task, MiB” (under Settings)"));
+    await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory limit of a task, MiB” (under Settings)"));
     await closed(page);
   });
 

@@ -51,7 +51,7 @@ test("a module that does not know its own address says what to do", () => {
   assert.throws(() => assetsIn(), /^AssetError: .*import\.meta\.url.*--format=esm.*assets: "/);
 });
 
-test("a program is compiled, whatever its server calls it", async () => {
+test("a program is compiled whatever media type its server sends", async () => {
   for (const type of ["application/wasm", "application/wasm; charset=x", "application/octet-stream", undefined]) {
     serves(WASM, type);
     assert.ok((await compiledProgram(assets)) instanceof WebAssembly.Module, type);
@@ -84,7 +84,7 @@ test("what is no program, or one of another version, is told of", async () => {
 
 test("a script that browsers would not run is told of by its media type", async () => {
   serves("", "text/plain");
-  await refuses(fetchScript(assets.taskWorker, assets.remedy), /guest\.js: its server calls it text\/plain.*text\/javascript/);
+  await refuses(fetchScript(assets.taskWorker, assets.remedy), /guest\.js: its server sends it as text\/plain.*text\/javascript/);
   for (const type of ["text/javascript", "application/javascript; charset=utf-8", "application/x-javascript"]) {
     serves("", type);
     await fetchScript(assets.taskWorker, assets.remedy);

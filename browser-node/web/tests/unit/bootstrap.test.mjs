@@ -47,6 +47,6 @@ test("what is wrong with a node is said in words", async () => {
   await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
   for (const other of ["<!doctype html>", "{}", "null"]) {
     globalThis.fetch = async () => new Response(other);
-    await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something else/, other);
+    await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something unexpected/, other);
   }
 });

@@ -13,7 +13,7 @@ test("a message's options are called what a page calls them", () => {
   const terminal = "no worker gives a task the 512 MiB that it may take: ask for less with --task-memory, or start a node that gives more with --memory";
   const library = inLibraryWords(terminal);
   assert.match(library, /ask for less with `taskMemory`, or start a node that gives more with webmesh node --memory$/);
-  assert.match(inPage(terminal), /ask for less with “Memory of a task, MiB” \(under Settings\), or/);
+  assert.match(inPage(terminal), /ask for less with “Memory limit of a task, MiB” \(under Settings\), or/);
   assert.match(inPage("take the file whole with --whole-files"), /“Keep every file whole”/);
 });
 
