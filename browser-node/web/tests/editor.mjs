@@ -61,7 +61,7 @@ export async function run(page, state) {
   await shows(page, "#job .head p", (text) => text.startsWith(state));
 }
 
-/** The rows of the table that are drawn, as pairs. */
+/** The rendered rows of the table, as pairs. */
 export function rows(page) {
   return page.$$eval("#job .rows [role=row]", (rows) =>
     rows.map((row) => [...row.children].map((cell) => cell.textContent)),

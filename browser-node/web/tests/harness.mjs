@@ -120,7 +120,7 @@ function within(promise, why) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** A browser that is quiet and contained. */
+/** Launches a quiet browser that works in a container. */
 export async function launch(kind, ...flags) {
   const firefox = {
     browser: "firefox",
