@@ -15,13 +15,13 @@ const WORDS: u64 = 1_700_000;
 /// Seed of all corpora.
 pub(crate) const SEED: u64 = 2019;
 
-/// 1 GB of review-like JSON in 2,000 files: the fast form, the simple form, and the fast one through two nodes.
+/// 1 GB of review-like JSON in 2,000 files: the fast form, the vector form, and the fast one through two nodes.
 pub(crate) fn gigabyte(bench: &Bench) {
-    let (fast, thesis) = (example("wordcount/wordcount_fast.cpp"), example("wordcount/wordcount.cpp"));
+    let (fast, vectors) = (example("wordcount/wordcount_fast.cpp"), example("wordcount/wordcount.cpp"));
     let corpus = reviews(bench, "gb", 2_000, 500_000);
     let run = |job: &Path| embedded(bench, job, &corpus, &[], 3);
     let embedded = report("1 GB, fast form", "20 s, 1024 MiB", &run(&fast), |r| r.wall);
-    report("1 GB, thesis form", "30 s", &run(&thesis), |r| r.wall);
+    report("1 GB, vector form", "30 s", &run(&vectors), |r| r.wall);
     let two = Nodes::start(bench, 2, &[]).submit(&fast, &corpus, &[], 3);
     let two = report("1 GB, fast form, two nodes and a submitter", "1.3 x embedded", &two, |r| r.wall);
     number("1 GB: two nodes against embedded", "1.30", &format!("{:.2} x", two / embedded));
