@@ -32,7 +32,7 @@ struct Spec {
     plan: PlanFacts,
 }
 
-/// The result of [`Storage::plan`](super::storage::Storage::plan).
+/// The result of [`Storage::hold`](super::storage::Storage::hold).
 #[derive(Deserialize)]
 struct PlanFacts {
     inputs: String,
@@ -71,8 +71,8 @@ impl Drop for CompiledJob {
 
 #[wasm_bindgen]
 impl Tab {
-    /// Has a source compiled by a peer of the mesh. `sink` is given what is to be told meanwhile, a JSON object at a
-    /// time, as `webmesh run --json` writes them, and `diagnostics`, with a `text`, if it does not compile.
+    /// Has a source compiled by a peer of the mesh. `sink` is called with progress events, one JSON object at a time, as
+    /// `webmesh run --json` writes them, and with `diagnostics`, which has a `text`, if it does not compile.
     pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
         let display = Display::json(Box::new(Lines::new(sink.clone())));
         let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &display).await;

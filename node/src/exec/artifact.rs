@@ -3,7 +3,7 @@
 //! An artifact is native code, and loading one that is not what wasmtime wrote is loading arbitrary code. So the
 //! folder is made private to its user (0700), and each file starts with a keyed blake3 hash of its name and
 //! content; the key is random, lives in that folder and is never sent anywhere. A file that was torn, rotted,
-//! renamed, or brought here from elsewhere is not loaded. Whoever can read the key can already run code as this
+//! renamed, or brought here from elsewhere is not loaded. Anyone who can read the key can already run code as this
 //! user.
 
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ pub(super) struct ArtifactCache {
 }
 
 impl ArtifactCache {
-    /// Opens or makes the folder `dir`, which will hold at most `max_bytes` of code.
+    /// Opens or creates the folder `dir`, with a limit of `max_bytes` of code.
     pub(super) fn open(dir: &Path, engine: &Engine, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         make_private(dir)?;

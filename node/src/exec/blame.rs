@@ -1,4 +1,4 @@
-//! Finds the document that made a task fail after all of its documents were mapped (rule 19).
+//! Finds the document that made a task fail after all of its documents were mapped (rule 19, docs/rules.md).
 
 use std::num::NonZeroU32;
 use std::time::Instant;

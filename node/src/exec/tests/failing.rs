@@ -143,7 +143,7 @@ fn a_task_that_fails_for_lack_of_memory_says_so() {
         ("asks for all there is", Wat { map: "(drop (memory.grow (i32.const -1))) unreachable", ..ECHO }),
         ("has no room for the document", Wat { alloc: "(drop (memory.grow (i32.const 2000))) i32.const 0", ..ECHO }),
         (
-            "grows by and by",
+            "grows gradually",
             Wat {
                 map: "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable",
                 ..ECHO
