@@ -6,22 +6,22 @@
 //!
 //! What becomes a document:
 //! - A file of up to one and a half times the chunk size is one document, an empty file an empty one.
-//! - A line of more than [`LINE_BYTES`] is an error, in whatever file it stands.
+//! - A line of more than [`LINE_BYTES`] is an error in any file.
 //! - A larger file is cut after the first line end at or after each multiple of the chunk size. A document
-//!   keeps its line ends; the documents of a file in a row are the file. With a chunk of 1 every line is one.
-//! - In tables, files whose names end in `.csv` or `.tsv`, line ends within quoted fields do not count for that.
+//!   keeps its line ends; concatenated, the documents of a file are the file. With a chunk of 1 every line is one.
+//! - In tables (files whose names end in `.csv` or `.tsv`), line ends within quoted fields do not count as line ends.
 //! - With whole files, no file is cut, and a line may have any length.
 //!
 //! What becomes an input:
-//! - A file named as an argument, whatever its name; a folder's files, in order of their names as bytes,
-//!   folders inside walked where their name stands.
+//! - A file given as an argument, whatever its name; a folder's files, in byte order of their names, with nested
+//!   folders walked at their position in that order.
 //! - In folders, files and folders whose name begins with a dot are left out, as are sockets, pipes and
-//!   devices. Links are followed, but every folder is read once only, so no walk runs in circles. A link to
-//!   nothing is an error, unless unreadable inputs are to be skipped.
-//! - The file that the result goes to, and the folder of this user's keys, are left out where they lie in a folder
-//!   that is read.
+//!   devices. Links are followed, but every folder is read only once, so cycles end. A dangling link
+//!   is an error, unless unreadable inputs are to be skipped.
+//! - The file that the result goes to, and the folder of this user's keys, are left out if they are in a
+//!   folder that is read.
 //! - `-`, or a pipe or device named as an argument, is copied to an unnamed temporary file and is then like any file;
-//!   so is a file that holds more or less than it says, as those of `/proc` and `/sys` do.
+//!   so is a file whose size differs from the reported one, as in `/proc` and `/sys`.
 
 mod cut;
 mod error;

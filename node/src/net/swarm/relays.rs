@@ -37,8 +37,8 @@ impl Task {
         }
     }
 
-    /// Whether this peer cannot be dialled by a peer that sees it at `observed`: it does not listen on that address, so
-    /// there is a NAT between the two.
+    /// Whether this peer needs a relay to be reached by a peer that sees it at `observed`: it is configured so, or it
+    /// does not listen on that address, so there is a NAT between the two.
     fn needs_relay(&self, observed: &Multiaddr) -> bool {
         let status = self.status.lock();
         let mut own = status.listening.iter().filter(|a| !is_circuit(a)).filter_map(ip);
