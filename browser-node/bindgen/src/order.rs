@@ -88,8 +88,8 @@ fn kinds_of(names: NameSectionReader<'_>) -> anyhow::Result<HashMap<u32, String>
     Ok(kinds)
 }
 
-/// The name without generic arguments: `Type::function::` for `<Type<A>>::function::<B>`, `Trait::method` for `<A as
-/// Trait<B>>::method`.
+/// The name without generic arguments: `Type::function::` for `<Type<A>>::function::<B>`, and `Trait::method` for
+/// `<A as Trait<B>>::method`.
 fn kind(name: &str) -> String {
     let mut kind = String::with_capacity(name.len());
     let mut arguments = 0_usize;
