@@ -1,5 +1,5 @@
-//! A peer of the mesh: the swarm and the driver of the engine, the same natively and in a tab, and the native
-//! host beneath them.
+//! A peer of the mesh: the swarm and the driver of the engine, which are the same natively and in a tab, and the native
+//! host below them.
 
 pub mod advice;
 pub mod driver;

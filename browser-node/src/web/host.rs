@@ -1,4 +1,4 @@
-//! What the engine needs done, done in a tab.
+//! The host of a tab: carries out the engine's actions.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,11 +17,11 @@ use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
 use super::storage::{Bridge, StorageWorker};
 
-/// Of the four gibibytes or so after which browsers end a tab, tasks may take half: each has its own memory. The rest
-/// is in this program's.
+/// Browsers end a tab at about four gibibytes. Tasks may take half of that, each in its own memory; the rest is for
+/// this program.
 const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20 };
 
-/// The way from the host to the driver. Where it is full, what is said waits; there is no thread that could.
+/// The host's channel to the driver. When it is full, outputs wait in a task, as no thread can block here.
 #[derive(Clone)]
 pub(super) struct Sender(mpsc::Sender<HostOutput>);
 
@@ -29,13 +29,13 @@ impl Sender {
     pub(super) fn tell(&self, output: HostOutput) {
         let sender = self.0.clone();
         platform::spawn(async move {
-            // Fails only when the driver has ended.
+            // Fails only if the driver has ended.
             let _ = sender.send(output).await;
         });
     }
 }
 
-/// The host of a tab. There is one thread, which `SendWrapper` vouches for.
+/// The host of a tab. There is only one thread, as `SendWrapper` asserts.
 pub(super) struct TabHost(SendWrapper<Inner>);
 
 struct Inner {
@@ -45,7 +45,7 @@ struct Inner {
     sender: Sender,
 }
 
-/// What the page's side of a tab needs of its host.
+/// The part of the host that the page's side of a tab uses.
 pub(super) struct HostHandle {
     pub(super) blobs: Rc<RefCell<Blobs>>,
     pub(super) runs: Rc<Runs>,
@@ -71,7 +71,7 @@ impl Host for TabHost {
         match action {
             StoreAction::Blobs(BlobAction::Load { hash }) => match kept(&hash) {
                 Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
-                // It may be an input of a job of this tab's own.
+                // It may be an input of one of this tab's own jobs.
                 None if storage.is_started() => storage.send(action),
                 None => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
             },

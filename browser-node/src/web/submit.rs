@@ -1,4 +1,4 @@
-//! Jobs that are submitted in this tab.
+//! Submits jobs in this tab.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use webmesh_protocol::manifest::{BlobRef, Inputs};
 
 use super::{Tab, error};
 
-/// What the page asks for, and what its storage Worker has found of the inputs.
+/// The page's options, and what its storage Worker has found out about the inputs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
@@ -32,7 +32,7 @@ struct Spec {
     plan: PlanFacts,
 }
 
-/// What [`Storage::plan`](super::storage::Storage::plan) gave.
+/// The result of [`Storage::hold`](super::storage::Storage::hold).
 #[derive(Deserialize)]
 struct PlanFacts {
     inputs: String,
@@ -56,7 +56,7 @@ impl Spec {
     }
 }
 
-/// A compiled job, held for those who will run it until it is freed.
+/// A compiled job, whose module is served until this is freed.
 #[wasm_bindgen]
 pub struct CompiledJob {
     module: BlobRef,
@@ -71,8 +71,8 @@ impl Drop for CompiledJob {
 
 #[wasm_bindgen]
 impl Tab {
-    /// Has a source compiled by a peer of the mesh. `sink` is given what is to be told meanwhile, a JSON object at a
-    /// time, as `webmesh run --json` writes them, and `diagnostics`, with a `text`, if it does not compile.
+    /// Has a source compiled by a peer of the mesh. `sink` is called with progress events, one JSON object at a time, as
+    /// `webmesh run --json` writes them, and with `diagnostics`, which has a `text`, if it does not compile.
     pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
         let display = Display::json(Box::new(Lines::new(sink.clone())));
         let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &display).await;
@@ -80,7 +80,7 @@ impl Tab {
             if let CompileError::DoesNotCompile { diagnostics, .. } = &why {
                 let text = terminal::diagnostics(diagnostics, false);
                 let event = serde_json::json!({ "event": "diagnostics", "text": text });
-                // What the page does with it is its own affair.
+                // Errors of the page's own function do not matter here.
                 let _ = sink.call1(&JsValue::NULL, &event.to_string().into());
             }
             error(why)
@@ -91,8 +91,8 @@ impl Tab {
         Ok(CompiledJob { module, blobs: SendWrapper::new(blobs) })
     }
 
-    /// Submits a job and follows it until it is done; gives its id. `spec` is JSON. It is cancelled once `unwanted` is
-    /// settled. `sink` is told how far it is, as by [`compile`](Self::compile).
+    /// Submits a job and follows it until it is done; returns its id. `spec` is JSON. The job is cancelled once
+    /// `unwanted` settles. `sink` is called with progress, as by [`compile`](Self::compile).
     pub async fn submit(
         &self,
         job: &CompiledJob,
@@ -116,7 +116,7 @@ impl Tab {
         let outline = Outline { name: spec.name, documents, tasks, bytes, files, source: None };
         display.outline(outline.clone());
         let unwanted = async {
-            // However it is settled.
+            // Whether it resolves or rejects.
             let _ = JsFuture::from(unwanted).await;
         };
         let manifest = Box::new(map_reduce(&options, facts));
@@ -137,7 +137,7 @@ impl Tab {
     }
 }
 
-/// A writer that gives each line to JavaScript.
+/// A writer that passes each line to JavaScript.
 struct Lines {
     sink: SendWrapper<Function>,
     line: Vec<u8>,
@@ -154,7 +154,7 @@ impl Write for Lines {
         for &byte in bytes {
             if byte == b'\n' {
                 let line = String::from_utf8_lossy(&self.line);
-                // What the page does with it is its own affair.
+                // Errors of the page's own function do not matter here.
                 let _ = self.sink.call1(&JsValue::NULL, &JsValue::from_str(&line));
                 self.line.clear();
             } else {

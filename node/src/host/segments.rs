@@ -1,4 +1,4 @@
-//! The segment store on a thread of its own, in the order in which it is asked.
+//! The segment store on a thread of its own, which handles actions in order.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,12 @@ use crate::driver::HostOutput;
 use crate::store::actions::carry_out;
 use crate::store::segments::SegmentStore;
 
-/// Bytes that wait to be staged; beyond, peers are left waiting until the disk has caught up.
+/// Bytes queued for staging above which the host counts as overloaded, so that peers wait until the disk has caught up.
 const BACKLOG_BYTES: usize = 48 << 20;
-/// What an action weighs beside its bytes, so that many small ones count too.
+/// Cost of an action besides its bytes, so that many small ones count too.
 const ACTION_WEIGHT: usize = 512;
 
-/// The way to the segment store.
+/// Handle of the segment store's thread.
 pub(super) struct SegmentThread {
     actions: std_mpsc::Sender<SegmentAction>,
     backlog: Arc<AtomicUsize>,
@@ -38,7 +38,7 @@ impl SegmentThread {
             for action in receiver {
                 let weight = weight(&action);
                 if let Some(output) = carry_out(&mut store, action) {
-                    // Fails only when the driver has ended; then the channel of actions ends too.
+                    // Fails only if the driver has ended; then the channel of actions ends too.
                     let _ = sender.blocking_send(output);
                 }
                 done.fetch_sub(weight, Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl SegmentThread {
 
     pub(super) fn send(&self, action: SegmentAction) {
         self.backlog.fetch_add(weight(&action), Ordering::Relaxed);
-        // Fails only if the thread is gone, which ends with the process.
+        // Fails only if the thread has ended, which happens only with the process.
         let _ = self.actions.send(action);
     }
 

@@ -1,4 +1,4 @@
-//! What the engine asks of the segment store, and what it is told.
+//! Carries out the engine's actions on the segment store.
 
 use bytes::Bytes;
 use webmesh_protocol::io::{Event, ReadError, SegmentAction};
@@ -8,20 +8,20 @@ use webmesh_protocol::message::Response;
 use super::segments::{SegmentStore, StoreError};
 use crate::driver::HostOutput;
 
-/// Carries out an action; gives its outcome, if its kind has one.
+/// Carries out an action; returns its outcome, if its kind has one.
 pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<HostOutput> {
-    // A bucket that lies here and cannot be read is its task's failure; segments that a new owner wants may still lie
+    // A bucket that is here and cannot be read fails its task; segments that a new owner wants may still exist
     // elsewhere.
     let respond = |token, refuse: bool, answer: Result<(Response, Bytes), StoreError>| {
         let (response, body) = answer.unwrap_or_else(|why| {
-            tracing::warn!("segments cannot be read: {why}");
+            tracing::warn!("cannot read segments: {why}");
             (if refuse { Response::Refused(why.to_string()) } else { Response::Missing }, Bytes::new())
         });
         Some(HostOutput::Respond { token, response, body })
     };
     match action {
         SegmentAction::Stage { push, keep, body } => {
-            // They were acknowledged already: the engine must know that they are not here.
+            // They were acknowledged already: the engine must know that they are lost.
             let lost = store.stage(&push, &keep, &body).err()?;
             Some(HostOutput::Event(Event::StoreFailed { job: push.job, why: lost.to_string() }))
         }
@@ -38,7 +38,7 @@ pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<Host
         }
         SegmentAction::ServeBucket { token, bucket, from, most } => {
             let piece = match store.read_piece(&bucket, from, limits::BUCKET_PIECE, most) {
-                // Who asked says what that means.
+                // The requester decides what that means.
                 Err(StoreError::TooLarge(bytes)) => Ok((Bytes::new(), bytes)),
                 piece => piece,
             };

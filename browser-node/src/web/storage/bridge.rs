@@ -1,4 +1,4 @@
-//! The engine's side.
+//! The engine's side of the storage Worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ extern "C" {
     /// The page's Worker for this: `web/src/storage.ts`. It is started by the first action.
     pub type StorageWorker;
 
-    /// Whether it holds anything: it was started, and lives.
+    /// Whether it may hold anything: it was started, and has not failed.
     #[wasm_bindgen(method, getter, js_name = isStarted)]
     fn is_started(this: &StorageWorker) -> bool;
 
@@ -39,14 +39,14 @@ struct Waiting {
     otherwise: Option<Report>,
 }
 
-/// The way to the Worker.
+/// The connection to the Worker.
 pub(in crate::web) struct Bridge {
     worker: StorageWorker,
     sender: Sender,
-    /// The oldest first: they are answered in their order.
+    /// Oldest first: orders are answered in order.
     waiting: RefCell<VecDeque<Waiting>>,
     backlog: Cell<usize>,
-    /// Why the Worker is no more.
+    /// Why the Worker failed, if it did.
     broken: RefCell<Option<String>>,
 }
 
@@ -55,7 +55,7 @@ impl Bridge {
         Self { worker, sender, waiting: RefCell::default(), backlog: Cell::new(0), broken: RefCell::new(None) }
     }
 
-    /// Whether the Worker may have something: one that was never needed has nothing.
+    /// Whether the Worker may hold anything: one that was never needed does not.
     pub(in crate::web) fn is_started(&self) -> bool {
         self.worker.is_started()
     }
@@ -95,7 +95,7 @@ impl Bridge {
         }
     }
 
-    /// The Worker is no more, and what it held with it. Whoever waits for it hears so.
+    /// The Worker has failed, and its data is lost. Pending orders are answered with that.
     pub(in crate::web) fn broke(&self, why: String) {
         *self.broken.borrow_mut() = Some(why);
         self.backlog.set(0);
@@ -139,7 +139,7 @@ impl Report {
         }
     }
 
-    /// The same, with the reason.
+    /// The same report, with the reason.
     fn because(self, reason: &str) -> Self {
         let why = reason.to_owned();
         match self {

@@ -7,12 +7,12 @@ use webmesh_protocol::io::{Event, ReadError, ReadId, Token};
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId};
 
-/// The outcome of an action.
+/// The result of an action.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     /// [`HostOutput::Respond`]; the body is the answer's.
     Respond { token: Token, response: Response },
-    /// [`Event::BucketRead`], with where each task's records end in the body.
+    /// [`Event::BucketRead`], with the end of each task's records in the body.
     BucketRead { read: ReadId, ends: Result<Vec<u32>, ReadError> },
     /// [`Event::StoreFailed`].
     StoreFailed { job: JobId, why: String },
@@ -20,21 +20,21 @@ pub(super) enum Report {
     OutputStored { job: JobId, task: u32, result: Result<(), String> },
     /// [`Event::BlobLoaded`]; the body is the blob, if there is one.
     BlobLoaded { hash: Hash, found: bool },
-    /// [`Event::InputLost`], and the answer to the requester: the input is missing.
+    /// [`Event::InputLost`], and the requester, who is told that the input is not here.
     InputLost { index: Hash, why: String, asker: Asker },
 }
 
-/// The requester of an input that is lost.
+/// The requester of a lost input.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Asker {
-    /// A peer, by its request.
+    /// A peer, with this token.
     Peer(Token),
     /// The engine, for this blob.
     Engine(Hash),
 }
 
 impl Report {
-    /// The report of an output, with its body; `None` for one that the Worker does not give.
+    /// The report for an output, with its body; `None` for an output that the Worker does not produce.
     pub(super) fn of(output: HostOutput) -> Option<(Self, Vec<Bytes>)> {
         Some(match output {
             HostOutput::Respond { token, response, body } => (Self::Respond { token, response }, vec![body]),
@@ -59,7 +59,7 @@ impl Report {
         })
     }
 
-    /// The outputs that it was.
+    /// The outputs that the report stands for.
     pub(super) fn into_outputs(self, body: Bytes) -> Vec<HostOutput> {
         let event = match self {
             Self::Respond { token, response } => {
@@ -90,7 +90,7 @@ impl Report {
     }
 }
 
-/// CBOR of an action or a report. Both sides are of one build: there is no version to tell.
+/// An action or a report as CBOR. Both sides come from one build, so there is no version to negotiate.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, String> {
     cbor4ii::serde::to_vec(Vec::new(), value).map_err(|e| e.to_string())
 }
