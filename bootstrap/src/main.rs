@@ -36,7 +36,7 @@ struct Args {
     /// External address of this node, such as a port that a router forwards to it; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     external: Vec<Multiaddr>,
-    /// HTTP address to serve the page, WebSockets for tabs, health, metrics and the node's addresses at
+    /// HTTP listen address: serves the page, WebSockets for tabs, health, metrics and the node's addresses
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
     /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join

@@ -220,10 +220,10 @@ pub(crate) struct NodeArgs {
     /// External address of this node, such as a port that its router forwards to it; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub(crate) external: Vec<Multiaddr>,
-    /// Be reachable through relays, for a node behind a firewall; behind a NAT router this is automatic
+    /// Be reachable through relays: for a node behind a firewall. Behind a NAT router this is automatic
     #[arg(long)]
     pub(crate) relayed: bool,
-    /// HTTP address to serve the page for tabs, health and metrics at
+    /// HTTP listen address: serves the page for tabs, health and metrics
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
     /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join
