@@ -24,7 +24,7 @@ pub enum CompileError {
         place.as_ref().map_or(String::new(), |place| format!(" {place}"))
     )]
     TooLong {
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
         /// What clang was doing, such as "at job.cpp:3:1, instantiating …"; `None` if unknown.
         place: Option<String>,
@@ -35,7 +35,7 @@ pub enum CompileError {
          machine of this compiler is overloaded or was suspended; try again later, or another compiler"
     )]
     Starved {
-        /// The wall-clock limit.
+        /// The wall-clock limit, in seconds.
         seconds: u64,
     },
     /// The compile exceeded its memory limit.
