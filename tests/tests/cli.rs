@@ -409,7 +409,7 @@ fn a_detached_job_shows_its_progress_and_can_be_cancelled() {
     let [job, input] = place.endless();
     let id = detach(&place, &node, &[&job, &input, "--task-timeout", "3000"]);
     let running = place.output(&["results", &id]);
-    assert_exit(&running, 1, &["still runs", "--wait"]);
+    assert_exit(&running, 1, &["is still running", "--wait"]);
     assert!(running.stdout.is_empty());
     let waiting = place.webmesh(&["results", &id, "--wait"]).stderr(Stdio::piped()).spawn().expect("it starts");
     assert_success(&place.output(&["cancel", &id, "--bootstrap", &node.address]));

@@ -1,4 +1,4 @@
-//! A job that this process carries: begun or gone on with, followed to its end, its result written.
+//! A job that this process runs: starts or resumes it, follows it to its end, and writes its result.
 
 use std::path::PathBuf;
 
@@ -18,14 +18,14 @@ use crate::output::{self, Output};
 
 /// The destination of a job's result.
 pub(crate) enum Receiver {
-    /// The user, now.
+    /// The user's file or standard output.
     User(Output),
     /// The folder of a detached job, where its owner fetches it.
     Folder(Carried),
 }
 
 impl Receiver {
-    /// What shows how far the job is.
+    /// The display of the job's progress.
     pub(crate) fn display(&self, json: bool) -> Result<Display, CliError> {
         match self {
             Self::Folder(carried) => carried.display(),
@@ -33,7 +33,7 @@ impl Receiver {
         }
     }
 
-    /// The file that the result is written to while the job's inputs may be read.
+    /// The file that the result is written to, which must not be one of the job's inputs.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::User(output) => output.path(),
@@ -41,7 +41,7 @@ impl Receiver {
         }
     }
 
-    /// Merges the results into it; `None` if its reader has seen enough.
+    /// Merges the results into it; `None` if the reader of standard output has closed it.
     pub(crate) async fn write(self, results: ResultStore, stop: &Stop) -> Result<Option<Stats>, CliError> {
         match self {
             Self::User(output) => output.write(results, stop).await,
@@ -56,7 +56,7 @@ impl Receiver {
     }
 }
 
-/// What is kept of the job, to be gone on with if this process is killed. It is removed where the user ends the job.
+/// The folder from which the job can be resumed if this process is killed. Removed when the user ends the job.
 pub(crate) struct Kept {
     folder: Option<JobFolder>,
     stop: Stop,
@@ -67,10 +67,10 @@ impl Kept {
         Self { folder: Some(folder), stop: stop.clone() }
     }
 
-    /// Nobody will go on with the job.
+    /// Removes the folder: the job cannot be resumed any more.
     pub(crate) fn discard(&mut self) {
         if let Some(Err(why)) = self.folder.take().map(JobFolder::remove) {
-            tracing::warn!("what was kept of the job stays: {why}");
+            tracing::warn!("cannot remove the folder of the job: {why}");
         }
     }
 }
@@ -83,7 +83,7 @@ impl Drop for Kept {
     }
 }
 
-/// A job that is ready to begin.
+/// A job that is ready to start.
 pub(crate) struct Job {
     pub(crate) begin: Begin,
     pub(crate) key: Keypair,
@@ -93,12 +93,12 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Begins the job and sees it through; a `stop` on the way cancels it.
+    /// Runs the job to its end and writes its result; `stop` cancels it.
     pub(crate) async fn run(mut self, mesh: &Mesh, display: &Display, stop: &Stop) -> Result<(), CliError> {
         let job = match self.follow(&mesh.home().node, display, stop).await {
             Ok(job) => job,
             Err(why) => {
-                // Otherwise it is over, and everybody knows.
+                // All other errors mean that the job has ended.
                 if !matches!(why, FollowError::Gone) {
                     self.kept.discard();
                 }
@@ -106,12 +106,12 @@ impl Job {
             }
         };
         let results = mesh.home().host.take_results(job);
-        let results =
-            results.ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is not here")))?;
+        let results = results
+            .ok_or_else(|| CliError::Failed(format!("job {job} is done, but its result is missing on this machine")))?;
         write(job, results, self.receiver, self.kept, display, stop).await
     }
 
-    /// Begins the job and follows it until it is done.
+    /// Starts the job and follows it until it is done.
     async fn follow(&mut self, node: &Node, display: &Display, stop: &Stop) -> Result<JobId, FollowError> {
         let told = |job| match &mut self.receiver {
             Receiver::Folder(carried) => carried.name(job).map_err(|why| why.to_string()),
@@ -122,7 +122,7 @@ impl Job {
     }
 }
 
-/// Writes the result of a job that is done; then nothing more is kept of the job.
+/// Writes the result of a job that is done, then removes the job's folder.
 pub(crate) async fn write(
     job: JobId,
     results: ResultStore,

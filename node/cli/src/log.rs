@@ -1,4 +1,4 @@
-//! The log, on standard error: standard output carries results alone. Where JSON was asked for, it is JSON too.
+//! The log, on standard error, since standard output is for results only. With `--json` it is JSON too.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, fmt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Starts the log; `verbose` counts how often more was asked for.
+/// Starts the log; `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8, json: bool) {
-    // What these warn of passes by itself: it is nobody's to act on.
+    // Warnings of these libraries are transient and need no action.
     let level = ["warn,libp2p_kad=error,libp2p_gossipsub=error,yamux=error", "info,libp2p=warn", "debug"]
         [usize::from(verbose.min(2))];
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
@@ -24,8 +24,8 @@ pub(crate) fn start(verbose: u8, json: bool) {
     }
 }
 
-/// An object a line, of the kind that everything else says with `--json`: `log`, with `time`
-/// (RFC 3339), `level`, `text` and `fields`.
+/// One JSON object per line, in the format of all other events with `--json`: the event `log`, with `time` (RFC 3339),
+/// `level`, `text` and `fields`.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// What an event of the log says.
+/// The contents of a log event.
 #[derive(Default)]
 struct Said {
     text: String,

@@ -1,4 +1,4 @@
-//! Where a result goes.
+//! The destination of a result: a file or standard output.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,29 +13,29 @@ use crate::out;
 /// The argument of -o that means standard output.
 const STDOUT: &str = "-";
 
-/// Where a result goes.
+/// The destination of a result.
 pub(crate) enum Output {
     Stdout(File),
     File(OutputFile),
 }
 
 impl Output {
-    /// Opens what was named with -o, or standard output. Better to hear now than after an hour that nothing can be
-    /// written there.
+    /// Opens the file named with `-o`, or standard output. Called before the job starts, so that a file that cannot be
+    /// written is reported at once.
     pub(crate) async fn open(named: Option<&Path>, stop: &Stop) -> Result<Self, CliError> {
         let Some(path) = named.filter(|path| path.as_os_str() != STDOUT) else {
             return Ok(Self::Stdout(out::stdout()?));
         };
         let path = path.to_owned();
-        // On a thread of its own: a named pipe waits for its reader.
+        // On a blocking thread: opening a named pipe waits for its reader.
         let opening = tokio::task::spawn_blocking(move || OutputFile::create(&path));
-        let opened = async {
-            Ok(opening.await.map_err(|e| CliError::Failed(format!("opening the output ended in a panic: {e}")))??)
-        };
+        let opened =
+            async { Ok(opening.await.map_err(|e| CliError::Failed(format!("opening the output panicked: {e}")))??) };
         interruptible(stop, opened).await.map(Self::File)
     }
 
-    /// The file that the result is written to, if it is one that has a name: no input of the same job.
+    /// The path of the file that the result is written to, which must not be an input of the same job; `None` if it is
+    /// not a file.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::Stdout(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => {
@@ -46,7 +46,7 @@ impl Output {
         }
     }
 
-    /// Merges the results into it; `None` if its reader has seen enough.
+    /// Merges the results into it; `None` if the reader of standard output has closed it.
     pub(crate) async fn write(self, results: ResultStore, stop: &Stop) -> Result<Option<Stats>, CliError> {
         let (writer, file) = match self {
             Self::Stdout(out) => (out, None),
@@ -67,7 +67,7 @@ impl Output {
         Ok(Some(stats))
     }
 
-    /// Copies a result that was written before.
+    /// Copies a complete result into it.
     pub(crate) fn copy(self, result: &mut File) -> Result<(), CliError> {
         match self {
             Self::Stdout(mut out) => out::unless_closed(io::copy(result, &mut out)).map(drop),
@@ -83,7 +83,7 @@ impl Output {
     }
 }
 
-/// Merges the results into `out`, on a thread of its own.
+/// Merges the results into `out`, on a blocking thread.
 pub(crate) async fn merge(
     results: ResultStore,
     out: impl Write + Send + 'static,
@@ -91,13 +91,12 @@ pub(crate) async fn merge(
 ) -> Result<Stats, CliError> {
     let mut out = UntilTold { out, stop: stop.clone() };
     let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
-    let merged = async {
-        Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result ended in a panic: {e}")))??)
-    };
+    let merged =
+        async { Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result panicked: {e}")))??) };
     interruptible(stop, merged).await
 }
 
-/// A writer on a thread that nobody can interrupt, which ends at the first signal by itself.
+/// A writer that fails after the first signal, since a blocking thread cannot be interrupted.
 struct UntilTold<W> {
     out: W,
     stop: Stop,

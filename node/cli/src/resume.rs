@@ -1,4 +1,4 @@
-//! `webmesh resume`: goes on with a job whose process was killed.
+//! `webmesh resume`: continues a job whose process was killed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +26,11 @@ use crate::mesh::{Home, Mesh, cores};
 use crate::output::Output;
 use crate::{ask, home, out};
 
-/// Files that an error names; of more, it says how many.
+/// Number of files that an error names; the others are counted.
 const NAMED: usize = 20;
 
-/// Goes on with a job, lists those that can go on, or removes what is kept of one. With `carry`, as the carrier of a
-/// detached job that has this folder.
+/// Resumes a job, lists the jobs that can be resumed, or removes the files of one. With `carry`, this process is the
+/// carrier of a detached job, whose folder in `detached` it is.
 pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop) -> Result<(), CliError> {
     let data_dir = home::data_dir(args.data.clone())?;
     job_folder::sweep(&data_dir);
@@ -39,7 +39,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
     let job = folder.job();
     if args.discard {
         folder.remove()?;
-        out::complain(&format!("removed what was kept of job {job}"));
+        out::complain(&format!("removed the files of job {job}"));
         return Ok(());
     }
     let record = folder.record()?;
@@ -48,7 +48,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
         None if record.detached => {
             if args.output.is_some() {
                 return Err(CliError::Usage(format!(
-                    "job {job} was submitted with --detach and goes on in the background: leave out -o, and fetch its \
+                    "job {job} was submitted with --detach and continues in the background: leave out -o, and fetch its \
                      result with `webmesh results {} --wait -o FILE`",
                     begins(&job)
                 )));
@@ -87,8 +87,8 @@ async fn go_on(
         }
         Some(Outcome::Done) => {
             return Err(CliError::Failed(format!(
-                "job {job} is done, and its result is damaged on this disk: submit it again, and remove what is left of it \
-                 with `webmesh resume {} --discard`",
+                "job {job} is done, but its result on this disk is damaged: submit it again, and remove the files of this \
+                 one with `webmesh resume {} --discard`",
                 begins(&job)
             )));
         }
@@ -99,10 +99,10 @@ async fn go_on(
             };
             let mut kept = kept;
             kept.discard();
-            return Err(CliError::Failed(format!("job {job} is over: {why}")));
+            return Err(CliError::Failed(format!("job {job} has ended: {why}")));
         }
     }
-    display.phase(&format!("going on with {} {}", state.manifest().name, begins(&job)));
+    display.phase(&format!("resuming {} {}", state.manifest().name, begins(&job)));
     let planning = plan_again(&record, &state, files, display, receiver.path());
     let plan = interruptible(stop, planning).await?;
     let outline = Outline::new(&state.manifest().name, &plan);
@@ -119,7 +119,7 @@ async fn go_on(
     outcome
 }
 
-/// The mesh that the job was submitted to, unless another way into it is given.
+/// Joins or starts the mesh that the job was submitted to; `--bootstrap` gives other addresses.
 async fn mesh(args: ResumeArgs, origin: &Origin, data_dir: &Path, home: Home) -> Result<Mesh, CliError> {
     match origin {
         Origin::Embedded { peers, threads } if args.bootstrap.is_empty() => {
@@ -135,7 +135,10 @@ async fn mesh(args: ResumeArgs, origin: &Origin, data_dir: &Path, home: Home) ->
     }
 }
 
-/// Reads the inputs again, which must give the same tasks as before.
+/// Reads the inputs again.
+///
+/// # Errors
+/// If they do not give the same tasks as before.
 async fn plan_again(
     record: &Record,
     state: &State,
@@ -155,13 +158,13 @@ async fn plan_again(
     let shown = display.clone();
     let planning =
         tokio::task::spawn_blocking(move || inputs::plan_again(files, &options, &|planned| shown.reading(planned)));
-    let plan = planning.await.map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))??;
+    let plan = planning.await.map_err(|e| CliError::Failed(format!("reading the inputs panicked: {e}")))??;
     if plan.inputs == manifest.inputs {
         return Ok(plan);
     }
     let mut names = changes.touched;
     if names.is_empty() {
-        names.push("one or several files, whose sizes and times are as they were".to_owned());
+        names.push("one or more files whose sizes and times are unchanged".to_owned());
     }
     Err(changed(&state.job(), names))
 }
@@ -174,43 +177,43 @@ fn changed(job: &JobId, mut names: Vec<String>) -> CliError {
         names.push(format!("and {more} more"));
     }
     CliError::Failed(format!(
-        "the inputs of job {begins} are no longer what they were when it was submitted:\n  {}\nput them back as they were \
-         and run `webmesh resume {begins}` again, or submit the job anew and remove what is kept of this one with \
+        "the inputs of job {begins} have changed since it was submitted:\n  {}\nput them back as they were and run \
+         `webmesh resume {begins}` again, or submit the job again and remove the files of this one with \
          `webmesh resume {begins} --discard`",
         names.join("\n  ")
     ))
 }
 
-/// Says what damage has cost.
+/// Reports damage to the job's files, and what has to be computed again because of it.
 fn tell_damage(loaded: &Loaded, display: &Display) {
     let done: u32 = job_folder::stages(&loaded.state).iter().map(|(done, _)| done).sum();
     if let Some(cut) = &loaded.cut {
         let all = done + cut.tasks;
         display.note(&format!(
-            "the log of the job was damaged and is cut where that begins (entry {}: {}): {done} of at least {all} finished \
-             tasks stand in it; the others are run again, unless peers still hold what they gave",
+            "the job's log was damaged and has been truncated at entry {} ({}). It still has {done} of at least {all} \
+             finished tasks; the others are run again, unless peers still hold their output",
             cut.batches, cut.why
         ));
     }
     let lost: u32 = loaded.lost.iter().map(|run| run.len).sum();
     if lost > 0 {
-        display.note(&format!("{lost} results of the job are damaged or missing on this disk and are computed again"));
+        display.note(&format!("{lost} results of the job are damaged or missing on this disk, and are computed again"));
     }
 }
 
-/// Lists the jobs that can go on.
+/// Lists the jobs that can be resumed.
 fn list(data_dir: &Path, as_json: bool) -> Result<(), CliError> {
     let stopped = job_folder::stopped(data_dir);
     if as_json {
         return out::print(&format!("{}\n", Value::Array(stopped.iter().map(ask::stopped_json).collect())));
     }
     if stopped.is_empty() {
-        out::complain("no job has stopped on this machine");
+        out::complain("there are no stopped jobs on this machine");
     }
     out::print(&stopped.iter().map(ask::stopped_line).collect::<String>())
 }
 
-/// The beginning of a job's id: enough to name it.
+/// The first 8 characters of a job's id, which suffice to name it.
 pub(crate) fn begins(job: &JobId) -> String {
     job.to_string()[..8].to_owned()
 }

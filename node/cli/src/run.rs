@@ -1,4 +1,4 @@
-//! `webmesh run` and `webmesh submit`: from a source and inputs to a job.
+//! `webmesh run` and `webmesh submit`: make a job of a source and inputs, and run it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::mesh::{Home, Mesh, cores};
 use crate::output::Output;
 use crate::{compiler, home, stdin};
 
-/// Runs a job on an embedded mesh, or through the peers that were named.
+/// Runs a job on an embedded mesh, or on the mesh of the peers given with `--bootstrap`.
 pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     if !args.bootstrap.is_empty() {
         return submit(args.job, args.bootstrap, None, stop).await;
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     carry_through(&args.job, mesh, request, origin, stop).await
 }
 
-/// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
+/// Runs a job on an existing mesh. With `carried`, this process is the carrier of a detached job.
 pub(crate) async fn submit(
     job: JobArgs,
     bootstrap: Vec<Multiaddr>,
@@ -67,7 +67,7 @@ async fn carry_through(
         Ok(job) => job.run(&mesh, &display, stop).await,
         Err(why) => Err(why),
     };
-    // Inputs may still be read on another thread, which has nothing to show any more.
+    // After an error, another thread may still be reading inputs; it must not show its progress any more.
     display.end();
     mesh.leave().await;
     outcome
@@ -77,12 +77,12 @@ fn read_source(path: &Path) -> Result<Bytes, CliError> {
     let wrong = |why: String| CliError::Failed(format!("cannot read the job's source {}: {why}", path.display()));
     let length = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
     if length > limits::SOURCE_BYTES as u64 {
-        return Err(wrong(format!("it has {length} bytes; a source may have {}", limits::SOURCE_BYTES)));
+        return Err(wrong(format!("it has {length} bytes, more than the limit of {}", limits::SOURCE_BYTES)));
     }
     std::fs::read(path).map(Bytes::from).map_err(|e| wrong(e.to_string()))
 }
 
-/// What is known before a mesh is needed.
+/// The parts of a job that do not depend on the mesh.
 struct Request {
     source: Bytes,
     inputs: Vec<PathBuf>,
@@ -160,7 +160,7 @@ async fn prepare(
     };
     let key = home::owner_key(&data_dir)?;
     let (manifest, job) = named(&mesh.home().node, map_reduce(&options, facts), &key);
-    // Before anybody hears of the job: from then on it may be killed at any time.
+    // The folder is created before the job is announced: from then on, this process may be killed at any time.
     let saved_to = (receiver.path(), matches!(receiver, Receiver::Folder(_)));
     let stop = stop.clone();
     let making = tokio::task::spawn_blocking(move || {
@@ -169,13 +169,13 @@ async fn prepare(
         let (folder, results) = JobFolder::create(&data_dir, job, &record, &module.bytes, list)?;
         Ok::<_, CliError>((Kept::new(folder, &stop), results))
     });
-    let made = making.await.map_err(|e| CliError::Failed(format!("keeping the job ended in a panic: {e}")))?;
+    let made = making.await.map_err(|e| CliError::Failed(format!("storing the job panicked: {e}")))?;
     let (kept, results) = made?;
     host.keep_results(job, results);
     Ok(Job { begin: Begin::New { manifest: Box::new(manifest), kept: true }, key, outline, receiver, kept })
 }
 
-/// Lists the inputs and cuts them into tasks.
+/// Lists the inputs and divides them into tasks.
 async fn plan_inputs(
     args: &JobArgs,
     paths: Vec<PathBuf>,
@@ -186,6 +186,6 @@ async fn plan_inputs(
     let planned =
         tokio::task::spawn_blocking(move || inputs::plan(&paths, &options, &|planned| display.reading(planned))).await;
     planned
-        .map_err(|e| CliError::Failed(format!("reading the inputs ended in a panic: {e}")))?
+        .map_err(|e| CliError::Failed(format!("reading the inputs panicked: {e}")))?
         .map_err(|why| stdin::error(why, args))
 }
