@@ -26,7 +26,12 @@ impl Build {
                 PathBuf::from(folder).join(program)
             }
         };
-        confine(Command::new(path), data)
+        let mut command = confine(Command::new(path), data);
+        if self == Self::Older {
+            let toolchain = std::env::var_os("WEBMESH_OLDER_TOOLCHAIN").expect("WEBMESH_OLDER_TOOLCHAIN names a folder");
+            command.env("WEBMESH_TOOLCHAIN", toolchain);
+        }
+        command
     }
 }
 

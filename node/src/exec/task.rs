@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use webmesh_protocol::segment::ascends;
 
 use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
@@ -152,21 +153,18 @@ fn take_buckets(guest: &Guest<'_>, at: u32, buckets: u32, output_limit: u64) -> 
     let table = guest.bytes(offsets, table_len)?.as_chunks().0;
     let first = table.first().map_or(0, |word| u32::from_le_bytes(*word));
     let last = table.last().map_or(0, |word| u32::from_le_bytes(*word));
-    let mut previous = first;
-    let mut rebased = Vec::with_capacity(table.len());
-    for word in table {
-        let offset = u32::from_le_bytes(*word);
-        if offset < previous {
-            return Err(guest.blame_memory(format!("bucket offsets descend from {previous} to {offset}")));
-        }
-        previous = offset;
-        rebased.push(offset - first);
+    let mut offsets: Vec<u32> = table.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    if !ascends(&offsets) {
+        let descent = offsets.windows(2).find(|pair| pair[0] > pair[1]);
+        let [from, to] = descent.and_then(|pair| pair.first_chunk()).copied().unwrap_or_default();
+        return Err(guest.blame_memory(format!("bucket offsets descend from {from} to {to}")));
     }
+    offsets.iter_mut().for_each(|offset| *offset -= first);
     let len = last - first;
     let start = data
         .checked_add(first)
         .ok_or_else(|| guest.blame_memory(format!("buckets at {data:#x} + {first} are outside the memory")))?;
-    Ok(MapOutput { data: take(guest, start, len, output_limit)?, offsets: rebased })
+    Ok(MapOutput { data: take(guest, start, len, output_limit)?, offsets })
 }
 
 fn reduce(
