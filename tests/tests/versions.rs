@@ -28,7 +28,8 @@ impl Build {
         };
         let mut command = confine(Command::new(path), data);
         if self == Self::Older {
-            let toolchain = std::env::var_os("WEBMESH_OLDER_TOOLCHAIN").expect("WEBMESH_OLDER_TOOLCHAIN names a folder");
+            let toolchain =
+                std::env::var_os("WEBMESH_OLDER_TOOLCHAIN").expect("WEBMESH_OLDER_TOOLCHAIN names a folder");
             command.env("WEBMESH_TOOLCHAIN", toolchain);
         }
         command
