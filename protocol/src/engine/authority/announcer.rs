@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::job::Job;
 use crate::engine::core::Core;
+use crate::engine::gossip_budget::Bucket;
 use crate::engine::jobs::Jobs;
-use crate::engine::voice::Bucket;
 use crate::id::JobId;
 use crate::limits;
 use crate::message::{End, Gossip, JobNews, Topic};

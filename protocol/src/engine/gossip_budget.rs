@@ -64,20 +64,20 @@ fn gap_of(workers: u32) -> Duration {
 
 /// This worker's budget for claim messages.
 #[derive(Debug)]
-pub(super) struct Voice {
+pub(super) struct GossipBudget {
     bucket: Bucket,
     gap: Duration,
 }
 
-impl Default for Voice {
+impl Default for GossipBudget {
     fn default() -> Self {
         Self { bucket: Bucket::full(BURST), gap: ALONE }
     }
 }
 
-impl Voice {
+impl GossipBudget {
     /// Sets the number of workers that hear each other, this one included, over all shards that it works on.
-    pub(super) fn set_company(&mut self, now: Time, workers: u32) {
+    pub(super) fn set_workers(&mut self, now: Time, workers: u32) {
         self.bucket.fill(now, self.gap);
         self.gap = gap_of(workers);
     }
@@ -94,7 +94,7 @@ impl Voice {
     }
 
     /// When a message that can wait may be sent: one is then left for urgent ones.
-    pub(super) fn next_but_one(&self) -> Time {
+    pub(super) fn next_with_reserve(&self) -> Time {
         self.bucket.next(self.gap, 2.0)
     }
 
