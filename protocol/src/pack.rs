@@ -1,8 +1,8 @@
 //! Packs, in which inputs are sent: several documents behind an offset index, in one blob.
 //!
-//! A pack is `u32 documents`, then `u32 length` of each, then their bytes; integers little-endian.
-//! The [`Index`] lists the packs of a job in order. A pack's documents are cut into tasks of
-//! `docs_per_task` documents each (the last may have fewer), so that a task lies in one pack.
+//! A pack is `u32 documents`, then `u32 length` of each, then their bytes; integers little-endian. The [`Index`] lists
+//! the packs of a job in order. A pack's documents are cut into tasks of `docs_per_task` documents each (the last may
+//! have fewer), so that a task is in one pack.
 
 use std::ops::Range;
 
@@ -158,7 +158,7 @@ impl Pack {
         self.starts.len() as u32 - 1
     }
 
-    /// Where each document lies in the pack, in bytes.
+    /// The range of each document in the pack, in bytes.
     pub fn ranges(&self, documents: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
         let within = |i: u32| self.starts.get(i as usize..i as usize + 2);
         documents.filter_map(move |i| within(i).map(|w| w[0]..w[1]))

@@ -71,7 +71,7 @@ impl ClaimTable {
     }
 
     /// Whether a claim is within its sender's allowance (rule 5). The number of finished blocks that it states counts
-    /// as far as this peer has heard of them, or they may be its share of what was done before this peer listened.
+    /// up to those that this peer has heard of, and its share of what was done before this peer listened.
     fn is_allowed(&self, worker: u16, claim: &Claim) -> bool {
         let seen: u32 = self.workers.iter().map(|w| w.finished + w.unheard).sum();
         let share = self.done.count().saturating_sub(seen) / self.active_workers().max(1);

@@ -69,7 +69,7 @@ fn a_silent_shuffler_is_probed_four_times_and_reported_before_it_is_replaced() {
     assert_eq!(number(&seen), Some(0), "too early");
     assert!((4..=5).contains(&seen.probes), "{}", seen.probes);
     let told: Vec<&(Option<PeerKey>, String)> = seen.told.iter().filter(|(peer, _)| *peer == Some(key(1))).collect();
-    let [(_, why)] = told[..] else { panic!("it is told of once: {:?}", seen.told) };
+    let [(_, why)] = told[..] else { panic!("it is reported once: {:?}", seen.told) };
     assert!(why.contains(&key(1).short()) && why.contains("has not answered for 4 s"), "{why}");
     let seen = wait(&mut home, 2, &[2], |_| {});
     let epoch = seen.epoch.expect("a new epoch");
