@@ -1,4 +1,4 @@
-//! Runs one simulated scenario and prints what came of it: how a failing seed is replayed.
+//! Runs one simulated scenario and prints its report: the way to replay a failing seed.
 //!
 //! `cargo run --release -p webmesh-protocol --features sim --example simulate -- --seed 7 --peers 100 --tasks 10000`
 //! Every flag has a default; `--help` lists them.
@@ -10,28 +10,28 @@ use std::time::{Duration, Instant};
 use webmesh_protocol::sim::{Fault, Job, Scenario, run};
 
 const HELP: &str = "\
---random         a small mesh on which anything may go wrong, drawn from the seed; other flags do not count
---seed N         what everything random is drawn from (1)
+--random         a small mesh with random faults, drawn from the seed; other flags are ignored
+--seed N         seed of everything random (1)
 --peers N        workers (100)
---threads N      tasks that each runs at once (1)
+--threads N      tasks that each worker runs at once (1)
 --shufflers N    workers that are shufflers too (2)
 --tasks N        map tasks of each job (10000)
 --jobs N         jobs (1)
---apart SECS     time from one to the next (1)
---submitters N   submitters whose jobs they are in turn (1)
---millis N       how long a map task takes (1000)
+--apart SECS     time between the submissions of two jobs (1)
+--submitters N   submitters, which submit the jobs in turn (1)
+--millis N       duration of a map task (1000)
 --slowest X      the slowest peer takes X times as long as the fastest (1)
---shards N       shards of the map stage (by the number of peers)
+--shards N       shards of the map stage (from the number of peers)
 --partitions N   partitions of the shuffle (8)
---buckets N      reduce tasks (by the number of peers)
+--buckets N      reduce tasks (from the number of peers)
 --replicas N     copies of each partition (1)
 --pack N         documents in packs of N, instead of numbers
 --delay MIN MAX  delay between two peers in milliseconds (50 200)
 --loss X         share of messages lost (0)
---churn MILLIS   a worker is killed and another joins so often (never)
---kill-shuffler SECS  a shuffler of the first job is killed so long after the start (never)
---deadline SECS  virtual time after which the simulation is given up (3600)
---log            prints what engines logged
+--churn MILLIS   interval at which a worker is killed and another joins (never)
+--kill-shuffler SECS  time after which a shuffler of the first job is killed (never)
+--deadline SECS  virtual time after which the simulation is aborted (3600)
+--log            prints the engines' logs
 --watch          prints every claim, run, request and answer too";
 
 fn main() -> ExitCode {
@@ -99,5 +99,5 @@ fn scenario(args: &[String]) -> Result<Scenario, String> {
 fn value<T: FromStr>(args: &[String], flag: &str, place: usize) -> Result<Option<T>, String> {
     let Some(at) = args.iter().position(|a| a == flag) else { return Ok(None) };
     let text = args.get(at + place).ok_or_else(|| format!("{flag} needs a value"))?;
-    text.parse().map(Some).map_err(|_| format!("{flag} cannot be `{text}`"))
+    text.parse().map(Some).map_err(|_| format!("invalid value `{text}` for {flag}"))
 }

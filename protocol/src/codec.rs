@@ -1,9 +1,9 @@
 //! Bytes on the wire: a version, then CBOR. Sizes are checked before anything is decoded.
 //!
-//! Structs and enums are encoded with the names of their fields and variants, so that the protocol can grow: fields that
-//! this build does not know are passed over, those that it expects and an older peer does not send have a default, and a
-//! message of an unknown kind is [`DecodeError::Unknown`], which no peer is blamed for. `docs/rules.md` tells what a minor
-//! version may change.
+//! Structs and enums are encoded with the names of their fields and variants, so that the protocol can grow: unknown
+//! fields are ignored, fields that an older peer does not send have a default, and a message of an unknown kind gives
+//! [`DecodeError::Unknown`], for which no peer is blamed. Rule 21 (`docs/rules.md`) says what a minor version may
+//! change.
 
 mod variants;
 
@@ -17,42 +17,42 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::version;
 
-/// How much of the decoder's own words an error repeats, in bytes. They quote what was sent, however long.
+/// How much of the decoder's message an error repeats, in bytes: it quotes what was sent, however long.
 const REASON_BYTES: usize = 200;
 
-/// A type that travels between peers or lies in a signed document.
+/// A type that is sent between peers or contained in a signed document.
 pub trait Wire: Serialize + DeserializeOwned {
-    /// What it is called in an error.
+    /// The type's name in errors.
     const NAME: &'static str;
     /// The version this build speaks, the first byte of every encoding.
     const VERSION: u8 = 1;
     /// Encodings over this many bytes are refused unread.
     const MAX_BYTES: usize;
 
-    /// The least minor version of the protocol that understands the value, written in its field `minor`: for what must
-    /// not be passed over, such as a new kind of job.
+    /// The minimum minor version of the protocol that understands the value, from its field `minor`: for additions that
+    /// must not be ignored, such as a new kind of job.
     fn minor(&self) -> u16 {
         0
     }
 
-    /// Refuses a value that decodes but breaks a bound: too many entries, a range that runs backwards.
+    /// Refuses a value that decodes but violates a bound: too many entries, a range that runs backwards.
     fn check(&self) -> Result<(), &'static str>;
 }
 
-/// Why bytes from a peer were not taken.
+/// Why bytes from a peer were rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing at all.
+    /// There are no bytes.
     #[error("an empty {0}")]
     Empty(&'static str),
-    /// Over the type's cap.
-    #[error("a {name} of {len} bytes; at most {max} are taken")]
+    /// The encoding exceeds the type's limit.
+    #[error("a {name} of {len} bytes; at most {max} are accepted")]
     TooLarge {
         /// The type's name.
         name: &'static str,
         /// Its length in bytes.
         len: usize,
-        /// The cap in bytes.
+        /// The limit in bytes.
         max: usize,
     },
     /// Another version of the protocol.
@@ -65,7 +65,7 @@ pub enum DecodeError {
         /// This build's version.
         ours: u8,
     },
-    /// Of a kind that came with a later minor version of the protocol.
+    /// Its kind was added in a later minor version of the protocol.
     #[error("a {name} of the kind `{kind}`, which version {ours} of the protocol does not have: update this peer", ours = version::full())]
     Unknown {
         /// The type's name.
@@ -73,7 +73,7 @@ pub enum DecodeError {
         /// The kind, as the sender calls it.
         kind: String,
     },
-    /// It says itself that it needs a later minor version of the protocol.
+    /// It states that it needs a later minor version of the protocol.
     #[error(
         "a {name} that needs version {needed} of the protocol; this peer speaks {ours}: update it",
         needed = version::of_minor(*minor), ours = version::full()
@@ -81,7 +81,7 @@ pub enum DecodeError {
     Newer {
         /// The type's name.
         name: &'static str,
-        /// The least minor version that understands it.
+        /// The minimum minor version that understands it.
         minor: u16,
     },
     /// Not CBOR of the type's shape.
@@ -89,15 +89,15 @@ pub enum DecodeError {
     Malformed {
         /// The type's name.
         name: &'static str,
-        /// What the decoder said.
+        /// The decoder's message.
         why: String,
     },
-    /// Of the right shape, but breaking a bound.
-    #[error("a {name} that breaks a bound: {why}")]
+    /// It has the right shape, but violates a bound.
+    #[error("an invalid {name}: {why}")]
     Bound {
         /// The type's name.
         name: &'static str,
-        /// Which bound.
+        /// The bound that it violates.
         why: &'static str,
     },
 }
@@ -107,7 +107,7 @@ pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
     cbor4ii::serde::to_vec(vec![T::VERSION], value).expect("writing to memory cannot fail")
 }
 
-/// Decodes what [`encode`] wrote, refusing whatever breaks the type's bounds.
+/// Decodes what [`encode`] wrote, refusing what violates the type's bounds.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     let name = T::NAME;
     if bytes.len() > T::MAX_BYTES {
@@ -118,8 +118,8 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::Version { name, theirs, ours: T::VERSION });
     }
     let malformed = |why| DecodeError::Malformed { name, why };
-    // Nesting is the reader's own business: it stops at 256 levels. So are lengths that lie: whatever a header
-    // claims, serde sets aside at most a mebibyte for it.
+    // The reader limits nesting to 256 levels. False lengths do no harm: whatever a header claims, serde preallocates
+    // at most 1 MiB.
     let mut decoder = cbor4ii::serde::Deserializer::new(SliceReader::new(body));
     let value = match T::deserialize(&mut decoder) {
         Ok(value) => value,
@@ -137,13 +137,13 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut rest = decoder.into_inner();
     let Ok(next) = rest.fill(1);
     if !next.as_ref().is_empty() {
-        return Err(malformed("bytes after its end".to_owned()));
+        return Err(malformed("trailing bytes".to_owned()));
     }
     value.check().map_err(|why| DecodeError::Bound { name, why })?;
     Ok(value)
 }
 
-/// The field `minor` of an encoded struct, whatever else stands in it.
+/// The field `minor` of an encoded struct, whatever its other fields are; 0 if there is none.
 fn minor_of(body: &[u8]) -> u16 {
     #[derive(Deserialize)]
     struct Needs {
@@ -152,7 +152,7 @@ fn minor_of(body: &[u8]) -> u16 {
     cbor4ii::serde::from_slice(body).map_or(0, |Needs { minor }| minor)
 }
 
-/// The beginning of a text, as much as an error repeats of it.
+/// Truncates a text to what an error repeats of it.
 fn shortened(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REASON_BYTES));
     text

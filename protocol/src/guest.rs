@@ -1,4 +1,4 @@
-//! What hosts give to a job's module, on which compilers and workers must agree (`docs/guest-abi.md`).
+//! The interface of hosts to a job's module, on which compilers and workers must agree (`docs/guest-abi.md`).
 
 /// The version of the interface between a host and a guest that the hosts of this build speak.
 pub const INTERFACE: u8 = 1;
@@ -6,7 +6,7 @@ pub const INTERFACE: u8 = 1;
 /// The module that all imports come from.
 pub const IMPORTS_FROM: &str = "wasi_snapshot_preview1";
 
-/// All that can be imported.
+/// All functions that can be imported.
 pub const IMPORTS: [&str; 15] = [
     "args_get",
     "args_sizes_get",

@@ -1,4 +1,4 @@
-//! Names: content hashes, peers' keys, job ids.
+//! Identifiers: content hashes, peers' keys, job ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,11 +48,11 @@ macro_rules! name_of_32_bytes {
 }
 
 name_of_32_bytes!(
-    /// The blake3 hash of some bytes: what a blob, a segment or a task's digest is called.
+    /// A blake3 hash, which identifies a blob, a segment or an attempt.
     Hash
 );
 name_of_32_bytes!(
-    /// A peer's or an owner's Ed25519 public key. A libp2p peer id is this key in another spelling.
+    /// A peer's or an owner's Ed25519 public key. A libp2p peer id is this key in another encoding.
     PeerKey
 );
 name_of_32_bytes!(
@@ -97,8 +97,8 @@ impl Hash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The hash of several parts under a domain, so that equal bytes in two roles have two hashes.
-    /// Each part is preceded by its length: no two lists of parts run together to the same bytes.
+    /// The hash of several parts under a domain, so that equal bytes in two roles have two hashes. Each part is
+    /// preceded by its length, so that different lists of parts do not hash the same bytes.
     pub fn of_parts(domain: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(domain);
         for part in parts {
@@ -108,7 +108,7 @@ impl Hash {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// The first eight bytes as a number: a draw that every peer makes alike.
+    /// The first eight bytes as a pseudo-random number, which every peer computes alike.
     pub fn draw(&self) -> u64 {
         u64::from_le_bytes(self.0[..8].try_into().expect("32 bytes hold eight"))
     }
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_together() {
+    fn parts_with_other_boundaries_have_another_hash() {
         assert_ne!(Hash::of_parts("d", &[b"ab", b"c"]), Hash::of_parts("d", &[b"a", b"bc"]));
     }
 }

@@ -1,11 +1,11 @@
 //! The protocol of WebMesh: its messages and documents, and the engine that every peer runs.
 //!
-//! This crate does no IO, reads no clock and draws no random numbers. The native node, the browser tab and the simulator
-//! (feature `sim`) drive the same [`engine::Engine`]:
+//! This crate does no IO, reads no clock and draws no random numbers. The native node, the browser tab and the
+//! simulator (feature `sim`) drive the same [`engine::Engine`]:
 //!
 //! 1. **Handle**: give it an [`io::Event`] with the time at which it happened.
-//! 2. **Drain**: carry out every [`io::Action`] that [`poll`](engine::Engine::poll) returns. What comes of one (an answer, a
-//!    finished task, a batch that is on disk) is a later event.
+//! 2. **Drain**: carry out every [`io::Action`] that [`poll`](engine::Engine::poll) returns. The result of an
+//!    action (a response, a finished task, a batch that is on disk) is a later event.
 //! 3. **Re-arm the timer**: at [`deadline`](engine::Engine::deadline) at the latest, handle [`io::Event::Tick`].
 //!
 //! ```
@@ -28,7 +28,7 @@
 //! let (me, memory, interface) = (PeerKey([1; 32]), Memory::native(1 << 30), guest::INTERFACE);
 //! let mut engine = Engine::new(Config { me, started: 1, advert, memory, interface });
 //!
-//! // A connection stands: the engine introduces itself.
+//! // When a connection is established, the engine introduces itself.
 //! let mut now = Time(0);
 //! engine.handle(now, Event::Connected { peer: PeerKey([2; 32]) });
 //! let mut introduced = false;
@@ -39,7 +39,7 @@
 //! }
 //! assert!(introduced);
 //!
-//! // Nothing happens for a minute, but what the engine does by itself.
+//! // For a minute, the only events are the engine's own timers.
 //! while engine.deadline() < Time(0) + Duration::from_secs(60) {
 //!     now = engine.deadline();
 //!     engine.handle(now, Event::Tick);

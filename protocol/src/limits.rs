@@ -1,14 +1,15 @@
 //! Every bound on what a stranger can make this peer hold, do or wait for, with its reason.
 //!
-//! A bound that only one module needs still stands here: whoever asks "what can be made to grow?" reads one page.
+//! Bounds that only one module needs are here too, so that this one page answers the question "what can be made to
+//! grow?".
 
 use std::time::Duration;
 
 // --- Documents and messages -------------------------------------------------------------------------------
 
-/// Encoded manifest. A hundred times what a map and a reduce need; small enough to be kept for every job known.
+/// An encoded manifest: a hundred times what a map and a reduce need, and small enough to be kept for every known job.
 pub const MANIFEST_BYTES: usize = 64 * 1024;
-/// Manifests up to this size ride in their announcement (rule 7), well below gossipsub's 64 KiB per message.
+/// Manifests up to this size are sent in their announcement (rule 7), well below gossipsub's 64 KiB per message.
 pub const INLINE_MANIFEST_BYTES: usize = 4 * 1024;
 /// A job's name, as shown in lists.
 pub const NAME_BYTES: usize = 128;
@@ -18,23 +19,23 @@ pub const STAGES: usize = 16;
 pub const GOSSIP_BYTES: usize = 16 * 1024;
 /// The head of a request or response, without its body. A push names up to [`PUSH_ENTRIES`] attempts in it.
 pub const HEAD_BYTES: usize = 2 * 1024 * 1024;
-/// The body behind a head: four of the largest packs.
+/// The body after a head: four of the largest packs.
 pub const BODY_BYTES: usize = 256 * 1024 * 1024;
-/// Text that a peer tells another for its user to read (an error, a name).
+/// Text for the receiver's user to read (an error, a name).
 pub const TEXT_BYTES: usize = 8 * 1024;
-/// What clang said about a source, as it travels back to the submitter.
+/// The compiler's diagnostics that are returned to the submitter.
 pub const DIAGNOSTICS_BYTES: usize = 64 * 1024;
 /// A job's source text.
 pub const SOURCE_BYTES: usize = 1024 * 1024;
 
 // --- Blobs ------------------------------------------------------------------------------------------------
 
-/// A module. Word count takes 40 KB; `<regex>` and `<format>` some hundred.
+/// A module. Word count takes 40 KB; with `<regex>` and `<format>`, a few hundred.
 pub const MODULE_BYTES: usize = 16 * 1024 * 1024;
 /// A pack: the largest document that can be an input on its own, with its header.
 pub const PACK_BYTES: usize = 64 * 1024 * 1024;
-/// An input index: [`TASKS`] tasks in packs of their own at some 50 bytes a pack would be too many; a job of
-/// that size has many tasks a pack.
+/// An input index, which takes some 50 bytes a pack. It has no room for [`TASKS`] tasks in packs of their own; a job of
+/// that size has many tasks in a pack.
 pub const INDEX_BYTES: usize = 16 * 1024 * 1024;
 
 // --- Jobs -------------------------------------------------------------------------------------------------
@@ -52,11 +53,11 @@ pub const CLAIM_TOPICS: u8 = 64;
 pub const PARTITIONS: u16 = 256;
 /// Buckets of one shuffle: reduce tasks.
 pub const BUCKETS: u32 = 1 << 16;
-/// Stewards of one job: seven bear two that lie; more would cost messages and gain little.
+/// Stewards of one job: seven tolerate two that lie; more would cost messages and gain little.
 pub const STEWARDS: usize = 7;
 /// One batch of decisions: some 16,000 acceptances, so that the first of a large job need not wait for the last.
 pub const BATCH_BYTES: usize = 1024 * 1024;
-/// A certificate: the signatures of all stewards, with room for what is around them.
+/// A certificate: the signatures of all stewards, with room for their encoding.
 pub const CERTIFICATE_BYTES: usize = 1024;
 /// Shufflers of one job (rule 2): connections stay few.
 pub const SHUFFLERS: usize = 16;
@@ -70,92 +71,93 @@ pub const TASK_MILLIS: u32 = 3_600_000;
 pub const TASK_MEMORY_BYTES: u64 = 4 << 30;
 /// The most output that a manifest may allow one task; it is held in memory until it is acknowledged.
 pub const TASK_OUTPUT_BYTES: u64 = 64 << 20;
-/// Jobs that one peer knows at a time. Announcements beyond are ignored until one ends.
+/// Jobs that one peer knows at a time. Further announcements are ignored until one ends.
 pub const JOBS: usize = 1024;
 /// Jobs of one owner that a peer knows at a time, so that no owner fills the table alone.
 pub const JOBS_OF_OWNER: usize = 128;
 
 // --- Claims -----------------------------------------------------------------------------------------------
 
-/// Runs in one claim, of what is held and of progress each.
+/// Runs of held blocks in one claim, and runs of finished ones.
 pub const CLAIM_RUNS: usize = 48;
-/// Claims in one message: more shards than one worker has anything to say of at a time.
+/// Claims in one message: more than the number of shards in which one worker is active at a time.
 pub const CLAIMS_IN_MESSAGE: usize = 16;
-/// Workers that a peer keeps apart in one shard. Shards are cut for 64 (rule 6); beyond twice that, the
-/// longest silent one is forgotten.
+/// Workers of one shard that a peer tracks. Shards are sized for 64 (rule 6); beyond twice that, the one that lapses
+/// next is forgotten.
 pub const SHARD_WORKERS: usize = 128;
-/// Peers of a shard that its entrants are told of: enough for a gossip mesh among them.
+/// Peers of a shard that are named to a worker that enters it: enough for a gossip mesh among them.
 pub const SHARD_PEERS: usize = 8;
 /// Blocks that a worker may hold before it has finished any in this job (rule 5).
 pub const CLAIM_BASE: u32 = 8;
-/// Blocks that it may hold more for each one finished (rule 5).
+/// Further blocks that it may hold for each one finished (rule 5).
 pub const CLAIM_FACTOR: u32 = 4;
-/// A lease lasts so long past its holder's last message.
+/// Duration of a lease after its holder's last message.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// The longest time after which a worker that runs anything speaks up, whatever the message budget says:
-/// a third of its lease, so that two lost messages do not end it.
+/// The longest interval between the claim messages of a worker that runs anything, whatever the message budget says: a
+/// third of its lease, so that two lost messages do not end it.
 pub const HEARTBEAT: Duration = Duration::from_millis(3_300);
-/// Claims aim at so much work ahead: long enough for few messages, short enough that a lost peer costs little.
+/// The amount of work that a worker claims ahead: enough for few messages, and so little that a lost peer costs little.
 pub const CLAIM_AHEAD: Duration = Duration::from_millis(1_500);
-/// One hop of gossip is taken to last so long at most, whatever was measured: twice what it takes to the other side
-/// of the world. Claims settle after a few of them, so that slow neighbours would slow every job.
+/// Upper bound on the duration of one gossip hop, whatever was measured: twice the time to the other side of the world.
+/// Claims settle after a few hops, so without it slow neighbours would slow every job.
 pub const HOP: Duration = Duration::from_millis(300);
 /// Control messages delivered to a peer in a second, duplicates included (rule 6).
 pub const CONTROL_PER_SECOND: u32 = 50;
 
 // --- Shuffle ----------------------------------------------------------------------------------------------
 
-/// A bucket is sent in pieces of so many bytes: few round trips, and not much to send again where one fails.
+/// Size of the pieces in which a bucket is sent, in bytes: few round trips, and not much to send again if one fails.
 pub const BUCKET_PIECE: usize = 16 << 20;
 /// Attempts in one push.
 pub const PUSH_ENTRIES: usize = 4096;
-/// A push leaves once it holds so many bytes (rule 13).
+/// A push is sent once it holds this many bytes (rule 13).
 pub const PUSH_BYTES: usize = 1 << 20;
-/// A push leaves after so long, however small (rule 13); at once when the worker has nothing else to run.
+/// A push is sent after this time, however small (rule 13); at once if the worker has nothing else to run.
 pub const PUSH_DELAY: Duration = Duration::from_millis(50);
-/// Output that a worker holds unacknowledged; beyond, it starts no further task (rule 13).
+/// Unacknowledged output that a worker holds, in bytes; beyond that, it starts no further task (rule 13).
 pub const UNACKED_BYTES: usize = 64 << 20;
-/// Tables of all shuffles here, in bytes: those of eight of the largest stages, or of some thousand ordinary ones. Jobs
-/// beyond wait until one ends; an owner's may take up a quarter.
+/// Tables of all shuffles at a shuffler, in bytes: those of eight of the largest stages, or of some thousand ordinary
+/// ones. Further jobs wait until one ends; an owner's may take up a quarter.
 pub const TABLE_BYTES: usize = 512 << 20;
-/// The part of tables and of segments that the jobs of one owner may take up.
+/// The jobs of one owner may take up one part in this many of the tables and of the segments.
 pub const PART_OF_OWNER: usize = 4;
-/// Segments held for all jobs, in bytes, on disk mostly. A job has up to 16 shufflers: one whose data are larger than
-/// its owner's part of 16 such peers would need a mesh of another size.
+/// Segments held for all jobs, in bytes, mostly on disk. A job has up to 16 shufflers: if its data exceed its owner's
+/// part at 16 such peers, it would need a mesh of another size.
 pub const SEGMENT_BYTES: u64 = 256 << 30;
-/// Copies on their way to replicas, of all jobs, in bytes; beyond, workers wait with what would be copied. As much as a
-/// worker may hold unacknowledged.
+/// Copies in transit to replicas, of all jobs, in bytes; beyond that, workers wait with output that would be copied. As
+/// much as a worker may hold unacknowledged.
 pub const COPY_BYTES: usize = UNACKED_BYTES;
-/// Different digests staged for one task. One is right; a few liars may be too.
+/// Different digests staged for one task: the right one, and those of a few liars.
 pub const DIGESTS_OF_TASK: usize = 4;
-/// Digests beside the first that an authority remembers for all tasks of a shuffle, until one of each is accepted:
-/// some 10 MB. Those beyond are not counted; the first ones of all tasks still are.
+/// Digests that an authority remembers for all tasks of a shuffle besides the first of each task, until one is
+/// accepted: some 10 MB. Further ones are not counted; the first of each task always is.
 pub const OTHER_DIGESTS: usize = 1 << 16;
 
 // --- Gossip -----------------------------------------------------------------------------------------------
-// How gossipsub is set up: here, so that the simulator models what nodes do.
+// The configuration of gossipsub is here, so that the simulator models what nodes do.
 
-/// Members of a topic's mesh that a peer aims at: simulated, 100 peers on one job are sent 38 messages a second each;
-/// with eight, 46, which leaves little of the budget of [`CONTROL_PER_SECOND`] to larger meshes.
+/// Target degree of a topic's mesh. In simulation, 100 peers on one job receive 38 messages a second each; with a
+/// degree of eight, 46, which leaves little of the budget of [`CONTROL_PER_SECOND`] to larger meshes.
 pub const GOSSIP_MESH: usize = 6;
-/// It looks for more when it has fewer than so many.
+/// Low degree: a peer with fewer mesh members looks for more.
 pub const GOSSIP_MESH_LOW: usize = 4;
-/// A peer with so many takes no more. Many more than it aims at: tabs hang on one native like a star, and who is not
-/// in its mesh hears only with the next heartbeats.
+/// High degree: a peer with this many mesh members accepts no more. Far above the target, as many tabs are connected to
+/// one native node only, and those outside its mesh get messages only with its next heartbeats.
 pub const GOSSIP_MESH_HIGH: usize = 48;
-/// Who is told lazily at each heartbeat: so many, or a quarter of those who are not in the mesh.
+/// Peers outside the mesh that get lazy gossip (IHAVE) at each heartbeat: this many, or a quarter of them if that is
+/// more.
 pub const GOSSIP_LAZY: usize = 6;
-/// Heartbeats for which a message is told of.
+/// Heartbeats for which a message is advertised by lazy gossip.
 pub const GOSSIP_TOLD: usize = 4;
-/// Time between heartbeats.
+/// Interval between heartbeats.
 pub const GOSSIP_HEARTBEAT: Duration = Duration::from_millis(700);
-/// A message is known by its name for so long.
+/// How long the ids of messages are kept to recognise duplicates.
 pub const GOSSIP_SEEN: Duration = Duration::from_secs(60);
-/// Who was pruned from a mesh may come back after so long: workers move from topic to topic as shards drain.
+/// Backoff of a peer that was pruned from a mesh: workers move from topic to topic as shards drain.
 pub const GOSSIP_PRUNED: Duration = Duration::from_secs(15);
-/// Who left a topic may come back after so long.
+/// Backoff of a peer that left a topic.
 pub const GOSSIP_LEFT: Duration = Duration::from_secs(2);
-/// Of messages to pass on that wait for a peer's line, those beyond so much time are dropped.
+/// Messages to forward are dropped when they have waited this long for the connection to a peer.
 pub const GOSSIP_QUEUE: Duration = Duration::from_secs(3);
 
 // --- Peers ------------------------------------------------------------------------------------------------
@@ -164,46 +166,49 @@ pub const GOSSIP_QUEUE: Duration = Duration::from_secs(3);
 pub const ADVERTS: usize = 4096;
 /// Addresses in one advert.
 pub const ADDRESSES: usize = 16;
-/// One address.
+/// An address.
 pub const ADDRESS_BYTES: usize = 256;
-/// Adverts are repeated this often in a small mesh,
+/// Interval between a peer's adverts in a small mesh.
 pub const ADVERT_INTERVAL: Duration = Duration::from_secs(30);
-/// and this often however many peers there are, or say that they are: who floods the mesh with adverts must not
-/// silence everybody else's, nor keep its own alive.
+/// The longest interval between a peer's adverts, however many peers there are or claim to be: a flood of adverts must
+/// neither silence those of others nor keep its own alive.
 pub const ADVERT_INTERVAL_MOST: Duration = Duration::from_secs(300);
-/// So many intervals without a newer advert, and a peer without a connection is forgotten.
+/// After this many intervals without a newer advert, a peer without a connection is forgotten.
 pub const ADVERT_LIFETIMES: u32 = 3;
-/// A job is announced again this often while it lives.
+/// Interval between the announcements of a running job.
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
-/// Jobs in one message of what became of them: more than have room in it.
+/// Jobs in one message of announcements and ends: more than fit into it.
 pub const JOBS_IN_MESSAGE: usize = 64;
-/// A job's manifest rides in its announcements for so long after it was submitted; whoever comes later asks for it, so
-/// that many jobs have room in one message.
+/// How long after its submission a job's manifest is sent in its announcements. Later, peers must ask for it, so that
+/// many jobs fit into one message.
 pub const INLINE_MANIFEST_FOR: Duration = Duration::from_secs(10);
-/// Where so many peers announce jobs; with more, each does so more rarely.
+/// The number of homes up to which announcements keep to [`ANNOUNCE_INTERVAL`]; with more, it grows in proportion.
 pub const HOMES_ANNOUNCING_OFTEN: usize = 2;
-/// For each so many workers that a home knows, its jobs are announced more rarely by as much again: a message reaches
-/// everyone more often the more there are. Who comes late does not wait for it: it asks ([`HOMES`]).
+/// Each time a home knows this many more workers, the interval grows by another [`ANNOUNCE_INTERVAL`]: in a larger
+/// mesh, more copies of a message reach each peer. A peer that comes late does not wait for an announcement, but asks
+/// ([`HOMES`]).
 pub const WORKERS_TOLD_OFTEN: u32 = 512;
-/// But this often at least, however many they are.
+/// The longest interval between announcements, however many homes and workers there are.
 pub const ANNOUNCE_INTERVAL_MOST: Duration = Duration::from_secs(20);
-/// A job that nobody announced for so long, or for three times as long as takes the next announcement, is forgotten.
+/// A job is forgotten after this time without an announcement, or after three intervals between announcements if that
+/// is longer.
 pub const ANNOUNCE_LIFETIME: Duration = Duration::from_secs(30);
-/// A request without an answer is given up after so long; bulk transfers count from their last byte.
+/// Timeout of a request; for bulk transfers, since their last byte.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// The answer to a compile request is awaited for so long: the compiler's own limit by the clock, and a place in its
-/// queue. Whether the compiler is still there meanwhile, pings tell.
+/// Timeout of a compile request: the compiler's own time limit, and the wait in its queue. Pings show whether the
+/// compiler is still there.
 pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
-/// Requests of one peer that wait for an answer here; more are refused as busy.
+/// Pending requests of one peer; further ones are refused as busy.
 pub const REQUESTS_OF_PEER: usize = 256;
-/// Uploads of one blob at a time; who asks meanwhile is sent to peers that already have it.
+/// Concurrent uploads of one blob; further requesters are redirected to peers that already have it.
 pub const UPLOADS_OF_BLOB: usize = 4;
-/// Homes of jobs that a neighbour tells of: enough to begin with, few enough to dial all of them.
+/// Homes of jobs that a neighbour names in a response: enough to begin with, few enough to dial all of them.
 pub const HOMES: usize = 16;
-/// Neighbours are asked for any homes this often at most: what they tell is dialled, so that liars must not tell much.
+/// The shortest interval between questions to neighbours for any homes. The homes that they name are dialled, so liars
+/// must not name many.
 pub const HOMES_ASKED_EVERY: Duration = Duration::from_secs(1);
-/// For a certain one they are asked more often: who submits one short job after another is a new home each time, and
-/// makes one dial at most.
+/// The shortest interval between questions to neighbours for a certain home. It is shorter, as a person who submits one
+/// short job after another is a new home each time, and the response causes at most one dial.
 pub const HOME_ASKED_EVERY: Duration = Duration::from_millis(200);
 /// Peers named in a redirect.
 pub const REDIRECTS: usize = 8;

@@ -1,4 +1,4 @@
-//! Who is there: what peers say of themselves, kept within bounds.
+//! The known peers and their adverts, in a table of bounded size.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it is called wherever peers are listed.
+    /// Its name in lists of peers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,21 +50,21 @@ impl Kind {
     }
 }
 
-/// A peer's own word on what it is and does. Gossipsub or the connection proves who said it.
+/// A peer's description of itself. Gossipsub or the connection authenticates the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {
-    /// What kind of program.
+    /// The kind of program.
     pub kind: Kind,
-    /// What it does.
+    /// Its roles.
     pub roles: Roles,
     /// How many tasks it runs at once.
     pub threads: u16,
     /// Its share of the ring as a shuffler, 1 to [`limits::WEIGHT`].
     pub weight: u8,
-    /// Where it can be dialled, as multiaddresses.
+    /// The multiaddresses at which it can be dialled.
     #[serde(deserialize_with = "crate::codec::at_most::<{ limits::ADDRESSES }, _, _>")]
     pub addresses: Vec<String>,
-    /// Program and version, for people.
+    /// Program and version, for display.
     pub agent: String,
     /// The minor version of the protocol that it speaks.
     #[serde(default)]
@@ -80,7 +80,7 @@ impl Advert {
             return Err("an address or a name that is too long");
         }
         if self.weight == 0 || self.weight > limits::WEIGHT {
-            return Err("a weight that cannot be");
+            return Err("a weight must be 1 to 8");
         }
         Ok(())
     }
@@ -106,7 +106,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes an advert. In a full table, the longest silent stranger makes room; connected peers stay.
+    /// Stores an advert. In a full table, the unconnected peer that has been silent longest is removed for it;
+    /// connected peers stay.
     pub fn heard(&mut self, now: Time, peer: PeerKey, advert: Advert) {
         if !self.members.contains_key(&peer) && self.members.len() >= limits::ADVERTS {
             let silent = self.members.iter().filter(|(_, m)| !m.connected).min_by_key(|(_, m)| m.heard);
@@ -119,7 +120,7 @@ impl Directory {
         self.members.insert(peer, Member { advert, heard: now, connected });
     }
 
-    /// A connection came or went.
+    /// A connection was opened or closed.
     pub fn set_connected(&mut self, now: Time, peer: PeerKey, on: bool) {
         if on {
             self.connected.insert(peer, now);

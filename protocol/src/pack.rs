@@ -1,8 +1,8 @@
-//! Inputs travel in packs: some documents behind an offset index, one blob for the lot.
+//! Packs, in which inputs are sent: several documents behind an offset index, in one blob.
 //!
-//! A pack is `u32 documents`, then `u32 length` of each, then their bytes; integers little-endian.
-//! The [`Index`] lists the packs of a job in order. A pack's documents are cut into tasks of
-//! `docs_per_task` documents each (the last may have fewer), so that a task lies in one pack.
+//! A pack is `u32 documents`, then `u32 length` of each, then their bytes; integers little-endian. The [`Index`] lists
+//! the packs of a job in order. A pack's documents are cut into tasks of `docs_per_task` documents each (the last may
+//! have fewer), so that a task is in one pack.
 
 use std::ops::Range;
 
@@ -97,7 +97,7 @@ impl Layout {
         Some((pack, self.first[i]..self.first[i + 1]))
     }
 
-    /// Whether tasks read a pack.
+    /// Whether the job has a pack of this hash.
     pub fn has_pack(&self, pack: &Hash) -> bool {
         self.packs.iter().any(|p| p.blob.hash == *pack)
     }
@@ -118,7 +118,7 @@ pub struct Pack {
     starts: Vec<u32>,
 }
 
-/// Why bytes are no pack.
+/// Why bytes are not a pack.
 #[derive(Debug, thiserror::Error)]
 #[error("a malformed pack: {0}")]
 pub struct PackError(&'static str);
@@ -127,7 +127,7 @@ impl Pack {
     /// Reads the offset index of a pack.
     pub fn parse(bytes: Bytes) -> Result<Self, PackError> {
         if bytes.len() > limits::PACK_BYTES {
-            return Err(PackError("over the size that packs may have"));
+            return Err(PackError("over the size limit"));
         }
         let word = |i: usize| -> Option<u32> {
             let raw = bytes.get(i * 4..i * 4 + 4)?;
@@ -158,7 +158,7 @@ impl Pack {
         self.starts.len() as u32 - 1
     }
 
-    /// Where each document lies in the pack, in bytes.
+    /// The range of each document in the pack, in bytes.
     pub fn ranges(&self, documents: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
         let within = |i: u32| self.starts.get(i as usize..i as usize + 2);
         documents.filter_map(move |i| within(i).map(|w| w[0]..w[1]))
@@ -172,7 +172,7 @@ impl Pack {
     }
 }
 
-/// How many bytes the header of a pack of so many documents has.
+/// The length of a pack's header, in bytes.
 fn header_len(documents: u32) -> u64 {
     4 + u64::from(documents) * 4
 }
@@ -221,7 +221,7 @@ mod tests {
         }
 
         #[test]
-        fn every_task_lies_in_one_pack(packs in prop::collection::vec((1u32..50, 1u32..10), 1..20)) {
+        fn every_task_is_in_one_pack(packs in prop::collection::vec((1u32..50, 1u32..10), 1..20)) {
             let index = Index {
                 packs: packs.iter().map(|&(documents, docs_per_task)| PackRef {
                     blob: BlobRef { hash: Hash::of(b""), len: 0 }, documents, docs_per_task,
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_that_lies_about_a_length_is_refused() {
+    fn a_pack_with_a_false_length_is_refused() {
         let mut bytes = build([b"one".as_slice(), b"two".as_slice()]);
         bytes[4] = 200;
         assert!(Pack::parse(bytes.into()).is_err());

@@ -1,4 +1,4 @@
-//! Who made each of many attempts: four bytes a task, and each author's key once.
+//! The authors of a stage's attempts: four bytes for each task, and each author's key once.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use crate::id::PeerKey;
 /// The authors of the attempts at a stage's tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
-    /// In the order in which they first came.
+    /// In the order in which they were first set.
     authors: Vec<PeerKey>,
     places: BTreeMap<PeerKey, u32>,
-    /// For each task, one more than its author's place; 0 for none.
+    /// For each task, one more than its author's index in `authors`; 0 for none.
     of: Vec<u32>,
 }
 
 impl Provenance {
-    /// No authors yet, with room for so many tasks.
+    /// A table for `tasks` tasks, without authors.
     pub fn new(tasks: u32) -> Self {
         Self { of: vec![0; tasks as usize], ..Self::default() }
     }
 
-    /// Notes a task's author. Tasks that there is no room for are passed over.
+    /// Sets a task's author. Tasks beyond the table's size are ignored.
     pub fn set(&mut self, task: u32, author: PeerKey) {
         let authors = &mut self.authors;
         let place = *self.places.entry(author).or_insert_with(|| {
@@ -32,7 +32,7 @@ impl Provenance {
         }
     }
 
-    /// A task has no author any more.
+    /// Removes a task's author.
     pub fn clear(&mut self, task: u32) {
         if let Some(of) = self.of.get_mut(task as usize) {
             *of = 0;
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_task_has_the_author_that_was_noted_last() {
+    fn each_task_has_the_author_that_was_set_last() {
         let (one, other) = (PeerKey([1; 32]), PeerKey([2; 32]));
         let mut provenance = Provenance::new(4);
         for (task, author) in [(0, one), (1, other), (2, one), (0, other), (3, one), (3, one), (9, one)] {

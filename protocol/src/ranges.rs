@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Run {
     /// The first number.
     pub start: u32,
-    /// How many; never 0 in a value that passed [`check_runs`].
+    /// The length; never 0 in a value that passed [`check_runs`].
     pub len: u32,
 }
 
@@ -28,12 +28,12 @@ impl Run {
     }
 }
 
-/// Refuses runs that are empty, overflow, overlap or stand out of order.
+/// Refuses runs that are empty, overflow, overlap or are out of order.
 pub fn check_runs(runs: &[Run]) -> Result<(), &'static str> {
     let mut from = 0u32;
     for run in runs {
         if run.len == 0 || run.start < from {
-            return Err("runs that are empty, overlap or stand out of order");
+            return Err("runs that are empty, overlap or are out of order");
         }
         from = run.start.checked_add(run.len).ok_or("a run past the last task number")?;
     }
@@ -71,7 +71,7 @@ pub fn insert_into(runs: &mut Vec<Run>, n: u32) {
     }
 }
 
-/// Takes `n` out of ascending runs, cutting the one that holds it in two where need be.
+/// Removes `n` from ascending runs, splitting the one that holds it if need be.
 pub fn remove_from(runs: &mut Vec<Run>, n: u32) {
     let i = runs.partition_point(|r| r.end() <= n);
     let Some(run) = runs.get(i).copied().filter(|r| r.start <= n) else { return };
@@ -89,7 +89,7 @@ pub fn remove_from(runs: &mut Vec<Run>, n: u32) {
     }
 }
 
-/// A set of numbers below a fixed size, one bit each, that knows how many it holds.
+/// A set of numbers below a fixed size, one bit each, with a counter of those that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BitSet {
     words: Vec<u64>,
@@ -138,7 +138,7 @@ impl BitSet {
         n < self.size && self.words[n as usize / 64] >> (n % 64) & 1 == 1
     }
 
-    /// Adds `n`; says whether it was new. Numbers past the size are refused with `false`.
+    /// Adds `n`; returns whether it was new. Numbers past the size are refused with `false`.
     pub fn insert(&mut self, n: u32) -> bool {
         if n >= self.size || self.contains(n) {
             return false;
@@ -148,7 +148,7 @@ impl BitSet {
         true
     }
 
-    /// Removes `n`; says whether it was there.
+    /// Removes `n`; returns whether it was there.
     pub fn remove(&mut self, n: u32) -> bool {
         if !self.contains(n) {
             return false;
@@ -212,7 +212,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_and_runs_say_the_same(mut numbers in prop::collection::vec(0u32..500, 0..200)) {
+        fn bits_and_runs_hold_the_same_numbers(mut numbers in prop::collection::vec(0u32..500, 0..200)) {
             numbers.sort_unstable();
             let mut set = BitSet::new(500);
             for &n in &numbers {
@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_take_and_lose_single_numbers_as_a_set_does(steps in prop::collection::vec((any::<bool>(), 0u32..40), 0..200)) {
+        fn runs_gain_and_lose_single_numbers_as_a_set_does(steps in prop::collection::vec((any::<bool>(), 0u32..40), 0..200)) {
             let (mut runs, mut set) = (Vec::new(), std::collections::BTreeSet::new());
             for (add, n) in steps {
                 if add {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_lie_are_refused() {
+    fn malformed_runs_are_refused() {
         assert!(check_runs(&[Run::new(3, 0)]).is_err());
         assert!(check_runs(&[Run::new(3, 2), Run::new(4, 1)]).is_err());
         assert!(check_runs(&[Run::new(u32::MAX, 2)]).is_err());

@@ -1,44 +1,44 @@
 //! The ring of a job: which shufflers own which partitions, computed from an epoch alone (rule 2).
 //!
-//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded
-//! Loads", 2016, arXiv:1608.01350). Every shuffler stands on a circle at many points; a partition goes to the
-//! first shuffler clockwise from its own point that has room. Room is 5/4 of the shuffler's fair share, so
-//! loads follow weights however the points fall. Only integers are used: every peer, native or tab, computes
-//! the same.
+//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads",
+//! 2016, arXiv:1608.01350). Every shuffler has many points on a circle; a partition goes to the first shuffler
+//! clockwise from its own point that has capacity left. The capacity is 5/4 of the shuffler's fair share, so loads
+//! follow weights however the points fall. Only integers are used, so that every peer, native or tab, computes the
+//! same.
 //!
-//! What moves when a shuffler leaves: its own partitions, and those of others that the bound pushes on. The paper
-//! bounds the latter by O(1/ε²) for each of the former, ε being the slack of 1/4. Over rings drawn at random the
-//! tests find less than a third for each on average among equals, less than two thirds among three or more of
-//! weights from 1 to 8, and never more than 0.4 of all partitions at once.
+//! When a shuffler leaves, its own partitions move, and those of others that the bound displaces. The paper bounds the
+//! latter by O(1/ε²) for each of the former, where ε is the slack of 1/4. In the tests with random rings, the average
+//! is less than a third for equal weights, and less than two thirds for three or more shufflers with weights from 1 to
+//! 8; at most 0.4 of all partitions are displaced at once.
 //!
-//! Only owners are bounded. A partition's replicas are whoever comes next on the circle, so that the shuffler that
-//! takes over nearly always has a copy; a light one that stands before a heavy one may hold twice its share of copies.
+//! The bound applies to owners only. A partition's replicas are the next shufflers on the circle, so that the one that
+//! takes over nearly always has a copy; a light shuffler next to a heavy one may hold twice its share of copies.
 
 use std::cmp::Reverse;
 
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 
-/// Points on the circle for each unit of weight. The arc of a shuffler of weight one then strays from its mean
-/// by about an eighth (one over the root of 64), less than the slack that loads are given anyway.
+/// Points on the circle for each unit of weight. The arc of a shuffler of weight one then deviates from its mean by
+/// about an eighth (1/√64), less than the slack.
 const POINTS_PER_WEIGHT: usize = 64;
-/// The share of the circle that is in nobody's way: a shuffler takes up to `SLACK.0 / SLACK.1` of its fair load.
+/// The bound on loads: a shuffler owns up to `SLACK.0 / SLACK.1` of its fair share.
 const SLACK: (u64, u64) = (5, 4);
-/// No shuffler owns more than one in so many partitions, while there are that many shufflers (rule 2).
+/// No shuffler owns more than one in this many partitions, while there are that many shufflers (rule 2).
 const LARGEST_SHARE: u64 = 3;
 
-/// Peers on a circle of 2⁶⁴ positions, each at as many points as its weight buys.
+/// Peers on a circle of 2⁶⁴ positions, each with a number of points proportional to its weight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circle {
-    /// Who stands on it, ascending, with weights.
+    /// The peers with their weights, ascending.
     peers: Vec<(PeerKey, u8)>,
-    /// Positions, ascending, each with the place of its peer in `peers`.
+    /// Positions, ascending, each with the index of its peer in `peers`.
     points: Vec<(u64, u16)>,
 }
 
 impl Circle {
-    /// The circle of these peers with their weights, in whatever order they come. Of a peer that comes twice,
-    /// the greater weight counts; of more than 65,536 peers, those with the smallest keys.
+    /// The circle of peers with their weights, given in any order. For a peer that is given twice, the greater weight
+    /// counts; of more than 65,536 peers, those with the smallest keys count.
     pub fn new(peers: impl IntoIterator<Item = (PeerKey, u8)>) -> Self {
         let mut peers: Vec<(PeerKey, u8)> = peers.into_iter().collect();
         peers.sort_unstable_by_key(|&(peer, weight)| (peer, Reverse(weight)));
@@ -63,7 +63,7 @@ impl Circle {
         self.walk(key.draw()).take(n).map(|i| self.peers[i].0).collect()
     }
 
-    /// The places in `peers` of all distinct peers clockwise from `position`.
+    /// The indices in `peers` of all distinct peers clockwise from `position`.
     fn walk(&self, position: u64) -> impl Iterator<Item = usize> {
         let start = self.points.partition_point(|&(at, _)| at < position);
         let (before, after) = self.points.split_at(start);
@@ -92,8 +92,8 @@ impl Ring {
         self.circle.successors(key, n)
     }
 
-    /// Who holds the partitions of stage `stage`'s shuffle, `replicas` copies of each, the owner's included
-    /// (at least one, at most one a shuffler).
+    /// The holders of the partitions of stage `stage`'s shuffle: `replicas` copies of each including the owner's, but
+    /// at least one, and at most one for each shuffler.
     pub fn owners(&self, stage: u8, partitions: u16, replicas: u8) -> Assignment {
         let peers = &self.circle.peers;
         let copies = usize::from(replicas.max(1)).min(peers.len());
@@ -105,15 +105,16 @@ impl Ring {
             let clockwise: Vec<usize> = self.circle.walk(position).collect();
             let Some(first) = clockwise.iter().position(|&i| room[i] > 0) else { break };
             room[clockwise[first]] -= 1;
-            // Copies lie with whoever comes next after the owner: who takes over from it most likely has one.
+            // Copies go to the next shufflers after the owner: the one that takes over from it is most likely among
+            // them.
             let from_owner = clockwise.iter().cycle().skip(first);
             holders.extend(from_owner.take(copies).map(|&i| peers[i].0));
         }
         Assignment::new(copies, holders)
     }
 
-    /// How many of `partitions` each shuffler may own. They add up to `partitions` at least, as each is at
-    /// least the shuffler's fair share and fair shares add up to the whole.
+    /// How many of `partitions` each shuffler may own. They add up to at least `partitions`, as each is at least the
+    /// shuffler's fair share, and fair shares add up to the whole.
     fn capacities(&self, partitions: u16) -> Vec<u16> {
         let partitions = u64::from(partitions);
         let most = match self.circle.peers.len() as u64 {
@@ -125,15 +126,14 @@ impl Ring {
         shares.into_iter().map(|share| with_slack(share).min(most) as u16).collect()
     }
 
-    /// Each shuffler's fair share as a fraction: by weight, but whoever would get more than a third is given a
-    /// third, and the others share the rest by weight.
+    /// Each shuffler's fair share as a fraction: by weight, but at most a third; the others share the rest by weight.
     fn fair_shares(&self) -> Vec<(u64, u64)> {
         let weights: Vec<u64> = self.circle.peers.iter().map(|&(_, weight)| u64::from(weight)).collect();
         let mut rest: u64 = weights.iter().sum();
         if (weights.len() as u64) < LARGEST_SHARE {
             return weights.iter().map(|&weight| (weight, rest)).collect();
         }
-        // Thirds that are not given away yet, to be shared by the `rest` of the weight.
+        // Thirds that are not assigned yet, to be shared by the `rest` of the weight.
         let mut thirds = LARGEST_SHARE;
         let mut by_weight: Vec<usize> = (0..weights.len()).collect();
         by_weight.sort_unstable_by_key(|&i| Reverse(weights[i]));
@@ -151,10 +151,10 @@ impl Ring {
     }
 }
 
-/// Who holds the partitions of one shuffle under one epoch.
+/// The holders of the partitions of one shuffle under one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// Holders per partition.
+    /// The number of holders of each partition.
     copies: usize,
     /// The holders of partition 0, the owner first, then those of partition 1, and so on.
     holders: Vec<PeerKey>,
@@ -178,7 +178,7 @@ impl Assignment {
     /// The owner of a partition.
     ///
     /// # Panics
-    /// For a partition that does not exist: ask [`Assignment::owns`] about numbers from the network.
+    /// For a partition that does not exist: use [`Assignment::owns`] for numbers from the network.
     pub fn owner(&self, partition: u16) -> PeerKey {
         self.replicas(partition)[0]
     }
@@ -189,7 +189,7 @@ impl Assignment {
         self.holders.get(start..start + self.copies).unwrap_or_default()
     }
 
-    /// Everyone who owns a partition, ascending.
+    /// The shufflers that own any partition, ascending.
     pub fn owners(&self) -> Vec<PeerKey> {
         self.owners.clone()
     }
@@ -266,13 +266,13 @@ mod tests {
         }
 
         #[test]
-        fn nobody_owns_over_a_third_nor_much_over_its_share(
+        fn no_shuffler_owns_over_a_third_nor_much_over_its_share(
             seed: u64, weights in weights(), partitions in 1..=limits::PARTITIONS,
         ) {
             let epoch = epoch(seed, &weights);
             let loads = loads(&epoch, &Ring::new(&epoch).owners(0, partitions, 1));
             let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
-            // What a cap of a third takes from heavy shufflers falls to the others: at most all that there is.
+            // Where the cap of a third applies, the others own more than their share by weight.
             let capped = weights.iter().any(|&w| 3.0 * f64::from(w) >= total);
             for (shuffler, &load) in epoch.shufflers.iter().zip(&loads) {
                 if weights.len() >= 3 {
@@ -286,7 +286,7 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_shufflers_is_irrelevant(seed: u64, weights in weights(), turn in 0usize..16) {
+        fn the_order_of_shufflers_does_not_matter(seed: u64, weights in weights(), turn in 0usize..16) {
             let sorted = epoch(seed, &weights);
             let mut turned = sorted.clone();
             turned.shufflers.reverse();
@@ -295,7 +295,7 @@ mod tests {
         }
 
         #[test]
-        fn room_for_all_is_found_and_fair_shares_add_up_to_the_whole(seed: u64, weights in weights(), partitions: u16) {
+        fn capacities_suffice_and_fair_shares_add_up_to_the_whole(seed: u64, weights in weights(), partitions: u16) {
             let ring = Ring::new(&epoch(seed, &weights));
             let shares: f64 = ring.fair_shares().iter().map(|&(over, under)| over as f64 / under as f64).sum();
             prop_assert!((shares - 1.0).abs() < 1e-9, "{}", shares);
@@ -304,7 +304,7 @@ mod tests {
         }
 
         #[test]
-        fn successors_are_distinct_and_a_leaving_peer_leaves_the_others_in_order(
+        fn successors_are_distinct_and_keep_their_order_when_a_peer_leaves(
             seed: u64, count in 1usize..40, n in 0usize..50, key: [u8; 32],
         ) {
             let peers: Vec<PeerKey> = epoch(seed, &vec![1; count]).shufflers.iter().map(|s| s.peer).collect();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_count() {
+    fn loads_follow_weights() {
         let (mut heavy, mut light) = (0, 0);
         for seed in 0..40 {
             let epoch = epoch(seed, &[1, 1, 1, 1, 4, 4, 4, 4]);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cap_takes_from_the_heavy_the_light_share() {
+    fn light_shufflers_share_what_the_cap_takes_from_heavy_ones() {
         let shares = Ring::new(&epoch(7, &[8, 1, 1, 1])).fair_shares();
         let mut shares: Vec<f64> = shares.iter().map(|&(over, under)| over as f64 / under as f64).collect();
         shares.sort_by(f64::total_cmp);
@@ -343,8 +343,8 @@ mod tests {
         }
     }
 
-    /// Each ring of twenty, and each epoch that follows it when one of its shufflers leaves.
-    fn leavings(weights: &[u8]) -> impl Iterator<Item = (PeerKey, Ring, Ring)> {
+    /// For each shuffler of twenty random epochs: its key, the ring with it, and the ring after it has left.
+    fn departures(weights: &[u8]) -> impl Iterator<Item = (PeerKey, Ring, Ring)> {
         (0..20).map(|seed| epoch(seed, weights)).flat_map(|before| {
             let ring = Ring::new(&before);
             before.shufflers.clone().into_iter().map(move |gone| {
@@ -355,17 +355,17 @@ mod tests {
         })
     }
 
-    /// How many of others' partitions move when a shuffler leaves: on average for each one that it owned, and at
-    /// most, as a part of all.
-    fn moved_by_a_leaving(weights: &[u8], partitions: u16) -> (f64, f64) {
+    /// How many partitions of others move when a shuffler leaves: the average for each one that it owned, and the
+    /// maximum as a fraction of all partitions.
+    fn moved_by_a_departure(weights: &[u8], partitions: u16) -> (f64, f64) {
         let (mut owned, mut moved, mut most) = (0, 0, 0);
-        for (gone, old, new) in leavings(weights) {
+        for (gone, old, new) in departures(weights) {
             let (old, new) = (old.owners(0, partitions, 1), new.owners(0, partitions, 1));
             let kept = (0..partitions).filter(|&p| !old.owns(gone, p));
-            let pushed_on = kept.filter(|&p| old.owner(p) != new.owner(p)).count();
+            let displaced = kept.filter(|&p| old.owner(p) != new.owner(p)).count();
             owned += old.partitions_of(gone).count();
-            moved += pushed_on;
-            most = most.max(pushed_on);
+            moved += displaced;
+            most = most.max(displaced);
         }
         (moved as f64 / owned as f64, most as f64 / f64::from(partitions))
     }
@@ -373,22 +373,25 @@ mod tests {
     const MIXED: [u8; 16] = [8, 1, 4, 2, 8, 1, 4, 2, 8, 1, 4, 2, 8, 1, 4, 2];
 
     #[test]
-    fn when_a_shuffler_leaves_few_partitions_of_others_move() {
+    fn few_partitions_of_others_move_when_a_shuffler_leaves() {
         for count in [4, 5, 6, 8, 12, 16] {
-            let (average, most) = moved_by_a_leaving(&vec![1; count], limits::PARTITIONS);
-            assert!(average < 1.0 / 3.0 && most < 1.0 / 6.0, "of {count} alike: {average} for each, {most} at most");
+            let (average, most) = moved_by_a_departure(&vec![1; count], limits::PARTITIONS);
+            assert!(
+                average < 1.0 / 3.0 && most < 1.0 / 6.0,
+                "{count} of equal weight: {average} for each, {most} at most"
+            );
         }
         for (count, partitions) in [(3, 48), (4, 64), (6, 64), (8, 128), (16, 256), (16, 64)] {
-            let (average, most) = moved_by_a_leaving(&MIXED[..count], partitions);
-            assert!(average < 2.0 / 3.0 && most < 0.4, "of {count} unlike: {average} for each, {most} at most");
+            let (average, most) = moved_by_a_departure(&MIXED[..count], partitions);
+            assert!(average < 2.0 / 3.0 && most < 0.4, "{count} of mixed weights: {average} for each, {most} at most");
         }
     }
 
     #[test]
-    fn who_takes_over_a_partition_nearly_always_holds_a_copy_of_it() {
+    fn the_next_owner_of_a_partition_nearly_always_holds_a_copy() {
         for weights in [&[1; 4][..], &[1; 16], &MIXED] {
             let (mut all, mut copied) = (0, 0);
-            for (gone, old, new) in leavings(weights) {
+            for (gone, old, new) in departures(weights) {
                 let (old, new) = (old.owners(0, 128, 2), new.owners(0, 128, 2));
                 all += old.partitions_of(gone).count();
                 copied += old.partitions_of(gone).filter(|&p| old.holds(new.owner(p), p)).count();

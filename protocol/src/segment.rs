@@ -1,8 +1,8 @@
-//! Segments: what one attempt wrote for one partition, and the digest that names the whole attempt.
+//! Segments: what one attempt wrote for one partition, and the digest that identifies the whole attempt.
 //!
-//! A segment is a directory of its buckets, then their bytes: `varint n`, then *n* times `varint bucket`
-//! (counted from the partition's first, ascending) and `varint length`, then the buckets' bytes in that order.
-//! A bucket holds shuffle records as the guest wrote them; their layout is the guest interface's business.
+//! A segment is a directory of its buckets, then their bytes: `varint n`, then *n* times `varint bucket` (counted from
+//! the partition's first, ascending) and `varint length`, then the buckets' bytes in that order. A bucket holds shuffle
+//! records as the guest wrote them; their layout is part of the guest interface (`docs/guest-abi.md`).
 
 use std::mem;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use crate::id::Hash;
 
-/// The most that a segment's directory adds to its buckets' bytes: for each segment and for each bucket.
+/// The most bytes that a segment's directory adds to those of its buckets: for the segment, and for each bucket.
 pub const DIRECTORY_BYTES: (u64, u64) = (3, 8);
 
-/// Why bytes are no segment.
+/// Why bytes are not a segment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a malformed segment: {0}")]
 pub struct SegmentError(&'static str);
@@ -24,7 +24,7 @@ pub struct SegmentError(&'static str);
 pub struct Attempt {
     /// The hash over its segments' hashes (rule 9).
     pub digest: Hash,
-    /// The partitions that got anything, ascending, with their segments.
+    /// The partitions with any output, ascending, with their segments.
     pub segments: Vec<(u16, Bytes)>,
 }
 
@@ -62,7 +62,7 @@ impl Attempt {
         Ok(Self { digest: digest(&segments), segments })
     }
 
-    /// How many bytes its segments have.
+    /// The total length of its segments, in bytes.
     pub fn len(&self) -> usize {
         self.segments.iter().map(|(_, s)| s.len()).sum()
     }
@@ -79,8 +79,7 @@ pub fn ascends(offsets: &[u32]) -> bool {
     offsets.iter().zip(offsets.iter().skip(1)).fold(true, |ascends, (a, b)| ascends & (a <= b))
 }
 
-/// The buckets that hold anything, of ascending offsets. Most buckets of a small task are empty, and are passed over many
-/// at a time.
+/// The non-empty buckets of ascending offsets. Most buckets of a small task are empty, and are skipped many at a time.
 fn filled_buckets(offsets: &[u32]) -> Vec<usize> {
     const AT_ONCE: usize = 16;
     let mut filled = Vec::new();
@@ -99,8 +98,8 @@ fn filled_buckets(offsets: &[u32]) -> Vec<usize> {
     filled
 }
 
-/// The digest of an attempt: the hash over the numbers and hashes of the partitions that got anything.
-/// An empty partition is left out, which names it just as well as a hash of nothing would.
+/// The digest of an attempt: the hash over the numbers and hashes of the partitions with any output. Leaving out an
+/// empty partition identifies it as well as a hash of nothing would.
 pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 attempt digest");
     for (partition, segment) in segments {
@@ -110,7 +109,7 @@ pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
-/// The root over the accepted digests of all tasks of a stage: what a reduce says that it has read.
+/// The root over the accepted digests of all tasks of a stage: a reduce names it as what it has read (rule 12).
 pub fn root(digests: &[Hash]) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 root of accepted digests");
     digests.iter().for_each(|digest| {
@@ -119,7 +118,7 @@ pub fn root(digests: &[Hash]) -> Hash {
     Hash(*hasher.finalize().as_bytes())
 }
 
-/// The bytes of neighbouring buckets (counted from the partition's first) within a segment; empty if it has none of them.
+/// The bytes of neighbouring buckets (counted from the partition's first) within a segment; empty if it has none.
 pub fn buckets(segment: &[u8], wanted: Range<u32>) -> Result<&[u8], SegmentError> {
     let mut rest = segment;
     let n = take_varint(&mut rest)?;
@@ -132,7 +131,7 @@ pub fn buckets(segment: &[u8], wanted: Range<u32>) -> Result<&[u8], SegmentError
         let number = take_varint(&mut rest)?;
         let len = take_varint(&mut rest)?;
         if next.is_none_or(|next| number < next) {
-            return Err(SegmentError("buckets that repeat or stand out of order"));
+            return Err(SegmentError("buckets that repeat or are out of order"));
         }
         next = number.checked_add(1);
         let after = before.checked_add(len).ok_or(SegmentError("a length that overflows"))?;
@@ -142,7 +141,7 @@ pub fn buckets(segment: &[u8], wanted: Range<u32>) -> Result<&[u8], SegmentError
         before = after;
     }
     if before != rest.len() as u64 {
-        return Err(SegmentError("a directory that does not fit its bytes"));
+        return Err(SegmentError("a directory that does not match its bytes"));
     }
     Ok(found.map_or(&[][..], |found| &rest[found.start as usize..found.end as usize]))
 }
@@ -170,7 +169,7 @@ pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, SegmentError> {
             return Ok(n);
         }
     }
-    Err(SegmentError("a number that does not end"))
+    Err(SegmentError("an unterminated number"))
 }
 
 #[cfg(test)]
@@ -180,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_run_of_buckets_comes_back_from_its_segment(
+        fn every_run_of_buckets_is_found_in_its_segment(
             lens in prop::collection::vec(prop_oneof![3 => Just(0), 1 => 0usize..9], 48),
             partitions in prop::sample::select(vec![1u16, 2, 3, 4, 6, 12, 48]),
         ) {
@@ -210,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn varints_restart_home(n: u64) {
+        fn varints_survive_a_round_trip(n: u64) {
             let mut out = Vec::new();
             put_varint(&mut out, n);
             let mut rest = out.as_slice();
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_outputs_have_equal_digests_and_a_changed_byte_another() {
+    fn equal_outputs_have_equal_digests_and_different_ones_do_not() {
         let one = Attempt::cut(b"aabb", &[0, 2, 4], 2).unwrap();
         let same = Attempt::cut(b"aabb", &[0, 2, 4], 2).unwrap();
         let other = Attempt::cut(b"aabc", &[0, 2, 4], 2).unwrap();

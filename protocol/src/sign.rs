@@ -1,4 +1,4 @@
-//! Signed documents: bytes, the key that signed them, and what they were signed as.
+//! Signed documents: the encoded document, the key that signed it, and the signature, which covers the document's kind.
 
 use std::marker::PhantomData;
 
@@ -19,7 +19,7 @@ impl Keypair {
         Self(SigningKey::from_bytes(&secret))
     }
 
-    /// The secret bytes, to be kept on disk by whoever may.
+    /// The secret bytes, for storing the key.
     pub fn secret(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
@@ -36,7 +36,7 @@ impl Keypair {
         Signed { payload, signer: self.public(), signature, of: PhantomData }
     }
 
-    /// Signs a hash in a role, which separates it from hashes signed in any other: 64 bytes.
+    /// Signs a hash in a role, which separates it from hashes signed in any other. The signature has 64 bytes.
     pub fn sign_hash(&self, role: &str, hash: &Hash) -> Bytes {
         Bytes::copy_from_slice(&self.0.sign(&hash_to_be_signed(role, hash)).to_bytes())
     }
@@ -74,13 +74,13 @@ pub struct Signed<T> {
     of: PhantomData<T>,
 }
 
-/// Why a signed document was not believed.
+/// Why a signed document was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SignedError {
-    /// The signature does not fit the bytes and the key.
-    #[error("a {0} whose signature does not hold")]
+    /// The signature does not match the bytes and the key.
+    #[error("a {0} with an invalid signature")]
     Signature(&'static str),
-    /// The signature holds, the bytes do not decode.
+    /// The signature is valid, but the bytes do not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
@@ -99,7 +99,7 @@ impl<T: Document> Signed<T> {
         Ok(codec::decode(&self.payload)?)
     }
 
-    /// Looks into the document without checking the signature: to see whether checking is worth it.
+    /// Looks into the document without verifying the signature, to see whether verifying is worthwhile.
     pub fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Result<R, DecodeError> {
         codec::decode(&self.payload).map(|document| look(&document))
     }
@@ -120,7 +120,7 @@ impl<T: Document> Signed<T> {
     }
 }
 
-/// The bytes under the signature name the kind of document: one kind cannot be passed off as another.
+/// The bytes that are signed. They name the kind of document, so that one kind cannot be passed off as another.
 fn to_be_signed<T: Document>(payload: &[u8]) -> Vec<u8> {
     [b"webmesh/1/", T::NAME.as_bytes(), b"\0", payload].concat()
 }

@@ -20,29 +20,30 @@ pub struct Split {
     width: u32,
 }
 
-/// What one task reads: buckets `run * width..(run + 1) * width` of a partition, as far as there are so many.
+/// What one task reads: buckets `run * width..(run + 1) * width` of a partition, as far as they exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The partition.
     pub partition: u16,
-    /// Which of the partition's runs of buckets.
+    /// The index of the run within its partition.
     pub run: u32,
     /// Buckets in each run.
     pub width: u32,
 }
 
 impl Split {
-    /// The division for a shuffle of `partitions` and `buckets` in all, as they stand in a checked manifest, into which
-    /// `written` bytes were written, so that a task reads about `per_task` bytes, or one bucket where that holds more.
+    /// The division of a shuffle in which a task reads about `per_task` bytes, or one bucket if that holds more.
+    /// `partitions` and `buckets`, the number of all buckets, come from a checked manifest; `written` is the number of
+    /// bytes written to the shuffle.
     pub fn by_size(partitions: u16, buckets: u32, written: u64, per_task: u64) -> Self {
         let each = buckets / u32::from(partitions);
-        // Keys fall into partitions by their hash, so that these are about equal.
+        // Keys are assigned to partitions by hash, so partitions have about the same size.
         let of_partition = written / u64::from(partitions);
         let tasks = of_partition.div_ceil(per_task.max(1)).clamp(1, u64::from(each.max(1))) as u32;
         Self { partitions, buckets: each, width: each.div_ceil(tasks).max(1) }
     }
 
-    /// The division in which each task reads `width` buckets; `None` if a partition has not that many.
+    /// The division in which each task reads `width` buckets; `None` if a partition does not have that many.
     pub fn of_width(partitions: u16, buckets: u32, width: u32) -> Option<Self> {
         let each = buckets / u32::from(partitions);
         (1..=each).contains(&width).then_some(Self { partitions, buckets: each, width })
@@ -97,7 +98,7 @@ mod tests {
         }
 
         #[test]
-        fn tasks_read_no_more_than_they_should_where_keys_are_spread_evenly(
+        fn tasks_keep_to_the_wanted_size_if_keys_are_spread_evenly(
             per_bucket in 1u64..5_000, each in 1u32..200, per_task in 5_000u64..1 << 20,
         ) {
             let written = per_bucket * u64::from(each) * 4;
@@ -107,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn little_makes_one_task_for_each_partition_and_much_one_for_each_bucket() {
+    fn little_output_makes_one_task_per_partition_and_much_output_one_per_bucket() {
         assert_eq!(Split::by_size(4, 400, 0, 1 << 20).tasks(), 4);
         assert_eq!(Split::by_size(4, 400, 1 << 60, 1 << 20).tasks(), 400);
     }
 
     #[test]
-    fn a_width_that_no_partition_has_is_none() {
+    fn a_width_of_no_bucket_or_more_than_a_partition_has_is_refused() {
         assert_eq!(Split::of_width(4, 400, 0), None);
         assert_eq!(Split::of_width(4, 400, 101), None);
     }

@@ -1,4 +1,4 @@
-//! Writes valid values of every kind into the fuzzer's corpus, so that it need not guess the names of fields.
+//! Writes valid values of every kind into the fuzzer's corpus, so that it need not guess field names.
 
 use std::fmt::Debug;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Packs: what parses gives back documents that fill it to the last byte.
+//! Packs: the documents of a pack that parses fill it to the last byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

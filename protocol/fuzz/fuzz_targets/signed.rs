@@ -1,4 +1,4 @@
-//! Signed documents: whatever opens is what its key signed, byte for byte.
+//! Signed documents: a document that opens is what its key signed, byte for byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Every type that travels: decoding does no harm, and what decodes comes back from its encoding.
+//! Every type that is sent: decoding does no harm, and a decoded value survives a round trip.
 #![no_main]
 
 use std::fmt::Debug;

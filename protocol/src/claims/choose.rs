@@ -1,4 +1,4 @@
-//! What this peer does: it chooses blocks, begins them, and finishes them or lets them go.
+//! This peer's own claims: it chooses blocks, starts them, and finishes them or gives them up.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::limits;
 use crate::ranges::{Run, insert_into, remove_from};
 use crate::time::Time;
 
-/// Runs that this worker's own holdings may fall into; the rest of a message is room for splits.
+/// Limit on the runs that this worker's holds may form; the rest of a message is room for splits.
 const OWN_RUNS: usize = limits::CLAIM_RUNS - 8;
 
 impl ClaimTable {
-    /// Claims up to `want` free blocks that are `open`, those that this peer would rather have first;
-    /// gives their numbers in the stage.
+    /// Claims up to `want` free blocks that are `open`, preferring those for which `rather` is true; gives their
+    /// numbers in the stage.
     pub fn choose(
         &mut self,
         now: Time,
@@ -43,7 +43,7 @@ impl ClaimTable {
                 free && open(b + first) && !t.speculative.iter().any(|s| s.0 == b)
             };
             if self.cursor >= size || !is_free(self, self.cursor) {
-                // Somewhere in what is free, each block as likely as any other, drawn differently by each peer.
+                // Continue at a random free block, which each peer draws differently.
                 let free: Vec<u32> = (0..size).filter(|&b| is_free(self, b)).collect();
                 let nth = self.draw() % (free.len() as u64).max(1);
                 let Some(&at) = free.get(nth as usize) else { break };
@@ -61,7 +61,7 @@ impl ClaimTable {
         chosen
     }
 
-    /// A number that no other peer draws alike.
+    /// The next pseudo-random number, different for each peer.
     pub fn draw(&mut self) -> u64 {
         self.draws += 1;
         let me = self.workers[usize::from(ME)].peer;
@@ -69,8 +69,8 @@ impl ClaimTable {
         Hash::of_parts("webmesh 1 claim draw", &[&self.job.0, &place, &me.0, &self.draws.to_le_bytes()]).draw()
     }
 
-    /// A block held by someone who has made no progress for `patience`, for a second attempt here.
-    /// Prefers who has been stuck longest; at most one second attempt a block.
+    /// Chooses a block whose holder has made no progress for `patience`, for a second attempt here. Prefers the holder
+    /// that has been stuck longest; a block gets at most one second attempt.
     pub fn choose_straggler(&mut self, now: Time, patience: Duration, open: impl Fn(u32) -> bool) -> Option<u32> {
         let first = self.blocks.start;
         let stuck = self.workers.iter().skip(1).filter(|w| now.since(w.progressed) > patience && w.alive);
@@ -88,7 +88,7 @@ impl ClaimTable {
         Some(block + first)
     }
 
-    /// This peer began a block that it holds: from now on it is not given up for another's claim.
+    /// This peer has started a block that it holds: from now on, it does not give the block up for another's claim.
     pub fn start(&mut self, block: u32) {
         if let Some(cell) = self.cell(block).filter(|c| c.holder == ME) {
             cell.started = true;
@@ -115,7 +115,7 @@ impl ClaimTable {
         }
     }
 
-    /// This peer lets a block go, finished or not.
+    /// This peer no longer holds or attempts a block, finished or not.
     pub fn give_up(&mut self, block: u32) {
         let Some(cell) = self.cell(block) else { return };
         let mine = cell.holder == ME;

@@ -1,4 +1,4 @@
-//! What others say: their claims, their silence, and the authority's word on what is done.
+//! Input from others: workers' claims and lapses, and the authority's report of what is done.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::message::{Claim, Hold};
 use crate::ranges::{BitSet, Run, insert_into, remove_from, runs_of};
 use crate::time::Time;
 
-/// After a worker's connection broke, its lease ends so soon, unless it is heard again.
+/// How long the lease of a worker runs on after its connection broke, unless the worker is heard again.
 const BROKEN_LEASE: Duration = Duration::from_millis(1_500);
-/// What its holder said to be done is believed for so long against an older word of the authority: a worker says so
-/// once its output is acknowledged, and that has yet to reach the authority.
+/// How long a worker's report that a block is done is believed although the authority does not know of it: a worker
+/// reports a block once its output is acknowledged, and that has yet to reach the authority.
 pub(super) const NEWS: Duration = Duration::from_secs(5);
-/// Whoever said what is not true is not listened to for so long: one whose output was delayed on its way to the
-/// authority is back by then, and a liar has a few seconds in a minute.
+/// How long a worker is ignored after a false report. One whose output was only delayed on its way to the authority is
+/// back by then, and a liar is heard for a few seconds in a minute.
 const DISTRUST: Duration = Duration::from_secs(60);
 
 impl ClaimTable {
-    /// Takes another worker's standing, from itself.
+    /// Applies a claim that was sent by the worker itself.
     pub fn hear(&mut self, now: Time, from: PeerKey, claim: &Claim) -> Heard {
         let mut heard = Heard::default();
         if from == self.workers[usize::from(ME)].peer {
@@ -28,7 +28,7 @@ impl ClaimTable {
         }
         let worker = self.worker_index(now, from);
         let entry = &mut self.workers[usize::from(worker)];
-        // Gossip brings messages out of order, old ones long after.
+        // Gossip delivers messages out of order, and old ones much later.
         if now < entry.ignored_until || (entry.alive && Some(claim.number) <= entry.number) {
             return heard;
         }
@@ -41,16 +41,16 @@ impl ClaimTable {
         self.take_done(now, worker, &claim.done, &mut heard);
         let holds = if self.is_allowed(worker, claim) { &claim.holds[..] } else { &[] };
         self.take_holds(now, worker, holds, &mut heard);
-        // What went to the sender is not this peer's to give up any more.
+        // Drop this peer's records of the blocks that it lost.
         for i in 0..heard.lost.len() {
             self.give_up(heard.lost[i]);
         }
         heard
     }
 
-    /// Takes a worker's standing from another's mouth: until it speaks itself, what nobody else holds is left to it,
-    /// but no longer than for `left`. Nothing else is believed, and no worker that was heard makes room for one that
-    /// may be invented.
+    /// Applies a worker's claim that another peer passed on. Until the worker is heard itself, but for at most `left`,
+    /// the free blocks that it claims are left to it. Nothing else is believed, and no worker that was heard is
+    /// forgotten for one that may be invented.
     pub fn hear_of(&mut self, now: Time, peer: PeerKey, claim: &Claim, left: Duration) {
         if self.workers.len() == limits::SHARD_WORKERS || self.workers.iter().any(|w| w.peer == peer) {
             return;
@@ -70,8 +70,8 @@ impl ClaimTable {
         }
     }
 
-    /// Whether a claim keeps within what its sender has earned (rule 5). Its word on how much it finished counts as
-    /// far as that is believed, or it may have done its share of what was done before this peer listened.
+    /// Whether a claim is within its sender's allowance (rule 5). The number of finished blocks that it states counts
+    /// up to those that this peer has heard of, and its share of what was done before this peer listened.
     fn is_allowed(&self, worker: u16, claim: &Claim) -> bool {
         let seen: u32 = self.workers.iter().map(|w| w.finished + w.unheard).sum();
         let share = self.done.count().saturating_sub(seen) / self.active_workers().max(1);
@@ -80,8 +80,8 @@ impl ClaimTable {
         claim.holds.iter().map(|h| h.run.len).sum::<u32>() <= allowance(finished)
     }
 
-    /// A worker says what it finished: believed of blocks that it held here, and of as many that nobody holds as it
-    /// might have claimed in messages that were lost, so that nobody ends a job by a word.
+    /// Applies a worker's report of finished blocks. It is believed for blocks that the worker held, and for as many
+    /// free ones as it may have claimed in lost messages, so that no worker can end a job by a false report.
     fn take_done(&mut self, now: Time, worker: u16, done: &[Run], heard: &mut Heard) {
         for block in done.iter().filter_map(|run| self.within(*run)).flat_map(|run| run.iter()).collect::<Vec<_>>() {
             let cell = self.cells[block as usize];
@@ -104,7 +104,7 @@ impl ClaimTable {
         }
     }
 
-    /// Takes all that a worker holds; what it held before and does not name any more is free.
+    /// Replaces all that a worker holds; blocks that it held before and no longer names become free.
     fn take_holds(&mut self, now: Time, worker: u16, holds: &[Hold], heard: &mut Heard) {
         let (mut taken, mut seconds) = (Vec::new(), Vec::new());
         for hold in holds {
@@ -130,7 +130,7 @@ impl ClaimTable {
         }
     }
 
-    /// One second attempt at a block is enough: of two that cross, one gives way.
+    /// One second attempt at a block is enough: of two that conflict, one gives way.
     fn hear_second(&mut self, block: u32, worker: u16, heard: &mut Heard) {
         self.cells[block as usize].doubled = true;
         if self.speculative.contains(&(block, false)) && self.draw_of(block, worker) > self.draw_of(block, ME) {
@@ -142,7 +142,7 @@ impl ClaimTable {
     fn take_hold(&mut self, now: Time, worker: u16, block: u32, hold: &Hold, heard: &mut Heard) -> bool {
         let cell = self.cells[block as usize];
         if cell.holder == worker {
-            // It stands since it was heard first: repeating it does not make it last.
+            // `since` stays at the first message: repeating a claim does not prolong it.
             self.cells[block as usize].settled |= hold.settled;
             self.cells[block as usize].doubled = false;
             return true;
@@ -167,8 +167,8 @@ impl ClaimTable {
         true
     }
 
-    /// A claim's term, as far as it is legal: a higher one only after the holder before was silent for so long that
-    /// somebody may have seen it lapse.
+    /// The term that counts for a claim. A higher one is legal only after the previous holder was silent for so long
+    /// that some peer may have seen its lease lapse.
     fn legal_term(&self, now: Time, block: u32, term: u8) -> u8 {
         let cell = self.cells[block as usize];
         let lapsed = cell.holder == FREE || {
@@ -178,7 +178,7 @@ impl ClaimTable {
         term.min(cell.legal.saturating_add(u8::from(lapsed)))
     }
 
-    /// Notes that a block is done, by the word of `by`.
+    /// Marks a block as done, as worker `by` reported.
     pub(super) fn mark_done(&mut self, now: Time, block: u32, by: u16) {
         if !self.done.insert(block) {
             return;
@@ -192,7 +192,7 @@ impl ClaimTable {
         self.unproven += u32::from(by != ME);
     }
 
-    /// Finds or makes a worker's place; in a full table the next to lapse makes room.
+    /// The index of a worker, which is added if need be. In a full table it replaces the worker that lapses next.
     fn worker_index(&mut self, now: Time, peer: PeerKey) -> u16 {
         if let Some(i) = self.workers.iter().position(|w| w.peer == peer) {
             return i as u16;
@@ -207,7 +207,7 @@ impl ClaimTable {
             self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| (w.ends, w.heard)).map_or(1, |(i, _)| i);
         self.release(silent as u16);
         self.set_alive(silent as u16, false);
-        // Nor is the newcomer to blame for what that one said.
+        // The new worker must not be blamed for reports of the one that it replaces.
         self.cells.iter_mut().filter(|c| usize::from(c.done_by) == silent).for_each(|c| c.done_by = FREE);
         self.workers[silent] = worker;
         silent as u16
@@ -218,8 +218,8 @@ impl ClaimTable {
         self.active = self.active + u32::from(alive) - u32::from(was);
     }
 
-    /// Frees what a worker holds after a lapse: who claims it next does so under a higher term, and wins against
-    /// the late claim of a holder that was only slow to be heard.
+    /// Frees what a worker holds after a lapse; returns whether it held anything. The next claim has a higher term, and
+    /// wins against a late message of the previous holder.
     fn release(&mut self, worker: u16) -> bool {
         let holds = std::mem::take(&mut self.workers[usize::from(worker)].holds);
         for block in holds.iter().flat_map(Run::iter) {
@@ -232,8 +232,8 @@ impl ClaimTable {
         !holds.is_empty()
     }
 
-    /// A worker said what is not true, or holds on to what it does not do: it is not listened to for a while, nor
-    /// does what it said before count.
+    /// Ignores a worker for [`DISTRUST`] and drops what it said before: it made a false report, or held a block for too
+    /// long.
     fn distrust(&mut self, now: Time, worker: u16) {
         let entry = &mut self.workers[usize::from(worker)];
         entry.ignored_until = now + DISTRUST;
@@ -242,8 +242,8 @@ impl ClaimTable {
         self.release(worker);
     }
 
-    /// Ends the leases that have run out, each `lease` after its holder was last heard, and claims that have stood
-    /// for `longest`, whatever is heard of their holders; says whether anything became free.
+    /// Ends the leases that have run out, each `lease` after its holder was last heard, and claims that are older than
+    /// `longest`, however often they were renewed; returns whether anything became free.
     pub fn lapse(&mut self, now: Time, lease: Duration, longest: Duration) -> bool {
         let mut freed = false;
         for worker in 1..self.workers.len() as u16 {
@@ -274,20 +274,21 @@ impl ClaimTable {
         }
     }
 
-    /// A worker said goodbye: what it held is free at once.
+    /// A worker said goodbye: what it held is free at once. Returns whether it held anything.
     pub fn left_for_good(&mut self, peer: &PeerKey) -> bool {
         let Some(i) = self.workers.iter().skip(1).position(|w| w.peer == *peer) else { return false };
         self.set_alive(i as u16 + 1, false);
         self.release(i as u16 + 1)
     }
 
-    /// What was heard of late is not true any more: tasks were opened again.
+    /// Tasks were reopened: recent reports that they are done no longer count for or against the workers that made
+    /// them.
     pub fn forget_news(&mut self) {
         self.cells.iter_mut().for_each(|cell| cell.done_by = FREE);
     }
 
-    /// The authority's word on what is done: `done` replaces what this peer believed, but for the latest news.
-    /// Gives the blocks of this peer's that need not be run any more.
+    /// Applies the authority's report: `done` replaces what this peer believed, except for recent reports of workers.
+    /// Gives the blocks that this peer holds and no longer needs to run.
     pub fn set_done(&mut self, now: Time, done: impl Iterator<Item = u32>) -> Vec<u32> {
         let size = self.cells.len() as u32;
         let before = std::mem::replace(&mut self.done, BitSet::new(size));
@@ -311,7 +312,7 @@ impl ClaimTable {
         needless
     }
 
-    /// The authority says that a block is done, which is news where its holder was not heard to say so.
+    /// The authority confirms that a block is done. That is `news` if no worker reported it before.
     fn prove(&mut self, now: Time, block: u32, news: bool) {
         let cell = &mut self.cells[block as usize];
         cell.done_by = FREE;
@@ -320,8 +321,8 @@ impl ClaimTable {
         }
     }
 
-    /// Of what was believed to be done and the authority does not know of, the latest stays; whoever told the rest
-    /// is not believed for a while.
+    /// Keeps recent reports of blocks that the authority does not know to be done; workers that made older ones are
+    /// ignored for a while.
     fn keep_news(&mut self, now: Time, before: &BitSet) {
         self.unproven = 0;
         self.workers.iter_mut().for_each(|w| w.unheard = 0);
@@ -329,7 +330,7 @@ impl ClaimTable {
         for block in before.iter().filter(|b| !self.done.contains(*b)).collect::<Vec<_>>() {
             let Cell { done_by, since, .. } = self.cells[block as usize];
             if done_by == FREE {
-                // The authority took it back.
+                // The authority revoked it.
             } else if now.since(since) <= NEWS {
                 self.done.insert(block);
                 self.unproven += u32::from(done_by != ME);

@@ -1,8 +1,8 @@
-//! Claims: who works on which blocks of one shard, as this peer has heard it.
+//! Claims: which workers hold which blocks of one shard, as far as this peer knows.
 //!
-//! Claims are hints (rule 4): they keep work from being done twice, and nothing that must be right rests on
-//! them. Each worker states its whole standing in every message, so a lost message is made good by the next.
-//! Crossing claims are settled alike by everyone: the higher term wins, then a hash.
+//! Claims are hints (rule 4): they keep work from being done twice, and correctness never rests on them. Each worker
+//! states all its claims in every message, so the next message makes up for a lost one. Every peer settles conflicting
+//! claims in the same way: the higher term wins, then a hash.
 
 mod choose;
 mod hear;
@@ -18,12 +18,12 @@ use crate::message::{Claim, Hold, Standing};
 use crate::ranges::{BitSet, Run};
 use crate::time::Time;
 
-/// Crossing claims are settled over groups of so many aligned blocks: a run keeps together.
+/// Conflicting claims are settled over aligned groups of this many blocks, so that runs stay together.
 const SETTLE_GROUP: u32 = 16;
 
-/// Nobody holds the block.
+/// In place of a worker's index: nobody.
 const FREE: u16 = u16::MAX;
-/// This peer's place in the list of workers.
+/// This peer's index in the list of workers.
 const ME: u16 = 0;
 
 /// The claims of one shard.
@@ -35,22 +35,22 @@ pub struct ClaimTable {
     /// The shard's blocks; everything below counts from its first.
     blocks: Range<u32>,
     cells: Vec<Cell>,
-    /// Blocks that are neither held nor done.
+    /// The number of blocks that are neither held nor done.
     free: u32,
     done: BitSet,
-    /// How many of these rest on the word of others.
+    /// How many of the done blocks only other workers reported: neither the authority nor this peer.
     unproven: u32,
-    /// Index 0 is this peer. Places of forgotten workers are used again.
+    /// Index 0 is this peer. The entries of forgotten workers are reused.
     workers: Vec<Worker>,
-    /// How many of them have a lease that runs: asked for with every event.
+    /// How many of them have a running lease. A counter, because it is read on every event.
     active: u32,
-    /// Blocks that this peer attempts beside their holder, and whether it has begun.
+    /// Blocks that this peer runs speculatively, and whether it has started them.
     speculative: Vec<(u32, bool)>,
-    /// Blocks that this peer finished, in as many runs as a message has room for.
+    /// Blocks that this peer finished, in at most as many runs as fit into a message.
     recent: Vec<Run>,
     cursor: u32,
     draws: u64,
-    /// How long claims take to settle.
+    /// How long a claim must stand until it counts as settled.
     settle: Duration,
 }
 
@@ -58,18 +58,18 @@ pub struct ClaimTable {
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     holder: u16,
-    /// Who said that it is done, where the authority has not; otherwise [`FREE`].
+    /// The worker that reported it done, if the authority has not confirmed that; otherwise [`FREE`].
     done_by: u16,
     term: u8,
-    /// The highest term that a claim on it may have, as far as this peer saw claims lapse.
+    /// The highest term that a claim on it may have, by the lapses that this peer has seen.
     legal: u8,
-    /// This peer began it: it is finished whatever others claim.
+    /// This peer has started it, and finishes it whatever others claim.
     started: bool,
-    /// A second attempt is under way here or was heard of.
+    /// A second attempt is running here, or was heard of.
     doubled: bool,
-    /// Of another's claim: it has stood for so long that all have heard it.
+    /// The claim has stood long enough for every worker to have heard it.
     settled: bool,
-    /// When it was claimed, or heard to be; once done, when that was heard.
+    /// When it was claimed, or this peer heard of the claim; once it is done, when this peer heard of that.
     since: Time,
 }
 
@@ -91,22 +91,23 @@ impl Cell {
 struct Worker {
     peer: PeerKey,
     heard: Time,
-    /// Its lease ends by then, unless it is heard before: it was only told of, or its connection broke.
+    /// Its lease ends then at the latest, unless it is heard before. [`Time::NEVER`] unless its connection broke, or it
+    /// is known from another peer only.
     ends: Time,
     /// Whether its lease runs.
     alive: bool,
-    /// The number of the newest message heard from it, if any was; of this peer, of its last message.
+    /// The number of its newest message; `None` before the first.
     number: Option<u32>,
-    /// It said what is not true: nothing that it says counts until then.
+    /// Its messages are ignored until then: it made a false report, or held a block for too long.
     ignored_until: Time,
     /// When it last finished a block that it held.
     progressed: Time,
     /// Blocks that it held here and that are done.
     finished: u32,
-    /// Blocks that it said are done and was not heard to hold, since the authority last told.
+    /// Blocks that it reported done without being known to hold them, since the authority's last report.
     unheard: u32,
     holds: Vec<Run>,
-    /// Blocks that it attempts beside their holders.
+    /// Blocks that it runs speculatively.
     seconds: Vec<u32>,
 }
 
@@ -115,9 +116,9 @@ struct Worker {
 pub struct Heard {
     /// Blocks (by their number in the stage) that this peer held, had not started, and lost.
     pub lost: Vec<u32>,
-    /// Whether blocks that were held by the sender are free now, or done.
+    /// Whether blocks that the sender held are now free or done.
     pub changed: bool,
-    /// Whether the sender claims blocks that this peer holds and keeps: it has not heard of that, and should.
+    /// Whether the sender claims blocks that this peer holds and keeps. It has not heard this peer's claim, and should.
     pub contested: bool,
 }
 
@@ -146,12 +147,12 @@ impl ClaimTable {
         }
     }
 
-    /// Sets how long a claim takes to be heard by all, and a stronger one to be heard back.
+    /// Sets how long a claim takes to reach every worker, and a stronger claim to come back.
     pub fn set_settle(&mut self, settle: Duration) {
         self.settle = settle;
     }
 
-    /// The shard.
+    /// The shard's number within its stage.
     pub fn shard(&self) -> u16 {
         self.shard
     }
@@ -166,33 +167,32 @@ impl ClaimTable {
         self.done.is_full()
     }
 
-    /// Whether the authority, or this peer itself, vouches for all that is done.
+    /// Whether the authority or this peer itself vouches for every done block.
     pub fn is_proven(&self) -> bool {
         self.unproven == 0
     }
 
-    /// Workers that were heard of in this shard and have not lapsed, this peer included.
+    /// The number of workers of this shard whose leases run, this peer included.
     pub fn active_workers(&self) -> u32 {
         self.active
     }
 
-    /// Those of them, without this peer, that hold anything; the others wait for something to do.
+    /// The number of other workers whose leases run that hold blocks; the rest are idle.
     pub fn busy_workers(&self) -> u32 {
         self.workers.iter().skip(1).filter(|w| w.alive && !w.holds.is_empty()).count() as u32
     }
 
-    /// The peers that work on this shard, without this one: whoever works has module and index.
+    /// The other peers that work on this shard. They have the job's module and index.
     pub fn peers(&self) -> impl Iterator<Item = PeerKey> + '_ {
         self.workers.iter().skip(1).filter(|w| w.alive).map(|w| w.peer)
     }
 
-    /// All that were heard here, those included that have nothing to say any more, or have lapsed: they listen.
+    /// All other workers heard in this shard, idle and lapsed ones included, as they may still listen.
     pub fn listeners(&self) -> impl Iterator<Item = PeerKey> + '_ {
         self.workers.iter().skip(1).map(|w| w.peer)
     }
 
-    /// This peer heard nothing for as long as `asleep`, as it did not run: the leases of others have that much longer to
-    /// be renewed.
+    /// Extends the leases of others by `asleep`, the time for which this peer did not run and heard nothing.
     pub fn woke(&mut self, asleep: Duration) {
         for worker in self.workers.iter_mut().skip(1) {
             worker.heard = worker.heard + asleep;
@@ -222,7 +222,7 @@ impl ClaimTable {
         allowance(self.workers[usize::from(ME)].finished)
     }
 
-    /// Sets a block free that somebody held.
+    /// Frees a block that a worker held.
     fn let_go(&mut self, block: u32) {
         let cell = &mut self.cells[block as usize];
         cell.holder = FREE;
@@ -233,21 +233,21 @@ impl ClaimTable {
         }
     }
 
-    /// Whether a claim has stood for so long that everyone has heard it: it holds against one that was made by
-    /// someone who has not.
+    /// Whether a claim has stood long enough for every worker to have heard it. It then wins against a claim of a
+    /// worker that has not.
     fn is_settled(&self, now: Time, block: u32) -> bool {
         let cell = self.cells[block as usize];
         cell.started || cell.settled || now.since(cell.since) >= self.settle
     }
 
-    /// The draw that settles claims that cross.
+    /// The hash that settles conflicting claims: the higher one wins.
     fn draw_of(&self, block: u32, worker: u16) -> u64 {
         let group = ((block + self.blocks.start) / SETTLE_GROUP).to_le_bytes();
         let peer = &self.workers[usize::from(worker)].peer;
         Hash::of_parts("webmesh 1 crossing claims", &[&self.job.0, &[self.stage], &group, &peer.0]).draw()
     }
 
-    /// The part of a run of the stage's blocks that lies in this shard, counted from its first.
+    /// The part of a run of the stage's blocks that lies in this shard, counted from the shard's first block.
     fn within(&self, run: Run) -> Option<Run> {
         let start = run.start.max(self.blocks.start);
         let end = run.end().min(self.blocks.end);
@@ -273,7 +273,7 @@ impl ClaimTable {
         std::iter::once(standing(self.workers[usize::from(ME)].peer, mine.clone(), lease)).chain(others).collect()
     }
 
-    /// Adds a run of blocks to a claim, cut where their terms differ, or some have settled and others not.
+    /// Adds a run of blocks to a claim, split where the term or the settled flag changes.
     fn add_holds(&self, now: Time, holds: &mut Vec<Hold>, run: Run, worker: u16) {
         for block in run.iter().filter(|&b| self.cells[b as usize].holder == worker) {
             let (term, settled) = (self.cells[block as usize].term, self.is_settled(now, block));
@@ -285,18 +285,18 @@ impl ClaimTable {
         }
     }
 
-    /// This peer's standing, to be published as the next message after `said` others.
+    /// This peer's claim, to be published as its next message after `said` others.
     pub fn next_message(&mut self, now: Time, said: u32) -> Claim {
         self.workers[usize::from(ME)].number = Some(said + 1);
         self.workers[usize::from(ME)].heard = now;
-        // Once said, it stays so, even if more workers come and claims take longer to settle.
+        // A claim that was published as settled stays so, even if more workers join and claims take longer to settle.
         for block in self.workers[usize::from(ME)].holds.iter().flat_map(Run::iter).collect::<Vec<_>>() {
             self.cells[block as usize].settled |= self.is_settled(now, block);
         }
         self.message(now)
     }
 
-    /// This peer's standing.
+    /// This peer's claim, with the number of its last message.
     pub fn message(&self, now: Time) -> Claim {
         let me = &self.workers[usize::from(ME)];
         let mut holds: Vec<Hold> = Vec::new();
@@ -338,7 +338,7 @@ impl Worker {
         }
     }
 
-    /// When its lease ends, which lasts for `lease`, unless it is heard again.
+    /// When its lease, which lasts for `lease`, ends unless it is heard again.
     fn lapses_at(&self, lease: Duration) -> Time {
         self.ends.min(self.heard + lease)
     }
@@ -350,7 +350,7 @@ impl Worker {
     }
 }
 
-/// How many blocks a worker may hold that has finished so many (rule 5).
+/// How many blocks a worker that has finished `finished` of them may hold (rule 5).
 fn allowance(finished: u32) -> u32 {
     finished.saturating_mul(limits::CLAIM_FACTOR).saturating_add(limits::CLAIM_BASE)
 }

@@ -1,7 +1,7 @@
 use super::hear::NEWS;
 use super::*;
 
-/// Messages said before, in tests of one message each.
+/// Messages published before, in tests of one message each.
 const SAID: u32 = 0;
 const SETTLE: Duration = Duration::from_millis(100);
 /// The longest time that a claim may stand.
@@ -17,13 +17,13 @@ fn table(me: u8, start: u64) -> ClaimTable {
     table
 }
 
-/// A claim on blocks 0 to `count`, by who says that it finished `finished` others.
+/// A claim on the first `count` blocks, by a worker that states that it has finished `finished` others.
 fn claim(number: u32, count: u32, finished: u32) -> Claim {
     let hold = Hold { run: Run::new(0, count), term: 0, speculative: false, settled: false };
     Claim { job: JobId([7; 32]), stage: 0, shard: 0, number, holds: vec![hold], done: vec![], finished }
 }
 
-/// Of a message about blocks 0 to 8: they are done.
+/// A report that the first 8 blocks are done.
 fn done(number: u32) -> Claim {
     Claim { holds: vec![], done: vec![Run::new(0, 8)], ..claim(number, 0, 8) }
 }
@@ -61,8 +61,8 @@ fn a_started_block_is_not_given_up() {
 }
 
 #[test]
-fn a_claim_that_all_have_heard_stands_against_one_by_who_has_not() {
-    // Whichever of the two a draw would prefer.
+fn a_settled_claim_wins_against_a_later_one() {
+    // Whichever of the two the hash prefers.
     for (old, new) in [(1, 2), (2, 1)] {
         let (mut a, mut b) = (table(old, 0), table(new, 0));
         a.choose(Time(0), 8, always, always);
@@ -96,7 +96,7 @@ fn a_silent_worker_lapses_and_its_late_claim_loses_to_the_next_holder() {
 }
 
 #[test]
-fn what_the_authority_says_is_done_is_not_run() {
+fn a_block_that_the_authority_reports_done_is_not_run() {
     let mut a = table(1, 0);
     a.choose(Time(0), 4, always, always);
     assert_eq!(a.set_done(Time(1), [0, 1, 50].into_iter()), vec![0, 1]);
@@ -107,7 +107,7 @@ fn what_the_authority_says_is_done_is_not_run() {
 }
 
 #[test]
-fn an_older_word_of_the_authority_does_not_undo_the_latest_news() {
+fn an_older_report_of_the_authority_does_not_undo_a_recent_one() {
     let mut a = table(1, 0);
     a.choose(Time(0), 1, always, always);
     a.start(0);
@@ -136,11 +136,11 @@ fn a_newcomer_learns_what_all_others_hold() {
 }
 
 #[test]
-fn newcomers_keep_no_worker_alive_for_each_other_that_is_gone() {
+fn newcomers_do_not_keep_a_departed_worker_alive_for_each_other() {
     let (mut a, mut b) = (table(1, 0), table(2, 0));
     b.choose(Time(0), 8, always, always);
     a.hear(Time(0), key(2), &b.next_message(Time(0), SAID));
-    // Every second one more newcomer hears of it, from the one before.
+    // Every second, another newcomer hears of it from the one before.
     let mut teller = a;
     for second in 1..=limits::LEASE.as_secs() + 1 {
         let now = Time(0) + Duration::from_secs(second);
@@ -167,7 +167,7 @@ fn a_stuck_workers_block_gets_one_second_attempt() {
 }
 
 #[test]
-fn nobody_ends_a_shard_by_saying_that_it_is_done() {
+fn a_worker_cannot_end_a_shard_by_reporting_it_done() {
     let mut a = table(1, 0);
     a.hear(Time(1), key(2), &Claim { done: vec![Run::new(0, 100)], ..done(1) });
     let newcomers = limits::CLAIM_BASE;
@@ -178,13 +178,13 @@ fn nobody_ends_a_shard_by_saying_that_it_is_done() {
 }
 
 #[test]
-fn who_said_done_what_the_authority_does_not_know_is_not_listened_to_for_a_while() {
+fn a_worker_whose_reports_the_authority_does_not_confirm_is_ignored_for_a_while() {
     let mut a = table(1, 0);
     a.hear(Time(1), key(2), &claim(1, 8, 0));
     a.hear(Time(2), key(2), &done(2));
     assert_eq!(a.left(), 92, "it held these");
     a.set_done(Time(3), std::iter::empty());
-    assert_eq!(a.left(), 92, "its word may be on its way to the authority too");
+    assert_eq!(a.left(), 92, "its report may still be on its way to the authority");
     a.set_done(Time(3) + 2 * NEWS, std::iter::empty());
     assert_eq!(a.free(), 100);
     a.hear(Time(4) + 2 * NEWS, key(2), &claim(3, 8, 0));
@@ -194,7 +194,7 @@ fn who_said_done_what_the_authority_does_not_know_is_not_listened_to_for_a_while
 }
 
 #[test]
-fn tasks_that_are_opened_again_are_nobodys_lie() {
+fn a_worker_is_not_blamed_for_reopened_tasks() {
     let mut a = table(1, 0);
     a.hear(Time(1), key(2), &claim(1, 8, 0));
     a.hear(Time(2), key(2), &done(2));
@@ -205,7 +205,7 @@ fn tasks_that_are_opened_again_are_nobodys_lie() {
 }
 
 #[test]
-fn a_claim_that_is_repeated_for_ever_ends_when_its_tasks_must_have() {
+fn a_claim_ends_after_the_longest_time_however_often_it_is_renewed() {
     let mut a = table(1, 0);
     for second in 0..120 {
         let now = Time(0) + Duration::from_secs(u64::from(second));
@@ -221,7 +221,7 @@ fn a_higher_term_before_a_lapse_takes_nothing_from_a_holder() {
     a.choose(Time(0), 8, always, always);
     a.next_message(Time(0), SAID);
     a.hear(Time(1), key(2), &claim(1, 8, 0));
-    // Whichever of the two a draw would prefer.
+    // Whichever of the two the hash prefers.
     for other in 3..9 {
         let run = Run::new(if other % 2 == 0 { 0 } else { 50 }, 8);
         let hold = Hold { run, term: 255, speculative: false, settled: false };
@@ -231,17 +231,17 @@ fn a_higher_term_before_a_lapse_takes_nothing_from_a_holder() {
 }
 
 #[test]
-fn who_says_that_it_finished_everything_is_believed_its_share_of_what_is_done() {
+fn a_stated_number_of_finished_blocks_is_believed_up_to_a_share_of_those_done() {
     let mut a = ClaimTable::new(key(1), JobId([7; 32]), 0, 0, 0..1_000, 0);
     a.set_done(Time(0), 900..1_000);
     a.hear(Time(1), key(2), &claim(1, 800, 1_000_000));
     assert_eq!(a.free(), 900);
     a.hear(Time(2), key(2), &claim(2, 200, 1_000_000));
-    assert_eq!(a.free(), 700, "two workers may have done fifty each");
+    assert_eq!(a.free(), 700, "each of two workers may have done fifty");
 }
 
 #[test]
-fn what_is_told_of_others_takes_nothing_from_anybody_and_mutes_no_worker() {
+fn a_claim_that_another_peer_passed_on_takes_no_held_block_and_mutes_no_worker() {
     let mut a = table(1, 0);
     a.choose(Time(0), 4, always, always);
     let invented = Claim { done: vec![Run::new(50, 50)], ..claim(u32::MAX, 8, 8) };
@@ -252,7 +252,7 @@ fn what_is_told_of_others_takes_nothing_from_anybody_and_mutes_no_worker() {
 }
 
 #[test]
-fn workers_that_are_only_told_of_make_no_others_forgotten() {
+fn workers_known_from_others_only_do_not_replace_those_that_were_heard() {
     let mut a = table(1, 0);
     a.hear(Time(1), key(2), &claim(1, 8, 0));
     for n in 0..1_000u32 {

@@ -1,14 +1,14 @@
-//! The variants of an enum, as it is encoded: to tell a message of a newer protocol from a damaged one.
+//! The names of encoded enum variants, to tell a message of a newer protocol from a damaged one.
 
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-/// Names of variants over this many bytes are not repeated: none of ours is as long.
+/// The longest name of a variant that an error repeats, in bytes: none of ours is as long.
 const NAME_BYTES: usize = 64;
 
-/// The variant that stands first in these bytes, if `T` is an enum that has none of that name.
+/// The name of the variant in these bytes, if `T` is an enum without a variant of that name.
 pub(super) fn unknown<T: DeserializeOwned>(body: &[u8]) -> Option<String> {
     let known = known::<T>()?;
     let Encoded(name) = cbor4ii::serde::from_slice(body).ok()?;
@@ -18,12 +18,12 @@ pub(super) fn unknown<T: DeserializeOwned>(body: &[u8]) -> Option<String> {
 /// The names of the variants of `T`, if it is an enum.
 fn known<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     let mut variants = None;
-    // Fails always: it only looks what is asked for.
+    // Always fails: it only records which variants are asked for.
     let _ = T::deserialize(Look(&mut variants));
     variants
 }
 
-/// A deserializer without a value, which notes the variants of the enum that it is asked for.
+/// A deserializer without a value, which records the variants of the enum that it is asked for.
 struct Look<'a>(&'a mut Option<&'static [&'static str]>);
 
 impl<'de> Deserializer<'de> for Look<'_> {
@@ -49,7 +49,7 @@ impl<'de> Deserializer<'de> for Look<'_> {
     }
 }
 
-/// The name of an encoded variant: a text where it holds nothing, else the only key of a map.
+/// The name of an encoded variant: a text if it is a unit variant, otherwise the only key of a map.
 struct Encoded(String);
 
 impl<'de> Deserialize<'de> for Encoded {

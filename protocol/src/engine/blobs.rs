@@ -1,7 +1,9 @@
-//! Blobs by name: found here, or at their home, or at whoever else has fetched them.
+//! Blobs by hash: fetched from the local store, their homes, or other peers that have fetched them; and served to
+//! others.
 //!
-//! What many peers want (a module, an index) leaves its home only a few times: while uploads of it run, the
-//! home names peers that have it already, so that its uplink carries it once or twice, not once a worker.
+//! A blob that many peers want (a module, an index) is uploaded by its home only a few times: while uploads of it run,
+//! the home redirects requests to peers that have it already, so that its uplink carries it once or twice, not once for
+//! each worker.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,15 +19,15 @@ use crate::manifest::BlobRef;
 use crate::message::{Request, Response};
 use crate::time::Time;
 
-/// An upload is thought to be over after so long: a redirect to a peer that is not yet done costs one try.
+/// Assumed duration of an upload: a redirect to a peer that has not received it yet costs one try.
 const UPLOAD_TIME: Duration = Duration::from_millis(500);
-/// A fetch is given up after so many answers that were no help, for each home.
+/// Responses without the blob, for each home, after which a fetch is given up.
 const TRIES: u32 = 8;
 /// Homes of one fetch: as many jobs with the same module or inputs as honest users may have at a time.
 const HOMES: usize = 4;
-/// The pause after an answer that was no help.
+/// The pause after the first response without the blob; it grows with each further one.
 const RETRY: Duration = Duration::from_millis(200);
-/// Shared blobs whose uploads are counted: module and index of the jobs that live here.
+/// Shared blobs whose uploads are counted: module and index of the jobs whose home is this peer.
 const SHARED: usize = 2 * limits::JOBS_OF_OWNER;
 
 /// Blobs being fetched and served.
@@ -37,24 +39,24 @@ pub(super) struct Blobs {
 
 #[derive(Debug)]
 struct Fetch {
-    /// The homes of the jobs that need it, asked in turn: one that stalls must not keep it from the others.
+    /// The homes of the jobs that need it, asked in turn: a stalled one must not keep it from the others.
     homes: VecDeque<PeerKey>,
-    /// Peers to be asked before them.
+    /// Peers that homes named in redirects; they are asked first.
     others: VecDeque<PeerKey>,
     /// `None` for a pack: used once, not kept.
     class: Option<BlobClass>,
-    /// How long it may be, in bytes, by what is said of it: a hash alone may be that of anything.
+    /// The longest length stated for it, in bytes: a hash alone does not bound what is sent.
     most: u64,
     tries: u32,
     /// When to ask again; `NEVER` while an answer is awaited.
     ask_at: Time,
 }
 
-/// A blob that arrived, or `None` if it cannot be had.
+/// A blob's hash, and its bytes, or `None` if it is not available.
 pub(super) type Fetched = (Hash, Option<Bytes>);
 
 impl Blobs {
-    /// Starts fetching a blob; where that is under way, `home` is asked for it as well.
+    /// Starts fetching a blob; if it is being fetched already, `home` is asked for it as well.
     pub(super) fn fetch(&mut self, core: &mut Core, blob: BlobRef, home: PeerKey, class: Option<BlobClass>) {
         let BlobRef { hash, len } = blob;
         let Some(fetch) = self.fetches.get_mut(&hash) else {
@@ -71,7 +73,7 @@ impl Blobs {
         }
     }
 
-    /// This peer looked on its own disk.
+    /// The local store has looked for a blob.
     pub(super) fn loaded(&mut self, core: &mut Core, hash: Hash, bytes: Option<Bytes>) -> Option<Fetched> {
         let fetch = self.fetches.get_mut(&hash)?;
         let bytes = bytes.filter(|bytes| bytes.len() as u64 <= fetch.most);
@@ -115,7 +117,7 @@ impl Blobs {
         None
     }
 
-    /// Asks again where a pause is over.
+    /// Asks again if a pause is over.
     pub(super) fn tick(&mut self, core: &mut Core) {
         let now = core.now;
         for (&hash, fetch) in self.fetches.iter_mut().filter(|(_, f)| f.ask_at <= now) {
@@ -123,14 +125,14 @@ impl Blobs {
         }
     }
 
-    /// Names a blob that many will ask for.
+    /// Counts the uploads of a blob that many peers will ask for.
     pub(super) fn share(&mut self, hash: Hash) {
         if self.uploads.len() < SHARED {
             self.uploads.entry(hash).or_default();
         }
     }
 
-    /// A blob is not asked for any more.
+    /// A blob is no longer needed.
     pub(super) fn unshare(&mut self, hash: &Hash) {
         self.uploads.remove(hash);
         self.fetches.remove(hash);
@@ -187,7 +189,7 @@ mod tests {
         PeerKey([n; 32])
     }
 
-    /// Who was asked for the blob since the last call.
+    /// The requests for the blob since the last call, and the peers that were asked.
     fn asked(core: &mut Core) -> Vec<(RequestId, PeerKey)> {
         let asked = core.actions.drain(..).filter_map(|action| match action {
             Action::Net(NetAction::Request { id, to, .. }) => Some((id, to)),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_stalls_does_not_keep_a_blob_from_a_job_with_another_home() {
+    fn a_stalled_home_does_not_keep_a_blob_from_a_job_with_another_home() {
         let (mut core, mut blobs) = (core(), Blobs::default());
         blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
         assert_eq!(blobs.loaded(&mut core, HASH, None), None);
@@ -214,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_that_is_longer_than_it_is_said_to_be_is_none() {
+    fn a_blob_that_is_longer_than_stated_is_rejected() {
         let (mut core, mut blobs) = (core(), Blobs::default());
         blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
         let long = || Bytes::from_static(b"longer");
-        assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "it is looked for elsewhere");
+        assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "other peers are asked");
         assert_eq!(
             blobs.on_response(&mut core, &BlobRequest { hash: HASH, from: peer(1) }, Ok((Response::Body, long()))),
             None
@@ -228,7 +230,7 @@ mod tests {
                 .actions
                 .iter()
                 .any(|action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Store { .. })))),
-            "and not kept"
+            "it is not stored"
         );
     }
 
@@ -253,6 +255,6 @@ mod tests {
                 }
             }
         }
-        panic!("it is asked for still");
+        panic!("it was not given up");
     }
 }

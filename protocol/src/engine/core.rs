@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::gossip_budget::GossipBudget;
 use super::pending::Pending;
-use super::voice::Voice;
 use crate::id::PeerKey;
 use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
@@ -39,7 +39,7 @@ pub(super) struct Core {
     /// Requests under way, with what their answers are for.
     pub(super) pending: BTreeMap<RequestId, Pending>,
     /// What this worker may say of its claims in all its jobs.
-    pub(super) voice: Voice,
+    pub(super) gossip_budget: GossipBudget,
     /// Known peers that run tasks, this one included; counted now and then.
     pub(super) workers: u32,
     /// How long a message takes to each neighbour, smoothed, and how far single ones stray from that.
@@ -62,7 +62,7 @@ impl Core {
             actions: VecDeque::new(),
             own_seals: Vec::new(),
             pending: BTreeMap::new(),
-            voice: Voice::default(),
+            gossip_budget: GossipBudget::default(),
             workers: 1,
             hops: BTreeMap::new(),
             hop: FIRST_HOP,

@@ -1,7 +1,7 @@
-//! Finding the way to the homes of jobs.
+//! Discovery of the homes of jobs.
 //!
-//! Adverts are gossip, repeated rarely: whoever comes late, or was deaf when one passed, hears a job announced and knows
-//! no way to its home. A neighbour that has one is asked.
+//! Adverts are repeated rarely: a peer that came late or missed one may hear a job announced, and know no address of
+//! its home. It asks its neighbours.
 
 use super::core::Core;
 use super::jobs::Jobs;
@@ -12,26 +12,27 @@ use crate::limits;
 use crate::message::{PeerStatus, Request, Response};
 use crate::time::Time;
 
-/// Ways to homes, asked for and learnt.
+/// Rate limits on questions to neighbours for homes.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
-    /// When a neighbour was last asked for whatever homes it knows.
+    /// When a neighbour was last asked for any homes; `None` before the first time.
     asked_for_any: Option<Time>,
-    /// And for a certain one. Neither waits for the other, as whoever joins is often offered a job within a second.
+    /// When a neighbour was last asked for a certain home. Limited separately, as a peer that joins is often offered a
+    /// job within a second.
     asked_for_one: Option<Time>,
-    /// Neighbours are asked in turn: the first may know no more than this peer.
+    /// Counts questions, so that neighbours are asked in turn: the first may know no more than this peer.
     turn: usize,
 }
 
 impl Homes {
-    /// A connection stands. A worker that knows of no job asks what there is, rather than wait to hear it.
+    /// A connection is established. A worker that knows of no job asks for homes, rather than wait for an announcement.
     pub(super) fn on_hello(&mut self, core: &mut Core, jobs: &Jobs, peer: PeerKey) {
         if core.advert.roles.worker && jobs.len() == 0 {
             self.ask(core, peer, None);
         }
     }
 
-    /// A job was heard of. What was heard is checked: one that is not known now is nobody's.
+    /// A job was announced. The announcement has been checked: a job that is still unknown is ignored.
     pub(super) fn on_announced(&mut self, core: &mut Core, jobs: &Jobs, job: &JobId) {
         let roles = core.advert.roles;
         let Some(home) = jobs.home(job).filter(|_| roles.worker || roles.shuffler) else { return };
@@ -57,7 +58,7 @@ impl Homes {
         core.request(peer, Request::Homes { wanted }, vec![], DiscoveryRequest::Homes(wanted));
     }
 
-    /// The homes of jobs that can be reached, as far as is known here: the one that is wanted, or some, each asker others.
+    /// The homes of jobs whose addresses this peer knows: the one that is wanted, or some, which differ between askers.
     pub(super) fn answer(core: &Core, jobs: &Jobs, asker: PeerKey, wanted: Option<PeerKey>) -> Response {
         let homes = jobs.homes();
         let others = homes.range(asker..).chain(homes.range(..asker)).copied();
@@ -69,8 +70,8 @@ impl Homes {
         Response::Peers(others.filter_map(status).take(limits::HOMES).collect())
     }
 
-    /// A neighbour told of homes, or of the one that is wanted. Where they are is noted, unless they said so themselves;
-    /// what else is said of them, only they can say.
+    /// A neighbour named homes, or the one that is wanted. Only their addresses are used, and only if the home's own
+    /// advert is not known.
     pub(super) fn on_answer(core: &mut Core, wanted: Option<PeerKey>, peers: Vec<PeerStatus>) {
         let asked_for = peers.into_iter().filter(|status| wanted.is_none_or(|wanted| wanted == status.peer));
         for PeerStatus { peer, advert, .. } in asked_for.take(if wanted.is_some() { 1 } else { limits::HOMES }) {

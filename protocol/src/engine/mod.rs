@@ -7,6 +7,7 @@
 mod authority;
 mod blobs;
 mod core;
+mod gossip_budget;
 mod homes;
 mod jobs;
 mod outbox;
@@ -16,7 +17,6 @@ mod shuffler;
 mod stage;
 #[cfg(test)]
 mod tests;
-mod voice;
 mod worker;
 
 use std::time::Duration;

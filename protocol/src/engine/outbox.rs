@@ -1,4 +1,4 @@
-//! Output that is not acknowledged yet: kept until every owner of the newest epoch has it (rule 2, 13).
+//! Output that is not acknowledged yet: kept until every owner of the newest epoch has it (rules 2 and 13).
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::ring::Assignment;
 use crate::segment::Attempt;
 use crate::time::Time;
 
-/// After a push that was not taken, its owner is left alone for so long.
+/// Pause before the next push to an owner that refused one.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// The attempts of one stage of one job that wait for acknowledgements.
@@ -27,8 +27,8 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct Waiting {
     attempt: Attempt,
-    /// Owners that have not acknowledged it, with the places of their segments. Those that get nothing are to know
-    /// of it too.
+    /// Owners that have not acknowledged it, with the indices of their segments. Owners without a segment must learn of
+    /// the attempt too.
     parts: BTreeMap<PeerKey, Vec<u16>>,
 }
 
@@ -52,17 +52,17 @@ impl Waiting {
     }
 }
 
-/// What is to be pushed to one owner.
+/// The tasks whose output is to be pushed to one owner.
 #[derive(Debug)]
 struct Queue {
     tasks: Vec<u32>,
     bytes: usize,
-    /// When it leaves at the latest.
+    /// When it is sent at the latest.
     flush_at: Time,
 }
 
 impl Outbox {
-    /// Takes a finished attempt.
+    /// Adds a finished attempt.
     pub(super) fn add(&mut self, now: Time, task: u32, attempt: Attempt, ring: &Assignment) {
         self.bytes += attempt.len();
         let waiting = Waiting::new(attempt, ring);
@@ -72,7 +72,7 @@ impl Outbox {
         }
     }
 
-    /// Bytes that nobody has acknowledged in full.
+    /// Bytes of the attempts that some owner has not acknowledged.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -87,12 +87,12 @@ impl Outbox {
         self.attempts.is_empty()
     }
 
-    /// When the next queue must leave.
+    /// When the next queue must be sent.
     pub(super) fn deadline(&self) -> Time {
         self.queues.values().map(|q| q.flush_at).min().unwrap_or(Time::NEVER)
     }
 
-    /// Sends what is full or due; everything if `all`.
+    /// Sends the queues that are full or due, or all of them if `all`; none that is paused after a refusal.
     pub(super) fn flush(&mut self, core: &mut Core, job: JobId, stage: u8, epoch: u32, all: bool) {
         let due: Vec<PeerKey> = self
             .queues
@@ -171,7 +171,7 @@ impl Outbox {
         finished
     }
 
-    /// A push was not taken: it is made again after a pause.
+    /// An owner refused a push, which is repeated after a pause.
     pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[u32]) {
         for task in tasks {
             if let Some(waiting) = self.attempts.get(task).filter(|w| w.parts.contains_key(&owner)) {
@@ -190,7 +190,8 @@ impl Outbox {
         std::mem::take(&mut self.attempts).into_keys().collect()
     }
 
-    /// A new epoch: everything that waits goes to its owners. Those that have it already only say so again.
+    /// Queues all waiting attempts for the owners of a new epoch. Owners that have one already just acknowledge it
+    /// again.
     pub(super) fn redirect(&mut self, now: Time, ring: &Assignment) {
         self.queues.clear();
         for (&task, waiting) in &mut self.attempts {

@@ -1,4 +1,4 @@
-//! The packs that this worker's next tasks lie in.
+//! A cache of the packs that this worker's next tasks read.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::id::Hash;
 use crate::limits;
 
-/// Packs in memory and on their way, at most [`limits::PREFETCH_BYTES`] of those that nothing waits for.
+/// Packs in memory: at most [`limits::PREFETCH_BYTES`], or one that is larger.
 #[derive(Debug, Default)]
 pub(super) struct Packs {
     ready: BTreeMap<Hash, (Bytes, u64)>,
@@ -16,7 +16,7 @@ pub(super) struct Packs {
 }
 
 impl Packs {
-    /// A pack that is here.
+    /// A pack, if it is in memory.
     pub(super) fn get(&mut self, hash: &Hash) -> Option<Bytes> {
         self.uses += 1;
         let (bytes, used) = self.ready.get_mut(hash)?;
@@ -24,7 +24,7 @@ impl Packs {
         Some(bytes.clone())
     }
 
-    /// Keeps a pack for the tasks to come; the longest unused ones make room.
+    /// Keeps a pack for the tasks to come, and drops the least recently used ones for it.
     pub(super) fn put(&mut self, hash: Hash, bytes: Bytes) {
         self.uses += 1;
         self.bytes += bytes.len() as u64;
@@ -37,7 +37,7 @@ impl Packs {
         }
     }
 
-    /// Lets a pack go.
+    /// Drops a pack.
     pub(super) fn drop_pack(&mut self, hash: &Hash) {
         if let Some((bytes, _)) = self.ready.remove(hash) {
             self.bytes -= bytes.len() as u64;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_in_memory_are_bounded_and_the_longest_unused_goes_first() {
+    fn packs_in_memory_are_bounded_and_the_least_recently_used_is_dropped_first() {
         let mut packs = Packs::default();
         let big = Bytes::from(vec![0; limits::PREFETCH_BYTES as usize / 2]);
         let name = |n: u8| Hash::of(&[n]);

@@ -1,4 +1,4 @@
-//! What everyone hears of jobs: that they live, and how they end.
+//! Gossip about jobs: that they are running, and how they ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,13 +9,13 @@ use crate::limits;
 use crate::manifest::Manifest;
 use crate::sign::{Document, Signed};
 
-/// What became of a job.
+/// The state of a job, as gossip tells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "most are announcements, and few of either are held at a time")]
 pub enum JobNews {
-    /// It lives; repeated every [`limits::ANNOUNCE_INTERVAL`] or so.
+    /// It is running; repeated about every [`limits::ANNOUNCE_INTERVAL`].
     Lives(Announce),
-    /// It is over, in its owner's word.
+    /// It has ended, as its owner signed.
     Ended(Signed<End>),
 }
 
@@ -27,7 +27,7 @@ impl JobNews {
         }
     }
 
-    /// How much it takes in a message at most, in bytes.
+    /// An upper bound on its encoded size, in bytes.
     pub(crate) fn size(&self) -> usize {
         match self {
             JobNews::Lives(announce) => {
@@ -43,29 +43,30 @@ impl JobNews {
     }
 }
 
-/// Bytes of a signed document beside its payload, and of an announcement beside what is signed: more than there are.
+/// Upper bound on the encoding of a signed document without its payload, in bytes.
 const SIGNED: usize = 160;
+/// Upper bound on the encoding of an announcement without its signed documents and lists, in bytes.
 const LIVES: usize = 240;
 
-/// A job lives.
+/// The announcement of a running job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announce {
     /// Its id.
     pub job: JobId,
     /// Its owner.
     pub owner: PeerKey,
-    /// Where its authority is reached.
+    /// The peer where its authority is reached.
     pub home: PeerKey,
-    /// The signed manifest, where it is small (rule 7); otherwise it is asked for.
+    /// The signed manifest, if it is small (rule 7); otherwise peers request it.
     pub manifest: Option<Signed<Manifest>>,
     /// The newest epoch.
     pub epoch: Signed<Epoch>,
     /// Tasks done, per stage.
     pub done: Vec<u32>,
-    /// Tasks in all, per stage. A stage that reads a shuffle has one for each partition at least; how many there are is
-    /// known once what it reads is written.
+    /// Tasks in all, per stage. A stage that reads a shuffle has at least one for each partition; the number is known
+    /// once the shuffle is written.
     pub tasks: Vec<u32>,
-    /// Counts up whenever a task that was done is not any more: who sees it grow asks for a summary.
+    /// Increases whenever tasks that were done are reopened: a peer that sees it grow asks for a summary.
     pub reopened: u32,
     /// Seconds since the job was submitted.
     pub age: u32,
@@ -83,11 +84,11 @@ pub struct End {
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// With its result.
+    /// It succeeded.
     Done,
-    /// Its owner took it back.
+    /// Its owner cancelled it.
     Cancelled,
-    /// It cannot succeed.
+    /// It failed, for this reason.
     Failed(String),
 }
 
@@ -100,7 +101,7 @@ impl Announce {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let manifest = self.manifest.as_ref().map_or(0, Signed::payload_len);
         if self.done.len().max(self.tasks.len()) > limits::STAGES || manifest > limits::INLINE_MANIFEST_BYTES {
-            return Err("an announcement with too much in it");
+            return Err("an announcement with too many stages or too large a manifest");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What those who work on a shard hear of each other, and of what is ready for them.
+//! Gossip among the workers of a shard: their claims, and the partitions that are ready for them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::ranges::{Run, check_runs};
 
-/// A worker's whole standing in one shard: claim, renewal, release and progress are this one message. It
-/// states, it does not change: a lost one is made good by the next.
+/// All that a worker holds and has finished in one shard: claim, renewal, release and progress are this one message. It
+/// states the whole, not a change, so the next message makes up for a lost one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     /// The job.
@@ -17,25 +17,25 @@ pub struct Claim {
     pub stage: u8,
     /// The shard.
     pub shard: u16,
-    /// Counts the sender's messages in this stage, from 1: gossip may bring an old one after a newer one.
+    /// Counts the sender's messages in this stage, from 1: gossip may deliver an old one after a newer one.
     pub number: u32,
     /// Blocks that the sender holds and has not finished, by term, ascending.
     pub holds: Vec<Hold>,
-    /// Blocks that it finished last, as many as fit.
+    /// The blocks that it finished last, as many as fit.
     pub done: Vec<Run>,
     /// How many blocks of this shard it has finished in all.
     pub finished: u32,
 }
 
-/// A worker's standing as another knows it.
+/// A worker's claim as another peer knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Whose it is.
+    /// The worker that made the claim.
     pub worker: PeerKey,
-    /// What it said last.
+    /// Its last claim.
     pub claim: Claim,
-    /// Milliseconds that are left of its lease, if it is not heard again. Each who passes a standing on says less than
-    /// it was told: otherwise newcomers would keep a worker alive for each other that is long gone.
+    /// The rest of its lease in milliseconds, if it is not heard again. A peer that passes a standing on states less
+    /// than it was told: otherwise newcomers would keep a worker alive for each other that is long gone.
     pub lease: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct Hold {
     pub term: u8,
     /// A second attempt beside a claim that still stands.
     pub speculative: bool,
-    /// It has stood for so long that all should have heard it.
+    /// It has stood long enough for every worker to have heard it.
     pub settled: bool,
 }
 
@@ -67,9 +67,11 @@ pub struct Seals {
     pub seals: Vec<(u16, Hash)>,
 }
 
-/// Bytes of a claim beside its runs, of a hold and of a run of finished blocks: more than there are.
+/// Upper bound on the encoding of a claim without its runs, in bytes.
 const CLAIM: usize = 160;
+/// Upper bound on the encoding of a hold, in bytes.
 const HOLD: usize = 72;
+/// Upper bound on the encoding of a run of finished blocks, in bytes.
 const RUN: usize = 24;
 
 impl Claim {
@@ -78,7 +80,7 @@ impl Claim {
         Topic::of_shard(self.job, self.stage, self.shard)
     }
 
-    /// How much it takes in a message at most, in bytes.
+    /// An upper bound on its encoded size, in bytes.
     pub(crate) fn size(&self) -> usize {
         CLAIM + HOLD * self.holds.len() + RUN * self.done.len()
     }
@@ -91,7 +93,7 @@ impl Claim {
         for runs in [&self.done, &holds] {
             check_runs(runs)?;
             if runs.last().is_some_and(|r| r.end() > limits::BLOCKS) {
-                return Err("a claim on blocks that no stage has");
+                return Err("a claim on blocks over the limit of a stage");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What peers say to each other: gossip for everyone, requests for one.
+//! Messages between peers: gossip for everyone, requests for one.
 
 mod announce;
 mod claim;
@@ -25,9 +25,9 @@ use crate::membership::Advert;
 /// A gossip topic. There is a fixed number of them: strangers cannot create any (rule 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// Jobs announced and ended. Everyone listens.
+    /// Announcements and ends of jobs. Every peer subscribes.
     Jobs,
-    /// Adverts of peers with a role. Everyone listens.
+    /// Adverts of peers with a role. Every peer subscribes.
     Peers,
     /// Claims of the shards that hash to this number, below [`limits::CLAIM_TOPICS`].
     Claims(u8),
@@ -58,10 +58,10 @@ impl Topic {
 /// A message for everyone on a topic. Gossipsub signs it with its sender's key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Gossip {
-    /// Of jobs, that they live or are over (topic [`Topic::Jobs`]): as many in one message as have room.
+    /// Announcements and ends of jobs (topic [`Topic::Jobs`]): as many as fit into one message.
     Jobs(Vec<JobNews>),
-    /// The sender's claims, with its progress: in one shard, whose topic it is ([`Topic::Claims`]), and in others
-    /// whose workers all listen there too.
+    /// The sender's claims, with its progress: first in the shard whose topic the message is published on
+    /// ([`Topic::Claims`]), then in others whose workers all subscribe to that topic too.
     Claims(Vec<Claim>),
     /// Partitions that the sender sealed (topic [`Topic::Claims`] of every shard of the stage that reads them).
     Seals(Seals),
@@ -70,13 +70,13 @@ pub enum Gossip {
 }
 
 impl Gossip {
-    /// Whether it may stand on a topic, as far as it alone says so.
+    /// Whether it may be published on a topic, as far as its content shows.
     pub fn belongs_on(&self, topic: Topic) -> bool {
         match self {
             Gossip::Jobs(_) => topic == Topic::Jobs,
             Gossip::Advert(_) => topic == Topic::Peers,
             Gossip::Claims(claims) => claims.first().is_some_and(|claim| topic == claim.topic()),
-            // They go to all shards of the stage that reads them; how many there are is not said in the message.
+            // Seals go to all shards of the stage that reads them; the message does not say how many there are.
             Gossip::Seals(_) => matches!(topic, Topic::Claims(_)),
         }
     }
@@ -89,11 +89,11 @@ impl Wire for Gossip {
     fn check(&self) -> Result<(), &'static str> {
         match self {
             Gossip::Jobs(news) if news.is_empty() || news.len() > limits::JOBS_IN_MESSAGE => {
-                Err("a wrong number of jobs")
+                Err("no jobs, or too many")
             }
             Gossip::Jobs(news) => news.iter().try_for_each(JobNews::check),
             Gossip::Claims(claims) if claims.is_empty() || claims.len() > limits::CLAIMS_IN_MESSAGE => {
-                Err("a wrong number of claims")
+                Err("no claims, or too many")
             }
             Gossip::Claims(claims) => claims.iter().try_for_each(Claim::check),
             Gossip::Seals(s) if s.seals.len() > usize::from(limits::PARTITIONS) => Err("too many seals"),
@@ -103,7 +103,7 @@ impl Wire for Gossip {
     }
 }
 
-/// Cuts a text to what a message may carry.
+/// Truncates a text to [`limits::TEXT_BYTES`].
 pub(crate) fn cut_text(mut text: String) -> String {
     let end = text.floor_char_boundary(limits::TEXT_BYTES);
     text.truncate(end);

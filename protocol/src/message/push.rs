@@ -1,4 +1,4 @@
-//! Attempts and their segments on their way between workers, shufflers and the authority.
+//! Attempts and their segments in transit between workers, shufflers and the authority.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::ranges::{Run, check_runs};
 
-/// No bytes have this hash; tables keep it where they know of no attempt.
+/// Stands in tables where no attempt is known. No bytes have this hash.
 const NO_DIGEST: [u8; 32] = [0; 32];
 
 /// Attempts' segments for one shuffler.
@@ -19,17 +19,17 @@ pub struct Push {
     pub stage: u8,
     /// The epoch whose ring chose the receiver.
     pub epoch: u32,
-    /// Made by a partition's owner for its replica, not by a worker for the owner.
+    /// Whether a partition's owner made it for a replica, instead of a worker for the owner.
     pub replica: bool,
     /// The attempts, in the order of their bytes in the body.
     pub entries: Vec<PushEntry>,
-    /// The peers that ran them, where the sender passes on what others made: consecutive entries of one author are
-    /// counted together. Empty where the sender is the author, or answers for what it sends as if it were.
+    /// The peers that ran them, if the sender passes on the attempts of others: consecutive entries of one author are
+    /// counted together. Empty if the sender is the author, or answers for the attempts as if it were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<(PeerKey, u32)>,
 }
 
-/// One attempt in a push. Partitions of the receiver that are not listed got nothing.
+/// One attempt in a push. Partitions of the receiver that are not listed are empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushEntry {
     /// The task.
@@ -48,10 +48,10 @@ impl Push {
         for entry in &self.entries {
             let ascend = entry.segments.is_sorted_by(|a, b| a.0 < b.0);
             if !ascend || entry.segments.last().is_some_and(|s| s.0 >= limits::PARTITIONS) {
-                return Err("partitions that repeat, stand out of order or cannot be");
+                return Err("partitions that repeat, are out of order or over the limit");
             }
             if entry.digest.0 == NO_DIGEST {
-                return Err("a digest that no attempt has");
+                return Err("a digest of zeros");
             }
         }
         if self.authors.is_empty() { Ok(()) } else { check_authors(&self.authors, self.entries.len() as u64) }
@@ -63,7 +63,7 @@ impl Push {
         told.chain(std::iter::repeat(sender))
     }
 
-    /// How long the body must be.
+    /// The length that the body must have, in bytes.
     pub fn body_len(&self) -> u64 {
         self.entries.iter().flat_map(|e| &e.segments).map(|&(_, len)| u64::from(len)).sum()
     }
@@ -76,8 +76,8 @@ pub struct Attempts {
     pub runs: Vec<Run>,
     /// Their digests.
     pub digests: Bytes,
-    /// The peers that ran them: consecutive attempts of one author are counted together. Empty where the authors are
-    /// not told; otherwise the counts add up to the number of tasks.
+    /// The peers that ran them: consecutive attempts of one author are counted together. Empty if the authors are not
+    /// given; otherwise the counts add up to the number of tasks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<(PeerKey, u32)>,
 }
@@ -107,13 +107,13 @@ impl Attempts {
         self.runs.iter().flat_map(Run::iter).zip(digests)
     }
 
-    /// The tasks with their digests and authors; nothing where the authors are not told.
+    /// The tasks with their digests and authors; nothing if the authors are not given.
     pub fn iter_authored(&self) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
         let authors = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
         self.iter().zip(authors).map(|((task, digest), author)| (task, digest, author))
     }
 
-    /// The tasks with their digests and authors; `sender` answers for attempts whose authors are not told.
+    /// The tasks with their digests and authors; `sender` stands for authors that are not given.
     pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
         let told = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
         let authors = told.chain(std::iter::repeat(sender));
@@ -133,20 +133,20 @@ impl Attempts {
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         check_runs(&self.runs)?;
         if self.runs.last().is_some_and(|r| r.end() > limits::TASKS) {
-            return Err("attempts at tasks that no stage has");
+            return Err("attempts at tasks over the limit of a stage");
         }
         let tasks: u64 = self.runs.iter().map(|r| u64::from(r.len)).sum();
         if tasks * 32 != self.digests.len() as u64 {
-            return Err("a number of digests that is not that of the tasks");
+            return Err("different numbers of digests and tasks");
         }
         if self.digests.chunks_exact(32).any(|d| d == NO_DIGEST) {
-            return Err("a digest that no attempt has");
+            return Err("a digest of zeros");
         }
         if self.authors.is_empty() { Ok(()) } else { check_authors(&self.authors, tasks) }
     }
 }
 
-/// Joins consecutive equal authors, with how many attempts each of these runs has.
+/// Joins consecutive equal authors, each with the number of its attempts.
 pub(crate) fn runs_of_authors(authors: impl Iterator<Item = PeerKey>) -> Vec<(PeerKey, u32)> {
     let mut runs: Vec<(PeerKey, u32)> = Vec::new();
     for author in authors {
@@ -162,7 +162,7 @@ pub(crate) fn runs_of_authors(authors: impl Iterator<Item = PeerKey>) -> Vec<(Pe
 pub(super) fn check_authors(authors: &[(PeerKey, u32)], attempts: u64) -> Result<(), &'static str> {
     let told: u64 = authors.iter().map(|a| u64::from(a.1)).sum();
     if told != attempts || authors.iter().any(|a| a.1 == 0) {
-        return Err("authors that are not those of the attempts");
+        return Err("authors whose counts do not add up to the attempts");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Jobs and peers in lists, for people.
+//! Jobs and peers in lists, for display.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,19 +16,19 @@ pub struct JobStatus {
     pub owner: PeerKey,
     /// Its name.
     pub name: String,
-    /// Done and all tasks, per stage.
+    /// Done tasks and all tasks, per stage.
     pub stages: Vec<(u32, u32)>,
     /// Seconds since it was submitted.
     pub age: u32,
-    /// Seconds since its home was heard last, where that is longer than announcements may be late: its process may have
-    /// ended.
+    /// Seconds since its home was last heard, if its announcements are overdue: its process may have ended. Otherwise
+    /// `None`.
     #[serde(default)]
     pub silent: Option<u32>,
-    /// What became of it.
+    /// Its state.
     pub state: JobState,
 }
 
-/// What became of a job, as far as the peer that answers knows. A variant that comes later must be sent to those alone
+/// The state of a job, as far as the answering peer knows. A variant that is added later must be sent only to peers
 /// whose minor version has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobState {
@@ -36,26 +36,26 @@ pub enum JobState {
     Running,
     /// Its submitter said goodbye, and has not said how the job ended.
     Left,
-    /// Its owner's word, signed.
+    /// It has ended, as its owner signed.
     Ended(Outcome),
 }
 
 /// One peer in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
-    /// Who.
+    /// The peer's key.
     pub peer: PeerKey,
-    /// What it says of itself.
+    /// Its newest advert.
     pub advert: Advert,
-    /// Whether the answerer has a connection to it.
+    /// Whether the answering peer has a connection to it.
     pub connected: bool,
 }
 
-/// Bytes of numbers, keys and names of fields in an element of a list: more than there are, whatever the numbers.
+/// Upper bound on the encoding of the numbers, keys and field names of an element of a list, in bytes.
 const FIELDS: usize = 256;
 
 impl JobStatus {
-    /// How much it takes in an answer at most, in bytes.
+    /// An upper bound on its encoded size, in bytes.
     pub(crate) fn size(&self) -> usize {
         let why = match &self.state {
             JobState::Ended(Outcome::Failed(why)) => why.len(),
@@ -66,7 +66,7 @@ impl JobStatus {
 }
 
 impl PeerStatus {
-    /// How much it takes in an answer at most, in bytes.
+    /// An upper bound on its encoded size, in bytes.
     pub(crate) fn size(&self) -> usize {
         let addresses: usize = self.advert.addresses.iter().map(|address| 4 + address.len()).sum();
         FIELDS + 64 + self.advert.agent.len() + addresses

@@ -1,6 +1,6 @@
-//! A model of gossipsub 1.1 as the node sets it up: meshes per topic among connected subscribers, eager push
-//! along them, own messages to every connected subscriber (flood publish), a heartbeat that grafts, prunes and
-//! tells others lazily what they may have missed (IHAVE, IWANT).
+//! A model of gossipsub 1.1 as the node sets it up: meshes per topic among connected subscribers, eager push along
+//! them, own messages to every connected subscriber (flood publish), a heartbeat that grafts, prunes and advertises
+//! messages to other neighbours (lazy gossip: IHAVE, IWANT).
 //!
 //! Left out: scoring, peer exchange, opportunistic grafting, IDONTWANT (which only long messages cause).
 
@@ -17,24 +17,24 @@ use crate::message::{Gossip, Topic};
 
 /// Bytes of an RPC beside its message: source, sequence number, signature, key, topic.
 const ENVELOPE: usize = 180;
-/// Bytes of a message's name in an IHAVE or IWANT.
+/// Bytes of a message id in an IHAVE or IWANT.
 const NAME: usize = 48;
-/// Topics there are.
+/// The number of topics.
 const TOPICS: usize = 2 + limits::CLAIM_TOPICS as usize;
 
-/// What passes between two neighbours.
+/// A message between two neighbours, as gossipsub frames it.
 #[derive(Debug)]
 pub(super) enum Rpc {
     Subscribed(u8, bool),
     Graft(u8),
-    /// Not in this mesh, for so many microseconds.
+    /// Not in this mesh, with the backoff in microseconds.
     Prune(u8, u64),
     Message(u32),
     Ihave(Rc<[u32]>),
     Iwant(Rc<[u32]>),
 }
 
-/// One peer's part.
+/// The gossipsub state of one peer.
 #[derive(Debug)]
 pub(super) struct Router {
     topics: Vec<Subscription>,
@@ -51,16 +51,16 @@ pub(super) struct Router {
 struct Subscription {
     on: bool,
     mesh: Vec<u32>,
-    /// Neighbours that listen.
+    /// Neighbours that subscribe to it.
     known: Vec<u32>,
-    /// Neighbours that were pruned, with when they may come back.
+    /// Neighbours that were pruned, with the time at which their backoff ends.
     backoff: Vec<(u32, u64)>,
 }
 
-/// All messages that somebody may still pass on.
+/// All messages that a peer may still forward.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
-    /// The name of the first of them; the others count on from there.
+    /// The number of the first of them; the others are numbered consecutively.
     first: u32,
     alive: VecDeque<Message>,
 }
@@ -82,7 +82,7 @@ impl Router {
         Self { topics, history: VecDeque::from([vec![]]), delivered: 0, lazy: 0 }
     }
 
-    /// A neighbour is gone.
+    /// A neighbour disconnected.
     pub(super) fn disconnected(&mut self, peer: u32) {
         for topic in &mut self.topics {
             topic.mesh.retain(|&p| p != peer);
@@ -108,7 +108,7 @@ impl Messages {
         self.alive.get(name.checked_sub(self.first)? as usize)
     }
 
-    /// Notes that a peer has a message; says whether that is new, or `None` if it is forgotten.
+    /// Records that a peer has a message; returns whether that is new, or `None` if the message is forgotten.
     fn see(&mut self, name: u32, peer: u32) -> Option<bool> {
         let message = self.alive.get_mut(name.checked_sub(self.first)? as usize)?;
         let word = peer as usize / 64;
@@ -136,7 +136,7 @@ fn number_of(topic: Topic) -> u8 {
 }
 
 impl World {
-    /// Messages may be lost, as they are where a queue is full; what neighbours tell of themselves is not.
+    /// Messages and lazy gossip may be lost, as from a full queue; subscriptions and changes of the mesh are not.
     fn rpc(&mut self, from: u32, to: u32, rpc: Rpc, bytes: usize) {
         let at = match rpc {
             Rpc::Subscribed(..) | Rpc::Graft(_) | Rpc::Prune(..) => self.stream(from, to, bytes),
@@ -151,7 +151,7 @@ impl World {
         &mut self.peers[peer as usize].router
     }
 
-    /// Two peers tell each other what they listen to.
+    /// A peer tells a new neighbour what it subscribes to.
     pub(super) fn gossip_connected(&mut self, peer: u32, other: u32) {
         for topic in 0..TOPICS as u8 {
             if self.router(peer).topics[usize::from(topic)].on {
@@ -176,7 +176,7 @@ impl World {
         }
     }
 
-    /// Tells a peer that it is not in a mesh, and for how long it shall not ask to be.
+    /// Removes a peer from a mesh, and tells it for how long it must not graft again.
     fn prune(&mut self, peer: u32, other: u32, topic: u8, time: Duration) {
         let micros = time.as_micros() as u64;
         let until = self.now + micros;
@@ -184,7 +184,7 @@ impl World {
         self.rpc(peer, other, Rpc::Prune(topic, micros), NAME);
     }
 
-    /// Fills a mesh up to its degree.
+    /// Grafts neighbours up to the target degree of a mesh.
     fn graft(&mut self, peer: u32, topic: u8) {
         let of = &self.peers[peer as usize].router.topics[usize::from(topic)];
         let apart = |p: &u32| of.mesh.contains(p) || of.backs_off(*p, self.now);
@@ -200,7 +200,7 @@ impl World {
         let encoded = codec::encode(&message);
         self.note(&encoded);
         if let Err(why) = codec::decode::<Gossip>(&encoded) {
-            self.oracle.broken(format!("peer {peer} published what nobody would take: {why}"));
+            self.oracle.broken(format!("peer {peer} published an invalid message: {why}"));
             return;
         }
         let topic = number_of(topic);
@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// Mends the meshes of a peer and tells neighbours outside them what there is.
+    /// Refills the meshes of a peer and sends lazy gossip to neighbours outside them.
     pub(super) fn on_heartbeat(&mut self, peer: u32) {
         if self.peers[peer as usize].engine.is_none() {
             return;

@@ -1,4 +1,4 @@
-//! The model of the network: lines of a certain delay and width, connections, requests and their answers.
+//! The model of the network: links with delay and bandwidth, connections, requests and their responses.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::io::{Event, RequestError, RequestId, Token};
 use crate::limits;
 use crate::message::{Request, Response};
 
-/// Messages of so many bytes queue for the receiver's line too.
+/// Messages of at least this many bytes queue for the receiver's link too.
 const BULK: usize = 16 * 1024;
-/// What is lost is sent again after so long, and the delay.
+/// A lost message is sent again after this time and a round trip.
 const RETRANSMIT: Duration = Duration::from_millis(200);
-/// Nobody tries more often.
+/// The most transmissions of one message.
 const TRANSMISSIONS: u32 = 12;
-/// A dial to a peer that is gone fails after so long.
+/// Time until a dial to a peer that is gone fails.
 const DIAL: Duration = Duration::from_secs(1);
 /// Bytes of a frame beside head and body.
 const FRAME: usize = 24;
 
-/// On which side of a cut network a peer is.
+/// The side of a partitioned network that a peer is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Main,
     Apart,
 }
 
-/// A request on its way.
+/// A request in transit.
 #[derive(Debug)]
 pub(super) struct Flight {
     from: u32,
@@ -61,8 +61,8 @@ impl World {
         (bytes as u64).saturating_mul(1_000_000) / self.scenario.links.bytes_per_second.max(1)
     }
 
-    /// Sends a message that nobody sends again: when it arrives, or `None` if it is lost on the way, or the
-    /// sender's line is behind by more than `patience`.
+    /// Sends a message without retransmission; gives its time of arrival, or `None` if it is lost, or if the queue of
+    /// the sender's link is longer than `patience`.
     pub(super) fn line(&mut self, from: u32, to: u32, bytes: usize, patience: Duration) -> Option<u64> {
         let free = self.peers[from as usize].sends_until.max(self.now);
         if free - self.now > patience.as_micros() as u64 || !self.can_hear(from, to) {
@@ -78,7 +78,7 @@ impl World {
         Some(sent + (self.delay(from, to) + jitter).as_micros() as u64)
     }
 
-    /// Sends a message that is sent again until it arrives.
+    /// Sends a message with retransmission until it arrives; gives its time of arrival.
     pub(super) fn stream(&mut self, from: u32, to: u32, bytes: usize) -> Option<u64> {
         if !self.can_hear(from, to) {
             return None;
@@ -149,7 +149,7 @@ impl World {
         self.note(&encoded);
         self.requests += 1;
         if let Err(why) = codec::decode::<Request>(&encoded) {
-            self.oracle.broken(format!("peer {from} sent what nobody would take: {why}"));
+            self.oracle.broken(format!("peer {from} sent an invalid request: {why}"));
         }
         let body: Bytes = match body {
             [] => Bytes::new(),
@@ -157,7 +157,7 @@ impl World {
             parts => parts.concat().into(),
         };
         let Some(&to) = self.index.get(&to) else {
-            self.oracle.broken(format!("peer {from} asks {} that nobody is", to.short()));
+            self.oracle.broken(format!("peer {from} asks {}, which is no peer", to.short()));
             return;
         };
         self.asked.insert((from, id), to);
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// Where a long message arrives, it waits for those before it.
+    /// A long message queues for the receiver's link behind earlier ones; gives the time at which it is received.
     fn lands(&mut self, to: u32, bytes: usize) -> u64 {
         let until = self.peers[to as usize].takes_until.max(self.now) + self.transmission(bytes);
         self.peers[to as usize].takes_until = until;
@@ -219,7 +219,7 @@ impl World {
         let encoded = codec::encode(&response);
         self.note(&encoded);
         if let Err(why) = codec::decode::<Response>(&encoded) {
-            self.oracle.broken(format!("peer {peer} answered what nobody would take: {why}"));
+            self.oracle.broken(format!("peer {peer} sent an invalid response: {why}"));
         }
         let bytes = encoded.len() + body.len() + FRAME;
         let outcome = Box::new(Ok((response, body)));

@@ -1,18 +1,18 @@
-//! What is to happen, in order of time, and of arrival where times are equal.
+//! The event queue, ordered by time, and by insertion where times are equal.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::world::What;
 
-/// Events of so many microseconds lie together until their time comes. A heap of them all would be millions deep,
-/// and every step through it a miss of the cache.
+/// Width of a slot in microseconds. The events of a later slot are kept unsorted: a heap of all events would hold
+/// millions, and every step through it would be a cache miss.
 const SLOT: u64 = 1024;
 
 /// The queue of a simulation.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The present slot and anything before.
+    /// Events of the current slot and before.
     near: BinaryHeap<Entry>,
     near_until: u64,
     /// Later ones, unsorted, by slot.
@@ -75,7 +75,7 @@ mod tests {
     use crate::sim::rng::Rng;
 
     #[test]
-    fn things_happen_in_order_of_time_and_then_of_arrival() {
+    fn events_are_ordered_by_time_and_then_by_insertion() {
         let mut queue = Queue::default();
         let mut rng = Rng::new(1);
         let mut now = 0;

@@ -1,5 +1,5 @@
-//! Random numbers from one seed: splitmix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
-//! Generators", 2014). Small, fast, and the same everywhere for ever, which is all that a simulation asks.
+//! Random numbers from one seed: splitmix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators",
+//! 2014). Small, fast, and the same on every platform, which is all that a simulation needs.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Rng {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
-    /// Whether a thing of this probability happens.
+    /// Whether an event of this probability happens.
     pub(super) fn happens(&mut self, probability: f64) -> bool {
         probability > 0.0 && unit(self.next()) < probability
     }
@@ -48,7 +48,7 @@ impl Rng {
     }
 }
 
-/// A number drawn from some others: the same for the same, and unrelated for any other.
+/// A pseudo-random number that depends only on `parts`.
 pub(super) fn draw(parts: &[u64]) -> u64 {
     parts.iter().fold(STEP, |hash, &part| finish(hash.rotate_left(23) ^ part.wrapping_mul(STEP)))
 }
@@ -58,7 +58,7 @@ pub(super) fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The output function of splitmix64: every bit of the input matters to every bit of the output.
+/// The output function of splitmix64: every bit of the input affects every bit of the output.
 fn finish(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

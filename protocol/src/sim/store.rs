@@ -1,4 +1,4 @@
-//! What a simulated peer holds: blobs, and segments of other peers' tasks.
+//! The stores of a simulated peer: blobs, and segments of other peers' tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Holds the named parts of a push.
+    /// Stores the parts of a push that `keep` names by entry and partition.
     pub(super) fn stage(&mut self, push: &Push, keep: &[(u32, u16)], body: &Bytes) {
         let mut at = 0;
         for (i, entry) in push.entries.iter().enumerate() {
@@ -37,8 +37,8 @@ impl Store {
         }
     }
 
-    /// The records of neighbouring buckets in order of task; `None` where two attempts of one task lie, or a segment is malformed:
-    /// nothing may be read before one of them is accepted.
+    /// The records of neighbouring buckets in order of task. `None` if a segment is malformed, or if there are two
+    /// attempts of one task: nothing may be read before one of them is accepted.
     pub(super) fn bucket(&self, of: &BucketRef) -> Option<Vec<Bytes>> {
         let Some(segments) = self.segments.get(&(of.job, of.stage, of.place.partition)) else { return Some(vec![]) };
         let first = of.place.run * of.place.width;
@@ -56,7 +56,8 @@ impl Store {
         Some(records)
     }
 
-    /// Segments of a partition from a task on, as much as one answer may hold, and where to go on.
+    /// The segments of a partition from task `from` on, as many as one response may hold, and the task to continue
+    /// with.
     pub(super) fn pull(&self, job: JobId, stage: u8, partition: u16, from: u32) -> (Push, Bytes, Option<u32>) {
         let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new(), authors: Vec::new() };
         let mut body = Vec::new();
@@ -93,7 +94,7 @@ impl Store {
     }
 }
 
-/// The records that a task reads, as they travel: each behind its length.
+/// The records that a task reads, as they are sent: each preceded by its length.
 pub(super) fn framed(records: &[Bytes]) -> Bytes {
     let mut out = Vec::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! What a peer of a later minor version may send: it is passed over, or refused with what to do about it.
+//! What a peer of a later minor version may send: it is ignored, or refused with advice on what to update.
 
 use cbor4ii::core::Value;
 use cbor4ii::core::dec::Decode;
@@ -40,7 +40,8 @@ fn encoded(version: u8, value: &Value) -> Vec<u8> {
     writer.into_inner()
 }
 
-/// Every struct in `value` with a field that no version has yet. A map with one key may be a variant.
+/// Adds a field that no version has yet to every struct in `value`. Maps with one key are left alone: they may be
+/// variants.
 fn with_new_fields(value: Value) -> Value {
     let text = |text: &str| Value::Text(text.to_owned());
     match value {
@@ -58,12 +59,12 @@ fn with_new_fields(value: Value) -> Value {
     }
 }
 
-fn assert_passed_over<T: Wire + PartialEq + std::fmt::Debug>(value: T) {
+fn assert_new_fields_are_ignored<T: Wire + PartialEq + std::fmt::Debug>(value: T) {
     let bytes = encode(&value);
     let parsed = Value::decode(&mut SliceReader::new(&bytes[1..])).unwrap();
     match decode::<T>(&encoded(bytes[0], &with_new_fields(parsed))) {
         Ok(decoded) => assert_eq!(decoded, value),
-        // It has fewer fields than fit into its cap once each struct has one more.
+        // With one more field in each struct, it exceeds its size limit.
         Err(DecodeError::TooLarge { .. }) => {}
         Err(why) => panic!("{why}: {value:?}"),
     }
@@ -71,14 +72,14 @@ fn assert_passed_over<T: Wire + PartialEq + std::fmt::Debug>(value: T) {
 
 proptest! {
     #[test]
-    fn fields_of_a_later_version_are_passed_over(
+    fn fields_of_a_later_version_are_ignored(
         request in strategies::request(), response in strategies::response(), gossip in strategies::gossip(),
         manifest in strategies::manifest(),
     ) {
-        assert_passed_over(request);
-        assert_passed_over(response);
-        assert_passed_over(gossip);
-        assert_passed_over(manifest);
+        assert_new_fields_are_ignored(request);
+        assert_new_fields_are_ignored(response);
+        assert_new_fields_are_ignored(gossip);
+        assert_new_fields_are_ignored(manifest);
     }
 }
 
@@ -96,7 +97,7 @@ fn later(message: &Later) -> Vec<u8> {
 }
 
 #[test]
-fn messages_of_a_later_version_are_told_from_damaged_ones_and_say_which_peer_is_too_old() {
+fn a_message_of_a_later_version_is_not_taken_for_damaged_and_its_error_names_the_outdated_peer() {
     let sing = later(&Later::Sing { verses: vec![1, 2, 3], key: "C" });
     for (bytes, of) in [(later(&Later::Wave), "Wave"), (sing, "Sing")] {
         for error in [decode::<Request>(&bytes).err(), decode::<Response>(&bytes).err(), decode::<Gossip>(&bytes).err()]
@@ -106,14 +107,14 @@ fn messages_of_a_later_version_are_told_from_damaged_ones_and_say_which_peer_is_
             let text = error.to_string();
             assert!(text.contains(&version::full()) && text.contains("update this peer"), "{text}");
         }
-        // What is cut off is damaged, whoever sent it.
+        // A truncated message is damaged, whatever its version.
         let cut = decode::<Request>(&bytes[..bytes.len() - 1]);
         assert!(matches!(cut, Err(DecodeError::Malformed { .. })), "{cut:?}");
     }
 }
 
 #[test]
-fn a_job_that_needs_a_later_version_says_so_even_if_it_cannot_be_understood() {
+fn a_manifest_that_needs_a_later_version_says_so_even_if_it_cannot_be_decoded() {
     let manifest = samples(strategies::manifest(), 1).remove(0);
     let later = Manifest { minor: version::MINOR + 3, ..manifest };
     let unreadable = changed(&later, |name, value| {
@@ -129,7 +130,7 @@ fn a_job_that_needs_a_later_version_says_so_even_if_it_cannot_be_understood() {
 }
 
 #[test]
-fn a_cause_of_failure_that_only_a_later_version_has_counts_as_the_jobs() {
+fn an_unknown_cause_of_failure_counts_as_the_jobs() {
     let failure =
         Failure { job: JobId([7; 32]), stage: 0, task: 1, document: None, why: String::new(), cause: Cause::Worker };
     let bytes = changed(&Request::Failed(failure.clone()), |name, value| {

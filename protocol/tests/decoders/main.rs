@@ -1,4 +1,4 @@
-//! Whatever bytes a stranger sends: nothing panics, nothing allocates beyond measure, what is valid comes back.
+//! Decoders of what a stranger sends: none panics or allocates without bound, and valid values survive a round trip.
 
 // A test fails by panicking.
 #![allow(clippy::unwrap_used)]
@@ -26,13 +26,14 @@ use webmesh_protocol::segment;
 use webmesh_protocol::sign::{Document, Keypair, Signed, SignedError};
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
-/// What decoding may hold at a time: sixteen bytes for each that was sent (a list of small numbers that grows by
-/// doubling comes to twelve), and the mebibyte that serde sets aside for each of up to four nested lists.
+/// The memory that decoding may hold at a time, in bytes: sixteen for each byte that was sent (a list of small numbers
+/// that grows by doubling takes twelve), and the mebibyte that serde preallocates for each of up to four nested lists.
 fn allowed(len: usize) -> usize {
     16 * len + (4 << 20)
 }
 
-/// Decodes what may be nonsense: without a panic, within what is allowed, and to a value that comes back.
+/// Decodes bytes that may be invalid, and asserts that this does not panic, keeps to the allowed memory, and gives a
+/// value that survives a round trip.
 fn decode_safely<T: Wire + PartialEq + Debug>(bytes: &[u8]) -> Result<T, DecodeError> {
     let (result, peak) = peak_of(|| decode::<T>(bytes));
     assert!(peak <= allowed(bytes.len()), "{peak} bytes held for {} sent", bytes.len());
@@ -81,7 +82,7 @@ fn samples<T: Debug>(strategy: impl Strategy<Value = T>, n: usize) -> Vec<T> {
 /// Runs `f` on a quarter of the stack that a browser gives a worker.
 fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(f);
-    thread.expect("a thread can be had").join().expect("the thread ended well");
+    thread.expect("a thread").join().expect("the thread does not panic");
 }
 
 macro_rules! decoder_tests {
@@ -91,7 +92,7 @@ macro_rules! decoder_tests {
 
             proptest! {
                 #[test]
-                fn a_valid_value_comes_back(value in $valid) {
+                fn a_valid_value_survives_a_round_trip(value in $valid) {
                     prop_assert_eq!(decode_safely::<$type>(&encode(&value)), Ok(value));
                 }
 
@@ -115,7 +116,7 @@ macro_rules! decoder_tests {
                 }
 
                 #[test]
-                fn a_part_or_more_than_the_whole_is_refused(value in $valid, at: prop::sample::Index, more: u8) {
+                fn truncated_or_extended_bytes_are_refused(value in $valid, at: prop::sample::Index, more: u8) {
                     let mut bytes = encode(&value);
                     prop_assert!(decode_safely::<$type>(&bytes[..at.index(bytes.len())]).is_err());
                     bytes.push(more);
@@ -132,7 +133,7 @@ macro_rules! decoder_tests {
                 }
 
                 #[test]
-                fn another_version_is_refused_and_both_are_named(value in $valid, theirs: u8) {
+                fn another_version_is_refused_and_the_error_names_both(value in $valid, theirs: u8) {
                     prop_assume!(theirs != <$type>::VERSION);
                     let mut bytes = encode(&value);
                     bytes[0] = theirs;
@@ -146,7 +147,7 @@ macro_rules! decoder_tests {
             }
 
             #[test]
-            fn a_length_beyond_all_measure_is_refused_wherever_it_stands() {
+            fn a_giant_length_is_refused_at_every_position() {
                 for value in samples($valid, 32) {
                     let valid = encode(&value);
                     for (at, head) in items(&valid[1..]) {
@@ -183,7 +184,7 @@ macro_rules! decoder_tests {
             }
 
             #[test]
-            fn what_is_too_long_is_refused_unread() {
+            fn an_oversized_encoding_is_refused_unread() {
                 let bytes = vec![<$type>::VERSION; <$type>::MAX_BYTES + 1];
                 let (result, peak) = peak_of(|| decode::<$type>(&bytes));
                 let (name, len, max) = (<$type>::NAME, bytes.len(), <$type>::MAX_BYTES);
@@ -192,7 +193,7 @@ macro_rules! decoder_tests {
             }
 
             #[test]
-            fn nothing_at_all_is_refused() {
+            fn empty_bytes_are_refused() {
                 assert_eq!(decode::<$type>(&[]).unwrap_err(), DecodeError::Empty(<$type>::NAME));
             }
         }
@@ -207,7 +208,7 @@ decoder_tests!(response, Response, strategies::response());
 decoder_tests!(end, End, strategies::end());
 decoder_tests!(index, Index, strategies::index());
 
-/// Why a request was refused that has the right shape.
+/// The bound for which a request of the right shape was refused.
 fn bound_broken(request: &Request) -> &'static str {
     match decode_safely::<Request>(&encode(request)) {
         Err(DecodeError::Bound { why, .. }) => why,
@@ -216,7 +217,7 @@ fn bound_broken(request: &Request) -> &'static str {
 }
 
 #[test]
-fn attempts_that_cannot_be_are_refused() {
+fn invalid_attempts_are_refused() {
     let (job, stage) = (JobId([1; 32]), 0);
     let accept = |attempts| Request::Accept { job, stage, epoch: 0, attempts, width: None };
     let beyond = Attempts::pack(&[(limits::TASKS, Hash([1; 32]))]);
@@ -267,7 +268,7 @@ proptest! {
 }
 
 #[test]
-fn an_error_does_not_repeat_all_that_was_sent() {
+fn an_error_repeats_only_the_beginning_of_what_was_sent() {
     let variant = "é".repeat(4000);
     let mut bytes = vec![Gossip::VERSION, 3 << 5 | 25];
     bytes.extend_from_slice(&(variant.len() as u16).to_be_bytes());
@@ -277,8 +278,9 @@ fn an_error_does_not_repeat_all_that_was_sent() {
 }
 
 #[test]
-fn a_long_list_of_nothings_is_refused_before_it_fills_the_memory() {
-    // `Hello` with as many empty addresses as a request has room for, in a list that does not say its length.
+fn a_long_list_of_empty_strings_is_refused_before_it_fills_the_memory() {
+    // `Hello` with as many empty addresses as fit into a request, in a list of indefinite length and in one of a stated
+    // length.
     let advert = samples(strategies::request(), 400).into_iter().find_map(|request| match request {
         Request::Hello(mut advert) => {
             advert.addresses.clear();
@@ -339,7 +341,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_document_does_not_open_as_anything_else(
+    fn a_changed_document_does_not_open_as_another(
         signed in strategies::signed(strategies::epoch()),
         changes in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
     ) {
@@ -365,7 +367,7 @@ proptest! {
     }
 }
 
-/// A document of the epoch's name that is none.
+/// A document with the name of an epoch that is not one.
 #[derive(Debug, Serialize, Deserialize)]
 struct NoEpoch(Vec<u8>);
 
@@ -396,17 +398,17 @@ impl<T: Document> Wire for Forged<T> {
     }
 }
 
-/// What becomes of `document`, well signed, in the place of an epoch.
+/// The error for `document`, validly signed, in place of an epoch.
 fn passed_off_as_an_epoch<T: Document>(document: &T) -> SignedError {
     let signed = Keypair::from_secret([7; 32]).sign(document);
     match decode::<Request>(&encode(&Forged::NewEpoch(signed))) {
         Ok(Request::NewEpoch(epoch)) => epoch.open().expect_err("it is no epoch"),
-        other => panic!("the envelope is like any other: {other:?}"),
+        other => panic!("the request around it is valid: {other:?}"),
     }
 }
 
 #[test]
-fn a_good_signature_does_not_save_a_bad_document() {
+fn a_malformed_document_is_refused_despite_a_valid_signature() {
     for payload in [vec![], vec![0x9f; 1000]] {
         let error = passed_off_as_an_epoch(&NoEpoch(payload));
         assert!(matches!(error, SignedError::Decode(DecodeError::Malformed { .. })), "{error}");
@@ -422,8 +424,8 @@ fn one_kind_of_document_is_not_taken_for_another() {
 }
 
 #[test]
-fn a_key_that_fits_every_signature_signs_nothing() {
-    // The neutral point: with it as the key, one signature holds for whatever bytes unless such keys are refused.
+fn a_weak_key_that_verifies_any_message_is_refused() {
+    // The neutral point: with it as the key, one signature is valid for all bytes unless such keys are refused.
     let mut neutral = [0; 32];
     neutral[0] = 1;
     let valid = encode(&Request::NewEpoch(samples(strategies::signed(strategies::epoch()), 1).remove(0)));

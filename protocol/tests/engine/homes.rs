@@ -1,4 +1,4 @@
-//! How a worker finds the way to the home of a job.
+//! How a worker discovers the home of a job.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use webmesh_protocol::{PeerKey, limits};
 
 use super::peer::{NOTHING, Peer, WORKER, advert, announced, key, manifest};
 
-/// What peers say of themselves that can be dialled.
+/// The advert of a peer that can be dialled.
 fn reachable() -> Advert {
     Advert { addresses: vec!["/ip4/192.0.2.1/tcp/1".to_owned()], ..advert(NOTHING) }
 }
@@ -20,8 +20,8 @@ fn told(peers: impl IntoIterator<Item = PeerKey>) -> Response {
     Response::Peers(peers.into_iter().map(status).collect())
 }
 
-/// Whom `peer` asked for homes since the last look, and whom it greeted.
-fn asked_and_greeted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
+/// The peers that `peer` asked for homes since the last call, and those that it sent a hello.
+fn asked_and_contacted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
     let (mut asked, mut greeted) = (Vec::new(), Vec::new());
     for (id, to, request) in peer.requests() {
         match request {
@@ -33,7 +33,7 @@ fn asked_and_greeted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
     (asked.iter().map(|&(_, to)| to).collect(), greeted)
 }
 
-/// Connects `neighbour` to `peer`, which greets it and is answered.
+/// Connects `neighbour` to `peer`, which sends it a hello and gets a response.
 fn connect(peer: &mut Peer, neighbour: PeerKey) {
     peer.feed(Event::Connected { peer: neighbour });
     let requests = peer.requests();
@@ -59,7 +59,7 @@ fn hear_of_a_job(peer: &mut Peer) -> PeerKey {
 }
 
 #[test]
-fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_homes() {
+fn a_late_worker_asks_its_first_neighbour_for_homes_and_contacts_them() {
     let mut late = Peer::new(3, WORKER);
     connect(&mut late, key(5));
     let requests = late.requests();
@@ -74,38 +74,38 @@ fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_
 }
 
 #[test]
-fn who_hears_a_job_whose_home_it_does_not_know_asks_a_neighbour_and_not_again_at_once() {
+fn a_worker_asks_a_neighbour_for_an_unknown_home_but_not_again_at_once() {
     let mut worker = neighbour_of_five();
     hear_of_a_job(&mut worker);
-    assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
+    assert_eq!(asked_and_contacted(&mut worker).0, [key(5)]);
     hear_of_a_job(&mut worker);
-    assert!(asked_and_greeted(&mut worker).0.is_empty());
+    assert!(asked_and_contacted(&mut worker).0.is_empty());
     worker.wait(limits::HOME_ASKED_EVERY);
     hear_of_a_job(&mut worker);
-    assert_eq!(asked_and_greeted(&mut worker).0, [key(5)]);
+    assert_eq!(asked_and_contacted(&mut worker).0, [key(5)]);
 }
 
 #[test]
-fn who_asks_for_one_home_is_told_of_no_other() {
+fn a_worker_that_asks_for_one_home_contacts_no_other() {
     let mut worker = neighbour_of_five();
     let home = hear_of_a_job(&mut worker);
     let requests = worker.requests();
     let asked = requests.iter().find(|(_, _, request)| matches!(request, Request::Homes { wanted: Some(_) }));
     worker.answer(asked.expect("a question").0, told((10..200).map(key).chain([home])));
-    assert_eq!(asked_and_greeted(&mut worker).1, [home]);
+    assert_eq!(asked_and_contacted(&mut worker).1, [home]);
 }
 
 #[test]
-fn who_knows_the_home_of_a_job_asks_nobody() {
+fn a_worker_that_knows_the_home_of_a_job_asks_no_neighbour() {
     let mut worker = neighbour_of_five();
     worker.feed(Event::Gossip { from: key(0), message: Gossip::Advert(reachable()) });
     worker.actions();
     assert_eq!(hear_of_a_job(&mut worker), key(0));
-    assert!(asked_and_greeted(&mut worker).0.is_empty());
+    assert!(asked_and_contacted(&mut worker).0.is_empty());
 }
 
 #[test]
-fn homes_are_told_with_their_addresses_and_only_those_that_have_any() {
+fn a_peer_names_homes_with_their_addresses_and_only_those_that_have_any() {
     let mut node = Peer::new(5, NOTHING);
     let home = hear_of_a_job(&mut node);
     let homes = |node: &mut Peer, asker| match node.ask(asker, Request::Homes { wanted: None }, Bytes::new()) {
@@ -121,7 +121,7 @@ fn homes_are_told_with_their_addresses_and_only_those_that_have_any() {
 }
 
 #[test]
-fn a_liar_that_tells_of_many_homes_has_few_of_them_dialled() {
+fn a_worker_contacts_few_of_the_homes_that_a_liar_names() {
     let mut late = Peer::new(3, WORKER);
     connect(&mut late, key(5));
     let id = late
@@ -131,20 +131,20 @@ fn a_liar_that_tells_of_many_homes_has_few_of_them_dialled() {
         .expect("a question")
         .0;
     late.answer(id, told((10..200).map(key)));
-    assert_eq!(asked_and_greeted(&mut late).1.len(), limits::HOMES);
+    assert_eq!(asked_and_contacted(&mut late).1.len(), limits::HOMES);
 }
 
 #[test]
-fn a_home_that_somebody_makes_up_is_asked_for_by_nobody() {
+fn a_worker_does_not_ask_for_an_invented_home() {
     let mut worker = neighbour_of_five();
     let mut job = announced(&manifest(), 0, &[key(1)]);
     job.home = key(8);
     worker.feed(Event::Gossip { from: key(9), message: Gossip::Jobs(vec![JobNews::Lives(job)]) });
-    assert!(asked_and_greeted(&mut worker).0.is_empty());
+    assert!(asked_and_contacted(&mut worker).0.is_empty());
 }
 
 #[test]
-fn who_is_not_answered_is_not_greeted_again_meanwhile() {
+fn a_pending_hello_is_not_repeated() {
     let mut late = Peer::new(3, WORKER);
     connect(&mut late, key(5));
     for greeted in [vec![key(0)], vec![]] {
@@ -155,7 +155,7 @@ fn who_is_not_answered_is_not_greeted_again_meanwhile() {
             .expect("a question")
             .0;
         late.answer(id, told([key(0)]));
-        assert_eq!(asked_and_greeted(&mut late).1, greeted);
+        assert_eq!(asked_and_contacted(&mut late).1, greeted);
         late.wait(limits::HOMES_ASKED_EVERY);
         late.actions();
         hear_of_a_job(&mut late);

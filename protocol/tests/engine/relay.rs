@@ -1,4 +1,4 @@
-//! What a relay does for those who are connected through it alone.
+//! What a relay does for peers that are connected through it only.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use webmesh_protocol::message::Topic;
 
 use super::peer::{NOTHING, Peer, WORKER};
 
-/// Topics of claims that the peer listens to from its first moment on.
-fn heard_from_the_start(roles: Roles) -> usize {
+/// The number of claim topics that a peer subscribes to when it starts.
+fn subscribed_at_start(roles: Roles) -> usize {
     let subscribed = |action| match action {
         Action::Net(NetAction::Subscribe { topic: Topic::Claims(n), on: true }) => Some(n),
         _ => None,
@@ -19,9 +19,9 @@ fn heard_from_the_start(roles: Roles) -> usize {
 }
 
 #[test]
-fn whoever_relays_listens_to_every_claim_and_nobody_else_does() {
+fn only_a_relay_subscribes_to_all_claims() {
     for roles in [NOTHING, WORKER] {
-        assert_eq!(heard_from_the_start(roles), 0);
-        assert_eq!(heard_from_the_start(Roles { relay: true, ..roles }), usize::from(limits::CLAIM_TOPICS));
+        assert_eq!(subscribed_at_start(roles), 0);
+        assert_eq!(subscribed_at_start(Roles { relay: true, ..roles }), usize::from(limits::CLAIM_TOPICS));
     }
 }

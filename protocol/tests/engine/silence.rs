@@ -1,4 +1,4 @@
-//! Shufflers that fall silent: how soon a job goes on without them, and what its user is told meanwhile.
+//! Unresponsive shufflers: how soon a job continues without them, and what its user is told meanwhile.
 
 use std::time::Duration;
 
@@ -24,12 +24,13 @@ fn home() -> (Peer, Announce) {
 /// What a home did while time passed.
 #[derive(Default)]
 struct Seen {
-    /// How often peer 1 was asked whether it is alive.
+    /// The number of probes sent to peer 1.
     probes: u32,
-    /// What the user was told that the job waits for, and that this is over.
+    /// What the user was told that the job waits for.
     told: Vec<(Option<PeerKey>, String)>,
+    /// The number of notices that waiting is over.
     over: u32,
-    /// The newest epoch that a shuffler was told.
+    /// The newest epoch that was sent to a shuffler.
     epoch: Option<Epoch>,
 }
 
@@ -62,13 +63,13 @@ fn number(seen: &Seen) -> Option<u32> {
 }
 
 #[test]
-fn a_silent_shuffler_is_probed_four_times_and_told_of_before_it_is_replaced() {
+fn a_silent_shuffler_is_probed_four_times_and_reported_before_it_is_replaced() {
     let (mut home, _) = home();
     let seen = wait(&mut home, 9, &[2], |_| {});
     assert_eq!(number(&seen), Some(0), "too early");
     assert!((4..=5).contains(&seen.probes), "{}", seen.probes);
     let told: Vec<&(Option<PeerKey>, String)> = seen.told.iter().filter(|(peer, _)| *peer == Some(key(1))).collect();
-    let [(_, why)] = told[..] else { panic!("it is told of once: {:?}", seen.told) };
+    let [(_, why)] = told[..] else { panic!("it is reported once: {:?}", seen.told) };
     assert!(why.contains(&key(1).short()) && why.contains("has not answered for 4 s"), "{why}");
     let seen = wait(&mut home, 2, &[2], |_| {});
     let epoch = seen.epoch.expect("a new epoch");
@@ -81,7 +82,11 @@ fn a_busy_shuffler_whose_connection_is_alive_has_longer_to_answer() {
     let (mut home, _) = home();
     let pong = |home: &mut Peer| home.feed(Event::Rtt { peer: key(1), rtt: Duration::from_millis(1) });
     assert_eq!(number(&wait(&mut home, 20, &[2], pong)), Some(0));
-    assert_eq!(number(&wait(&mut home, 5, &[2], pong)), Some(1), "it hangs, whatever its connection says");
+    assert_eq!(
+        number(&wait(&mut home, 5, &[2], pong)),
+        Some(1),
+        "it is unresponsive, although its connection is alive"
+    );
 }
 
 /// A home that remembers shufflers 1 to 3 and has a connection to none of them; the one it named, and the dial to it.
@@ -100,7 +105,7 @@ fn home_with_remembered_shufflers() -> (Peer, JobId, PeerKey, RequestId) {
     (home, job.job, named, dial.expect("it is dialled at once").0)
 }
 
-/// The shufflers that everyone was told of last.
+/// The shufflers in the last announcement.
 fn announced(home: &mut Peer) -> Vec<PeerKey> {
     let announced = home.actions().into_iter().rev().find_map(|action| match action {
         Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => {
@@ -115,7 +120,7 @@ fn announced(home: &mut Peer) -> Vec<PeerKey> {
 }
 
 #[test]
-fn a_remembered_shuffler_that_cannot_be_dialled_is_replaced_at_once_and_by_none_of_its_kind() {
+fn a_remembered_shuffler_that_cannot_be_dialled_is_replaced_at_once_and_not_by_another_remembered_one() {
     let (mut home, _, _, id) = home_with_remembered_shufflers();
     home.feed(Event::Response { id, outcome: Err(RequestError::Unreachable) });
     home.wait(Duration::from_secs(3));
@@ -131,7 +136,7 @@ fn a_remembered_shuffler_that_is_reached_stays() {
 }
 
 #[test]
-fn a_shuffler_whose_connection_broke_has_time_to_come_back_though_a_dial_is_refused() {
+fn a_shuffler_whose_connection_broke_has_time_to_come_back_even_if_a_dial_fails() {
     let (mut home, _) = home();
     home.feed(Event::Disconnected { peer: key(1) });
     let dial = home.requests().into_iter().find(|(_, to, _)| *to == key(1)).expect("it is dialled").0;
@@ -142,7 +147,7 @@ fn a_shuffler_whose_connection_broke_has_time_to_come_back_though_a_dial_is_refu
 }
 
 #[test]
-fn a_job_of_which_nothing_is_done_says_what_it_waits_for_and_when_that_is_over() {
+fn a_job_without_progress_says_what_it_waits_for_and_when_waiting_is_over() {
     let (mut home, job) = home();
     assert_eq!(wait(&mut home, 3, &[1, 2], |_| {}).told, []);
     let seen = wait(&mut home, 10, &[1, 2], |_| {});
@@ -162,7 +167,7 @@ fn a_job_of_which_nothing_is_done_says_what_it_waits_for_and_when_that_is_over()
 }
 
 #[test]
-fn a_shuffler_that_lacks_what_others_hold_is_told_of() {
+fn a_shuffler_that_lacks_results_of_others_is_reported() {
     let (mut home, job) = home();
     home.ask(key(3), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
     home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
@@ -171,7 +176,7 @@ fn a_shuffler_that_lacks_what_others_hold_is_told_of() {
 }
 
 #[test]
-fn why_a_shuffler_resigned_is_told_while_the_job_stands_still() {
+fn a_job_without_progress_says_why_a_shuffler_resigned() {
     let (mut home, job) = home();
     home.ask(key(1), Request::Resign { job: job.job, why: "its disk is full".to_owned() }, Bytes::new());
     let seen = wait(&mut home, 6, &[2], |_| {});
@@ -179,7 +184,7 @@ fn why_a_shuffler_resigned_is_told_while_the_job_stands_still() {
 }
 
 #[test]
-fn a_job_that_is_done_in_time_says_nothing_of_waiting() {
+fn a_job_that_makes_progress_says_nothing_of_waiting() {
     let (mut home, job) = home();
     let mut told = Vec::new();
     for task in 0..TASKS {
@@ -191,7 +196,7 @@ fn a_job_that_is_done_in_time_says_nothing_of_waiting() {
     assert_eq!(told, []);
 }
 
-/// Says that batches of a log that are being written lie safe; gives how many there were.
+/// Reports that the pending batches of a log are persisted; gives their number.
 fn persist(home: &mut Peer) -> usize {
     let batch = |action| match action {
         Action::Store(StoreAction::Persist { job, number, .. }) => Some((job, number)),

@@ -1,4 +1,4 @@
-//! Peers that do nothing for a while (stopped processes, machines that sleep, frozen tabs), and go on.
+//! Peers that do not run for a while (stopped processes, machines that sleep, frozen tabs), and resume.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use webmesh_protocol::message::{Announce, Gossip, JobNews, Outcome, Request, Res
 
 use super::peer::{NOTHING, Peer, SHUFFLER, WORKER, announced, key, manifest, owner};
 
-/// Longer than a job lives that nobody announces.
+/// Longer than a job is remembered without an announcement.
 const LONG: Duration = Duration::from_secs(limits::ANNOUNCE_LIFETIME.as_secs() + 10);
 
 /// A peer with a job of its own that peers 1 and 2 shuffle.
@@ -37,7 +37,7 @@ fn knows(peer: &mut Peer, job: JobId) -> bool {
     matches!(peer.ask(key(9), Request::Manifest { job }, Bytes::new()), Some(Response::Manifest(_)))
 }
 
-/// The newest epoch that shufflers are told while they answer everything for some time.
+/// The number of the newest epoch that is sent to shufflers, which answer every request, within a number of seconds.
 fn epoch_after(home: &mut Peer, seconds: u64) -> Option<u32> {
     let mut newest = None;
     for _ in 0..seconds {
@@ -56,7 +56,7 @@ fn epoch_after(home: &mut Peer, seconds: u64) -> Option<u32> {
 fn a_home_that_slept_knows_its_job_and_its_owner_can_cancel_it() {
     let (mut home, job) = home();
     home.sleep(LONG);
-    assert!(knows(&mut home, job.job), "whoever asks is told that the job is over");
+    assert!(knows(&mut home, job.job), "the job is reported as over");
     home.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
     assert_eq!(home.ended(), Some(Outcome::Cancelled));
 }
@@ -91,7 +91,7 @@ fn shufflers_have_time_to_come_back_to_a_home_that_slept() {
     home.wait(Duration::from_secs(3));
     (1..3).for_each(|peer| home.meet(key(peer), SHUFFLER));
     assert_eq!(epoch_after(&mut home, 10), Some(0));
-    // Awake, it is as strict as ever.
+    // Once awake, it is as strict as before.
     home.feed(Event::Disconnected { peer: key(1) });
     assert_eq!(epoch_after(&mut home, 5), Some(1));
 }
@@ -103,11 +103,11 @@ fn asked(peer: &mut Peer, job: JobId) -> Vec<RequestId> {
 }
 
 #[test]
-fn who_slept_asks_whether_a_job_lives_before_forgetting_it() {
+fn a_peer_that_slept_asks_whether_a_job_is_running_before_forgetting_it() {
     for roles in [WORKER, SHUFFLER] {
         let (mut peer, job) = stranger(roles);
         peer.sleep(LONG);
-        assert!(knows(&mut peer, job), "it forgot a job whose home it could not hear");
+        assert!(knows(&mut peer, job), "the job was forgotten because its home could not be heard");
         let [id] = asked(&mut peer, job)[..] else { panic!("the home is asked once, and at once") };
         let manifest = owner().sign(&manifest());
         peer.answer(id, Response::Manifest(manifest));
@@ -117,13 +117,13 @@ fn who_slept_asks_whether_a_job_lives_before_forgetting_it() {
 }
 
 #[test]
-fn who_slept_forgets_a_job_that_ended_meanwhile() {
+fn a_peer_that_slept_forgets_a_job_that_ended_meanwhile() {
     let (mut peer, job) = stranger(WORKER);
     peer.sleep(LONG);
     let [id] = asked(&mut peer, job)[..] else { panic!("the home is asked once") };
     peer.answer(id, Response::Missing);
     assert!(!knows(&mut peer, job));
-    // Or its home is gone with it, and nobody answers.
+    // The same if its home is gone too, and nobody responds.
     let (mut peer, job) = stranger(WORKER);
     peer.sleep(LONG);
     peer.wait(limits::ANNOUNCE_LIFETIME);

@@ -1,27 +1,27 @@
-//! What this peer tells everyone of its jobs: several in one message, at a pace that all such peers share (rule 6).
+//! Announcements of this peer's jobs: several in one message, at a rate that all homes share (rule 6).
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::job::Job;
 use crate::engine::core::Core;
+use crate::engine::gossip_budget::Bucket;
 use crate::engine::jobs::Jobs;
-use crate::engine::voice::Bucket;
 use crate::id::JobId;
 use crate::limits;
 use crate::message::{End, Gossip, JobNews, Topic};
 use crate::sign::Signed;
 use crate::time::Time;
 
-/// Messages that may follow each other at once: a job, an epoch, an end.
+/// Messages that may be sent in quick succession: a job, an epoch, an end.
 const BURST: f64 = 3.0;
-/// Bytes of a message of news beside them.
+/// Upper bound on the encoding of a message without its entries, in bytes.
 const FRAME: usize = 64;
 
-/// The way of this peer's jobs to everyone.
+/// When and what this peer announces of its jobs.
 #[derive(Debug)]
 pub(super) struct Announcer {
     bucket: Bucket,
-    /// Ends that have not been told.
+    /// Ends of jobs that have not been announced.
     ended: VecDeque<Signed<End>>,
 }
 
@@ -32,7 +32,7 @@ impl Default for Announcer {
 }
 
 impl Announcer {
-    /// A job is over. Of more than can be waiting the oldest end is left to those who ask for its job.
+    /// Queues the end of a job. In a full queue, the oldest end is dropped: peers that ask for its job learn of it.
     pub(super) fn tell_end(&mut self, end: Signed<End>) {
         if self.ended.len() == limits::JOBS {
             self.ended.pop_front();
@@ -40,7 +40,7 @@ impl Announcer {
         self.ended.push_back(end);
     }
 
-    /// Tells what is due, where it is time to; with it goes what would be due before long.
+    /// Publishes what is due, once the rate allows, together with what would be due within half an interval.
     pub(super) fn go_on(&mut self, core: &mut Core, jobs: &Jobs, own: &mut BTreeMap<JobId, Job>) {
         let interval = jobs.announce_interval();
         while core.now >= self.deadline(jobs, own) {

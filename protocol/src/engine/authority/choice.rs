@@ -1,4 +1,4 @@
-//! Who is to shuffle for a job.
+//! The choice of a job's shufflers.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::limits;
 use crate::manifest::{Inputs, Manifest};
 use crate::membership::Kind;
 
-/// A shuffler for each so many input bytes, within the bounds of rule 2.
+/// Input bytes for each shuffler, within the bounds of rule 2.
 const BYTES_PER_SHUFFLER: u64 = 64 << 20;
 
-/// Shufflers for a job: known peers with the role, connected ones first, by a hash so that jobs spread over
-/// them; as many as its size asks for, and its replicas. Tabs, which come and go and are reached by circuits, are none
-/// where there is anybody else. With none in the mesh, the submitter is one. If `connected_only`, peers that would have to
-/// be dialled first are left out.
+/// Chooses shufflers for a job: known peers with the role, connected ones first, in the order of a hash, so that jobs
+/// spread over them. The number follows from the size of the input and the number of replicas. Tabs, which come and go
+/// and are reached over relays, are chosen only if there is no native shuffler. If there is none in the mesh, the
+/// submitter is the shuffler. If `connected_only`, peers that would have to be dialled first are left out.
 pub(super) fn choose_shufflers(
     core: &Core,
     manifest: &Manifest,

@@ -1,4 +1,4 @@
-//! What goes wrong with a job's tasks: attempts that failed, and workers that cannot run any of them.
+//! Failures of a job's tasks: attempts that failed, and workers that cannot run any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::version;
 const FAILED_TASKS: usize = 4096;
 /// Workers that have not taken part in the job get this long to take a task that fails elsewhere.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(3);
-/// Tasks of one unit fail together when a worker cannot run them: within this time, that is one fault.
+/// Faults of a worker within this time count as one: the tasks of a unit fail together when the worker cannot run them.
 const ONE_FAULT: Duration = Duration::from_secs(1);
 /// A job that no known worker can run waits this long for another worker.
 const UNABLE_AFTER: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ pub(super) struct Failures {
     tasks: BTreeMap<(u8, u32), Failed>,
     /// Workers that cannot run the job's tasks, or may turn out not to.
     unable: BTreeMap<PeerKey, Unable>,
-    /// What the last worker that failed for a reason of its own said.
+    /// The reason given by the last worker that failed for a reason of its own.
     last_fault: String,
     /// When a worker last turned out to be unable.
     unable_since: Time,
@@ -42,7 +42,7 @@ struct Failed {
     by: Vec<PeerKey>,
     /// When the last of them was reported.
     at: Time,
-    /// Everyone else had time to try it: from now on each failure counts, whoever reports it.
+    /// All other workers have had time to try it: from now on each failure counts, whichever worker reports it.
     others_had_time: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Unable {
 }
 
 impl Failures {
-    /// A worker cannot take part, for a reason that does not pass.
+    /// A worker cannot take part, for a permanent reason.
     pub(super) fn declined(&mut self, now: Time, worker: PeerKey, why: Unable) {
         if self.unable.len() < WORKERS || self.unable.contains_key(&worker) {
             self.unable.insert(worker, why);
@@ -66,24 +66,25 @@ impl Failures {
         }
     }
 
-    /// A worker gave a result.
+    /// A worker produced a result: its faults so far are forgotten.
     pub(super) fn succeeded(&mut self, worker: &PeerKey) {
         if let Some(Unable::Faults { .. }) = self.unable.get(worker) {
             self.unable.remove(worker);
         }
     }
 
-    /// A task is done: its failures do not matter any more.
+    /// A task is done: its failures no longer matter.
     pub(super) fn done(&mut self, stage: u8, task: u32) {
         self.tasks.remove(&(stage, task));
     }
 
-    /// What a stage read is revoked: its tasks are others now.
+    /// The input of a stage was revoked, so that its tasks are different ones now.
     pub(super) fn forget_stage(&mut self, stage: u8) {
         self.tasks.retain(|(of, _), _| *of != stage);
     }
 
-    /// A worker failed at a task. Gives how many tries the task has left. `took_part` are the workers of the job so far.
+    /// A worker failed at a task. Gives the number of tries that the task has left. `took_part` are the workers of the
+    /// job so far.
     pub(super) fn note(
         &mut self,
         core: &Core,
@@ -104,8 +105,8 @@ impl Failures {
         if failure.cause == Cause::Worker || full {
             return tries - self.tasks.get(&name).map_or(0, |f| f.by.len() as u32).min(tries);
         }
-        // One worker's word alone does not end a job while there are others that could try the task: each may use up a
-        // share of the tries. Once the others have had time for it and have not done it, the rest is anyone's.
+        // One worker alone cannot end a job while others could try the task: each may use up a share of the tries. Once
+        // the others have had time for it and have not done it, any worker may use up the rest.
         let others: Vec<PeerKey> = self.connected_and_able(core, tries).filter(|peer| *peer != from).collect();
         let share = tries.div_ceil(others.len() as u32 + 1) as usize;
         let taking_part = others.iter().any(|peer| took_part.contains(peer));
@@ -144,7 +145,7 @@ impl Failures {
         }
     }
 
-    /// Why the job cannot go on, if none of the workers known can run its tasks and another has had time to come
+    /// Why the job cannot continue, if none of the known workers can run its tasks and another has had time to come
     /// forward. `progressed` is when a task of the job was last done, or when it was submitted.
     pub(super) fn why_nobody_can(
         &self,
@@ -187,7 +188,7 @@ impl Failures {
                 version::of_minor(newest)
             )
         });
-        Some([why_faults, why_version, why_memory].into_iter().flatten().collect::<Vec<_>>().join("; beside those "))
+        Some([why_faults, why_version, why_memory].into_iter().flatten().collect::<Vec<_>>().join("; of the others, "))
     }
 }
 

@@ -9,7 +9,8 @@ use crate::time::Time;
 
 /// A shuffler whose connection broke may come back for this long before the next epoch goes on without it.
 pub(super) const SHUFFLER_GRACE: Duration = Duration::from_millis(1_500);
-/// A shuffler that is not connected when it is named has this long to be reached: a dial over a relay takes some seconds.
+/// A shuffler that is not connected when it is chosen has this long to be reached: a dial over a relay takes some
+/// seconds.
 pub(super) const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 
 /// A shuffler in trouble, and when it will be replaced.
@@ -17,9 +18,9 @@ pub(super) const SHUFFLER_DIAL: Duration = Duration::from_secs(5);
 pub(super) struct Missing {
     /// The job goes on without it then, unless it comes back before.
     pub(super) until: Time,
-    /// For people.
+    /// The reason, for display.
     pub(super) why: String,
-    /// It was not connected when it was named: a failed dial settles that it is gone.
+    /// Whether it was not connected when it was chosen: then a failed dial means that it is gone.
     pub(super) was_remembered: bool,
 }
 
@@ -32,14 +33,14 @@ impl Job {
         }
     }
 
-    /// Shufflers that were heard of and are not connected are dialled, and have to be reached soon.
+    /// Dials the shufflers that are not connected, which must be reached within [`SHUFFLER_DIAL`].
     pub(super) fn expect_shufflers(&mut self, core: &Core) {
         for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|p| *p != core.me) {
             if !core.directory.is_connected(&peer) {
                 let why = "it cannot be reached".to_owned();
                 let missing = Missing { until: core.now + SHUFFLER_DIAL, why, was_remembered: true };
                 self.missing.entry(peer).or_insert(missing);
-                // Asked for a sign of life, it is dialled.
+                // A probe dials it.
                 self.watch.at = core.now;
             }
         }

@@ -1,4 +1,4 @@
-//! Who works on which shard of a stage, as far as the authority has heard.
+//! The workers of each shard of a stage, as far as the authority knows them.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use super::WORKERS;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 
-/// Workers of a shard that are remembered as those whom others may meet.
+/// Workers of a shard that are remembered, to be named to those that enter it.
 const SOME: usize = 3 * limits::SHARD_PEERS;
 
-/// Who works on one stage.
+/// The workers of one stage.
 #[derive(Debug)]
 pub(super) struct Shards {
     shards: Vec<Shard>,
-    /// In which shard each worker was last heard of.
+    /// The shard in which each worker was last heard of.
     at: BTreeMap<PeerKey, u16>,
 }
 
-/// Who works on one shard.
+/// The workers of one shard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shard {
     pub(super) workers: u16,
@@ -34,7 +34,7 @@ impl Shards {
         self.shards.iter()
     }
 
-    /// A worker works on a shard; gives some others that do.
+    /// A worker works on a shard; gives some others that work on it.
     pub(super) fn enters(&mut self, peer: PeerKey, shard: u16) -> Vec<PeerKey> {
         if self.at.get(&peer) != Some(&shard) {
             self.leaves(&peer);
@@ -46,11 +46,11 @@ impl Shards {
             of.workers = of.workers.saturating_add(1);
             of.some.push(peer);
             if of.some.len() > SOME {
-                // Both old hands and newcomers are of use: the former know most, the latter keep all connected.
+                // Both early and late workers are kept: the former know most, the latter keep all workers connected.
                 of.some.remove(SOME / 2);
             }
         }
-        // Drawn apart for each who asks, so that they form no chain.
+        // Drawn differently for each asker, so that the workers do not form a chain.
         let mut others: Vec<PeerKey> =
             self.shards[usize::from(shard)].some.iter().copied().filter(|p| *p != peer).collect();
         others.sort_by_cached_key(|other| Hash::of_parts("webmesh 1 who meets whom", &[&peer.0, &other.0]));
@@ -58,7 +58,7 @@ impl Shards {
         others
     }
 
-    /// A worker is gone from its shard.
+    /// A worker left its shard.
     pub(super) fn leaves(&mut self, peer: &PeerKey) {
         if let Some(shard) = self.at.remove(peer) {
             let of = &mut self.shards[usize::from(shard)];

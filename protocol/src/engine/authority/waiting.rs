@@ -1,4 +1,4 @@
-//! What a job waits for, told to this peer's user once nothing has been done for a while.
+//! What a job waits for: notices to this peer's user once no task has been done for a while.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use crate::io::Notice;
 use crate::manifest::Operator;
 use crate::time::Time;
 
-/// A job of which no task has ended for this long says what it waits for. Shorter, and a round of shufflers' acceptances
-/// over a slow link would be told of; longer, and a user would wonder first.
+/// Time without a finished task after which the user is told what the job waits for. If it were shorter, a round of
+/// acceptances over a slow link would be reported; if it were longer, a user would wonder first.
 const QUIET_AFTER: Duration = Duration::from_secs(4);
-/// Where nothing is known to be wrong but that tasks take long, it says so after this: by then others have taken over the
-/// tasks of a lost worker, whose lease lasts as long.
+/// The same if nothing is known to be wrong except that tasks take long: by then, others have taken over the tasks of a
+/// lost worker, whose lease lasts as long.
 const TASKS_QUIET_AFTER: Duration = crate::limits::LEASE;
 
-/// How a job stands still.
+/// What the user is told while a job makes no progress.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    /// What this peer's user was told last, until a task is done.
+    /// The last notice; `None` once a task is done.
     told: Option<Awaited>,
-    /// The shuffler that was replaced last, and why, until a task is done.
+    /// The shuffler that was replaced last, and why; `None` once a task is done.
     replaced: Option<(PeerKey, String)>,
 }
 
-/// What is waited for. Where it stays the same, it is not told again.
+/// What the job waits for. The user is told again only when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Shuffler(PeerKey, Trouble),
@@ -44,7 +44,7 @@ enum Trouble {
 }
 
 impl Job {
-    /// A task was done.
+    /// A task was done: the job makes progress.
     pub(super) fn went_on(&mut self, core: &mut Core) {
         let quiet = core.now.since(self.progressed);
         self.progressed = core.now;
@@ -54,12 +54,12 @@ impl Job {
         }
     }
 
-    /// The next epoch is without a shuffler.
+    /// A shuffler was replaced: the next epoch is without it.
     pub(super) fn replaced(&mut self, peer: PeerKey, why: String) {
         self.waiting.replaced = Some((peer, why));
     }
 
-    /// Tells what the job waits for, where that is something else than what was told last.
+    /// Tells the user what the job waits for, if that has changed since the last notice.
     pub(super) fn tell_what_is_awaited(&mut self, core: &mut Core) {
         let quiet = core.now.since(self.progressed);
         if quiet < QUIET_AFTER || self.ending {
@@ -74,7 +74,7 @@ impl Job {
         core.act(Notice::Waiting { job: self.id, peer, why, quiet });
     }
 
-    /// What keeps the job from going on, the most certain cause first.
+    /// What keeps the job from making progress: the most certain cause.
     fn awaited(&self, core: &Core, quiet: Duration) -> Option<(Awaited, String)> {
         self.awaited_shuffler(core.now)
             .map(|(peer, trouble, why)| (Awaited::Shuffler(peer, trouble), format!("shuffler {}: {why}", peer.short())))

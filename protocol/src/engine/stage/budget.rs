@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::StageWork;
 use crate::engine::core::Core;
-use crate::engine::voice::SHORTEST_GAP;
+use crate::engine::gossip_budget::SHORTEST_GAP;
 use crate::limits;
 use crate::time::Time;
 
@@ -26,18 +26,18 @@ impl StageWork {
     pub(super) fn may_speak_at(&self, core: &Core) -> Time {
         let shortest = if self.said < QUICK_MESSAGES { QUICK_GAP } else { SHORTEST_GAP };
         let spaced = if self.said == 0 { Time(0) } else { self.last + shortest };
-        spaced.max(core.voice.next())
+        spaced.max(core.gossip_budget.next())
     }
 
     /// When it may say what it finished, if it claims nothing before: at once as long as it may say much more.
     pub(super) fn may_tell_at(&self, core: &Core) -> Time {
-        self.may_speak_at(core).max(core.voice.next_but_one())
+        self.may_speak_at(core).max(core.gossip_budget.next_with_reserve())
     }
 
     /// A worker that holds anything speaks up so often, however little it has to say; rarely enough that it does
     /// not use up the word with which it would claim.
     pub(super) fn heartbeat(&self, core: &Core) -> Duration {
-        limits::HEARTBEAT.max(core.voice.gap() * 3 / 2)
+        limits::HEARTBEAT.max(core.gossip_budget.gap() * 3 / 2)
     }
 
     /// A claim stands so long after its holder was last heard: leases lengthen with the time between messages.

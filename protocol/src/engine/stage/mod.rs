@@ -254,7 +254,7 @@ impl StageWork {
 
     /// Claims aim at work for so long.
     fn ahead(&self, core: &Core) -> Duration {
-        limits::CLAIM_AHEAD.max(core.voice.gap() * 5 / 2)
+        limits::CLAIM_AHEAD.max(core.gossip_budget.gap() * 5 / 2)
     }
 
     /// The most blocks to claim at once: half of this worker's share of what is free, so that the last batches are
@@ -263,7 +263,7 @@ impl StageWork {
     /// k * pace` from now: least at the root of `free * interval / pace`.
     fn fair(&self, core: &Core, threads: u32) -> u32 {
         let (free, company) = (self.table.free(), self.company(core));
-        let interval = core.voice.gap().as_micros() as f64 / f64::from(company);
+        let interval = core.gossip_budget.gap().as_micros() as f64 / f64::from(company);
         let pace = self.pace.unwrap_or(f64::MAX).max(1.0) / f64::from(threads);
         let least = (f64::from(free) * interval / pace).sqrt() as u32;
         (free / (2 * company)).max(least).max(1)
@@ -387,7 +387,7 @@ impl StageWork {
     /// Says how things stand at once, of this shard alone.
     fn publish(&mut self, core: &mut Core) {
         let claim = self.say(core);
-        core.voice.spend(core.now);
+        core.gossip_budget.spend(core.now);
         core.publish(self.topic, Gossip::Claims(vec![claim]));
     }
 

@@ -297,7 +297,7 @@ impl Worker {
                 }
                 !rides
             });
-            core.voice.spend(core.now);
+            core.gossip_budget.spend(core.now);
             core.publish(first.topic, Gossip::Claims(claims));
         }
     }
@@ -322,7 +322,7 @@ impl Worker {
             stage.release_unstarted(core);
         }
         self.go_on_without_late_packs(core);
-        core.voice.set_company(core.now, self.company());
+        core.gossip_budget.set_workers(core.now, self.company());
         self.put_off_idle_jobs(core, blobs);
     }
 
