@@ -1,8 +1,8 @@
 //! What a command fails with, and what the shell and its user are told.
 
 use webmesh_compiler::{StartError, ToolchainError};
+use webmesh_node::client::{ClientError, JobError};
 use webmesh_node::http::HttpError;
-use webmesh_node::inputs::InputError;
 use webmesh_node::job_folder::FolderError;
 use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
@@ -23,12 +23,12 @@ pub(crate) enum CliError {
     /// Its user did not want it any more.
     #[error("interrupted")]
     Interrupted,
-    /// The job does not compile, or nobody compiles it.
+    /// There is no mesh.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Client(#[from] ClientError),
     /// The job gave no result.
     #[error(transparent)]
-    Follow(#[from] FollowError),
+    Job(#[from] JobError),
     /// The peer does not start.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -41,9 +41,6 @@ pub(crate) enum CliError {
     /// What is kept of a job.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The inputs.
-    #[error(transparent)]
-    Inputs(#[from] InputError),
     /// The result.
     #[error(transparent)]
     Results(#[from] ResultError),
@@ -63,8 +60,8 @@ impl CliError {
     pub(crate) fn exit_status(&self) -> u8 {
         let usage = match self {
             Self::Usage(_) | Self::Folder(FolderError::Ambiguous { .. }) => true,
-            Self::Inputs(why) => why.is_usage(),
-            Self::Follow(why) => matches!(why, FollowError::Refused(_)),
+            Self::Job(JobError::Inputs(why)) => why.is_usage(),
+            Self::Job(JobError::Follow(why)) => matches!(why, FollowError::Refused(_)),
             _ => false,
         };
         if usage { 2 } else { 1 }
@@ -74,7 +71,9 @@ impl CliError {
     /// colours stay, where there is a terminal for them.
     pub(crate) fn text(&self, colours: bool) -> String {
         match self {
-            Self::Compile(CompileError::DoesNotCompile { .. }) => terminal::diagnostics(&self.to_string(), colours),
+            Self::Job(JobError::Compile(CompileError::DoesNotCompile { .. })) => {
+                terminal::diagnostics(&self.to_string(), colours)
+            }
             _ => terminal::text(&self.to_string()),
         }
     }

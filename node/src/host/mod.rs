@@ -66,17 +66,18 @@ pub struct HostHandle {
 }
 
 impl HostHandle {
-    /// Serves a job's inputs for as long as this peer lives.
-    pub fn attach(&self, inputs: Arc<dyn BlobSource>) {
-        self.blobs.attach(inputs);
+    /// Serves a job's inputs for as long as what this gives lives.
+    pub fn serve(&self, inputs: Arc<dyn BlobSource>) -> Served {
+        self.blobs.attach(inputs.clone());
+        Served { blobs: self.blobs.clone(), source: inputs }
     }
 
-    /// Serves a job's module for as long as this peer lives: from memory, as nobody else has it if the disk loses it.
-    pub fn attach_module(&self, hash: Hash, wasm: Bytes) {
+    /// Serves a job's module for as long as what this gives lives: from memory, as nobody else has it if the disk loses it.
+    pub fn serve_module(&self, hash: Hash, wasm: Bytes) -> Served {
         if let Err(why) = self.blobs.put(&hash, &wasm) {
             tracing::warn!("a module is not kept for the next job: {why}");
         }
-        self.blobs.attach(Arc::new(Module { hash, wasm }));
+        self.serve(Arc::new(Module { hash, wasm }))
     }
 
     /// Has the results of a job go to `store`, in which some may lie already. To be said before the job begins.
@@ -87,6 +88,19 @@ impl HostHandle {
     /// The results of a job that is done; `None` if nothing of them was ever kept here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
+    }
+}
+
+/// What a peer serves while this lives.
+#[must_use = "it is served no more once this is dropped"]
+pub struct Served {
+    blobs: Arc<Blobs>,
+    source: Arc<dyn BlobSource>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.blobs.detach(&self.source);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The mesh that a command works through: an embedded one, or one that exists.
+//! The mesh that a client works through: an embedded one, or one that exists.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +8,16 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
-use webmesh_node::host::CompileService;
-use webmesh_node::net::{is_public, other_transport};
-use webmesh_node::peer::{Peer, PeerConfig, ResumedJob};
-use webmesh_node::submit::Compilers;
-use webmesh_node::survey::{self, connected};
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
-use webmesh_protocol::message::PeerStatus;
 use webmesh_protocol::sign::Keypair;
 
-use crate::error::CliError;
+use super::error::ClientError;
+use crate::host::CompileService;
+use crate::net::{is_public, other_transport};
+use crate::peer::{Peer, PeerConfig, ResumedJob};
+use crate::platform::cores;
+use crate::survey::connected;
 
 /// A mesh is given so long to answer at all.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
@@ -32,14 +31,9 @@ const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Its own tasks may take what their job gives them.
 const OWN_TASKS: u64 = u64::MAX;
 
-/// Cores of this machine.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// What the first peer of a mesh is started with.
 #[derive(Default)]
-pub(crate) struct Home {
+pub(super) struct Home {
     /// Its key; a new one where none is given.
     identity: Option<Keypair>,
     /// The job to go on with.
@@ -48,40 +42,39 @@ pub(crate) struct Home {
 
 impl Home {
     /// The home of a job that is yet to be submitted.
-    pub(crate) fn new(identity: Keypair) -> Self {
+    pub(super) fn new(identity: Keypair) -> Self {
         Self { identity: Some(identity), resumed: None }
     }
 
     /// The home of a job that goes on.
-    pub(crate) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
+    pub(super) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
         Self { identity: Some(identity), resumed: Some(job) }
     }
 }
 
 /// The peers of this process. The first is the one at which jobs are submitted.
-pub(crate) struct Mesh {
-    /// Its peers.
-    pub(crate) peers: Vec<Peer>,
+pub(super) struct Mesh {
+    peers: Vec<Peer>,
     /// Where embedded peers after the first keep what they hold, if this is an embedded mesh; removed at the end.
     scratch: Option<tempfile::TempDir>,
 }
 
 impl Mesh {
     /// The peer at which jobs are submitted.
-    pub(crate) fn home(&self) -> &Peer {
+    pub(super) fn home(&self) -> &Peer {
         &self.peers[0]
     }
 
     /// Starts a mesh within this process, with a compiler where there is something to compile. Alone, a peer does not listen at all; several meet on loopback.
-    pub(crate) async fn embedded(
+    pub(super) async fn embedded(
         peers: usize,
         threads: Option<usize>,
         data_dir: &Path,
         compiler: Option<Arc<dyn CompileService>>,
         home: Home,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, ClientError> {
         let threads = threads.unwrap_or_else(|| (cores() / peers).max(1));
-        let scratch = tempfile::tempdir().map_err(|e| CliError::Failed(format!("no temporary folder: {e}")))?;
+        let scratch = tempfile::tempdir().map_err(ClientError::Scratch)?;
         let listen: Vec<Multiaddr> = match peers {
             1 => vec![],
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],
@@ -116,7 +109,7 @@ impl Mesh {
     }
 
     /// Joins a mesh as a peer that submits or asks, and leaves again.
-    pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, CliError> {
+    pub(super) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, ClientError> {
         // Over WebRTC too: tabs fetch a job's inputs from its submitter.
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/webrtc-direct"];
         let peer = Peer::start(PeerConfig {
@@ -145,20 +138,18 @@ impl Mesh {
     }
 
     /// Waits until so many connected peers have introduced themselves.
-    async fn wait_for(&self, count: usize) -> Result<(), CliError> {
+    async fn wait_for(&self, count: usize) -> Result<(), ClientError> {
         let node = &self.home().node;
         let introduced = async {
             while connected(node).await.len() < count {
                 tokio::time::sleep_until(Instant::now() + LOOK).await;
             }
         };
-        timeout(JOIN_PATIENCE, introduced)
-            .await
-            .map_err(|_| CliError::Failed("the peers of the mesh do not find each other".to_owned()))
+        timeout(JOIN_PATIENCE, introduced).await.map_err(|_| ClientError::Apart)
     }
 
     /// Waits until the first peer of the mesh has introduced itself; if none can, tells why of each address.
-    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), CliError> {
+    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
         let node = &self.home().node;
         let mut notices = node.notices();
         let mut dials: FuturesUnordered<_> = addresses.iter().map(|address| node.net().dial(address.clone())).collect();
@@ -173,7 +164,7 @@ impl Mesh {
                     reasons.push(format!("no peer of a mesh introduces itself at {names} within {seconds} s"));
                 }
                 reasons.extend(other_transport(addresses));
-                return Err(CliError::Failed(format!("cannot join the mesh: {}", reasons.join("\n  "))));
+                return Err(ClientError::NoMesh { reasons });
             }
             tokio::select! {
                 Some(dialled) = dials.next() => reasons.extend(dialled.err().map(|why| why.to_string())),
@@ -186,27 +177,12 @@ impl Mesh {
     }
 
     /// Whether this process is the mesh: then it has its compiler, and its peers work.
-    fn is_embedded(&self) -> bool {
+    pub(super) fn is_embedded(&self) -> bool {
         self.scratch.is_some()
     }
 
-    /// Which compilers this process asks.
-    pub(crate) fn compilers(&self) -> Compilers {
-        if self.is_embedded() { Compilers::Own } else { Compilers::OfMesh }
-    }
-
-    /// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.
-    pub(crate) async fn known_peers(&self) -> Vec<PeerStatus> {
-        survey::known_peers(&self.home().node).await
-    }
-
-    /// Peers known that work on jobs, this one included if it does.
-    pub(crate) async fn workers(&self) -> u32 {
-        survey::workers(&self.home().node).await + u32::from(self.is_embedded())
-    }
-
     /// Everyone leaves in order.
-    pub(crate) async fn leave(self) {
+    pub(super) async fn leave(self) {
         for peer in self.peers.iter().rev() {
             peer.node.shutdown().await;
         }
@@ -242,7 +218,7 @@ mod tests {
             }
         });
         let address = address.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-        webmesh_node::platform::install_crypto();
+        crate::platform::install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let Err(why) = Mesh::join(vec![address], folder.path(), Home::default()).await else {
