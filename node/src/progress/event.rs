@@ -299,9 +299,9 @@ mod tests {
     }
 
     fn task_failed() -> impl Strategy<Value = ProgressEvent> {
-        let limits = [Limit::Time, Limit::Memory, Limit::Output, Limit::Input];
+        let limits = vec![Limit::Time, Limit::Memory, Limit::Output, Limit::Input];
         let place = (text(), any::<u32>(), maybe(any::<u32>()), maybe(text()));
-        let limit = maybe(prop::sample::select(&limits[..]).boxed());
+        let limit = maybe(prop::sample::select(limits));
         (place, text(), limit, maybe(text()), text(), any::<u8>()).prop_map(
             |((stage, task, document, input), why, limit, help, worker, retries_left)| ProgressEvent::TaskFailed {
                 stage,
@@ -330,8 +330,8 @@ mod tests {
     }
 
     fn event() -> impl Strategy<Value = ProgressEvent> {
-        let endings = [Ending::Done, Ending::Cancelled, Ending::Failed];
-        let ended = (prop::sample::select(&endings[..]), maybe(text()), seconds());
+        let endings = vec![Ending::Done, Ending::Cancelled, Ending::Failed];
+        let ended = (prop::sample::select(endings), maybe(text()), seconds());
         let fields = prop::collection::vec((text(), text()), 0..3);
         prop_oneof![
             text().prop_map(|text| ProgressEvent::Phase { text }),
