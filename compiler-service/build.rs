@@ -1,4 +1,4 @@
-//! Lists the guest SDK's files for `src/sdk.rs`, so that the program knows which SDK it was built with.
+//! Embeds the guest SDK's files into `src/sdk.rs`, so that the program knows the SDK that it was built with.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("&[\n");
     for file in &files {
         let name = file.strip_prefix(&root).expect("found below it");
-        writeln!(list, "    ({name:?}, include_bytes!({file:?})),").expect("a string takes everything");
+        writeln!(list, "    ({name:?}, include_bytes!({file:?})),").expect("writing to a string cannot fail");
     }
     list.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));

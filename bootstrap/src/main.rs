@@ -1,5 +1,5 @@
-//! `webmesh-bootstrap`: the one address that everybody knows. It seeds the DHT, relays, and compiles; it
-//! schedules nothing and holds nobody's data. When it is gone, the mesh goes on.
+//! `webmesh-bootstrap`: the node whose address every peer is given. It seeds the DHT, relays, and compiles; it
+//! schedules nothing and stores no job's data. If it fails, the mesh keeps working.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use webmesh_node::signals::Stop;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::membership::{Kind, Roles};
 
-/// Segments that it would hold: none, it has not the role.
+/// Memory for segments and tasks: none, since it is neither shuffler nor worker.
 const NO_MEMORY: u64 = 0;
 
 /// The bootstrap and compiler node of a WebMesh: seeds the DHT, relays, compiles C++ to WebAssembly.
@@ -30,19 +30,19 @@ const NO_MEMORY: u64 = 0;
   webmesh-bootstrap                                   ports 4001 (TCP, QUIC), 4002 (WebRTC), 8080 (HTTP)
   webmesh-bootstrap --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0 --data /tmp/mesh")]
 struct Args {
-    /// Listen here; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
+    /// Listen address; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Vec<Multiaddr>,
-    /// Others reach this node at ADDR, too: a router forwards that port here; may be repeated
+    /// External address of this node, such as a port that a router forwards to it; may be repeated
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     external: Vec<Multiaddr>,
-    /// Serve the page, tabs over WebSocket, health, metrics and addresses over HTTP here
+    /// HTTP listen address: serves the page, WebSockets for tabs, health, metrics and the node's addresses
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
-    /// Kiosk mode: the page joins the mesh without a press when its address ends in #join
+    /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join
     #[arg(long)]
     kiosk: bool,
-    /// Where keys, modules and known peers lie
+    /// Directory of keys, modules and known peers
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -85,11 +85,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
 
 async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
     let usual = || ProjectDirs::from("", "", "webmesh-bootstrap").map(|dirs| dirs.data_dir().to_owned());
-    let data_dir = args.data.or_else(usual).context("there is no home folder: say --data DIR")?;
+    let data_dir = args.data.or_else(usual).context("cannot find the home folder: give --data DIR")?;
     let config = CompilerConfig::new(data_dir.join("modules"));
-    // Sandboxes are tried out: that takes its time, and waits.
+    // On a blocking thread, because it tries out the sandboxes.
     let compiler = tokio::task::spawn_blocking(|| anyhow::Ok(Compiler::new(Toolchain::find(None)?, config)?));
-    let compiler = compiler.await.context("starting the compiler ended in a panic")??;
+    let compiler = compiler.await.context("starting the compiler panicked")??;
     let listen = if args.listen.is_empty() { usual_addresses() } else { args.listen };
     let peer = Peer::start(PeerConfig {
         kind: Kind::Bootstrap,

@@ -1,7 +1,7 @@
-//! The memory of a task, bounded where it is declared.
+//! Limits the memory of a task by rewriting its module's declaration.
 //!
-//! A browser lets a module's memory grow to whatever the module says. So the module is made to say less before it is
-//! compiled: `memory.grow` beyond the bound then fails, and the guest's allocator with it, as it does natively.
+//! A browser lets a module's memory grow to its declared maximum. So that maximum is lowered before the module is
+//! compiled: `memory.grow` beyond it then fails, and the guest's allocator with it, as it does natively.
 
 use webmesh_protocol::segment::{put_varint, take_varint};
 
@@ -12,29 +12,29 @@ const HEADER: usize = 8;
 const SECTION_MEMORY: u8 = 5;
 const FLAG_MAXIMUM: u64 = 1;
 
-/// Why a module's memory cannot be bounded.
+/// Why a module's memory cannot be limited.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// It is no module, or a damaged one.
+    /// It is not a module, or a damaged one.
     #[error("the module is damaged")]
     Malformed,
-    /// It wants a kind of memory that jobs have no use for.
+    /// It declares a kind of memory that jobs do not support.
     #[error("the module has no memory of its own, or one that is shared or of 64 bits")]
     Unsupported,
-    /// It starts with more than a task may have.
-    #[error("the module needs {needed} bytes of memory to start, and its tasks may have {limit}")]
+    /// Its initial memory exceeds the limit of a task.
+    #[error("the module needs {needed} bytes of memory to start, more than its tasks' limit of {limit}")]
     TooLarge {
-        /// Bytes that it starts with.
+        /// Its initial memory in bytes.
         needed: u64,
-        /// Bytes that a task may have.
+        /// The limit of a task in bytes.
         limit: u64,
     },
 }
 
-/// The module with its one memory bounded to `limit` bytes.
+/// The module with the maximum of its one memory lowered to `limit` bytes.
 ///
 /// # Errors
-/// [`LimitError`] for what is no module that can run within the limit.
+/// [`LimitError`] if it is not a module that can run within the limit.
 pub fn bound(module: &[u8], limit: u64) -> Result<Vec<u8>, LimitError> {
     let mut rest = module.get(HEADER..).ok_or(LimitError::Malformed)?;
     while let Some((&id, after)) = rest.split_first() {
@@ -57,7 +57,7 @@ pub fn bound(module: &[u8], limit: u64) -> Result<Vec<u8>, LimitError> {
     Err(LimitError::Unsupported)
 }
 
-/// The memory section: how many memories, and of each its flags, its first pages and, if bounded, its most.
+/// The memory section: the number of memories, and for each its flags, its initial pages and, if present, its maximum.
 fn bounded(mut section: &[u8], limit: u64) -> Result<Vec<u8>, LimitError> {
     let (count, flags, first) = (varint(&mut section)?, varint(&mut section)?, varint(&mut section)?);
     if count != 1 || flags > FLAG_MAXIMUM {
@@ -90,27 +90,27 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_is_bounded_and_nothing_else_changes() {
+    fn a_memory_is_limited_and_nothing_else_changes() {
         assert_eq!(bound(&module("(memory 2)"), 10 * PAGE), Ok(module("(memory 2 10)")));
         assert_eq!(bound(&module("(memory 2 1000)"), 10 * PAGE), Ok(module("(memory 2 10)")));
     }
 
     #[test]
-    fn a_bound_of_the_modules_own_that_is_lower_stays() {
+    fn a_lower_maximum_of_the_module_stays() {
         assert_eq!(bound(&module("(memory 2 3)"), 10 * PAGE), Ok(module("(memory 2 3)")));
     }
 
     #[test]
-    fn a_module_that_starts_with_too_much_is_refused() {
+    fn a_module_with_too_much_initial_memory_is_refused() {
         let refused = bound(&module("(memory 11)"), 10 * PAGE);
         assert_eq!(refused, Err(LimitError::TooLarge { needed: 11 * PAGE, limit: 10 * PAGE }));
     }
 
     #[test]
-    fn what_is_no_module_is_refused() {
+    fn invalid_modules_are_refused() {
         let whole = module("(memory 2)");
         for end in 0..whole.len() {
-            // Cut anywhere, it is either refused or was cut behind its memory.
+            // Cut anywhere, it is either refused or was cut after its memory section.
             let _ = bound(&whole[..end], PAGE);
         }
         assert_eq!(bound(b"\0asm", PAGE), Err(LimitError::Malformed));

@@ -1,4 +1,4 @@
-// Bundles the library, the Workers and the page into dist/, beside the wasm module that scripts/wasm-build made.
+// Bundles the library, the Workers and the page into dist/, next to the wasm module that scripts/wasm-build made.
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 import { bundle, PAGE } from "./bundle.mjs";

@@ -1,16 +1,16 @@
-// What is bundled, and how: the page, which a node serves, and the library, which others bundle.
+// The bundles: the page, which a node serves, and the library, which others bundle.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { transform } from "esbuild";
 
-/** Files of the page that are as they are written. */
+/** Files of the page that are copied unchanged. */
 export const PAGE = ["index.html", "style.css", "submit.css", "adapt.css"];
 
 /**
- * Makes `src/script.js` of wasm-bindgen's script. That script has one instance of the program, which it keeps in
- * variables of its own, and no place for a guard; here it becomes the body of a function, so that each call gives a script
- * of its own, and starts the program behind a guard, without which no tab joins.
+ * Creates `src/script.js` from wasm-bindgen's script. That script has one instance of the program, which it keeps in
+ * its own variables, and no hook for a guard; here it becomes the body of a function, so that each call gives a new
+ * script, which starts the program behind a guard. Without the guard, no tab joins.
  */
 const script = {
   name: "script",
@@ -19,7 +19,7 @@ const script = {
     build.onResolve({ filter: /^\.\/script\.js$/ }, () => ({ path: made, namespace: "script" }));
     build.onLoad({ filter: /./, namespace: "script" }, async ({ path }) => {
       const guarded = readFileSync(path, "utf8").replaceAll("WebAssembly.instantiate(", "instantiate(");
-      // The script's own address would be the program's default one; both its users hand it a compiled program.
+      // The script's own URL would be the program's default one; both users pass it a compiled program.
       const options = { format: "iife", globalName: "script", target: "es2023", define: { "import.meta.url": "undefined" } };
       const { code } = await transform(guarded, options);
       const contents = `import { instantiate } from "./guard.js";\nexport function newScript() {\n${code}\nreturn script;\n}`;
@@ -30,7 +30,7 @@ const script = {
 
 const COMMON = { bundle: true, target: "es2023", plugins: [script] };
 
-/** Options of esbuild for the page in `outdir`. Nodes serve it, so that what its parts share is fetched once. */
+/** esbuild's options for the page in `outdir`. Nodes serve it, so code shared by its parts is fetched once. */
 export function bundle(outdir) {
   return {
     ...COMMON,
@@ -50,8 +50,8 @@ export function bundle(outdir) {
 }
 
 /**
- * Options of esbuild for the library in `outdir`. Its users bundle the module with their own and minify both; the scripts
- * of the Workers are copied as they are, and so must be small already and import nothing.
+ * esbuild's options for the library in `outdir`. Its users bundle the module with their own and minify both; the
+ * Workers' scripts are copied unchanged, so they must already be small and import nothing.
  */
 export function libraryBundles(outdir) {
   const options = { ...COMMON, outdir, legalComments: "inline" };

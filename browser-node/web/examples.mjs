@@ -1,12 +1,12 @@
-// Reads the examples for the page: their sources, and what their READMEs say of them and of how they are run.
+// Reads the examples for the page: their sources, and the descriptions and commands in their READMEs.
 
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The inputs of all examples together, in bytes: they are for a look, and travel with the page. */
+/** Size limit of the inputs of all examples together, in bytes: they are part of the page. */
 const INPUT_BYTES = 200_000;
-/** Options of `webmesh run` that an example may have, and the settings that they are. */
+/** Options of `webmesh run` that an example may use, and the corresponding settings. */
 const FLAGS = { "--whole-files": { wholeFiles: true }, "--tasks": { fields: "tasks" } };
 
 /** All examples of a folder; of each, the one whose command its README gives comes first. */
@@ -16,8 +16,8 @@ export function readExamples(url) {
   const sizes = examples.flatMap(({ inputs }) => inputs).map(({ text }) => Buffer.byteLength(text));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   if (bytes > INPUT_BYTES)
-    throw new Error(`the examples' inputs have ${bytes} bytes, and ${INPUT_BYTES} may be embedded`);
-  // Counting words is how everybody begins.
+    throw new Error(`the examples' inputs have ${bytes} bytes, more than the limit of ${INPUT_BYTES}`);
+  // Counting words is the usual first job.
   return examples.sort((a, b) => Number(b.name.startsWith("wordcount")) - Number(a.name.startsWith("wordcount")));
 }
 
@@ -51,7 +51,7 @@ function readExample(root, folder) {
     });
 }
 
-/** The first sentence of the comment that a source begins with. */
+/** The first sentence of a source's leading comment. */
 function sentence(source) {
   const comment =
     /^(\/\/.*\n)+/

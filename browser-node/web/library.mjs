@@ -1,4 +1,5 @@
-// Makes the library's npm package in library/, of the wasm module that scripts/wasm-build made and the types of src/.
+// Builds the library's npm package in library/, from the wasm module that scripts/wasm-build made and the types of
+// src/.
 
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -8,7 +9,7 @@ import { libraryBundles } from "./bundle.mjs";
 const OUT = "library";
 const { version, license } = JSON.parse(readFileSync("package.json", "utf8"));
 
-/** What users see of the package. What it needs is bundled, so that it has no dependencies. */
+/** The package's manifest. Dependencies are bundled, so it has none. */
 const manifest = {
   name: "webmesh",
   version,
@@ -16,7 +17,7 @@ const manifest = {
   keywords: ["mapreduce", "distributed computing", "peer-to-peer", "webassembly", "webrtc"],
   license,
   type: "module",
-  // The scripts of the Workers are there for their effects; importing the library has none.
+  // The Workers' scripts have side effects; importing the library has none.
   sideEffects: ["./guest.js", "./storage-worker.js"],
   types: "./types/mesh.d.ts",
   files: ["*.js", "webmesh.wasm", "types", "writing-jobs.md"],
@@ -40,12 +41,12 @@ function declarations(name, found = new Map()) {
   return found;
 }
 
-/** The README, whose links into the repository lead nowhere from a package; what it links to comes along. */
+/** The README. Links into the repository would be dead in a package; files that it links to are included. */
 function readme() {
   return readFileSync("README.md", "utf8").replaceAll("../../docs/writing-jobs.md", "writing-jobs.md");
 }
 
-/** The licence, and those of the packages that are bundled, by what esbuild says of its inputs. */
+/** The licence, and those of the bundled packages, as listed by esbuild's metadata. */
 function licences(inputs) {
   const packages = inputs.map((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]).filter((name) => name !== undefined);
   const others = [...new Set(packages)].map((name) => {

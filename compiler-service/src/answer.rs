@@ -1,4 +1,4 @@
-//! A compile request of a peer, answered in the protocol's words.
+//! Answers a peer's compile request with a message of the protocol.
 
 use bytes::Bytes;
 use webmesh_protocol::limits;
@@ -6,7 +6,8 @@ use webmesh_protocol::message::Response;
 
 use crate::{CompileError, Compiler};
 
-/// Compiles `source` for the peer `from`: [`Response::Compiled`] with the module as its body, or why not.
+/// Compiles `source` for the peer `from`: [`Response::Compiled`] with the module as its body,
+/// or a response that says why there is none.
 pub async fn answer(compiler: &Compiler, from: [u8; 32], name: &str, source: &[u8]) -> (Response, Bytes) {
     match compiler.compile(from, name, source).await {
         Ok(compiled) => {
@@ -14,13 +15,13 @@ pub async fn answer(compiler: &Compiler, from: [u8; 32], name: &str, source: &[u
             let warnings = cut(compiled.diagnostics, limits::DIAGNOSTICS_BYTES);
             (Response::Compiled { warnings, cached: compiled.cached, millis }, compiled.wasm)
         }
-        // A compiler that stops is gone when it is asked again, and another is asked then.
+        // A stopping compiler counts as busy: at the next attempt it is gone, and the peer asks another one.
         Err(CompileError::Busy(_) | CompileError::Stopped) => (Response::Busy, Bytes::new()),
         Err(CompileError::Diagnostics(text)) => {
             let diagnostics = cut(text, limits::DIAGNOSTICS_BYTES);
             (Response::CompileFailed { diagnostics }, Bytes::new())
         }
-        // Another compiler may do better where this one is broken.
+        // The fault is this host's, so another compiler may succeed.
         Err(why) if why.is_transient() => (Response::Refused(cut(why.to_string(), limits::TEXT_BYTES)), Bytes::new()),
         Err(why) => {
             let diagnostics = cut(why.to_string(), limits::DIAGNOSTICS_BYTES);

@@ -1,4 +1,4 @@
-//! One source becomes one module: two runs in the sandbox, and what their endings mean.
+//! Builds a module from a source: two runs in the sandbox, and the interpretation of how they ended.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,34 +13,34 @@ use crate::sandbox::{Finished, Run, Sandbox, Stop};
 use crate::stack_dump;
 use crate::toolchain::{Step, Toolchain};
 
-/// What clang and wasm-ld exit with when they found fault with their input.
+/// Exit status of clang and wasm-ld for errors in their input.
 const REFUSED: i32 = 1;
 
-/// The shells' way, and bubblewrap's, to report a death by signal: this plus its number.
+/// Shells and bubblewrap report a death by signal as an exit status: this plus the signal's number.
 const SIGNALLED: i32 = 128;
 
-/// How LLVM's programs begin a line when an allocation failed, by either of the two ways that they make one. No source
-/// can: what it has clang say stands behind a file's name or a line number.
+/// Beginnings of the lines that LLVM's programs write when an allocation fails, in either of their allocators. A source
+/// cannot forge one: text that it makes clang print follows a file name or a line number.
 const OUT_OF_MEMORY: [&str; 2] =
     ["LLVM ERROR: out of memory", "terminate called after throwing an instance of 'std::bad_alloc'"];
 
-/// How bubblewrap begins a line, which it writes only where it could not set the sandbox up; it exits with 1, as clang
-/// does. clang's own lines begin with a colour, and wasm-ld's with its name.
+/// Beginning of bubblewrap's messages, which it writes only if it cannot set up the sandbox. It then exits with 1, as
+/// clang does for errors; but clang's lines begin with a colour code, and wasm-ld's with its name.
 const SANDBOX_FAILED: &str = "bwrap: ";
 
-/// How long a compile may take.
+/// Time limits of a compile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimits {
     /// Processor time of each process.
     pub(crate) processor: Duration,
-    /// Wall-clock time of the whole.
+    /// Wall-clock time of the whole compile.
     pub(crate) wall: Duration,
 }
 
-/// Compiles and links. `name` is what diagnostics call the source.
+/// Compiles and links a source. `name` is its file name in diagnostics.
 ///
-/// `wasm-opt` is left out on purpose: the one that Debian has (binaryen 108) is older than the final form of
-/// WebAssembly's exceptions and cannot read a module that uses them.
+/// `wasm-opt` is not used: Debian's version (binaryen 108) predates the final form of WebAssembly's exceptions and
+/// cannot read modules that use them.
 pub(crate) fn build(
     toolchain: &Toolchain,
     sandbox: &Sandbox,
@@ -64,7 +64,7 @@ pub(crate) fn build(
             })
             .map_err(|why| CompileError::Unavailable(why.to_string()))?;
         let messages = toolchain.hide_paths(String::from_utf8_lossy(&finished.messages).into_owned());
-        // The linker knows the author's file only by its place in the sandbox.
+        // The linker knows the author's file only by its path in the sandbox.
         let messages = messages.replace(sandbox.input_path(), name);
         let messages = diagnostics::tidy(&messages, finished.messages_missing);
         judge(finished, messages, time, output_limit)
@@ -73,7 +73,7 @@ pub(crate) fn build(
     let (object, warnings) = match run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT) {
         Ok((object, warnings)) => (object, diagnostics::for_author(&warnings, author)),
         Err(CompileError::Diagnostics(text)) if diagnostics::is_about_glue(&text) => {
-            // The author's text alone: whatever is wrong with it in itself is better said without the glue behind it.
+            // Errors of the author's text itself are clearer without the glue after it.
             let alone = match run(toolchain.check(), &toolchain.unit_alone(name, source), MAX_OBJECT) {
                 Ok(_) => text,
                 Err(CompileError::Diagnostics(alone)) => alone,
@@ -91,7 +91,7 @@ pub(crate) fn build(
     Ok(Entry { wasm: module.into(), diagnostics: warnings + &more })
 }
 
-/// The output of a run that went well with its warnings, or what its end means.
+/// The output and warnings of a successful run, or the error that its end means.
 fn judge(
     finished: Finished,
     messages: String,
@@ -108,8 +108,8 @@ fn judge(
     }
     let ending = Ending::of(finished.status);
     let stopped = stack_dump::place(&messages);
-    // The kernel's signal has LLVM write its dump and go on, to die of the next one or of what the dump left behind.
-    // In a crash it dies of the crash.
+    // At SIGXCPU, LLVM writes its stack dump and continues, until the kernel kills it or a consequence of the dump ends
+    // it. A crash, which leaves a dump too, ends it by the crash's own signal.
     let is_too_long = match ending {
         Ending::Signal(libc::SIGXCPU) => true,
         Ending::Signal(libc::SIGKILL) | Ending::Exit(_) => stopped.is_some(),
@@ -121,9 +121,10 @@ fn judge(
     let out_of_memory = |line: &str| OUT_OF_MEMORY.iter().any(|start| line.starts_with(start));
     match ending {
         Ending::Exit(0) => Ok((finished.output, messages)),
-        // Nothing of ours does that without a reason that is known here.
+        // This service kills a process only for the reasons in `finished.stop`.
         Ending::Signal(libc::SIGKILL) => Err(CompileError::Unavailable(
-            "the compiler was killed from outside, as a machine that runs out of memory does".to_owned(),
+            "the compiler was killed by another process or by the kernel, perhaps because the machine is out of memory"
+                .to_owned(),
         )),
         _ if messages.lines().any(out_of_memory) => Err(CompileError::TooMuchMemory { mib: MAX_MEMORY >> 20 }),
         Ending::Exit(REFUSED) if messages.starts_with(SANDBOX_FAILED) => Err(CompileError::Unavailable(messages)),
@@ -135,7 +136,7 @@ fn judge(
     }
 }
 
-/// How a process ended, whether bubblewrap stood between or not.
+/// How a process ended, with or without bubblewrap as its parent.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
     Exit(i32),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_the_sandbox_is_not_the_authors() {
+    fn a_failure_of_the_sandbox_is_not_blamed_on_the_source() {
         let sandbox = judged("bwrap: Creating new namespace failed: Resource temporarily unavailable");
         assert!(matches!(&sandbox, CompileError::Unavailable(why) if why.contains("Creating new namespace")));
         assert!(sandbox.is_transient());
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_too_busy_is_not_the_authors_fault_and_a_source_that_takes_too_much_is() {
+    fn a_wall_clock_timeout_is_blamed_on_the_machine_and_a_processor_timeout_on_the_source() {
         const DUMP: &str = "Stack dump:\n0.\tProgram arguments: clang\n1.\tjob.cpp:1:2: current parser token ';'\n";
         let judged = |messages: &str, status, stop| {
             judge(finished(status, stop), messages.to_owned(), TIME, MAX_OBJECT).expect_err("it did not succeed")
@@ -204,6 +205,6 @@ mod tests {
         }
         assert!(matches!(judged(DUMP, libc::SIGSEGV, None), CompileError::Crashed(_)));
         let killed = judged("", libc::SIGKILL, None);
-        assert!(killed.is_transient(), "by the kernel, for want of memory: {killed}");
+        assert!(killed.is_transient(), "by the kernel, for lack of memory: {killed}");
     }
 }

@@ -1,8 +1,8 @@
-//! Compiled modules on disk, by the hash of what they were made from; bounded, the longest unused going first.
+//! Cache of compiled modules on disk, keyed by the hash of everything that they depend on; bounded, with LRU eviction.
 //!
 //! An entry is one file, `<key>.module`: the blake3 hash of the rest, the length of the diagnostics, the diagnostics,
-//! the module. It is written beside its place and renamed, so that a reader sees all or nothing, and checked when read,
-//! so that a damaged entry is a miss. Several processes may share a folder; each keeps to the bound by what it knows.
+//! the module. It is written to a temporary file and renamed, so that a reader sees all or nothing, and verified when
+//! read, so that a damaged entry is a miss. Several processes may share a folder; each bounds what it knows of it.
 
 use std::collections::HashMap;
 use std::fs::{self, File, FileTimes};
@@ -13,15 +13,15 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-/// Names an entry: the hash of all that the module depends on.
+/// Key of an entry: the hash of everything that the module depends on.
 pub(crate) type Key = blake3::Hash;
 
 const SUFFIX: &str = "module";
 
-/// Bytes in front of the diagnostics: a hash and a `u32`.
+/// Bytes before the diagnostics: a hash and a `u32`.
 const HEADER: usize = blake3::OUT_LEN + 4;
 
-/// What an entry is charged at least: the block that the file system gives it.
+/// Minimum size that an entry counts for, in bytes: one block of the file system.
 const BLOCK: u64 = 4096;
 
 /// A module and the warnings of its compile.
@@ -51,7 +51,7 @@ struct Known {
 }
 
 impl Cache {
-    /// Opens the cache in `folder`, making it where it is not there, and cuts it to `bound` bytes.
+    /// Opens the cache in `folder`, which is created if it does not exist, and evicts entries beyond `bound` bytes.
     pub(crate) fn open(folder: &Path, bound: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut index = Index::default();
@@ -64,13 +64,13 @@ impl Cache {
             index.insert(key, about.len(), about.modified()?);
         }
         let cache = Self { folder: folder.to_path_buf(), bound, index: Mutex::new(index) };
-        // Fails here, at the start, where the folder cannot be written to.
+        // Fails now, rather than at the first entry, if the folder is not writable.
         tempfile::tempfile_in(folder)?;
         cache.evict();
         Ok(cache)
     }
 
-    /// The entry under `key`, or nothing where there is none that is whole.
+    /// The entry of `key`; none if it is absent or damaged.
     pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
         let path = self.path(key);
         let read = fs::read(&path);
@@ -78,9 +78,9 @@ impl Cache {
         if let Some(entry) = entry {
             let now = SystemTime::now();
             self.lock().insert(*key, read.map_or(0, |bytes| bytes.len() as u64), now);
-            // Only the order of eviction after a restart hangs on it.
+            // Affects only the order of eviction after a restart.
             if let Err(why) = File::open(&path).and_then(|file| file.set_times(FileTimes::new().set_modified(now))) {
-                tracing::debug!(path = %path.display(), %why, "the time of last use was not kept");
+                tracing::debug!(path = %path.display(), %why, "cannot store the time of last use");
             }
             return Some(entry);
         }
@@ -88,17 +88,17 @@ impl Cache {
         match read {
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
             Err(why) => {
-                tracing::warn!(path = %path.display(), %why, "a cached module cannot be read")
+                tracing::warn!(path = %path.display(), %why, "cannot read a cached module")
             }
             Ok(_) => {
-                tracing::warn!(path = %path.display(), "a cached module is damaged and was dropped");
+                tracing::warn!(path = %path.display(), "removing a damaged module from the cache");
                 remove(&path);
             }
         }
         None
     }
 
-    /// Stores `entry`, and drops the longest unused ones where the bound is passed.
+    /// Stores `entry`, and evicts the least recently used ones while the bound is exceeded.
     pub(crate) fn put(&self, key: &Key, entry: &Entry) -> io::Result<()> {
         let length = u32::try_from(entry.diagnostics.len()).map_err(io::Error::other)?;
         let mut rest = blake3::Hasher::new();
@@ -136,7 +136,7 @@ impl Cache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
-        // A panic elsewhere leaves at worst a wrong sum, which the next start puts right.
+        // A panic elsewhere leaves at worst a wrong total, which the next start corrects.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,10 +175,10 @@ fn decode(bytes: &[u8]) -> Option<Entry> {
 fn remove(path: &Path) {
     match fs::remove_file(path) {
         Ok(()) => {}
-        // Another process was faster.
+        // Another process has removed it already.
         Err(why) if why.kind() == io::ErrorKind::NotFound => {}
         Err(why) => {
-            tracing::warn!(path = %path.display(), %why, "a cached module cannot be removed")
+            tracing::warn!(path = %path.display(), %why, "cannot remove a cached module")
         }
     }
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_outlives_the_process() {
+    fn an_entry_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         Cache::open(folder.path(), 1 << 20).unwrap().put(&key(1), &entry(1, 5000)).unwrap();
         let again = Cache::open(folder.path(), 1 << 20).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_is_a_miss_and_goes() {
+    fn a_damaged_entry_is_a_miss_and_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path(), 1 << 20).unwrap();
         cache.put(&key(1), &entry(1, 5000)).unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unused_goes_when_the_bound_is_passed() {
+    fn the_least_recently_used_entry_is_evicted_when_the_bound_is_exceeded() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path(), 25_000).unwrap();
         for at in 1..=3 {
@@ -228,7 +228,7 @@ mod tests {
         }
         assert!(cache.get(&key(1)).is_some());
         cache.put(&key(4), &entry(4, 7000)).unwrap();
-        assert_eq!(cache.get(&key(2)), None, "the longest unused");
+        assert_eq!(cache.get(&key(2)), None, "the least recently used");
         for at in [1, 3, 4] {
             assert!(cache.get(&key(at)).is_some(), "{at}");
         }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_bound_cuts_an_older_cache_at_the_start() {
+    fn opening_with_a_smaller_bound_evicts_entries() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path(), 1 << 20).unwrap();
         for at in 1..=10 {

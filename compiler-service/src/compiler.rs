@@ -1,4 +1,4 @@
-//! The service: takes sources, shares one compile among all who ask for it, and hands out modules.
+//! The service: compiles sources, with one compile for all concurrent requests of the same source.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -26,33 +26,33 @@ use crate::sandbox::{Sandbox, SandboxKind};
 use crate::stats::{Counters, Stats};
 use crate::toolchain::Toolchain;
 
-/// Changes whenever this program makes another module from the same source and toolchain.
+/// Version of the build steps. Change it whenever the same source and toolchain give a different module.
 const RECIPE: &str = "webmesh compile 2";
 
-/// How a [`Compiler`] works.
+/// Settings of a [`Compiler`].
 #[derive(Debug, Clone)]
 pub struct CompilerConfig {
-    /// The folder of the module cache; made if it is not there.
+    /// The folder of the module cache; created if it does not exist.
     pub cache_dir: PathBuf,
-    /// Bytes of the module cache.
+    /// Maximum size of the module cache, in bytes.
     pub cache_bytes: u64,
-    /// Compiles at once.
+    /// Maximum number of concurrent compiles.
     pub parallel: usize,
-    /// Compiles waiting, over all requesters.
+    /// Maximum number of waiting compiles, over all requesters.
     pub queue: usize,
-    /// Compiles of one requester waiting.
+    /// Maximum number of waiting compiles of one requester.
     pub queue_per_requester: usize,
-    /// Processor time of each of a compile's processes; counted in whole seconds, rounded up.
+    /// Limit on the processor time of each of a compile's processes; rounded up to whole seconds.
     pub processor_time: Duration,
-    /// Wall-clock time of a compile once it has begun.
+    /// Limit on the wall-clock time of a compile from its start, without its time in the queue.
     pub wall_time: Duration,
-    /// The sandboxes that may be used; the first that works is.
+    /// The sandboxes to try; the first that works is used.
     pub sandboxes: Vec<SandboxKind>,
 }
 
 impl CompilerConfig {
-    /// The usual bounds (see [`limits`](crate::limits)), a compile per core as far as memory goes, the cache in
-    /// `cache_dir`.
+    /// The default limits (see [`limits`](crate::limits)), one compile per core as far as memory suffices, and the
+    /// cache in `cache_dir`.
     #[must_use]
     pub fn new(cache_dir: PathBuf) -> Self {
         Self {
@@ -68,22 +68,22 @@ impl CompilerConfig {
     }
 }
 
-/// A module, ready for the mesh.
+/// A compiled module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiled {
     /// The WebAssembly module.
     pub wasm: Bytes,
     /// The blake3 hash of `wasm`.
     pub hash: blake3::Hash,
-    /// Warnings, as clang wrote them, with its colours; empty if there are none.
+    /// clang's warnings, with its colours; empty if there are none.
     pub diagnostics: String,
-    /// Whether it was compiled before, by whomever.
+    /// Whether it came from the cache.
     pub cached: bool,
-    /// From request to answer, in milliseconds.
+    /// Time from request to answer, in milliseconds.
     pub millis: u64,
 }
 
-/// Compiles C++ to WebAssembly, for many requesters, in a sandbox. Dropping it stops what runs.
+/// Compiles C++ to WebAssembly, for many requesters, in a sandbox. Dropping it stops the running compiles.
 #[derive(Debug)]
 pub struct Compiler {
     shared: Arc<Shared>,
@@ -99,7 +99,7 @@ struct Shared {
     counters: Counters,
     stopping: AtomicBool,
     state: Mutex<State>,
-    /// Told when the queue has something that may run.
+    /// Notified when the queue has a compile that may run.
     work: Condvar,
 }
 
@@ -110,7 +110,7 @@ struct State {
     failures: Failures,
 }
 
-/// A compile that waits or runs, and who waits for it.
+/// A compile that waits or runs, and the requests that wait for it.
 #[derive(Debug)]
 struct Flight {
     name: String,
@@ -128,10 +128,10 @@ impl Flight {
 impl Compiler {
     /// Tries the sandboxes of this host and starts the service in the first that works.
     ///
-    /// Takes a few hundred milliseconds, of which it blocks.
+    /// Blocks for a few hundred milliseconds.
     ///
     /// # Errors
-    /// [`StartError::NoSandbox`] where none works: nothing is ever compiled without one.
+    /// [`StartError::NoSandbox`] if none works, since nothing is ever compiled without one.
     pub fn new(toolchain: Toolchain, config: CompilerConfig) -> Result<Self, StartError> {
         let sandbox = Sandbox::find(&config.sandboxes, toolchain.view(), &toolchain.compile().program)
             .map_err(StartError::NoSandbox)?;
@@ -147,7 +147,7 @@ impl Compiler {
         let bounds = Bounds {
             waiting: config.queue,
             waiting_each: config.queue_per_requester,
-            // One slot stays free for others, who would else wait for the longest of somebody's compiles.
+            // One thread stays free for other requesters, which would otherwise wait for one requester's long compiles.
             running_each: (parallel - 1).max(1),
         };
         let mut compiler = Self {
@@ -169,8 +169,8 @@ impl Compiler {
         };
         for number in 0..parallel {
             let shared = Arc::clone(&compiler.shared);
-            // Threads of its own, not a pool's: the kernel ends a sandbox with the thread that started it, and a pool
-            // lets idle threads go.
+            // Dedicated threads, not a pool's: the kernel kills a sandbox when the thread that started it exits, and a
+            // pool ends idle threads.
             let thread = std::thread::Builder::new()
                 .name(format!("compile-{number}"))
                 .spawn(move || shared.work())
@@ -180,28 +180,28 @@ impl Compiler {
         Ok(compiler)
     }
 
-    /// The toolchain it compiles with.
+    /// The toolchain in use.
     #[must_use]
     pub fn toolchain(&self) -> &Toolchain {
         &self.shared.toolchain
     }
 
-    /// The sandbox it compiles in.
+    /// The kind of sandbox in use.
     #[must_use]
     pub fn sandbox(&self) -> SandboxKind {
         self.shared.sandbox.kind()
     }
 
-    /// What it did so far.
+    /// Counts since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
     }
 
-    /// Compiles `source`, which diagnostics call by the last part of `file_name`, on behalf of `requester`.
+    /// Compiles `source` on behalf of `requester`. Diagnostics show the last part of `file_name`.
     ///
-    /// The same source under the same name is compiled once, however many ask for it and whenever. Must be called in a
-    /// tokio runtime. Dropping the future withdraws the request.
+    /// The same source under the same name is compiled once, for all requests together. Must be called in a tokio
+    /// runtime. Dropping the future withdraws the request.
     ///
     /// # Errors
     /// See [`CompileError`]; each says what the requester can do.
@@ -240,7 +240,7 @@ impl Compiler {
 impl Drop for Compiler {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        // Under the lock, so that no thread is between its look at `stopping` and its wait.
+        // Takes the lock, so that no thread is between its check of `stopping` and its wait.
         drop(self.shared.lock());
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
@@ -252,8 +252,8 @@ impl Drop for Compiler {
 }
 
 impl Shared {
-    /// The name of everything that the module depends on. Lengths stand before texts, so that no two lists of texts
-    /// look alike.
+    /// The hash of everything that the module depends on. Each part is prefixed by its length, so that different parts
+    /// never give the same input.
     fn key(&self, name: &str, source: &[u8]) -> Key {
         let mut hasher = blake3::Hasher::new_derive_key(RECIPE);
         for part in [self.toolchain.version().as_bytes(), name.as_bytes(), source] {
@@ -262,7 +262,7 @@ impl Shared {
         hasher.finalize()
     }
 
-    /// Joins the compile of `key`, which is queued unless it waits or runs already.
+    /// Waits for the compile of `key`, which is queued unless it waits or runs already.
     fn join(
         &self,
         requester: Requester,
@@ -285,9 +285,10 @@ impl Shared {
             }
             flight.waiters.push(waiter);
             if !flight.running {
-                // In this requester's lane too, that it may come sooner. Without room it waits in the other's.
+                // Also queued for this requester, whose turn may come sooner. If there is no room, the place of the
+                // first requester remains.
                 if state.queue.push(requester, key).is_ok() {
-                    // The other's lane may be at its bound of running compiles; this one need not be.
+                    // The first requester may be at its limit of running compiles when this one is not.
                     self.work.notify_one();
                 }
             }
@@ -295,7 +296,7 @@ impl Shared {
         }
         let mut queued = state.queue.push(requester, key);
         if queued.is_err() {
-            // Those who gave up make room.
+            // Makes room by removing withdrawn requests.
             state.queue.retain(|key| state.flights.get(key).is_some_and(Flight::is_wanted));
             state.flights.retain(|_, flight| flight.running || flight.is_wanted());
             queued = state.queue.push(requester, key);
@@ -310,12 +311,12 @@ impl Shared {
         Ok(answer)
     }
 
-    /// A compile thread's life.
+    /// Main loop of a compile thread.
     fn work(&self) {
         let mut state = self.lock();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
-                // Waiters learn of it as their senders are dropped.
+                // Dropping the senders tells the waiting requests.
                 state.flights.clear();
                 return;
             }
@@ -323,7 +324,7 @@ impl Shared {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            if let Some((name, source)) = state.take_off(&key) {
+            if let Some((name, source)) = state.start(&key) {
                 drop(state);
                 let abandoned = Cell::new(false);
                 let is_pointless = || {
@@ -332,13 +333,13 @@ impl Shared {
                 };
                 let built = self.build(&key, &name, &source, &is_pointless);
                 state = self.lock();
-                // Who has asked for the same since then waits for a compile of its own.
+                // If it was abandoned, later requests of the same source have started another compile.
                 if !abandoned.get() {
-                    state.land(&key, &built);
+                    state.finish(&key, &built);
                 }
             }
             state.queue.done(&requester);
-            // What this requester's bound held back may run now.
+            // Another compile of this requester may be allowed to run now.
             self.work.notify_one();
         }
     }
@@ -350,7 +351,7 @@ impl Shared {
         source: &[u8],
         is_pointless: &dyn Fn() -> bool,
     ) -> Result<Entry, CompileError> {
-        // It may have landed between a requester's look at the cache and its joining the queue.
+        // An earlier compile may have finished between the request's look into the cache and its queueing.
         if let Some(entry) = self.cache.get(key) {
             return Ok(entry);
         }
@@ -358,20 +359,21 @@ impl Shared {
         self.counters.built(built.is_ok());
         let entry = built?;
         if let Err(why) = self.cache.put(key, &entry) {
-            tracing::warn!(%why, "a module was not cached");
+            tracing::warn!(%why, "cannot store a module in the cache");
         }
         Ok(entry)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is whole before anything in it could panic.
+        // No panic can leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// What to compile for `key`, unless it runs already (from another lane) or nobody waits for it any more.
-    fn take_off(&mut self, key: &Key) -> Option<(String, Arc<[u8]>)> {
+    /// Starts the compile of `key` and returns its name and source; none if it runs already, started by another
+    /// requester's turn, or if nobody waits for it any more.
+    fn start(&mut self, key: &Key) -> Option<(String, Arc<[u8]>)> {
         let flight = self.flights.get_mut(key)?;
         if flight.running {
             return None;
@@ -384,7 +386,7 @@ impl State {
         Some((flight.name.clone(), Arc::clone(&flight.source)))
     }
 
-    /// Whether nobody waits any more for `key`, which runs; it is forgotten then.
+    /// Whether nobody waits any more for the running compile of `key`, which is then forgotten.
     fn is_abandoned(&mut self, key: &Key) -> bool {
         let abandoned = self.flights.get(key).is_none_or(|flight| !flight.is_wanted());
         if abandoned {
@@ -393,13 +395,13 @@ impl State {
         abandoned
     }
 
-    /// Tells all who wait for `key`.
-    fn land(&mut self, key: &Key, built: &Result<Entry, CompileError>) {
+    /// Answers all requests that wait for `key`.
+    fn finish(&mut self, key: &Key, built: &Result<Entry, CompileError>) {
         if let Err(why) = built {
             self.failures.put(Instant::now(), *key, why);
         }
         for waiter in self.flights.remove(key).map(|flight| flight.waiters).unwrap_or_default() {
-            // One who gave up in the meantime is not there to be told.
+            // Fails if the request was withdrawn, which needs no action.
             let _ = waiter.send(built.clone());
         }
     }

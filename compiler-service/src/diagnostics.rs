@@ -1,15 +1,14 @@
-//! Turns what clang writes into what a job's author reads: one message at a line of the author's own, never at one of
-//! the SDK's.
+//! Rewrites clang's messages for a job's author: each is located at a line of the author's own, never of the SDK's.
 //!
-//! clang compiles the author's text with the SDK's before and behind it (`sdk/webmesh/glue.hpp`). So a message may stand
-//! at a line that the author has never seen:
+//! clang compiles the author's text between the SDK's header and its glue (`sdk/webmesh/glue.hpp`). So a message may
+//! refer to a line that the author has never seen:
 //!
-//! - in the glue, which finds that a function does not fit: the message moves to that function;
-//! - in the declaration of something that jobs do not have: the declaration is left out, its text stays;
-//! - in a header, where a template of the library fails: the message moves to the author's line that asked for it.
+//! - in the glue, which finds that a function has the wrong signature: the message moves to that function;
+//! - in the declaration of a feature that jobs do not have: its text is kept, the note about the declaration dropped;
+//! - in a header, where a template of the library fails: the message moves to the author's line that instantiated it.
 //!
-//! A source that does not end where it should, as with a `}` that is missing, makes the glue itself hard to read for
-//! clang. Then the author's text is looked at alone ([`is_about_glue`] says when), and those messages are shown.
+//! A source that ends too early, for example with a `}` missing, causes errors in the glue after it. Then the author's
+//! text is checked alone ([`is_about_glue`] decides), and those messages are shown.
 
 mod message;
 mod place;
@@ -18,28 +17,28 @@ mod tidy;
 use message::{Message, Severity};
 pub(crate) use tidy::tidy;
 
-/// How the glue calls itself in `#line`; the author's function that a part of it is about follows.
+/// Prefix of the glue's file names in `#line`, followed by the author's function that this part checks.
 const GLUE: &str = "webmesh:";
 
-/// Where the SDK's headers stand, below the toolchain's folder.
+/// Directory of the SDK's headers, within the toolchain's.
 const SDK: &str = "include/";
 
-/// How each message of the SDK begins.
+/// Prefix of each message of the SDK.
 const OURS: &str = "WebMesh: ";
 
-/// The stack of a job's module; toolchain/manifest.py sets it.
+/// Size of the stack of a job's module, which toolchain/manifest.py sets.
 const STACK: &str = "1 MiB";
 
-/// The end of clang's note about the declaration of what is unavailable.
+/// Suffix of clang's note about the declaration of an unavailable function.
 const MARKED: &str = " has been explicitly marked unavailable here";
 
-/// clang's words for a block that is open at the end of the file.
+/// clang's message for a block that is still open at the end of the file.
 const OPEN_BLOCK: &str = "expected '}'";
 
 /// The author's file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
-    /// What clang calls it.
+    /// File name in clang's messages.
     pub(crate) name: &'a str,
     /// Its bytes.
     pub(crate) text: &'a [u8],
@@ -51,12 +50,12 @@ impl Source<'_> {
     }
 }
 
-/// Whether an error stands in the glue, and the author's own text should be looked at alone.
+/// Whether an error is located in the glue, so that the author's text should be checked alone.
 pub(crate) fn is_about_glue(messages: &str) -> bool {
     message::parse(messages).1.iter().any(|message| message.severity == Severity::Error && in_sdk(&message.file))
 }
 
-/// The messages as the author reads them.
+/// The messages, rewritten for the author.
 pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
     let (other, parsed) = message::parse(messages);
     let own_errors = parsed.iter().any(|message| message.severity == Severity::Error && source.wrote(message));
@@ -65,11 +64,11 @@ pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
     let lines = source.text.split(|byte| *byte == b'\n').count();
     for message in parsed {
         if source.wrote(&message) && message.line > lines && !shown.is_empty() {
-            // A text that does not end took the glue in, too.
+            // An unterminated construct in the author's text includes the glue.
             continue;
         }
         let message = if message.file.starts_with(GLUE) {
-            // Where something of the author's own is wrong, the glue only trips over it; and it trips more than once.
+            // Errors in the glue may be consequences of errors in the author's text, or of the first one in the glue.
             if message.severity == Severity::Error && (own_errors || std::mem::replace(&mut glue_told, true)) {
                 continue;
             }
@@ -91,14 +90,14 @@ pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
     text
 }
 
-/// A message of the glue, at the author's function.
+/// A message of the glue, moved to the author's function.
 fn of_glue(message: Message, source: Source<'_>) -> Message {
     let function = message.file.trim_start_matches(GLUE).to_owned();
     let text = match message.text.split_once(OURS) {
         Some((_, text)) => format!("{OURS}{}", without_flag(text)),
-        None if function == "job" => format!("{OURS}the functions of the job do not fit together: {}", message.text),
+        None if function == "job" => format!("{OURS}the functions of the job do not match: {}", message.text),
         None => format!(
-            "{OURS}a job needs one global function `{function}`, and that name means something else here: {}",
+            "{OURS}a job needs one global function `{function}`, but here that name means something else: {}",
             message.text
         ),
     };
@@ -106,16 +105,16 @@ fn of_glue(message: Message, source: Source<'_>) -> Message {
     message.moved(source.name, place.line, place.column, text, place.excerpt)
 }
 
-/// A message about the author's code, or about library code that the author's made the compiler look at.
+/// A message about the author's code, or about library code that the author's code instantiates.
 fn of_code(mut message: Message, source: Source<'_>) -> Message {
     if let Some((_, text)) = message.text.split_once(OURS) {
-        // "'sleep' is unavailable: WebMesh: jobs cannot sleep": the text alone says it.
+        // "'sleep' is unavailable: WebMesh: jobs cannot sleep": only the SDK's text is kept.
         message.text = format!("{OURS}{}", without_flag(text));
     }
     if let Some(bytes) = frame(&message.text) {
         message.text = format!(
-            "{OURS}this function takes {bytes} bytes of the stack, which has {} in all: make a large local array static, \
-             or a std::vector",
+            "{OURS}this function takes {bytes} bytes of the stack, which has {} in total: make a large local array \
+             static, or a std::vector",
             STACK
         );
     }
@@ -131,8 +130,8 @@ fn of_code(mut message: Message, source: Source<'_>) -> Message {
     message
 }
 
-/// A note about a declaration of the SDK's, or that stands in it, is left out, unless it says what `emit` and its like would have taken: then it moves to
-/// the call.
+/// Drops a note about or in a declaration of the SDK, unless it describes a candidate of a call, such as `emit`: then
+/// the note moves to the call.
 fn of_note(note: Message, (file, line, column): &(String, usize, usize)) -> Option<Message> {
     if note.text.ends_with(MARKED) {
         return None;
@@ -144,8 +143,8 @@ fn of_note(note: Message, (file, line, column): &(String, usize, usize)) -> Opti
     Some(note.moved(file, *line, *column, text, String::new()))
 }
 
-/// A block that is open at the end of the file makes clang complain of what follows it, too: only the first is told, at
-/// the place where the block begins.
+/// A block that is still open at the end of the file causes errors in everything after it. Replaces all errors by one,
+/// at the beginning of the block.
 fn settle_open_block(messages: &mut Vec<Message>) {
     let Some(open) = messages.iter().position(|message| message.text == OPEN_BLOCK) else { return };
     let mut message = messages.swap_remove(open);
@@ -159,7 +158,7 @@ fn settle_open_block(messages: &mut Vec<Message>) {
     messages.insert(0, message);
 }
 
-/// What clang says besides of a line of which the SDK already said what is wrong, follows from that.
+/// Removes clang's other messages about a line for which the SDK has an error: they are consequences of it.
 fn settle_lines(messages: &mut Vec<Message>) {
     let told: Vec<_> = messages
         .iter()
@@ -172,12 +171,12 @@ fn settle_lines(messages: &mut Vec<Message>) {
     });
 }
 
-/// Whether a file is the SDK's.
+/// Whether a file belongs to the SDK.
 fn in_sdk(file: &str) -> bool {
     file.starts_with(GLUE) || file.starts_with(SDK)
 }
 
-/// The text without the flag that clang puts behind a warning: ` [-Wdeprecated-declarations]`.
+/// The text without the flag that clang appends to a warning, such as ` [-Wdeprecated-declarations]`.
 fn without_flag(text: &str) -> &str {
     text.rfind(" [-W").filter(|_| text.ends_with(']')).map_or(text, |flag| &text[..flag])
 }
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_the_glue_moves_to_the_function_it_is_about() {
+    fn a_message_of_the_glue_moves_to_the_function_that_it_is_about() {
         let clang = "\x1b[1mwebmesh:map:1:15: \x1b[0m\x1b[0;1;31merror: \x1b[0m\x1b[1mstatic assertion failed: WebMesh: \
                      no\x1b[0m\n    1 | static_assert(x);\n      |  ^\n1 error generated.\n";
         assert!(is_about_glue(clang));
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jobs_do_not_have_is_told_once_at_the_authors_line() {
+    fn the_use_of_an_unavailable_function_is_one_message_at_the_authors_line() {
         let clang = "job.cpp:3:3: error: 'sleep' is unavailable: WebMesh: jobs cannot sleep\n    3 |   sleep(1);\n      |   ^\n\
                      include/unistd.h:8:27: note: 'sleep' has been explicitly marked unavailable here\n    8 | x\n      | ^\n\
                      job.cpp:3:4: error: something that follows\n";
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_a_header_moves_to_the_line_that_asked_for_it() {
+    fn an_error_in_a_header_moves_to_the_line_that_instantiated_it() {
         let clang = "In file included from job.cpp:1:\nsysroot/algorithm:99:2: error: no operator<\n   99 | a < b\n      | ^\n\
                      job.cpp:4:3: note: in instantiation of function template specialization requested here\n";
         let text = message::plain(&shown(clang));
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_brace_is_one_message_at_the_brace_that_is_open() {
+    fn a_missing_brace_is_one_message_at_the_open_brace() {
         let clang = "job.cpp:4:1: error: function definition is not allowed here\n\
                      job.cpp:6:1: error: expected '}'\njob.cpp:2:40: note: to match this '{'\n    2 | x {\n      |   ^\n";
         let text = message::plain(&shown(clang));

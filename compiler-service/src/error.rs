@@ -1,105 +1,109 @@
-//! What can go wrong, told to the one who can do something about it.
+//! Errors of the compile service. Each is addressed to the person who can fix it.
 
 use std::path::PathBuf;
 
 /// Why a source did not become a module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    /// clang refused the source. The text is clang's own, with its colours (ANSI) and the author's line numbers, cut
-    /// at [`MAX_DIAGNOSTICS`](crate::limits::MAX_DIAGNOSTICS).
+    /// The source has errors. The text is clang's, with its ANSI colours and the author's line numbers, at most
+    /// [`MAX_DIAGNOSTICS`](crate::limits::MAX_DIAGNOSTICS) bytes long.
     #[error("the job does not compile:\n{0}")]
     Diagnostics(String),
     /// The source is longer than [`MAX_SOURCE`](crate::limits::MAX_SOURCE).
-    #[error("the source has {bytes} bytes, more than the {limit} a compiler takes: move tables into an input file")]
+    #[error("the source has {bytes} bytes, more than the limit of {limit}: move tables into an input file")]
     SourceTooLarge {
         /// The source's length in bytes.
         bytes: usize,
-        /// The most that is taken.
+        /// The maximum length in bytes.
         limit: usize,
     },
-    /// The compile used all the processor time that one gets.
+    /// The compile exceeded its limit of processor time.
     #[error(
         "compiling used {seconds} s of processor time and was stopped{}: look for a template or constexpr that recurses \
          without end, or split the source into smaller functions",
         place.as_ref().map_or(String::new(), |place| format!(" {place}"))
     )]
     TooLong {
-        /// The processor time it was given.
+        /// The limit, in seconds.
         seconds: u64,
-        /// What clang was doing, such as "at job.cpp:3:1, instantiating …"; `None` where it did not say.
+        /// What clang was doing, such as "at job.cpp:3:1, instantiating …"; `None` if unknown.
         place: Option<String>,
     },
-    /// The compile did not end in time by the clock, though it had processor time left: this host is to blame.
+    /// The compile exceeded its wall-clock limit but not its processor time, so this host is to blame.
     #[error(
-        "compiling did not end within {seconds} s, though it used less processor time than it may: the machine of this \
-         compiler is overloaded or was suspended; try again later, or another compiler"
+        "compiling did not finish within {seconds} s, although it stayed below its limit of processor time: the \
+         machine of this compiler is overloaded or was suspended; try again later, or another compiler"
     )]
     Starved {
-        /// The wall-clock time it was given.
+        /// The wall-clock limit, in seconds.
         seconds: u64,
     },
-    /// clang asked for more memory than it is given.
+    /// The compile exceeded its memory limit.
     #[error(
-        "compiling needed more than {mib} MiB and was stopped: look for a huge array or a template that multiplies itself"
+        "compiling needed more than {mib} MiB and was stopped: look for a huge array or a template with exponentially \
+         many instantiations"
     )]
     TooMuchMemory {
-        /// The memory it was given, in MiB.
+        /// The memory limit, in MiB.
         mib: u64,
     },
-    /// The module, or the object before it, is too large.
+    /// The module, or the object file, exceeds its size limit.
     #[error(
-        "the compiled job is larger than {mib} MiB: look for a large initialised array, and make it when the job starts instead"
+        "the compiled job is larger than {mib} MiB: look for a large initialised array, and compute it when the job \
+         starts instead"
     )]
     OutputTooLarge {
-        /// The most that is taken, in MiB.
+        /// The size limit, in MiB.
         mib: usize,
     },
-    /// It compiles, but uses what no worker gives it.
+    /// It compiles, but uses imports or features that workers do not provide.
     #[error("WebMesh: the job compiles, but no worker can run it: {0}")]
     Unsupported(String),
     /// The queue is full.
     #[error("the compiler is busy: {0}; try again soon, or another compiler")]
     Busy(BusyReason),
-    /// clang itself fell over.
-    #[error("the compiler crashed on this source ({0}): make the expression or function it stands in simpler")]
+    /// The compiler crashed.
+    #[error(
+        "the compiler crashed on this source ({0}): look for a complicated expression or function, and simplify it"
+    )]
     Crashed(String),
-    /// The toolchain or its sandbox stopped working on this host; the source is not to blame.
+    /// The toolchain or its sandbox does not work on this host; the source is not to blame.
     #[error("the compiler of this peer does not work: {0}; try another compiler")]
     Unavailable(String),
-    /// The service ended while the compile waited or ran.
+    /// The service stopped while the compile waited or ran.
     #[error("the compiler of this peer was stopped; try another compiler")]
     Stopped,
 }
 
 impl CompileError {
-    /// Whether another compiler, or this one later, may do better with the same source.
+    /// Whether another compiler, or this one later, may succeed with the same source.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Starved { .. } | Self::Busy(_) | Self::Unavailable(_) | Self::Stopped)
     }
 }
 
-/// Which bound of the queue was reached.
+/// The limit of the queue that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BusyReason {
-    /// All requesters together.
+    /// The compiles that wait, of all requesters together.
     #[error("{0} compiles are waiting")]
     Queue(usize),
-    /// One requester alone.
+    /// The compiles that wait, of this requester.
     #[error("{0} compiles of this peer are waiting")]
     Requester(usize),
-    /// Too many callers wait for one source.
-    #[error("{0} callers wait for this very source")]
+    /// The requests that wait for the same source.
+    #[error("{0} requests for the same source are waiting")]
     Waiters(usize),
 }
 
 /// Why no usable toolchain was found.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
-    /// There is nothing where a toolchain should be.
+    /// There is no toolchain at the expected place.
     #[error("no C++ toolchain at {path} (no toolchain.json there): run `make setup`, or set WEBMESH_TOOLCHAIN to one")]
     Missing {
-        /// The directory looked at.
+        /// The directory that was searched.
         path: PathBuf,
     },
     /// Neither a path nor a home directory is known.
@@ -107,20 +111,20 @@ pub enum ToolchainError {
         "cannot find the C++ toolchain because HOME is not set: set HOME, or set WEBMESH_TOOLCHAIN to the toolchain's directory"
     )]
     NoHome,
-    /// `toolchain.json` cannot be read or understood.
+    /// `toolchain.json` cannot be read or parsed.
     #[error("the C++ toolchain's {path} cannot be used ({why}): run `make setup` again")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// A part that `toolchain.json` names has vanished.
+    /// A file that `toolchain.json` names is missing.
     #[error("the C++ toolchain needs {path}, which cannot be used ({why}): run `make setup` again")]
     PartMissing {
-        /// The part.
+        /// The missing file.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's error.
         why: std::io::Error,
     },
     /// The toolchain was made for another version of this program.
@@ -128,26 +132,26 @@ pub enum ToolchainError {
     OtherVersion {
         /// The toolchain's directory.
         path: PathBuf,
-        /// Where the two differ.
+        /// The first difference.
         why: String,
     },
 }
 
-/// Why the compile service does not start.
+/// Why the compile service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No sandbox works here, and without one nothing is compiled.
-    #[error("no sandbox works here, and C++ from strangers is never compiled without one:\n{0}")]
+    /// No sandbox works on this host, with the reason for each.
+    #[error("no sandbox works on this host, and C++ from strangers is never compiled without one:\n{0}")]
     NoSandbox(String),
     /// The cache directory cannot be used.
     #[error("the compile cache {path} cannot be used ({why}): make it writable, or choose another data directory")]
     Cache {
         /// The directory.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's error.
         why: std::io::Error,
     },
-    /// No thread can be started.
-    #[error("no thread for the compiler can be started: {0}")]
+    /// A compile thread cannot be started.
+    #[error("cannot start a thread for the compiler: {0}")]
     Thread(std::io::Error),
 }

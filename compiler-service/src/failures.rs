@@ -1,4 +1,4 @@
-//! Remembers for a short time which sources failed, so that a flood of one bad source costs one compile.
+//! Remembers failed compiles for a short time, so that repeated requests for a bad source cost one compile.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::error::CompileError;
 #[derive(Debug)]
 pub(crate) struct Failures {
     known: HashMap<Key, CompileError>,
-    /// In the order of their end.
+    /// Expiry times, in order.
     ends: VecDeque<(Instant, Key)>,
     lifetime: Duration,
     bound: usize,
@@ -20,13 +20,13 @@ impl Failures {
         Self { known: HashMap::new(), ends: VecDeque::new(), lifetime, bound }
     }
 
-    /// Why the source of `key` failed, if it did so lately.
+    /// The remembered failure of `key`, if any.
     pub(crate) fn get(&mut self, now: Instant, key: &Key) -> Option<CompileError> {
         self.expire(now);
         self.known.get(key).cloned()
     }
 
-    /// Remembers a failure, unless it says nothing about the source.
+    /// Remembers a failure, unless it is transient and so says nothing about the source.
     pub(crate) fn put(&mut self, now: Instant, key: Key, why: &CompileError) {
         self.expire(now);
         if why.is_transient() || self.known.insert(key, why.clone()).is_some() {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_remembered_for_its_time_and_no_longer() {
+    fn a_failure_is_remembered_until_it_expires() {
         let start = Instant::now();
         let mut failures = Failures::new(LIFETIME, 2);
         failures.put(start, key(1), &SLOW);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_remembered() {
+    fn the_number_of_remembered_failures_is_bounded() {
         let start = Instant::now();
         let mut failures = Failures::new(LIFETIME, 2);
         for at in 1..=3 {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_own_trouble_is_not_remembered_of_a_source() {
+    fn a_transient_failure_is_not_remembered() {
         let start = Instant::now();
         let mut failures = Failures::new(LIFETIME, 2);
         for why in [CompileError::Busy(BusyReason::Queue(64)), CompileError::Starved { seconds: 150 }] {

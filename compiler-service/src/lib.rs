@@ -1,8 +1,8 @@
-//! C++23 to WebAssembly, for strangers.
+//! Compiles C++23 from untrusted sources to WebAssembly.
 //!
-//! A [`Compiler`] takes the source of a job, compiles it with a pinned clang ([`Toolchain`]) and hands back a module.
-//! Sources come from anybody, and a C++ compiler is a large program that was never made for that: so it runs in a
-//! sandbox, always, within the bounds of [`limits`], and where no sandbox works the service does not start.
+//! A [`Compiler`] takes the source of a job, compiles it with a pinned clang ([`Toolchain`]) and returns a module.
+//! Sources come from anybody, and C++ compilers are not designed for hostile input. So the compiler always runs in a
+//! sandbox, within the bounds of [`limits`], and if no sandbox works the service does not start.
 //!
 //! ```no_run
 //! use webmesh_compiler::{Compiler, CompilerConfig, Toolchain};
@@ -17,8 +17,9 @@
 //! # }
 //! ```
 //!
-//! How a request goes: the cache of modules, else the failures of the last minute, else a queue in which requesters
-//! take turns, else one of a few threads, which runs clang and then the linker, each in the sandbox.
+//! A request is answered from the cache of modules, or from the failures of the last minute. Otherwise it waits in a
+//! queue in which requesters take turns, until one of a few threads runs clang and then the linker, each in the
+//! sandbox.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
 

@@ -1,11 +1,11 @@
-//! The shared libraries of the toolchain's programs, so that a sandbox shows these and not the host's whole `/usr/lib`
-//! (which would tell a source what is installed there).
+//! The shared libraries of the toolchain's programs. The sandbox contains these rather than the host's whole
+//! `/usr/lib`, which would reveal what is installed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the dynamic linker opens when it starts `programs`, itself included, by the paths it uses.
+/// The files that the dynamic linker opens to start `programs`, including itself, by the paths that it uses.
 pub(crate) fn of(programs: &[PathBuf]) -> std::io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for program in programs {
@@ -21,14 +21,14 @@ pub(crate) fn of(programs: &[PathBuf]) -> std::io::Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
-/// The path in a line of `ldd`: `name => /path (0x…)` or `/path (0x…)`; the kernel's own `linux-vdso` has none.
+/// The path in a line of `ldd`: `name => /path (0x…)` or `/path (0x…)`. The kernel's `linux-vdso` has none.
 fn path(line: &str) -> Option<PathBuf> {
     let path = line.rsplit("=> ").next()?.trim().rsplit_once(" (")?.0;
     path.starts_with('/').then(|| plain(Path::new(path)))
 }
 
-/// `path` with `folder/..` left out: `ldd` writes a library beside its program as `/bin/../lib/…`, and a sandbox has no
-/// `/bin` to go back from.
+/// `path` without `folder/..`: `ldd` writes a library beside its program as `/bin/../lib/…`, and the sandbox has no
+/// `/bin`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_found_in_both_forms_of_line() {
+    fn paths_are_read_from_both_forms_of_line() {
         let found = |line| path(line).map(|path| path.display().to_string());
         assert_eq!(found("\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)").as_deref(), Some("/lib/x/libc.so.6"));
         assert_eq!(found("\tlibA.so => /opt/bin/../lib/libA.so (0x0)").as_deref(), Some("/opt/lib/libA.so"));

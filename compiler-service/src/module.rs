@@ -1,14 +1,14 @@
-//! Whether a module is one that workers run. They refuse any other; its author had better hear of it from the compiler.
+//! Checks that workers will accept a module, so that its author learns of a problem when it is compiled.
 
 use wasmparser::{Parser, Payload, TypeRef, Validator, WasmFeatures};
 use webmesh_protocol::guest::{IMPORTS, IMPORTS_FROM};
 
 use crate::error::CompileError;
 
-/// Imports that are named to the author: one call of the C library needs several.
+/// Maximum number of imports that an error names: one function of the C library may need several.
 const NAMED: usize = 16;
 
-/// What every host has, native or in a tab, and gives the same results in each.
+/// The WebAssembly features that all hosts, native and in tabs, support with the same results.
 fn features() -> WasmFeatures {
     let missing = WasmFeatures::RELAXED_SIMD
         | WasmFeatures::MEMORY64
@@ -18,12 +18,12 @@ fn features() -> WasmFeatures {
     WasmFeatures::WASM3.difference(missing)
 }
 
-/// Checks the WebAssembly that a module uses, and what it imports.
+/// Checks the features and imports of a module.
 pub(crate) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     let invalid = |why: wasmparser::BinaryReaderError| {
         CompileError::Unsupported(format!(
-            "{}; jobs give the same result on every machine, hence no relaxed SIMD, no threads, no 64-bit memory: \
-             leave out the attribute or intrinsic that asks for it",
+            "{}; jobs must give the same result on every machine, so there is no relaxed SIMD, no threads and no \
+             64-bit memory: leave out the attribute or intrinsic that uses it",
             why.message()
         ))
     };
@@ -44,8 +44,8 @@ pub(crate) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     }
     unknown.truncate(NAMED);
     Err(CompileError::Unsupported(format!(
-        "it imports {}, and jobs have no files, no network, no processes and no clock to wait for: leave out what \
-         calls them",
+        "it imports {}, but jobs have no files, no network and no processes, and cannot wait: leave out the calls that \
+         need them",
         unknown.join(", ")
     )))
 }

@@ -1,12 +1,12 @@
-//! The file name that diagnostics show.
+//! The source's file name in diagnostics.
 
 use crate::limits::MAX_FILE_NAME;
 
-/// What a source without a usable name is called.
+/// The name of a source without a usable one.
 const FALLBACK: &str = "job.cpp";
 
-/// The last part of `given`, with every byte that means something to a shell, a terminal, or the preprocessor replaced
-/// by `_`, so that the name can stand in a path and in a `#line` directive.
+/// The last part of `given`, with every character that is special to a shell, a terminal or the preprocessor replaced
+/// by `_`, so that the name can be part of a path and of a `#line` directive.
 pub(crate) fn clean(given: &str) -> String {
     let last = given.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut name = String::new();

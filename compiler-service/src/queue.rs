@@ -1,25 +1,25 @@
-//! Whose compile is next: requesters take turns, however much one of them asks for.
+//! The queue of compiles: round robin over requesters, however many requests one of them makes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::error::BusyReason;
 
-/// Who asks: a peer's public key or the hash of one.
+/// Identifies a requester: a peer's public key or the hash of one.
 pub type Requester = [u8; 32];
 
-/// A queue of `T` in a lane per requester. [`pop`](Self::pop) goes round the lanes that have something; a requester at
-/// its bound of running items is passed over.
+/// A queue of `T` with a lane for each requester. [`pop`](Self::pop) visits the lanes in turn, and skips requesters
+/// that have reached their limit of running items.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     lanes: HashMap<Requester, VecDeque<T>>,
-    /// Every requester with a lane, each once; the first is next.
+    /// All requesters with a lane, in the order of their turns.
     turns: VecDeque<Requester>,
     running: HashMap<Requester, usize>,
     waiting: usize,
     bounds: Bounds,
 }
 
-/// What a [`FairQueue`] holds at most.
+/// Limits of a [`FairQueue`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Waiting items of all requesters.
@@ -35,7 +35,7 @@ impl<T: PartialEq> FairQueue<T> {
         Self { lanes: HashMap::new(), turns: VecDeque::new(), running: HashMap::new(), waiting: 0, bounds }
     }
 
-    /// Appends `item` to the requester's lane; an item that is there already stays where it is.
+    /// Appends `item` to the requester's lane, unless the lane has it already.
     pub(crate) fn push(&mut self, requester: Requester, item: T) -> Result<(), BusyReason> {
         if self.lanes.get(&requester).is_some_and(|lane| lane.contains(&item)) {
             return Ok(());
@@ -55,7 +55,7 @@ impl<T: PartialEq> FairQueue<T> {
         Ok(())
     }
 
-    /// The next item and whose it is. It counts as running until [`done`](Self::done).
+    /// The next item and its requester. The item counts as running until [`done`](Self::done).
     pub(crate) fn pop(&mut self) -> Option<(Requester, T)> {
         let may_run = |requester| self.running.get(requester).is_none_or(|running| *running < self.bounds.running_each);
         let at = self.turns.iter().position(may_run)?;
@@ -72,7 +72,7 @@ impl<T: PartialEq> FairQueue<T> {
         Some((requester, item))
     }
 
-    /// An item of this requester stopped running.
+    /// An item of this requester is no longer running.
     pub(crate) fn done(&mut self, requester: &Requester) {
         if let Some(running) = self.running.get_mut(requester) {
             *running -= 1;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_modest_requester_waits_for_one_item_of_a_flood_at_most() {
+    fn a_requester_waits_for_at_most_one_item_of_a_flood() {
         let mut queue = FairQueue::new(BOUNDS);
         for item in 0..5 {
             queue.push(FLOOD, item).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_requester_cannot_hold_every_slot() {
+    fn one_requester_cannot_occupy_all_threads() {
         let mut queue = FairQueue::new(Bounds { running_each: 1, ..BOUNDS });
         queue.push(FLOOD, 0).unwrap();
         queue.push(FLOOD, 1).unwrap();

@@ -1,12 +1,11 @@
-//! Runs one program of the toolchain where it can do no harm.
+//! Runs a program of the toolchain in a sandbox.
 //!
-//! What a run gets: the toolchain's own files, read-only; one input file; two pipes for its output. What it does not
-//! get: any other file, a place to write, a network, a second process, more memory, time or output than it is given.
-//! Nothing of it is ever on the host's disk, so that nothing is left there however it ends.
+//! A run has the toolchain's own files, read-only; one input file; and two pipes for its output. It has no other file,
+//! no place to write, no network and no second process, and its memory, time and output are limited. It writes nothing
+//! to the host's disk, so nothing is left there however it ends.
 //!
-//! Two backends stand behind one face: [`bubblewrap`] where user namespaces can be had, else [`landlock`]. Both add
-//! the system call filter of [`filter`] and the resource limits of [`confine`]. With neither there is no sandbox, and
-//! then nothing is compiled.
+//! There are two backends: [`bubblewrap`] where user namespaces are available, else [`landlock`]. Both add the system
+//! call filter of [`filter`] and the resource limits of [`confine`]. If neither works, nothing is compiled.
 
 mod bubblewrap;
 mod confine;
@@ -28,13 +27,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 pub(crate) use output::{Finished, Stop};
 
-/// What of the host a sandbox shows, all of it read-only and at its own path.
+/// The host's files that are visible in a sandbox, read-only and at their own paths.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Files and folders.
     pub(crate) read_only: Vec<PathBuf>,
-    /// Folders in which the dynamic linker looks first: programs that find their libraries relative to themselves
-    /// cannot do so without `/proc`.
+    /// Folders that the dynamic linker searches first: without `/proc`, programs cannot find their libraries relative
+    /// to themselves.
     pub(crate) library_path: Vec<PathBuf>,
 }
 
@@ -42,34 +41,34 @@ pub(crate) struct View {
 pub(crate) struct Run<'a> {
     /// The program, one of the view's files.
     pub(crate) program: &'a Path,
-    /// Its arguments; the sandbox puts [`Sandbox::input_path`] where the input is to be named.
+    /// Its arguments. The input's path is [`Sandbox::input_path`].
     pub(crate) arguments: Vec<OsString>,
     /// The input file's bytes.
     pub(crate) input: &'a [u8],
-    /// The most that may be written to standard output, in bytes.
+    /// Limit on standard output, in bytes.
     pub(crate) output_limit: usize,
-    /// The most that is kept of standard error, in bytes; what goes beyond is counted.
+    /// Limit on what is kept of standard error, in bytes; the rest is counted.
     pub(crate) messages_limit: usize,
-    /// Processor time after which each of its processes is stopped, in whole seconds, rounded up.
+    /// Limit on the processor time of each of its processes; rounded up to whole seconds.
     pub(crate) processor_time: Duration,
-    /// When the run is killed.
+    /// Time at which the run is killed.
     pub(crate) deadline: Instant,
-    /// Once it says yes the run is killed.
+    /// The run is killed once this returns true.
     pub(crate) is_pointless: &'a dyn Fn() -> bool,
 }
 
 /// A way to confine a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxKind {
-    /// Namespaces, by bubblewrap: the files of the host are not there at all. Needs user namespaces.
+    /// Namespaces, by bubblewrap: the host's files do not exist in it. Needs user namespaces.
     Bubblewrap,
-    /// Landlock, access rules of the kernel: the files of the host cannot be opened, though a source can learn that one
+    /// Landlock, access rules of the kernel: the host's files cannot be opened, but a source can learn whether one
     /// exists. Needs Linux 5.13.
     Landlock,
 }
 
 impl SandboxKind {
-    /// All of them, the better first.
+    /// All kinds, in order of preference.
     pub const ALL: [Self; 2] = [Self::Bubblewrap, Self::Landlock];
 }
 
@@ -82,14 +81,14 @@ impl std::fmt::Display for SandboxKind {
     }
 }
 
-/// A way to confine a process that was seen to work on this host.
+/// A sandbox that was tested on this host.
 #[derive(Debug)]
 pub(crate) enum Sandbox {
     Bubblewrap(bubblewrap::Bubblewrap),
     Landlock(landlock::Landlock),
 }
 
-/// A sandbox failed to start a run: trouble of this host, not of what was to run.
+/// A sandbox failed to start a run, which is a fault of this host, not of the program.
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox cannot run {program}: {why}")]
 pub(crate) struct RunError {
@@ -98,8 +97,10 @@ pub(crate) struct RunError {
 }
 
 impl Sandbox {
-    /// The first of `kinds` in which `probe` (the toolchain's compiler) runs and cannot read the host's files, or the
-    /// reasons why none is.
+    /// The first of `kinds` in which `probe` (the toolchain's compiler) runs and cannot read the host's files.
+    ///
+    /// # Errors
+    /// For each kind, why it does not work.
     pub(crate) fn find(kinds: &[SandboxKind], view: &View, probe: &Path) -> Result<Self, String> {
         let mut reasons = String::new();
         for kind in kinds {
@@ -118,7 +119,7 @@ impl Sandbox {
         Err(reasons)
     }
 
-    /// Which backend it is.
+    /// The kind of this sandbox.
     pub(crate) fn kind(&self) -> SandboxKind {
         match self {
             Self::Bubblewrap(_) => SandboxKind::Bubblewrap,
@@ -126,7 +127,7 @@ impl Sandbox {
         }
     }
 
-    /// Where a run finds its input.
+    /// The path of a run's input in the sandbox.
     pub(crate) fn input_path(&self) -> &'static str {
         match self {
             Self::Bubblewrap(_) => bubblewrap::INPUT,
@@ -134,7 +135,7 @@ impl Sandbox {
         }
     }
 
-    /// Runs to the end, or kills at one of the run's limits.
+    /// Runs the program until it ends or reaches one of the run's limits, at which it is killed.
     pub(crate) fn run(&self, run: &Run<'_>) -> Result<Finished, RunError> {
         let failed = |why| RunError { program: run.program.display().to_string(), why };
         let mut command = match self {
@@ -147,7 +148,7 @@ impl Sandbox {
     }
 }
 
-/// A file in memory that holds `bytes` and is read from its start.
+/// A file in memory with `bytes`, positioned at its start.
 fn memory_file(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -155,14 +156,14 @@ fn memory_file(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// A command without anything of this process's surroundings.
+/// A command without this process's environment and working directory.
 fn bare_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().current_dir("/");
     command
 }
 
-/// The environment of every run.
+/// The environment variables of every run.
 fn environment(view: &View) -> [(&'static str, OsString); 3] {
     let mut libraries = OsString::new();
     for folder in &view.library_path {
@@ -173,7 +174,7 @@ fn environment(view: &View) -> [(&'static str, OsString); 3] {
     }
     [
         ("LD_LIBRARY_PATH", libraries),
-        // `__DATE__`, `__TIME__` and `__TIMESTAMP__` say this instant, so that equal sources give equal modules.
+        // The time of `__DATE__`, `__TIME__` and `__TIMESTAMP__`, so that equal sources give equal modules.
         ("SOURCE_DATE_EPOCH", "0".into()),
         ("LC_ALL", "C.UTF-8".into()),
     ]

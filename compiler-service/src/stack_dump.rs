@@ -1,4 +1,4 @@
-//! What clang was doing when the kernel stopped it, from the stack dump that LLVM's programs write at `SIGXCPU`:
+//! Finds what clang was doing when it exceeded its time, from the stack dump that LLVM's programs write at `SIGXCPU`:
 //!
 //! ```text
 //! Stack dump:
@@ -10,17 +10,17 @@
 /// The line before the dump.
 const START: &str = "Stack dump:";
 
-/// How the dump's lines on the source begin that stand for no place in it.
+/// Beginnings of the dump's entries that have no place in the source.
 const OPTIMIZER: [&str; 2] = ["Optimizer", "Code generation"];
 
-/// Bytes of a clang entry that are shown: a template's name can be of any length.
+/// Bytes of an entry that are shown: a template's name can have any length.
 const MAX_ENTRY: usize = 200;
 
-/// Says where clang was, as a phrase that follows "was stopped"; `None` where `messages` hold no dump.
+/// What clang was doing, as a phrase to follow "was stopped"; `None` if `messages` have no dump.
 pub(crate) fn place(messages: &str) -> Option<String> {
     let mut lines = messages.lines().skip_while(|line| *line != START).skip(1);
     let mut entries = Vec::new();
-    // Numbered from 0, the outermost first. The first holds the command line.
+    // Numbered from 0, the outermost first. The first is the command line.
     while let Some((number, text)) = lines.next().and_then(|line| line.split_once(".\t"))
         && number.parse() == Ok(entries.len())
     {
@@ -46,7 +46,7 @@ pub(crate) fn place(messages: &str) -> Option<String> {
     Some(text)
 }
 
-/// The place at the beginning of an entry, without what clang adds of macros.
+/// The place at the beginning of an entry, without the macro expansion that clang may add.
 fn location(entry: &str) -> Option<&str> {
     let (at, _) = entry.split_once(": ")?;
     at.split(' ').next()
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_instantiation_is_named_with_the_line_that_asked_for_it() {
+    fn the_innermost_instantiation_is_named_with_the_line_that_began_it() {
         let outer = "b.cpp:4:32: current parser token ';'";
         let inner =
             ["'B<22, 1>::v'", "'B<21, 2>::v'"].map(|v| format!("b.cpp:1:71: instantiating variable definition {v}"));
@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_a_place_and_a_macro_is_named_by_its_use() {
+    fn a_token_gives_a_place_and_a_macro_the_place_of_its_use() {
         let text = dump(&["b6.cpp:14:15 <Spelling=b6.cpp:1:12>: current parser token '+'"]);
         assert_eq!(place(&text).as_deref(), Some("at b6.cpp:14:15"));
     }
 
     #[test]
-    fn the_optimizer_is_told_from_the_source() {
+    fn the_optimizer_is_named_with_its_function() {
         let text = dump(&["<eof> parser at end of file", "Optimizer", "Running pass \"sroa\" on function \"_Z3bigi\""]);
         assert_eq!(
             place(&text).as_deref(),

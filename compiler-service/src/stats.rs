@@ -1,4 +1,4 @@
-//! What a compiler did so far, in numbers, for whoever watches it.
+//! Counters of a compiler, for monitoring.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Stats {
     /// Sources compiled to a module.
     pub compiled: u64,
-    /// Sources that were compiled and became none.
+    /// Compiles that failed.
     pub failed: u64,
     /// Requests answered from the cache.
     pub cached: u64,
-    /// Requests refused as the queue was full.
+    /// Requests refused because the queue was full.
     pub refused: u64,
 }
 
-/// [`Stats`], growing.
+/// The live counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     compiled: AtomicU64,

@@ -1,7 +1,7 @@
-//! The C++ toolchain: where it is, and how it is called.
+//! The C++ toolchain: its location and its command lines.
 //!
-//! `make setup` builds it as one folder (`compiler-service/toolchain/build.sh`), with a manifest, `toolchain.json`, that
-//! holds every flag. This module reads the manifest and turns it into runs of a sandbox.
+//! `make setup` builds it as one folder (`compiler-service/toolchain/build.sh`), with a manifest, `toolchain.json`,
+//! that has every flag. This module reads the manifest and makes the commands to run in the sandbox.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,15 +13,15 @@ use crate::error::ToolchainError;
 use crate::sandbox::View;
 use crate::{libraries, sdk};
 
-/// The environment variable that names another toolchain.
+/// Environment variable for the folder of a toolchain other than the default one.
 const VARIABLE: &str = "WEBMESH_TOOLCHAIN";
 
 const MANIFEST: &str = "toolchain.json";
 
-/// The manifest's format that this module understands.
+/// The version of the manifest's format that this module supports.
 const FORMAT: u32 = 2;
 
-/// Folders that hold far more than a toolchain. Of these a sandbox shows the shared libraries that are needed, no more.
+/// System folders. Of these, the sandbox contains only the shared libraries that the toolchain needs.
 const SYSTEM: &[&str] = &["/", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64"];
 
 /// `toolchain.json`, as `compiler-service/toolchain/manifest.py` documents it.
@@ -38,7 +38,7 @@ struct Manifest {
     hide_prefix: String,
 }
 
-/// A toolchain that is whole and fits this program.
+/// A complete toolchain of this program's version.
 #[derive(Debug)]
 pub struct Toolchain {
     folder: PathBuf,
@@ -49,13 +49,13 @@ pub struct Toolchain {
     view: View,
 }
 
-/// One program to run, with holes for its input and output.
+/// A program to run, with placeholders for its input and output.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) program: PathBuf,
     arguments: Vec<String>,
     input: &'static str,
-    /// None where the step only looks.
+    /// Placeholder for the output; none if the step has no output.
     output: Option<&'static str>,
 }
 
@@ -76,7 +76,7 @@ impl Toolchain {
     /// `${XDG_DATA_HOME:-$HOME/.local/share}/webmesh/toolchain`.
     ///
     /// # Errors
-    /// When there is none, it lacks a part, or it was made for another version of WebMesh. Each error names the remedy.
+    /// If there is none, it is incomplete, or it belongs to another version of WebMesh. Each error names the remedy.
     pub fn find(explicit: Option<&Path>) -> Result<Self, ToolchainError> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = explicit
@@ -102,7 +102,7 @@ impl Toolchain {
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|why| unreadable(why.to_string()))?;
         if manifest.format != FORMAT {
-            let why = format!("its format is {}, this program reads {FORMAT}", manifest.format);
+            let why = format!("its format is {}, but this program supports {FORMAT}", manifest.format);
             return Err(ToolchainError::OtherVersion { path: folder, why });
         }
         if let Err(why) = sdk::compare(&folder.join("include")) {
@@ -118,19 +118,19 @@ impl Toolchain {
         Ok(Self { folder, manifest, compile, link, check, view })
     }
 
-    /// The folder it stands in.
+    /// The toolchain's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// A hash, in hexadecimal digits, of all that a module depends on beside its source.
+    /// A hash, in hexadecimal digits, of everything that a module depends on besides its source.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.manifest.version
     }
 
-    /// The compiler's name and version, for people.
+    /// The compiler's name and version, as text.
     #[must_use]
     pub fn clang_version(&self) -> &str {
         &self.manifest.clang_version
@@ -144,7 +144,7 @@ impl Toolchain {
         &self.link
     }
 
-    /// Only looks for errors, in what [`unit_alone`](Self::unit_alone) gives.
+    /// The step that only checks for errors, in [`unit_alone`](Self::unit_alone).
     pub(crate) fn check(&self) -> &Step {
         &self.check
     }
@@ -154,12 +154,12 @@ impl Toolchain {
     }
 
     /// The text that clang compiles: the author's bytes between the SDK's two parts. `name` (see
-    /// [`name::clean`](crate::name::clean)) is what diagnostics call it.
+    /// [`name::clean`](crate::name::clean)) is the file name in diagnostics.
     pub(crate) fn unit(&self, name: &str, source: &[u8]) -> Vec<u8> {
         [&self.unit_alone(name, source), self.manifest.source_suffix.as_bytes()].concat()
     }
 
-    /// The same without the SDK's part behind the author's.
+    /// The text without the SDK's part after the author's.
     pub(crate) fn unit_alone(&self, name: &str, source: &[u8]) -> Vec<u8> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         let source = source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source);
@@ -167,7 +167,7 @@ impl Toolchain {
         [prefix.as_bytes(), source].concat()
     }
 
-    /// `messages` without the path of the toolchain on this host, which is nobody else's business.
+    /// `messages` without the toolchain's path on this host, which is private.
     pub(crate) fn hide_paths(&self, messages: String) -> String {
         match self.manifest.hide_prefix.as_str() {
             "" => messages,
@@ -182,7 +182,7 @@ fn step(words: &[String], input: &'static str, output: Option<&'static str>) -> 
     };
     for hole in std::iter::once(input).chain(output) {
         if !arguments.iter().any(|argument| argument == hole) {
-            return Err(format!("the step of {program} has no {hole}"));
+            return Err(format!("the command of {program} has no {hole}"));
         }
     }
     Ok(Step { program: program.into(), arguments: arguments.to_vec(), input, output })
@@ -204,7 +204,7 @@ fn view(manifest: &Manifest, programs: &[PathBuf]) -> Result<View, ToolchainErro
     let library_path: BTreeSet<PathBuf> =
         libraries.iter().filter_map(|library| library.parent().map(Path::to_path_buf)).collect();
     for path in programs.iter().chain(&libraries) {
-        // By the path that is opened and by the real one, as a shown folder may hold a link that leaves it.
+        // Both the path that is opened and the real path, since a visible folder may have links to outside.
         let real = path.canonicalize().map_err(missing(path))?;
         for path in [path, &real] {
             if !shown(&read_only, path) {

@@ -1,4 +1,4 @@
-//! Sources that mean harm, in every sandbox there is.
+//! Hostile sources, in every sandbox that works on this machine.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -11,13 +11,13 @@ use tokio::sync::RwLock;
 use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service, service_in, somebody};
 use webmesh_compiler::{CompileError, SandboxKind, limits};
 
-/// Processor time given to bombs, so that the tests end sooner than with the real limit.
+/// Limit on processor time in most tests, so that they are shorter than with the real limit.
 const SHORT: Duration = Duration::from_secs(3);
 
-/// Who looks at the compilers that run under this process waits for the tests that start others, and they for it.
+/// Held exclusively by tests that observe this process's compilers, and shared by all other tests that start some.
 static COMPILERS: RwLock<()> = RwLock::const_new(());
 
-/// Runs `test` in each sandbox; each must work on a machine that runs the tests.
+/// Runs `test` in each sandbox that works on this machine.
 async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
     let _others = COMPILERS.read().await;
     for kind in sandboxes() {
@@ -34,11 +34,11 @@ async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
             .map(|file| file.unwrap().file_name())
             .filter(|name| !name.to_string_lossy().ends_with(".module"))
             .collect();
-        assert!(strays.is_empty(), "left in the cache: {strays:?}");
+        assert!(strays.is_empty(), "other files are left in the cache: {strays:?}");
     }
 }
 
-/// Compiles a bomb: it must end by a limit of its own, not by the backstop of the clock, and leave the compiler working.
+/// Compiles a bomb, which must be stopped by a limit other than the wall-clock timeout, and leave the compiler working.
 async fn survive(service: &Service, name: &str, source: &str) -> Result<(), CompileError> {
     let start = Instant::now();
     let answer = compile(service, source).await.map(drop);
@@ -57,11 +57,11 @@ async fn no_file_of_the_host_can_be_read() {
     let secret_folder = tempfile::tempdir().unwrap();
     let secret = secret_folder.path().join("secret.h");
     std::fs::write(&secret, "int the_secret_of_this_host = 1;\n").unwrap();
-    // Readable by all: it is the sandbox that must keep it, not its mode.
+    // Readable by everybody, so that only the sandbox protects it.
     let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(secret_folder.path(), everyone).unwrap();
     let secret = secret.to_str().unwrap();
-    // Every way is tried on the first of these; on the others only the first ways, as many as this.
+    // Number of ways that are tried on every file but the first, on which all are tried.
     const USUAL: usize = 2;
     let files = [
         "/etc/passwd",
@@ -163,8 +163,7 @@ async fn a_template_bomb_is_stopped() {
     everywhere(SHORT, async |service| {
         let why = survive(service, "templates", &job(bomb)).await.unwrap_err();
         assert!(matches!(why, CompileError::TooLong { .. }), "{why}");
-        // The line of the author's that asked for it, and what was made for it; where clang generates code, it names the
-        // template without its arguments.
+        // Names the author's line and the instantiation. If clang was generating code, the template has no arguments.
         let text = why.to_string();
         assert!(text.contains("job.cpp:5:") && text.contains("'Bomb"), "{text}");
     })
@@ -172,10 +171,10 @@ async fn a_template_bomb_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_compile_that_gets_no_processor_is_not_blamed_on_its_source() {
+async fn a_compile_that_gets_no_processor_time_is_not_blamed_on_its_source() {
     let _others = COMPILERS.read().await;
     for kind in sandboxes() {
-        // A busy machine, or one that was suspended: the clock runs out before the processor time does.
+        // As on a busy or suspended machine, the wall-clock limit is reached before that of processor time.
         let service = service(|config| {
             config.sandboxes = vec![kind];
             config.wall_time = Duration::from_millis(1500);
@@ -184,7 +183,7 @@ async fn a_compile_that_gets_no_processor_is_not_blamed_on_its_source() {
             let why = compile(&service, BOMB).await.unwrap_err();
             assert_eq!(why, CompileError::Starved { seconds: 1 }, "in {kind}");
             assert!(why.is_transient() && !why.to_string().contains("template"), "{why}");
-            assert_eq!(service.compiler.stats().failed, attempts, "it is tried again, not remembered");
+            assert_eq!(service.compiler.stats().failed, attempts, "the failure is not remembered");
         }
     }
 }
@@ -207,7 +206,7 @@ async fn a_macro_bomb_is_stopped() {
 }
 
 #[tokio::test]
-async fn deep_nesting_is_survived() {
+async fn deep_nesting_does_not_harm_the_service() {
     const DEPTH: usize = 200_000;
     let forms = [
         ("parentheses", format!("int deep = {}1{};", "(".repeat(DEPTH), ")".repeat(DEPTH))),
@@ -230,7 +229,7 @@ async fn deep_nesting_is_survived() {
 async fn a_gigabyte_of_data_is_refused() {
     everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         let why = survive(service, "array of 1 GiB", &job("char big[1 << 30] = {1};")).await.unwrap_err();
-        // A slow machine may need all its time to fill the memory.
+        // A slow machine may reach the limit of processor time before that of memory.
         assert!(matches!(why, CompileError::TooMuchMemory { .. } | CompileError::TooLong { .. }), "{why}");
     })
     .await;
@@ -253,7 +252,7 @@ async fn an_object_or_a_module_over_its_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_function_of_20000_cases_is_stopped_or_compiled_in_time() {
+async fn a_function_with_20000_cases_is_stopped_or_compiled_in_time() {
     let mut source = "#include <string>\nint big(int x, std::string& s) {\n  switch (x) {\n".to_owned();
     for case in 0..20_000 {
         let _ = writeln!(source, "case {case}: s += std::to_string(x * {case});");
@@ -279,7 +278,7 @@ async fn endless_diagnostics_are_cut_with_a_note() {
 }
 
 #[tokio::test]
-async fn a_message_cannot_drive_the_terminal_of_its_reader() {
+async fn a_message_cannot_control_the_readers_terminal() {
     everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
         let source = "#error \u{1b}]0;owned\u{7}\u{1b}[2J \u{9b}31m\n";
         let answer = compile(service, source).await;
@@ -291,7 +290,7 @@ async fn a_message_cannot_drive_the_terminal_of_its_reader() {
 }
 
 #[tokio::test]
-async fn stopping_the_service_ends_what_runs() {
+async fn stopping_the_service_ends_running_compiles() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
@@ -309,7 +308,7 @@ async fn stopping_the_service_ends_what_runs() {
 }
 
 #[tokio::test]
-async fn a_compile_whose_asker_has_gone_is_stopped() {
+async fn a_compile_whose_requester_has_gone_is_stopped() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
@@ -322,12 +321,12 @@ async fn a_compile_whose_asker_has_gone_is_stopped() {
         drop(request);
         eventually("the sandbox is gone", || !is_compiling());
         assert!(start.elapsed() < limits::MAX_PROCESSOR_TIME / 2, "it ran on for {:?}", start.elapsed());
-        // Nobody is told that it failed: it was not tried to the end.
-        compile(&service, &job("")).await.expect("the thread is free for others");
+        // It is not remembered as a failure, since it was not finished.
+        compile(&service, &job("")).await.expect("the thread is available to others");
     }
 }
 
-/// Takes longer than any limit.
+/// A source that takes longer than any limit.
 const BOMB: &str = "template<int D, long long X> struct B { static constexpr long long v = B<D-1,2*X>::v + B<D-1,2*X+1>::v; };\n\
                     template<long long X> struct B<0, X> { static constexpr long long v = X; };\nlong long boom = B<50, 1>::v;\n";
 

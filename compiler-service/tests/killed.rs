@@ -1,4 +1,4 @@
-//! A service that is killed takes its sandbox with it.
+//! If the service is killed, its sandboxes end too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{descendants, eventually, sandboxes, service_in, somebody};
 use webmesh_compiler::SandboxKind;
 
-/// Tells this file's second test, in a process of its own, which sandbox to use.
+/// Environment variable with the sandbox for this file's second test, which runs in a process of its own.
 const ROLE: &str = "WEBMESH_TEST_SANDBOX";
 
 #[test]
@@ -22,7 +22,7 @@ fn nothing_outlives_a_killed_service() {
             .spawn()
             .unwrap();
         let mut sandbox = Vec::new();
-        // The probes run clang too, for a moment each: wait for the one that has an input to read for long.
+        // The probes run clang too, but only briefly, so this waits for one that has used a second.
         eventually("the bomb is being compiled", || {
             sandbox = descendants(service.id());
             sandbox.iter().any(|(pid, name)| name == "clang" && has_used_a_second(*pid))
@@ -36,7 +36,7 @@ fn nothing_outlives_a_killed_service() {
 }
 
 #[tokio::test]
-#[ignore = "a part of the test above, which kills it"]
+#[ignore = "part of nothing_outlives_a_killed_service, which kills it"]
 async fn a_service_compiles_a_bomb() {
     let role = std::env::var(ROLE).expect("started by the other test");
     let kind = SandboxKind::ALL.into_iter().find(|kind| kind.to_string() == role).expect("a sandbox");
@@ -53,7 +53,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 }
 
 fn is_gone(pid: u32) -> bool {
-    // Behind the name: the state first, the processor time of the program in ticks (a hundredth) as the twelfth.
+    // After the name, the state is the first field, and the user time, in ticks of 10 ms, the twelfth.
     stat(pid).is_none_or(|fields| fields[0] == "Z")
 }
 

@@ -1,4 +1,4 @@
-//! What an author reads who made a mistake: one line, at the author's own line, that says what to do.
+//! Mistakes in a source are reported as one message, at the author's line, that says what to do.
 
 mod common;
 
@@ -10,7 +10,7 @@ use webmesh_compiler::CompileError;
 const MAP: &str = "vector<pair<string, int>> map(const string doc) { return {{doc, 1}}; }\n";
 const REDUCE: &str = "pair<string, int> reduce(const string key, vector<int> vals) { return {key, vals[0]}; }\n";
 
-/// The messages about a source that is refused, without colours.
+/// The messages about an invalid source, without colours.
 async fn refused(service: &Service, source: &str) -> String {
     match compile(service, source).await {
         Err(CompileError::Diagnostics(text)) => plain(&text),
@@ -19,8 +19,8 @@ async fn refused(service: &Service, source: &str) -> String {
     }
 }
 
-/// Asserts that a source is refused by a single error, at a line, which begins with `WebMesh:` and holds `parts`.
-async fn assert_told(service: &Service, source: &str, line: usize, parts: &[&str]) {
+/// Asserts that a source is refused with a single error at `line`, which begins with `WebMesh:` and contains `parts`.
+async fn assert_refused(service: &Service, source: &str, line: usize, parts: &[&str]) {
     let text = refused(service, source).await;
     let place = format!("job.cpp:{line}:");
     assert!(text.starts_with(&place) && text.contains(": error: WebMesh: "), "not at line {line}:\n{text}\n{source}");
@@ -31,12 +31,12 @@ async fn assert_told(service: &Service, source: &str, line: usize, parts: &[&str
     let shown = source.lines().nth(line - 1).unwrap_or_default();
     assert!(text.contains(shown), "the line is not shown:\n{text}");
     for ours in ["webmesh:map", "webmesh:reduce", "webmesh:combine", "webmesh:job", "include/"] {
-        assert!(!text.contains(ours), "a line of the SDK's own is shown:\n{text}");
+        assert!(!text.contains(ours), "a line of the SDK is shown:\n{text}");
     }
 }
 
 #[tokio::test]
-async fn a_function_that_does_not_fit_is_told_at_its_line() {
+async fn a_function_with_a_wrong_signature_is_reported_at_its_line() {
     let service = service(|_| {});
     let cases: &[(String, usize, &[&str])] = &[
         (
@@ -66,18 +66,18 @@ async fn a_function_that_does_not_fit_is_told_at_its_line() {
         (format!("{MAP}{REDUCE}int combine(int a, double b) {{ return a; }}"), 3, &["`V combine(V a, V b)`", "`int`"]),
     ];
     for (source, line, parts) in cases {
-        assert_told(&service, source, *line, parts).await;
+        assert_refused(&service, source, *line, parts).await;
     }
 }
 
 #[tokio::test]
-async fn a_source_that_does_not_end_is_told_at_the_authors_own_line() {
+async fn an_unterminated_source_is_reported_at_the_authors_line() {
     let service = service(|_| {});
     let open_reduce = "pair<string, int> reduce(const string key, vector<int> vals) {\n  return {key, vals[0]};\n";
-    assert_told(&service, &format!("{MAP}{open_reduce}"), 2, &["a `}` is missing"]).await;
+    assert_refused(&service, &format!("{MAP}{open_reduce}"), 2, &["a `}` is missing"]).await;
     let open_map = "vector<pair<string, int>> map(const string doc) {\n  return {{doc, 1}};\n";
-    assert_told(&service, &format!("{open_map}{REDUCE}"), 1, &["a `}` is missing"]).await;
-    assert_told(&service, &format!("namespace mine {{\n{MAP}{REDUCE}"), 1, &["a `}` is missing"]).await;
+    assert_refused(&service, &format!("{open_map}{REDUCE}"), 1, &["a `}` is missing"]).await;
+    assert_refused(&service, &format!("namespace mine {{\n{MAP}{REDUCE}"), 1, &["a `}` is missing"]).await;
 
     let own_words = [
         (format!("{MAP}{REDUCE}}}"), "job.cpp:3:1: error: extraneous closing brace"),
@@ -94,7 +94,7 @@ async fn a_source_that_does_not_end_is_told_at_the_authors_own_line() {
 }
 
 #[tokio::test]
-async fn a_value_that_would_be_stored_by_halves_is_refused_by_the_name_of_its_type() {
+async fn a_type_that_cannot_be_stored_completely_is_refused_by_name() {
     let service = service(|_| {});
     let of = |declarations: &str| {
         format!(
@@ -120,12 +120,12 @@ async fn a_value_that_would_be_stored_by_halves_is_refused_by_the_name_of_its_ty
         ("using T = std::complex<double>;", "`std::complex<double>` cannot be stored"),
     ];
     for (declarations, part) in cases {
-        assert_told(&service, &of(declarations), 2, &[part]).await;
+        assert_refused(&service, &of(declarations), 2, &[part]).await;
     }
 }
 
 #[tokio::test]
-async fn what_jobs_do_not_have_is_told_at_the_line_that_uses_it() {
+async fn an_unavailable_function_is_reported_at_the_line_that_uses_it() {
     let service = service(|_| {});
     let cases = [
         ("#include <thread>", "std::thread t([] {}); t.join();", "no threads"),
@@ -163,12 +163,12 @@ async fn what_jobs_do_not_have_is_told_at_the_line_that_uses_it() {
             "{header}\nvector<pair<string, int>> map(const string doc) {{\n{use_of}\nreturn {{{{doc, 1}}}};\n}}\n{REDUCE}"
         );
         let line = if part == "the stack" { 2 } else { 3 };
-        assert_told(&service, &source, line, &[part]).await;
+        assert_refused(&service, &source, line, &[part]).await;
     }
 }
 
 #[tokio::test]
-async fn an_error_within_a_template_of_the_library_is_told_at_the_authors_line() {
+async fn an_error_within_a_library_template_is_reported_at_the_authors_line() {
     let service = service(|_| {});
     let source = format!(
         "struct Point {{ int x; }};\n{MAP}{REDUCE}\nvoid f(vector<Point>& points) {{ sort(points.begin(), points.end()); }}"
@@ -178,7 +178,7 @@ async fn an_error_within_a_template_of_the_library_is_told_at_the_authors_line()
 }
 
 #[tokio::test]
-async fn a_stored_long_is_warned_of_at_the_line_of_its_function() {
+async fn a_stored_long_causes_a_warning_at_its_functions_line() {
     let service = service(|_| {});
     let warned = [
         ("long", "long"),
@@ -201,9 +201,9 @@ async fn a_stored_long_is_warned_of_at_the_line_of_its_function() {
     assert_eq!(compiled.diagnostics, "");
 }
 
-/// Nothing that an author defines may reach the text that stands behind the author's: here it is every word of it.
+/// An author's macros must not affect the glue after the author's text: here every word of the glue is a macro.
 #[tokio::test]
-async fn no_macro_of_a_job_reaches_the_glue_behind_it() {
+async fn a_jobs_macros_do_not_affect_the_glue_after_it() {
     let service = service(|_| {});
     let path = project().join("compiler-service/sdk/webmesh/glue.hpp");
     let glue = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
@@ -214,12 +214,12 @@ async fn no_macro_of_a_job_reaches_the_glue_behind_it() {
     assert!(words.contains("template") && words.contains("reduce"), "{words:?}");
     let macros: String = words.iter().map(|word| format!("#define {word} 9\n")).collect();
     compile(&service, &format!("{MAP}{REDUCE}{macros}")).await.unwrap_or_else(|why| panic!("{why}"));
-    // A backslash at the end joins what follows to the last line.
+    // A backslash at the end joins the next line to the last one.
     compile(&service, &format!("{MAP}{REDUCE}// the end \\")).await.unwrap_or_else(|why| panic!("{why}"));
 }
 
 #[tokio::test]
-async fn macros_before_the_standard_headers_do_not_reach_these() {
+async fn macros_before_the_standard_headers_do_not_affect_them() {
     let service = service(|_| {});
     let macros = "#define int long long\n#define private public\n#define V 9\n#define T 3\n#define N 4\n#define K 5\n\
                   #define begin first\n#define size length\n";

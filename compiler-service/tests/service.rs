@@ -1,4 +1,4 @@
-//! What a submitter sees of the compile service.
+//! The compile service as its requesters see it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -21,7 +21,7 @@ async fn a_word_count_becomes_a_module() {
     assert_eq!(compiled.hash, blake3::hash(&compiled.wasm));
     assert_eq!(plain(&compiled.diagnostics), "");
     assert!(!compiled.cached);
-    assert!(compiled.wasm.len() < 200_000, "{} bytes: code that nobody calls is in it", compiled.wasm.len());
+    assert!(compiled.wasm.len() < 200_000, "{} bytes: unused code is linked", compiled.wasm.len());
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn an_error_carries_the_authors_file_name_line_and_colours() {
 }
 
 #[tokio::test]
-async fn a_missing_function_is_the_authors_error_too() {
+async fn a_missing_function_is_an_error_of_the_source() {
     let service = service(|_| {});
     let answer = compile(&service, "int nothing_here;").await;
     let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
@@ -47,7 +47,7 @@ async fn a_missing_function_is_the_authors_error_too() {
 }
 
 #[tokio::test]
-async fn a_function_without_a_body_is_told_by_the_linker() {
+async fn an_undefined_function_is_reported_by_the_linker() {
     let service = service(|_| {});
     let calls = "int absent(int);\n\
                  extern \"C\" __attribute__((export_name(\"f\"))) int f(int x) { return absent(x); }";
@@ -73,7 +73,7 @@ async fn warnings_come_with_the_module() {
 }
 
 #[tokio::test]
-async fn the_second_request_is_answered_from_the_cache_at_once() {
+async fn a_repeated_request_is_answered_from_the_cache_at_once() {
     let service = service(|_| {});
     let first = compile(&service, WORD_COUNT).await.unwrap();
     let mut fastest = u64::MAX;
@@ -88,7 +88,7 @@ async fn the_second_request_is_answered_from_the_cache_at_once() {
 }
 
 #[tokio::test]
-async fn a_restarted_compiler_finds_its_modules_again() {
+async fn a_restarted_compiler_has_its_modules() {
     let first = service(|_| {});
     let compiled = compile(&first, WORD_COUNT).await.unwrap();
     let (folder, compiler) = (first.cache, first.compiler);
@@ -100,7 +100,7 @@ async fn a_restarted_compiler_finds_its_modules_again() {
 }
 
 #[tokio::test]
-async fn compilers_apart_make_the_same_module() {
+async fn separate_compilers_make_the_same_module() {
     let source = job(r#"const char* when = __DATE__ " " __TIME__ " " __TIMESTAMP__;"#);
     let (one, other) = (service(|_| {}), service(|_| {}));
     let one = compile(&one, &source).await.unwrap();
@@ -110,7 +110,7 @@ async fn compilers_apart_make_the_same_module() {
 }
 
 #[tokio::test]
-async fn many_who_ask_for_one_source_cost_one_compile() {
+async fn concurrent_requests_for_one_source_cost_one_compile() {
     let service = service(|_| {});
     let mut answers: FuturesUnordered<_> = (0..20).map(|_| compile(&service, WORD_COUNT)).collect();
     while let Some(answer) = answers.next().await {
@@ -120,12 +120,12 @@ async fn many_who_ask_for_one_source_cost_one_compile() {
 }
 
 #[tokio::test]
-async fn on_a_busy_machine_a_source_gets_its_processor_time_however_long_that_takes() {
+async fn on_a_busy_machine_a_compile_gets_its_full_processor_time() {
     /// Uses all of a core.
     struct Loop(std::process::Child);
     impl Drop for Loop {
         fn drop(&mut self) {
-            // It ends by this alone.
+            // It has no other end.
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
@@ -134,14 +134,14 @@ async fn on_a_busy_machine_a_source_gets_its_processor_time_however_long_that_ta
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let endless = || std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
     let _loops: Vec<_> = (0..4 * cores).map(|_| Loop(endless())).collect();
-    // Some two seconds of processor time: more than four by the clock.
+    // Some two seconds of processor time: here more than four seconds of wall-clock time.
     let mut slow = "template<int N> constexpr int spin() { int x = N; for (int i = 0; i < 140'000; ++i) x = (x + i) & 7; return x; }\n"
         .to_owned();
     for number in 0..14 {
         slow.push_str(&format!("constexpr int spun{number} = spin<{number}>();\n"));
     }
     let compiled = compile(&service, &job(&slow)).await.unwrap();
-    eprintln!("it took {} ms by the clock", compiled.millis);
+    eprintln!("it took {} ms of wall-clock time", compiled.millis);
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_failure_is_not_compiled_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_modest_requester_does_not_wait_for_a_flood() {
+async fn a_requester_does_not_wait_for_another_ones_flood() {
     let service = service(|config| config.parallel = 1);
     let (flood, modest) = (somebody(), somebody());
     let mut requests: FuturesUnordered<_> = (0..6)
@@ -174,12 +174,12 @@ async fn a_modest_requester_does_not_wait_for_a_flood() {
         order.push(who);
     }
     let place = order.iter().position(|who| *who == modest);
-    // One may be running and one may have its turn.
-    assert!(place <= Some(2), "the modest one came in place {place:?} of 7");
+    // One other compile may be running, and one may be next.
+    assert!(place <= Some(2), "its compile was number {place:?} of 7");
 }
 
 #[tokio::test]
-async fn a_full_queue_says_so() {
+async fn a_full_queue_is_reported() {
     let service = service(|config| {
         config.parallel = 1;
         config.queue_per_requester = 2;
@@ -212,7 +212,7 @@ async fn a_source_over_the_limit_is_refused_with_the_limit() {
 }
 
 #[tokio::test]
-async fn a_source_with_odd_bytes_is_compiled_as_it_stands() {
+async fn a_source_with_unusual_bytes_is_compiled_unchanged() {
     let service = service(|_| {});
     let mut source = b"\xef\xbb\xbf// a byte order mark, and \xff in a comment\r\n".to_vec();
     source.extend_from_slice(WORD_COUNT.replace('\n', "\r\n").as_bytes());
@@ -220,7 +220,7 @@ async fn a_source_with_odd_bytes_is_compiled_as_it_stands() {
 }
 
 #[tokio::test]
-async fn what_no_worker_runs_is_told_to_the_author_at_once() {
+async fn a_module_that_workers_would_refuse_is_an_error_of_the_source() {
     let service = service(|_| {});
     let relaxed = "#include <wasm_simd128.h>\n\
         __attribute__((target(\"relaxed-simd\"), used)) v128_t madd(v128_t a, v128_t b, v128_t c) {\n\
@@ -230,7 +230,9 @@ async fn what_no_worker_runs_is_told_to_the_author_at_once() {
     let file = "#include <utime.h>\n__attribute__((used)) int look() { return utime(\"/etc/passwd\", nullptr); }\n";
     for (extra, named) in [(relaxed, "relaxed SIMD"), (import, "env::phone_home"), (file, "path_filestat_set_times")] {
         let source = job(extra);
-        let Err(CompileError::Unsupported(why)) = compile(&service, &source).await else { panic!("{named} is taken") };
+        let Err(CompileError::Unsupported(why)) = compile(&service, &source).await else {
+            panic!("{named} is accepted")
+        };
         assert!(why.contains(named), "{why}");
         let (response, _) = webmesh_compiler::answer(&service.compiler, somebody(), "job.cpp", source.as_bytes()).await;
         let Response::CompileFailed { diagnostics } = response else { panic!("{response:?}") };
@@ -239,7 +241,7 @@ async fn what_no_worker_runs_is_told_to_the_author_at_once() {
 }
 
 #[test]
-fn a_missing_toolchain_is_named_with_its_remedy() {
+fn a_missing_toolchain_is_reported_with_a_remedy() {
     let empty = tempfile::tempdir().unwrap();
     let why = Toolchain::find(Some(empty.path())).unwrap_err();
     assert!(matches!(why, ToolchainError::Missing { .. }));
@@ -289,7 +291,7 @@ async fn every_example_compiles() {
 }
 
 #[tokio::test]
-async fn every_piece_of_the_guide_compiles() {
+async fn every_example_in_the_guide_compiles() {
     let service = service(|_| {});
     let path = project().join("docs/writing-jobs.md");
     let guide = std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()));

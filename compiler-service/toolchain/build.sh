@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Builds the C++ to WebAssembly toolchain that the compiler service runs, as one private directory:
+# Builds the C++ to WebAssembly toolchain of the compiler service, as one directory:
 #
 #     build.sh [DEST]        default: ${XDG_DATA_HOME:-$HOME/.local/share}/webmesh/toolchain
 #
 #     DEST/sysroot           the C and C++ headers and libraries for wasm32-wasi; libc++ is rebuilt with exceptions
 #     DEST/include           the guest's header, webmesh.hpp, and what it includes
 #     DEST/webmesh.pch       that header and the standard library, precompiled
-#     DEST/libwebmesh.a      what of the guest's side is the same in every job
-#     DEST/toolchain.json    how to call the compiler; written last, so where it is, the rest is whole
+#     DEST/libwebmesh.a      the part of the guest's code that is the same in every job
+#     DEST/toolchain.json    the compiler's command lines; written last, so if it exists, the rest is complete
 #
-# It needs no root: it only checks that Debian's packages are there and says what to install where they are not.
-# It does nothing where DEST is up to date, and builds the libraries anew (a minute) only where they must be.
+# It does not need root: if Debian packages are missing, it says which ones to install. It does nothing if DEST is up to
+# date, and rebuilds the libraries (a minute) only if necessary.
 #
-# The sources of libc++ come from a package of the Python registry, named and pinned in sources.txt. Without a network,
+# The sources of libc++ come from a package of the Python registry, pinned in sources.txt. Without a network,
 # set WEBMESH_LLVM_SOURCES to a directory with libcxx/, libcxxabi/, libunwind/ and libc/ of the same version, as LLVM's
 # own source package has them.
 set -euo pipefail
@@ -28,7 +28,7 @@ readonly dest=$(cd "$dest" && pwd)
 say() { printf 'toolchain: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# --- what must be installed ------------------------------------------------------------------------------------------
+# --- required packages -----------------------------------------------------------------------------------------------
 missing=()
 need() { [ -e "$1" ] || missing+=("$2"); }
 need "$llvm/bin/clang" clang-22
@@ -43,13 +43,13 @@ if [ ${#missing[@]} -ne 0 ]; then
   fail "packages are missing; as root run: apt-get install --no-install-recommends ${missing[*]}"
 fi
 
-# One builds at a time; a second waits and then finds the work done.
+# Only one build at a time. A second one waits, and then finds DEST up to date.
 exec 9>"$dest/.lock"
 flock 9
 
-# --- what everything is made from, as two hashes ---------------------------------------------------------------------
+# --- the versions: hashes of all inputs ------------------------------------------------------------------------------
 # The libraries depend on the compiler, Debian's C library and the recipe; the precompiled header on the guest's header
-# too. The version in the manifest covers both: the service keys its cache of compiled modules by it.
+# too. The version in the manifest covers both: it is part of the service's cache keys.
 digest() { sha256sum | cut -d ' ' -f 1; }
 digest_files() { (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | digest); }
 libraries_version=$({
@@ -66,7 +66,7 @@ version=$({
   digest_files "$sdk"
 } | digest)
 
-# A directory that was moved is built anew: its paths stand in the manifest and in the precompiled header.
+# A directory that was moved is rebuilt, since the manifest and the precompiled header have its path.
 holds() { [ -f "$dest/toolchain.json" ] && grep -qF "$1" "$dest/toolchain.json"; }
 if holds "\"version\": \"$version\"" && holds "\"hide_prefix\": \"$dest/\""; then
   say "$dest is up to date"
@@ -84,8 +84,8 @@ if [ "$(cat "$dest/sysroot/version" 2>/dev/null)" != "$libraries_version" ]; the
   rm -rf "$dest/build"
 fi
 
-# --- the guest's header, and how to call the compiler ----------------------------------------------------------------
-say "precompiling webmesh.hpp and what all jobs share ..."
+# --- the guest's header and the command lines ------------------------------------------------------------------------
+say "precompiling webmesh.hpp and the code that all jobs share ..."
 rm -rf "$dest/include"
 cp -rL "$sdk" "$dest/include"
 python3 "$here/manifest.py" --llvm "$llvm" --triple "$triple" --dest "$dest" --version "$version"

@@ -1,9 +1,9 @@
-// Finds the lines that hold a text, and counts how often each of them stands in the input.
+// Finds the lines that contain a text, and counts how often each of them occurs in the input.
 
 static constexpr string_view kPattern = "error";
 
 void map(string_view doc, webmesh::Emitter<uint64_t>& out) {
-  // From hit to hit, not from line to line: most text holds no hit.
+  // From hit to hit, not from line to line: most text contains no hit.
   for (size_t hit = doc.find(kPattern); hit != doc.npos;) {
     const size_t before = doc.rfind('\n', hit);
     const size_t start = before == doc.npos ? 0 : before + 1;

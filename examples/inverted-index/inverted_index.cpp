@@ -1,5 +1,5 @@
 // An inverted index: for each word, the sorted names of the documents that hold it. The first line of a document is its
-// name. A word is a run of ASCII letters, ASCII digits and bytes over 127; ASCII letters are taken as small ones.
+// name. A word is a run of ASCII letters, ASCII digits and bytes over 127; ASCII letters are converted to lower case.
 
 static bool in_word(unsigned char letter) { return isalnum(letter) || letter >= 0x80; }
 

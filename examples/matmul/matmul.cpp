@@ -1,7 +1,7 @@
-// Multiplies two matrices, with the declarations that the 2019 thesis gives for it. README.md tells the input's format.
+// Multiplies two matrices. README.md describes the input's format.
 //
-// This is the naive way: each number is sent to every cell of the product that it takes part in, so for n x n matrices
-// 2 n^3 pairs go through the shuffle. A cell meets its numbers as pairs of k and value, two for each k.
+// This is the naive algorithm: each number is sent to every cell of the product that it contributes to, so for n x n
+// matrices 2 n^3 pairs go through the shuffle. A cell gets its numbers as pairs of k and value, two for each k.
 
 vector<pair<string, pair<int, float>>> map(const string mat) {
   vector<pair<string, pair<int, float>>> parts;
@@ -27,7 +27,7 @@ vector<pair<string, pair<int, float>>> map(const string mat) {
 }
 
 pair<string, float> reduce(const string key, vector<pair<int, float>> vals) {
-  // In the order of k, so that the sum is the same however the values arrived.
+  // In the order of k, so that the sum does not depend on the order of arrival.
   sort(vals.begin(), vals.end());
   double sum = 0;
   for (size_t i = 1; i < vals.size(); ++i) {

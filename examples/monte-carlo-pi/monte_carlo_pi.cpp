@@ -1,6 +1,6 @@
 // Estimates pi by throwing points at a square and counting those inside the circle. It reads no input: run with
 // `--tasks N`, each task's document is its own number, "0" to "N-1", and seeds its own generator with it. All counting
-// is in integers, so anyone can compute the answer again.
+// is in integers, so anyone can reproduce the result.
 
 static constexpr uint64_t kPointsPerTask = 1'000'000;
 
@@ -28,7 +28,7 @@ void map(string_view task, webmesh::Emitter<Tally>& out) {
   const auto [end, error] = std::from_chars(task.data(), task.data() + task.size(), number);
   if (error != std::errc()) throw std::invalid_argument("run this job with --tasks N, not with input");
 
-  // Numbers that stand side by side must not give streams that do.
+  // Adjacent task numbers must not give overlapping streams.
   uint64_t state = next_random(number);
   uint64_t hits = 0;
   for (uint64_t point = 0; point < kPointsPerTask; ++point) {

@@ -1,4 +1,4 @@
-// Counts words, in the fast form: the same answer as wordcount.cpp in less than half the time. Words are views into the
+// Counts words, in the fast form: the same result as wordcount.cpp in less than half the time. Words are views into the
 // document, and each task adds up its own counts before anything is sent.
 
 static constexpr auto kInWord = [] {

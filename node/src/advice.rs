@@ -1,8 +1,8 @@
-//! What to do about a disk that does not take what is written to it.
+//! What the user can do about a failed write to a disk.
 
 use std::io;
 
-/// The remedy for what the system said, or `else_do` where there is none but that.
+/// The remedy for an I/O error, or `else_do` if the error itself suggests none.
 pub fn for_disk(why: &io::Error, else_do: &str) -> String {
     let remedy = match why.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space there",

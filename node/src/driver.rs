@@ -1,7 +1,7 @@
-//! Drives the engine: what the network and the host bring goes in, what the engine wants is done.
+//! Runs the engine: feeds it events of the network and the host, and carries out its actions.
 //!
-//! The same code natively and in a tab. What a platform does for the engine (running tasks, holding segments,
-//! reading files) stands behind [`Host`].
+//! The same code runs natively and in a tab. What a platform does for the engine (running tasks, holding segments,
+//! reading files) is behind [`Host`].
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -12,7 +12,9 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use webmesh_protocol::engine::{Config, Engine, Memory};
-use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Resumption, Submission, Token};
+use webmesh_protocol::io::{
+    Action, Event, NetAction, Notice, RequestError, RequestId, Resumption, RunAction, StoreAction, Submission, Token,
+};
 use webmesh_protocol::membership::{Advert, Roles};
 use webmesh_protocol::message::{End, Gossip, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
@@ -21,50 +23,54 @@ use webmesh_protocol::{JobId, PeerKey, Time, guest, limits};
 use crate::net::{Net, NetEvent};
 use crate::platform;
 
-/// Commands from handles that wait to be taken.
+/// Capacity of the command channel from handles.
 const COMMANDS: usize = 64;
-/// What the host has done and the engine has not seen.
+/// Capacity of the channel of host outputs that the engine has not seen.
 pub const HOST_OUTPUTS: usize = 64;
-/// Notices kept for a slow reader; it then misses the oldest.
+/// Notices kept for a slow reader; beyond that it misses the oldest.
 const NOTICES: usize = 1024;
-/// While the host has too much on its hands, the network is not read; it is looked at again after so long.
+/// Poll interval while the host is overloaded; until it no longer is, the network is not read.
 const HOST_PAUSE: Duration = Duration::from_millis(5);
-/// Who leaves waits so long for answers to what it has said.
+/// Shutdown grace period for pending responses.
 const LAST_WORDS: Duration = Duration::from_millis(800);
-/// Ids from here on belong to requests of handles, not of the engine.
+/// Request ids from here on belong to handles, not to the engine.
 const HANDLE_IDS: u64 = 1 << 63;
 
 /// What a platform does for the engine.
 pub trait Host: Send + 'static {
-    /// Begins to do what an action asks that concerns neither network nor user. Never blocks for long; the
-    /// outcome comes as a [`HostOutput`].
-    fn act(&mut self, action: Action);
+    /// Starts an action of the stores. Never blocks for long; the outcome comes as a [`HostOutput`].
+    fn store(&mut self, action: StoreAction);
 
-    /// Begins to compile a source for a peer, which is pointless once it is `gone`; `false` if this host has no compiler.
+    /// Starts an action of the threads that run tasks. Never blocks for long; the outcome comes as a
+    /// [`HostOutput`].
+    fn run(&mut self, action: RunAction);
+
+    /// Starts compiling a source for a peer; the work is pointless once `gone` completes. `false` if this host has no
+    /// compiler.
     fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
 
-    /// The memory that this peer gives.
+    /// The memory that this peer contributes.
     fn memory(&self) -> Memory;
 
-    /// Whether so much lies here undone that peers had better wait.
+    /// Whether so much work is pending here that peers should slow down.
     fn is_overloaded(&self) -> bool;
 }
 
-/// Ends once whoever asked waits for the answer no longer.
+/// Completes once the requester no longer waits for the answer.
 pub type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a host has done.
+/// An output of the host.
 #[derive(Debug)]
 pub enum HostOutput {
-    /// Something for the engine.
+    /// An event for the engine.
     Event(Event),
-    /// The answer to a peer.
+    /// An answer for a peer.
     Respond {
-        /// Which request.
+        /// The request's token.
         token: Token,
         /// The answer.
         response: Response,
-        /// The bytes behind it.
+        /// Its body; empty if it has none.
         body: Bytes,
     },
 }
@@ -74,7 +80,7 @@ pub enum HostOutput {
 pub struct Node {
     commands: mpsc::Sender<Command>,
     notices: broadcast::Sender<Notice>,
-    /// What was told of jobs that go on, until somebody asks for it.
+    /// The notices of resumed jobs, until somebody asks for them.
     resumed: Arc<Mutex<Option<broadcast::Receiver<Notice>>>>,
     net: Net,
 }
@@ -86,12 +92,12 @@ enum Command {
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What a peer answered to a request of a handle.
+/// A peer's answer to a request of a handle.
 pub type Answer = Result<(Response, Bytes), RequestError>;
 
 impl Node {
-    /// Starts driving an engine over a network that has just been started. It goes on with the jobs of `resumed` before it
-    /// hears of anybody.
+    /// Starts driving an engine over a network that has just been started. The jobs in `resumed` continue before the
+    /// engine sees any network event.
     pub fn start(
         net: Net,
         events: mpsc::Receiver<NetEvent>,
@@ -125,35 +131,35 @@ impl Node {
         node
     }
 
-    /// The network beneath.
+    /// The underlying network.
     pub fn net(&self) -> &Net {
         &self.net
     }
 
-    /// What the engine has told its user since it was started with jobs to go on with, at the first call; from now on, at
-    /// any other.
+    /// At the first call, the engine's notices since it was started with jobs to resume; at any later call, those from
+    /// now on.
     pub fn notices_of_resumed(&self) -> broadcast::Receiver<Notice> {
-        // A panic of another holder leaves it usable.
+        // If another holder panics, it is still usable.
         let first = self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take();
         first.unwrap_or_else(|| self.notices())
     }
 
-    /// What the engine tells its user, from now on.
+    /// The engine's notices to the user, from now on.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
     }
 
-    /// Submits a job; what becomes of it is told by notices.
+    /// Submits a job; its outcome comes as notices.
     pub async fn submit(&self, submission: Submission) {
         self.command(Command::Event(Event::Submit(Box::new(submission)))).await;
     }
 
-    /// Takes a job back.
+    /// Cancels a job.
     pub async fn cancel(&self, job: JobId, key: Keypair) {
         self.command(Command::Event(Event::Cancel { job, key: Box::new(key) })).await;
     }
 
-    /// Passes on the end of a job, whose owner signed it, where this peer knows the job.
+    /// Passes on the end of a job, signed by its owner, if this peer knows the job.
     pub async fn bring_end(&self, end: Signed<End>) {
         self.command(Command::Event(Event::EndBrought(Box::new(end)))).await;
     }
@@ -163,30 +169,30 @@ impl Node {
         self.command(Command::Event(Event::Capacity { threads, roles })).await;
     }
 
-    /// Asks a peer, or this one.
+    /// Sends a request to a peer, or to this one.
     pub async fn ask(&self, to: PeerKey, request: Request, body: Bytes) -> Answer {
         let (reply, answer) = oneshot::channel();
         self.command(Command::Ask { to, request, body, reply }).await;
         answer.await.unwrap_or(Err(RequestError::Unreachable))
     }
 
-    /// The peers known, with whether there is a connection to each.
+    /// The known peers, with whether each is connected.
     pub async fn members(&self) -> Vec<(PeerKey, Advert, bool)> {
         let (reply, members) = oneshot::channel();
         self.command(Command::Members(reply)).await;
         members.await.unwrap_or_default()
     }
 
-    /// Leaves the mesh in order: claims released, goodbyes said, connections closed.
+    /// Leaves the mesh in order: releases claims, says goodbye, closes connections.
     pub async fn shutdown(&self) {
         let (done, closed) = oneshot::channel();
         self.command(Command::Shutdown(done)).await;
-        // An error says that the driver was gone already.
+        // Fails if the driver has already ended.
         let _ = closed.await;
     }
 
     async fn command(&self, command: Command) {
-        // Fails only after the end, when nobody is left to obey.
+        // Fails only after the driver has ended.
         let _ = self.commands.send(command).await;
     }
 }
@@ -196,7 +202,7 @@ struct Driver<H> {
     net: Net,
     host: H,
     notices: broadcast::Sender<Notice>,
-    /// Requests of handles.
+    /// Pending requests of handles.
     asked: HashMap<RequestId, oneshot::Sender<Answer>>,
     next_ask: u64,
     started: platform::Instant,
@@ -226,7 +232,7 @@ impl<H: Host> Driver<H> {
                 command = commands.recv() => match command {
                     Some(Command::Shutdown(done)) => {
                         self.leave(&mut events, &mut outputs).await;
-                        // Nobody may wait for it any more.
+                        // Nobody may be waiting for it any more.
                         let _ = done.send(());
                         return;
                     }
@@ -248,7 +254,7 @@ impl<H: Host> Driver<H> {
         Time(0) + self.started.elapsed()
     }
 
-    /// Says what is left to say (the end of a job, above all), and goes.
+    /// Sends the remaining messages (above all, the end of a job), and leaves.
     async fn leave(&mut self, events: &mut mpsc::Receiver<NetEvent>, outputs: &mut mpsc::Receiver<HostOutput>) {
         self.engine.handle(self.now(), Event::Leave);
         self.carry_out().await;
@@ -276,7 +282,7 @@ impl<H: Host> Driver<H> {
             }
             Command::Members(reply) => {
                 let members = self.engine.directory().iter();
-                // The asker may have gone.
+                // The requester may have gone away.
                 let _ = reply.send(members.map(|(&peer, m)| (peer, m.advert.clone(), m.connected)).collect());
             }
             Command::Shutdown(_) => {}
@@ -321,7 +327,7 @@ impl<H: Host> Driver<H> {
             }
             NetEvent::Response { id, outcome } => {
                 if let Some(reply) = self.asked.remove(&id) {
-                    // The asker may have gone.
+                    // The requester may have gone away.
                     let _ = reply.send(outcome);
                     return;
                 }
@@ -329,7 +335,7 @@ impl<H: Host> Driver<H> {
             }
             NetEvent::Incompatible { peer, why } => {
                 let text = format!("peer {} was turned away: {why}", peer.short());
-                // Without a listener there is nobody to tell.
+                // Fails only without a subscriber.
                 let _ = self.notices.send(Notice::Log(text));
                 return;
             }
@@ -345,17 +351,24 @@ impl<H: Host> Driver<H> {
     async fn carry_out(&mut self) {
         while let Some(action) = self.engine.poll() {
             match action {
-                Action::Publish { topic, message } => self.net.publish(topic, &message).await,
-                Action::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
-                Action::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
-                Action::Request { id, to, request, body } => self.net.request(id, to, request, body),
-                Action::Respond { token, response, body } => self.respond(token, response, body),
+                Action::Net(action) => self.send(action).await,
+                Action::Store(action) => self.host.store(action),
+                Action::Run(action) => self.host.run(action),
                 Action::Notify(notice) => {
-                    // Without a listener there is nobody to tell.
+                    // Fails only without a subscriber.
                     let _ = self.notices.send(notice);
                 }
-                other => self.host.act(other),
             }
+        }
+    }
+
+    async fn send(&self, action: NetAction) {
+        match action {
+            NetAction::Publish { topic, message } => self.net.publish(topic, &message).await,
+            NetAction::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
+            NetAction::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
+            NetAction::Request { id, to, request, body } => self.net.request(id, to, request, body),
+            NetAction::Respond { token, response, body } => self.respond(token, response, body),
         }
     }
 }
@@ -367,7 +380,7 @@ async fn learn_addresses(net: &Net, peer: PeerKey, addresses: &[String]) {
     }
 }
 
-/// Addresses as adverts have them. A single one that is too long would spoil all.
+/// Addresses in the text form of adverts. A single one that is too long would invalidate the whole advert.
 fn texts(addresses: &[Multiaddr]) -> Vec<String> {
     let texts = addresses.iter().map(ToString::to_string).filter(|text| text.len() <= limits::ADDRESS_BYTES);
     texts.take(limits::ADDRESSES).collect()

@@ -1,4 +1,4 @@
-//! What a node says of itself over HTTP: health, metrics, addresses; and the page by which a tab joins.
+//! HTTP interface of a node: health, metrics, addresses, and the page by which a tab joins.
 
 mod job_ends;
 mod page;
@@ -34,21 +34,21 @@ use tokio_io_timeout::TimeoutStream;
 use crate::driver::Node;
 use crate::net::PROTOCOL_VERSION;
 
-/// Connections at a time: a scraper, a load balancer and a few people at once. Further ones wait unaccepted.
+/// Maximum number of connections: a scraper, a load balancer and a few people at once. Further ones wait unaccepted.
 const CONNECTIONS: usize = 64;
-/// A request's head must be there within this time, else whoever sends a byte now and then holds a connection for
-/// ever. A connection that waits so long for its next request is closed, too.
+/// Timeout for a request's head; otherwise a client that sends a byte now and then could hold a connection for ever. It
+/// is also the idle timeout of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that takes nothing of its answer for so long is closed: else whoever never reads holds it for ever.
+/// Write timeout: a connection whose client reads nothing for this long is closed, or it could be held for ever.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why HTTP is not served.
+/// HTTP could not be served.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve HTTP on {address}: {source}; choose another --http address, or end the program that has it")]
+#[error("cannot serve HTTP on {address}: {source}; choose another --http address, or stop the program that uses it")]
 pub struct HttpError {
     /// The address asked for.
     pub address: SocketAddr,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -61,9 +61,9 @@ struct Served {
     job_ends: Arc<job_ends::Budget>,
 }
 
-/// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at `/ws`,
-/// and takes ends of jobs at `/job-ends`, until the process ends; gives the address that it listens on. With `kiosk`, the
-/// page may join without a press if its address asks for that.
+/// Serves the page, `/healthz`, `/metrics` (OpenMetrics), `/.well-known/webmesh.json` and peers over WebSocket at
+/// `/ws`, and accepts ends of jobs at `/job-ends`, until the process ends; returns the listen address. With `kiosk`,
+/// the page may join without a click if its address asks for it.
 ///
 /// # Errors
 /// [`HttpError`] if the address cannot be listened on.
@@ -90,7 +90,7 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
     while let Ok(place) = places.clone().acquire_owned().await {
-        // Axum's way to accept: what is wrong with one connection, or a lack of descriptors, passes.
+        // Axum's accept loop: errors of one connection, or a lack of descriptors, are temporary.
         let (stream, there) = Listener::accept(&mut listener).await;
         let Ok(here) = stream.local_addr() else { continue };
         let mut stream = TimeoutStream::new(stream);
@@ -100,7 +100,7 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
         let router = router.clone().layer(Extension(socket::Connection { here, there, place: place.clone() }));
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::spawn(async move {
-            // A peer over WebSocket keeps its place until the swarm has it.
+            // A peer over WebSocket keeps its slot until the swarm counts it.
             if let Err(why) = connection.with_upgrades().await {
                 tracing::debug!("an HTTP connection ended early: {why}");
             }
@@ -109,7 +109,7 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
     }
 }
 
-/// Prints the line that says that a node is ready: one JSON object.
+/// Prints the line that says that a node is ready: a JSON object.
 pub fn print_ready(node: &Node, http: Option<SocketAddr>) {
     let addresses: Vec<String> = node.net().addresses().iter().map(ToString::to_string).collect();
     let ready = json!({
@@ -118,9 +118,9 @@ pub fn print_ready(node: &Node, http: Option<SocketAddr>) {
         "addresses": addresses,
         "http": http.map(|address| format!("http://{address}")),
     });
-    // A node whose starter listens no longer is a node all the same.
+    // If the process that started this one no longer reads, the node still works.
     if let Err(why) = writeln!(io::stdout().lock(), "{ready}") {
-        tracing::warn!("the ready line cannot be written: {why}");
+        tracing::warn!("cannot write the ready line: {why}");
     }
 }
 
@@ -139,7 +139,7 @@ async fn health(State(served): State<Served>) -> impl IntoResponse {
 
 async fn addresses(State(served): State<Served>) -> impl IntoResponse {
     let addresses: Vec<String> = served.node.net().told_addresses().iter().map(ToString::to_string).collect();
-    // A page from elsewhere may ask where to dial.
+    // Pages of other origins may ask for the addresses to dial.
     let anyone = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
     let (peer, websocket) = (peer_id(&served.node), socket::PATH);
     let said = json!({
@@ -179,7 +179,7 @@ impl Collector for NodeMetrics {
             let out = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
             metric.encode(out)
         };
-        gauge("connected_peers", "Peers with a connection", net.peers().len() as i64)?;
+        gauge("connected_peers", "Connected peers", net.peers().len() as i64)?;
         gauge("uptime_seconds", "Since this peer started", started.elapsed().as_secs() as i64)?;
         for (name, help, value) in net.counters().named() {
             let metric = ConstCounter::new(value);
@@ -196,7 +196,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    /// Nothing that is waited for takes longer, on however busy a machine.
+    /// Timeout of every wait, on however busy a machine.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn get_text(address: SocketAddr) -> String {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_never_finish_their_request_are_sent_away_and_others_served() {
+    async fn clients_that_never_finish_their_request_time_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "hello" }));
@@ -219,21 +219,21 @@ mod tests {
             stream.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
             silent.push(stream);
         }
-        // Every place is taken: this one waits until the silent ones have had their time.
+        // All slots are taken: this request waits until the silent clients time out.
         let answer = tokio::time::timeout(PATIENCE, get_text(address)).await.expect("it is served at last");
         assert!(answer.ends_with("hello"), "{answer}");
         for stream in &mut silent {
             let mut rest = Vec::new();
-            // A reset is as good an end as any.
+            // A reset is also an end.
             let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
         }
     }
 
     #[tokio::test]
-    async fn clients_that_never_read_their_answer_are_sent_away_and_others_served() {
+    async fn clients_that_never_read_their_answer_time_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // More than the system keeps for who does not read.
+        // More than the system buffers for a client that does not read.
         let router =
             Router::new().route("/", get(|| async { "hello" })).route("/large", get(|| async { vec![0; 16 << 20] }));
         tokio::spawn(accept(listener, router, HEAD_TIMEOUT, Duration::from_millis(500)));
@@ -241,7 +241,7 @@ mod tests {
         for _ in 0..CONNECTIONS {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-            // That its place is taken.
+            // Shows that its slot is taken.
             stream.readable().await.unwrap();
             silent.push(stream);
         }

@@ -1,4 +1,4 @@
-//! From what a person asks for to a manifest.
+//! Builds a manifest from the user's options.
 
 use std::time::Duration;
 
@@ -8,49 +8,48 @@ use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 
-/// What a reduce task should read, in bytes: some tens of milliseconds of work.
+/// Target input of a reduce task, in bytes: some tens of milliseconds of work.
 const REDUCE_BYTES: u64 = 2 << 20;
-/// A reduce task should read at most this part of the memory that it may take. Short records without a combiner take
-/// some ten times their bytes: what was read, a table of the keys, the values in order, the results.
+/// A reduce task should read at most one part in this many of its memory limit. Short records without a combiner take
+/// some ten times their bytes: the input, a table of the keys, the values in order, the results.
 const REDUCE_PART_OF_MEMORY: u64 = 64;
-/// Buckets unless the input asks for more. Were they all of [`REDUCE_BYTES`], 2 GiB would be written, however little is
-/// read; with the usual memory of a task, 32 GiB are. A bucket in which nothing lies costs each map task a few
-/// nanoseconds.
+/// Minimum number of buckets. If all were of [`REDUCE_BYTES`], 2 GiB would be written, however little is read; with the
+/// usual memory of a task, it is 32 GiB. An empty bucket costs each map task a few nanoseconds.
 const LEAST_BUCKETS: u64 = 1024;
-/// Input for one bucket beyond those.
+/// Bytes of input for each bucket beyond those.
 const BYTES_PER_BUCKET: u64 = 1 << 20;
 /// Buckets for each partition that the user asks for, so that more partitions always mean smaller buckets.
 const BUCKETS_PER_PARTITION: u64 = 64;
-/// Input for one partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
+/// Bytes of input for each partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
 const BYTES_PER_PARTITION: u64 = 8 << 20;
-/// Partitions unless the user says otherwise: so many that those of a gigabyte can each be sorted by task in one go
+/// Default maximum number of partitions: so many that each of those of a gigabyte can be sorted by task in one go
 /// (`store::shelf`), within the memory that an embedded mesh has for them.
 const MOST_PARTITIONS: u64 = 64;
-/// Tasks without input for one partition. What they write is not known, and grows with their number; each partition
-/// costs a reduce task.
+/// Tasks without input for each partition. Their output is not known, and grows with their number; each partition costs
+/// a reduce task.
 const NUMBERS_PER_PARTITION: u64 = 128;
-/// Partitions of jobs without input, most of which write little.
+/// Maximum number of partitions of jobs without input, most of which write little.
 const MOST_PARTITIONS_OF_NUMBERS: u64 = 32;
-/// Workers that share a shard: few enough that each may speak every two or three seconds within the budget of
-/// rule 6.
+/// Workers that share a shard: few enough that each may send a message every two or three seconds within the budget of
+/// rule 6 (docs/rules.md).
 const WORKERS_PER_SHARD: u32 = 20;
-/// Blocks of a stage aim below this, well within [`limits::BLOCKS`]; small jobs have one task a block.
+/// Target maximum number of blocks of a stage, well within [`limits::BLOCKS`]; small jobs have one task for each block.
 const MOST_BLOCKS: u32 = 1 << 16;
 
-/// What the user may choose about a job.
+/// The user's options for a job.
 #[derive(Clone, Debug)]
 pub struct JobOptions {
-    /// What it is called.
+    /// The job's name.
     pub name: String,
-    /// Partitions of the shuffle, each read by one reduce task at least; `None` to choose by the size of the input.
+    /// Partitions of the shuffle, each read by at least one reduce task; `None` to choose by the size of the input.
     pub partitions: Option<u16>,
     /// Copies of each partition, the owner's included.
     pub replicas: u8,
-    /// Wall time of one task.
+    /// Time limit of a task (elapsed time).
     pub task_timeout: Duration,
-    /// Memory of one task in bytes.
+    /// Memory limit of a task, in bytes.
     pub task_memory: u64,
-    /// How often a task is tried again.
+    /// Retry limit of a task.
     pub retries: u8,
 }
 
@@ -67,22 +66,22 @@ impl Default for JobOptions {
     }
 }
 
-/// What is known of a job when its manifest is written.
+/// Facts about a job that its manifest states.
 #[derive(Clone, Debug)]
 pub struct JobFacts {
     /// The module.
     pub module: BlobRef,
     /// The inputs.
     pub inputs: Inputs,
-    /// Map tasks.
+    /// Number of map tasks.
     pub tasks: u32,
-    /// Workers that are known, to cut the task space for.
+    /// Number of known workers, by which the task space is divided.
     pub workers: u32,
-    /// Makes this submission one of its own.
+    /// Makes this submission different from any other.
     pub nonce: u64,
 }
 
-/// The manifest of a map and a reduce.
+/// The manifest of a job with a map and a reduce stage.
 pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
     let (partitions, buckets) = shuffle_size(&facts.inputs, facts.tasks, options.partitions);
     let limits = TaskLimits {
@@ -112,7 +111,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         limits,
     };
     Manifest {
-        // The engine enters whose key it signs with, and where it lives.
+        // The engine enters the owner's key and the home.
         owner: PeerKey([0; 32]),
         home: PeerKey([0; 32]),
         nonce: facts.nonce,
@@ -133,7 +132,8 @@ fn sharded(mut stage: Stage, workers: u32) -> Stage {
     stage
 }
 
-/// Partitions and buckets. How many reduce tasks share the buckets out is settled by what is written to them.
+/// The numbers of partitions and buckets. How many buckets a reduce task reads is decided later, by how much is
+/// written.
 fn shuffle_size(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> (u16, u32) {
     let (partitions, bytes) = match inputs {
         Inputs::Packs { bytes, .. } => ((bytes / BYTES_PER_PARTITION).min(MOST_PARTITIONS), *bytes),
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_job_gets_a_manifest_that_peers_take(
+        fn every_job_gets_a_valid_manifest(
             tasks in 1..=limits::TASKS, bytes in 0u64..1 << 42, workers in 0u32..100_000,
             partitions in prop::option::of(1..=limits::PARTITIONS), replicas in 1u8..=5,
         ) {

@@ -1,11 +1,11 @@
-//! A peer of the mesh: the swarm and the driver of the engine, the same natively and in a tab, and the native
-//! host beneath them. Programs submit jobs by a [`Client`](client::Client):
+//! A peer of the mesh: the swarm and the driver of the engine, which are the same natively and in a tab, and the native
+//! host below them. A program submits jobs with a [`Client`](client::Client):
 //!
 //! ```no_run
 #![doc = include_str!("../examples/submit.rs")]
 //! ```
 //!
-//! [`Peer`](peer::Peer) works for others. Everything that there is to tell of a job is a
+//! A [`Peer`](peer::Peer) works for others. Everything that is reported of a job is a
 //! [`ProgressEvent`](progress::ProgressEvent).
 
 pub mod advice;

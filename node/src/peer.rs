@@ -1,4 +1,4 @@
-//! A whole native peer: network, host and driver, started together.
+//! A complete native peer: network, host and driver, started together.
 
 use std::fs::File;
 use std::io;
@@ -19,50 +19,51 @@ use crate::platform::files;
 use crate::results::ResultStore;
 use crate::store::source::BlobSource;
 
-/// What a peer is started with.
+/// Configuration of a peer.
 pub struct PeerConfig {
-    /// What kind of program it is.
+    /// The kind of program.
     pub kind: Kind,
-    /// What it does for the mesh. Without the role of worker, it runs no tasks.
+    /// Its roles. Without the role of worker, it runs no tasks.
     pub roles: Roles,
-    /// Threads that run tasks.
+    /// Number of threads that run tasks.
     pub threads: usize,
-    /// Segments kept in memory before they go to disk, in bytes.
+    /// Bytes of segments kept in memory; beyond that they are spilled to disk.
     pub memory: u64,
-    /// Memory of all tasks that run at a time, in bytes; a job whose tasks may ask for more is left to others.
+    /// Memory limit of all tasks that run at the same time, in bytes; jobs whose tasks may need more are left to other
+    /// peers.
     pub task_memory: u64,
-    /// Where to listen.
+    /// Addresses to listen on.
     pub listen: Vec<Multiaddr>,
-    /// Where others reach this peer though it does not listen there.
+    /// Addresses at which others reach this peer although it does not listen there.
     pub external: Vec<Multiaddr>,
-    /// Be reached through relays in any case, see [`NetConfig::relayed`].
+    /// Always be reached through relays, see [`NetConfig::relayed`].
     pub relayed: bool,
     /// Peers to stay connected to.
     pub bootstrap: Vec<Multiaddr>,
-    /// Where caches lie.
+    /// The data folder, for caches.
     pub data_dir: PathBuf,
-    /// Keep identity, certificate and known peers there too, and the folder for this peer alone; `false` for a peer
-    /// that is gone with its job: it gets a new identity, and shares the folder.
+    /// Whether identity, certificate and known peers are kept in the data folder too, which is then locked for this
+    /// peer. `false` for a peer that exists only for its job: it gets a new identity, and shares the folder.
     pub lasting: bool,
-    /// The key of a peer that is gone with its job, where it must be that of an earlier run.
+    /// The key of a peer that exists only for its job, if it must be that of an earlier run.
     pub identity: Option<Keypair>,
-    /// A job of an earlier run, to go on with.
+    /// A job of an earlier run to resume.
     pub resumed: Option<ResumedJob>,
-    /// Find peers of the same local network.
+    /// Discover peers on the local network by mDNS.
     pub mdns: bool,
-    /// The compiler, for the role.
+    /// The compiler, if the peer has that role.
     pub compiler: Option<Arc<dyn CompileService>>,
 }
 
-/// A job of an earlier run, with what it needs.
+/// A job of an earlier run, with the data to resume it.
 pub struct ResumedJob {
-    /// What its log says.
+    /// The state from its log.
     pub resumption: Resumption,
     /// The compiled job.
     pub module: Bytes,
-    /// Its inputs, where it has any.
+    /// Its inputs, if it has any.
     pub inputs: Option<Arc<dyn BlobSource>>,
-    /// The results that are in.
+    /// Its results so far.
     pub results: ResultStore,
 }
 
@@ -71,25 +72,25 @@ pub struct ResumedJob {
 pub struct Peer {
     /// The driver.
     pub node: Node,
-    /// What a submitter needs of the host.
+    /// The part of the host that a submitter uses.
     pub host: HostHandle,
     /// What the job that it goes on with needs.
     _served: Arc<[Served]>,
-    /// Keeps the data folder for this peer, while it lives.
+    /// The lock on the data folder, held while the peer runs.
     _folder: Option<Arc<File>>,
 }
 
-/// Why a peer does not start.
+/// Why a peer could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// The network.
+    /// The network could not start.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// Threads, folders, address space.
+    /// The host could not start.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// A peer that lives has this folder: two with one identity would shut each other out of the mesh.
-    #[error("another peer of this machine uses the data folder {}: end it, or give this one its own with --data", dir.display())]
+    /// A running peer uses this folder: two with one identity would shut each other out of the mesh.
+    #[error("another peer on this machine uses the data folder {}: stop it, or give this one its own with --data", dir.display())]
     FolderInUse {
         /// The folder.
         dir: PathBuf,
@@ -99,7 +100,7 @@ pub enum PeerError {
     Folder {
         /// The folder.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -108,10 +109,10 @@ impl Peer {
     /// Starts a peer; returns once it listens.
     ///
     /// # Errors
-    /// [`PeerError`], which says what is in the way.
+    /// [`PeerError`], which says what prevents the start.
     pub async fn start(config: PeerConfig) -> Result<Self, PeerError> {
         let PeerConfig { roles, .. } = config;
-        // The folder first: of two that start at once, one must not make the other's identity.
+        // The folder first: of two peers that start at once, one must not create the other's identity.
         let (folder, identity) = if config.lasting {
             (Some(own_folder(&config.data_dir)?), identity::load_or_create(&config.data_dir)?)
         } else {

@@ -1,32 +1,32 @@
-//! Ctrl-C, SIGTERM, and the end of the terminal.
+//! Ctrl-C, SIGTERM, and SIGHUP.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// At the third signal the process ends without ado: whoever sends so many knows that it hangs.
+/// The number of signals at which the process exits immediately: a user who sends so many knows that it hangs.
 const PATIENCE: u32 = 3;
-/// What a shell is told of a process that was ended so.
+/// The exit status after such a signal.
 const STATUS: i32 = 130;
 
-/// Whether somebody wants this process to end: by Ctrl-C, SIGTERM, or closing its terminal. Cheap to clone.
+/// Whether this process was asked to end: by Ctrl-C, SIGTERM, or closing its terminal. Cheap to clone.
 ///
-/// The first signal asks for an orderly end, the second for one at once, which still removes temporary files.
+/// The first signal asks for an orderly shutdown, the second for an immediate one, which still removes temporary files.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<u32>);
 
 impl Stop {
-    /// Listens from now on: no signal of these ends the process by itself any more, nor does a file that reaches the
-    /// size limit of the shell (`ulimit -f`), of which the writer is told instead. To be called on a runtime.
+    /// Installs the handlers: from now on, these signals do not end the process by themselves, nor does a file that
+    /// reaches the shell's size limit (`ulimit -f`); its writer gets an error instead. Must be called on a runtime.
     ///
     /// # Errors
-    /// Where the system has no room for a signal handler.
+    /// The system cannot install a signal handler.
     pub fn listen() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = if outlives_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
-        // A handler is enough, whoever listens: the write fails with an error then.
+        // Installing a handler is enough: the write then fails with an error.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let (times, told) = watch::channel(0);
         tokio::spawn(async move {
@@ -50,7 +50,7 @@ impl Stop {
         *self.0.borrow() > 0
     }
 
-    /// Waits for the first signal; ends at once if there was one.
+    /// Waits for the first signal; returns at once if there was one.
     pub async fn told(&self) {
         self.wait_for(1).await;
     }
@@ -60,7 +60,7 @@ impl Stop {
         self.wait_for(2).await;
     }
 
-    /// Does `work`, but drops it at the first signal: `None` then.
+    /// Runs `work`, but drops it at the first signal and returns `None`.
     pub async fn until_told<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = work => Some(done),
@@ -70,7 +70,7 @@ impl Stop {
 
     async fn wait_for(&self, times: u32) {
         if self.0.clone().wait_for(|told| *told >= times).await.is_err() {
-            // The runtime is ending, and this with it.
+            // The runtime is shutting down, and this with it.
             std::future::pending().await
         }
     }
@@ -83,8 +83,8 @@ async fn heard(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether whoever started this process wants it to outlive its terminal, as `nohup` does by having SIGHUP ignored.
-/// Only Linux tells; elsewhere, the end of the terminal ends the process.
+/// Whether this process should outlive its terminal, as requested by `nohup`, which makes SIGHUP ignored. This can be
+/// read on Linux only; elsewhere, closing the terminal ends the process.
 fn outlives_terminal() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

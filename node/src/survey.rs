@@ -1,4 +1,4 @@
-//! What a peer finds out about its mesh by asking.
+//! Finds peers and their roles by asking neighbours.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use webmesh_protocol::message::{PeerStatus, Request, Response};
 use crate::driver::Node;
 use crate::platform;
 
-/// A neighbour is given so long to tell whom it knows.
+/// Timeout for a neighbour's answer.
 const NEIGHBOUR_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The connected peers that have introduced themselves.
+/// The connected peers whose adverts are known.
 pub async fn connected(node: &Node) -> Vec<PeerKey> {
     node.members().await.into_iter().filter(|(_, _, on)| *on).map(|(peer, _, _)| peer).collect()
 }
 
-/// The peers that this one knows, then those that its neighbours know. Afterwards, each can be asked something.
+/// The peers known here, then those known to the neighbours. Afterwards, all of them can be sent requests.
 pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
     let mut peers: Vec<_> = node.members().await;
     peers.sort_by_key(|(_, _, connected)| !connected);
@@ -28,7 +28,7 @@ pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
     let mut seen: BTreeSet<PeerKey> = peers.iter().map(|p| p.peer).collect();
     seen.insert(node.net().peer());
     let ask = |neighbour| platform::timeout(NEIGHBOUR_PATIENCE, node.ask(neighbour, Request::Peers, Bytes::new()));
-    // All at once: one that is silent keeps nobody waiting for the others.
+    // All at once: an unresponsive one does not delay the others.
     for answer in join_all(connected(node).await.into_iter().map(ask)).await {
         let Some(Ok((Response::Peers(more), _))) = answer else { continue };
         for status in more {
@@ -42,20 +42,20 @@ pub async fn known_peers(node: &Node) -> Vec<PeerStatus> {
     peers
 }
 
-/// The peers with a compiler that this one knows, the connected ones first.
+/// The peers with a compiler that are known here, the connected ones first.
 pub async fn near_compilers(node: &Node) -> Vec<PeerKey> {
     let mut near = node.members().await;
     near.sort_by_key(|(_, _, connected)| !connected);
     near.into_iter().filter(|(_, advert, _)| advert.roles.compiler).map(|(peer, ..)| peer).collect()
 }
 
-/// The same, and behind them those that the neighbours know.
+/// The same, followed by those known to the neighbours.
 pub async fn compilers(node: &Node) -> Vec<PeerKey> {
     let known = known_peers(node).await.into_iter();
     known.filter(|p| p.advert.roles.compiler).map(|p| p.peer).collect()
 }
 
-/// How many peers that work on jobs are known, this one not counted.
+/// The number of known peers that work on jobs, not counting this one.
 pub async fn workers(node: &Node) -> u32 {
     node.members().await.iter().filter(|(_, advert, _)| advert.roles.worker).count() as u32
 }

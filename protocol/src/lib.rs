@@ -11,7 +11,7 @@
 //! ```
 //! use std::time::Duration;
 //! use webmesh_protocol::engine::{Config, Engine, Memory};
-//! use webmesh_protocol::io::{Action, Event};
+//! use webmesh_protocol::io::{Action, Event, NetAction};
 //! use webmesh_protocol::membership::{Advert, Kind, Roles};
 //! use webmesh_protocol::message::Request;
 //! use webmesh_protocol::{PeerKey, Time, guest, version};
@@ -33,7 +33,7 @@
 //! engine.handle(now, Event::Connected { peer: PeerKey([2; 32]) });
 //! let mut introduced = false;
 //! while let Some(action) = engine.poll() {
-//!     if let Action::Request { to, request: Request::Hello(_), .. } = action {
+//!     if let Action::Net(NetAction::Request { to, request: Request::Hello(_), .. }) = action {
 //!         introduced = to == PeerKey([2; 32]);
 //!     }
 //! }

@@ -4,6 +4,7 @@
 //! (counted from the partition's first, ascending) and `varint length`, then the buckets' bytes in that order.
 //! A bucket holds shuffle records as the guest wrote them; their layout is the guest interface's business.
 
+use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -35,34 +36,29 @@ impl Attempt {
         if partitions == 0 || buckets == 0 || !buckets.is_multiple_of(usize::from(partitions)) {
             return Err(SegmentError("buckets that do not divide into partitions"));
         }
-        if !offsets.is_sorted() || offsets.last().is_some_and(|&end| end as usize > data.len()) {
+        if !ascends(offsets) || offsets.last().is_some_and(|&end| end as usize > data.len()) {
             return Err(SegmentError("offsets that run backwards or past the data"));
         }
         let per = buckets / usize::from(partitions);
-        let mut segments = Vec::new();
-        let mut out = Vec::with_capacity(data.len() + buckets.min(64) * 4);
+        let filled = filled_buckets(offsets);
+        let mut out = Vec::with_capacity(data.len() + filled.len() * 4 + 2 * usize::from(partitions));
         let mut cuts = Vec::new();
-        for partition in 0..partitions {
-            let first = usize::from(partition) * per;
-            let bounds = &offsets[first..=first + per];
-            let full = bounds.windows(2).filter(|w| w[0] < w[1]).count();
-            if full == 0 {
-                continue;
+        for filled in filled.chunk_by(|a, b| a / per == b / per) {
+            put_varint(&mut out, filled.len() as u64);
+            for &bucket in filled {
+                put_varint(&mut out, (bucket % per) as u64);
+                put_varint(&mut out, u64::from(offsets[bucket + 1] - offsets[bucket]));
             }
-            put_varint(&mut out, full as u64);
-            for (bucket, w) in bounds.windows(2).enumerate().filter(|(_, w)| w[0] < w[1]) {
-                put_varint(&mut out, bucket as u64);
-                put_varint(&mut out, u64::from(w[1] - w[0]));
-            }
-            out.extend_from_slice(&data[bounds[0] as usize..bounds[per] as usize]);
-            cuts.push((partition, out.len()));
+            let partition = filled[0] / per;
+            out.extend_from_slice(&data[offsets[partition * per] as usize..offsets[(partition + 1) * per] as usize]);
+            cuts.push((partition as u16, out.len()));
         }
         let whole = Bytes::from(out);
         let mut start = 0;
-        for (partition, end) in cuts {
-            segments.push((partition, whole.slice(start..end)));
-            start = end;
-        }
+        let segments: Vec<(u16, Bytes)> = cuts
+            .into_iter()
+            .map(|(partition, end)| (partition, whole.slice(mem::replace(&mut start, end)..end)))
+            .collect();
         Ok(Self { digest: digest(&segments), segments })
     }
 
@@ -75,6 +71,32 @@ impl Attempt {
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
+}
+
+/// Whether offsets never descend. A small task has a thousand offsets and a few words, so this looks at all of them
+/// without a branch, which the compiler turns into vector instructions.
+pub fn ascends(offsets: &[u32]) -> bool {
+    offsets.iter().zip(offsets.iter().skip(1)).fold(true, |ascends, (a, b)| ascends & (a <= b))
+}
+
+/// The buckets that hold anything, of ascending offsets. Most buckets of a small task are empty, and are passed over many
+/// at a time.
+fn filled_buckets(offsets: &[u32]) -> Vec<usize> {
+    const AT_ONCE: usize = 16;
+    let mut filled = Vec::new();
+    let (mut previous, mut bucket) = (offsets[0], 0);
+    for ends in offsets[1..].chunks(AT_ONCE) {
+        if ends.last() != Some(&previous) {
+            for (bucket, &end) in (bucket..).zip(ends) {
+                if end != previous {
+                    filled.push(bucket);
+                }
+                previous = end;
+            }
+        }
+        bucket += AT_ONCE;
+    }
+    filled
 }
 
 /// The digest of an attempt: the hash over the numbers and hashes of the partitions that got anything.
@@ -159,7 +181,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_run_of_buckets_comes_back_from_its_segment(
-            lens in prop::collection::vec(0usize..9, 12), partitions in prop::sample::select(vec![1u16, 2, 3, 4, 6, 12]),
+            lens in prop::collection::vec(prop_oneof![3 => Just(0), 1 => 0usize..9], 48),
+            partitions in prop::sample::select(vec![1u16, 2, 3, 4, 6, 12, 48]),
         ) {
             let mut data = Vec::new();
             let mut offsets = vec![0u32];
@@ -168,7 +191,7 @@ mod tests {
                 offsets.push(data.len() as u32);
             }
             let attempt = Attempt::cut(&data, &offsets, partitions).unwrap();
-            let per = 12 / u32::from(partitions);
+            let per = 48 / u32::from(partitions);
             for (start, end) in (0..per).flat_map(|start| (start + 1..=per).map(move |end| (start, end))) {
                 for partition in 0..partitions {
                     let first = u32::from(partition) * per;

@@ -5,6 +5,8 @@
 //! read. Once every task that writes is accepted, the authority knows how much was written and settles the rest with
 //! one number: how many neighbouring buckets of a partition make one task.
 
+use serde::{Deserialize, Serialize};
+
 /// The settled division of a shuffle's buckets into tasks.
 ///
 /// Tasks are numbered partition by partition; within a partition each reads the next `width` buckets, the last one what
@@ -19,7 +21,7 @@ pub struct Split {
 }
 
 /// What one task reads: buckets `run * width..(run + 1) * width` of a partition, as far as there are so many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The partition.
     pub partition: u16,

@@ -1,4 +1,4 @@
-//! Input that is made, not kept: the same for everyone, from a seed.
+//! Generated input: the same on every machine, from a seed.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -9,7 +9,7 @@ use std::path::Path;
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of a seed.
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// The word of a rank: pronounceable, its length growing slowly with the rank, hardly two alike.
+/// The word of a rank: pronounceable, with a length that grows slowly with the rank, and nearly unique.
 pub fn word(mut rank: u64) -> String {
     const SYLLABLES: [&str; 32] = [
         "a", "be", "ci", "do", "fu", "ga", "he", "ji", "ko", "lu", "ma", "ne", "pi", "ro", "su", "ta", "ve", "wi",
@@ -51,14 +51,14 @@ pub fn word(mut rank: u64) -> String {
     }
 }
 
-/// A rank drawn by Zipf's law with exponent one among `words` words: the k-th is drawn 1/k as often as the first.
+/// Draws a rank by Zipf's law with exponent one among `words` words: rank k is drawn 1/k as often as the first.
 pub fn rank(random: &mut Random, words: u64) -> u64 {
-    // The inverse of the harmonic sum's integral: exact enough, and one logarithm a word.
+    // The inverse of the integral of the harmonic sum: exact enough, with one logarithm for each word.
     let top = (words as f64).ln();
     ((random.unit() * top).exp() as u64).min(words) - 1
 }
 
-/// Who wrote the reviews: so many users in all, whose names are words too.
+/// Number of authors of the reviews, whose names are words too.
 const REVIEWERS: u64 = 50_000;
 
 /// One review-like JSON object on a line.
@@ -74,11 +74,11 @@ fn review(random: &mut Random, words: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"}\n");
 }
 
-/// Writes `files` files of about `bytes` bytes each into `dir`. Together they have `files * bytes`, but for part of a
-/// line, however many there are: what one file has too much, the next has less.
+/// Writes `files` files of about `bytes` bytes each into `dir`. Together they have `files * bytes`, except for part of
+/// a line, however many they are: a surplus of one file is subtracted from the next.
 ///
 /// # Errors
-/// What the disk says.
+/// An I/O error.
 pub fn reviews(dir: &Path, files: u32, bytes: usize, words: u64, seed: u64) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let mut ahead = 0;
@@ -98,7 +98,7 @@ pub fn reviews(dir: &Path, files: u32, bytes: usize, words: u64, seed: u64) -> i
     Ok(())
 }
 
-/// So many lines of ten words each.
+/// `count` lines of ten words each.
 pub fn lines(count: u32, seed: u64) -> String {
     const WORDS: u64 = 10_000;
     let mut random = Random::new(seed);
@@ -113,15 +113,15 @@ pub fn lines(count: u32, seed: u64) -> String {
     text
 }
 
-/// The words of some bytes as the examples define them: runs of ASCII letters and digits and of bytes over 127.
+/// The words in some bytes as the examples define them: runs of ASCII letters and digits and of bytes over 127.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|b| !(b.is_ascii_alphanumeric() || *b >= 128)).filter(|word| !word.is_empty())
 }
 
-/// An independent count of the words of all files below some folders, as `word<TAB>count` lines in order of bytes.
+/// An independent word count of all files below some folders, as `word<TAB>count` lines in order of bytes.
 ///
 /// # Errors
-/// What the disk says.
+/// An I/O error.
 pub fn count_words(dirs: &[&Path]) -> io::Result<Vec<u8>> {
     let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for dir in dirs {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hardly_two_ranks_share_a_word() {
+    fn ranks_rarely_share_a_word() {
         let words: std::collections::BTreeSet<String> = (0..200_000).map(word).collect();
         assert!(words.len() > 195_000, "{}", words.len());
     }

@@ -1,4 +1,4 @@
-//! A job of one source over one document, on an embedded mesh.
+//! Runs a job with one source file and one document on an embedded mesh.
 
 use std::process::Output;
 
@@ -20,7 +20,7 @@ pub fn result(source: &str, document: &str) -> String {
     String::from_utf8(output.stdout).expect("a result with escaped values is text")
 }
 
-/// Runs a source that fails, over the document "1", and asserts that it is told in a text that holds all of `parts`.
+/// Runs a source that fails, over the document "1", and asserts that the error contains all of `parts`.
 pub fn assert_fails(source: &str, parts: &[&str]) {
     let output = run(source, "1");
     let text = stderr(&output);

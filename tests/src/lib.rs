@@ -1,4 +1,5 @@
-//! What the whole-system tests share: real processes on loopback, waited for by what they say, never by the clock.
+//! Shared code of the whole-system tests: real processes on loopback; tests wait for their output, never for a fixed
+//! time.
 
 pub mod corpus;
 pub mod job;

@@ -10,11 +10,11 @@ use crate::process::{Server, example, webmesh};
 
 /// A bootstrap node and some worker nodes, each with a folder of its own.
 pub struct Mesh {
-    /// Where everybody's folders are, and the test's own files.
+    /// The folder with everybody's folders and the test's own files.
     pub dir: TempDir,
-    /// Its bootstrap node, which has the compiler.
+    /// The bootstrap node, which has the compiler.
     pub bootstrap: Server,
-    /// Its nodes, of one thread each.
+    /// The nodes, with one thread each.
     pub nodes: Vec<Server>,
 }
 
@@ -41,7 +41,7 @@ impl Mesh {
         path
     }
 
-    /// A command that asks or tells the mesh something, as `user`.
+    /// A command that queries or controls the mesh, run as `user`.
     pub fn ask(&self, user: &str, words: &[&str]) -> Command {
         let data = self.path(user);
         let mut command = webmesh(&data);
@@ -70,7 +70,7 @@ impl Mesh {
     }
 }
 
-/// Writes a job that never ends by itself into `dir`, and an input of one document; gives their paths.
+/// Writes a job that never ends by itself into `dir`, and an input of one document; returns their paths.
 pub fn endless(dir: &Path) -> (PathBuf, PathBuf) {
     let (job, input) = (dir.join("endless.cpp"), dir.join("input.txt"));
     let source = "void map(string_view, webmesh::Emitter<int>&) { for (volatile int i = 0;; i = i + 1) {} }\n\
@@ -80,8 +80,8 @@ pub fn endless(dir: &Path) -> (PathBuf, PathBuf) {
     (job, input)
 }
 
-/// The word count, as a source, with some tens of milliseconds of work for each document besides: long enough that
-/// something can be done to the mesh in the middle of it.
+/// The source of a word count with some tens of milliseconds of additional work for each document: long enough to act
+/// on the mesh while it runs.
 pub fn slow_word_count() -> String {
     let source = std::fs::read_to_string(example("wordcount/wordcount.cpp")).expect("the example is there");
     let begin = "vector<pair<string, int>> words;\n";
@@ -89,14 +89,14 @@ pub fn slow_word_count() -> String {
     source.replace(begin, &format!("{begin}  for (volatile int i = 0; i < 50'000'000; i = i + 1) {{}}\n"))
 }
 
-/// Writes a corpus of files of 100 KB; gives its independent count.
+/// Writes a corpus of files of 100 KB; returns its independent word count.
 pub fn corpus_of(dir: &Path, files: u32, seed: u64) -> Vec<u8> {
     println!("corpus seed {seed}");
     corpus::reviews(dir, files, 100_000, 20_000, seed).expect("the corpus can be written");
     corpus::count_words(&[dir]).expect("the corpus can be counted")
 }
 
-/// Asserts that a result is byte for byte the independent one.
+/// Asserts that a result equals the independent one byte for byte.
 pub fn assert_same(result: &Path, expected: &[u8]) {
     let result = std::fs::read(result).expect("there is a result");
     assert!(

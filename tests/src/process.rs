@@ -1,4 +1,4 @@
-//! Real processes: started, waited for by what they print, and gone when the test is over.
+//! Real processes: tests start them, wait for their output, and stop them at the end.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
-/// Nothing here takes nearly so long unless it hangs.
+/// Timeout of every wait: nothing here takes nearly so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The root of the repository.
@@ -28,7 +28,7 @@ pub fn example(path: &str) -> PathBuf {
 /// A binary of this workspace, built in the same profile as this test.
 pub fn binary(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a process knows where its program lies");
-    // Tests lie in target/PROFILE/deps, binaries in target/PROFILE.
+    // Tests are in target/PROFILE/deps, programs in target/PROFILE.
     let folder = this.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).expect("a program lies in a folder");
     let path = folder.join(name);
     assert!(path.exists(), "{} is not built: run `cargo build --release --workspace` first", path.display());
@@ -40,12 +40,12 @@ pub fn webmesh(data: &Path) -> Command {
     confined("webmesh", data)
 }
 
-/// A command of a binary of this workspace that leaves nothing outside `data`, whether it is given `--data` or not.
+/// A command of a program in this workspace that writes nothing outside `data`, whether or not it is given `--data`.
 pub fn confined(program: &str, data: &Path) -> Command {
     confine(Command::new(binary(program)), data)
 }
 
-/// Has a command, and all that it starts, leave nothing outside `data`.
+/// Makes a command, and all processes that it starts, write nothing outside `data`.
 pub fn confine(mut command: Command, data: &Path) -> Command {
     let scratch = scratch(data);
     std::fs::create_dir_all(&scratch).expect("a folder can be made");
@@ -58,24 +58,24 @@ pub fn confine(mut command: Command, data: &Path) -> Command {
     command
 }
 
-/// Where a [`confined`] command puts what is to be gone when it ends.
+/// The folder for temporary files of a [`confined`] command; it must be empty when the command has ended.
 pub fn scratch(data: &Path) -> PathBuf {
     data.join("tmp")
 }
 
-/// Where `make setup` puts the C++ toolchain of this user.
+/// The C++ toolchain of this user, installed by `make setup`.
 fn toolchain() -> PathBuf {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let usual = || variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
     variable("WEBMESH_TOOLCHAIN").or_else(|| Some(usual()?.join("webmesh/toolchain"))).expect("HOME is set")
 }
 
-/// Ends a process that hangs, so that a test that waits for it fails instead.
+/// Kills a process that hangs, so that a test that waits for it fails instead.
 #[derive(Debug)]
 pub struct Watchdog(#[expect(dead_code, reason = "dropping it calls the dog off")] SyncSender<()>);
 
 impl Watchdog {
-    /// Watches `child` until it is dropped.
+    /// Watches `child` until this is dropped.
     pub fn over(child: &Child) -> Self {
         let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("the child is there");
         let (kept, dropped) = mpsc::sync_channel(1);
@@ -102,17 +102,17 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Asserts that a command succeeded; shows what it said if it did not.
+/// Asserts that a command succeeded; shows its standard error if it did not.
 pub fn assert_success(output: &Output) {
     assert!(output.status.success(), "{}\n{}", output.status, stderr(output));
 }
 
-/// What an HTTP server at `address` (`http://host:port`) answers to a GET of `path`, head included.
+/// The answer of the HTTP server at `address` (`http://host:port`) to a GET of `path`, with its head.
 pub fn http_get(address: &str, path: &str) -> String {
     http(address, &format!("GET {path}"), b"")
 }
 
-/// Posts a body to a path of a server whose URL is given, and gives its whole answer, head included.
+/// Posts a body to a path of the server at a URL, and returns the answer with its head.
 pub fn http_post(address: &str, path: &str, body: &[u8]) -> String {
     http(address, &format!("POST {path}"), body)
 }
@@ -137,7 +137,7 @@ pub fn gossip_delivered(server: &Server) -> u64 {
     number.parse().expect("a number")
 }
 
-/// What still runs of the commands that were [`confined`] to `data`: process ids and command lines.
+/// Processes of commands [`confined`] to `data` that are still running: process ids and command lines.
 pub fn still_running(data: &Path) -> Vec<String> {
     let mark = data.as_os_str().as_bytes();
     let mut found = Vec::new();
@@ -145,7 +145,7 @@ pub fn still_running(data: &Path) -> Vec<String> {
         if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
             continue;
         }
-        // A process that ends meanwhile, or that is another user's, is none of ours.
+        // Processes that have just ended, or belong to other users, are not ours.
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let command_line = read("cmdline");
         if [&command_line, &read("environ")].iter().any(|bytes| memmem(bytes, mark)) {
@@ -156,7 +156,7 @@ pub fn still_running(data: &Path) -> Vec<String> {
     found
 }
 
-/// The process that carries a detached job of the user with this data folder.
+/// The process that runs a detached job of the user with this data folder.
 pub fn carrier(data: &Path) -> Option<Pid> {
     let folder = data.join("detached").to_string_lossy().into_owned();
     std::fs::read_dir("/proc").expect("there is /proc").flatten().find_map(|entry| {
@@ -167,11 +167,11 @@ pub fn carrier(data: &Path) -> Option<Pid> {
     })
 }
 
-/// The names of the processes below `pid`, however deep.
+/// The names of all descendants of the process `pid`.
 pub fn descendants(pid: u32) -> Vec<String> {
     let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
-        // A process may end between the listing and the look.
+        // A process may end after it was listed.
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         let Some((head, tail)) = stat.rsplit_once(')') else { continue };
         let Some((id, name)) = head.split_once(" (") else { continue };
@@ -197,7 +197,7 @@ fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
 /// A node or a bootstrap node.
 pub struct Server {
     child: Child,
-    /// Where it is reached.
+    /// Its address.
     pub address: String,
     /// Its HTTP address, if it has one.
     pub http: Option<String>,
@@ -254,7 +254,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it can be waited for");
@@ -265,7 +265,7 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).expect("it can be sent a signal");
     }
 
-    /// Asks it to leave, and gives its exit status.
+    /// Asks it to leave, and returns its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
         self.tell_to_end();
         self.ended()
@@ -276,7 +276,7 @@ impl Server {
         self.signal(Signal::TERM);
     }
 
-    /// Waits for its end, and gives its exit status.
+    /// Waits until it ends, and returns its exit status.
     pub fn ended(&mut self) -> ExitStatus {
         let _watchdog = Watchdog::over(&self.child);
         self.child.wait().expect("it can be waited for")
@@ -285,13 +285,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A job under way, submitted with `--json`.
+/// A running job, submitted with `--json`.
 pub struct Submission {
     child: Child,
     events: BufReader<ChildStderr>,
@@ -304,7 +304,7 @@ impl Submission {
         Self::writing_to(Stdio::null(), command)
     }
 
-    /// Starts a submission whose result nobody reads; `--json` is added.
+    /// Starts a submission whose result is not read; `--json` is added.
     pub fn unread(command: &mut Command) -> Self {
         Self::writing_to(Stdio::piped(), command)
     }
@@ -321,12 +321,12 @@ impl Submission {
         Self { child, events, _watchdog }
     }
 
-    /// Waits for the first event for which `wanted` holds.
+    /// Waits for the first event that satisfies `wanted`.
     pub fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.wait_for_each(wanted)
     }
 
-    /// Shows every event to `wanted` until it says that it was waited for.
+    /// Passes every event to `wanted` until it returns true.
     pub fn wait_for_each(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let mut seen = String::new();
         loop {
@@ -351,9 +351,9 @@ impl Submission {
         });
     }
 
-    /// Asserts that the job has not ended by now: what was done to the mesh was done in its middle.
+    /// Asserts that the job has not ended yet, so the test's intervention came while it ran.
     pub fn assert_runs(&mut self) {
-        // Events are written before the submitter goes on, so an end would be in the pipe.
+        // Events are written before the submitter continues, so an end would be in the pipe.
         let waiting = |events: &BufReader<ChildStderr>| {
             !events.buffer().is_empty() || ioctl_fionread(events.get_ref()).expect("a pipe can be asked") > 0
         };
@@ -365,7 +365,7 @@ impl Submission {
         }
     }
 
-    /// Whether its process is gone.
+    /// Whether its process has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it can be asked").is_some()
     }
@@ -385,7 +385,7 @@ impl Submission {
         self.signal(Signal::INT);
     }
 
-    /// Waits for the end; gives the exit code and what else it said.
+    /// Waits until it ends; returns the exit code and the rest of its output.
     pub fn finish(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.events.read_to_string(&mut rest).expect("its events can be read");

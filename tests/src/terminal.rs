@@ -1,4 +1,4 @@
-//! A command on a terminal: what a person would see.
+//! Runs a command on a terminal, and records what a user would see.
 
 use std::io::Read;
 use std::num::NonZero;
@@ -12,16 +12,16 @@ const ROWS: NonZero<u16> = NonZero::new(24).expect("it has lines");
 /// Columns of the terminal.
 const COLUMNS: NonZero<u16> = NonZero::new(120).expect("it has columns");
 
-/// What came of a command whose standard error was a terminal.
+/// What a command showed on a terminal that was its standard error.
 #[derive(Debug)]
 pub struct Seen {
-    /// Each screen that differed from the one before, as text, without the spaces at line ends.
+    /// Each screen that differed from the one before, as text, without trailing spaces.
     pub screens: Vec<String>,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
 }
 
-/// Runs a command to its end on a terminal, but for its standard output, which goes to the file `stdout`.
+/// Runs a command to its end on a terminal, except for its standard output, which goes to the file `stdout`.
 pub fn watch(command: &Command, stdout: &Path) -> Seen {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let quoted: Vec<String> = words.map(|word| quote(word.to_str().expect("these words are text"))).collect();
@@ -45,7 +45,7 @@ pub fn watch(command: &Command, stdout: &Path) -> Seen {
             break;
         }
         parser.process(&buffer[..read]);
-        // Row by row: indicatif fills lines up to the edge, and would have them taken for one that is wrapped.
+        // Row by row: indicatif fills lines up to the edge, and they would be taken for a wrapped line.
         let rows: Vec<String> = parser.screen().rows(0, COLUMNS.get()).collect();
         let screen = rows.join("\n");
         if screens.last() != Some(&screen) {
@@ -55,7 +55,7 @@ pub fn watch(command: &Command, stdout: &Path) -> Seen {
     Seen { screens, status: child.wait().expect("it can be waited for") }
 }
 
-/// A word as the shell takes it for one.
+/// A word quoted for the shell.
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

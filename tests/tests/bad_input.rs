@@ -1,4 +1,4 @@
-//! Bad input gets an error that names the thing and the remedy; nothing is lost, and the mesh goes on.
+//! Errors for bad input name the cause and the remedy; nothing is lost, and the mesh goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl Place {
     }
 }
 
-/// Asserts exit status 1 and a text that holds all of `parts`.
+/// Asserts exit status 1 and an error that contains all of `parts`.
 fn assert_fails(output: &Output, parts: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -53,7 +53,7 @@ fn assert_fails(output: &Output, parts: &[&str]) {
 }
 
 #[test]
-fn a_job_that_does_not_compile_is_told_with_the_authors_own_lines() {
+fn a_compile_error_shows_the_authors_own_lines() {
     let place = Place::new();
     let job =
         place.file("broken.cpp", b"int x = 1;\nvoid map(string_view doc, webmesh::Emitter<int>& out) { nonsense; }\n");
@@ -62,7 +62,7 @@ fn a_job_that_does_not_compile_is_told_with_the_authors_own_lines() {
 }
 
 #[test]
-fn a_document_that_traps_is_named_with_what_happened() {
+fn a_document_that_traps_is_named_with_the_reason() {
     let place = Place::new();
     let output =
         place.run_map("if (doc.starts_with(\"two\")) __builtin_trap(); out.emit(doc, 1);", &["--retries", "1"]);
@@ -72,7 +72,7 @@ fn a_document_that_traps_is_named_with_what_happened() {
 #[test]
 fn a_failing_task_is_tried_on_other_peers_before_it_fails_the_job() {
     let mesh = Mesh::start(3, &[]);
-    // Enough else to do that every worker takes part, and a failure that each of them meets in its turn.
+    // Enough other work that every worker takes part, and a failure on each of them.
     let source = "void map(string_view doc, webmesh::Emitter<int>& out) {
           for (volatile int i = 0; i < 30'000'000; i = i + 1) {}
           if (doc.starts_with(\"the bad one\")) __builtin_trap();
@@ -85,7 +85,7 @@ fn a_failing_task_is_tried_on_other_peers_before_it_fails_the_job() {
     let mut submit = mesh.submit_job("user", &job, &input, &mesh.path("result.tsv"));
     submit.args(["--chunk", "1", "--docs-per-task", "1", "--retries", "2"]);
     let mut job = Submission::start(&mut submit);
-    // By how many retries were left: who failed, the first time it counted.
+    // The worker that failed first, by the number of retries left.
     let mut failed: BTreeMap<u64, String> = BTreeMap::new();
     let ended = job.wait_for_each(|event| {
         if event["event"] == "task_failed" {
@@ -104,7 +104,7 @@ fn a_failing_task_is_tried_on_other_peers_before_it_fails_the_job() {
 }
 
 #[test]
-fn where_there_is_one_peer_a_failing_task_is_tried_again_there() {
+fn with_one_peer_a_failing_task_is_retried_there() {
     let place = Place::new();
     let job = place.file(
         "job.cpp",
@@ -126,13 +126,13 @@ fn where_there_is_one_peer_a_failing_task_is_tried_again_there() {
 fn a_file_that_vanishes_in_the_middle_of_a_job_is_named() {
     let place = Place::new();
     let (corpus, result) = (place.0.path().join("corpus"), place.0.path().join("result.tsv"));
-    // More than a worker reads ahead.
+    // More than a worker prefetches.
     corpus_of(&corpus, 400, 41);
     let job = place.file("slow.cpp", slow_word_count().as_bytes());
     let mut command = place.command(&job, &[&corpus], &["--docs-per-task", "1", "--threads", "1"]);
     let mut job = Submission::start(command.arg("-o").arg(&result));
     job.wait_for_share(0.01);
-    // Had it ended before, it would have succeeded.
+    // If it had ended before, it would have succeeded.
     std::fs::remove_dir_all(&corpus).expect("the files can be removed");
     let (code, said) = job.finish();
     assert_eq!(code, Some(1), "{said}");
@@ -143,7 +143,7 @@ fn a_file_that_vanishes_in_the_middle_of_a_job_is_named() {
 }
 
 #[test]
-fn an_exception_that_nobody_catches_is_told_by_what_it_says() {
+fn an_uncaught_exception_is_reported_with_its_text() {
     let place = Place::new();
     let output = place.run_map("if (doc.starts_with(\"two\")) std::stoi(\"no number\"); out.emit(doc, 1);", &[]);
     assert_fails(&output, &["two.txt", "stoi"]);
@@ -158,7 +158,7 @@ fn an_endless_loop_ends_at_its_time_limit() {
 }
 
 #[test]
-fn a_task_that_eats_its_memory_is_told_its_cap() {
+fn a_task_out_of_memory_is_told_its_limit() {
     let place = Place::new();
     let body =
         "vector<string> all; if (doc.starts_with(\"one\")) for (;;) all.emplace_back(1 << 20, 'x'); out.emit(doc, 1);";
@@ -201,7 +201,7 @@ fn a_missing_source_is_named() {
 }
 
 #[test]
-fn bytes_that_are_no_utf8_pass_through() {
+fn bytes_that_are_not_utf8_pass_through() {
     let place = Place::new();
     let input = place.file("in", b"caf\xe9 caf\xe9 \xff\xfe\n");
     let output = place.run(&example("wordcount/wordcount.cpp"), &[&input], &[]);
@@ -254,7 +254,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn a_mesh_in_which_a_job_failed_does_the_next_one() {
+fn a_mesh_runs_the_next_job_after_a_failed_one() {
     let place = Place::new();
     let node = Server::node(&place.0.path().join("node"), &[], &["--roles", "worker,shuffler,compiler"]);
     let bad = place.file(

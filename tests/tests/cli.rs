@@ -1,4 +1,4 @@
-//! The command as its user meets it: what it is told wrongly, what is cut off, what is closed under its hands.
+//! The command line from the user's side: wrong usage, interruptions, closed pipes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use tempfile::TempDir;
 use webmesh_tests::corpus;
 use webmesh_tests::process::{Server, Submission, assert_success, carrier, example, output, root, stderr, webmesh};
 
-/// Nothing that is looked for takes longer to appear, on however busy a machine.
+/// Timeout of every wait, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const WORKER: &[&str] = &["--roles", "worker,shuffler"];
 const ALL_ROLES: &[&str] = &["--roles", "worker,shuffler,compiler"];
 
-/// A folder of one test, with what its user has there.
+/// A test's folder, with the user's files.
 struct Place(TempDir);
 
 impl Place {
@@ -40,7 +40,7 @@ impl Place {
         path
     }
 
-    /// A command of the user, whose data and temporary files lie here.
+    /// A command of the user, whose data and temporary files are in this folder.
     fn webmesh(&self, arguments: &[&str]) -> Command {
         let mut command = webmesh(self.0.path());
         command.args(arguments).arg("--data").arg(self.path("data")).env("TMPDIR", self.folder("tmp"));
@@ -58,7 +58,7 @@ impl Place {
         [self.file("endless.cpp", source), self.file("one.txt", "one document\n")].map(text)
     }
 
-    /// What the user's commands left among the temporary files.
+    /// The user's temporary files that are left.
     fn leftovers(&self) -> Vec<PathBuf> {
         list(&self.folder("tmp"))
     }
@@ -85,7 +85,7 @@ fn heard(run: &mut Submission, name: &str, part: &str) {
     run.wait_for(|event| event["event"] == name && event.to_string().contains(part));
 }
 
-/// A command by way of another, which decides what signals do to it.
+/// Runs a command through another one, which changes how signals affect it.
 fn by(way: &[&str], command: &Command) -> Command {
     let mut by = Command::new(way[0]);
     by.args(&way[1..]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
@@ -93,7 +93,7 @@ fn by(way: &[&str], command: &Command) -> Command {
     by
 }
 
-/// Looks until there is something, or fails.
+/// Polls until there is a value, or fails.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -116,7 +116,7 @@ fn assert_exit(output: &Output, code: i32, parts: &[&str]) {
 // --- Wrong usage ------------------------------------------------------------------------------------------
 
 #[test]
-fn an_option_that_cannot_be_is_named_and_exits_with_2() {
+fn an_invalid_option_is_named_and_exits_with_2() {
     let place = Place::new();
     let (job, input) = (wordcount(), readme());
     let (job, input) = (job.as_str(), input.as_str());
@@ -145,7 +145,7 @@ fn an_option_that_cannot_be_is_named_and_exits_with_2() {
 }
 
 #[test]
-fn with_json_every_line_is_json_whatever_goes_wrong() {
+fn with_json_every_line_is_json_even_in_errors() {
     let place = Place::new();
     let nowhere = text(place.path("nowhere.cpp"));
     let broken = text(place.file("broken.cpp", "nonsense"));
@@ -153,7 +153,7 @@ fn with_json_every_line_is_json_whatever_goes_wrong() {
     for (arguments, code, why) in [
         (vec!["run", &nowhere, "--json"], 1, "nowhere.cpp"),
         (vec!["run", &broken, "--json", "--tasks", "1"], 1, "broken.cpp:1:"),
-        // With the log, which tells of every library's doings then.
+        // With the log, which then includes all libraries.
         (vec!["run", &broken, "--json", "-vv", "--tasks", "1"], 1, "broken.cpp:1:"),
         (vec!["run", &broken, "--json", "--tasks", "0"], 2, "--tasks"),
         (vec!["jobs", mesh[0], mesh[1], mesh[2]], 1, "/ip4/127.0.0.1/tcp/9"),
@@ -189,7 +189,7 @@ fn warnings_of_the_compiler_are_an_event() {
     assert!(text.contains("mind the gap") && !text.contains('\x1b'), "{text}");
 }
 
-// --- What is in the way -----------------------------------------------------------------------------------
+// --- Obstacles --------------------------------------------------------------------------------------------
 
 #[test]
 fn two_nodes_cannot_share_a_data_folder() {
@@ -199,7 +199,7 @@ fn two_nodes_cannot_share_a_data_folder() {
     let second = place.output(&["node", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]);
     assert_exit(&second, 1, &[&text(data.clone()), "--data"]);
     drop(first);
-    // A node that was killed leaves no lock behind.
+    // A killed node leaves no lock behind.
     let mut third = Server::node(&data, &[], WORKER);
     assert!(third.terminate().success());
 }
@@ -214,7 +214,7 @@ fn an_http_port_in_use_is_named() {
 }
 
 #[test]
-fn why_a_mesh_cannot_be_joined_is_told_of_each_address() {
+fn a_failed_join_gives_the_reason_for_each_address() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], WORKER);
     let (at, own) = node.address.split_once("/p2p/").expect("an address with an id");
@@ -233,7 +233,7 @@ fn a_compiler_is_found_through_a_node_that_has_none() {
     let place = Place::new();
     let bootstrap = Server::bootstrap(&place.path("bootstrap"));
     let node = Server::node(&place.path("node"), &[&bootstrap.address], WORKER);
-    // Longer than the name of a job may be: it is cut.
+    // Longer than the name of a job may be: it is truncated.
     let long = text(place.file(&format!("{}.cpp", "n".repeat(180)), &fs::read_to_string(wordcount()).expect("it")));
     let counted = place.output(&["submit", &long, &readme(), "--bootstrap", &node.address]);
     assert_success(&counted);
@@ -249,7 +249,7 @@ fn a_mesh_without_a_compiler_says_so_and_what_to_do() {
 }
 
 #[test]
-fn a_name_that_would_control_the_terminal_is_written_out() {
+fn control_characters_in_a_name_are_escaped() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let job = text(place.file("evil\x1b]0;owned\x07.cpp", &fs::read_to_string(wordcount()).expect("the example")));
@@ -265,7 +265,7 @@ fn a_name_that_would_control_the_terminal_is_written_out() {
 // --- Closed pipes -----------------------------------------------------------------------------------------
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_reader_that_stops_early_is_not_an_error() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let input = text(place.folder("input"));
@@ -303,7 +303,7 @@ fn ctrl_c_before_the_job_exists_leaves_nothing_behind() {
 fn run_endless(place: &Place, result: &Path) -> Submission {
     let [job, input] = place.endless();
     let arguments = ["run", &job, &input, "--task-timeout", "3000", "--peers", "2", "--threads", "1"];
-    // Whoever runs these tests under nohup has it ignore one of the signals.
+    // Under nohup, one of the signals is ignored; restore its default.
     let mut run = by(&["env", "--default-signal=HUP"], place.webmesh(&arguments).arg("-o").arg(result));
     let mut run = Submission::start(&mut run);
     heard(&mut run, "progress", "");
@@ -325,11 +325,11 @@ fn a_signal_cancels_a_job_and_leaves_no_file() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_and_leaves_no_file() {
+fn a_second_signal_ends_a_job_at_once_and_leaves_no_file() {
     let place = Place::new();
     let results = place.folder("results");
     let run = run_endless(&place, &results.join("result.tsv"));
-    // Two of one kind might be heard as one.
+    // Two signals of one kind might be merged.
     run.signal(Signal::INT);
     run.signal(Signal::TERM);
     let (code, said) = run.finish();
@@ -341,7 +341,7 @@ fn a_second_signal_ends_it_at_once_and_leaves_no_file() {
 fn ctrl_c_ends_a_job_whose_result_nobody_reads() {
     let place = Place::new();
     let input = place.folder("input");
-    // More than a pipe holds.
+    // More than a pipe can buffer.
     corpus::reviews(&input, 20, 100_000, 20_000, 22).expect("the corpus can be written");
     let mut run = Submission::unread(&mut place.webmesh(&["run", &wordcount(), &text(input)]));
     heard(&mut run, "phase", "merging");
@@ -370,7 +370,7 @@ fn a_job_under_nohup_outlives_its_terminal() {
 
 // --- Detached jobs ----------------------------------------------------------------------------------------
 
-/// Submits a detached job; gives its id.
+/// Submits a detached job; returns its id.
 fn detach(place: &Place, node: &Server, arguments: &[&str]) -> String {
     let all = [&["submit", "--detach", "--bootstrap", &node.address][..], arguments].concat();
     let submitted = place.output(&all);
@@ -382,7 +382,7 @@ fn detach(place: &Place, node: &Server, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_detached_job_gives_its_result_to_whoever_asks_later() {
+fn the_result_of_a_detached_job_can_be_fetched_later() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let input = place.folder("input");
@@ -392,7 +392,7 @@ fn a_detached_job_gives_its_result_to_whoever_asks_later() {
     let file = place.path("result.tsv");
     assert_success(&place.output(&["results", &id, "--wait", "-o", &text(file.clone())]));
     assert!(fs::read(&file).expect("a result") == expected, "not the independent count");
-    // Again, by the beginning of the id, to standard output.
+    // Once more, by the first digits of the id, to standard output.
     let again = place.output(&["results", &id[..6]]);
     assert_success(&again);
     assert!(again.stdout == expected, "not the same result");
@@ -403,13 +403,13 @@ fn a_detached_job_gives_its_result_to_whoever_asks_later() {
 }
 
 #[test]
-fn a_detached_job_tells_how_it_stands_and_can_be_cancelled() {
+fn a_detached_job_shows_its_progress_and_can_be_cancelled() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let [job, input] = place.endless();
     let id = detach(&place, &node, &[&job, &input, "--task-timeout", "3000"]);
     let running = place.output(&["results", &id]);
-    assert_exit(&running, 1, &["still runs", "--wait"]);
+    assert_exit(&running, 1, &["is still running", "--wait"]);
     assert!(running.stdout.is_empty());
     let waiting = place.webmesh(&["results", &id, "--wait"]).stderr(Stdio::piped()).spawn().expect("it starts");
     assert_success(&place.output(&["cancel", &id, "--bootstrap", &node.address]));
@@ -418,7 +418,7 @@ fn a_detached_job_tells_how_it_stands_and_can_be_cancelled() {
 }
 
 #[test]
-fn a_detached_job_whose_process_was_killed_is_told_to_have_stopped() {
+fn a_detached_job_whose_process_was_killed_is_shown_as_stopped() {
     let place = Place::new();
     let node = Server::node(&place.path("node"), &[], ALL_ROLES);
     let [job, input] = place.endless();

@@ -1,4 +1,4 @@
-//! What commands say: of themselves when they are ready, of a job, and of what is in their way.
+//! Output of commands: the ready line, the status of a job, and errors.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -25,13 +25,13 @@ fn a_dash_reads_standard_input() {
 }
 
 #[test]
-fn status_tells_of_a_job_while_it_runs_and_after() {
+fn status_shows_a_job_while_it_runs_and_after() {
     let mesh = Mesh::start(1, &[]);
     let mut job = Submission::start(&mut mesh.submit_endless("ann", &mesh.path("result.tsv")));
     let submitted = job.wait_for(|e| e["event"] == "submitted");
     let id = submitted["job"].as_str().expect("it has an id");
     job.wait_for(|e| e["event"] == "progress");
-    // The beginning of the id is enough, and anybody may ask.
+    // The first digits of the id are enough, and any peer may ask.
     let status = |more: &[&str]| {
         let status = output(mesh.ask("bob", &["status", &id[..12]]).args(more));
         assert_success(&status);
@@ -59,7 +59,7 @@ fn a_job_that_the_mesh_does_not_know_is_named() {
 }
 
 #[test]
-fn the_ready_line_tells_where_a_peer_is_reached() {
+fn the_ready_line_has_the_addresses_of_a_peer() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let both = ["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0"];
     let node = Server::node(&dir.path().join("node"), &[], &both);
@@ -97,11 +97,11 @@ fn a_bootstrap_node_names_a_port_in_use() {
 }
 
 #[test]
-fn the_demo_shows_the_most_frequent_words_of_what_cargo_fetched_however_many_there_are() {
+fn the_demo_shows_the_most_frequent_words_of_cargos_sources() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let sources = dir.path().join("cargo/registry/src");
     std::fs::create_dir_all(&sources).expect("a folder can be made");
-    // A result that no pipe holds.
+    // A result that does not fit in a pipe's buffer.
     let words: BTreeSet<String> = (0..20_000).map(word).collect();
     let all: String = words.iter().map(|word| format!("{word}\n")).collect();
     std::fs::write(sources.join("a.rs"), all + &"demo\n".repeat(50)).expect("a source");

@@ -1,4 +1,4 @@
-//! A compile outlives the peer that did it.
+//! A compilation survives the loss of the peer that compiles.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use webmesh_tests::mesh::Mesh;
 use webmesh_tests::process::{Server, Submission, descendants};
 
-/// Nothing here takes nearly so long unless it hangs.
+/// Timeout of every wait: nothing here takes nearly so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Counts documents, after some seconds of processor time in the compiler: long enough that something can be done to it.
+/// Counts documents, after some seconds of CPU time in the compiler: long enough to act on it meanwhile.
 fn slow_to_compile() -> String {
     let mut source = "template<int N> constexpr int spin() {
           int x = N;
@@ -42,7 +42,7 @@ impl Place {
         Self { mesh, job, result }
     }
 
-    /// Waits until one of the servers compiles; whether it is the bootstrap node.
+    /// Waits until one of the servers compiles; returns whether it is the bootstrap node.
     fn compiling(&self) -> bool {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// The job ends right.
+    /// Asserts that the job ends with the right result.
     fn finish(self) {
         let (code, said) = self.job.finish();
         assert_eq!(code, Some(0), "{said}");
@@ -64,16 +64,16 @@ impl Place {
     }
 }
 
-/// Whether an event says what is waited for, with these words.
+/// Whether an event says, with these words, what the job waits for.
 fn says(event: &serde_json::Value, words: &str) -> bool {
     event["event"] == "phase" && event["text"].as_str().is_some_and(|text| text.contains(words))
 }
 
 #[test]
-fn a_killed_compiler_is_followed_by_another() {
+fn a_killed_compiler_is_replaced() {
     let mut place = Place::start("worker,shuffler,compiler");
     let is_bootstrap = place.compiling();
-    // The other one works: whoever compiles is not needed for anything else where it is the bootstrap node.
+    // If the bootstrap node compiles, the killed process is not needed for anything else.
     if is_bootstrap {
         place.mesh.bootstrap.kill();
     } else {
@@ -88,11 +88,11 @@ fn a_killed_compiler_is_followed_by_another() {
 }
 
 #[test]
-fn a_suspended_compiler_is_followed_by_another() {
+fn a_suspended_compiler_is_replaced() {
     let mut place = Place::start("worker,shuffler,compiler");
     let is_bootstrap = place.compiling();
     let spare = place.mesh.path("spare");
-    // Its own compiles go on; its answer does not come.
+    // Its own compilation goes on; its answer does not arrive.
     let (stopped, other) = if is_bootstrap {
         (&place.mesh.bootstrap, place.mesh.nodes[0].address.clone())
     } else {

@@ -1,11 +1,11 @@
-//! Bits that flip on a disk: what is kept is checked, and fetched or made again, or refused by its file's name.
+//! Flipped bits on a disk: stored data is checked, and fetched or created again, or refused with the file's name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use webmesh_tests::process::{Server, assert_success, confined, example, output, stderr, webmesh};
 
-/// All files below `folder` but locks and what processes keep for themselves.
+/// All files below `folder` except locks and temporary files of processes.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -25,18 +25,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn flip(path: &Path) {
     let mut bytes = fs::read(path).expect("it can be read");
     let middle = bytes.len() / 2;
-    // Of a text, too, another text of the same kind: `0` for `1`, `b` for `c`.
+    // This turns text into other text of the same kind: `0` into `1`, `b` into `c`.
     bytes[middle] ^= 1;
     fs::write(path, bytes).expect("it can be written");
 }
 
-/// The name of a file, as far as an error should have it.
+/// The name of a file, as it should appear in an error.
 fn name(path: &Path) -> String {
     path.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
 #[test]
-fn a_job_with_a_flipped_bit_in_any_kept_file_ends_right_or_names_the_file() {
+fn a_job_with_a_flipped_bit_in_any_stored_file_succeeds_or_names_the_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
     let input = dir.path().join("input.txt");
@@ -70,7 +70,7 @@ fn a_job_with_a_flipped_bit_in_any_kept_file_ends_right_or_names_the_file() {
 }
 
 #[test]
-fn a_node_or_bootstrap_node_whose_key_has_a_flipped_digit_does_not_start_as_another_peer() {
+fn a_node_with_a_flipped_digit_in_its_key_does_not_start() {
     for program in ["webmesh", "webmesh-bootstrap"] {
         let dir = tempfile::tempdir().expect("a folder");
         let data = dir.path().join("data");
@@ -103,7 +103,7 @@ fn a_node_or_bootstrap_node_whose_key_has_a_flipped_digit_does_not_start_as_anot
 }
 
 #[test]
-fn what_a_killed_node_was_writing_is_gone_after_its_next_start() {
+fn temporary_files_of_a_killed_node_are_removed_at_its_next_start() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut node = Server::node(dir.path(), &[], &[]);
     let left = dir.path().join(format!("peers.json.{}.new", node.pid()));
@@ -114,7 +114,7 @@ fn what_a_killed_node_was_writing_is_gone_after_its_next_start() {
 }
 
 #[test]
-fn a_damaged_result_of_a_detached_job_is_refused_by_its_files_name() {
+fn a_damaged_result_of_a_detached_job_is_refused_with_the_files_name() {
     let dir = tempfile::tempdir().expect("a folder");
     let bootstrap = Server::bootstrap(&dir.path().join("bootstrap"));
     let _node = Server::node(&dir.path().join("node"), &[&bootstrap.address], &[]);

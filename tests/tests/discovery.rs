@@ -1,8 +1,8 @@
-//! Peers find each other: those of a home network without being told of anybody, those behind a router by a relay or a
-//! forwarded port.
+//! Discovery: peers in a home network find each other without any configuration, and peers behind a router through a
+//! relay or a forwarded port.
 //!
-//! mDNS goes out by multicast, and never over a loopback address. So the test makes a network of its own, a namespace
-//! whose one interface is a loopback with an ordinary address: nothing leaves it, and nobody else is in it.
+//! mDNS uses multicast, and never a loopback address. So the test creates a network namespace whose only interface is a
+//! loopback interface with an ordinary address: nothing leaves it, and nobody else is in it.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use webmesh_tests::mesh::Mesh;
 use webmesh_tests::process::{Server, assert_success, binary, confine, output, stderr, webmesh};
 
-/// An address of a private network, which the namespace's interface gets.
+/// An address of a private network, assigned to the namespace's interface.
 const ADDRESS: &str = "10.77.0.1";
 
-/// A `webmesh` command behind the words of `prefix`.
+/// A `webmesh` command, prefixed with the words of `prefix`.
 fn within(prefix: &[&str], data: &Path, arguments: &[&str]) -> Command {
     let mut command = confine(Command::new(prefix[0]), data);
     command.args(&prefix[1..]).arg(binary("webmesh")).args(arguments).arg("--data").arg(data);
@@ -27,7 +27,7 @@ fn nodes_of_one_network_find_each_other_by_mdns() {
     let alone = ["unshare", "--map-root-user", "--net"];
     let probe = output(Command::new(alone[0]).args(&alone[1..]).arg("true"));
     if !probe.status.success() {
-        eprintln!("NOT TESTED: mDNS, for this machine gives no network namespace: {}", stderr(&probe));
+        eprintln!("NOT TESTED: mDNS, because this machine does not allow network namespaces: {}", stderr(&probe));
         return;
     }
     let set_up = format!(
@@ -42,7 +42,7 @@ fn nodes_of_one_network_find_each_other_by_mdns() {
     let there = ["nsenter", "--target", &pid, "--user", "--net", "--preserve-credentials"];
     let second = Server::start(&mut within(&there, &dir.path().join("second"), &node));
 
-    // Each look takes a connection and its introductions: no need to wait beside it.
+    // Each poll takes a connection and its introductions, so there is no need for a pause.
     let found = (0..30).any(|_| {
         let peers = ["peers", "--json", "--bootstrap", &second.address];
         let listed = output(&mut within(&there, &dir.path().join("asker"), &peers));
@@ -52,10 +52,10 @@ fn nodes_of_one_network_find_each_other_by_mdns() {
     assert!(found, "the second node did not find the first");
 }
 
-/// The addresses of `node` that the mesh knows, once `enough` of them, as any peer that asks is told.
+/// The addresses of `node` known to the mesh, once there are `enough`, as any peer that asks gets them.
 fn known_addresses(mesh: &Mesh, node: &Server, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
     let mut known = Vec::new();
-    // Each look takes a connection and its introductions: no need to wait beside it.
+    // Each poll takes a connection and its introductions, so there is no need for a pause.
     for _ in 0..30 {
         let listed = output(&mut mesh.ask("asker", &["peers", "--json"]));
         assert_success(&listed);
@@ -70,9 +70,9 @@ fn known_addresses(mesh: &Mesh, node: &Server, enough: impl Fn(&[String]) -> boo
 }
 
 #[test]
-fn a_node_that_is_seen_elsewhere_than_it_listens_is_known_by_a_relay() {
+fn a_node_behind_nat_is_known_by_a_relayed_address() {
     let mesh = Mesh::start(0, &[]);
-    // It calls from 127.0.0.1, and does not listen there: to the bootstrap node, as if a router stood between.
+    // It connects from 127.0.0.1, and does not listen there: to the bootstrap node, it seems to be behind a router.
     let data = mesh.path("node");
     let mut command = webmesh(&data);
     command.args(["node", "--listen", "/ip4/127.0.0.3/tcp/0", "--no-mdns", "--threads", "1", "--bootstrap"]);
@@ -83,7 +83,7 @@ fn a_node_that_is_seen_elsewhere_than_it_listens_is_known_by_a_relay() {
 }
 
 #[test]
-fn a_node_with_a_forwarded_port_is_known_by_it_alone() {
+fn a_node_with_a_forwarded_port_is_known_by_it_only() {
     let external = "/ip4/127.0.0.9/tcp/4001";
     let mesh = Mesh::start(1, &["--external", external]);
     let node = &mesh.nodes[0];

@@ -1,5 +1,5 @@
-//! Every example, run over its own input as its README says and over larger inputs that are made, against answers that
-//! something else computed.
+//! Every example, run over its own input as its README says and over larger generated inputs, and compared with answers
+//! computed independently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use std::process::Command;
 use webmesh_tests::corpus::{self, Random};
 use webmesh_tests::process::{assert_success, example, output, root, webmesh};
 
-/// Runs a job on an embedded mesh; gives its result.
+/// Runs a job on an embedded mesh; returns its result.
 fn run(job: &str, inputs: &[PathBuf], more: &[&str]) -> String {
     result(|command| command.arg("run").arg(example(job)).args(inputs).args(more))
 }
 
-/// Runs the command that an example's README shows, where its reader would; gives the result.
+/// Runs the command in an example's README, in the folder that its reader would use; returns the result.
 fn run_as_its_readme_says(name: &str) -> String {
     let readme = std::fs::read_to_string(example(name).join("README.md")).expect("an example has a README");
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("webmesh ")).collect();
@@ -59,7 +59,7 @@ fn both_word_counts_agree_with_an_independent_one() {
 }
 
 #[test]
-fn the_answer_does_not_depend_on_peers_partitions_or_the_cutting_of_the_input() {
+fn the_result_does_not_depend_on_peers_partitions_or_chunks() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let expected = String::from_utf8(corpus_in(dir.path())).expect("text");
     let ways: [&[&str]; 5] = [
@@ -74,7 +74,7 @@ fn the_answer_does_not_depend_on_peers_partitions_or_the_cutting_of_the_input() 
     }
 }
 
-/// The product of the matrices in a text of the example's format, as its result has it.
+/// The product of the matrices in a text of the example's format, in the form of its result.
 fn product(text: &str) -> BTreeMap<String, f64> {
     let mut rows: BTreeMap<(&str, usize), Vec<f64>> = BTreeMap::new();
     for line in text.lines() {
@@ -103,7 +103,7 @@ fn assert_is_product(result: &str, text: &str) {
 }
 
 #[test]
-fn the_matrix_product_is_right() {
+fn the_matrix_product_is_correct() {
     let text = std::fs::read_to_string(example("matmul/matrices.txt")).expect("the matrices are there");
     assert_eq!(product(&text)["0,0"], 58.0);
     assert_is_product(&run_as_its_readme_says("matmul"), &text);
@@ -124,7 +124,7 @@ fn the_matrix_product_is_right() {
     assert_is_product(&run("matmul/matmul.cpp", &[file], &["--chunk", "1"]), &text);
 }
 
-/// The lines that hold `error`, as the example's result has them.
+/// The lines that contain `error`, in the form of the example's result.
 fn lines_with_errors(texts: &[String]) -> String {
     let mut found: BTreeMap<&str, u64> = BTreeMap::new();
     let lines = texts.iter().flat_map(|text| text.lines());
@@ -133,7 +133,7 @@ fn lines_with_errors(texts: &[String]) -> String {
 }
 
 #[test]
-fn grep_finds_the_lines_that_hold_the_pattern() {
+fn grep_finds_the_lines_that_contain_the_pattern() {
     let expected = lines_with_errors(&texts(&example("grep/logs")));
     assert_eq!(expected.lines().count(), 4, "{expected}");
     assert_eq!(run_as_its_readme_says("grep"), expected);
@@ -153,7 +153,7 @@ fn grep_finds_the_lines_that_hold_the_pattern() {
     assert_eq!(run("grep/grep.cpp", &[file], &["--chunk", "4KB"]), lines_with_errors(&[text]));
 }
 
-/// The documents of each word, as the example's result has them.
+/// The documents of each word, in the form of the example's result.
 fn index(documents: &[String]) -> String {
     let mut index: BTreeMap<Vec<u8>, BTreeSet<&str>> = BTreeMap::new();
     for document in documents {

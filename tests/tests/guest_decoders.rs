@@ -1,5 +1,4 @@
-//! What the SDK's decoders in a job make of records that are not what `docs/guest-abi.md` says: a shuffler may be
-//! broken, or lie.
+//! The SDK's decoders in a job, given records that violate `docs/guest-abi.md`: a shuffler may be broken or malicious.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,11 +8,11 @@ use webmesh_compiler::{Compiler, CompilerConfig, Toolchain};
 use webmesh_node::exec::{CancelToken, Module, Runtime, RuntimeConfig, TaskErrorKind, TaskLimits, TaskParams};
 use webmesh_tests::corpus::Random;
 
-/// Damaged inputs for each job.
+/// Number of damaged inputs for each job.
 const CASES: u64 = 3_000;
 const SEED: u64 = 61;
 
-/// Values of every shape, whose decoders are all in the reduce.
+/// Values of every type, whose decoders are all in the reduce.
 const TYPES: &str = r#"
     struct Inner { int8_t small; int64_t large; double real; };
     struct T {
@@ -51,7 +50,7 @@ fn compile(runtime: &Runtime, source: &str) -> Arc<Module> {
     runtime.load(*blake3::hash(&compiled.wasm).as_bytes(), &compiled.wasm).expect("it loads")
 }
 
-/// Some bytes changed, cut off, put in or repeated: what a broken disk, network or peer may make of them.
+/// Changes, removes, inserts or repeats some bytes, as a broken disk, network or peer may do.
 fn damage(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=random.below(4) {

@@ -1,5 +1,5 @@
-//! Jobs that are written as their authors would write them for another compiler or machine: what they get is right, or
-//! is refused in words.
+//! Jobs written as authors would write them for another compiler or machine: they work, or are refused with an
+//! explanation.
 
 use webmesh_tests::job::{assert_fails, result, run};
 use webmesh_tests::process::{assert_success, stderr};
@@ -8,7 +8,7 @@ const REDUCE: &str = "pair<string, int> reduce(const string key, vector<int> val
     int sum = 0; for (int v : vals) sum += v; return {key, sum}; }\n";
 
 #[test]
-fn textbook_macros_are_a_jobs_own() {
+fn textbook_macros_do_not_clash_with_the_sdk() {
     let source = r#"
         #define V 9
         #define N 100
@@ -166,7 +166,7 @@ fn clocks_signals_and_locks_work_as_far_as_they_mean_something() {
 }
 
 #[test]
-fn an_exception_in_the_initialiser_of_a_global_is_told_like_any_other() {
+fn an_exception_in_the_initialiser_of_a_global_is_reported_like_any_other() {
     let map = "vector<pair<string, int>> map(const string doc) { return {{\"k\", 1}}; }";
     let throws = format!("static const int limit = stoi(\"ten\");\n{map}\n{REDUCE}");
     assert_fails(&throws, &["initialiser of a global variable", "std::invalid_argument", "stoi: no conversion"]);
@@ -177,7 +177,7 @@ fn an_exception_in_the_initialiser_of_a_global_is_told_like_any_other() {
 }
 
 #[test]
-fn a_stack_that_is_run_over_is_named() {
+fn a_stack_overflow_is_reported() {
     let job = |body: &str| {
         format!(
             "#pragma GCC diagnostic ignored \"-Wvla-cxx-extension\"
@@ -193,13 +193,13 @@ fn a_stack_that_is_run_over_is_named() {
         &job(
             "const int n = 1000000 * stoi(doc); int large[n]; for (int i = 0; i < n; ++i) large[i] = i; return {{doc, large[n / 2]}};",
         ),
-        &["the stack ran over"],
+        &["stack overflow"],
     );
     assert_fails(&job("return {{doc, deep(100000)}};"), &["stack"]);
 }
 
 #[test]
-fn a_stored_long_is_warned_of() {
+fn a_stored_long_causes_a_warning() {
     let source = "vector<pair<string, long>> map(const string doc) { return {{doc, 1}}; }
         pair<string, long> reduce(const string key, vector<long> vals) { return {key, vals[0]}; }";
     let output = run(source, "x");

@@ -1,4 +1,4 @@
-//! What a job reads: named, piped in, in folders; and what is told of inputs that are not what they seem.
+//! Inputs of a job: named, piped in, in folders; and notes on unusual ones.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -28,7 +28,7 @@ impl Place {
         path
     }
 
-    /// A word count of what is in the arguments.
+    /// A word count of the arguments.
     fn count(&self, inputs: &[&Path], more: &[&str]) -> Command {
         let mut command = webmesh(self.0.path());
         command.arg("run").arg(wordcount()).args(inputs).arg("--data").arg(self.path("data")).args(more);
@@ -46,7 +46,7 @@ fn piped(command: &mut Command, bytes: &[u8]) -> Output {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("its input is piped");
     let bytes = bytes.to_vec();
-    // It may end without having read all of it.
+    // It may end without having read everything.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&bytes)));
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("all is written");
@@ -68,17 +68,17 @@ fn assert_says(output: &Output, parts: &[&str]) {
 // --- Standard input ---------------------------------------------------------------------------------------
 
 #[test]
-fn what_is_piped_in_is_read_with_or_without_a_dash() {
+fn piped_input_is_read_with_or_without_a_dash() {
     let place = Place::new();
     assert_counts(&piped(&mut place.count(&[], &[]), b"a b a\n"), "a\t2\nb\t1\n");
     assert_counts(&piped(&mut place.count(&[Path::new("-")], &[]), b"a b a\n"), "a\t2\nb\t1\n");
-    // A file on standard input is a choice, too.
+    // A file on standard input is an input, too.
     let file = File::open(place.file("in", b"c c\n")).expect("it can be read");
     assert_counts(&output(place.count(&[], &[]).stdin(Stdio::from(file))), "c\t2\n");
 }
 
 #[test]
-fn no_input_at_all_is_a_question_with_the_choices() {
+fn a_job_without_any_input_is_refused_with_the_choices() {
     let place = Place::new();
     let choices = ["no INPUT", "files or folders", "cat FILE |", "--tasks N"];
     let asked = output(&mut place.count(&[], &[]));
@@ -87,24 +87,24 @@ fn no_input_at_all_is_a_question_with_the_choices() {
     assert_says(&asked, &choices);
     let terminal = watch(&place.count(&[], &[]), &place.path("out"));
     assert_eq!(terminal.status.code(), Some(2));
-    // Lines are broken anywhere at the terminal's edge.
+    // Lines may be wrapped anywhere at the terminal's edge.
     let shown = terminal.screens.last().expect("something is shown").replace('\n', "");
     assert!(choices.iter().all(|choice| shown.contains(choice)), "{shown}");
-    // Nor is a pipe that a detached job could not read on a default.
+    // A detached job does not read a pipe by default either.
     let mut detached = webmesh(place.0.path());
     detached.arg("submit").arg(wordcount()).args(["--detach", "--bootstrap", "/ip4/127.0.0.1/tcp/9"]);
     let refused = piped(detached.arg("--data").arg(place.path("data")), b"a");
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
     assert_says(&refused, &["standard input"]);
-    // Who asks for tasks without input gets them, whatever is piped in.
+    // With --tasks, a piped input is not read.
     let numbers = piped(&mut place.count(&[], &["--tasks", "3"]), b"a");
     assert_counts(&numbers, "0\t1\n1\t1\n2\t1\n");
 }
 
-// --- Inputs that are not what they seem -------------------------------------------------------------------
+// --- Unusual inputs ---------------------------------------------------------------------------------------
 
 #[test]
-fn files_of_the_kernel_are_read_whatever_size_it_tells() {
+fn kernel_files_are_read_whatever_their_reported_size() {
     let place = Place::new();
     let counted = output(&mut place.count(&[Path::new("/proc/self/cmdline"), Path::new("/proc/cpuinfo")], &[]));
     assert_success(&counted);
@@ -116,7 +116,7 @@ fn files_of_the_kernel_are_read_whatever_size_it_tells() {
 }
 
 #[test]
-fn compressed_and_wide_inputs_are_told_with_a_command_that_works() {
+fn compressed_and_utf16_inputs_are_reported_with_a_command_that_works() {
     let place = Place::new();
     let gzip = Command::new("sh").arg("-c").arg("printf 'a b a\\n' | gzip -c").output().expect("there is gzip");
     let packed = place.file("some dir/in.txt.gz", &gzip.stdout);
@@ -134,7 +134,7 @@ fn compressed_and_wide_inputs_are_told_with_a_command_that_works() {
         assert!(command.contains("--partitions 3"), "{command}");
         assert_counts(&output(&mut confine(shell, place.0.path())), "a\t2\nb\t1\n");
     }
-    // A program gets it as an event.
+    // With --json it is an event.
     let json = stderr(&output(&mut place.count(&[&packed], &["--json"])));
     let notes: Vec<_> = json.lines().filter(|line| line.contains(r#""event":"note""#)).collect();
     assert!(notes.len() == 1 && notes[0].contains("zcat"), "{json}");
@@ -154,7 +154,7 @@ fn a_note_on_the_inputs_of_a_detached_job_reaches_its_user() {
 }
 
 #[test]
-fn quoted_line_breaks_of_a_table_are_kept_whole() {
+fn records_with_quoted_line_breaks_are_not_cut() {
     let place = Place::new();
     let job = place.file(
         "rows.cpp",
@@ -179,7 +179,7 @@ fn quoted_line_breaks_of_a_table_are_kept_whole() {
     let mut command = webmesh(place.0.path());
     command.arg("run").arg(&job).arg(&table).arg("--data").arg(place.path("data"));
     assert_counts(&output(&mut command), "records\t50000\n");
-    // Standard input has no name that says that it is one.
+    // Standard input has no name that marks it as a table.
     let mut command = webmesh(place.0.path());
     command.arg("run").arg(&job).args(["-", "--csv", "--data"]).arg(place.path("data"));
     assert_counts(&piped(&mut command, text.as_bytes()), "records\t50000\n");
@@ -188,7 +188,7 @@ fn quoted_line_breaks_of_a_table_are_kept_whole() {
 // --- Folders ----------------------------------------------------------------------------------------------
 
 #[test]
-fn a_result_in_the_folder_of_the_inputs_is_not_counted_the_next_time() {
+fn a_result_in_the_input_folder_is_not_an_input_of_the_next_run() {
     let place = Place::new();
     let folder = place.file("d/in.txt", b"a b a\n").parent().expect("a folder").to_owned();
     symlink(&folder, place.path("way")).expect("a link can be made");
@@ -197,7 +197,7 @@ fn a_result_in_the_folder_of_the_inputs_is_not_counted_the_next_time() {
         assert_success(&counted);
         assert_eq!(fs::read_to_string(folder.join("counts.tsv")).expect("a result"), "a\t2\nb\t1\n");
     }
-    // Nor when it is standard output that leads there.
+    // Nor if standard output is redirected there.
     for _ in 0..2 {
         let result = File::options().append(true).create(true).open(folder.join("counts.tsv")).expect("it opens");
         let child = place.count(&[&folder], &[]).stdout(result).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -206,14 +206,14 @@ fn a_result_in_the_folder_of_the_inputs_is_not_counted_the_next_time() {
         assert_says(&counted, &["note: ", "d/counts.tsv is left out"]);
     }
     assert_eq!(fs::read_to_string(folder.join("counts.tsv")).expect("a result"), "a\t2\nb\t1\n".repeat(3));
-    // Named as an input it is told before anything is lost.
+    // As an explicit input it is reported before anything is lost.
     let both = output(place.count(&[&folder.join("in.txt")], &["-o"]).arg(folder.join("in.txt")));
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
     assert_eq!(fs::read(folder.join("in.txt")).expect("the input"), b"a b a\n");
 }
 
 #[test]
-fn a_user_who_may_not_read_a_file_is_told_so_and_can_go_on_without_it() {
+fn an_unreadable_file_is_reported_and_can_be_skipped() {
     let place = Place::new();
     let readable = place.file("d/a", b"a\n");
     let locked = place.file("d/b", b"b\n");
@@ -221,7 +221,7 @@ fn a_user_who_may_not_read_a_file_is_told_so_and_can_go_on_without_it() {
     let mut forbid = Command::new("chmod");
     assert!(forbid.args(["000"]).arg(&locked).status().expect("there is chmod").success());
     if File::open(&locked).is_ok() {
-        // Root: what is mapped to no memory cannot be read by anybody.
+        // As root: memory that is not mapped cannot be read by anybody.
         fs::remove_file(&locked).expect("it can be removed");
         symlink("/proc/self/mem", &locked).expect("a link can be made");
     }

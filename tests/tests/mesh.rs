@@ -1,4 +1,4 @@
-//! Real processes on loopback: the mesh counts words, whatever is killed meanwhile.
+//! Real processes on loopback: the mesh counts words, whichever processes are killed meanwhile.
 
 use webmesh_protocol::message::{End, Outcome, Request};
 use webmesh_protocol::sign::Keypair;
@@ -7,7 +7,7 @@ use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, slow_word_count};
 use webmesh_tests::process::{Server, Submission, assert_success, http_get, http_post, output, stderr, webmesh};
 
 #[test]
-fn a_bootstrap_and_four_nodes_count_words_as_an_independent_program_does() {
+fn a_bootstrap_and_four_nodes_agree_with_an_independent_word_count() {
     let mesh = Mesh::start(4, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 60, 1);
     let result = mesh.path("result.tsv");
@@ -48,8 +48,8 @@ fn the_mesh_goes_on_without_its_bootstrap() {
     assert_same(&result, &expected);
 }
 
-/// A worker here is a shuffler too: what it held is found with its replica, or computed again.
-fn a_killed_worker_costs_no_word(replicas: &str, seed: u64) {
+/// A worker here is a shuffler too: its data is found at its replica, or computed again.
+fn a_killed_worker_does_not_change_the_result(replicas: &str, seed: u64) {
     let mut mesh = Mesh::start(4, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 100, seed);
     let (source, result) = (mesh.file("slow.cpp", &slow_word_count()), mesh.path("result.tsv"));
@@ -64,17 +64,17 @@ fn a_killed_worker_costs_no_word(replicas: &str, seed: u64) {
 }
 
 #[test]
-fn a_worker_killed_in_the_middle_costs_no_word_with_two_replicas() {
-    a_killed_worker_costs_no_word("2", 5);
+fn a_worker_killed_midway_does_not_change_the_result_with_two_replicas() {
+    a_killed_worker_does_not_change_the_result("2", 5);
 }
 
 #[test]
-fn a_worker_killed_in_the_middle_costs_no_word_without_replicas() {
-    a_killed_worker_costs_no_word("1", 6);
+fn a_worker_killed_midway_does_not_change_the_result_without_replicas() {
+    a_killed_worker_does_not_change_the_result("1", 6);
 }
 
 #[test]
-fn with_no_shuffler_in_the_mesh_the_submitter_is_one() {
+fn the_submitter_shuffles_if_no_other_peer_does() {
     let mesh = Mesh::start(2, &["--roles", "worker"]);
     let expected = corpus_of(&mesh.path("corpus"), 40, 7);
     let result = mesh.path("result.tsv");
@@ -99,7 +99,7 @@ fn only_its_owner_can_cancel_a_job() {
 }
 
 #[test]
-fn its_owner_cancels_a_job_from_another_terminal() {
+fn a_job_can_be_cancelled_from_another_terminal() {
     let mesh = Mesh::start(1, &[]);
     let mut job = Submission::start(&mut mesh.submit_endless("ann", &mesh.path("result.tsv")));
     let submitted = job.wait_for(|e| e["event"] == "submitted");
@@ -111,7 +111,7 @@ fn its_owner_cancels_a_job_from_another_terminal() {
 }
 
 #[test]
-fn a_task_that_throws_ends_its_job_though_most_peers_give_it_too_little_memory() {
+fn a_task_that_throws_ends_its_job_even_if_most_peers_lack_memory() {
     let mesh = Mesh::start(1, &[]);
     let small = |name: &str| Server::node(&mesh.path(name), &[&mesh.bootstrap.address], &["--memory", "512MiB"]);
     let _small = [small("small0"), small("small1"), small("small2")];
@@ -135,7 +135,7 @@ fn a_task_that_throws_ends_its_job_though_most_peers_give_it_too_little_memory()
 }
 
 #[test]
-fn nodes_remember_each_other_over_restarts_without_a_bootstrap() {
+fn restarted_nodes_find_each_other_without_a_bootstrap() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let data = |name: &str| dir.path().join(name);
     let first = Server::node(&data("first"), &[], &[]);
@@ -147,14 +147,15 @@ fn nodes_remember_each_other_over_restarts_without_a_bootstrap() {
     };
     assert!(peers(&second).contains(&first.peer));
     assert!(second.terminate().success());
-    // The same data, and nobody named. Each look takes a connection and its introductions: no need to wait beside it.
+    // The same data, and no bootstrap address. Each poll takes a connection and its introductions, so there is no need
+    // for a pause.
     let second = Server::node(&data("second"), &[], &[]);
     let found = (0..20).any(|_| peers(&second).contains(&first.peer));
     assert!(found, "the second node did not find the first again");
 }
 
 #[test]
-fn a_bootstrap_node_tells_health_metrics_and_addresses_over_http() {
+fn a_bootstrap_node_serves_health_metrics_and_addresses_over_http() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let bootstrap = Server::bootstrap(dir.path());
     let http = bootstrap.http.clone().expect("it serves HTTP");
@@ -165,7 +166,7 @@ fn a_bootstrap_node_tells_health_metrics_and_addresses_over_http() {
 }
 
 #[test]
-fn the_end_of_a_job_that_is_posted_is_taken_with_a_signature_and_within_bounds_only() {
+fn a_posted_end_of_a_job_needs_a_signature_and_is_rate_limited() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let bootstrap = Server::bootstrap(dir.path());
     let http = bootstrap.http.clone().expect("it serves HTTP");
@@ -183,7 +184,7 @@ fn the_end_of_a_job_that_is_posted_is_taken_with_a_signature_and_within_bounds_o
     assert_eq!(status(&codec::encode(&Request::Goodbye)), "400");
     assert_eq!(status(b"nonsense"), "400");
     assert_eq!(status(&vec![0; 16 << 10]), "413");
-    // More than may come at once: the rest is refused, and everything else is served.
+    // More than the burst limit: the rest is refused, and everything else is served.
     assert!((0..2000).any(|_| status(&signed) == "429"), "as many as anybody sends are taken");
     assert!(http_get(&http, "/healthz").contains("\"status\":\"ok\""));
 }

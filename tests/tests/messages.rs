@@ -1,4 +1,4 @@
-//! Gossip carries little: what a job of very many tasks costs in control messages.
+//! Gossip stays small: the number of control messages for a job of very many tasks.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use webmesh_tests::mesh::assert_same;
 use webmesh_tests::process::{Server, assert_success, example, output, webmesh};
 use webmesh_tests::{corpus, process};
 
-/// Tasks of the job, each of one line.
+/// Number of tasks of the job, each of one line.
 const TASKS: u32 = 200_000;
-/// Control messages delivered to a peer in that job, duplicates included, at most.
+/// Maximum number of control messages delivered to a peer in that job, duplicates included.
 const MESSAGES: u64 = 2_000;
 
 #[test]
-fn two_hundred_thousand_tasks_of_a_line_cost_a_peer_few_control_messages() {
+fn two_hundred_thousand_tasks_need_few_control_messages() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let data = |name: &str| dir.path().join(name);
     let with_http = ["--http", "127.0.0.1:0"];

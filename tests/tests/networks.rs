@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use webmesh_tests::process::{Server, Watchdog, assert_success, binary, confine, output, stderr, webmesh};
 
 #[test]
-fn an_address_over_one_transport_alone_that_does_not_answer_names_the_other() {
+fn an_unresponsive_address_over_one_transport_suggests_the_other() {
     let dir = tempfile::tempdir().expect("a folder");
     let peers = |address: &str| {
         let asked = output(webmesh(dir.path()).args(["peers", "--bootstrap", address, "--data"]).arg(dir.path()));
@@ -15,7 +15,7 @@ fn an_address_over_one_transport_alone_that_does_not_answer_names_the_other() {
     };
     let tcp = peers("/ip4/127.0.0.1/tcp/9");
     assert!(tcp.contains("blocks TCP") && tcp.contains("/ip4/127.0.0.1/udp/9/quic-v1"), "{tcp}");
-    // Nobody says that nobody listens there, as where a firewall drops everything.
+    // No reply says that the port is closed, as with a firewall that drops everything.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
     let quic = peers(&format!("/ip4/127.0.0.1/udp/{port}/quic-v1"));
@@ -23,7 +23,7 @@ fn an_address_over_one_transport_alone_that_does_not_answer_names_the_other() {
 }
 
 #[test]
-fn a_node_says_why_its_bootstrap_peer_is_not_reached_and_what_else_to_try() {
+fn a_node_reports_why_its_bootstrap_peer_is_unreachable_and_what_to_try() {
     let dir = tempfile::tempdir().expect("a folder");
     let address = "/ip4/127.0.0.1/tcp/9";
     let mut command = webmesh(dir.path());
@@ -36,19 +36,19 @@ fn a_node_says_why_its_bootstrap_peer_is_not_reached_and_what_else_to_try() {
     assert!(line.contains("refused") && line.contains("/udp/9/quic-v1"), "{line}");
 }
 
-/// A process that ends with its test.
+/// A process that is killed with its test.
 struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // It may be gone already.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 #[test]
-fn without_nameservers_a_node_starts_and_addresses_by_number_work() {
+fn a_node_without_nameservers_starts_and_dials_ip_addresses() {
     let dir = tempfile::tempdir().expect("a folder");
     let empty = dir.path().join("resolv.conf");
     std::fs::write(&empty, "").expect("a file can be written");

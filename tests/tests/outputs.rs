@@ -1,4 +1,4 @@
-//! Where a result goes: files, links, pipes, devices, and what cannot be written.
+//! Destinations of a result: files, links, pipes, devices, and ones that cannot be written.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -26,7 +26,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Where results are written to here.
+    /// Path of a result with this name.
     fn out(&self, name: &str) -> PathBuf {
         self.path("out").join(name)
     }
@@ -43,7 +43,7 @@ impl Place {
         output(self.count().arg("-o").arg(place.as_ref()))
     }
 
-    /// A command by way of a shell in the folder of the results, which runs `line` with the command as `"$@"`.
+    /// Runs a command through a shell in the folder of the results, which executes `line` with the command as `"$@"`.
     fn shell(&self, line: &str, command: &Command) -> Output {
         let mut shell = Command::new("bash");
         shell.arg("-c").arg(line).arg("bash").arg(command.get_program()).args(command.get_args());
@@ -79,21 +79,21 @@ fn standard_output_can_be_named() {
         let counted = place.count_to(name);
         assert_success(&counted);
         assert_eq!(String::from_utf8_lossy(&counted.stdout), COUNTS, "{name}");
-        // What a shell appends to is not replaced.
+        // A file that a shell appends to is not replaced.
         fs::write(place.out("log"), "before\n").expect("a file can be written");
         assert_success(&place.shell(&format!("\"$@\" -o {name} >>log"), &place.count()));
         assert_eq!(read(place.out("log")), format!("before\n{COUNTS}"), "{name}");
     }
     assert_success(&place.shell("\"$@\" -o /dev/fd/7 7>>log", &place.count()));
     assert_eq!(read(place.out("log")), format!("before\n{COUNTS}{COUNTS}"));
-    // A process that reads, as the shell gives one a name.
+    // A process that reads, through a name given by the shell.
     assert_success(&place.shell("\"$@\" -o >(cat >read); while [ ! -s read ]; do :; done", &place.count()));
     assert_eq!(read(place.out("read")), COUNTS);
     assert_eq!(place.names(), ["log", "read"]);
 }
 
 #[test]
-fn a_missing_folder_is_told_before_anything_is_done() {
+fn a_missing_folder_is_reported_before_anything_is_done() {
     let place = Place::new();
     fs::write(place.path("broken.cpp"), "no job\n").expect("a file can be written");
     let mut command = webmesh(place.0.path());
@@ -107,7 +107,7 @@ fn a_missing_folder_is_told_before_anything_is_done() {
     assert_refused(&refused, &["no folder", "out/no/such", "mkdir -p", "-o"]);
     let text = stderr(&refused);
     assert!(!text.contains("free some space") && !text.contains("broken.cpp"), "{text}");
-    // The same for the mesh that it would have to reach first.
+    // The same for a mesh that would have to be joined first.
     let mut command = webmesh(place.0.path());
     command
         .arg("submit")
@@ -121,7 +121,7 @@ fn a_missing_folder_is_told_before_anything_is_done() {
 }
 
 #[test]
-fn a_link_stays_one_and_is_written_through_to_a_file_or_to_nothing() {
+fn a_link_is_kept_and_its_target_is_written() {
     let place = Place::new();
     fs::write(place.out("old"), "old\n").expect("a file can be written");
     fs::set_permissions(place.out("old"), fs::Permissions::from_mode(0o606)).expect("it is ours");
@@ -142,7 +142,7 @@ fn a_link_stays_one_and_is_written_through_to_a_file_or_to_nothing() {
 }
 
 #[test]
-fn what_is_no_file_is_written_to_or_refused_and_never_replaced() {
+fn a_special_file_is_written_to_or_refused_and_never_replaced() {
     let place = Place::new();
     assert_success(&place.count_to("/dev/null"));
     assert!(fs::metadata("/dev/null").expect("it is there").file_type().is_char_device());
@@ -157,7 +157,7 @@ fn what_is_no_file_is_written_to_or_refused_and_never_replaced() {
     File::open(&pipe).and_then(|mut pipe| pipe.read_to_string(&mut counted)).expect("it can be read");
     assert_success(&writer.wait_with_output().expect("it ends"));
     assert_eq!(counted, COUNTS);
-    // A reader that has seen enough is no failure here either.
+    // A reader that stops early is not an error here either.
     let writer = place.count().arg("-o").arg(&pipe).stderr(Stdio::piped()).spawn().expect("it starts");
     drop(File::open(&pipe).expect("it can be read"));
     assert_success(&writer.wait_with_output().expect("it ends"));
@@ -165,7 +165,7 @@ fn what_is_no_file_is_written_to_or_refused_and_never_replaced() {
 }
 
 #[test]
-fn standard_output_that_takes_nothing_is_a_failure_with_a_message() {
+fn unwritable_standard_output_is_an_error() {
     let place = Place::new();
     assert_refused(&place.shell("\"$@\" >&-", &place.count()), &["standard output is closed", "-o FILE"]);
     assert_refused(
@@ -173,7 +173,7 @@ fn standard_output_that_takes_nothing_is_a_failure_with_a_message() {
         &["standard output cannot be written", "No space"],
     );
     assert_refused(&place.shell("\"$@\" 1<../in.txt", &place.count()), &["standard output is open for reading only"]);
-    // What is meant to go nowhere is taken for that, whoever opened it and how.
+    // Output to /dev/null is accepted, whoever opened it and how.
     assert_success(&place.shell("\"$@\" >/dev/null", &place.count()));
     assert_success(&place.shell("\"$@\" 1<>/dev/null", &place.count()));
     assert_success(&place.shell("\"$@\" >&- -o result", &place.count()));
@@ -195,16 +195,16 @@ fn large(place: &Place, more: &[&str]) -> Command {
 #[test]
 fn a_limit_on_the_size_of_files_is_named_and_leaves_nothing_behind() {
     let place = Place::new();
-    // 16 MiB of result, of which 8 fit: not even what tasks give can be kept.
+    // 16 MiB of result with a limit of 8: not even the tasks' outputs can be stored.
     let refused = place.shell("ulimit -f 8192; \"$@\" -o result", &large(&place, &[]));
-    assert_refused(&refused, &["results cannot be kept", "File too large", "ulimit -f"]);
+    assert_refused(&refused, &["cannot store results", "File too large", "ulimit -f"]);
     assert_eq!(place.names(), [""; 0]);
     let refused = place.shell("ulimit -f 8192; \"$@\" >result", &large(&place, &[]));
-    assert_refused(&refused, &["results cannot be kept", "File too large"]);
+    assert_refused(&refused, &["cannot store results", "File too large"]);
 }
 
 #[test]
-fn no_signal_leaves_a_part_of_a_result_behind() {
+fn no_signal_leaves_a_partial_result_behind() {
     let place = Place::new();
     if rustix::fs::open(place.path("out"), rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR, 0o600.into())
         .is_err()
@@ -229,7 +229,7 @@ fn no_signal_leaves_a_part_of_a_result_behind() {
 }
 
 #[test]
-fn a_key_of_any_bytes_is_one_field_and_printf_gives_it_back() {
+fn a_key_of_any_bytes_is_one_field_that_printf_can_decode() {
     let place = Place::new();
     let key = b"tab\t\\t line\nreturn\r back\\slash \\\\n caf\xe9 \xff%s";
     fs::write(place.path("in.txt"), key).expect("a file can be written");

@@ -1,4 +1,4 @@
-//! Jobs whose submitter is killed: `webmesh resume` goes on with them and gives the right answer, and says what it cannot.
+//! Jobs whose submitter is killed: `webmesh resume` continues them to the right result, and reports what it cannot do.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use webmesh_tests::corpus::Random;
 use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, slow_word_count};
 use webmesh_tests::process::{Submission, assert_success, carrier, example, output, stderr, webmesh};
 
-/// How often submitters are killed at random.
+/// How many times submitters are killed at random.
 const KILLS: u32 = 20;
 
 /// A seed from the clock, or the one in `WEBMESH_SEED`, which repeats a run.
@@ -23,20 +23,20 @@ fn seed() -> u64 {
     seed
 }
 
-/// A command that goes on with a job of `user`, through the mesh that it was submitted to.
+/// A command that resumes a job of `user`, through the mesh that it was submitted to.
 fn resume(data: &Path, words: &[&str]) -> Command {
     let mut command = webmesh(data);
     command.args(["resume", "--data"]).arg(data).args(words);
     command
 }
 
-/// What is kept of the jobs of a user.
+/// The folders of a user's jobs.
 fn kept(data: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(data.join("jobs")).into_iter().flatten();
     entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// Waits until the job has its id; gives it.
+/// Waits until the job has its id; returns it.
 fn id_of(job: &mut Submission) -> String {
     job.wait_for(|event| event["event"] == "submitted")["job"].as_str().expect("an id").to_owned()
 }
@@ -75,7 +75,7 @@ impl Case {
         submit
     }
 
-    /// Submits the job and kills its submitter once this share of the maps is done; gives the job's id.
+    /// Submits the job and kills its submitter once this share of the maps is done; returns the job's id.
     fn killed_at(&self, share: f64) -> String {
         let mut job = Submission::start(&mut self.submit());
         let id = id_of(&mut job);
@@ -88,7 +88,7 @@ impl Case {
 }
 
 #[test]
-fn a_submitter_killed_at_random_points_is_gone_on_with_and_gives_the_right_answer() {
+fn a_job_whose_submitter_is_killed_at_random_points_resumes_to_the_right_result() {
     let case = Case::new(30, 61);
     let mut random = Random::new(seed());
     let begun = Instant::now();
@@ -105,7 +105,7 @@ fn a_submitter_killed_at_random_points_is_gone_on_with_and_gives_the_right_answe
         let id = id_of(&mut job);
         let mut kills_of_job = 0;
         let last = loop {
-            // At any time, which the job may not live to see; it is killed once, twice, or three times.
+            // At any time, possibly after its end; it is killed once, twice, or three times.
             let after = lasts.mul_f64(random.unit());
             if kills_of_job == 3 || (kills_of_job > 0 && random.below(3) == 0) {
                 break Some(job);
@@ -119,11 +119,11 @@ fn a_submitter_killed_at_random_points_is_gone_on_with_and_gives_the_right_answe
             (kills, kills_of_job) = (kills + 1, kills_of_job + 1);
             println!("kill {kills}: job {} after {after:?}", &id[..8]);
             if kept(&case.data()).is_empty() {
-                // It had written its result, and was about to leave the mesh.
+                // It had written its result, and was leaving the mesh.
                 break None;
             }
             job = Submission::start(&mut resume(&case.data(), &[&id]));
-            // Where its last result came in before the kill, it is done at once.
+            // If its last result came in before the kill, it is done at once.
             job.wait_for(|event| matches!(event["event"].as_str(), Some("submitted" | "result")));
         };
         if let Some(job) = last {
@@ -136,7 +136,7 @@ fn a_submitter_killed_at_random_points_is_gone_on_with_and_gives_the_right_answe
 }
 
 #[test]
-fn a_job_that_goes_on_keeps_what_its_peers_and_its_disk_have() {
+fn a_resumed_job_reuses_the_data_of_its_peers_and_its_disk() {
     let case = Case::new(60, 62);
     let id = case.killed_at(0.6);
     let jobs = output(&mut case.mesh.ask("user", &["jobs"]));
@@ -149,7 +149,7 @@ fn a_job_that_goes_on_keeps_what_its_peers_and_its_disk_have() {
     assert_eq!((&listed[0]["job"], &listed[0]["state"]), (&id.as_str().into(), &"stopped".into()));
     let done = listed[0]["stages"][0]["done"].as_u64().expect("a number");
     assert!(done >= 30, "{done} of 60 maps were done when it was killed");
-    // By the beginning of its id, with its result to another file.
+    // By the first digits of its id, with its result to another file.
     let other = case.mesh.path("other.tsv");
     let mut job = Submission::start(resume(&case.data(), &[&id[..6], "-o"]).arg(&other));
     let first = job.wait_for(|event| event["event"] == "progress");
@@ -162,7 +162,7 @@ fn a_job_that_goes_on_keeps_what_its_peers_and_its_disk_have() {
 }
 
 #[test]
-fn a_job_on_an_embedded_mesh_goes_on_with_what_was_piped_into_it() {
+fn a_job_on_an_embedded_mesh_resumes_with_its_piped_input() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let data = dir.path().join("data");
     let source = dir.path().join("slow.cpp");
@@ -184,7 +184,7 @@ fn a_job_on_an_embedded_mesh_goes_on_with_what_was_piped_into_it() {
 }
 
 #[test]
-fn a_detached_job_whose_process_was_killed_goes_on_in_the_background() {
+fn a_detached_job_whose_process_was_killed_resumes_in_the_background() {
     let case = Case::new(60, 63);
     let mut submit = case.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
     let submitted = output(submit.arg(&case.source).arg(case.mesh.path("corpus")));
@@ -211,7 +211,7 @@ fn a_detached_job_whose_process_was_killed_goes_on_in_the_background() {
 }
 
 #[test]
-fn inputs_that_changed_meanwhile_are_named_and_nothing_is_lost() {
+fn changed_inputs_are_named_and_nothing_is_lost() {
     let case = Case::new(40, 64);
     let id = case.killed_at(0.2);
     let files: Vec<PathBuf> = {
@@ -223,7 +223,7 @@ fn inputs_that_changed_meanwhile_are_named_and_nothing_is_lost() {
     let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).expect("a file")).collect();
     let again = || output(&mut resume(&case.data(), &[&id]));
     let name = |i: usize| files[i].to_str().expect("a path in UTF-8");
-    // One is gone, one is shorter.
+    // One file is gone, one is shorter.
     fs::remove_file(&files[3]).expect("it can be removed");
     fs::write(&files[5], &whole[5][..100]).expect("it can be written");
     let shorter = format!("it had {} bytes, and has 100", whole[5].len());
@@ -234,7 +234,7 @@ fn inputs_that_changed_meanwhile_are_named_and_nothing_is_lost() {
     other[50..60].copy_from_slice(b"otherwords");
     fs::write(&files[5], &other).expect("it can be written");
     assert_refused(&again(), &[name(5), "put them back"]);
-    // One has grown, which changes nothing of what it was.
+    // One has grown, which does not change its earlier documents.
     fs::write(&files[5], &whole[5]).expect("it can be written");
     fs::write(&files[7], [&whole[7][..], b"more words\n"].concat()).expect("it can be written");
     assert_success(&again());
@@ -242,7 +242,7 @@ fn inputs_that_changed_meanwhile_are_named_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_damaged_log_is_cut_and_what_that_costs_is_told() {
+fn a_damaged_log_is_truncated_and_the_loss_is_reported() {
     let case = Case::new(60, 65);
     let id = case.killed_at(0.6);
     let log = case.data().join("jobs").join(&id).join("decisions");
@@ -253,12 +253,12 @@ fn a_damaged_log_is_cut_and_what_that_costs_is_told() {
     let resumed = output(&mut resume(&case.data(), &[&id]));
     assert_success(&resumed);
     let said = stderr(&resumed);
-    assert!(said.contains("was damaged and is cut") && said.contains("finished tasks stand in it"), "{said}");
+    assert!(said.contains("was damaged and has been truncated") && said.contains("finished tasks"), "{said}");
     assert_same(&case.result, &case.expected);
 }
 
 #[test]
-fn a_job_without_the_beginning_of_its_log_is_refused_by_the_files_name_and_can_be_removed() {
+fn a_job_without_the_beginning_of_its_log_is_refused_and_can_be_removed() {
     let case = Case::new(40, 66);
     let id = case.killed_at(0.2);
     let folder = case.data().join("jobs").join(&id);
@@ -277,7 +277,7 @@ fn a_job_without_the_beginning_of_its_log_is_refused_by_the_files_name_and_can_b
 }
 
 #[test]
-fn a_job_that_its_user_ends_or_that_fails_leaves_nothing_to_go_on_with() {
+fn a_cancelled_or_failed_job_leaves_nothing_to_resume() {
     let mesh = Mesh::start(1, &[]);
     let result = mesh.path("result.tsv");
     let mut job = Submission::start(&mut mesh.submit_endless("user", &result));
@@ -294,7 +294,7 @@ fn a_job_that_its_user_ends_or_that_fails_leaves_nothing_to_go_on_with() {
     let failed = output(&mut mesh.submit_job("user", &source, &example("wordcount/wordcount.cpp"), &result));
     assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
     assert_eq!(kept(&mesh.path("user")), [] as [PathBuf; 0]);
-    // One that has stopped can be cancelled by its id.
+    // A stopped job can be cancelled by its id.
     let mut job = Submission::start(&mut mesh.submit_endless("user", &result));
     let id = id_of(&mut job);
     job.signal(Signal::KILL);

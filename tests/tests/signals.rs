@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: a job that is left is cancelled everywhere, a peer that leaves costs nothing, and neither leaves
-//! anything behind.
+//! Ctrl-C and SIGTERM: a job whose submitter leaves is cancelled everywhere, a peer that leaves does no harm, and
+//! neither leaves files behind.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use webmesh_tests::process::{Server, Submission, assert_success, output, scratch
 
 const SIGNALS: [Signal; 2] = [Signal::INT, Signal::TERM];
 
-/// Asserts that a command confined to `data` that wrote to `result` is gone, with all that it had begun.
+/// Asserts that a command confined to `data` that wrote to `result` has ended and left nothing behind.
 fn assert_nothing_left(data: &Path, result: &Path) {
     let files = |dir: &Path| -> Vec<_> {
         let entries = std::fs::read_dir(dir).expect("the folder is there");
@@ -23,7 +23,7 @@ fn assert_nothing_left(data: &Path, result: &Path) {
 }
 
 #[test]
-fn a_run_that_is_told_to_end_leaves_nothing_behind() {
+fn a_terminated_run_leaves_nothing_behind() {
     for signal in SIGNALS {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (data, result) = (dir.path().join("data"), dir.path().join("result.tsv"));
@@ -40,7 +40,7 @@ fn a_run_that_is_told_to_end_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_submission_that_is_told_to_end_cancels_its_job_everywhere() {
+fn a_terminated_submission_cancels_its_job_everywhere() {
     for signal in SIGNALS {
         let mesh = Mesh::start(2, &[]);
         let result = mesh.path("result.tsv");
@@ -60,7 +60,7 @@ fn a_submission_that_is_told_to_end_cancels_its_job_everywhere() {
 }
 
 #[test]
-fn a_node_that_is_told_to_end_in_the_middle_of_a_job_costs_no_word() {
+fn a_node_terminated_during_a_job_does_not_change_the_result() {
     let mut mesh = Mesh::start(3, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 100, 21);
     let (source, result) = (mesh.file("slow.cpp", &slow_word_count()), mesh.path("result.tsv"));
@@ -78,7 +78,7 @@ fn a_node_that_is_told_to_end_in_the_middle_of_a_job_costs_no_word() {
 }
 
 #[test]
-fn a_bootstrap_node_that_is_told_to_end_ends_well() {
+fn a_terminated_bootstrap_node_exits_successfully() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut bootstrap = Server::bootstrap(dir.path());
     let status = bootstrap.terminate();

@@ -1,5 +1,5 @@
-//! Processes that are stopped for longer than a job lives that nobody announces, and go on: a laptop's lid, a debugger,
-//! a container that is paused.
+//! Processes that are suspended for longer than the lifetime of an unannounced job, and continued: a closed laptop, a
+//! debugger, a paused container.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use webmesh_protocol::limits::ANNOUNCE_LIFETIME;
 use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, endless, slow_word_count};
 use webmesh_tests::process::{Submission, assert_success, output, still_running, webmesh};
 
-/// Stops a process for that long. The time itself is what is tested; nothing is waited for.
+/// Suspends a process for that long. The duration itself is tested; this is not synchronisation.
 fn stop_for_long(pid: Pid) {
     kill_process(pid, Signal::STOP).expect("it can be stopped");
     std::thread::sleep(ANNOUNCE_LIFETIME + Duration::from_secs(5));
@@ -16,7 +16,7 @@ fn stop_for_long(pid: Pid) {
 }
 
 #[test]
-fn a_run_that_was_stopped_gives_its_result() {
+fn a_suspended_run_gives_its_result() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (data, corpus, result) = (dir.path().join("data"), dir.path().join("corpus"), dir.path().join("result.tsv"));
     let expected = corpus_of(&corpus, 60, 31);
@@ -34,7 +34,7 @@ fn a_run_that_was_stopped_gives_its_result() {
 }
 
 #[test]
-fn a_run_that_was_stopped_ends_at_the_first_interrupt() {
+fn a_suspended_run_ends_at_the_first_interrupt() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let data = dir.path().join("data");
     let (source, input) = endless(dir.path());
@@ -50,7 +50,7 @@ fn a_run_that_was_stopped_ends_at_the_first_interrupt() {
 }
 
 #[test]
-fn a_submitter_that_was_stopped_gets_its_result_from_the_mesh() {
+fn a_suspended_submitter_gets_its_result_from_the_mesh() {
     let mesh = Mesh::start(2, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 60, 32);
     let (source, result) = (mesh.file("slow.cpp", &slow_word_count()), mesh.path("result.tsv"));
@@ -65,7 +65,7 @@ fn a_submitter_that_was_stopped_gets_its_result_from_the_mesh() {
 }
 
 #[test]
-fn a_detached_job_whose_carrier_was_stopped_gives_its_result() {
+fn a_detached_job_whose_process_was_suspended_gives_its_result() {
     let mesh = Mesh::start(2, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 60, 33);
     let source = mesh.file("slow.cpp", &slow_word_count());

@@ -1,10 +1,10 @@
-//! What a person sees of a job on a terminal.
+//! What a user sees of a job on a terminal.
 
 use webmesh_tests::mesh::{corpus_of, slow_word_count};
 use webmesh_tests::process::webmesh;
 use webmesh_tests::terminal::watch;
 
-/// How many tasks of the map stage a screen shows as done.
+/// The number of finished map tasks that a screen shows.
 fn map_done(screen: &str) -> Option<u32> {
     let bar = screen.lines().find(|line| line.starts_with("map"))?;
     let (done, _) = bar.split_once("/60")?;
@@ -12,7 +12,7 @@ fn map_done(screen: &str) -> Option<u32> {
 }
 
 #[test]
-fn bars_move_while_a_job_runs_and_are_gone_when_it_is_done() {
+fn progress_bars_move_while_a_job_runs_and_disappear_afterwards() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let expected = corpus_of(&dir.path().join("corpus"), 60, 31);
     let job = dir.path().join("slow.cpp");

@@ -1,4 +1,4 @@
-//! What jobs may compute with: every type of value, to the result and as JSON there, and C++ exceptions.
+//! What jobs may compute with: values of every type, as JSON in the result, and C++ exceptions.
 
 use webmesh_tests::job::{assert_fails, result, run};
 use webmesh_tests::process::assert_success;
@@ -13,7 +13,7 @@ fn of_value(declarations: &str, value: &str) -> String {
 }
 
 #[test]
-fn every_type_of_value_comes_out_as_the_json_that_the_guide_promises() {
+fn every_type_of_value_gives_the_documented_json() {
     let declarations = r#"
         enum class Kind : uint8_t { person, place };
         struct Inner { int64_t low; uint64_t high; };
@@ -83,7 +83,7 @@ fn every_type_of_value_comes_out_as_the_json_that_the_guide_promises() {
 }
 
 #[test]
-fn keys_are_any_bytes_and_come_in_their_order() {
+fn keys_are_any_bytes_and_sorted() {
     let source = r#"
         vector<pair<string, int>> map(const string doc) {
           return {{"b", 1}, {string("\0", 1), 2}, {"\xff", 3}, {"tab\there", 4}, {"line\nhere", 5}, {"back\\slash", 6},
@@ -98,7 +98,7 @@ fn keys_are_any_bytes_and_come_in_their_order() {
 }
 
 #[test]
-fn exceptions_that_a_job_catches_are_its_own() {
+fn caught_exceptions_do_not_fail_a_job() {
     let source = r#"
         struct Own { int code; };
         struct Guard { int& count; ~Guard() { ++count; } };
@@ -133,7 +133,7 @@ fn exceptions_that_a_job_catches_are_its_own() {
 }
 
 #[test]
-fn an_exception_that_nobody_catches_ends_the_job_with_what_it_says_wherever_it_was_thrown() {
+fn an_uncaught_exception_ends_the_job_with_its_text_wherever_thrown() {
     let thrower = |map: &str, reduce: &str| {
         format!(
             "struct Own : std::exception {{ const char* what() const noexcept override {{ return \"out of tea\"; }} }};

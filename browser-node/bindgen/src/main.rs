@@ -1,7 +1,7 @@
-//! `wasm-bindgen-step MODULE.wasm OUT_DIR`: the steps after cargo in a build for browsers.
+//! `wasm-bindgen-step MODULE.wasm OUT_DIR`: the build steps after cargo for browsers.
 //!
-//! The library rather than the wasm-bindgen program: it builds in a third of the time, and the workspace's lock file
-//! keeps its version beside that of the crate, which must be the same.
+//! It uses wasm-bindgen's library rather than its program: that builds in a third of the time, and the workspace's lock
+//! file gives it the same version as the crate, which is required.
 
 mod order;
 mod twins;
@@ -16,9 +16,9 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [module, out] = &arguments[..] else { anyhow::bail!("usage: wasm-bindgen-step MODULE.wasm OUT_DIR") };
     let mut bindgen = Bindgen::new();
-    // The module is looked for beside the script, unless its user says otherwise.
+    // By default, the script looks for the module next to itself.
     bindgen.input_path(module).web(true)?.typescript(true).omit_default_module_path(false);
-    // Names stay as they are mangled: `order` takes them apart itself.
+    // Keep mangled names: `order` demangles them itself.
     bindgen.demangle(false);
     bindgen.generate(out).with_context(|| format!("cannot make JavaScript for {}", module.display()))?;
 

@@ -1,8 +1,8 @@
 //! The order of a module's functions.
 //!
-//! Instances of one generic function, and implementations of one trait's method, differ in little, and gzip finds what
-//! is alike within 32 KiB only. Side by side they make the program compress to a tenth less than when its functions
-//! are sorted by size, which is how wasm-bindgen leaves them.
+//! Instances of one generic function, and implementations of one trait's method, differ little, and gzip finds
+//! repetitions within 32 KiB only. Placed side by side, they make the compressed program a tenth smaller than in
+//! wasm-bindgen's order, by size.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use wasmparser::{
 
 use crate::twins::first_of_each;
 
-/// The module with functions of a kind side by side, those that are the same but once, and without their names.
+/// Reorders a module: similar functions side by side, identical ones merged, and names removed.
 pub(crate) fn by_kind(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut ordered = Module::new();
     Order::of(module)?
@@ -30,9 +30,9 @@ pub(crate) fn by_kind(module: &[u8]) -> anyhow::Result<Vec<u8>> {
 struct Order {
     /// Imported functions have the first indices, and keep them.
     imported: u32,
-    /// The functions that stay of those that the module defines, as they were numbered, in their new order.
+    /// The remaining functions of those that the module defines, by their old index, in their new order.
     sequence: Vec<usize>,
-    /// Where each that was defined, or the one that is the same, is in `sequence`.
+    /// For each defined function, the index in `sequence` of itself or of the identical one.
     place: Vec<u32>,
 }
 
@@ -63,7 +63,7 @@ impl Order {
         let code = bodies.iter().map(FunctionBody::as_bytes);
         let functions: Vec<_> = (imported..).map(|index| kinds.get(&index)).zip(code).collect();
         let mut sequence: Vec<usize> = (0..functions.len()).filter(|&f| first[f] as usize == f).collect();
-        // Those of a kind by what they begin with, which is how their code differs.
+        // Within a kind, by their first bytes, which is how their code differs.
         sequence.sort_by_key(|&function| functions[function]);
         let mut place = vec![0; functions.len()];
         for (position, &function) in (0..).zip(&sequence) {
@@ -80,7 +80,7 @@ fn kinds_of(names: NameSectionReader<'_>) -> anyhow::Result<HashMap<u32, String>
         if let Name::Function(functions) = subsection? {
             for naming in functions {
                 let naming = naming?;
-                // Without hashes, in either mangling.
+                // Without hashes, in either mangling scheme.
                 kinds.insert(naming.index, kind(&format!("{:#}", demangle(naming.name))));
             }
         }
@@ -88,8 +88,8 @@ fn kinds_of(names: NameSectionReader<'_>) -> anyhow::Result<HashMap<u32, String>
     Ok(kinds)
 }
 
-/// What instances have in common: of `<Type<A>>::function::<B>` it is `Type::function::`, of `<A as Trait<B>>::method`
-/// it is `Trait::method`.
+/// The name without generic arguments: `Type::function::` for `<Type<A>>::function::<B>`, and `Trait::method` for
+/// `<A as Trait<B>>::method`.
 fn kind(name: &str) -> String {
     let mut kind = String::with_capacity(name.len());
     let mut arguments = 0_usize;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instances_of_one_function_are_of_a_kind() {
+    fn instances_of_one_function_have_the_same_kind() {
         for (name, expected) in [
             ("<alloc::Map<Key<u8>, fn() -> Value>>::insert", "alloc::Map::insert"),
             ("core::ptr::drop_in_place::<Vec<u8>>", "core::ptr::drop_in_place::"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_are_the_same_become_one_and_so_do_their_callers() {
+    fn identical_functions_and_their_callers_are_merged() {
         let module = wat::parse_str(
             r#"(module
                 (import "" "" (func))
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_change_places_and_stay_what_they_are() {
+    fn reordered_functions_keep_their_behaviour() {
         let module = wat::parse_str(
             r#"(module
                 (import "" "" (func))

@@ -1,7 +1,7 @@
-//! Functions that are the same.
+//! Finds identical functions.
 //!
-//! Instances of one generic function for types of one layout are often the same code. LLVM merges those that are the
-//! same to it; a twentieth of the program is the same only once it is WebAssembly.
+//! Instances of one generic function for types of the same layout often have the same code. LLVM merges those that it
+//! can tell are identical; another twentieth of the program is identical only as WebAssembly.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -10,8 +10,8 @@ use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{CodeSection, Encode};
 use wasmparser::FunctionBody;
 
-/// For each function that a module defines, the first that is the same: of the same type and with the same code, where
-/// calls of functions that are the same count as the same.
+/// For each defined function, the index of the first one identical to it: of the same type and with the same code,
+/// where calls of identical functions count as the same.
 pub(crate) fn first_of_each(
     imported: u32,
     types: &[u32],
@@ -24,7 +24,7 @@ pub(crate) fn first_of_each(
         for (function, (of_type, body)) in (0..).zip(types.iter().zip(bodies)) {
             first.push(*known.entry((of_type, twins.code(body)?)).or_insert(function));
         }
-        // Callers of two functions may be the same once those are known to be.
+        // Callers of identical functions may themselves be identical.
         if first == twins.first {
             return Ok(first);
         }
@@ -39,7 +39,7 @@ struct Twins {
 }
 
 impl Twins {
-    /// A function's code, with each function that it names replaced by the first that is the same.
+    /// A function's code, with each function that it refers to replaced by the first identical one.
     fn code(&mut self, body: &FunctionBody<'_>) -> Result<Vec<u8>, Error<Infallible>> {
         let mut code = CodeSection::new();
         self.parse_function_body(&mut code, body.clone())?;

@@ -1,6 +1,6 @@
 //! The page and the library behind it, embedded in the program: one file is enough to serve them.
 //!
-//! A crate of its own, which only the programs depend on: a new page compiles nothing else again.
+//! It is a crate of its own, on which only the programs depend, so a new page causes no other crate to be recompiled.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -9,8 +9,8 @@ use flate2::read::GzDecoder;
 use rust_embed::RustEmbed;
 use webmesh_node::http::PageFile;
 
-/// What `make page` built; empty in a program that was built without it. Each file is there as gzip alone, which every
-/// browser reads: with their plain twins the page would be four times as large.
+/// The output of `make page`; empty in a program built without it. Each file is embedded only in gzip form, which every
+/// browser accepts: with uncompressed copies the page would be four times as large.
 #[derive(RustEmbed)]
 #[folder = "../web/dist/packed"]
 struct Packed;
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_file_is_there_for_clients_that_do_not_read_gzip() {
+    fn each_file_is_available_without_gzip() {
         for name in Packed::iter() {
             let plain = name.strip_suffix(".gz").unwrap();
             assert!(!file(plain).unwrap().data.starts_with(b"\x1f\x8b"), "{plain} is still packed");

@@ -5,15 +5,15 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use webmesh_protocol::Hash;
 
-/// Some modules of usual size, or four of the largest.
+/// Size limit in bytes: some modules of the usual size, or four of the largest.
 const BYTES: usize = 64 << 20;
 
-/// What was stored, the newest last; beyond a bound the oldest go.
+/// Stored blobs, oldest first; the oldest are evicted beyond the limit.
 #[derive(Default)]
 pub(super) struct Blobs {
     kept: VecDeque<(Hash, Bytes)>,
     bytes: usize,
-    /// Modules of jobs of this tab's own: others get them from here. As many as there are jobs with them.
+    /// Modules of this tab's own jobs, which other peers fetch from here, with the number of jobs that use each.
     pinned: HashMap<Hash, (Bytes, usize)>,
 }
 
@@ -29,12 +29,12 @@ impl Blobs {
         }
     }
 
-    /// Keeps a blob until it is [released](Self::release) as often.
+    /// Keeps a blob until [`release`](Self::release) has been called as often.
     pub(super) fn pin(&mut self, hash: Hash, bytes: Bytes) {
         self.pinned.entry(hash).or_insert((bytes, 0)).1 += 1;
     }
 
-    /// A job of this tab's own is over: its module stays as others' do.
+    /// Unpins the module of a finished job; it then stays like any other.
     pub(super) fn release(&mut self, hash: Hash) {
         let Some((bytes, jobs)) = self.pinned.remove(&hash) else { return };
         if jobs > 1 {
@@ -44,7 +44,7 @@ impl Blobs {
         }
     }
 
-    /// A blob, which is then the newest.
+    /// A blob, which then counts as the newest.
     pub(super) fn get(&mut self, hash: &Hash) -> Option<Bytes> {
         if let Some((bytes, _)) = self.pinned.get(hash) {
             return Some(bytes.clone());

@@ -1,4 +1,4 @@
-//! What the engine needs done, done in a tab.
+//! The host of a tab: carries out the engine's actions.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,18 +10,18 @@ use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
 use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::engine::Memory;
-use webmesh_protocol::io::{Action, BlobClass, Event, Token};
+use webmesh_protocol::io::{BlobAction, BlobClass, Event, RunAction, StoreAction, Token};
 use webmesh_protocol::message::Response;
 
 use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
 use super::storage::{Bridge, StorageWorker};
 
-/// Of the four gibibytes or so after which browsers end a tab, tasks may take half: each has its own memory. The rest
-/// is in this program's.
+/// Browsers end a tab at about four gibibytes. Tasks may take half of that, each in its own memory; the rest is for
+/// this program.
 const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20 };
 
-/// The way from the host to the driver. Where it is full, what is said waits; there is no thread that could.
+/// The host's channel to the driver. When it is full, outputs wait in a task, as no thread can block here.
 #[derive(Clone)]
 pub(super) struct Sender(mpsc::Sender<HostOutput>);
 
@@ -29,13 +29,13 @@ impl Sender {
     pub(super) fn tell(&self, output: HostOutput) {
         let sender = self.0.clone();
         platform::spawn(async move {
-            // Fails only when the driver has ended.
+            // Fails only if the driver has ended.
             let _ = sender.send(output).await;
         });
     }
 }
 
-/// The host of a tab. There is one thread, which `SendWrapper` vouches for.
+/// The host of a tab. There is only one thread, as `SendWrapper` asserts.
 pub(super) struct TabHost(SendWrapper<Inner>);
 
 struct Inner {
@@ -45,7 +45,7 @@ struct Inner {
     sender: Sender,
 }
 
-/// What the page's side of a tab needs of its host.
+/// The part of the host that the page's side of a tab uses.
 pub(super) struct HostHandle {
     pub(super) blobs: Rc<RefCell<Blobs>>,
     pub(super) runs: Rc<Runs>,
@@ -65,19 +65,17 @@ impl TabHost {
 }
 
 impl Host for TabHost {
-    fn act(&mut self, action: Action) {
+    fn store(&mut self, action: StoreAction) {
         let Inner { blobs, runs, storage, sender } = &*self.0;
         let kept = |hash| blobs.borrow_mut().get(hash);
         match action {
-            Action::Run(work) => runs.run(*work),
-            Action::StopRuns { job } => runs.stop(job),
-            Action::LoadBlob { hash } => match kept(&hash) {
+            StoreAction::Blobs(BlobAction::Load { hash }) => match kept(&hash) {
                 Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
-                // It may be an input of a job of this tab's own.
+                // It may be an input of one of this tab's own jobs.
                 None if storage.is_started() => storage.send(action),
                 None => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
             },
-            Action::ServeBlob { token, hash } => match kept(&hash) {
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => match kept(&hash) {
                 Some(body) => sender.tell(HostOutput::Respond { token, response: Response::Body, body }),
                 None if storage.is_started() => storage.send(action),
                 None => {
@@ -85,31 +83,27 @@ impl Host for TabHost {
                     sender.tell(HostOutput::Respond { token, response, body });
                 }
             },
-            Action::StoreBlob { hash, bytes, class } => {
+            StoreAction::Blobs(BlobAction::Store { hash, bytes, class }) => {
                 if class == BlobClass::Module {
                     runs.keep(&hash, &bytes);
                 }
                 blobs.borrow_mut().put(hash, bytes);
             }
             // A tab keeps no logs, and its jobs ask for none.
-            Action::Persist { job, number, .. } => {
+            StoreAction::Persist { job, number, .. } => {
                 let result = Err("a tab keeps no log of decisions".to_owned());
                 sender.tell(HostOutput::Event(Event::Persisted { job, number, result }));
             }
-            Action::Stage { .. }
-            | Action::DropSegment { .. }
-            | Action::ReadBucket { .. }
-            | Action::ServeBucket { .. }
-            | Action::ServePull { .. }
-            | Action::StoreOutput { .. }
-            | Action::DropJob { .. } => storage.send(action),
-            // The driver keeps these to itself.
-            Action::Learn { .. }
-            | Action::Publish { .. }
-            | Action::Subscribe { .. }
-            | Action::Request { .. }
-            | Action::Respond { .. }
-            | Action::Notify(_) => {}
+            StoreAction::Segments(_) | StoreAction::StoreOutput { .. } | StoreAction::DropJob { .. } => {
+                storage.send(action);
+            }
+        }
+    }
+
+    fn run(&mut self, action: RunAction) {
+        match action {
+            RunAction::Start(work) => self.0.runs.run(*work),
+            RunAction::Stop { job } => self.0.runs.stop(job),
         }
     }
 

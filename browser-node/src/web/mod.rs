@@ -1,4 +1,4 @@
-//! What JavaScript sees.
+//! The interface for JavaScript.
 
 mod blobs;
 mod host;
@@ -24,28 +24,30 @@ use self::host::{HostHandle, TabHost};
 use self::runner::Runner;
 use self::storage::StorageWorker;
 
-/// A tab connects to so many peers of its own accord: each connection costs it a part of a megabyte.
+/// Number of connected peers below which a tab dials known ones: each connection takes a part of a megabyte.
 const WANTED_PEERS: usize = 6;
-/// Bytes of frames that a tab holds at a time, each way: two of the largest packs. Larger frames come one by one.
+/// Memory limit in bytes for frames, in each direction: two of the largest packs. Larger frames are handled one at a
+/// time.
 const BODY_BUDGET: usize = 2 * limits::PACK_BYTES;
 
-/// This tab as a peer.
+/// This tab as a peer of the mesh.
 #[wasm_bindgen]
 pub struct Tab {
     node: Node,
     host: HostHandle,
-    /// Whether it runs tasks.
+    /// Whether this tab runs tasks.
     works: Cell<bool>,
-    /// Signs the jobs that are submitted here.
+    /// Key that signs the jobs submitted here.
     owner: sign::Keypair,
-    /// The jobs that were submitted here and go on.
+    /// Jobs submitted here that have not ended.
     running: RefCell<BTreeSet<JobId>>,
 }
 
-/// The owner's key belongs to the person, the peer's to the tab; a browser keeps one secret for both.
+/// Context for deriving the owner's key, which belongs to the person, from the peer's, which belongs to the tab: a
+/// browser stores one secret for both.
 const OWNER_KEY: &str = "webmesh 1 a tab's key as an owner of jobs";
 
-/// Why the jobs of a tab that closes end. Nothing tells it whether it is closed or loaded anew.
+/// Reason given for the end of a closing tab's jobs. A tab cannot know whether it is being closed or reloaded.
 const CLOSED: &str = "its submitter closed or reloaded the tab that it was submitted in";
 
 /// The roles of a tab with this number of threads. It shuffles only in meshes without a native shuffler.
@@ -57,14 +59,14 @@ fn error(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
 }
 
-/// What should not happen is told where a developer looks.
+/// Logs an internal error to the console.
 fn complain(text: &str) {
     web_sys::console::error_1(&text.into());
 }
 
 #[wasm_bindgen]
 impl Tab {
-    /// Joins the mesh by peers whose addresses are known. `identity` has 32 bytes; `threads` may be zero.
+    /// Joins the mesh through peers with known addresses. `identity` has 32 bytes; `threads` may be zero.
     pub async fn join(
         identity: Vec<u8>,
         bootstrap: Vec<String>,
@@ -108,24 +110,24 @@ impl Tab {
         self.node.set_capacity(threads, roles(threads)).await;
     }
 
-    /// Dials an address; says why where it comes to nothing.
+    /// Dials an address; rejects with the reason if that fails.
     pub async fn dial(&self, address: String) -> Result<(), JsError> {
         let address: Multiaddr = address.parse().map_err(error)?;
         self.node.net().dial(address).await.map(drop).map_err(error)
     }
 
-    /// How many peers this tab is connected to.
+    /// The number of peers connected to this tab.
     #[wasm_bindgen(getter)]
     pub fn connected(&self) -> usize {
         self.node.net().peers().len()
     }
 
-    /// A task of a unit is done: the bytes that it gave, and where its buckets begin (a map) or nothing (a reduce).
+    /// A task of a unit has finished: its output, and the offsets of its buckets (for a map) or none (for a reduce).
     pub fn finished(&self, run: f64, task: u32, millis: f64, data: Vec<u8>, offsets: Option<Vec<u32>>, last: bool) {
         self.host.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);
     }
 
-    /// A task of a unit failed. `document` counts within the task; `cause` is one of the words of `messages.ts`.
+    /// A task of a unit failed. `document` is an index within the task; `cause` is a `Cause` of `messages.ts`.
     #[allow(clippy::too_many_arguments, reason = "JavaScript hands them over one by one")]
     pub fn failed(
         &self,
@@ -140,23 +142,23 @@ impl Tab {
         self.host.runs.failed(run as u64, task, millis, document, why, cause, last);
     }
 
-    /// Gives the unfinished tasks of a unit back to the engine: the page has stopped the Worker that ran it.
+    /// Returns the unfinished tasks of a unit to the engine: the page has stopped the Worker that ran it.
     pub fn returned(&self, run: f64) {
         self.host.runs.returned(run as u64);
     }
 
-    /// Takes a module that an earlier tab of this browser has kept.
+    /// Takes a module that an earlier tab of this browser stored.
     pub fn keep(&self, module: Vec<u8>) {
         let module = Bytes::from(module);
         self.host.blobs.borrow_mut().put(Hash::of(&module), module);
     }
 
-    /// The answer to the oldest order that the storage Worker has not answered yet.
+    /// The answer to the oldest order that the storage Worker has not answered.
     pub fn stored(&self, head: Vec<u8>, body: Vec<u8>) {
         self.host.storage.answered(&head, Bytes::from(body));
     }
 
-    /// The storage Worker is no more, and answers nothing.
+    /// The storage Worker has failed, and answers no more.
     #[wasm_bindgen(js_name = storageBroke)]
     pub fn storage_broke(&self, why: String) {
         self.host.storage.broke(why);
@@ -168,7 +170,7 @@ impl Tab {
         peer_id_of(&self.node.net().peer()).to_string()
     }
 
-    /// What the page shows of this peer and of those it knows, as JSON.
+    /// The status of this peer and of those it knows, as JSON, for the page.
     pub async fn status(&self) -> String {
         let members = self.node.members().await;
         let net = self.node.net();
@@ -197,8 +199,8 @@ impl Tab {
         json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }).to_string()
     }
 
-    /// The signed ends of all jobs of this tab that go on, each for a node's `/job-ends`: for a tab that closes, which has
-    /// no time for [`leave`](Self::leave). Its jobs go on where it stays all the same.
+    /// The signed ends of all running jobs of this tab, each to be sent to a node's `/job-ends`: for a closing tab,
+    /// which has no time for [`leave`](Self::leave). If the tab stays after all, its jobs continue.
     #[wasm_bindgen(js_name = jobEnds)]
     pub fn job_ends(&self) -> Vec<Uint8Array> {
         let running = self.running.borrow();
@@ -210,7 +212,7 @@ impl Tab {
         ends.collect()
     }
 
-    /// Leaves in order: claims released, goodbyes said.
+    /// Leaves in order: releases claims and says goodbye.
     pub async fn leave(&self) {
         self.node.shutdown().await;
     }

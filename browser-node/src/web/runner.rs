@@ -1,4 +1,4 @@
-//! Units of work on their way from the engine to the page's Workers, and their results on the way back.
+//! Passes units of work from the engine to the page's Workers, and their results back.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,57 +26,57 @@ extern "C" {
     /// The page's Workers: `web/src/runner.ts`.
     pub type Runner;
 
-    /// Whether a module is ready, or on its way to be.
+    /// Whether a module is compiled, or being compiled.
     #[wasm_bindgen(method)]
     fn has(this: &Runner, module: &str) -> bool;
 
-    /// Compiles a module, to be known by this name.
+    /// Compiles a module under this name.
     #[wasm_bindgen(method)]
     fn load(this: &Runner, module: &str, wasm: Uint8Array);
 
-    /// Keeps a module over reloads; it comes back by [`Tab::keep`](crate::web::Tab::keep).
+    /// Stores a module over reloads; it comes back through [`Tab::keep`](crate::web::Tab::keep).
     #[wasm_bindgen(method)]
     fn keep(this: &Runner, hash: &str, wasm: Uint8Array);
 
-    /// Runs the tasks of a unit, one after another, each in a fresh instance; says of each what became of it.
+    /// Runs the tasks of a unit, one after another, each in a fresh instance, and reports each result.
     #[wasm_bindgen(method)]
     fn run(this: &Runner, unit: Unit);
 
-    /// Ends what runs of a job, and forgets what waits.
+    /// Cancels a job's running units, and drops its queued ones.
     #[wasm_bindgen(method)]
     fn stop(this: &Runner, job: &str);
 }
 
-/// A unit of work as the page's script sees it.
+/// A unit of work for the page's script.
 #[wasm_bindgen(getter_with_clone)]
 pub struct Unit {
-    /// What its results will be known by.
+    /// The id with which its results are reported.
     pub run: f64,
     /// The job.
     pub job: String,
-    /// The module, as it was loaded.
+    /// The name under which the module was loaded.
     pub module: String,
-    /// Milliseconds that a task may take.
+    /// Time limit of a task, in milliseconds.
     pub millis: u32,
-    /// Bytes that a task may give.
+    /// Output limit of a task, in bytes.
     pub output: f64,
-    /// Buckets to write; a reduce has none.
+    /// Number of buckets to write; `None` for a reduce.
     pub buckets: Option<u32>,
-    /// The first task; the others follow.
+    /// Index of the first task; the others follow.
     #[wasm_bindgen(js_name = firstTask)]
     pub first_task: u32,
-    /// 32 bytes of seed for each task.
+    /// The seeds, 32 bytes for each task.
     pub seeds: Uint8Array,
-    /// The inputs of all tasks, one behind the other.
+    /// The inputs of all tasks, concatenated.
     pub bytes: Uint8Array,
-    /// Where each input ends in `bytes`.
+    /// The end of each input in `bytes`.
     pub ends: Uint32Array,
-    /// Inputs of each task; the last may have fewer.
+    /// Number of inputs for each task; the last task may have fewer.
     #[wasm_bindgen(js_name = inputsPerTask)]
     pub inputs_per_task: u32,
 }
 
-/// The units that the runner has.
+/// The units that were passed to the runner.
 pub(super) struct Runs {
     runner: Runner,
     blobs: Rc<RefCell<Blobs>>,
@@ -125,7 +125,7 @@ impl Runs {
         Ok(())
     }
 
-    /// Sees that the module is with the runner, bounded to `memory` bytes; gives its name there.
+    /// Makes sure that the runner has the module, limited to `memory` bytes; returns its name there.
     fn load(&self, hash: &Hash, memory: u64) -> Result<String, (String, Cause)> {
         let name = format!("{}:{memory}", hex::encode(hash.0));
         if !self.runner.has(&name) {
@@ -137,7 +137,7 @@ impl Runs {
         Ok(name)
     }
 
-    /// A module was fetched that others may run again.
+    /// Stores a fetched module for later jobs.
     pub(super) fn keep(&self, hash: &Hash, wasm: &[u8]) {
         self.runner.keep(&hex::encode(hash.0), Uint8Array::from(wasm));
     }
@@ -190,14 +190,15 @@ impl Runs {
         }
     }
 
-    /// Gives the unfinished tasks of a run back to the engine: the page has stopped the Worker that ran it.
+    /// Returns the unfinished tasks of a run to the engine: the page has stopped the Worker that ran it.
     pub(super) fn returned(&self, run: u64) {
         if self.running.borrow_mut().remove(&run).is_some() {
             self.tell(RunId(run), vec![], true);
         }
     }
 
-    /// Where the output of a run goes; `None` if nobody waits for it any more. The last word ends the run.
+    /// The shuffle that a run's output belongs to; the outer `None` if nobody waits for it any more. `last` ends the
+    /// run.
     fn shuffle_of(&self, run: u64, last: bool) -> Option<Option<(u16, u32)>> {
         let mut running = self.running.borrow_mut();
         if last {
@@ -229,7 +230,7 @@ fn tasks_of(input: &WorkInput) -> Range<u32> {
     }
 }
 
-/// The inputs in a row, where each ends, how many a task has, and the tasks.
+/// The inputs concatenated, the end of each, the number of inputs for each task, and the tasks.
 fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>), String> {
     match input {
         WorkInput::Pack { pack, tasks, first_document, docs_per_task } => {
@@ -237,7 +238,7 @@ fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>)
             let count = (tasks.len() as u32).saturating_mul(docs_per_task);
             let last_document = first_document.saturating_add(count).min(parsed.documents());
             let ranges: Vec<Range<u32>> = parsed.ranges(first_document..last_document).collect();
-            // Documents of a pack lie in a row.
+            // Documents of a pack are contiguous.
             let start = ranges.first().map_or(0, |range| range.start);
             let end = ranges.last().map_or(start, |range| range.end);
             let ends = ranges.iter().map(|range| range.end - start).collect();

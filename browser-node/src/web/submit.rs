@@ -1,4 +1,4 @@
-//! Jobs that are submitted in this tab.
+//! Submits jobs in this tab.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use webmesh_protocol::manifest::{BlobRef, Inputs};
 
 use super::{Tab, error};
 
-/// What the page asks for, and what its storage Worker has found of the inputs.
+/// The page's options, and what its storage Worker has found out about the inputs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
@@ -30,7 +30,7 @@ struct Spec {
     plan: PlanFacts,
 }
 
-/// What [`Storage::plan`](super::storage::Storage::plan) gave.
+/// The result of [`Storage::hold`](super::storage::Storage::hold).
 #[derive(Deserialize)]
 struct PlanFacts {
     inputs: String,
@@ -54,7 +54,7 @@ impl Spec {
     }
 }
 
-/// A compiled job, held for those who will run it until it is freed.
+/// A compiled job, whose module is served until this is freed.
 #[wasm_bindgen]
 pub struct CompiledJob {
     module: BlobRef,
@@ -69,8 +69,8 @@ impl Drop for CompiledJob {
 
 #[wasm_bindgen]
 impl Tab {
-    /// Has a source compiled by a peer of the mesh. `sink` is given what is to be told meanwhile, a
-    /// [`ProgressEvent`] at a time as JSON: [`ProgressEvent::Diagnostics`], too, if it does not compile.
+    /// Has a source compiled by a peer of the mesh. `sink` is called with each [`ProgressEvent`] as JSON; with
+    /// [`ProgressEvent::Diagnostics`], too, if it does not compile.
     pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
         let reporter = reporter_to(sink);
         let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &reporter).await;
@@ -86,8 +86,8 @@ impl Tab {
         Ok(CompiledJob { module, blobs: SendWrapper::new(blobs) })
     }
 
-    /// Submits a job and follows it until it is done; gives its id. `spec` is JSON. It is cancelled once `unwanted` is
-    /// settled. `sink` is told how far it is, as by [`compile`](Self::compile).
+    /// Submits a job and follows it until it is done; returns its id. `spec` is JSON. The job is cancelled once
+    /// `unwanted` settles. `sink` is called with progress, as by [`compile`](Self::compile).
     pub async fn submit(
         &self,
         job: &CompiledJob,
@@ -111,7 +111,7 @@ impl Tab {
         let outline = Outline { name: spec.name, documents, tasks, bytes, files, source: None };
         reporter.outline(outline.clone());
         let unwanted = async {
-            // However it is settled.
+            // Whether it resolves or rejects.
             let _ = JsFuture::from(unwanted).await;
         };
         let manifest = Box::new(map_reduce(&options, facts));
@@ -136,7 +136,7 @@ impl Tab {
 fn reporter_to(sink: Function) -> Reporter {
     let sink = SendWrapper::new(sink);
     let display = Display::json(move |event| {
-        // What the page does with it is its own affair.
+        // Errors of the page's own function do not matter here.
         let _ = sink.call1(&JsValue::NULL, &JsValue::from_str(event));
     });
     Reporter::new(move |event| display.show(&event))

@@ -1,4 +1,4 @@
-// The files that the library loads while it runs: where they are, and why one of them cannot be loaded.
+// The files that the library loads at run time: their URLs, and errors that explain why one cannot be loaded.
 
 import { JoinError } from "./bootstrap.js";
 
@@ -16,21 +16,22 @@ export class AssetError extends JoinError {
   }
 }
 
-/** Where the files are. */
+/** URLs of the files. */
 export interface Assets {
   program: URL;
   taskWorker: URL;
   storageWorker: URL;
-  /** What to do if one of them is not there. */
+  /** What to do if one of them is missing. */
   remedy: string;
 }
 
-/** Where development servers of Vite 7 and older keep packages that they have bundled, without other files of theirs. */
+/** The folder where development servers of Vite 7 and older keep bundled packages, without the packages' other
+ * files. */
 const PREBUNDLED = /\/\.vite\/deps\/(?=[^/]+$)/;
 const FILES = "webmesh.wasm, guest.js and storage-worker.js";
 const COPY = `copy ${FILES} from the package to a folder of your server and pass its URL: join({ assets: "/that-folder/" })`;
 
-/** The files in a folder, by its URL; or where the bundler put them, or beside this module. */
+/** The files in a folder, given its URL; by default, where the bundler put them, or next to this module. */
 export function assetsIn(folder?: string | URL): Assets {
   const assets = folder === undefined ? besideThisModule() : inFolder(folder);
   for (const url of [assets.taskWorker, assets.storageWorker]) {
@@ -49,7 +50,7 @@ export function assetsIn(folder?: string | URL): Assets {
 function besideThisModule(): Assets {
   try {
     return {
-      // Vite and webpack recognise this form only, with a literal: they copy the file and put its new name here.
+      // Vite and webpack recognise only this form, with a literal: they copy the file and insert its new name here.
       program: unbundled(new URL("./webmesh.wasm", import.meta.url)),
       taskWorker: unbundled(new URL("./guest.js", import.meta.url)),
       storageWorker: unbundled(new URL("./storage-worker.js", import.meta.url)),
@@ -62,7 +63,7 @@ function besideThisModule(): Assets {
   }
 }
 
-/** The URL of a file in the package, where Vite gives that of one in a folder of its own. */
+/** The URL of a file in the package, if Vite gives one in its own folder. */
 function unbundled(url: URL): URL {
   if (PREBUNDLED.test(url.pathname)) url.pathname = url.pathname.replace(PREBUNDLED, "/webmesh/");
   return url;
@@ -88,7 +89,7 @@ function inFolder(folder: string | URL): Assets {
 export async function compiledProgram({ program, remedy }: Assets): Promise<WebAssembly.Module> {
   const response = await fetched(program, remedy);
   try {
-    // Only under this very media type, without parameters, do browsers compile it while it arrives.
+    // Browsers compile while downloading only with exactly this media type, without parameters.
     if (response.headers.get("content-type") === "application/wasm") return await WebAssembly.compileStreaming(response);
     return await WebAssembly.compile(await response.arrayBuffer());
   } catch (cause) {
@@ -97,28 +98,28 @@ export async function compiledProgram({ program, remedy }: Assets): Promise<WebA
   }
 }
 
-/** The program and the script that starts it do not fit each other. */
+/** The program and the script that starts it are of different versions. */
 export function wrongVersion({ program }: Assets, cause: unknown): AssetError {
   const why = "it is of another version than the script that loads it";
   return new AssetError(`WebMesh cannot start ${program}: ${why}. Copy it from the package again.`, program.href, { cause });
 }
 
 /**
- * Fetches the script of a Worker, which leaves it in the browser's cache: a Worker would not say why it does not start.
- * Rejects with an {@link AssetError}.
+ * Fetches the script of a Worker, which leaves it in the browser's cache: a Worker does not report why it failed to
+ * start. Rejects with an {@link AssetError}.
  */
 export async function fetchScript(script: URL, remedy: string): Promise<void> {
   const response = await fetched(script, remedy);
   await response.arrayBuffer();
   const type = mediaType(response);
   if (/^(text|application)\/(x-)?(java|ecma)script$/.test(type)) return;
-  const why = `its server calls it ${type === "" ? "nothing" : type}, and browsers run scripts as text/javascript only`;
+  const why = `its server sends it as ${type === "" ? "no media type" : type}, and browsers run scripts as text/javascript only`;
   throw new AssetError(`WebMesh cannot run ${script}: ${why}.`, script.href);
 }
 
-/** Why a Worker failed, by its `error` event. */
+/** Why a Worker failed, from its `error` event. */
 export function workerFailure(event: ErrorEvent, script: URL): string {
-  // Without a message, it is not the script that failed.
+  // Without a message, the script itself did not fail.
   return event.message || `${script} could not be loaded, or may not run as a Worker here`;
 }
 
@@ -131,7 +132,7 @@ async function fetched(url: URL, remedy: string): Promise<Response> {
     throw new AssetError(`WebMesh cannot load ${url}: ${why}.`, url.href, { cause });
   }
   if (response.ok && mediaType(response) !== "text/html") return response;
-  // Servers of single-page applications answer so for whatever they do not have.
+  // Servers of single-page applications answer like this for missing files.
   const what = response.ok ? "with an HTML page instead of the file" : `with status ${response.status}`;
   throw new AssetError(`WebMesh cannot load ${url}: the server answered ${what}; ${remedy}.`, url.href);
 }

@@ -1,23 +1,23 @@
-// Where the mesh is entered: a node's addresses, by what it says of itself over HTTP.
+// Finds an entry to the mesh: a node's addresses, from its HTTP interface.
 
-/** A join that failed, in words. */
+/** A join that failed; the message says why. */
 export class JoinError extends Error {
   override name = "JoinError";
 }
 
 const NO_NODE = "no WebMesh node serves it. The option `bootstrap` must be the URL that a node prints as \"http\"";
 
-/** The way to a node. */
+/** How to reach a node. */
 export interface Way {
-  /** Addresses to be dialled at once, and again whenever the node is gone. */
+  /** Addresses to dial at once, and again whenever the node is disconnected. */
   addresses: string[];
-  /** A WebSocket address, for networks that drop UDP; undefined where only addresses were given. */
+  /** A WebSocket address, for networks that drop UDP; undefined if only addresses were given. */
   fallback: string | undefined;
-  /** Where the node is told of jobs that end with their tab; undefined where only addresses were given. */
+  /** URL for the ends of jobs whose tab closes; undefined if only addresses were given. */
   jobEnds: URL | undefined;
 }
 
-/** What a node says of itself. */
+/** A node's answer. */
 interface Said {
   peer: string;
   addresses: string[];
@@ -25,7 +25,7 @@ interface Said {
   jobEnds?: string;
 }
 
-/** Finds the way to the node at a URL, or takes addresses as they are. */
+/** Finds out how to reach the node at a URL, or takes addresses as they are. */
 export async function wayTo(bootstrap: string | URL | readonly string[]): Promise<Way> {
   if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return byAddresses([...bootstrap]);
   if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return byAddresses([bootstrap]);
@@ -39,13 +39,13 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
   if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
   const said = ((await answer.json().catch(() => null)) ?? {}) as Partial<Said>;
   if (typeof said.peer !== "string" || !Array.isArray(said.addresses)) {
-    throw new JoinError(`${url} answered with something else: ${NO_NODE}`);
+    throw new JoinError(`${url} answered with something unexpected: ${NO_NODE}`);
   }
   const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
   const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
   const jobEnds = said.jobEnds === undefined ? undefined : new URL(said.jobEnds, url);
   if (dialled.length > 0) return { addresses: dialled, fallback, jobEnds };
-  // A node without WebRTC is reached as one behind a network that drops it.
+  // A node without WebRTC is reached like one behind a network that drops it.
   if (fallback !== undefined) return { addresses: [fallback], fallback: undefined, jobEnds };
   throw new JoinError(`the node at ${url.origin} has no address for tabs: it is of an older version`);
 }
@@ -54,7 +54,7 @@ function byAddresses(addresses: string[]): Way {
   return { addresses, fallback: undefined, jobEnds: undefined };
 }
 
-/** The multiaddress of a peer that is reached over WebSocket at a path of a server. */
+/** The multiaddress of a peer reached over WebSocket at a path of a server. */
 export function socketAddress(server: URL, path: string, peer: string): string {
   const secure = server.protocol === "https:";
   const port = server.port === "" ? (secure ? 443 : 80) : server.port;

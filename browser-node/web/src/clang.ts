@@ -1,29 +1,29 @@
-// What clang wrote, read: what concerns the author, at the author's own lines.
+// Parses clang's output, and shows what concerns the author at the author's own lines.
 
 import type { Diagnostic } from "./job.js";
 
-/** A source with more errors than that has one that causes the others. */
+/** Maximum number of diagnostics: with more errors, one causes the others. */
 const MOST = 100;
 /** `job.cpp:3:7: error: …`. */
 const HEAD = /^([^\n:]+):(\d+):(\d+): (fatal error|error|warning|note): (.+)$/;
-/** `In file included from job.cpp:3:`, also in the indented lines that follow the first of these. */
+/** `In file included from job.cpp:3:`, also in the indented lines after the first of these. */
 const INCLUDED = /^(?:In file included from| +from) ([^\n:]+):(\d+)/;
-/** How the SDK's own checks begin, behind what clang puts in front of a failed assertion. */
+/** Prefix of the SDK's own checks, after clang's text for a failed assertion. */
 const OURS = /^(?:static assertion failed(?: due to requirement '.*')?: )?(WebMesh: .*)$/;
-/** The SDK's headers, by the names that they have in the compiler's sandbox. */
+/** The SDK's headers, by their names in the compiler's sandbox. */
 const SDK = /(^|\/)webmesh(\.hpp$|\/)/;
 
 /** A message of clang with the lines that belong to it: the source line, the caret, the notes. */
 interface Message {
   file: string;
   at: Diagnostic;
-  /** Places of the author's file that led to it. */
+  /** Positions in the author's file that led to it. */
   through: { line: number; column: number }[];
   notes: { file: string; at: Diagnostic }[];
   lines: string[];
 }
 
-/** The author's file has a bare name; the compiler takes every folder away from it. */
+/** The author's file has a name without a folder; the compiler removes every folder from it. */
 function isAuthors(file: string): boolean {
   return !file.includes("/");
 }
@@ -62,7 +62,7 @@ function messagesOf(text: string): { messages: Message[]; rest: string[] } {
   return { messages, rest: [...rest, ...before] };
 }
 
-/** Where a message is shown: at its own place, at the place of the author's that led to it, or at the beginning. */
+/** The position at which a message is shown: its own, the one in the author's file that led to it, or the beginning. */
 function placed({ file, at, through }: Message): Diagnostic {
   if (isAuthors(file)) return at;
   const { line, column } = through[0] ?? { line: 1, column: 1 };
@@ -70,9 +70,9 @@ function placed({ file, at, through }: Message): Diagnostic {
 }
 
 /**
- * The diagnostics in clang's text, a hundred of them at most. All are at lines of the author's file: what clang found in
- * a header is shown at the line that led there, and only if nothing is wrong in the author's file itself. Errors in
- * headers follow from a failed check of the SDK, which therefore comes first and stands for them.
+ * The diagnostics in clang's text, at most a hundred. All are at lines of the author's file: a message for a header is
+ * shown at the line that led there, and only if there are no errors in the author's file itself. Errors in headers
+ * follow from a failed check of the SDK, which therefore comes first and replaces them.
  */
 export function diagnosticsOf(text: string): Diagnostic[] {
   const { messages } = messagesOf(text);
@@ -90,12 +90,12 @@ export function diagnosticsOf(text: string): Diagnostic[] {
   return found.slice(0, MOST);
 }
 
-/** The sentence of the SDK's first check that failed, if one did. */
+/** The message of the SDK's first failed check, if there is one. */
 export function sentenceOf(diagnostics: readonly Diagnostic[]): Diagnostic | undefined {
   return diagnostics.find(({ severity, text }) => severity === "error" && text.startsWith("WebMesh: "));
 }
 
-/** clang's text without what it says of the SDK's headers, which the author has not written and cannot change. */
+/** clang's text without its messages about the SDK's headers, which the author has not written and cannot change. */
 export function authorsText(text: string): string {
   const { messages, rest } = messagesOf(text);
   const kept = messages.filter(({ file, through }) => !SDK.test(file) || through.length > 0);

@@ -1,6 +1,6 @@
-// When a tab works: its person says so, and under which conditions it rather waits.
+// Decides when a tab works: the user's conditions for pausing.
 
-/** Why a tab waits, in words; nothing if it may work. */
+/** Why a tab is paused, as text; undefined if it may work. */
 export type Waiting = string | undefined;
 
 interface Battery extends EventTarget {
@@ -12,10 +12,10 @@ interface Connection extends EventTarget {
   type?: string;
 }
 
-/** What a browser tells of itself that not every browser tells. */
+/** Browser interfaces that not every browser has. */
 type Telling = Navigator & { getBattery?: () => Promise<Battery>; connection?: Connection };
 
-/** The conditions that a person may choose to wait under. */
+/** The conditions under which the user may choose to pause. */
 export const CONDITIONS = ["hidden", "battery", "metered"] as const;
 export type Condition = (typeof CONDITIONS)[number];
 
@@ -34,12 +34,12 @@ export class Conditions {
         battery.addEventListener("chargingchange", changed);
         changed();
       },
-      // A browser that refuses is one that does not tell.
+      // A browser that refuses counts as one without the interface.
       () => {},
     );
   }
 
-  /** Why a condition cannot be chosen here, in words; nothing if it can. */
+  /** Why a condition is not available here, as text; undefined if it is. */
   unavailable(condition: Condition): string | undefined {
     if (condition === "hidden") return undefined;
     const [told, what] =
@@ -51,7 +51,7 @@ export class Conditions {
     return `not available: this page came over plain HTTP, and browsers tell ${what} over HTTPS only, if at all`;
   }
 
-  /** The first of the chosen conditions that holds, in words. */
+  /** The first chosen condition that holds, as text. */
   waiting(chosen: (condition: Condition) => boolean): Waiting {
     if (chosen("hidden") && document.hidden) return "this tab is hidden";
     if (chosen("battery") && this.#battery?.charging === false) return "this machine runs on its battery";

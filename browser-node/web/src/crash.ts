@@ -1,4 +1,4 @@
-// The notice of a crash, in every view: what happened, and one button.
+// The notice of a crash, shown in every view: a message and a button.
 
 import { element, leaveWithFocus } from "./dom.js";
 
@@ -8,7 +8,7 @@ export class CrashNotice {
   readonly #button = element<HTMLButtonElement>("crash-button");
   #reloads = false;
 
-  /** `again` is what the button does. */
+  /** `again` is called when the button is pressed. */
   constructor(again: () => void) {
     this.#button.addEventListener("click", () => (this.#reloads ? location.reload() : again()));
   }
@@ -17,7 +17,7 @@ export class CrashNotice {
     return !this.#box.hidden;
   }
 
-  /** Offers to join again, with a program started afresh; or, where that has failed, to load the page anew. */
+  /** Offers to join again, with a new instance of the program; or, if that has failed, to reload the page. */
   show(text: string, reloads = false): void {
     this.#reloads = reloads;
     this.#box.hidden = false;

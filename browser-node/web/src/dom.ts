@@ -1,4 +1,4 @@
-// The page's elements: found by their ids, and made.
+// Finds and creates the page's elements.
 
 export function element<T extends Element = HTMLElement>(id: string): T {
   const found = document.getElementById(id);
@@ -17,7 +17,7 @@ function filled<T extends Element>(made: T, attributes: Attributes, inside: (Nod
   return made;
 }
 
-/** Makes an element. An attribute that is false or nothing is left out. */
+/** Creates an element. An attribute that is false or undefined is left out. */
 export function make<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -26,7 +26,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return filled(document.createElement(tag), attributes, inside);
 }
 
-/** Makes an element of SVG. */
+/** Creates an SVG element. */
 export function shape<K extends keyof SVGElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},
@@ -35,20 +35,20 @@ export function shape<K extends keyof SVGElementTagNameMap>(
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, inside);
 }
 
-/** Makes a button that does something. */
+/** Creates a button with an action. */
 export function button(text: string, attributes: Attributes, pressed: () => void): HTMLButtonElement {
   const made = make("button", { type: "button", ...attributes }, text);
   made.addEventListener("click", pressed);
   return made;
 }
 
-/** Says what is wrong, or nothing, in an element that is hidden while there is nothing to say. */
+/** Shows a message in an element, which is hidden if there is none. */
 export function complain(into: HTMLElement, text: string): void {
   if (into.textContent !== text) into.textContent = text;
   into.hidden = text === "";
 }
 
-/** Before an element is hidden: moves the focus out of it, to the navigation link of the shown view. */
+/** Before an element is hidden: moves the focus from it to the navigation link of the shown view. */
 export function leaveWithFocus(going: Element): void {
   if (!going.contains(document.activeElement)) return;
   document.querySelector<HTMLElement>("nav [aria-current]")?.focus();

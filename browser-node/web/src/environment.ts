@@ -1,8 +1,8 @@
-// Where the library can run: in a page of a browser, and nowhere else.
+// Checks that the library runs in a page of a browser.
 
 import { JoinError } from "./bootstrap.js";
 
-/** Throws a {@link JoinError} that says what to do instead, unless this is a page of a browser that has WebRTC. */
+/** Throws a {@link JoinError} with advice, unless this is a page of a browser with WebRTC. */
 export function requirePage(): void {
   if (typeof document !== "undefined" && typeof RTCPeerConnection !== "undefined" && typeof Worker !== "undefined") return;
   throw new JoinError(whyNot());

@@ -1,12 +1,12 @@
-// What this tab did for others, what that is worth, and who they are.
+// Shows what this tab has contributed, what that would cost, and its peers.
 
 import { element } from "./dom.js";
 import type { Status } from "./mesh.js";
 import { draw } from "./picture.js";
 
-/** What AWS Lambda charges for a gigabyte-second (x86, us-east-1), in US dollars; as of November 2026. */
+/** The price of a gigabyte-second of AWS Lambda (x86, us-east-1), in US dollars; as of November 2026. */
 const LAMBDA_DOLLARS = 0.0000166667;
-/** Less is not worth its digits. */
+/** The smallest price that is shown as a number. */
 const SHOWN_DOLLARS = 0.000001;
 
 /** Shows a status in the Mesh view. */

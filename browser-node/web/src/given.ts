@@ -1,11 +1,11 @@
-// How much of its processor and memory a tab has given.
+// How much processor time and memory a tab has contributed.
 
-/** What a tab has done for others. */
+/** A tab's contribution. */
 export interface Given {
   tasks: number;
   failures: number;
   /** Task time, in milliseconds, summed over all Workers. */
   millis: number;
-  /** Each task's time by the memory that it had, in gigabytes (10^9 bytes) and seconds. */
+  /** Sum of each task's time multiplied by its memory, in gigabytes (10^9 bytes) times seconds. */
   gigabyteSeconds: number;
 }

@@ -1,20 +1,20 @@
-// The border to the program: whoever calls it, or waits for it, learns that it crashed.
+// The boundary to the program: callers, and those waiting for it, learn that it crashed.
 //
-// A panic in Rust ends as a trap, and no call that was under way is ever finished: what the program holds is as it
-// happened to be. Left to itself, it would go on with whatever timer or message comes next.
+// A panic in Rust ends as a trap, and pending calls never complete: the program's state may be inconsistent. Without a
+// guard, the next timer or message would enter it again.
 
-/** The program of this tab crashed; {@link Error.cause} is what for. The mesh goes on without this tab. */
+/** The program of this tab crashed; {@link Error.cause} is the reason. The mesh goes on without this tab. */
 export class CrashError extends Error {
   override name = "CrashError";
 }
 
 type Call = (...given: unknown[]) => unknown;
 
-/** Stands before one instance of the program. */
+/** Guards one instance of the program. */
 export class Guard {
-  /** The instance's exports, to be used in their place. */
+  /** The instance's exports, wrapped by the guard. */
   readonly exports: WebAssembly.Exports;
-  /** Ready when the program has crashed, which most never do. */
+  /** Resolves if the program crashes; usually never. */
   readonly crashed: Promise<CrashError>;
   #tell: (crash: CrashError) => void = () => {};
   #crash: CrashError | undefined;
@@ -30,7 +30,7 @@ export class Guard {
     });
   }
 
-  /** What the program answers; rejects if it crashes before. */
+  /** The program's answer; rejects if it crashes first. */
   until<T>(answer: Promise<T>): Promise<T> {
     if (this.#crash !== undefined) return Promise.reject(this.#crash);
     return new Promise((resolve, reject) => {
@@ -40,7 +40,7 @@ export class Guard {
     });
   }
 
-  /** Ends the program: nobody enters it any more. The first reason stays. */
+  /** Ends the program: it is not entered any more. The first reason is kept. */
   stop(crash: CrashError): CrashError {
     if (this.#crash !== undefined) return this.#crash;
     this.#crash = crash;
@@ -52,12 +52,12 @@ export class Guard {
 
   #guarded(call: Call): Call {
     return (...given) => {
-      // Its timers and connections still call.
+      // Its timers and connections still call it.
       if (this.#crash !== undefined) return undefined;
       try {
         return call(...given);
       } catch (cause) {
-        // Errors that the program means to tell come as values: what is thrown out of it has torn it down.
+        // Errors that the program returns are values: an exception thrown out of it has torn it down.
         throw this.stop(new CrashError("the program of this tab stopped because of a fault in it", { cause }));
       }
     };
@@ -66,14 +66,14 @@ export class Guard {
 
 const guards = new WeakMap<WebAssembly.Exports, Guard>();
 
-/** The guard of a program, by the exports that its script has. */
+/** The guard of a program, found by its script's exports. */
 export function guardOf(exports: object): Guard {
   const guard = guards.get(exports as WebAssembly.Exports);
   if (guard === undefined) throw new Error("the program was started without a guard");
   return guard;
 }
 
-/** Takes the place of `WebAssembly.instantiate` in wasm-bindgen's script: bundle.mjs sees to it. */
+/** Replaces `WebAssembly.instantiate` in wasm-bindgen's script: see bundle.mjs. */
 export async function instantiate(
   module: WebAssembly.Module,
   imports: WebAssembly.Imports,

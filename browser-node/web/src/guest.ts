@@ -1,9 +1,9 @@
-// A Worker that runs tasks: the conversation of docs/guest-abi.md with a fresh instance for each.
+// A Worker that runs tasks, each in a fresh instance, by the interface in docs/guest-abi.md.
 
 import type { Batch, Cause, Outcome } from "./messages.js";
 import { Exit, Wasi } from "./wasi.js";
 
-/** More of a guest's own words about its failure are of no use to anybody. */
+/** Size limit of a guest's own error message. */
 const ERROR_BYTES = 4096;
 
 interface Exports {
@@ -19,7 +19,7 @@ interface Exports {
 }
 
 /** A failure, and the document that it happened on. */
-/** How the SDK begins to say that an allocation failed (compiler-service/sdk/webmesh/errors.cpp). */
+/** How the SDK's message for a failed allocation begins (compiler-service/sdk/webmesh/errors.cpp). */
 const OUT_OF_MEMORY = "out of memory";
 
 class TaskError extends Error {
@@ -55,24 +55,24 @@ class Guest {
     return Array.from({ length: count }, (_, i) => words.getUint32(4 * i, true));
   }
 
-  /** Hands bytes to the guest through one of its functions. */
+  /** Passes bytes to the guest through one of its functions. */
   feed(call: (at: number, length: number) => number, bytes: Uint8Array): void {
     const at = this.exports.webmesh_alloc(bytes.length) >>> 0;
-    // A null pointer is how an allocator says no.
+    // A null pointer means that the allocation failed.
     if (at === 0 && bytes.length > 0) throw TaskError.at("memory", `${OUT_OF_MEMORY}: the task needs more than its memory limit`);
     this.bytes(at, bytes.length).set(bytes);
     if (call(at, bytes.length) !== 0) throw this.thrown();
   }
 
   /**
-   * Whether the job's variables needed more room than the stack has. It stands at the bottom of the memory, so that its
-   * pointer is below zero then.
+   * Whether the job's variables overflowed the stack. It is at the bottom of the memory, so its pointer is then below
+   * zero.
    */
   get stackRanOver(): boolean {
     return (this.exports.__stack_pointer?.value ?? 0) < 0;
   }
 
-  /** What a failed status tells of. */
+  /** The error behind a failed status. */
   thrown(): TaskError {
     const [at, length] = this.words(this.exports.webmesh_error(), 2) as [number, number];
     const text = new TextDecoder().decode(this.bytes(at, Math.min(length, ERROR_BYTES)));
@@ -83,9 +83,9 @@ class Guest {
 
 type Given = { data: Uint8Array; offsets: Uint32Array | undefined };
 
-/** A copy of some of the guest's bytes. */
+/** Copies some of the guest's bytes. */
 function take(guest: Guest, at: number, length: number, limit: number): Uint8Array {
-  if (length > limit) throw TaskError.at("output", `gave ${length} bytes of output, and may give ${limit}`);
+  if (length > limit) throw TaskError.at("output", `gave ${length} bytes of output, more than its limit of ${limit}`);
   return guest.bytes(at, length).slice();
 }
 
@@ -125,7 +125,7 @@ function reduce(guest: Guest, chunks: Iterable<Uint8Array>, limit: number): Give
   return { data: take(guest, data, length, limit), offsets: undefined };
 }
 
-/** An error in words for the job's author. */
+/** An error as a message for the job's author. */
 function explained(error: unknown, stackRanOver: boolean): TaskError {
   if (error instanceof TaskError) return error;
   if (error instanceof Exit) return new TaskError(error.message);
@@ -134,10 +134,10 @@ function explained(error: unknown, stackRanOver: boolean): TaskError {
   }
   if (error instanceof WebAssembly.RuntimeError && stackRanOver) {
     return new TaskError(
-      "trap: the stack ran over: make large local arrays static or a std::vector, and recursion less deep",
+      "trap: stack overflow: make large local arrays static or a std::vector, and recursion less deep",
     );
   }
-  if (error instanceof RangeError) return new TaskError(`trap: ${error.message} (a recursion without end, perhaps)`);
+  if (error instanceof RangeError) return new TaskError(`trap: ${error.message} (perhaps an endless recursion)`);
   return new TaskError(`trap: ${error instanceof Error ? error.message : String(error)}`);
 }
 

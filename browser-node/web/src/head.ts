@@ -1,14 +1,14 @@
-// The head of the page, which stays in sight: what is scrolled to must not lie under it.
+// The page's header, which stays visible: scrolling must not bring content under it.
 
 const head = document.querySelector<HTMLElement>("body > header");
 
-/** How many pixels of the window's top the head covers; none where it scrolls away with the rest. */
+/** How many pixels at the top of the window the header covers; 0 if it scrolls with the page. */
 export function covered(): number {
   if (head === null || getComputedStyle(head).position !== "sticky") return 0;
   return head.getBoundingClientRect().height;
 }
 
-/** Keeps the style sheet told, whatever a narrow window or large letters make of the head. */
+/** Keeps the style sheet informed of the header's height, which depends on the window and on the font size. */
 export function watchHead(): void {
   if (head === null) return;
   const tell = () => document.documentElement.style.setProperty("--head", `${covered()}px`);

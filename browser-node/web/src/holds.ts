@@ -1,50 +1,50 @@
-// Names that one tab of a browser holds at a time: its identity, and the jobs that it runs.
+// Names that only one tab of a browser holds at a time: its identity, and the jobs that it runs.
 //
-// Web Locks do that, and are released when a tab crashes. Over plain HTTP from another machine browsers have none. There,
-// tabs ask each other by messages; a tab that does not answer in time is gone, or frozen and runs nothing.
+// They are Web Locks, which are released when a tab crashes. Browsers have none over plain HTTP from another machine.
+// There, tabs ask each other by messages; a tab that does not answer in time is gone, or frozen and runs nothing.
 
-/** A tab answers within milliseconds, unless its main thread is busy. */
+/** Timeout for other tabs' answers: they take milliseconds, unless the main thread is busy. */
 const ANSWER_MILLIS = 500;
 const CHANNEL = "webmesh holds";
-/** Locks of other pages of the origin are none of ours. */
+/** Prefix of the names: locks of other pages of the origin are not ours. */
 const PREFIX = "webmesh-";
 
 type Message =
-  /** Asks which of these names are held; `by` is the tab that asks, and `wants` says that it would take them. */
+  /** Asks which of these names are held; `by` is the tab that asks, and `wants` says that it wants to take them. */
   | { kind: "ask"; names: string[]; by: string; wants: boolean }
   | { kind: "held"; name: string }
-  /** Taken or let go. */
+  /** A name was taken or released. */
   | { kind: "changed"; name: string };
 
 export class Holds {
   readonly #id = crypto.getRandomValues(new Uint32Array(2)).join("-");
   readonly #channel = new BroadcastChannel(CHANNEL);
   readonly #locks = navigator.locks as LockManager | undefined;
-  /** What this tab holds, with what lets go of it. */
+  /** Names held by this tab, each with the function that releases it. */
   readonly #own = new Map<string, () => void>();
-  /** What this tab asks for and would hold. */
+  /** Names that this tab is asking for in order to take them. */
   readonly #wanted = new Set<string>();
-  /** Locks of other tabs whose end is waited for. */
+  /** Locks of other tabs whose release is awaited. */
   readonly #watched = new Set<string>();
   readonly #answers = new Set<(name: string) => void>();
   readonly #listeners = new Set<(name: string) => void>();
 
   constructor() {
     this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
-    // A closed tab tells the others; what it does not tell, as one that crashed, they find out.
+    // A closing tab tells the others; if it cannot, as after a crash, they find out by themselves.
     addEventListener("pagehide", () => {
       for (const name of this.#own.keys()) this.#post({ kind: "changed", name });
     });
   }
 
-  /** Takes a name until `release`, or for as long as this tab lives; false where another tab has it. */
+  /** Takes a name until `release`, or for as long as this tab exists; false if another tab has it. */
   async take(name: string): Promise<boolean> {
     if (this.#own.has(name)) return true;
     if (this.#locks === undefined && !(await this.#isFree(name))) return false;
     return this.takeNew(name);
   }
 
-  /** The same for a name that no other tab knows yet: nobody has to be asked. */
+  /** The same for a name that no other tab knows yet: there is nobody to ask. */
   async takeNew(name: string): Promise<boolean> {
     const release = this.#locks === undefined ? () => {} : await lock(this.#locks, name);
     if (release === undefined) return false;
@@ -53,7 +53,7 @@ export class Holds {
     return true;
   }
 
-  /** Lets go of a name. */
+  /** Releases a name. */
   release(name: string): void {
     this.#own.get(name)?.();
     if (this.#own.delete(name)) this.#post({ kind: "changed", name });
@@ -71,12 +71,12 @@ export class Holds {
     return new Set(found);
   }
 
-  /** Calls back when another tab may have taken a name, or let go of it. */
+  /** Calls back when another tab may have taken or released a name. */
   listen(changed: (name: string) => void): void {
     this.#listeners.add(changed);
   }
 
-  /** Hears of a lock's end however it comes: waiting for it in line. */
+  /** Notices every release of a lock, by queueing for it. */
   #watch(locks: LockManager, name: string): void {
     if (this.#watched.has(name)) return;
     this.#watched.add(name);
@@ -113,14 +113,14 @@ export class Holds {
     switch (message.kind) {
       case "ask":
         for (const name of message.names) {
-          // Of two that ask for the same at once, one has it.
+          // If two tabs ask for the same name at once, one gets it.
           const isOurs = this.#own.has(name) || (message.wants && this.#wanted.has(name) && this.#id < message.by);
           if (isOurs) this.#post({ kind: "held", name });
         }
         break;
       case "held":
         for (const answered of this.#answers) answered(message.name);
-        // An answer may come after the timeout: listeners correct what they show.
+        // An answer may come after the timeout: listeners then correct what they show.
         this.#tell(message.name);
         break;
       case "changed":
@@ -138,7 +138,7 @@ export class Holds {
   }
 }
 
-/** Gets a lock if it is free; gives what lets go of it. */
+/** Takes a lock if it is free; returns the function that releases it. */
 function lock(locks: LockManager, name: string): Promise<(() => void) | undefined> {
   return new Promise((resolve) => {
     void locks.request(PREFIX + name, { ifAvailable: true }, (got) => {
@@ -148,5 +148,5 @@ function lock(locks: LockManager, name: string): Promise<(() => void) | undefine
   });
 }
 
-/** This tab's. */
+/** The names held by this tab. */
 export const holds = new Holds();

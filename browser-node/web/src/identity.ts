@@ -1,4 +1,4 @@
-// Who this tab is, across reloads: each tab of a browser is a peer of its own.
+// This tab's identity, which survives reloads: each tab of a browser is a separate peer.
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, hexToBytes, utf8ToBytes } from "@noble/hashes/utils.js";
@@ -9,8 +9,8 @@ import { newIdentity } from "./mesh.js";
 const KEY = "identity";
 
 /**
- * This tab's identity, the same after a reload. A copy of a tab starts with a copy of what the tab keeps: whoever holds
- * the name has the identity, and the other gets a new one.
+ * This tab's identity, the same after a reload. A duplicated tab starts with a copy of the tab's session storage: the
+ * tab that holds the name keeps the identity, and the other gets a new one.
  */
 export async function ownIdentity(): Promise<Uint8Array> {
   const kept = sessionStorage.getItem(KEY);
@@ -22,7 +22,7 @@ export async function ownIdentity(): Promise<Uint8Array> {
   return identity;
 }
 
-/** The identity is a secret, and the name is not. */
+/** The identity is a secret; this name for it is not. */
 function nameOf(identity: string): string {
   return `identity-${bytesToHex(sha256(utf8ToBytes(identity)))}`;
 }

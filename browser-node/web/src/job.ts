@@ -1,29 +1,29 @@
-// What a job is to whoever submits it: what it is made of, how far it is, what came of it.
+// A job as its submitter sees it: its options, its progress, its result.
 
 export interface SubmitOptions {
-  /** C++, as docs/writing-jobs.md says. */
+  /** C++ source, as described in docs/writing-jobs.md. */
   source: string;
-  /** What peers call the job, and diagnostics its source. Default: "job.cpp". */
+  /** The job's name in the mesh, and the file name in diagnostics. Default: "job.cpp". */
   name?: string;
-  /** Files, read a piece at a time when a worker wants it. None: the job's documents are numbers. */
+  /** Files, read piece by piece when workers request them. Without any, the job's documents are numbers. */
   inputs?: readonly File[];
-  /** How many numbers, where there are no inputs. Default: 64. */
+  /** How many numbers, if there are no inputs. Default: 64. */
   tasks?: number;
-  /** Bytes of the documents into which large files are cut, at line ends. Default: 512 KiB. */
+  /** Size of the documents into which large files are cut at line ends, in bytes. Default: 512 KiB. */
   chunk?: number;
-  /** Whether no file is cut. */
+  /** Whether files stay whole. Default: false. */
   wholeFiles?: boolean;
-  /** Documents that one task is given. Default: some 512 KiB of them. */
+  /** Number of documents in a task. Default: some 512 KiB of them. */
   documentsPerTask?: number;
-  /** Parts in which intermediate data lie. Default: by the size of the inputs. */
+  /** Number of partitions of intermediate data. Default: by the size of the inputs. */
   partitions?: number;
-  /** Copies of intermediate data, each on a peer of its own. Default: 2. */
+  /** Number of copies of intermediate data, each on a different peer. Default: 2. */
   replicas?: number;
-  /** How often a task that failed is tried again. Default: 3. */
+  /** Number of retries of a failed task. Default: 3. */
   retries?: number;
-  /** Milliseconds that a task may take. Default: 30,000. */
+  /** Time limit of a task, in milliseconds. Default: 30,000. */
   taskMillis?: number;
-  /** Bytes of memory that a task may take. Default: 512 MiB. */
+  /** Memory limit of a task, in bytes. Default: 512 MiB. */
   taskMemory?: number;
 }
 
@@ -32,15 +32,15 @@ export interface StageProgress {
   name: string;
   done: number;
   tasks: number;
-  /** Tasks a second, once that is known; 0 before. */
+  /** Tasks a second; 0 until that is known. */
   perSecond: number;
   secondsLeft: number | null;
 }
 
 export type Progress =
   /**
-   * The source is compiled while the files are read: "reading" once it is compiled. `bytes` and `of` count what is read,
-   * in both phases. `said` tells what is waited for, if anything is: while the job runs, once no task has ended for some
+   * The source is compiled while the files are read: "reading" once it is compiled. `bytes` and `of` count bytes read,
+   * in both phases. `said` says what the job waits for, if anything: while it runs, once no task has ended for some
    * seconds.
    */
   | { phase: "compiling" | "reading"; bytes: number; of: number; said?: string }
@@ -49,36 +49,36 @@ export type Progress =
   | { phase: "done"; result: Result };
 
 export interface Result {
-  /** Lines of `key TAB value` in ascending order of key (bytes); value is JSON. */
+  /** Lines of `key TAB value` in ascending order of key bytes; the value is JSON. */
   blob: Blob;
   lines: number;
   keys: number;
   bytes: number;
-  /** From the submission to the result. */
+  /** Time from the submission to the result. */
   seconds: number;
 }
 
-/** An attempt that failed. */
+/** A failed attempt of a task. */
 export interface TaskFailure {
   stage: string;
   task: number;
-  /** The file, where one is to blame. */
+  /** The input file that caused it, if known. */
   input: string | undefined;
   why: string;
-  /** The beginning of the worker's key. */
+  /** The first digits of the worker's key. */
   worker: string;
   retriesLeft: number;
 }
 
 export interface Diagnostic {
-  /** Counted from 1. */
+  /** Line number, counted from 1. */
   line: number;
   column: number;
   severity: "error" | "warning" | "note";
   text: string;
 }
 
-/** The source does not compile; the message is as clang wrote it, without colours. */
+/** The source does not compile; the message is clang's text, without colours. */
 export class CompileError extends Error {
   override name = "CompileError";
 
@@ -90,27 +90,27 @@ export class CompileError extends Error {
   }
 }
 
-/** A job that failed, in words, or that was cancelled: then its name is "JobCancelled". */
+/** A job that failed or was cancelled; if cancelled, its name is "JobCancelled". */
 export class JobError extends Error {
   override name = "JobError";
 }
 
 export interface Job {
-  /** Known once it was announced; "" before. 64 hex digits. */
+  /** The job's id, 64 hex digits; "" until it is announced. */
   readonly id: string;
-  /** What clang had to say of a job that it compiled. */
+  /** clang's warnings. */
   readonly warnings: string;
   /**
-   * What there is to tell of the inputs, in sentences: files that are compressed, or in UTF-16; quotes of a table that do
-   * not pair up. Known once they are read; the job runs all the same.
+   * Notes on the inputs, as sentences: files that are compressed, or in UTF-16; unbalanced quotes in a table. Complete
+   * once the inputs are read; the job runs all the same.
    */
   readonly notes: readonly string[];
-  /** Failed attempts, the newest last; beyond a hundred, the oldest are forgotten. */
+  /** Failed attempts, oldest first; only the last hundred are kept. */
   readonly failures: readonly TaskFailure[];
-  /** How far it is, each time it goes on; ends with the job. A slow reader misses what is old. */
+  /** The job's progress, at each change; ends with the job. A slow reader misses older values. */
   progress(): AsyncIterable<Progress>;
-  /** The result, or why there is none: a {@link CompileError} or a {@link JobError}. */
+  /** The result; rejects with a {@link CompileError} or a {@link JobError}. */
   result(): Promise<Result>;
-  /** Takes it back. Ready when it has ended, which it may have done before. */
+  /** Cancels the job. Resolves when it has ended, for whatever reason. */
   cancel(): Promise<void>;
 }

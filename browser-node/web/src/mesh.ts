@@ -29,28 +29,29 @@ export {
   type TaskFailure,
 } from "./job.js";
 
-/** A tab that has no connection for so long tries WebSocket: WebRTC connects in a fraction of it. */
+/** How long a tab without a connection waits before it tries WebSocket: WebRTC connects in a fraction of that. */
 const FALLBACK_MILLIS = 4_000;
-/** A node that is gone is not looked for more often than so by all of its tabs. */
+/** Maximum pause between a tab's attempts to reach a node that is gone. */
 const LONGEST_PAUSE_MILLIS = 60_000;
-/** A program says its goodbyes and closes its connections in two seconds (`GOODBYE`, node/src/net/limits.rs), if it can. */
+/** Timeout for leaving: a working program says goodbye and closes its connections in two seconds (`GOODBYE`,
+ * node/src/net/limits.rs). */
 const LEAVE_MILLIS = 10_000;
-/** What an advert has room for (`Advert::threads`, protocol/src/membership.rs). */
+/** Maximum number of threads in an advert (`Advert::threads`, protocol/src/membership.rs). */
 const MOST_THREADS = 0xffff;
 
 export interface JoinOptions {
   /**
-   * Where the mesh is: a URL whose `/.well-known/webmesh.json` names a node's addresses, or such addresses
-   * themselves. Default: where the page came from.
+   * The entry to the mesh: a URL whose `/.well-known/webmesh.json` lists a node's addresses, or such addresses.
+   * Default: the origin of the page.
    */
   bootstrap?: string | URL | readonly string[];
-  /** Workers that run tasks; 0 to submit only. Default: all cores but one. */
+  /** Number of Workers that run tasks; 0 to submit only. Default: all cores but one. */
   threads?: number;
-  /** 32 bytes that make this peer the same as before. Default: a new one. */
+  /** 32 secret bytes that make this the same peer as before. Default: a new identity. */
   identity?: Uint8Array;
   /**
-   * URL of the folder of this page's origin that has webmesh.wasm, guest.js and storage-worker.js. Default: where Vite
-   * or webpack put them, or beside this module. What the first join of a page has loaded, later ones use too.
+   * URL of the folder in this page's origin with webmesh.wasm, guest.js and storage-worker.js. Default: where Vite or
+   * webpack put them, or next to this module. Files loaded by the first join of a page are used by later ones too.
    */
   assets?: string | URL;
 }
@@ -62,24 +63,24 @@ export interface Peer {
   roles: Record<string, boolean>;
   threads: number;
   agent: string;
-  /** Where it is reached; none yet for a tab that has no relay. */
+  /** Its addresses; empty for a tab that has no relay yet. */
   addresses: string[];
   connected: boolean;
-  /** The peer that passes the connection's bytes on; null for a direct connection, and where there is none. */
+  /** The peer that relays the connection; null for a direct connection, and without a connection. */
   relay: string | null;
-  /** Milliseconds since a byte of a request or an answer last moved between the two; null where none has for long. */
+  /** Milliseconds since a byte of a request or an answer was last moved between the two; null after a long pause. */
   quietMillis: number | null;
 }
 
 export interface Status {
   peer: string;
-  /** Peers with a connection to this tab. */
+  /** Number of peers connected to this tab. */
   connected: number;
   peers: Peer[];
   counters: Record<string, number>;
-  /** Bytes of memory that the program has taken, of all peers of this page together; Workers not counted. */
+  /** Bytes of memory of the program, for all peers of this page together; Workers not counted. */
   memory: number;
-  /** What this tab did for others. */
+  /** This tab's contribution. */
   given: Given;
 }
 
@@ -87,14 +88,14 @@ export interface Status {
 export class Mesh {
   /** This peer's id. */
   readonly peer: string;
-  /** Ready when this tab has left; rejects with a {@link CrashError} when its program ended instead. */
+  /** Resolves when this tab has left; rejects with a {@link CrashError} if its program crashed instead. */
   readonly closed: Promise<void>;
   #program: Program;
   #tab: Tab;
   #runner: Runner;
   #storage: Storage;
   #jobs = new Set<OwnJob>();
-  /** Whether it was asked to leave, or cannot stay. */
+  /** Whether it is leaving, or cannot stay. */
   #left = false;
   #isClosed = false;
   #crash: CrashError | undefined;
@@ -121,7 +122,7 @@ export class Mesh {
     if (fallback !== undefined) void this.#fallBack(fallback);
   }
 
-  /** Whenever there is no connection, tries the way that works where UDP does not, ever more rarely. */
+  /** Whenever there is no connection, tries the address that works without UDP, at growing intervals. */
   async #fallBack(address: string): Promise<void> {
     for (let pause = FALLBACK_MILLIS; ; ) {
       await new Promise((resolve) => setTimeout(resolve, pause));
@@ -130,7 +131,7 @@ export class Mesh {
         pause = FALLBACK_MILLIS;
         continue;
       }
-      // Whoever looks at the status sees whether it worked.
+      // The status shows whether it worked.
       await this.#tab.dial(address).catch(() => {});
       pause = Math.min(2 * pause, LONGEST_PAUSE_MILLIS);
     }
@@ -142,14 +143,14 @@ export class Mesh {
     return { ...status, memory: memory.buffer.byteLength, given: { ...this.#runner.given } };
   }
 
-  /** How many Workers run tasks of others. */
+  /** Number of Workers that run tasks of others. */
   get threads(): number {
     return this.#runner.threads;
   }
 
   /**
-   * Changes how many Workers run tasks, at once: 0 to submit only. What runs beyond is stopped, and its tasks are left to
-   * other peers.
+   * Changes the number of Workers that run tasks, at once: 0 to submit only. The surplus ones are stopped, and their
+   * tasks are left to other peers.
    */
   async setThreads(threads: number): Promise<void> {
     if (!Number.isInteger(threads) || threads < 0 || threads > MOST_THREADS) {
@@ -161,7 +162,7 @@ export class Mesh {
     await this.#program.guard.until(this.#tab.setThreads(threads));
   }
 
-  /** Submits a job. It begins at once; whatever may go wrong is told by {@link Job.result}. */
+  /** Submits a job. It starts at once; errors are reported by {@link Job.result}. */
   submit(options: SubmitOptions): Job {
     if (this.#crash !== undefined) throw new JobError(this.#crash.message, { cause: this.#crash });
     if (this.#left) throw new JobError("this tab has left the mesh");
@@ -172,12 +173,13 @@ export class Mesh {
     return job;
   }
 
-  /** Leaves in order: own jobs cancelled, claims released, goodbyes said, Workers ended. Settles as {@link Mesh.closed}. */
+  /** Leaves in order: cancels own jobs, releases claims, says goodbye, ends Workers. Settles like {@link
+   * Mesh.closed}. */
   async leave(): Promise<void> {
     if (!this.#left) {
       this.#left = true;
       for (const job of this.#jobs) void job.cancel();
-      // Time in which the browser has put the page away does not count.
+      // Time while the browser has frozen the page does not count.
       const late = AbortSignal.timeout(LEAVE_MILLIS);
       const { guard } = this.#program;
       late.addEventListener("abort", () => {
@@ -189,8 +191,8 @@ export class Mesh {
   }
 
   /**
-   * The page is closed, or left: its browser ends its connections before any word could go over them, but still sends
-   * what is handed over here. A page that the browser may show again, as it was, keeps its jobs.
+   * The page is closed, or left: its browser closes its connections before a message could be sent over them, but still
+   * sends what is passed to it here. A page that the browser may restore as it was keeps its jobs.
    */
   #pageHides = ({ persisted }: PageTransitionEvent): void => {
     if (persisted) return;
@@ -211,28 +213,28 @@ export class Mesh {
   #end(): void {
     this.#isClosed = true;
     removeEventListener("pagehide", this.#pageHides);
-    // Each holds the other, across the border to the program: neither would ever be collected.
+    // They refer to each other across the boundary to the program, so neither would ever be collected.
     this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
     this.#runner.close();
     this.#storage.close();
   }
 }
 
-/** A new identity: 32 random bytes. With the same ones, a later join makes the same peer. */
+/** A new identity: 32 random bytes. With the same ones, a later join is the same peer. */
 export function newIdentity(): Uint8Array {
   return crypto.getRandomValues(new Uint8Array(32));
 }
 
 /**
- * Joins the mesh. Ready when this tab is a peer; connections follow. Rejects with a {@link JoinError} where it cannot:
- * an {@link AssetError} if one of the library's own files cannot be loaded.
+ * Joins the mesh. Resolves when this tab is a peer; connections follow. Rejects with a {@link JoinError} if it cannot,
+ * or with an {@link AssetError} if one of the library's own files cannot be loaded.
  */
 export async function join(options: JoinOptions = {}): Promise<Mesh> {
   requirePage();
   const assets = assetsIn(options.assets);
   const threads = options.threads ?? Math.max(1, navigator.hardwareConcurrency - 1);
   const loading = load(assets, threads);
-  // Reported below, unless there is no way to a mesh in the first place.
+  // Reported below, if the mesh itself can be found.
   loading.catch(() => {});
   const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
   const loaded = await loading;
@@ -252,7 +254,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   return new Mesh(loaded, tab, runner, storage, way);
 }
 
-/** The program, once all that a tab will need later is known to be there. */
+/** The program, after checking that all files that a tab needs later are available. */
 async function load(assets: Assets, threads: number): Promise<Program> {
   const scripts = threads > 0 ? [assets.taskWorker, assets.storageWorker] : [assets.storageWorker];
   const fetching = scripts.map((script) => fetchScript(script, assets.remedy));

@@ -1,10 +1,10 @@
-// Modules that this browser has fetched: kept over reloads, so that a job that runs on is joined at once.
+// Cache of fetched modules in this browser, kept over reloads, so that a running job can be joined at once.
 
 const DATABASE = "webmesh modules";
 const STORE = "modules";
-/** The modules used last are kept, this many: a person's browser is no archive. */
+/** Maximum number of modules; the most recently used are kept. */
 const MODULES = 32;
-/** Larger ones are fetched anew: few jobs have them. */
+/** Maximum size of a cached module, in bytes: few jobs have larger ones. */
 const MODULE_BYTES = 1 << 20;
 
 interface Kept {
@@ -13,7 +13,7 @@ interface Kept {
   at: number;
 }
 
-/** Opens the database; `undefined` where the browser has none (a private window): nothing is kept then. */
+/** Opens the database; `undefined` if the browser has none (a private window): then nothing is cached. */
 async function database(): Promise<IDBDatabase | undefined> {
   try {
     const opening = indexedDB.open(DATABASE, 1);
@@ -31,7 +31,7 @@ function done<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-/** What was kept, to be checked by whoever uses it. */
+/** The cached modules; the caller has to check them. */
 export async function keptModules(): Promise<Uint8Array[]> {
   const open = await database();
   if (open === undefined) return [];
@@ -45,7 +45,8 @@ export async function keptModules(): Promise<Uint8Array[]> {
   }
 }
 
-/** Keeps a module; the longest unused make room. That it cannot be kept costs a transfer after the next reload, no more. */
+/** Stores a module, evicting the least recently used. If that fails, the only cost is a transfer after the next
+ * reload. */
 export async function keepModule(hash: string, wasm: Uint8Array): Promise<void> {
   if (wasm.length > MODULE_BYTES) return;
   const open = await database();
@@ -56,13 +57,13 @@ export async function keepModule(hash: string, wasm: Uint8Array): Promise<void> 
     const oldest = await done(store.index("at").getAllKeys());
     for (const key of oldest.slice(0, Math.max(0, oldest.length - MODULES))) store.delete(key);
   } catch {
-    // As said above.
+    // Not stored: see above.
   } finally {
     open.close();
   }
 }
 
-/** A kept module is used: others are older now. */
+/** Marks a cached module as used now. */
 export async function touchModule(hash: string): Promise<void> {
   const open = await database();
   if (open === undefined) return;
@@ -71,7 +72,7 @@ export async function touchModule(hash: string): Promise<void> {
     const kept = (await done(store.get(hash))) as Kept | undefined;
     if (kept !== undefined) await done(store.put({ ...kept, at: Date.now() } satisfies Kept));
   } catch {
-    // It goes earlier than it might, no more.
+    // It may be evicted earlier, which does no harm.
   } finally {
     open.close();
   }

@@ -1,10 +1,10 @@
-// Messages that terminals and tabs share name the options of the command line. A page has others.
+// Messages shared by terminals and tabs name command-line options. A page has other names for them.
 
 import type { SubmitOptions } from "./job.js";
 
 export type OptionName = Exclude<keyof SubmitOptions, "source" | "name" | "inputs">;
 
-/** What the library calls the options of `webmesh run` that say how a job runs (node/cli/src/args.rs). */
+/** The library's names for the options of `webmesh run` that say how a job runs (node/cli/src/args.rs). */
 export const OPTION_NAMES: Record<string, OptionName> = {
   "--partitions": "partitions",
   "--replicas": "replicas",
@@ -17,13 +17,13 @@ export const OPTION_NAMES: Record<string, OptionName> = {
   "--retries": "retries",
 };
 
-/** Options that only a node has: they stay what they are, with the command that has them. */
+/** Options that only a node has: they are kept, with the command that has them. */
 const NODE_OPTIONS = new Set(["--memory", "--data", "--roles", "--threads", "--bootstrap"]);
 
-/** Advice to use an option that only a terminal has: "…, or leave it out with --skip-unreadable". */
+/** Advice to use an option that exists only in a terminal: "…, or leave it out with --skip-unreadable". */
 const TERMINALS_ADVICE = /[;,] (?:or )?[^;,]*--(?:skip-unreadable|csv)\b[^;,]*/g;
 
-/** A message in which options are called what the library calls them, between backticks. */
+/** A message with the library's names for options, in backticks. */
 export function inLibraryWords(text: string): string {
   return text.replaceAll(TERMINALS_ADVICE, "").replaceAll(/(webmesh [a-z-]+ )?`?(--[a-z][a-z-]*)\b`?/g, (whole, command: string | undefined, option) => {
     if (command !== undefined) return whole;

@@ -1,4 +1,4 @@
-// A job that this tab submits: from a source and files to a result.
+// A job that this tab submits, from the source and files to the result.
 
 import type { Tab } from "../wasm/webmesh_browser_node.js";
 import { diagnosticsOf } from "./clang.js";
@@ -14,10 +14,10 @@ import {
 import { inLibraryWords } from "./option-names.js";
 import type { Plan, Storage } from "./storage.js";
 
-/** Failed attempts that are remembered. */
+/** Maximum number of failed attempts that are remembered. */
 const FAILURES = 100;
 
-/** What the engine's side tells, as `webmesh run --json` does. */
+/** Events from the engine's side, in the format of `webmesh run --json`. */
 type Told =
   | { event: "phase"; text: string }
   | { event: "warnings" | "diagnostics"; text: string }
@@ -43,16 +43,16 @@ type Told =
   | { event: "waiting_over" }
   | { event: "ended"; outcome: "done" | "cancelled" | "failed"; why: string | null };
 
-/** A job of this tab's own. */
+/** A job submitted by this tab. */
 export class OwnJob implements Job {
   #id = "";
   #warnings = "";
   #notes: readonly string[] = [];
   #failures: TaskFailure[] = [];
-  /** What to do about the last failure, on a line of its own. */
+  /** Advice on the last failure, on a line of its own. */
   #help = "";
   #latest: Progress = { phase: "compiling", bytes: 0, of: 0 };
-  /** Compiling and reading go on at the same time. */
+  /** Compiling and reading, which happen at the same time. */
   #preparing = { isCompiled: false, bytes: 0, of: 0, said: "" };
   /** What the running job waits for. */
   #waiting: { said?: string } = {};
@@ -61,12 +61,12 @@ export class OwnJob implements Job {
   #result: Promise<Result>;
   #fail: (why: JobError) => void = () => {};
   #unwanted: Promise<void>;
-  /** Settles what is waited for until the job is unwanted, or over. */
+  /** Settles the promise that stands for the job being cancelled or over. */
   #settle: () => void = () => {};
   #isCancelled = false;
-  /** Ready when the files of all failures are known. */
+  /** Resolves when the files of all failures are known. */
   #naming: Promise<unknown> = Promise.resolve();
-  /** What clang said of a source that does not compile. */
+  /** clang's text if the source does not compile. */
   #diagnostics = "";
 
   /** @internal */
@@ -81,7 +81,7 @@ export class OwnJob implements Job {
       this.#over = true;
       this.#wake();
     });
-    // Whoever wants to know asks for the result; nobody has to.
+    // Callers learn of a failure from the result; nobody has to ask for it.
     this.#result.catch(() => {});
   }
 
@@ -125,7 +125,7 @@ export class OwnJob implements Job {
     await this.#result.catch(() => {});
   }
 
-  /** Ends it for a reason that the engine cannot tell any more. */
+  /** Ends the job for a reason that the engine can no longer report. */
   fail(why: JobError): void {
     this.#fail(why);
   }
@@ -142,7 +142,7 @@ export class OwnJob implements Job {
         this.#notes = notes;
         this.#prepare({});
       },
-      // It is told below.
+      // Reported below.
       () => {},
     );
     let plan: Plan | undefined;
@@ -150,11 +150,11 @@ export class OwnJob implements Job {
     const compiling = tab.compile(name, options.source, tell);
     compiling.then(
       () => this.#prepare({ isCompiled: true, said: "" }),
-      // It is told below.
+      // Reported below.
       () => {},
     );
     try {
-      // Whichever fails first says why, and who cancels waits for neither.
+      // The first failure gives the reason, and cancelling waits for neither.
       const ready = Promise.all([
         planning.catch((error: unknown) => Promise.reject(new JobError(wordsOf(error)))),
         compiling.catch((error: unknown) => {
@@ -164,7 +164,7 @@ export class OwnJob implements Job {
       ]);
       const both = await Promise.race([ready, this.#unwanted]);
       this.#stopIfCancelled();
-      if (both === undefined) throw new JobError("the job was given up");
+      if (both === undefined) throw new JobError("the job was cancelled");
       const [planned, compiled] = both;
       plan = planned;
       const { partitions, replicas, retries, taskMillis, taskMemory } = options;
@@ -182,7 +182,7 @@ export class OwnJob implements Job {
       this.#show({ phase: "done", result });
       return result;
     } finally {
-      // Nothing of it is left, whenever what was begun for it comes to its end.
+      // Releases everything that was started for it, however far it got.
       this.#settle();
       compiling.then((compiled) => compiled.free()).catch(() => {});
       planning.then((plan) => storage.forget(plan.inputs, this.#id)).catch(() => {});
@@ -196,7 +196,7 @@ export class OwnJob implements Job {
     throw error;
   }
 
-  /** What ended the job, with the name of the file that did. */
+  /** The failure that ended the job, with the name of the file that caused it. */
   #lastFailure(): string | undefined {
     const last = this.#failures.at(-1);
     if (last?.retriesLeft !== 0 || last.input === undefined) return undefined;
@@ -225,7 +225,7 @@ export class OwnJob implements Job {
         this.#show({ phase: "running", stages, workers, shufflers, failures, ...this.#waiting });
         break;
       }
-      // The next progress, a moment later, tells of it.
+      // Reported with the next progress, a moment later.
       case "waiting":
         this.#waiting = { said: told.why };
         break;
@@ -252,7 +252,7 @@ export class OwnJob implements Job {
   #prepare(news: Partial<{ isCompiled: boolean; bytes: number; of: number; said: string }>): void {
     Object.assign(this.#preparing, news);
     const { isCompiled, bytes, of, said } = this.#preparing;
-    // What is told late, of a job that goes on already or has ended, is told no more.
+    // Late progress of a job that already runs or has ended is ignored.
     if (this.#over || (this.#latest.phase !== "compiling" && this.#latest.phase !== "reading")) return;
     this.#show({ phase: isCompiled ? "reading" : "compiling", bytes, of, said });
   }

@@ -1,4 +1,4 @@
-// The page: joins at the press of the button, shows the mesh, and opens the view that submits.
+// The page: joins when the button is pressed, shows the mesh, and opens the Submit view.
 
 import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
 import { CrashNotice } from "./crash.js";
@@ -16,37 +16,37 @@ import { Threads } from "./threads.js";
 import { Turns } from "./turns.js";
 import { showViews } from "./views.js";
 
-/** How often the figures are drawn anew. */
+/** Refresh interval of the figures. */
 const REFRESH_MILLIS = 500;
-/** A tab without any connection after so long says what may be in the way. */
+/** How long a tab has no connection before it names possible reasons. */
 const LONELY_MILLIS = 12_000;
 
 const TROUBLE_CONNECTING =
-  "No peer can be reached, neither over WebRTC nor over WebSocket. Perhaps a firewall stands between; perhaps the " +
+  "No peer can be reached, neither over WebRTC nor over WebSocket. Perhaps a firewall is in the way; perhaps the " +
   "browser was not allowed to reach the local network; or the node has a new certificate: reload the page to ask it for " +
   "its address again.";
 
-const REJOINED = " It joined by itself after the reload, as you had joined in this tab.";
+const REJOINED = " It joined by itself after the reload, because you had joined in this tab.";
 const KIOSK_REFUSED =
-  "This address asks the page to join without a press. Only a node that was started as a kiosk allows that, and the one " +
+  "This address asks the page to join without a click. Only a node that was started as a kiosk allows that, and the one " +
   "that serves this page was not: press the button to join.";
 
 const joinButton = element<HTMLButtonElement>("join-button");
 const leaveButton = element<HTMLButtonElement>("leave-button");
 const trouble = element("trouble");
 
-/** Whether the button was pressed, and what came of it. */
+/** Whether the user wants to be in the mesh. */
 let wanted = false;
 /** Whether this tab joined by itself after a reload. */
 let isRejoined = false;
 let mesh: Mesh | undefined;
 let submitView: SubmitView | undefined;
 const turns = new Turns((error) => {
-  // The notice tells of a crash.
+  // The notice reports a crash.
   if (error instanceof CrashError) return;
   wanted = false;
   leftNow("", "Not joined");
-  complain(trouble, `The tab did not join or leave as it should: ${wordsOf(error)}`);
+  complain(trouble, `The tab could not join or leave properly: ${wordsOf(error)}`);
 });
 const notice = new CrashNotice(() => want(true));
 const threads = new Threads(() => void settle());
@@ -55,7 +55,7 @@ const conditions = new Conditions(() => void settle());
 const box = (condition: Condition) => element<HTMLInputElement>(`pause-${condition}`);
 const waitingNow = () => conditions.waiting((condition) => box(condition).checked);
 
-/** The person wants to be in the mesh, or out of it. */
+/** Records whether the user wants to be in the mesh. */
 function want(joined: boolean): void {
   wanted = joined;
   isRejoined = false;
@@ -72,7 +72,7 @@ async function settle(): Promise<void> {
 function showButtons(): void {
   rememberJoined(wanted);
   const [shown, hidden] = wanted ? [leaveButton, joinButton] : [joinButton, leaveButton];
-  // The focus moves from the button that disappears to the one that takes its place.
+  // The focus moves from the button that disappears to the one that replaces it.
   const moves = document.activeElement === hidden;
   shown.hidden = false;
   if (moves) shown.focus();
@@ -82,7 +82,7 @@ function showButtons(): void {
 
 async function change(): Promise<void> {
   const waiting = waitingNow();
-  // A job of this tab's own is not given up for a condition.
+  // A condition does not interrupt this tab's own jobs.
   const busy = submitView?.running === true;
   if (wanted && waiting === undefined && mesh === undefined) await enter();
   if (mesh !== undefined && mesh.threads !== threads.value) await mesh.setThreads(threads.value);
@@ -90,7 +90,7 @@ async function change(): Promise<void> {
   if (wanted && mesh === undefined && waiting !== undefined) say(`Paused: ${waiting}.`, "Paused");
 }
 
-/** Says what this tab is, and the same in a word or two. */
+/** Shows the tab's state as a sentence, and as a short badge. */
 function say(text: string, badge: string): void {
   element("state").textContent = text;
   element("badge").textContent = badge;
@@ -109,7 +109,7 @@ async function enter(): Promise<void> {
     say("", "Not joined");
     const why = error instanceof JoinError ? error.message : `The tab cannot join: ${wordsOf(error)}`;
     complain(trouble, why);
-    // A node that does not answer may do so later; what else goes wrong goes wrong again.
+    // A node that does not answer may do so later; other errors would repeat.
     if (again) notice.show(why, !(error instanceof JoinError));
     return;
   }
@@ -127,7 +127,7 @@ async function exit(): Promise<void> {
   say("You have left the mesh.", "Not joined");
 }
 
-/** Shows that this tab is in no mesh. */
+/** Shows that this tab is not in a mesh. */
 function leftNow(text: string, badge: string): void {
   mesh = undefined;
   element("mesh").hidden = true;
@@ -135,7 +135,7 @@ function leftNow(text: string, badge: string): void {
   say(text, badge);
 }
 
-/** The program is no more. Whether another is started is for the person to say: what failed once may fail again. */
+/** The program has crashed. The user decides whether to start another: it may crash again. */
 function crashed(was: Mesh, { message }: CrashError): void {
   if (mesh !== undefined && mesh !== was) return;
   wanted = false;
@@ -160,24 +160,24 @@ async function watch(watched: Mesh): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
     }
   } catch (error) {
-    // The notice tells of a crash.
+    // The notice reports a crash.
     if (!(error instanceof CrashError)) throw error;
   } finally {
     history.end();
   }
 }
 
-/** Shows who this tab is and what it does. */
+/** Shows this tab's identity and activity. */
 function show(status: Status): void {
   const count = status.connected;
-  const idle = mesh?.threads === 0 ? " It gives no cores: it submits jobs, and computes for nobody." : "";
+  const idle = mesh?.threads === 0 ? " It gives no cores: it only submits jobs." : "";
   const text = `You are peer ${status.peer}.${idle}${isRejoined ? REJOINED : ""}`;
   if (count > 0) say(text, `Joined · ${count} ${count === 1 ? "peer" : "peers"}`);
   else say("Looking for peers …", "Looking for peers …");
   showFigures(status);
 }
 
-/** What the view that submits asks of the page. */
+/** What the Submit view needs from the page. */
 const host: Host = {
   joined: () => mesh !== undefined,
   threads: () => threads.value,
@@ -186,22 +186,22 @@ const host: Host = {
     await settle();
     if (mesh !== undefined) return mesh;
     const waiting = waitingNow();
-    if (waiting === undefined) throw new JoinError(trouble.textContent || "The tab left the mesh before it was in it.");
-    throw new JoinError(`This tab is paused, since ${waiting}. Change that, or the switch in the Join view.`);
+    if (waiting === undefined) throw new JoinError(trouble.textContent || "The tab left the mesh before it had joined.");
+    throw new JoinError(`This tab is paused because ${waiting}. Change that, or the switch in the Join view.`);
   },
   changed: () => void settle(),
 };
 
 let opening: Promise<SubmitView | undefined> | undefined;
 
-/** The view that submits is loaded when it is opened first: who only joins does without. */
+/** The Submit view is loaded when it is first opened: a tab that only joins does not need it. */
 async function openSubmit(): Promise<SubmitView> {
   const { SubmitView } = await import("./submit/view.js");
   submitView = await SubmitView.open(host);
   return submitView;
 }
 
-/** Gives the view once it is there; nothing if it cannot be loaded, which is told where it would be. */
+/** Returns the view once it is loaded; undefined if it cannot be loaded, which is reported in its place. */
 function submitOpened(): Promise<SubmitView | undefined> {
   const state = element("submit-state");
   if (opening === undefined) state.textContent = "Loading …";
@@ -211,16 +211,16 @@ function submitOpened(): Promise<SubmitView | undefined> {
       return view;
     },
     (error) => {
-      // Opening the view again tries again.
+      // Opening the view again retries.
       opening = undefined;
-      state.textContent = `This view cannot be loaded: ${String(error)}. Is the node still there?`;
+      state.textContent = `This view cannot be loaded: ${String(error)}. Is the node still running?`;
       return undefined;
     },
   );
   return opening;
 }
 
-/** Settings are kept: a person chooses once. */
+/** Stores a setting in the browser, so that it has to be chosen only once. */
 function remember(input: HTMLInputElement): void {
   const value = localStorage.getItem(input.id);
   const flag = input.type === "checkbox";
@@ -249,12 +249,12 @@ element("join-form").addEventListener("submit", (event) => {
   want(true);
 });
 leaveButton.addEventListener("click", () => want(false));
-// The mesh sees to its own leaving when the page is closed. One that the browser keeps leaves too, or its peers would count
-// on what stands still.
+// The mesh itself leaves when the page is closed. A page that the browser keeps leaves too, or its peers would rely on
+// a frozen one.
 addEventListener("pagehide", ({ persisted }) => {
   if (persisted) void mesh?.leave();
 });
-// One that the browser shows again as it was has left all the same, and joins anew.
+// A page that the browser restores has left all the same, and joins again.
 addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;
   mesh = undefined;

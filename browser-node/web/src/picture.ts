@@ -1,29 +1,30 @@
-// The mesh as a picture: this tab in the middle, its peers around it, those behind a relay around that.
+// The mesh as a picture: this tab in the centre, its peers around it, and peers behind a relay around that.
 
 import { shape } from "./dom.js";
 import type { Peer } from "./mesh.js";
 
 const SIZE = 320;
 const MIDDLE = SIZE / 2;
-/** The distance of peers from the middle: of all where each has a line of its own, or of those, and of those behind them. */
+/** Distances of peers from the centre: of all if each has a direct line; otherwise of those that have one, and of
+ * those behind relays. */
 const RING = 118;
 const INNER = 72;
 const OUTER = 128;
-/** More would lie on each other. */
+/** Maximum number of peers drawn: more would overlap. */
 const SHOWN = 48;
-/** Idle time after which a link counts as resting: two redraws of the picture. */
+/** Idle time after which a link counts as idle: two redraws of the picture. */
 const BUSY_MILLIS = 1000;
 
 interface Place {
   peer: Peer;
   x: number;
   y: number;
-  /** Where its line begins: at its relay, or in the middle. */
+  /** The start of its line: at its relay, or in the centre. */
   from: { x: number; y: number };
   busy: boolean;
 }
 
-/** Whether bytes move between this tab and a peer. */
+/** Whether data moves between this tab and a peer. */
 export function isBusy({ quietMillis }: Peer): boolean {
   return quietMillis !== null && quietMillis < BUSY_MILLIS;
 }
@@ -32,7 +33,7 @@ export function isBusy({ quietMillis }: Peer): boolean {
 export function places(peers: readonly Peer[]): Place[] {
   const shown = peers.slice(0, SHOWN);
   const ids = new Set(shown.map(({ peer }) => peer));
-  // Of a relay that is not shown only the circuit is known: such a line begins in the middle too.
+  // If a relay is not shown, only the circuit is known: its line starts in the centre too.
   const relayOf = ({ relay }: Peer) => (relay !== null && ids.has(relay) ? relay : undefined);
   const behind = new Map<string, Peer[]>();
   for (const peer of shown) {
@@ -52,7 +53,7 @@ export function places(peers: readonly Peer[]): Place[] {
   return direct.flatMap((peer, i) => {
     const [part, relayed] = [parts[i] ?? 1, behind.get(peer.peer) ?? []];
     const here = at(begun + (part - 1) / 2, ring);
-    // What goes to those behind a relay goes over its link too.
+    // Data for the peers behind a relay also moves over the relay's link.
     const place: Place = { peer, ...here, from: middle, busy: [peer, ...relayed].some(isBusy) };
     const others = relayed.map((other, nth): Place => {
       return { peer: other, ...at(begun + nth, OUTER), from: here, busy: isBusy(other) };
@@ -67,7 +68,7 @@ export function draw(into: SVGElement, peers: readonly Peer[]): void {
   const lines: SVGElement[] = [];
   const dots: SVGElement[] = [];
   const placed = places(peers);
-  // Within two rings there is less room.
+  // With two rings there is less room.
   const radius = placed.some(({ from }) => from.x !== MIDDLE || from.y !== MIDDLE) ? 9 : 11;
   for (const { peer, x, y, from, busy } of placed) {
     const kind = [peer.relay === null ? "link" : "link relayed", busy ? "busy" : ""].filter(Boolean).join(" ");

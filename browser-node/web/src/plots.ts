@@ -1,21 +1,21 @@
-// What happened in the last two minutes, plotted.
+// Plots of the last two minutes.
 
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
 import type { Status } from "./mesh.js";
 
-/** Two minutes of half-seconds. */
+/** Number of points: two minutes of half-seconds. */
 const POINTS = 240;
 const SECONDS = 120;
 const HEIGHT = 140;
-/** To be seen on light paper and on dark. */
+/** A colour that is visible on light and on dark backgrounds. */
 const INK = "#808890";
 const LINE = "#1f9b88";
 
 interface Series {
   title: string;
-  /** A figure that only grows. */
+  /** A monotonic counter. */
   total(status: Status): number;
   plot: uPlot;
   resizes: ResizeObserver;
@@ -29,7 +29,7 @@ const SERIES: [string, Series["total"]][] = [
   ["Processor cores given", ({ given }) => given.millis / 1000],
 ];
 
-/** The plots, and what they show. */
+/** The plots and their data. */
 export class History {
   #times: number[] = [];
   #series: Series[];
@@ -65,7 +65,7 @@ export class History {
     });
   }
 
-  /** Takes the plots away, which listen to the window otherwise. */
+  /** Removes the plots, which otherwise keep listening to the window. */
   end(): void {
     for (const { plot, resizes } of this.#series) {
       resizes.disconnect();
@@ -73,7 +73,7 @@ export class History {
     }
   }
 
-  /** Adds what was counted. */
+  /** Adds the current counters. */
   add(status: Status): void {
     const now = Date.now() / 1000;
     const passed = now - (this.#times.at(-1) ?? Number.NaN);

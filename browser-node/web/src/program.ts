@@ -1,13 +1,13 @@
-// The program of a page: compiled once, started when a tab joins, and started anew after it crashed.
+// The program of a page: compiled once, started when a tab joins, and started again after a crash.
 
 import type * as Script from "../wasm/webmesh_browser_node.js";
 import { type Assets, compiledProgram, wrongVersion } from "./assets.js";
 import { type Guard, guardOf } from "./guard.js";
 import { newScript } from "./script.js";
 
-/** A program that runs. All peers of a page share it. */
+/** A running program. All peers of a page share it. */
 export interface Program {
-  /** What it was made of; the storage Worker has an instance of its own. */
+  /** The compiled module; the storage Worker has an instance of its own. */
   module: WebAssembly.Module;
   script: typeof Script;
   memory: WebAssembly.Memory;
@@ -17,13 +17,13 @@ export interface Program {
 let compiled: Promise<WebAssembly.Module> | undefined;
 let running: Promise<Program> | undefined;
 
-/** The page's program, which is started if none runs. Rejects with an AssetError if it cannot be loaded. */
+/** The page's program, started if none is running. Rejects with an AssetError if it cannot be loaded. */
 export async function program(assets: Assets): Promise<Program> {
   running ??= start(assets);
   try {
     return await running;
   } catch (error) {
-    // The next call tries again.
+    // The next call retries.
     compiled = running = undefined;
     throw error;
   }
@@ -44,7 +44,7 @@ async function start(assets: Assets): Promise<Program> {
   return { module, script, memory: exports.memory, guard };
 }
 
-/** Closes what a program that crashed has left open: its peers need not wait for it. */
+/** Closes the connections that a crashed program left open, so that its peers need not wait. */
 function hangUp(held: WebAssembly.Table): void {
   for (let i = 0; i < held.length; i++) {
     const value: unknown = held.get(i);

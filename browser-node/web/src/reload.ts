@@ -1,10 +1,10 @@
-// The notice after a reload that ended a job: what ended, and a button that runs it again.
+// The notice after a reload that ended jobs, with a button that runs the newest one again.
 
 import { element, leaveWithFocus } from "./dom.js";
 import type { RanBefore } from "./session.js";
 
 export class ReloadNotice {
-  /** Shown if there were jobs; `again` is told of the youngest, if the person wants that. */
+  /** Shown if there were jobs; `again` is called with the newest, if the user wants that. */
   constructor(jobs: readonly RanBefore[], again: (job: RanBefore) => void) {
     const [job] = jobs;
     if (job === undefined) return;

@@ -1,16 +1,16 @@
-// The Workers of a tab: units of work go to whichever is free, and what does not end is ended.
+// The Workers of a tab: units of work go to idle ones, and tasks that exceed their time limit are stopped.
 
 import { workerFailure } from "./assets.js";
 import type { Given } from "./given.js";
 import type { Batch, Cause, Outcome } from "./messages.js";
 import { keepModule, touchModule } from "./module-cache.js";
 
-/** Compiled modules that are kept; beyond, the longest unused goes. */
+/** Maximum number of compiled modules; beyond that, the least recently used is dropped. */
 const MODULES = 8;
-/** A task's time is counted here, not in the Worker: beyond it, so much is allowed for messages to arrive. */
+/** Added to a task's time limit, which is measured here and not in the Worker: time for messages to arrive. */
 const GRACE_MILLIS = 500;
 
-/** A unit of work, as the wasm module hands it over. */
+/** A unit of work from the wasm module. */
 export interface Unit {
   readonly run: number;
   readonly job: string;
@@ -26,7 +26,7 @@ export interface Unit {
   free(): void;
 }
 
-/** Where results go. */
+/** Receives results. */
 export interface Results {
   finished(
     run: number,
@@ -45,11 +45,11 @@ export interface Results {
     cause: Cause,
     last: boolean,
   ): void;
-  /** What is left of a run is not done here. */
+  /** The rest of a run is not done here. */
   returned(run: number): void;
 }
 
-/** A unit on its way, and how many of its tasks are done. */
+/** A queued or running unit, and how many of its tasks are done. */
 interface Queued {
   run: number;
   job: string;
@@ -68,7 +68,7 @@ class Seat {
 
 /** Runs units on Workers. */
 export class Runner {
-  /** Set before the first unit comes. */
+  /** Set before the first unit arrives. */
   results: Results | undefined;
   readonly given: Given = { tasks: 0, failures: 0, millis: 0, gigabyteSeconds: 0 };
   #modules = new Map<string, Promise<WebAssembly.Module>>();
@@ -85,10 +85,10 @@ export class Runner {
     return this.#seats.length;
   }
 
-  /** Changes the number of Workers. What runs on those that go, and what waits beyond one unit a Worker, is returned. */
+  /** Changes the number of Workers. Units on removed ones, and queued ones beyond one for each Worker, are returned. */
   resize(threads: number): void {
     const returned: Queued[] = [];
-    // Those that idle go first.
+    // Idle ones are removed first.
     const busy = this.#seats.filter(({ unit }) => unit !== undefined);
     const idle = this.#seats.filter(({ unit }) => unit === undefined);
     const seats = [...busy, ...idle];
@@ -107,7 +107,7 @@ export class Runner {
   has(module: string): boolean {
     const compiled = this.#modules.get(module);
     if (compiled === undefined) return false;
-    // It is the last in line to go now.
+    // Re-inserted as the most recently used.
     this.#modules.delete(module);
     this.#modules.set(module, compiled);
     return true;
@@ -116,7 +116,7 @@ export class Runner {
   load(module: string, wasm: Uint8Array): void {
     void touchModule(module.slice(0, module.indexOf(":")));
     const compiled = WebAssembly.compile(wasm as BufferSource);
-    // Whoever runs a unit of it is told; until then nobody listens.
+    // Running a unit of it reports the error; until then nobody handles it.
     compiled.catch(() => this.#modules.delete(module));
     this.#modules.set(module, compiled);
     for (const oldest of this.#modules.keys()) {
@@ -166,7 +166,7 @@ export class Runner {
     let module: WebAssembly.Module;
     try {
       const compiled = this.#modules.get(unit.module);
-      if (compiled === undefined) throw new Error("it was put away");
+      if (compiled === undefined) throw new Error("it was dropped from the cache");
       module = await compiled;
     } catch (error) {
       if (seat.unit !== unit) return;
@@ -175,11 +175,11 @@ export class Runner {
       this.#fill();
       return;
     }
-    // It may have been stopped in the meantime.
+    // It may have been stopped meanwhile.
     if (seat.unit !== unit) return;
     seat.worker ??= this.#hire(seat);
     const { seeds, ends, inputsPerTask, firstTask, bytes } = unit.batch;
-    // Of a unit that was begun on another Worker, only what is left.
+    // Of a unit that was started on another Worker, only the remaining tasks.
     const firstInput = Math.min(unit.done * inputsPerTask, ends.length);
     const start = firstInput === 0 ? 0 : (ends[firstInput - 1] ?? 0);
     const batch: Batch = {
@@ -234,7 +234,7 @@ export class Runner {
     }
   }
 
-  /** The task that runs is given up with its Worker; the rest of its unit goes on elsewhere. */
+  /** The running task is lost with its Worker; the rest of its unit runs elsewhere. */
   #lost(seat: Seat, why: string, cause: Cause): void {
     const unit = seat.unit;
     this.#vacate(seat);

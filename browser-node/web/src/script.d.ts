@@ -1,6 +1,6 @@
-// The script that wasm-bindgen made for the program, in a form that bundle.mjs gives it.
+// The script that wasm-bindgen generated for the program, as transformed by bundle.mjs.
 
 import type * as Script from "../wasm/webmesh_browser_node.js";
 
-/** A script that has started no program yet. Each can start one: a program that crashed is replaced with its script. */
+/** A script without a program. Each can start one program: after a crash, a new script is needed. */
 export function newScript(): typeof Script;

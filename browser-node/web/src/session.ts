@@ -1,4 +1,4 @@
-// What this tab, and no other, remembers over a reload: that its person had joined, and which jobs it ran.
+// What this tab alone remembers over a reload: that the user had joined, and which jobs it ran.
 
 const JOINED = "joined";
 const RUNNING = "running";
@@ -9,8 +9,8 @@ export interface RanBefore {
 }
 
 /**
- * Whether this page is the same tab's as before, loaded anew. A copy of a tab, or a window that a page opens, begins with
- * a copy of what the tab remembers, and nobody has pressed anything in it.
+ * Whether this page is a reload of the same tab. A duplicated tab, or a window opened by a page, starts with a copy of
+ * the tab's session storage, though the user has pressed nothing in it.
  */
 function wasReloaded(): boolean {
   const [entry] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
@@ -23,7 +23,7 @@ function take(name: string): string | null {
   return wasReloaded() ? value : null;
 }
 
-/** Whether the person had pressed Join, and not Leave, before the reload. Said once. */
+/** Whether the user had pressed Join, and not Leave, before the reload. Consumed by the first call. */
 export function hadJoined(): boolean {
   return take(JOINED) !== null;
 }
@@ -33,12 +33,12 @@ export function rememberJoined(joined: boolean): void {
   else sessionStorage.removeItem(JOINED);
 }
 
-/** The jobs that this tab ran when it was reloaded, the youngest first. Said once. */
+/** The jobs that this tab was running when it was reloaded, newest first. Consumed by the first call. */
 export function ranBefore(): RanBefore[] {
   try {
     return (JSON.parse(take(RUNNING) ?? "[]") as RanBefore[]).filter(({ key, name }) => key !== "" && name !== "");
   } catch {
-    // Whatever stands there is not ours.
+    // Not our data.
     return [];
   }
 }

@@ -1,31 +1,31 @@
-// The Worker that holds what a tab keeps: segments, results of its own jobs, and the files that they read.
+// The Worker that stores a tab's data: segments, results of its own jobs, and the files that they read.
 
 import type * as Script from "../wasm/webmesh_browser_node.js";
 import { CrashError } from "./guard.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
 import { newScript } from "./script.js";
 
-/** After so much reading of files for this tab's own jobs, what others ask for has its turn. */
+/** Maximum time of reading files for this tab's own jobs before other requests get a turn. */
 const LOOK_MILLIS = 20;
 
 type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
 
 const post = self.postMessage.bind(self) as (answer: StorageAnswer, transfer?: Transferable[]) => void;
 
-/** The Worker's own instance of the program, and what it holds. */
+/** The Worker's own instance of the program, and its data. */
 interface Held {
   script: typeof Script;
   storage: Script.Storage;
 }
 
 let held: Held | undefined;
-/** Calls whose files are read, and still wanted. */
+/** Calls whose files are being read and still wanted. */
 const planned = new Set<number>();
-// One after another: the engine counts on their order.
+// One after another: the engine relies on the order.
 let turn: Promise<void> = Promise.resolve();
 addEventListener("message", ({ data }: MessageEvent<StorageCall>) => {
   turn = turn.then(() => obey(data)).catch((error: unknown) => {
-    // What is thrown here (no memory left, above all) leaves the program in no state to go on.
+    // An exception here (above all, out of memory) leaves the program in an unusable state.
     post({ kind: "broken", why: wordsOf(error) });
   });
 });
@@ -53,13 +53,13 @@ async function answer({ call }: Asked, work: () => unknown): Promise<void> {
   try {
     post({ kind: "done", call, value: await work() });
   } catch (error) {
-    // A refusal in words leaves all as it was; a trap does not.
+    // A returned error leaves the state intact; a trap does not.
     if (error instanceof CrashError) post({ kind: "broken", why: wordsOf(error) });
     else post({ kind: "failed", call, why: wordsOf(error) });
   }
 }
 
-/** Reads a job's files, with a look at what else is to be done now and then. */
+/** Reads a job's files, and lets other requests in between. */
 async function plan(
   { script, storage }: Held,
   { call, files, options }: Extract<Asked, { kind: "plan" }>,
@@ -72,7 +72,7 @@ async function plan(
       if (performance.now() < look) continue;
       tell();
       await othersTurn();
-      if (!planned.has(call)) throw new Error("the job was given up");
+      if (!planned.has(call)) throw new Error("the job was cancelled");
       look = performance.now() + LOOK_MILLIS;
     }
   } finally {
@@ -82,7 +82,7 @@ async function plan(
   return storage.hold(planning);
 }
 
-/** Ready once what has come meanwhile is done. A timer would wait some milliseconds more each time. */
+/** Resolves after pending messages are handled. A timer would add some milliseconds each time. */
 function othersTurn(): Promise<void> {
   const { port1, port2 } = new MessageChannel();
   return new Promise((resolve) => {
@@ -109,7 +109,7 @@ function answerTo(storage: Script.Storage, call: Exclude<Asked, { kind: "plan" }
 }
 
 function wordsOf(error: unknown): string {
-  // It is not the tab's program that has crashed, but this instance of it: what for is all that is to be said.
+  // Not the tab's program has crashed, but this instance of it: only the cause is reported.
   if (error instanceof CrashError) return wordsOf(error.cause);
   return error instanceof Error ? error.message : String(error);
 }

@@ -1,23 +1,23 @@
-// The way to the Worker that holds what a tab keeps. It is started when there is something to keep.
+// The connection to the Worker that stores a tab's data. It is started when there is something to store.
 
 import { workerFailure } from "./assets.js";
 import type { StorageAnswer, StorageCall } from "./messages.js";
 
-/** What was asked of the Worker and is not answered yet. */
+/** A call that the Worker has not answered yet. */
 interface Waiting {
   resolve(value: unknown): void;
   reject(error: Error): void;
   progress?: ((bytes: number, of: number) => void) | undefined;
 }
 
-/** A job's inputs, as `Tab.submit` wants them. */
+/** A job's inputs, as `Tab.submit` expects them. */
 export interface Plan {
   inputs: string;
   tasks: number;
   documents: number;
   bytes: number;
   files: number;
-  /** Sentences on files that are not what they seem. */
+  /** Notes on unusual files, as sentences. */
   notes: string[];
 }
 
@@ -25,9 +25,9 @@ type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
 type Call = Asked extends infer C ? (C extends Asked ? Omit<C, "call"> : never) : never;
 
 export class Storage {
-  /** Where answers to orders of the engine go; set before the first order comes. */
+  /** Receives answers to orders of the engine; set before the first order. */
   answered: ((head: Uint8Array, body: Uint8Array) => void) | undefined;
-  /** Told when there will be no more of them, and why. */
+  /** Called with the reason when no more answers will come. */
   broke: ((why: string) => void) | undefined;
   #dead: Error | undefined;
   #program: WebAssembly.Module;
@@ -41,7 +41,7 @@ export class Storage {
     this.#script = script;
   }
 
-  /** Whether the Worker was started, and lives; asked by the engine. */
+  /** Whether the Worker was started and has not failed; read by the engine. */
   get isStarted(): boolean {
     return this.#worker !== undefined;
   }
@@ -52,7 +52,7 @@ export class Storage {
     this.#started().postMessage({ kind: "order", head, body } satisfies StorageCall, [head.buffer, body.buffer]);
   }
 
-  /** Reads files, until `unwanted` is settled at the longest. */
+  /** Reads files; stops when `unwanted` settles. */
   async plan(
     files: readonly File[],
     options: object,
@@ -71,7 +71,7 @@ export class Storage {
     return (await this.#ask({ kind: "nameOf", inputs, task, document })) as string | undefined;
   }
 
-  /** Forgets what is held of a job that is over; `job` is empty if it was not announced. */
+  /** Releases the data of a job that has ended; `job` is empty if it was not announced. */
   async forget(inputs: string, job: string): Promise<void> {
     await this.#ask({ kind: "forget", inputs, job });
   }
@@ -81,7 +81,7 @@ export class Storage {
     return { ...(JSON.parse(stats) as { lines: number; keys: number; bytes: number }), blob };
   }
 
-  /** Ends the Worker, and forgets what it held. */
+  /** Ends the Worker, and drops its data. */
   close(): void {
     this.#end(new Error("the tab has left the mesh"));
   }
@@ -115,7 +115,7 @@ export class Storage {
       return;
     }
     if (answer.kind === "broken") {
-      this.#end(new Error(`what this tab kept is lost: ${answer.why}`));
+      this.#end(new Error(`the data stored by this tab is lost: ${answer.why}`));
       return;
     }
     const waiting = this.#waiting.get(answer.call);

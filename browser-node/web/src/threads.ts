@@ -1,4 +1,4 @@
-// The slider by which a person says how many cores this tab gives: at once, also while it works.
+// The slider for the number of cores that this tab gives; it takes effect at once, also during work.
 
 import { element } from "./dom.js";
 

@@ -1,15 +1,15 @@
-// Changes that happen one after another, in the order in which they were asked for.
+// Runs changes one after another, in the order of the requests.
 
 export class Turns {
   #last: Promise<void> = Promise.resolve();
   readonly #failed: (error: unknown) => void;
 
-  /** `failed` is told of a change that fails; the next has its turn all the same. */
+  /** `failed` is called with the error of a change; the next one runs all the same. */
   constructor(failed: (error: unknown) => void) {
     this.#failed = failed;
   }
 
-  /** Ready when this change is over, however it ended. */
+  /** Resolves when this change is over, even if it failed. */
   take(change: () => Promise<void>): Promise<void> {
     this.#last = this.#last.then(change).catch(this.#failed);
     return this.#last;

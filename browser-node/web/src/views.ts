@@ -1,4 +1,4 @@
-// The page's views: one is shown at a time, as the address says.
+// The page's views: the address selects the one that is shown.
 
 import { element } from "./dom.js";
 
@@ -7,12 +7,12 @@ export type View = (typeof VIEWS)[number];
 
 const TITLES: Record<View, string> = { join: "WebMesh", mesh: "Mesh · WebMesh", submit: "Submit · WebMesh" };
 
-/** The view that the address names; the first for any other. `#join` is a kiosk's (kiosk.ts), so that no link leads to it. */
+/** The view that the address names; the first for any other. `#join` is for kiosks (kiosk.ts), so no link uses it. */
 function named(): View {
   return VIEWS.find((view) => location.hash === `#${view}`) ?? "join";
 }
 
-/** Shows the views, and says which one is opened. */
+/** Shows the views, and calls `opened` for the one that is opened. */
 export function showViews(opened: (view: View) => void): void {
   const show = () => {
     const shown = named();
@@ -28,8 +28,8 @@ export function showViews(opened: (view: View) => void): void {
     const before = document.activeElement;
     show();
     scrollTo(0, 0);
-    // The focus is lost if it was in the view that is hidden now, or if the address names an element: browsers then clear
-    // it. It goes to the title of the view that is shown.
+    // The focus is lost if it was in the view that is now hidden, or if the address names an element: browsers then
+    // clear it. Move it to the title of the shown view.
     const isLost = before === null || before === document.body || !before.checkVisibility();
     if (isLost) element(`${named()}-title`).focus({ preventScroll: true });
   });

@@ -1,5 +1,5 @@
-// WASI preview 1 for a world that has nothing in it (docs/guest-abi.md): no files, no arguments, no environment, a clock
-// that stands still, and randomness that depends on the task alone.
+// WASI preview 1 with an empty environment (docs/guest-abi.md): no files, no arguments, no variables, a clock that
+// stands still, and random numbers that depend on the task alone.
 
 import { blake3 } from "@noble/hashes/blake3.js";
 
@@ -9,11 +9,11 @@ const FAULT = 21;
 const INVAL = 28;
 const SPIPE = 70;
 
-/** As natively: a guest that passes more vectors at once is told that it is wrong. */
+/** As natively: a guest that passes more vectors at once gets an error. */
 const MAX_VECTORS = 1024;
-/** What a guest wrote last is shown if it fails. */
+/** Bytes kept of a guest's output, which are shown if it fails. */
 const LOG_BYTES = 4096;
-/** The stream of a task's random bytes is drawn in pieces of this size. */
+/** A task's random bytes are generated in pieces of this size. */
 const RANDOM_PIECE = 64;
 const CHARACTER_DEVICE = 2;
 const RIGHT_READ = 1n << 1n;
@@ -22,7 +22,7 @@ const RIGHT_WRITE = 1n << 6n;
 /** Thrown by `proc_exit`. */
 export class Exit extends Error {
   constructor(readonly status: number) {
-    super(`it ended itself with exit status ${status}`);
+    super(`it exited with status ${status}`);
   }
 }
 
@@ -36,12 +36,12 @@ export class Wasi {
     this.#random = randomStream(seed);
   }
 
-  /** The end of what the guest wrote to its standard output and error. */
+  /** The end of the guest's standard output and error. */
   get log(): string {
     return new TextDecoder().decode(this.#log);
   }
 
-  /** The functions, all of one module. */
+  /** The functions of the one module. */
   imports(): WebAssembly.Imports {
     const isOpen = (fd: number) => fd >>> 0 <= 2;
     return {
@@ -132,7 +132,7 @@ export class Wasi {
 
 /** blake3 in extendable-output mode over the task's seed, as natively. */
 function randomStream(seed: Uint8Array): { read(to: Uint8Array): void } {
-  // Most jobs never ask, so the stream starts at the first call.
+  // Most jobs never ask, so the stream is created at the first call.
   let hash: ReturnType<typeof blake3.create> | undefined;
   let piece = new Uint8Array(0);
   return {

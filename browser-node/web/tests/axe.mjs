@@ -1,4 +1,4 @@
-// Accessibility checks of what a page shows.
+// Accessibility checks of a page.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 
 const script = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Nothing is wrong with what a page shows, in light and dark, on a screen and on a phone. */
+/** Checks the page in light and dark mode, on a desktop screen and on a phone. */
 export async function accessible(page, what) {
   for (const width of [1200, 360]) {
     for (const value of ["light", "dark"]) {
@@ -17,7 +17,7 @@ export async function accessible(page, what) {
       assert.ok(wide <= width, `${where}: the page is ${wide} pixels wide`);
       // Not a script element: the page's policy allows none.
       await page.evaluate(script);
-      // Targets of 24 pixels are WCAG 2.2's (2.5.8), which axe checks only when told to.
+      // The target size of 24 pixels is from WCAG 2.2 (2.5.8); axe checks it only on request.
       const rules = { "target-size": { enabled: true } };
       const found = await page.evaluate(async (rules) => (await globalThis.axe.run({ rules })).violations, rules);
       const told = found.map(({ id, nodes }) => {

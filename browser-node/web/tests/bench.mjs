@@ -1,4 +1,4 @@
-// Figures of tabs in Debian's Chromium: `npm run bench`. They go to docs/benchmarks.md.
+// Benchmarks of tabs in Debian's Chromium: `npm run bench`. The results go to docs/benchmarks.md.
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ function corpus(name, words) {
   return { path, bytes };
 }
 
-/** Counts words and checks the answer; gives the seconds that the job ran. */
+/** Runs a word count and checks the answer; returns the job's duration in seconds. */
 async function count(node, { path, bytes }, ...more) {
   const counted = submit(node, wordcount, [path], ...more);
   if ((await counted.ended) !== 0) throw new Error(counted.said);
@@ -27,22 +27,22 @@ async function count(node, { path, bytes }, ...more) {
   return JSON.parse(ended).seconds;
 }
 
-/** A page whose tabs have joined as `meshes`. */
+/** Opens a page whose tabs have joined as `meshes`. */
 async function tabs(node, peers, threads) {
   const page = await open(browser, node);
   await joins(page, peers, threads);
   return page;
 }
 
-/** In /proc, on every Linux that runs Chromium. */
+/** Clock ticks in /proc, on every Linux that runs Chromium. */
 const TICKS_A_SECOND = 100;
 
-/** Seconds of CPU that all threads of a name, as Linux shortens it, have used so far. */
+/** CPU seconds that all threads of a name, as Linux truncates it, have used so far. */
 function cpu(name) {
   let ticks = 0;
   const stats = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid)).flatMap((pid) => {
     const folder = `/proc/${pid}/task`;
-    // What ends meanwhile is none of those that are counted.
+    // Threads that end meanwhile are not the counted ones.
     return existsSync(folder) ? readdirSync(folder).map((thread) => join(folder, thread, "stat")) : [];
   });
   for (const stat of stats.filter(existsSync)) {
@@ -54,7 +54,7 @@ function cpu(name) {
   return ticks / TICKS_A_SECOND;
 }
 
-/** Seconds of a job, the median of five after one that warms up, and seconds of CPU that its tasks took, the mean. */
+/** Duration of a job in seconds, the median of five after a warm-up, and CPU seconds of its tasks, the mean. */
 async function timed(node, job, thread) {
   await count(node, job);
   const before = cpu(thread);
@@ -66,10 +66,10 @@ async function timed(node, job, thread) {
 const big = corpus("big.txt", 11_000_000);
 const megabytes = (big.bytes.length / 1e6).toFixed(0);
 
-// From the press of the button to the first task.
+// From pressing the button to the first task.
 {
   const node = await startNode();
-  // More than is done meanwhile.
+  // More work than can be finished meanwhile.
   const waiting = submit(node, join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp"), [], "--tasks", "200000");
   await waiting.heard(({ event }) => event === "submitted");
   const first = [];
@@ -94,12 +94,12 @@ const megabytes = (big.bytes.length / 1e6).toFixed(0);
   }
   waiting.cancel();
   await waiting.ended;
-  say("press of the button to the first task, median of 5", `${(median(first) / 1000).toFixed(2)} s`);
+  say("pressing the button to the first task, median of 5", `${(median(first) / 1000).toFixed(2)} s`);
   say("longest task of the main thread, joining and working, of 5", `${Math.max(...longest).toFixed(0)} ms`);
   await node.end();
 }
 
-// A core of a tab beside a core of a node: what the tasks take of it, and how long a job over the network takes.
+// A tab's core compared with a node's: CPU time of the tasks, and duration of a job over the network.
 {
   const node = await startNode("shuffler,compiler,relay");
   const page = await tabs(node, 1, 1);
@@ -116,7 +116,7 @@ const megabytes = (big.bytes.length / 1e6).toFixed(0);
   say(`${megabytes} MB word count, the whole job, one thread: tab / node`, beside("job"));
 }
 
-// Memory of a tab that only waits.
+// Memory of an idle tab.
 {
   const node = await startNode();
   const page = await tabs(node, 1, 1);

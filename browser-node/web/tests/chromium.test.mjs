@@ -9,7 +9,7 @@ import { countWords, joined, joins, launch, list, NO_MANGLING, open, root, scrat
 const wordcount = join(root, "examples/wordcount/wordcount_fast.cpp");
 const pi = join(root, "examples/monte-carlo-pi/monte_carlo_pi.cpp");
 
-/** Writes a file for a job and gives its path. */
+/** Writes an input file for a job and returns its path. */
 function file(name, content) {
   const path = join(scratch, name);
   writeFileSync(path, content);
@@ -56,7 +56,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("a tab reaches a submitter that came after it, though no node relays", async () => {
+    test("a tab reaches a submitter that joined later, without a relay", async () => {
       const plain = await startNode("shuffler,compiler");
       const page = await joined(browser, plain);
       const words = text(1000);
@@ -67,16 +67,16 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await plain.end();
     });
 
-    test("where no native peer works or shuffles, tabs do both", async () => {
+    test("tabs work and shuffle if no native peer does", async () => {
       const thin = await startNode("compiler,relay");
-      // It is there before them, and hears what they are.
+      // It joins first, and learns their roles.
       const submitter = await open(browser, thin);
       await submitter.evaluate(async () => {
         const { join } = await import("/mesh.js");
         globalThis.mesh = await join({ threads: 0 });
       });
       const pages = [await joined(browser, thin), await joined(browser, thin)];
-      // By the relay, which takes a moment, as does the word of it.
+      // Through the relay, which takes a moment, as does the advert.
       await submitter.waitForFunction(
         async () => {
           const { peers } = await globalThis.mesh.status();
@@ -110,12 +110,12 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       for (const page of pages) await page.close();
     });
 
-    test("what a job does wrong in a tab is told, and the tab goes on", async () => {
+    test("errors of a job are reported, and the tab goes on", async () => {
       const page = await joined(browser, node);
       const wrong = [
         ["a trap", "__builtin_trap();", /trap/, 60],
         ["an exception", 'throw std::runtime_error("the author said so");', /the author said so/, 60],
-        ["a loop without end", "for (volatile int i = 0;; i = i + 1);", /ran longer than 2 s.*--task-timeout/s, 2],
+        ["an endless loop", "for (volatile int i = 0;; i = i + 1);", /ran longer than 2 s.*--task-timeout/s, 2],
         ["a memory hog", "std::vector<string> all; while (true) all.emplace_back(1 << 20, 'x');", /out of memory.*--task-memory/s, 60],
       ];
       for (const [name, body, why, seconds] of wrong) {
@@ -132,7 +132,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("a tab that is closed in the middle of a job costs the answer nothing", async () => {
+    test("closing a tab in the middle of a job does not affect the result", async () => {
       const [closed, stays] = [await joined(browser, node), await joined(browser, node)];
       const words = text(2_000_000);
       const counted = submit(node, wordcount, [file("many.txt", words)]);
@@ -143,7 +143,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await stays.close();
     });
 
-    test("a tab that is loaded anew joins again as the same peer, and works", async () => {
+    test("a reloaded tab joins again as the same peer, and works", async () => {
       const page = await joined(browser, node);
       const peer = async () => (await shows(page, "#state", (text) => text.includes("12D3"))).match(/12D3\w+/)[0];
       const before = await peer();
@@ -157,9 +157,9 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("a tab that is loaded anew still has the modules that it fetched", async () => {
+    test("a reloaded tab still has the modules that it fetched", async () => {
       const page = await open(browser, node);
-      /** Bytes that a tab receives from its beginning through a job without input: its module, above all. */
+      /** Bytes that a tab receives from its start through a job without input: mainly its module. */
       const received = async () => {
         await joins(page, 1, 1);
         const counted = submit(node, pi, [], "--tasks", "100");
@@ -176,7 +176,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("a hidden tab goes on working, or says that it pauses", async () => {
+    test("a hidden tab goes on working, or says that it is paused", async () => {
       const page = await joined(browser, node);
       const front = await browser.newPage();
       await front.bringToFront();
@@ -186,7 +186,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       assert.equal(await counted.ended, 0, counted.said);
       assert.deepEqual(readFileSync(counted.output), countWords(words));
       await page.$eval("#pause-hidden", (box) => box.click());
-      // Frames, by which `shows` looks, are none in a hidden tab.
+      // `shows` polls by animation frames, which a hidden tab does not have.
       await page.waitForFunction(() => document.getElementById("state").textContent.startsWith("Paused: "), {
         polling: "mutation",
       });
@@ -196,7 +196,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("a list of peers tells tabs from nodes", async () => {
+    test("a list of peers distinguishes tabs from nodes", async () => {
       const page = await joined(browser, node);
       const told = await shows(page, "#state", (text) => text.includes("12D3"));
       const peers = await list(node, "peers");
@@ -206,14 +206,14 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       await page.close();
     });
 
-    test("thirty peers in tabs do a job on one node without losing it", async () => {
+    test("thirty peers in tabs do a job through one node", async () => {
       const pages = [];
       for (let i = 0; i < 10; i++) {
         const page = await open(browser, node);
         await joins(page, 3, 1);
         pages.push(page);
       }
-      // Tasks for everybody.
+      // Enough tasks for all of them.
       const words = text(1_500_000);
       const counted = submit(node, wordcount, [file("thirty.txt", words)], "--chunk", "8KiB", "--docs-per-task", "1");
       assert.equal(await counted.ended, 0, counted.said);
@@ -223,13 +223,14 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
       assert.deepEqual(all.filter(({ connected }) => connected === 0), [], "a peer has lost the mesh");
       const { tasks } = JSON.parse(counted.said.split("\n").find((line) => line.includes('"submitted"')));
       const run = all.reduce((sum, { given }) => sum + given.tasks, 0);
-      // They know of each other through the node alone. Tasks of milliseconds are run before their claims are heard, so
-      // that some run twice, or thrice where a machine is busy; of thirty who hear nothing, most run everything.
+      // They are connected through the node only. Tasks of milliseconds are finished before their claims arrive, so
+      // some run two or three times on a busy machine; thirty peers that heard no claims would run most tasks thirty
+      // times.
       assert.ok(run < (all.length / 3) * tasks, `${run} runs of ${tasks} tasks: they do not hear what others claim`);
       for (const page of pages) await page.close();
     });
 
-    test("a tab says that the node it asks is gone", async () => {
+    test("a tab reports that its node is gone", async () => {
       const gone = await startNode();
       const page = await open(browser, gone);
       await gone.end();
@@ -243,7 +244,7 @@ for (const [name, flags] of [["Chromium", []], ["Chromium without rewritten offe
 
 test("a tab whose network drops UDP joins over WebSocket, and works", { timeout: 300_000 }, async () => {
   const node = await startNode();
-  // WebRTC then has TCP alone, which WebRTC-direct has not.
+  // WebRTC is then limited to TCP, which WebRTC-direct does not support.
   const browser = await launch("chromium", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp");
   try {
     const page = await joined(browser, node);

@@ -1,4 +1,4 @@
-// A tab whose program crashes, in Debian's Chromium: what a person sees, and what the mesh does.
+// A tab whose program crashes, in Debian's Chromium: what the user sees, and how the mesh reacts.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -29,7 +29,7 @@ describe("a tab whose program crashes", { timeout: 300_000 }, () => {
     assert.deepEqual(readFileSync(job.output), countWords(words));
   }
 
-  test("says so, and joins again as the same peer at the press of a button", async () => {
+  test("says so, and joins again as the same peer when a button is pressed", async () => {
     const page = await open(browser, node);
     const crash = await crashable(page);
     await joined(browser, node, 1, page);
@@ -48,7 +48,7 @@ describe("a tab whose program crashes", { timeout: 300_000 }, () => {
     await page.close();
   });
 
-  test("costs the mesh nothing", async () => {
+  test("does not affect the mesh", async () => {
     const page = await open(browser, node);
     const crash = await crashable(page);
     await joined(browser, node, 1, page);
@@ -59,7 +59,7 @@ describe("a tab whose program crashes", { timeout: 300_000 }, () => {
     await page.close();
   });
 
-  test("ends a job that was submitted there, in words", async () => {
+  test("ends a job that was submitted there, with an error", async () => {
     const page = await open(browser, node);
     const crash = await crashable(page);
     await joined(browser, node, 1, page);

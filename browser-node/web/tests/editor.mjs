@@ -1,4 +1,4 @@
-// The Submit view as a person uses it.
+// Actions of a user in the Submit view.
 
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
@@ -11,7 +11,7 @@ export async function openSubmit(page) {
   await page.waitForSelector("#submit-body:not([hidden])");
 }
 
-/** Puts code in place of what the editor has, as pasting does. */
+/** Replaces the editor's text, as pasting does. */
 export async function write(page, code) {
   await page.click("#editor");
   await page.keyboard.down("Control");
@@ -29,7 +29,7 @@ export async function write(page, code) {
   );
 }
 
-/** What the editor has; lines out of sight are not among it. */
+/** The editor's text; invisible lines are not included. */
 export function written(page) {
   return page.$eval("#editor", (editor) => {
     const lines = [...editor.shadowRoot.querySelectorAll(".cm-line")];
@@ -37,7 +37,7 @@ export function written(page) {
   });
 }
 
-/** The numbers of the lines with a mark of some kind in the editor's margin. */
+/** The numbers of the lines with a mark of a kind in the editor's margin. */
 export function markedLines(page, kind) {
   return page.$eval(
     "#editor",
@@ -54,21 +54,21 @@ export function markedLines(page, kind) {
   );
 }
 
-/** Runs what is in the editor, and waits until the job is in a state. */
+/** Runs the editor's text, and waits until the job has reached a state. */
 export async function run(page, state) {
   await page.click("#run");
   await page.waitForSelector("#job .head p");
   await shows(page, "#job .head p", (text) => text.startsWith(state));
 }
 
-/** The rows of the table that are drawn, as pairs. */
+/** The rendered rows of the table, as pairs. */
 export function rows(page) {
   return page.$$eval("#job .rows [role=row]", (rows) =>
     rows.map((row) => [...row.children].map((cell) => cell.textContent)),
   );
 }
 
-/** Ready when something holds for the rows that are drawn. */
+/** Resolves when the rendered rows satisfy a condition. */
 export async function rowsAre(page, wanted) {
   for (let i = 0; i < 1000; i++) {
     const drawn = await rows(page);
@@ -78,7 +78,7 @@ export async function rowsAre(page, wanted) {
   throw new Error(`the table shows ${JSON.stringify((await rows(page)).slice(0, 5))} …`);
 }
 
-/** Downloads the result that is shown into a folder, as a person does; gives the file's path. */
+/** Downloads the shown result into a folder, as a user does; returns the file's path. */
 export async function download(page, folder) {
   mkdirSync(folder, { recursive: true });
   const client = await page.createCDPSession();
@@ -92,7 +92,7 @@ export async function download(page, folder) {
   const ended = new Promise((resolve, reject) => {
     client.on("Browser.downloadProgress", ({ state }) => {
       if (state === "completed") resolve();
-      if (state === "canceled") reject(new Error("the browser gave the download up"));
+      if (state === "canceled") reject(new Error("the browser cancelled the download"));
     });
   });
   await page.click("#job a[download]");

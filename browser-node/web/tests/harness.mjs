@@ -1,4 +1,4 @@
-// What the tests run: nodes, jobs, and browsers with the page.
+// What the tests use: nodes, jobs, and browsers with the page.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -13,11 +13,12 @@ import puppeteer from "puppeteer-core";
 export const root = fileURLToPath(new URL("../../..", import.meta.url));
 const release = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release");
 
-/** Refuses what version 1 of WebRTC-direct does to an offer, as Chromium will one day by default. */
+/** Disables what version 1 of WebRTC-direct does to an offer, as Chromium will one day by default. */
 export const NO_MANGLING = "--force-fieldtrials=WebRTC-NoSdpMangleUfrag/Enabled/";
-/** Where nodes listen. Firefox leaves loopback out: the transport's in-namespace script has another address. */
+/** Host on which nodes listen. Firefox leaves loopback out: the transport's in-namespace script uses another
+ * address. */
 const HOST = process.env.INTEROP_HOST ?? "127.0.0.1";
-/** Nothing that is waited for takes longer, on however busy a machine. */
+/** Timeout of every wait, on however busy a machine. */
 const PATIENCE_MILLIS = 90_000;
 
 export const scratch = mkdtempSync(join(tmpdir(), "webmesh-tab-"));
@@ -34,7 +35,7 @@ function program(name) {
   return path;
 }
 
-/** A node with the page; without the role of worker, tabs do all the work. */
+/** Starts a node with the page; without the role of worker, tabs do all the work. */
 export async function startNode(roles = "shuffler,compiler,relay", ...more) {
   const listen = [`/ip4/${HOST}/udp/0/webrtc-direct`, `/ip4/${HOST}/tcp/0`].flatMap((address) => ["--listen", address]);
   const folder = join(scratch, `node-${folders++}`);
@@ -45,7 +46,7 @@ export async function startNode(roles = "shuffler,compiler,relay", ...more) {
   const lines = createInterface({ input: process.stdout });
   const ready = JSON.parse((await Promise.race([once(lines, "line"), ended.then(() => ["{}"])]))[0]);
   if (ready.event !== "ready") throw new Error("the node ended before it was ready");
-  // One that a failed test left behind keeps nobody from ending.
+  // A node left behind by a failed test must not keep the process alive.
   process.unref();
   process.stdout.unref();
   return {
@@ -60,7 +61,7 @@ export async function startNode(roles = "shuffler,compiler,relay", ...more) {
   };
 }
 
-/** Submits a job to a node's mesh; `events` are what it says, `output` is the file of its result. */
+/** Submits a job to a node's mesh; `events` are its JSON events, `output` is the file for its result. */
 export function submit(node, job, inputs, ...more) {
   const output = join(scratch, `result-${folders++}`);
   const args = ["submit", job, ...inputs, "--bootstrap", node.tcp, "-o", output, "--json", "--data", join(scratch, "submitter")];
@@ -84,7 +85,7 @@ export function submit(node, job, inputs, ...more) {
     get said() {
       return said;
     },
-    /** Ready when something was said for which `is` holds. */
+    /** Resolves when an event satisfies `is`. */
     heard(is) {
       return within(
         new Promise((resolve) => {
@@ -99,7 +100,7 @@ export function submit(node, job, inputs, ...more) {
   };
 }
 
-/** What `webmesh jobs` or `webmesh peers` lists of a node's mesh. */
+/** The output of `webmesh jobs` or `webmesh peers` for a node's mesh. */
 export async function list(node, what) {
   const args = [what, "--bootstrap", node.tcp, "--json", "--data", join(scratch, "submitter")];
   const asked = spawn(program("webmesh"), args, { stdio: ["ignore", "pipe", "inherit"] });
@@ -119,14 +120,14 @@ function within(promise, why) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** A browser that is quiet and contained. */
+/** Launches a quiet browser that works in a container. */
 export async function launch(kind, ...flags) {
   const firefox = {
     browser: "firefox",
     executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
   };
   const quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-  // A container's /dev/shm is small, and its root has no sandbox.
+  // A container's /dev/shm is small, and its root user has no sandbox.
   const contained = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic"];
   const chromium = {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -135,7 +136,7 @@ export async function launch(kind, ...flags) {
   return puppeteer.launch({ headless: true, protocolTimeout: 300_000, ...(kind === "firefox" ? firefox : chromium) });
 }
 
-/** Opens the page; nothing is joined yet. */
+/** Opens the page; it does not join yet. */
 export async function open(browser, node, hash = "") {
   const page = await browser.newPage();
   page.errors = [];
@@ -145,19 +146,19 @@ export async function open(browser, node, hash = "") {
   return page;
 }
 
-/** A name that leads to this machine and that browsers trust no more than one of a home's network. */
+/** A name that resolves to this machine, which browsers trust no more than one in a home network. */
 const ELSEWHERE = "webmesh.test";
-/** With this flag, Chromium reaches nodes `elsewhere`. */
+/** With this flag, Chromium can reach nodes `elsewhere`. */
 export const REACH_ELSEWHERE = `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`;
 /** The same node, over plain HTTP from what seems to be another machine. */
 export const elsewhere = (node) => ({ http: node.http.replace("127.0.0.1", ELSEWHERE) });
 
-/** A page of somebody who was never here and confirms whatever is asked. */
+/** A page in a fresh browser profile that confirms every dialog. */
 export async function fresh(browser, node, hash = "") {
   return opened(await browser.createBrowserContext(), node, hash);
 }
 
-/** Another page of somebody, who confirms whatever is asked. */
+/** Another page in the same profile, which confirms every dialog. */
 export async function opened(context, node, hash = "") {
   const page = await open(context, node, hash);
   page.on("dialog", (dialog) => dialog.accept());
@@ -165,13 +166,13 @@ export async function opened(context, node, hash = "") {
   return page;
 }
 
-/** Closes all pages of somebody; in this one nothing may have gone wrong. */
+/** Closes all pages of a profile; this one must not have logged an error. */
 export async function closed(page) {
   assert.deepEqual(page.errors, []);
   await page.browserContext().close();
 }
 
-/** Moves the slider of threads, on a machine that has eight. */
+/** Moves the slider of threads, on a machine with eight. */
 export function slide(page, threads) {
   return page.$eval(
     "#threads",
@@ -194,8 +195,8 @@ export async function joined(browser, node, threads = 1, opened = undefined) {
 }
 
 /**
- * Makes the program of a page's tab one that can be made to crash, by what this gives: its memory is overwritten, so that
- * it traps at whatever it does next. Ready when a trap was heard of. To be asked for before the tab joins.
+ * Makes it possible to crash the program of a page's tab, by calling the result: it overwrites the program's memory, so
+ * that the next call traps. Resolves once a trap was observed. Must be called before the tab joins.
  */
 export async function crashable(page) {
   await page.evaluate(() => {
@@ -216,7 +217,7 @@ export async function crashable(page) {
   };
 }
 
-/** Joins with the library rather than the button, as `meshes`: ready when each of the peers is connected. */
+/** Joins with the library rather than the button, as `meshes`: resolves when each of the peers is connected. */
 export async function joins(page, peers, threads) {
   await page.evaluate(
     async (peers, threads) => {
@@ -231,7 +232,7 @@ export async function joins(page, peers, threads) {
   );
 }
 
-/** Ready when an element's text is as wanted; gives the text. */
+/** Resolves with an element's text once the text is as expected. */
 export async function shows(page, selector, wanted) {
   const text = () => page.$eval(selector, (element) => element.textContent);
   const until = performance.now() + PATIENCE_MILLIS;
@@ -242,7 +243,7 @@ export async function shows(page, selector, wanted) {
   }
 }
 
-/** A text of some megabytes, the same each time for the same seed. */
+/** A text of some megabytes, determined by the seed. */
 export function text(words, seed = 2019) {
   let state = seed;
   const word = () => {
@@ -253,7 +254,7 @@ export function text(words, seed = 2019) {
   return Buffer.from(`${lines.join("\n")}\n`);
 }
 
-/** The words of some text as the examples define them, counted here. */
+/** Counts the words of a text as the examples define them. */
 export function countWords(bytes) {
   const counts = new Map();
   for (const word of bytes.toString("latin1").match(/[A-Za-z0-9\x80-\xff]+/g) ?? []) {

@@ -1,4 +1,4 @@
-// Joining and leaving as a person sees it, with a mesh that is none.
+// Joining and leaving as the user sees it, with a fake mesh.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -24,7 +24,7 @@ describe("joining", { timeout: 300_000 }, () => {
   const given = (page, wanted) =>
     page.waitForFunction((wanted) => globalThis.threadsGiven?.join() === wanted, { polling: 20 }, wanted.join());
 
-  test("the threads that the slider shows are those that are given, also while joined", async () => {
+  test("the slider sets the number of threads, also while joined", async () => {
     const page = await came();
     await slide(page, 2);
     await page.click("#join-button");
@@ -58,7 +58,7 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a link lends nobody's processor", async () => {
+  test("a link alone does not make the page join", async () => {
     const page = await came(node, "#join");
     await shows(page, "#trouble", (text) => text.includes("press the button"));
     assert.equal(await page.$eval("#badge", (badge) => badge.textContent), "Not joined");
@@ -66,7 +66,7 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a kiosk's node lets its page join without a press where the address asks for it, and only there", async () => {
+  test("a kiosk's page joins without a click if its address asks for it, and only then", async () => {
     const asked = await came(kiosk, "#join");
     await isJoined(asked);
     await closed(asked);
@@ -76,7 +76,7 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(plain);
   });
 
-  test("a reload joins again in the tab where Join was pressed, and tells why", async () => {
+  test("a reload joins again in the tab where Join was pressed, and says why", async () => {
     const page = await came();
     await page.click("#join-button");
     await isJoined(page);
@@ -92,21 +92,21 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a window that begins with a copy of what a tab remembers does not join", async () => {
+  test("a window with a copy of a tab's session storage does not join", async () => {
     const page = await came();
     await page.click("#join-button");
     await isJoined(page);
     const opened = new Promise((resolve) => page.once("popup", resolve));
     await page.evaluate((url) => void window.open(url), `${node.http}/#home`);
     const copy = await opened;
-    // Its script has run then: before, the button does nothing of its own.
+    // Its script has run then: before, the button has no action.
     await copy.waitForFunction(() => location.hash === "#home" && document.readyState === "complete");
     await copy.waitForFunction(() => sessionStorage.getItem("joined") === null);
     assert.equal(await copy.$eval("#badge", (badge) => badge.textContent), "Not joined");
     await closed(page);
   });
 
-  test("the focus stays at what a press leads to", async () => {
+  test("the focus moves to where a pressed control leads", async () => {
     const page = await came();
     await page.focus("#join-button");
     await page.keyboard.press("Enter");
@@ -123,7 +123,7 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what a page over plain HTTP cannot be told is said beside its switch", async () => {
+  test("a condition that is unavailable over plain HTTP says so beside its switch", async () => {
     const page = await came(elsewhere(node));
     assert.equal(await page.evaluate(() => isSecureContext), false);
     const [shown, disabled, why] = await page.$eval("#pause-battery", (box) => {
@@ -138,14 +138,14 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("two tabs over plain HTTP are two peers, though one is the other's copy", async () => {
+  test("a duplicated tab over plain HTTP is another peer", async () => {
     const page = await came(elsewhere(node));
     await page.click("#join-button");
     await isJoined(page);
     const opened = new Promise((resolve) => page.once("popup", resolve));
     await page.evaluate(() => void window.open(`${location.origin}/#home`));
     const copy = await opened;
-    // Its script has run then: before, the button does nothing of its own.
+    // Its script has run then: before, the button has no action.
     await copy.waitForFunction(() => location.hash === "#home" && document.readyState === "complete");
     const identity = (of) => of.evaluate(() => sessionStorage.getItem("identity"));
     assert.equal(await identity(copy), await identity(page), "it is no copy");
@@ -156,7 +156,7 @@ describe("joining", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a circuit is drawn through its relay, and only links on which bytes move are busy", async () => {
+  test("a circuit is drawn through its relay, and only links with traffic are busy", async () => {
     const page = await came();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");

@@ -1,4 +1,4 @@
-// What a tab gives while it is in a mesh, as the mesh sees it, in Debian's Chromium.
+// What a tab contributes while it is in a mesh, as the mesh sees it, in Debian's Chromium.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -17,7 +17,7 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
   });
   after(() => browser?.close());
 
-  /** Asks the mesh until something holds for what is listed. */
+  /** Polls a list of the mesh until it satisfies a condition. */
   async function listed(node, what, is) {
     const until = performance.now() + PATIENCE.timeout;
     for (;;) {
@@ -32,7 +32,7 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
     const node = await startNode();
     const page = await joined(browser, node, 1);
     const peer = (await shows(page, "#state", (text) => text.includes("12D3"))).match(/12D3\w+/)[0];
-    // So many that it is not over before the slider has moved, however slow the lists come.
+    // Long enough that it is not over before the slider has moved, however slow the lists are.
     const job = submit(node, pi, [], "--tasks", "1500");
     await job.heard(({ event, stages }) => event === "progress" && stages[0].done > 0);
     const workers = () => page.workers().filter((worker) => worker.url().endsWith("/guest.js")).length;
@@ -78,7 +78,7 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
       }
       const left = performance.now();
       await leaves(page);
-      // A job whose submitter only falls silent vanishes from the list, and has no reason in it.
+      // A job whose submitter merely becomes unresponsive vanishes from the list, and has no reason in it.
       for (const at of [node, other]) {
         for (const name of ["one.cpp", "two.cpp"]) {
           const { state, why } = await listed(at, "jobs", (job) => job.name === name && job.state !== "running");
@@ -91,7 +91,7 @@ describe("a tab in a mesh", { timeout: 600_000 }, () => {
     });
   }
 
-  test("knows through which relay another tab is reached", async () => {
+  test("knows the relay through which another tab is reached", async () => {
     const node = await startNode("compiler,relay");
     const pages = [await joined(browser, node), await joined(browser, node)];
     const submitter = await open(browser, node);

@@ -1,4 +1,4 @@
-// The library, as a page of somebody else's uses it: from its own origin, by what the README says.
+// The library as used by a third-party page: from its own origin, following the README.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,17 +10,17 @@ import { countWords, crashable, launch, list, root, shows, startNode } from "./h
 const web = join(root, "browser-node/web");
 const types = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
-/** The README's twenty lines, asking this node. */
+/** The README's example, with this node. */
 function example(node) {
   const [, code] = readFileSync(join(web, "README.md"), "utf8").match(/```js\n(.*?)```/s);
   assert.ok(code.split("\n").filter((line) => line.trim() !== "").length <= 20, "it has grown over twenty lines");
   return code.replace("http://127.0.0.1:8080", node.http);
 }
 
-/** What a page says of where the library is, as the README has it. */
+/** The README's import map, which says where the library is. */
 const [, importMap] = readFileSync(join(web, "README.md"), "utf8").match(/```html\n(.*?)\n```/s);
 
-/** Somebody's page: an empty one with a script, the library's package in a folder, an example's source. */
+/** A third-party page: an empty one with a script, the library's package in a folder, an example's source. */
 function serve(script) {
   const head = `<!doctype html><title>mine</title><link rel=icon href='data:,'>${importMap}`;
   const files = {
@@ -121,7 +121,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.equal(shufflers, 1);
   });
 
-  test("what is wrong with a source is told by line and column", async () => {
+  test("errors in a source have a line and a column", async () => {
     const told = await inMesh(
       0,
       `const source = "#include <string>\\n\\nvoid map(string_view doc, webmesh::Emitter<int>& out) { nonsense(); }\\n";
@@ -136,7 +136,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual([error?.line, error?.column], [3, 57]);
   });
 
-  test("what there is to tell of files is told in the terminal's words", async () => {
+  test("notes on files are the same as in a terminal", async () => {
     const source = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
     const notes = await inMesh(
       1,
@@ -159,7 +159,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual(
       [...notes].sort(),
       [
-        "a quoted field without an end in table.csv: cut there at line ends, as if the line breaks were not quoted",
+        "unterminated quoted field in table.csv: cut there at line ends, as if the line breaks were not quoted",
         "wide.txt is UTF-16 text, which jobs get as bytes and which may be cut within characters",
         "words.txt.gz is compressed (gzip), and jobs get the compressed bytes",
       ],
@@ -181,7 +181,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.match(why, /map of bad1\.txt: .*the author said so/s);
   });
 
-  test("a job that is cancelled ends everywhere, and says so", async () => {
+  test("a cancelled job ends everywhere, and says so", async () => {
     const name = await inMesh(
       1,
       `const source = \`
@@ -216,7 +216,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual(texts, [`first\t${words.length}\n`, `second\t${words.length}\n`]);
   });
 
-  test("a job whose tab leaves the mesh ends, and a tab that has left takes no other", async () => {
+  test("a job ends when its tab leaves the mesh, and a tab that has left accepts no other", async () => {
     const told = await inMesh(
       1,
       `const source = \`
@@ -237,7 +237,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.deepEqual(told, ["JobCancelled", "this tab has left the mesh"]);
   });
 
-  test("kinds of peers are called what the terminal calls them", async () => {
+  test("kinds of peers have the same names as in a terminal", async () => {
     const kinds = await inMesh(
       0,
       `for (;;) {
@@ -251,7 +251,7 @@ describe("the library", { timeout: 600_000 }, () => {
     assert.equal(kinds[node.peer], listed.kind);
   });
 
-  test("a program that crashes ends what waits for it in words, and another join starts a fresh one", async () => {
+  test("a crash of the program fails pending calls with an error, and another join starts a new program", async () => {
     await visit("");
     const crash = await crashable(page);
     await page.evaluate(async (bootstrap) => {
@@ -299,7 +299,7 @@ describe("the library", { timeout: 600_000 }, () => {
     await page.close();
   });
 
-  test("a crash of the Worker that keeps a tab's data fails its job in words, and the tab stays in the mesh", async () => {
+  test("a crash of the storage Worker fails the job with an error, and the tab stays in the mesh", async () => {
     const [why, connected] = await inMesh(
       1,
       `const script = \`
@@ -330,7 +330,7 @@ describe("the library", { timeout: 600_000 }, () => {
        const why = await mesh.submit({ source, inputs }).result().then(String, (error) => error.message);
        return [why, (await mesh.status()).connected];`,
     );
-    assert.match(why, /^what this tab kept is lost: (?!.*fault)/);
+    assert.match(why, /^the data stored by this tab is lost: (?!.*fault)/);
     assert.equal(connected, 1);
   });
 });

@@ -1,4 +1,4 @@
-// The library's npm package, as a project of somebody else's uses it: installed, bundled, and opened in a browser.
+// The library's npm package as used by a third-party project: installed, bundled, and opened in a browser.
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
@@ -17,12 +17,13 @@ const library = join(web, "library");
 const project = join(scratch, "consumer");
 const installed = join(project, "node_modules/webmesh");
 const ASSETS = ["webmesh.wasm", "guest.js", "storage-worker.js"];
-/** Somebody who installs the package waits for so much; it is little more than the program, compressed. */
+/** Size limit of the package, which is downloaded when it is installed; it is little more than the compressed
+ * program. */
 const TARBALL_BYTES = 1_000_000;
 const COUNTED = `${countWords(Buffer.from("to be or not to be"))}by this tab`;
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm" };
 
-/** Runs a program of the project's, in the project. */
+/** Runs one of the project's programs in the project. */
 const tool = (name, ...args) => run(join(project, "node_modules/.bin", name), args, { cwd: project });
 const vite = (name) => join(project, "node_modules", name, "bin/vite.js");
 
@@ -54,7 +55,7 @@ describe("the package", () => {
     assert.ok(bytes <= TARBALL_BYTES, `${bytes} bytes`);
   });
 
-  test("needs no other package, and says what of it may be left out", () => {
+  test("has no dependencies, and declares its side effects", () => {
     const manifest = JSON.parse(readFileSync(join(library, "package.json"), "utf8"));
     for (const kind of ["dependencies", "peerDependencies", "optionalDependencies", "private"]) {
       assert.equal(manifest[kind], undefined, kind);
@@ -100,7 +101,7 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     server?.close();
   });
 
-  /** Serves a folder of the project's; `missing` answers for what it does not have. */
+  /** Serves a folder of the project's; `missing` handles requests for missing files. */
   async function serve(folder, missing = (response) => response.writeHead(404).end()) {
     server?.close();
     server = createServer(({ url }, response) => {
@@ -115,7 +116,7 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     return `http://127.0.0.1:${server.address().port}`;
   }
 
-  /** Makes the folder of what a bundler without a page of its own makes. */
+  /** Creates the output folder for a bundler that generates no page. */
   function folderFor(name, type = "module") {
     const folder = join(project, name);
     mkdirSync(folder);
@@ -124,7 +125,7 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     return folder;
   }
 
-  /** What the project's page says in the end, and its title. */
+  /** The final text of the project's page, and its title. */
   async function open(origin, parameters = {}) {
     const page = await browser.newPage();
     page.errors = [];
@@ -151,13 +152,13 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     assert.deepEqual(await open(await serve("vite")), counted);
   });
 
-  test("a build that puts the Workers' scripts into the bundle says what to change", async () => {
+  test("a build that inlines the Workers' scripts says what to change", async () => {
     await run("node", [vite("vite"), "build", "--outDir", "vite-inline", "--assetsInlineLimit", "500000"], { cwd: project });
     const { text } = await open(await serve("vite-inline"));
     assert.match(text, /^AssetError: .*data: URL.*build\.assetsInlineLimit.*assets: "/);
   });
 
-  // They bundle packages in different ways before they serve them. Each is to do so anew.
+  // They bundle packages in different ways before serving them. Each must do so from scratch.
   for (const version of ["vite", "vite7"]) {
     test(`${version}'s development server serves it`, async () => {
       const options = ["--host", "127.0.0.1", "--port", "0", "--force"];
@@ -195,14 +196,14 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
       assert.deepEqual(await open(await serve("esbuild")), counted);
     });
 
-    test("with the files in a folder that the page names, whatever the format of the bundle", async () => {
+    test("with the files in a folder given by the page, in either bundle format", async () => {
       const folder = folderFor("esbuild-iife", "script");
       await tool("esbuild", "src/main.js", "--bundle", "--minify", `--outdir=${folder}`);
       cpSync(installed, join(folder, "lib"), { recursive: true });
       assert.deepEqual(await open(await serve("esbuild-iife"), { assets: "lib" }), counted);
     });
 
-    test("and a page whose files are elsewhere says which, and what to do", async () => {
+    test("and a page with missing files names them, and says what to do", async () => {
       folderFor("esbuild-bare");
       await tool("esbuild", "src/main.js", "--bundle", "--format=esm", "--outdir=esbuild-bare");
       const bare = await serve("esbuild-bare");
@@ -215,13 +216,13 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
       assert.match(named.text, /status 404; the folder given as `assets` must hold webmesh\.wasm, guest\.js/);
     });
 
-    test("and a server that answers with its page for every file is not taken at its word", async () => {
+    test("and an HTML page in place of a file is detected", async () => {
       const page = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>");
       const { text } = await open(await serve("esbuild-bare", page));
       assert.match(text, /^AssetError: .*answered with an HTML page instead of the file; .*assets: "/);
     });
 
-    test("and a bundle that does not know its own address says so", async () => {
+    test("and a bundle that does not know its own URL says so", async () => {
       folderFor("esbuild-lost", "script");
       await tool("esbuild", "src/main.js", "--bundle", "--outdir=esbuild-lost");
       const { text } = await open(await serve("esbuild-lost"));
@@ -229,12 +230,12 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     });
   });
 
-  test("a mesh that does not answer is told from files that are not there", async () => {
+  test("an unresponsive mesh is distinguished from missing files", async () => {
     const { text } = await open(await serve("esbuild"), { bootstrap: "http://127.0.0.1:1" });
     assert.match(text, /^JoinError: no node answers at http:\/\/127\.0\.0\.1:1/);
   });
 
-  test("in Node it is told that the library is for browsers, and what to run instead", async () => {
+  test("in Node it says that the library is for browsers, and what to run instead", async () => {
     const script = `import { join, JoinError } from "webmesh";
       join({ bootstrap: ${JSON.stringify(node.http)} }).catch((error) => console.log(error instanceof JoinError, error.message));`;
     const { stdout } = await run("node", ["--input-type=module", "--eval", script], { cwd: project });

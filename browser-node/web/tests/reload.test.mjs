@@ -1,4 +1,4 @@
-// What a reload, or the end of another tab, does to jobs and their files, with a mesh that is none.
+// What a reload, or closing another tab, does to jobs and their files, with a fake mesh.
 
 import assert from "node:assert/strict";
 import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
@@ -41,7 +41,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     truncateSync(path, bytes);
     return path;
   }
-  /** Chooses files in place of the example's. */
+  /** Chooses files that replace the example's. */
   async function choose(...paths) {
     await page.click("#no-inputs");
     await (await page.$("#files")).uploadFile(...paths);
@@ -49,7 +49,7 @@ describe("a reload", { timeout: 300_000 }, () => {
   const draft = () => page.evaluate(() => JSON.parse(localStorage.getItem("draft")));
   const untilKept = () => page.waitForFunction(() => JSON.parse(localStorage.getItem("draft"))?.inputs.set);
 
-  test("keeps the files that were chosen", async () => {
+  test("keeps the chosen files", async () => {
     await submitting();
     await choose(file("a.txt", 5), file("b.txt", 7));
     await inputs((text) => text === "2 files, 12 bytes");
@@ -62,7 +62,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("leaves the files of a folder what they were called", async () => {
+  test("keeps the names of a folder's files", async () => {
     await submitting();
     file("a.txt", 5);
     await page.click("#no-inputs");
@@ -78,7 +78,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("of files that are too large to keep does not make a job over numbers", async () => {
+  test("does not turn a job over files that are too large to keep into one over numbers", async () => {
     await submitting();
     await choose(file("large.bin", 300_000_000));
     await inputs((text) => /^1 file, 300 MB, to be chosen again after a reload: the page keeps .*256 MB together/.test(text));
@@ -95,7 +95,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("tells in every view which job it ended, and one press runs it again with its files", async () => {
+  test("reports in every view which job it ended, with a button that runs it again with its files", async () => {
     await submitting();
     await write(page, "// fake: slow\nint kept;\n");
     await choose(file("a.txt", 5));
@@ -119,7 +119,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("of a tab without jobs tells of none", async () => {
+  test("of a tab without jobs reports none", async () => {
     await submitting();
     await run(page, "Done");
     await reload();
@@ -127,7 +127,7 @@ describe("a reload", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("leaves a job from the list with its own files, also where its code was an example's before", async () => {
+  test("keeps the files of a job taken from the list, even if an example's code was shown before", async () => {
     await submitting();
     await write(page, "// fake: done 3\n");
     const before = await page.$eval("#inputs-shown", (shown) => shown.textContent);
@@ -148,7 +148,7 @@ describe("a reload", { timeout: 300_000 }, () => {
       await page.waitForSelector("#job li.active");
       const other = await submits(page.browserContext(), at());
       await shows(other, "#jobs .said", (text) => text.startsWith("Running"));
-      // Frames, by which `shows` looks, are none in a hidden tab.
+      // `shows` polls by animation frames, which a hidden tab does not have.
       await page.bringToFront();
       await pressed("Cancel");
       await shows(page, "#jobs .said", (text) => text.startsWith("Cancelled"));

@@ -1,4 +1,4 @@
-// Makes the pictures of the page's views for docs/, with a node that works.
+// Takes the screenshots of the page's views for docs/, with a real node.
 
 import { join } from "node:path";
 import { openSubmit, rowsAre, run } from "./editor.mjs";
@@ -17,7 +17,7 @@ try {
   await rowsAre(page, (rows) => rows.length > 0);
   await page.$eval("#job", (job) => job.scrollIntoView());
   await picture("result");
-  // A job of some seconds, so that there is something to see.
+  // A job of some seconds, so that there is activity to show.
   await page.click("::-p-xpath(//ul[@id='examples']//button[text()='Monte Carlo pi'])");
   await page.click("#settings summary");
   await page.$eval("#setting-tasks", (field) => (field.value = "2000"));

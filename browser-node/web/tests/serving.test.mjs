@@ -1,4 +1,4 @@
-// How a node serves the page: to browsers compressed and once, to everybody else as it is.
+// How a node serves the page: compressed and cached for browsers, uncompressed for other clients.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -25,7 +25,7 @@ describe("a node serves the page", { timeout: 60_000 }, () => {
     return { status: response.statusCode, headers: response.headers, body: await buffer(response) };
   }
 
-  test("compressed, to who understands that", async () => {
+  test("compressed, to clients that accept gzip", async () => {
     const { headers, body } = await ask({ "accept-encoding": "deflate, gzip;q=0.5" });
     assert.equal(headers["content-encoding"], "gzip");
     assert.equal(headers["content-type"], "application/wasm");
@@ -33,7 +33,7 @@ describe("a node serves the page", { timeout: 60_000 }, () => {
     assert.deepEqual(gunzipSync(body), program);
   });
 
-  test("as it is, to who does not, or would rather not", async () => {
+  test("uncompressed, to clients that do not accept or prefer gzip", async () => {
     for (const encodings of [{}, { "accept-encoding": "br" }, { "accept-encoding": "gzip;q=0, br" }]) {
       const { headers, body } = await ask(encodings);
       assert.equal(headers["content-encoding"], undefined);
@@ -41,7 +41,7 @@ describe("a node serves the page", { timeout: 60_000 }, () => {
     }
   });
 
-  test("once: who has a file is told so", async () => {
+  test("once: an unchanged file is answered with 304", async () => {
     const accept = { "accept-encoding": "gzip" };
     const { headers } = await ask(accept);
     const again = await ask({ ...accept, "if-none-match": `"another", ${headers.etag}` });
@@ -52,7 +52,7 @@ describe("a node serves the page", { timeout: 60_000 }, () => {
     assert.equal((await ask({ ...accept, "if-none-match": '"older"' })).status, 200);
   });
 
-  test("and nothing that is not of it", async () => {
+  test("and no other files", async () => {
     for (const path of ["nothing", "../Cargo.toml", "webmesh.wasm.gz.gz"]) {
       assert.equal((await ask({}, path)).status, 404);
     }

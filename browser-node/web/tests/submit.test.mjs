@@ -1,4 +1,4 @@
-// Jobs that a tab submits, in Debian's Chromium: the whole way from the editor to the downloaded file.
+// Jobs that a tab submits, in Debian's Chromium: from the editor to the downloaded file.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { download, markedLines, openSubmit, rows, rowsAre, run, write, written }
 import { closed, countWords, fresh, joined, launch, open, root, scratch, shows, startNode, submit, text } from "./harness.mjs";
 import { mainThreadTasks, slowness } from "./main-thread.mjs";
 
-/** What a person feels as a page that hangs, and what browsers call a long task. */
+/** The duration of a long task, as browsers define it, which a user notices. */
 const LONG_TASK_MILLIS = 50;
 const wordcount = readFileSync(join(root, "examples/wordcount/wordcount_fast.cpp"), "utf8");
 
@@ -24,13 +24,13 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await node?.end();
   });
 
-  /** The Submit view of a tab that was never here. */
+  /** The Submit view of a tab in a fresh profile. */
   async function submitting() {
     page = await fresh(browser, node, "#submit");
     await page.waitForSelector("#submit-body:not([hidden])");
   }
 
-  test("its file is what an independent count gives", async () => {
+  test("its result equals an independent count", async () => {
     const folder = join(scratch, "texts");
     mkdirSync(folder);
     const parts = [text(200_000, 1), text(100_000, 2), text(100, 3)];
@@ -50,7 +50,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await closed(page);
   });
 
-  test("tabs do the work of a tab's job where there are no other workers", async () => {
+  test("tabs run a tab's job if there are no other workers", async () => {
     const alone = await startNode();
     const context = await browser.createBrowserContext();
     const worker = await joined(context, alone, 1);
@@ -80,14 +80,14 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
       assert.match(said, /^Done/, name);
       await rowsAre(page, (rows) => rows.length > 0);
     }
-    // The last example is Monte Carlo: its estimate is pi, as far as 64 million points tell.
+    // The last example is Monte Carlo: with 64 million points, its estimate is close to pi.
     const [[key, value]] = await rows(page);
     assert.equal(key, "pi");
     assert.ok(Math.abs(JSON.parse(value)[0] - Math.PI) < 0.01, value);
     await closed(page);
   });
 
-  test("what does not compile is marked at its line", async () => {
+  test("a compile error is marked at its line", async () => {
     await submitting();
     const lines = wordcount.split("\n");
     const at = lines.findIndex((line) => line.startsWith("uint64_t combine"));
@@ -105,7 +105,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await closed(page);
   });
 
-  test("it is cancelled, and the list says so", async () => {
+  test("a cancelled job is shown so in the list", async () => {
     await submitting();
     const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
     assert.notEqual(endless, wordcount);
@@ -117,10 +117,10 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await closed(page);
   });
 
-  test("a reload keeps the list, the result, and the source of what ran", async () => {
+  test("a reload keeps the list, the result, and the source of jobs", async () => {
     await submitting();
     await run(page, "Done");
-    // How many are in sight is the scroll bar's affair.
+    // How many are visible depends on the scroll bar.
     const first = async () => (await rowsAre(page, (rows) => rows.length >= 5)).slice(0, 5);
     const before = await first();
     const endless = wordcount.replace("  while (true) {", "  for (volatile int i = 0;; i = i + 1);\n  while (true) {");
@@ -140,12 +140,12 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await closed(page);
   });
 
-  test("nothing that the page does keeps its main thread for a long time", async (t) => {
+  test("the page has no long tasks on its main thread", async (t) => {
     const file = join(scratch, "moving.txt");
     writeFileSync(file, text(1_000_000, 5));
     const context = await browser.createBrowserContext();
     page = await open(context, node);
-    // Entries are counted by the clock, so a busy machine has some; they are told, and judged by the thread's own time.
+    // Long tasks are measured in elapsed time, so a busy machine has some; they are logged, and CPU time is asserted.
     await page.evaluate(() => {
       globalThis.longTasks = [];
       const keep = (list) => longTasks.push(...list.getEntries().map(({ duration }) => duration));
@@ -175,7 +175,7 @@ describe("a job that a tab submits", { timeout: 600_000 }, () => {
     await closed(page);
   });
 
-  test("each view can be used by everybody", async () => {
+  test("each view passes the accessibility checks", async () => {
     page = await joined(await browser.createBrowserContext(), node, 1);
     await accessible(page, "Join, joined");
     await page.click('nav [data-view="mesh"]');

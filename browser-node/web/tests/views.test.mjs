@@ -1,4 +1,4 @@
-// The page's views with a mesh that is none: their words, tables and keys, and whether everybody can use them.
+// The page's views with a fake mesh: their texts, tables and keyboard operation, and accessibility.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await arriving();
     await openSubmit(page);
   }
-  test("each view can be used by everybody", async () => {
+  test("each view passes the accessibility checks", async () => {
     await arriving();
     await accessible(page, "Join");
     await page.click('nav [data-view="mesh"]');
@@ -41,7 +41,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await openSubmit(page);
     await page.click("#settings summary");
     await page.type("#setting-replicas", "9");
-    await accessible(page, "Submit, with a setting that is wrong");
+    await accessible(page, "Submit, with an invalid setting");
     await page.click("#reset-settings");
     await write(page, "// fake: done 500\n");
     await run(page, "Done");
@@ -58,7 +58,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("who only joins loads nothing of the editor", async () => {
+  test("a tab that only joins does not load the editor", async () => {
     await arriving();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");
@@ -69,7 +69,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("Run joins first, and says so before", async () => {
+  test("Run joins first, and says so beforehand", async () => {
     await submitting();
     assert.match(await page.$eval("#run-note", (note) => note.textContent), /not in the mesh yet: Run joins first/);
     await run(page, "Done");
@@ -99,7 +99,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a wrong signature is one sentence at the author's line, and no header of the SDK is named", async () => {
+  test("a wrong signature is one message at the author's line, without the SDK's headers", async () => {
     await submitting();
     await write(page, "// fake: signature\nint reduce();\n");
     await run(page, "Failed");
@@ -110,7 +110,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("the line that the list of errors leads to is in sight, under the page's head", async () => {
+  test("the line that the list of errors leads to is visible below the page's header", async () => {
     await submitting();
     await page.setViewport({ width: 900, height: 420 });
     await write(page, `// fake: error\nint x;\n  split(1);\n\n  int n = 3;\n${"// more\n".repeat(100)}`);
@@ -127,7 +127,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what compiles is said to compile, however far its files are read", async () => {
+  test("a job is shown as compiling, however far its files are read", async () => {
     await submitting();
     await write(page, "// fake: compiling\n");
     await run(page, "Running");
@@ -143,11 +143,11 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await submitting();
     await write(page, "// fake: fail\n");
     await run(page, "Failed");
-    await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory of a task, MiB” (under Settings)"));
+    await shows(page, "#job .trouble", (text) => text.endsWith("less with “Memory limit of a task, MiB” (under Settings)"));
     await closed(page);
   });
 
-  test("every button is large enough for a finger", async () => {
+  test("every button is large enough to touch", async () => {
     await submitting();
     await write(page, "// fake: done 3\n");
     await run(page, "Done");
@@ -180,7 +180,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await page.keyboard.press("Home");
     await page.keyboard.press("ArrowDown");
     await shows(page, "#job .line dt", (text) => text === "aaaab");
-    // The bar in the middle shows the lines of the middle, though so many rows are higher than a browser lays out.
+    // The scroll bar's middle shows the middle lines, although the rows are higher than a browser can lay out.
     await page.$eval("#job .grid", (grid) => grid.scrollTo(0, grid.scrollHeight / 2));
     const middle = await page.$eval("#job .grid", (grid) =>
       Math.round(400_000 * (grid.scrollTop / (grid.scrollHeight - grid.clientHeight))),
@@ -211,7 +211,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a result is downloaded as a file that has its job's name", async () => {
+  test("a result is downloaded as a file named after its job", async () => {
     await submitting();
     await write(page, "// fake: done 3\n");
     await run(page, "Done");
@@ -221,7 +221,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a result that is no numbers has a table and no chart", async () => {
+  test("a result without numbers has a table and no chart", async () => {
     await submitting();
     await write(page, "// fake: pi\n");
     await run(page, "Done");
@@ -230,7 +230,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("an example is one click away with its own inputs, and code that was there comes back", async () => {
+  test("an example is opened with its own inputs by one click, and the earlier code can be restored", async () => {
     await submitting();
     await write(page, "int mine;\n");
     const named = (name) => `::-p-xpath(//ul[@id="examples"]//button[text()="${name}"])`;
@@ -280,7 +280,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what there is to tell of files stands at their list, until others are chosen", async () => {
+  test("notes on files are shown at their list until others are chosen", async () => {
     await submitting();
     const [one, other] = ["one.txt.gz", "other.txt"].map((name) => join(scratch, name));
     for (const path of [one, other]) writeFileSync(path, "12345");
@@ -297,7 +297,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("code, name and settings are there after a reload", async () => {
+  test("code, name and settings are kept over a reload", async () => {
     await submitting();
     await write(page, "int mine;\n");
     await page.$eval("#job-name", (field) => (field.value = ""));
@@ -312,7 +312,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a reload keeps the list: results are there, and what ran is interrupted", async () => {
+  test("a reload keeps the list: results are available, and running jobs are interrupted", async () => {
     await submitting();
     await write(page, "// fake: done 10\n");
     await run(page, "Done");
@@ -334,7 +334,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what another tab runs is not taken for interrupted", async () => {
+  test("a job of another tab is not shown as interrupted", async () => {
     await submitting();
     await write(page, "// fake: slow\n");
     await run(page, "Running");
@@ -345,7 +345,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("a job is cancelled", async () => {
+  test("a job can be cancelled", async () => {
     await submitting();
     await write(page, "// fake: slow\n");
     await run(page, "Running");
@@ -355,7 +355,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what is wrong with a setting is told, and nothing runs", async () => {
+  test("an invalid setting is reported, and nothing runs", async () => {
     await submitting();
     await page.$eval("#setting-replicas", (field) => (field.value = "9"));
     await page.click("#run");
@@ -368,7 +368,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("everything is reached by the keyboard, and the editor is left", async () => {
+  test("everything can be reached by keyboard, and the editor can be left", async () => {
     await submitting();
     await page.focus("#job-name");
     const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
@@ -395,7 +395,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
   const saying = (text) => `::-p-xpath(//button[not(@hidden)][text()='${text}'])`;
   const wrong = (what) => page.evaluate((what) => void Object.assign(globalThis, { wrong: what }), what);
 
-  test("a crash is told in every view, with a button that joins again", async () => {
+  test("a crash is reported in every view, with a button that joins again", async () => {
     await submitting();
     await run(page, "Done");
     await wrong("crash");
@@ -413,7 +413,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("where no other program can be started after a crash, the page is loaded anew", async () => {
+  test("if the program cannot be restarted after a crash, the page can be reloaded", async () => {
     await arriving();
     await page.click("#join-button");
     await wrong("crash");
@@ -427,7 +427,7 @@ describe("the page's views", { timeout: 300_000 }, () => {
     await closed(page);
   });
 
-  test("what fails when a tab leaves is told, and the next press works", async () => {
+  test("an error while leaving is reported, and the next press works", async () => {
     await arriving();
     await page.click("#join-button");
     await shows(page, "#connected", (text) => text === "3");

@@ -1,11 +1,11 @@
-//! clang's messages, read and written.
+//! Parses and writes clang's messages.
 
 use std::fmt::Write as _;
 
-/// Ends a colour.
+/// Escape sequence that ends a colour.
 const RESET: &str = "\u{1b}[0m";
 
-/// How grave a message is; notes belong to the message before them.
+/// Severity of a message. A note belongs to the message before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
     Error,
@@ -26,21 +26,21 @@ impl Severity {
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) file: String,
-    /// From 1.
+    /// Counted from 1.
     pub(super) line: usize,
-    /// From 1, in bytes.
+    /// In bytes, counted from 1.
     pub(super) column: usize,
     pub(super) severity: Severity,
-    /// One line, without colours.
+    /// The text: one line, without colours.
     pub(super) text: String,
     pub(super) notes: Vec<Message>,
-    /// Files and lines that include the file of the message, from the inside out.
+    /// Files and lines that include the file of the message, the innermost first.
     included: Vec<(String, usize)>,
-    /// The message as clang wrote it, with its excerpt; empty where it was made or changed here.
+    /// The message as clang wrote it, with its excerpt; empty if it was created or changed here.
     raw: String,
     /// The excerpt of the source, with colours.
     excerpt: String,
-    /// Whether it still stands where clang put it and says what clang said.
+    /// Whether place and text are still clang's.
     as_read: bool,
     read_text: String,
 }
@@ -56,13 +56,13 @@ pub(super) fn plain(text: &str) -> String {
     out + rest
 }
 
-/// Reads clang's output: what belongs to no message (such as the linker's lines), and the messages in their order.
+/// Parses clang's output into the lines that belong to no message (such as the linker's) and the messages in order.
 pub(super) fn parse(text: &str) -> (String, Vec<Message>) {
     let mut other = String::new();
     let mut messages: Vec<Message> = Vec::new();
     let mut included: Vec<(String, usize)> = Vec::new();
     for line in text.split_inclusive('\n') {
-        // clang ends the colour of an excerpt in the line below it.
+        // clang ends the colour of an excerpt on the line after it.
         let (ending, line) = line.strip_prefix(RESET).map_or(("", line), |line| (RESET, line));
         if let Some(last) = messages.last_mut() {
             last.continue_with(ending);
@@ -78,7 +78,7 @@ pub(super) fn parse(text: &str) -> (String, Vec<Message>) {
         } else if let Some(place) = inclusion(bare) {
             included.push(place);
         } else if is_count(bare) {
-            // Some of what it counts is not shown.
+            // Dropped, since not all of the counted messages are shown.
         } else if let Some(last) = messages.last_mut() {
             last.continue_with(line);
         } else {
@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str) -> (String, Vec<Message>) {
     (other, messages)
 }
 
-/// `job.cpp:3:7: error: text`.
+/// Parses the first line of a message: `job.cpp:3:7: error: text`.
 fn head(line: &str) -> Option<Message> {
     let (at, word, severity) = Severity::ALL
         .iter()
@@ -112,7 +112,7 @@ fn head(line: &str) -> Option<Message> {
     })
 }
 
-/// `In file included from job.cpp:3:`, or the same with `                 from` where files include each other.
+/// Parses `In file included from job.cpp:3:`, or a continuation with `                 from`.
 fn inclusion(line: &str) -> Option<(String, usize)> {
     let (head, place) = line.split_once("from ")?;
     let continues = head.starts_with(' ') && head.trim().is_empty();
@@ -123,13 +123,13 @@ fn inclusion(line: &str) -> Option<(String, usize)> {
     Some((file.to_owned(), number.parse().ok()?))
 }
 
-/// `2 errors generated.`, `1 warning and 3 errors generated.`
+/// Whether a line is a count: `2 errors generated.`, `1 warning and 3 errors generated.`
 fn is_count(line: &str) -> bool {
     line.ends_with(" generated.") && line.starts_with(|c: char| c.is_ascii_digit())
 }
 
 impl Message {
-    /// Appends a part of an excerpt to what came last: a note, or the message itself.
+    /// Appends a part of an excerpt to the last note, or to the message itself.
     fn continue_with(&mut self, part: &str) {
         match self.notes.last_mut() {
             Some(note) => note.continue_with(part),
@@ -140,23 +140,23 @@ impl Message {
         }
     }
 
-    /// The same at another place, with another text, and without notes.
+    /// The message at another place, with another text, and without notes.
     pub(super) fn moved(self, file: &str, line: usize, column: usize, text: String, excerpt: String) -> Self {
         Self { file: file.to_owned(), line, column, text, notes: Vec::new(), as_read: false, excerpt, ..self }
     }
 
-    /// The line and column in `file` because of which the compiler looked at the place of this message.
+    /// The line and column in `file` that led the compiler to the place of this message.
     pub(super) fn asked_by(&self, file: &str) -> Option<(usize, usize)> {
         let note = self.notes.iter().find(|note| note.file == file).map(|note| (note.line, note.column));
         note.or_else(|| self.included.iter().find(|(name, _)| name == file).map(|(_, line)| (*line, 1)))
     }
 
-    /// The same place, with another text.
+    /// The message with another severity and text, at the same place.
     pub(super) fn told(self, severity: Severity, text: String) -> Self {
         Self { severity, text, as_read: false, ..self }
     }
 
-    /// Writes it as clang does.
+    /// Writes the message in clang's format.
     pub(super) fn write(&self, out: &mut String) {
         if self.as_read && self.text == self.read_text {
             out.push_str(&self.raw);

@@ -1,20 +1,20 @@
 //! Places in an author's source.
 
-/// A line of the source that is shown longer is cut: generated tables may have lines of a megabyte.
+/// Bytes of a source line that are shown: generated tables may have lines of a megabyte.
 const LONGEST_LINE: usize = 400;
 
-/// A place in a source, and how clang would show it.
+/// A place in a source, with an excerpt in clang's format.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// From 1.
+    /// Counted from 1.
     pub(super) line: usize,
-    /// From 1, in bytes.
+    /// In bytes, counted from 1.
     pub(super) column: usize,
-    /// The line, and below it marks under the word.
+    /// The line, and a second one that underlines the word.
     pub(super) excerpt: String,
 }
 
-/// The place of a line and column; the word there is marked.
+/// The place at a line and column. The word there is underlined.
 pub(super) fn at(source: &[u8], line: usize, column: usize) -> Place {
     let text = source.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
     let start = column.saturating_sub(1).min(text.len());
@@ -23,7 +23,7 @@ pub(super) fn at(source: &[u8], line: usize, column: usize) -> Place {
     let shown = shown.trim_end().replace(|c: char| c.is_control() && c != '\t', " ");
     let mut excerpt = format!("{line:5} | {shown}\n");
     if start < LONGEST_LINE {
-        // A tab stays a tab, so that the marks stand below the word; a character counts once, however many bytes it has.
+        // Keeps tabs and counts characters, not bytes, so that the marks are below the word.
         let before = String::from_utf8_lossy(&text[..start]);
         let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let rest = "~".repeat(word.saturating_sub(1).min(LONGEST_LINE));
@@ -32,9 +32,9 @@ pub(super) fn at(source: &[u8], line: usize, column: usize) -> Place {
     Place { line, column, excerpt }
 }
 
-/// The place of a global function, or of whatever has its name; the first line where there is nothing of the name.
+/// The place of a global function, or of anything else with its name; the first line if there is none.
 ///
-/// Of several, the last at the outermost level counts: helpers stand before what uses them.
+/// Of several, the last one at the outermost level is chosen, since helpers precede the code that uses them.
 pub(super) fn of_function(source: &[u8], name: &str) -> Place {
     let mut outermost = None;
     let mut anywhere = None;
@@ -55,13 +55,13 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// Where a name is declared or defined as it seems, and how many braces are open there. Comments, texts and directives
-/// are passed over; it is no parser, and need not be one to choose a line.
+/// The offsets at which a name appears to be declared or defined, each with the number of open braces. Skips comments,
+/// literals and directives. This is a heuristic, not a parser, which suffices to choose a line.
 fn names(source: &[u8], name: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut depth = 0_usize;
     let mut at = 0;
-    let mut last = b'\n'; // the last byte that is not blank
+    let mut last = b'\n'; // the last byte that is not white space
     let mut line_begins = true;
     while at < source.len() {
         let rest = &source[at..];
@@ -108,7 +108,7 @@ fn follows_arrow(before: &[u8]) -> bool {
     before.trim_ascii_end().ends_with(b"->")
 }
 
-/// Bytes to the end of the line, which a backslash continues.
+/// Bytes to the end of the line, including lines continued by a backslash.
 fn line_end(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(end) = text[at..].iter().position(|byte| *byte == b'\n') {
@@ -121,13 +121,13 @@ fn line_end(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Bytes to behind the first `end` from `start` on.
+/// Bytes up to and including the first `end` at or after `start`.
 fn until(text: &[u8], start: usize, end: &[u8]) -> usize {
     let rest = text.get(start..).unwrap_or_default();
     rest.windows(end.len()).position(|bytes| bytes == end).map_or(text.len(), |at| start + at + end.len())
 }
 
-/// Bytes of a text or character in quotes.
+/// Bytes of a string or character literal.
 fn quoted(text: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = text.get(at) {
@@ -142,9 +142,9 @@ fn quoted(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Bytes of `R"mark(...)mark"`.
+/// Bytes of a raw string literal, `R"mark(...)mark"`.
 fn raw_text(text: &[u8]) -> usize {
-    /// The language's own bound.
+    /// The C++ standard's limit.
     const LONGEST_MARK: usize = 16;
     let Some(open) = text.iter().take(LONGEST_MARK + 3).position(|byte| *byte == b'(') else { return 2 };
     let end = [b")", &text[2..open], b"\""].concat();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_found_among_comments_texts_calls_and_helpers() {
+    fn a_function_is_found_among_comments_literals_calls_and_helpers() {
         let source = "// map(\n/* map( */ string a = \"map(\", b = R\"x(map( \")\")x\";\n#define map( 1 \\\n map(\n\
                       int reduce(int, int);\nvoid f() { x.map(1); map(2); std::map(3); }\n\
                       vector<pair<string, int>>\nmap (const string doc) {\n}\npair<string, int> reduce(string k) {}\n";
@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn the_marks_stand_below_the_word() {
+    fn the_marks_are_below_the_word() {
         let place = at("\tä map(x)\n".as_bytes(), 1, 5);
         assert_eq!(place.excerpt, "    1 | \tä map(x)\n      | \t  \u{1b}[0;1;32m^~~\u{1b}[0m\n");
     }
 
     #[test]
-    fn any_bytes_have_places() {
+    fn unusual_sources_do_not_panic() {
         for source in ["", "\"", "R\"", "R\"(", "/*", "'", "#\\", "map", "map(", "\u{fffd}map("] {
             let _ = of_function(source.as_bytes(), "map");
             let _ = at(source.as_bytes(), 7, 99);

@@ -1,13 +1,13 @@
-//! Makes clang's output fit for a stranger's terminal: bounded, and with no control codes but colours.
+//! Makes clang's output safe for another user's terminal: bounded, and without control codes other than colours.
 
 use crate::limits::MAX_DIAGNOSTICS;
 
 const ESCAPE: char = '\u{1b}';
 
-/// clang's `text` without control characters but for tabs, line ends and colours (a source may print what it likes
-/// through `#error`), cut at a line with a note of what is missing.
+/// clang's `text` without control characters other than tabs, line ends and colours, since a source can print anything
+/// through `#error`. A long text is cut at the end of a line, followed by a note of how much is missing.
 ///
-/// `missing` is how many bytes of clang's output are not in `text`, as nobody read them.
+/// `missing`: number of bytes of clang's output that were not read and so are not in `text`.
 pub(crate) fn tidy(text: &str, missing: usize) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_DIAGNOSTICS));
     let mut rest = text.chars();
@@ -25,11 +25,11 @@ pub(crate) fn tidy(text: &str, missing: usize) -> String {
     cut(out, missing)
 }
 
-/// The rest of a colour code (`[0;1;31m`) where `text`, behind an escape, starts with one.
+/// The colour code (`[0;1;31m`) at the start of `text`, which follows an escape; none if there is none.
 fn colour(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix('[')?;
     let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
-    // clang writes at most `[0;1;31m`; the bound keeps a source from hiding a text in a "colour".
+    // clang writes at most `[0;1;31m`; the bound keeps a source from hiding text in a "colour".
     (end <= 12 && parameters[end..].starts_with('m')).then(|| &text[..end + 2])
 }
 
@@ -38,14 +38,14 @@ fn cut(mut text: String, missing: usize) -> String {
         return text;
     }
     let whole = text.len() + missing;
-    // Room for the note itself.
+    // Leaves room for the note.
     let limit = MAX_DIAGNOSTICS - 128;
     if text.len() > limit {
         let mut end = limit;
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        // A single endless line is cut in its middle: half of a message says more than none.
+        // A single line that is too long is cut within the line: part of a message is better than none.
         end = text[..end].rfind('\n').map_or(end, |line| line + 1);
         text.truncate(end);
     }
@@ -62,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_stay_and_other_control_codes_go() {
+    fn colours_are_kept_and_other_control_codes_removed() {
         let shown = tidy("\x1b[0;1;31merror: \x1b[0mno\x1b]0;title\x07 \x1b[2Jway\r\n", 0);
         assert_eq!(shown, "\x1b[0;1;31merror: \x1b[0mno]0;title [2Jway\n");
     }
 
     #[test]
-    fn long_text_is_cut_at_a_line_and_says_so() {
+    fn a_long_text_is_cut_at_a_line_with_a_note() {
         let line = "a.cpp:1:1: error: no\n";
         let shown = tidy(&line.repeat(10_000), 5);
         assert!(shown.len() <= MAX_DIAGNOSTICS);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn one_endless_line_is_cut_between_characters() {
+    fn a_single_long_line_is_cut_between_characters() {
         let shown = tidy(&"ä".repeat(MAX_DIAGNOSTICS), 0);
         assert!(shown.len() <= MAX_DIAGNOSTICS);
         assert!(shown.starts_with("ää"));

@@ -1,7 +1,7 @@
 //! The sandbox of namespaces, set up by bubblewrap (`bwrap`).
 //!
-//! Own user, process, network, IPC and host name spaces; an empty root with only the toolchain's files in it, made
-//! read-only as a whole, and no `/proc`: so neither a file of the host nor a trace of its existence is there.
+//! It has its own user, process, network, IPC and host name spaces, a read-only root with only the toolchain's files,
+//! and no `/proc`: the host's files are neither readable nor visible.
 
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
@@ -10,15 +10,15 @@ use std::process::{Command, Stdio};
 
 use super::{Run, View, bare_command, confine, environment, filter, memory_file};
 
-/// The input's path in the sandbox. The author's own name is set by a `#line` directive.
+/// The input's path in the sandbox. A `#line` directive sets the author's file name.
 pub(super) const INPUT: &str = "/job/input";
 
 const PROGRAM: &str = "bwrap";
 
-/// The user and group inside: nobody.
+/// User and group ids in the sandbox: those of `nobody`.
 const NOBODY: &str = "65534";
 
-/// A bubblewrap that is there; whether it works, the probe finds out.
+/// An installed bubblewrap. The probe tests whether it works.
 #[derive(Debug)]
 pub(crate) struct Bubblewrap {
     program: PathBuf,
@@ -42,7 +42,7 @@ impl Bubblewrap {
         command
             .args(&self.arguments)
             .args(["--ro-bind-data", "0", INPUT])
-            // After the last mount: not even the root itself can be written to.
+            // After the last mount: makes the root itself read-only.
             .args(["--remount-ro", "/", "--chdir", "/job"])
             .arg("--seccomp")
             .arg(filter.as_raw_fd().to_string())
@@ -70,10 +70,10 @@ fn arguments(view: &View) -> Vec<OsString> {
         "--cap-drop",
         "ALL",
         "--new-session",
-        // When this thread dies, or bwrap is killed, the kernel kills the whole process namespace.
+        // When this thread exits, or bwrap is killed, the kernel kills the whole process namespace.
         "--die-with-parent",
         "--clearenv",
-        // clang opens it where one of its standard descriptors is closed, and ends without a word if it cannot.
+        // clang opens it if one of its standard descriptors is closed, and exits without a message if it cannot.
         "--dev-bind",
         "/dev/null",
         "/dev/null",

@@ -1,8 +1,8 @@
 //! The system calls that a compiler may make.
 //!
-//! A list of what is allowed, taken from what clang and wasm-ld were seen to call with several C libraries' habits in
-//! mind; all else fails with `ENOSYS`, which libraries take as "an old kernel" and go on. There is no call in it that
-//! makes a process, a socket, or a name space, so that "one process" in the limits means one.
+//! An allow list, made from traces of clang and wasm-ld, with the alternatives that various C libraries use. All other
+//! calls fail with `ENOSYS`, upon which libraries assume an old kernel and use a fallback. No allowed call creates a
+//! process, a socket or a namespace, so the resource limits apply to a single process.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use seccompiler::{
 };
 
 const ALLOWED: &[i64] = &[
-    // Files: the sandbox has no place to write, so opening needs no closer look.
+    // Files: nothing in the sandbox is writable, so the arguments of opening need no check.
     libc::SYS_openat,
     libc::SYS_close,
     libc::SYS_read,
@@ -38,12 +38,12 @@ const ALLOWED: &[i64] = &[
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // Signals can be received, not sent: an abort then ends by its trap instruction.
+    // Signals can be received but not sent; `abort` then ends by its trap instruction.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    // Threads, clocks, and questions about itself.
+    // Threads, clocks, and properties of the process.
     libc::SYS_futex,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
@@ -64,7 +64,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_getegid,
     libc::SYS_uname,
     libc::SYS_sysinfo,
-    // bubblewrap's own: the filter is in force when it starts the compiler and waits for its end.
+    // For bubblewrap, which starts the compiler and waits for its end with the filter in force.
     libc::SYS_execve,
     libc::SYS_wait4,
     libc::SYS_exit,
@@ -92,18 +92,19 @@ const ALLOWED_HERE: &[i64] = &[];
 pub(super) fn program() -> Result<BpfProgram, String> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
-    // A thread, as clang makes to get a fresh stack for deep recursion, but no process. `clone3` hides its flags from
-    // filters and so stays out; the C library then falls back to `clone`.
+    // Threads, which clang uses to get a new stack for deep recursion, but no processes. `clone3` is not allowed
+    // because filters cannot see its flags; the C library falls back to `clone`.
     let thread = libc::CLONE_THREAD as u64;
     rules.insert(libc::SYS_clone, vec![argument(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
-    // Its own limits (0), not those of another process of this user.
+    // The process's own limits (0), not those of another process of this user.
     rules.insert(libc::SYS_prlimit64, vec![argument(0, SeccompCmpOp::Eq, 0)?]);
-    // Copies and flags of descriptors, but not F_SETOWN and F_SETSIG, which send signals by another name.
+    // Copies and flags of descriptors, but not F_SETOWN and F_SETSIG, which can be used to send signals.
     let harmless = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
     let harmless = harmless.map(|what| argument(1, SeccompCmpOp::Eq, what as u64));
     rules.insert(libc::SYS_fcntl, harmless.into_iter().collect::<Result<_, _>>()?);
-    let architecture =
-        std::env::consts::ARCH.try_into().map_err(|why| format!("no system call filter for this processor: {why}"))?;
+    let architecture = std::env::consts::ARCH
+        .try_into()
+        .map_err(|why| format!("there is no system call filter for this processor: {why}"))?;
     SeccompFilter::new(
         rules.into_iter().collect(),
         SeccompAction::Errno(libc::ENOSYS as u32),
@@ -111,17 +112,18 @@ pub(super) fn program() -> Result<BpfProgram, String> {
         architecture,
     )
     .and_then(TryInto::try_into)
-    .map_err(|why| format!("the system call filter: {why}"))
+    .map_err(|why| format!("cannot build the system call filter: {why}"))
 }
 
-/// "Argument `index` compares so with `value`." The flags compared here fit 32 bits, as the kernel takes them.
+/// The rule that argument `index` compares to `value` as given. Compares 32 bits, which suffice for the flags used
+/// here.
 fn argument(index: u8, comparison: SeccompCmpOp, value: u64) -> Result<SeccompRule, String> {
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, comparison, value)
         .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(|why| format!("a rule of the system call filter: {why}"))
+        .map_err(|why| format!("cannot build a rule of the system call filter: {why}"))
 }
 
-/// The filter as bubblewrap reads it: the kernel's `struct sock_filter`, one after the other.
+/// The filter in bubblewrap's format: an array of the kernel's `struct sock_filter`.
 pub(super) fn bytes() -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     for step in program()? {

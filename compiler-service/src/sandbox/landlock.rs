@@ -1,8 +1,7 @@
 //! The sandbox of the kernel's access rules (Landlock), for hosts that forbid user namespaces, as containers often do.
 //!
-//! The compiler can open nothing but the toolchain's files, and the filter of system calls leaves it no other way out.
-//! It is second choice for one reason: a path outside stays visible as a name, so that a source can learn, by
-//! `__has_include`, whether a file exists.
+//! The compiler can open only the toolchain's files, and the system call filter leaves it no other way out. It is the
+//! second choice because other paths remain visible: by `__has_include`, a source can learn whether a file exists.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -14,22 +13,22 @@ use seccompiler::BpfProgram;
 
 use super::{Run, View, bare_command, confine, environment, filter, memory_file};
 
-/// The input is a file in memory, handed over as standard input. Landlock knows only files that have a place in the
-/// file system, so that this one can be opened a second time, by its name under `/proc`.
+/// The input is a file in memory, passed as standard input. Landlock restricts only files within a file system, so this
+/// one can be opened again through `/proc`.
 pub(super) const INPUT: &str = "/proc/self/fd/0";
 
-/// The rules' version that is needed: opening, listing and executing are in the first, and all else that later ones
-/// rule is kept out by the filter.
+/// The required version of the rules. The first covers opening, listing and executing; the filter forbids everything
+/// that later versions cover.
 const VERSION: ABI = ABI::V1;
 
-/// A kernel with Landlock; whether it confines, the probe finds out.
+/// A kernel with Landlock. The probe tests whether it works.
 #[derive(Debug)]
 pub(crate) struct Landlock {
     view: View,
     filter: BpfProgram,
 }
 
-/// What a child lays on itself.
+/// Restrictions that a child applies to itself.
 pub(super) struct Lock {
     rules: OwnedFd,
     filter: BpfProgram,
@@ -64,7 +63,7 @@ impl Lock {
     }
 }
 
-/// A fresh set of rules: reading, listing and executing what `view` names, and nothing else.
+/// A new set of rules: allows reading, listing and executing the files of `view`, and nothing else.
 fn rules(view: &View) -> Result<OwnedFd, String> {
     let all = AccessFs::from_all(VERSION);
     let read = AccessFs::from_read(VERSION);
@@ -73,7 +72,7 @@ fn rules(view: &View) -> Result<OwnedFd, String> {
         .handle_access(all)
         .and_then(Ruleset::create)
         .map_err(|why| {
-            format!("this kernel has no Landlock, or has it turned off ({why}): Linux 5.13 or later has it")
+            format!("this kernel has no Landlock, or it is turned off ({why}): Linux 5.13 or later has it")
         })?;
     for path in &view.read_only {
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());

@@ -1,4 +1,4 @@
-//! Reads what a run writes, within its limits, and sees to its end.
+//! Reads the output of a run, within its limits, and waits for its end.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::Run;
 use crate::limits::{KILL_GRACE, STOP_POLL};
 
-/// Bytes read at once: what a pipe holds.
+/// Size of a read, in bytes: the capacity of a pipe.
 const PIPE: usize = 64 << 10;
 
 /// Why a run was killed.
@@ -19,29 +19,29 @@ const PIPE: usize = 64 << 10;
 pub(crate) enum Stop {
     /// It reached its deadline.
     Deadline,
-    /// It wrote more than it may.
+    /// It exceeded its output limit.
     Output,
-    /// Nobody is there for its output any more.
+    /// Nobody waits for its output any more.
     Pointless,
 }
 
 /// A run that is over.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// What was written to standard output.
+    /// Standard output.
     pub(crate) output: Vec<u8>,
-    /// The first of what was written to standard error.
+    /// The beginning of standard error, up to the run's limit.
     pub(crate) messages: Vec<u8>,
     /// Bytes of standard error that were not kept.
     pub(crate) messages_missing: usize,
-    /// How it ended.
+    /// The exit status of the process, or the signal that ended it.
     pub(crate) status: ExitStatus,
-    /// Whether it was killed, and why.
+    /// Why it was killed; `None` if it was not.
     pub(crate) stop: Option<Stop>,
 }
 
-/// Follows `child` to its end. Returns only when it is gone, and with it, in all but a hanging kernel, everything in
-/// its sandbox: both pipes were seen to close.
+/// Reads from `child` until its end. Afterwards everything in its sandbox has ended too, since both pipes are closed,
+/// unless the kernel takes longer than [`KILL_GRACE`] to kill it.
 pub(super) fn collect(child: &mut Child, run: &Run<'_>) -> std::io::Result<Finished> {
     let followed = follow(child, run);
     if !matches!(followed, Ok(Followed { stop: None, .. })) {
@@ -85,7 +85,7 @@ fn follow(child: &mut Child, run: &Run<'_>) -> std::io::Result<Followed> {
     Ok(seen)
 }
 
-/// Waits until a killed child's pipes close: its sandbox is gone then.
+/// Waits until a killed child's pipes close, which means that its sandbox has ended.
 fn drain(child: &mut Child) -> std::io::Result<()> {
     let deadline = Instant::now() + KILL_GRACE;
     let mut pipes = Pipes::new(child)?;
@@ -101,7 +101,7 @@ enum Pipe {
     Messages,
 }
 
-/// The two pipes of a child, and its end.
+/// The two pipes and the process of a child.
 struct Pipes {
     process: OwnedFd,
     output_open: bool,
@@ -116,13 +116,13 @@ impl Pipes {
         Ok(Self { process, output_open: true, messages_open: true, ended: false, buffer: vec![0; PIPE] })
     }
 
-    /// Waits at most `longest` for the next bytes and gives them to `take`; when both pipes are closed, waits for the
-    /// child's end.
+    /// Waits at most `longest` for the next bytes and passes them to `take`. When both pipes are closed, waits for the
+    /// child to exit.
     fn turn(&mut self, child: &mut Child, longest: Duration, mut take: impl FnMut(Pipe, &[u8])) -> std::io::Result<()> {
         let (Some(output), Some(messages)) = (child.stdout.as_mut(), child.stderr.as_mut()) else {
             return Err(std::io::Error::other("the child was started without pipes"));
         };
-        // A closed pipe is always ready and must not be asked again, so the other takes its place.
+        // A closed pipe is always ready, so it is replaced by the other one.
         let (first, second) = match (self.output_open, self.messages_open) {
             (true, true) => (output.as_fd(), messages.as_fd()),
             (true, false) => (output.as_fd(), output.as_fd()),
@@ -153,7 +153,7 @@ impl Pipes {
     }
 }
 
-/// Reads once; nothing is the end.
+/// Reads once. Empty at the end.
 fn read<'b>(pipe: &mut impl Read, buffer: &'b mut [u8]) -> std::io::Result<&'b [u8]> {
     loop {
         match pipe.read(buffer) {

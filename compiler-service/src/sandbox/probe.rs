@@ -1,4 +1,4 @@
-//! Tries a sandbox before it is trusted: what must run runs in it, and what must not be read is not.
+//! Tests a sandbox before it is used: the compiler must run in it, and must not be able to read the host's files.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,14 +8,17 @@ use super::{Run, Sandbox};
 /// A file that every host has and that no job may see.
 const SECRET: &str = "/etc/passwd";
 
-/// A probe takes a tenth of a second; a host that needs longer than this is in no state to compile.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a probe, which normally takes a tenth of a second.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// More than a probe prints.
+/// Limit on a probe's output, in bytes.
 const OUTPUT: usize = 64 << 10;
 
-/// Runs `clang` in `sandbox` twice: on a harmless text, which must come out preprocessed, and on one that embeds a file
-/// of the host, which must fail. Says what went wrong.
+/// Runs `clang` in `sandbox` twice: on a harmless text, which it must preprocess, and on one that includes a file of
+/// the host, which must fail.
+///
+/// # Errors
+/// What went wrong.
 pub(super) fn check(sandbox: &Sandbox, clang: &Path) -> Result<(), String> {
     const MARK: &str = "webmesh_probe";
     let harmless = preprocess(sandbox, clang, &format!("#define A {MARK}\nA\n"))?;
@@ -43,13 +46,13 @@ fn preprocess(sandbox: &Sandbox, clang: &Path, source: &str) -> Result<Preproces
             input: source.as_bytes(),
             output_limit: OUTPUT,
             messages_limit: OUTPUT,
-            processor_time: PATIENCE,
-            deadline: Instant::now() + PATIENCE,
+            processor_time: TIMEOUT,
+            deadline: Instant::now() + TIMEOUT,
             is_pointless: &|| false,
         })
         .map_err(|why| why.to_string())?;
     if let Some(stop) = finished.stop {
-        return Err(format!("a probe had to be stopped ({stop:?})"));
+        return Err(format!("a probe was killed ({stop:?})"));
     }
     Ok(Preprocessed {
         succeeded: finished.status.success(),

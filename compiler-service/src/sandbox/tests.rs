@@ -1,4 +1,4 @@
-//! What a program could do that took over the compiler: a shell plays its part, in every sandbox that works here.
+//! Attacks by a compromised compiler, in every sandbox that works on this host. A shell takes the compiler's place.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ fn run(sandbox: &Sandbox, script: &str, time: Duration) -> Finished {
         .unwrap()
 }
 
-/// Every sandbox in which a shell can say that it is there.
+/// All sandboxes in which a shell runs.
 fn sandboxes() -> Vec<Sandbox> {
     let libraries = libraries::of(&[SHELL.into()]).unwrap();
     let mut read_only: Vec<PathBuf> = libraries.into_iter().collect();
@@ -55,7 +55,7 @@ fn sandboxes() -> Vec<Sandbox> {
 }
 
 #[test]
-fn a_program_that_took_over_can_do_nothing() {
+fn a_compromised_compiler_cannot_reach_the_host() {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".to_owned());
     let attempts = [
         ("start a process", "(:) && echo DONE"),
@@ -98,18 +98,18 @@ fn a_run_ends_at_its_deadline_and_at_its_output_limit() {
 }
 
 #[test]
-fn a_run_ends_at_its_limit_of_processor_time_which_is_told_from_its_deadline() {
+fn a_run_that_exceeds_its_processor_time_is_distinguished_from_a_timeout() {
     for sandbox in sandboxes() {
         let finished = run(&sandbox, "while :; do :; done", Duration::from_secs(300));
         assert_eq!(finished.stop, None, "the kernel stopped it, not the clock");
-        // As its own parent sees it, or as a shell and bubblewrap report it.
+        // The signal itself, or as an exit status of a shell or bubblewrap.
         let signal = finished.status.signal().or_else(|| finished.status.code().map(|code| code - 128));
         assert_eq!(signal, Some(libc::SIGXCPU), "{:?}", finished.status);
     }
 }
 
 #[test]
-fn a_program_that_closes_its_output_is_still_watched() {
+fn a_program_that_closes_its_output_still_has_a_deadline() {
     for sandbox in sandboxes() {
         let finished = run(&sandbox, "exec >&- 2>&-; while :; do :; done", Duration::from_millis(500));
         assert_eq!(finished.stop, Some(Stop::Deadline));
@@ -117,7 +117,7 @@ fn a_program_that_closes_its_output_is_still_watched() {
 }
 
 #[test]
-fn its_status_and_messages_are_handed_back() {
+fn the_exit_status_and_both_outputs_are_returned() {
     for sandbox in sandboxes() {
         let finished = run(&sandbox, "echo out; echo err >&2; exit 7", Duration::from_secs(30));
         assert_eq!((finished.status.code(), finished.stop), (Some(7), None));

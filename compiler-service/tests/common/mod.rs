@@ -1,4 +1,4 @@
-//! What the tests of the compile service share.
+//! Shared helpers of the compile service's tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use webmesh_compiler::{CompileError, Compiled, Compiler, CompilerConfig, Requester, SandboxKind, Toolchain};
 
-/// The folder that holds the whole project.
+/// The root folder of the repository.
 pub(crate) fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the project's folder")
 }
 
-/// The toolchain, without which nothing here means anything: a test without it fails.
+/// The toolchain. Panics if there is none, since no test can run without it.
 pub(crate) fn toolchain() -> Toolchain {
     Toolchain::find(None).unwrap_or_else(|why| panic!("{why}\nThe compiler's tests need it: run `make setup` first."))
 }
@@ -31,7 +31,7 @@ pub(crate) fn service(adjust: impl FnOnce(&mut CompilerConfig)) -> Service {
     Service { compiler, cache }
 }
 
-/// Every sandbox that works on the machine that tests, of which there must be one; those that do not are named.
+/// All sandboxes that work on this machine, at least one. Prints those that do not.
 pub(crate) fn sandboxes() -> Vec<SandboxKind> {
     let works = |kind: &SandboxKind| {
         let cache = tempfile::tempdir().expect("a folder for the cache");
@@ -44,7 +44,7 @@ pub(crate) fn sandboxes() -> Vec<SandboxKind> {
     working
 }
 
-/// A service in a given sandbox.
+/// A service in the given sandbox.
 pub(crate) fn service_in(sandbox: SandboxKind, processor_time: Duration) -> Service {
     service(|config| {
         config.sandboxes = vec![sandbox];
@@ -52,13 +52,13 @@ pub(crate) fn service_in(sandbox: SandboxKind, processor_time: Duration) -> Serv
     })
 }
 
-/// Somebody who never asked before.
+/// A new requester.
 pub(crate) fn somebody() -> Requester {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     [NEXT.fetch_add(1, Ordering::Relaxed); 32]
 }
 
-/// A job around `extra`, which stands before its functions.
+/// The source of a job with `extra` before its functions.
 pub(crate) fn job(extra: &str) -> String {
     format!("{extra}\n{WORD_COUNT}")
 }
@@ -67,7 +67,7 @@ pub(crate) async fn compile(service: &Service, source: &str) -> Result<Compiled,
     service.compiler.compile(somebody(), "job.cpp", source.as_bytes()).await
 }
 
-/// The word count in the form of the thesis.
+/// A word count, in the simple form of `map` and `reduce`.
 pub(crate) const WORD_COUNT: &str = r#"
 #include <string>
 #include <utility>
@@ -106,14 +106,14 @@ pub(crate) fn plain(text: &str) -> String {
     out + rest
 }
 
-/// Processes below `pid`, by id and name, however deep.
+/// All descendants of the process `pid`, by id and name.
 pub(crate) fn descendants(pid: u32) -> Vec<(u32, String)> {
     let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        // A process may end between the listing and the look.
+        // A process may end between the listing and the read.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };
@@ -142,11 +142,11 @@ pub(crate) fn descendants(pid: u32) -> Vec<(u32, String)> {
     found
 }
 
-/// Asks until `condition` holds; fails after a minute.
+/// Polls until `condition` holds; panics after a minute.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = std::time::Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(std::time::Instant::now() < end, "still not so: {what}");
+        assert!(std::time::Instant::now() < end, "timeout waiting until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

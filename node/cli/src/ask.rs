@@ -1,4 +1,4 @@
-//! `webmesh jobs`, `status`, `cancel`, `peers`: what a mesh knows.
+//! `webmesh jobs`, `status`, `cancel` and `peers`: questions to a mesh.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,8 +23,8 @@ use crate::error::CliError;
 use crate::resume::begins;
 use crate::{home, out};
 
-/// A cancelled job's end spreads by gossip; this peer stays so long to hear of it.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for the news of a cancelled job's end, which spreads by gossip.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lists jobs.
 pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
@@ -32,7 +32,7 @@ pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
     let mesh = join(args.bootstrap.clone(), args.data.clone()).await?;
     let mut jobs = known_jobs(&mesh).await;
     mesh.leave().await;
-    // Whether the mesh has noticed it or not.
+    // A stopped job is listed once, even if the mesh still counts it as running.
     jobs.retain(|job| stopped.iter().all(|stopped| stopped.job != job.job));
     if args.json {
         let all = stopped.iter().map(stopped_json).chain(jobs.iter().map(job_json));
@@ -44,7 +44,7 @@ pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
     out::print(&stopped.iter().map(stopped_line).chain(jobs.iter().map(job_line)).collect::<String>())
 }
 
-/// Tells how far a job is.
+/// Shows a job's progress.
 pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
     let mesh = join(args.ask.bootstrap.clone(), args.ask.data.clone()).await?;
     let jobs = known_jobs(&mesh).await;
@@ -58,7 +58,7 @@ pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
     out::print(&(job_line(job) + &stages.collect::<String>()))
 }
 
-/// What a mesh knows of a job, in a line.
+/// The state of a job according to a mesh, as one line.
 pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, id: &str) -> Result<String, CliError> {
     let mesh = join(bootstrap, data).await?;
     let jobs = known_jobs(&mesh).await;
@@ -66,7 +66,7 @@ pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, i
     Ok(job_line(find(&jobs, id)?).trim_end().to_owned())
 }
 
-/// Takes a job back.
+/// Cancels a job of this user.
 pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
     let mesh = join(args.ask.bootstrap.clone(), args.ask.data.clone()).await?;
     let jobs = known_jobs(&mesh).await;
@@ -94,13 +94,13 @@ async fn cancel_through(mesh: &Client, jobs: &[JobStatus], args: &JobIdArgs) -> 
         )));
     }
     if status.state != JobState::Running {
-        return Err(CliError::Failed(format!("job {} is over already", status.job)));
+        return Err(CliError::Failed(format!("job {} has ended already", status.job)));
     }
     let node = &mesh.peer().node;
     let mut notices = node.notices();
-    let tried = timeout(CANCEL_PATIENCE, async {
+    let tried = timeout(CANCEL_TIMEOUT, async {
         loop {
-            // This peer must have heard of the job to take it back; then its end is told to everyone.
+            // Refused until this peer has heard of the job; then the cancellation is gossiped.
             node.cancel(status.job, key.clone()).await;
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(300)) => {}
@@ -115,11 +115,14 @@ async fn cancel_through(mesh: &Client, jobs: &[JobStatus], args: &JobIdArgs) -> 
             }
         }
     });
-    tried.await.map_err(|_| CliError::Failed(format!("the mesh does not say that {} has ended", status.job)))?;
+    tried.await.map_err(|_| {
+        let seconds = CANCEL_TIMEOUT.as_secs();
+        CliError::Failed(format!("no peer reported within {seconds} s that job {} has ended", status.job))
+    })?;
     Ok(status.job)
 }
 
-/// Removes what is kept here of a job that has stopped, if it has.
+/// Removes the files of the job if it has stopped on this machine. Returns its id in that case.
 fn discard(args: &JobIdArgs) -> Result<Option<JobId>, CliError> {
     match JobFolder::find(&home::data_dir(args.ask.data.clone())?, &args.job) {
         Ok(folder) => {
@@ -155,7 +158,7 @@ async fn join(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>) -> Result<Client
     Ok(Client::connect(Options { bootstrap, data_dir, ..Options::default() }).await?)
 }
 
-/// The jobs that the connected peers know, those that live first, the youngest first.
+/// The jobs that the connected peers know: running ones first, then by age, the youngest first.
 async fn known_jobs(mesh: &Client) -> Vec<JobStatus> {
     let node = &mesh.peer().node;
     let mut all: BTreeMap<JobId, JobStatus> = BTreeMap::new();
@@ -165,7 +168,7 @@ async fn known_jobs(mesh: &Client) -> Vec<JobStatus> {
             match all.entry(job.job) {
                 Entry::Vacant(place) => drop(place.insert(job)),
                 Entry::Occupied(mut place) => {
-                    // Whoever heard its home last is right about that. An absent number is the least.
+                    // The peer that heard the job's home last has the smallest number. `None` is the least.
                     let silent = job.silent.min(place.get().silent);
                     if rank(&job) > rank(place.get()) {
                         place.insert(job);
@@ -180,10 +183,10 @@ async fn known_jobs(mesh: &Client) -> Vec<JobStatus> {
     jobs
 }
 
-/// Why a job failed whose submitter left.
+/// The reason shown for a job whose submitter left.
 const LEFT: &str = "its submitter left the mesh before it was done";
 
-/// Of two answers about one job, the one that knows more is right: both only ever grow.
+/// Orders answers about one job by how recent they are: state and progress only ever advance.
 fn rank(job: &JobStatus) -> (u8, u32, bool) {
     let state = match job.state {
         JobState::Running => 0,
@@ -198,7 +201,7 @@ fn find<'a>(jobs: &'a [JobStatus], id: &str) -> Result<&'a JobStatus, CliError> 
     match matches[..] {
         [job] => Ok(job),
         [] => Err(CliError::Failed(format!("the mesh knows no job `{id}`; `webmesh jobs` lists those that it knows"))),
-        _ => Err(CliError::Usage(format!("several jobs begin with `{id}`; say more of the id"))),
+        _ => Err(CliError::Usage(format!("the ids of several jobs begin with `{id}`; give more of the id"))),
     }
 }
 
@@ -212,14 +215,14 @@ fn stages_json(stages: &[(u32, u32)]) -> serde_json::Value {
     stages.iter().map(|(done, tasks)| json!({ "done": done, "tasks": tasks })).collect()
 }
 
-/// A job that has stopped on this machine, in a line.
+/// A job that has stopped on this machine, as one line.
 pub(crate) fn stopped_line(job: &Stopped) -> String {
     let (name, begins) = (terminal::line(&job.name), begins(&job.job));
     let (age, percent) = (age(job), percent(&job.stages));
     format!("{}  {name:20}  {age:>6} s  stopped here at {percent:.0}%: webmesh resume {begins}\n", job.job)
 }
 
-/// The same as JSON.
+/// A job that has stopped on this machine, as JSON.
 pub(crate) fn stopped_json(job: &Stopped) -> serde_json::Value {
     json!({
         "job": job.job.to_string(),
@@ -243,7 +246,7 @@ fn state(job: &JobStatus) -> String {
             let percent = percent(&job.stages);
             match job.silent {
                 None => format!("running {percent:3.0}%"),
-                Some(seconds) => format!("running {percent:3.0}%, its submitter silent for {seconds} s"),
+                Some(seconds) => format!("running {percent:3.0}%, its submitter unresponsive for {seconds} s"),
             }
         }
         JobState::Left => format!("failed: {LEFT}"),

@@ -1,8 +1,8 @@
 //! Whether standard output was closed (`>&-`) when the process started.
 //!
-//! Before `main`, Rust's runtime opens `/dev/null` in the place of what is closed. From then on, a result that goes
-//! nowhere cannot be told from one that its user wants to go nowhere. So this looks earlier.
-#![allow(unsafe_code, reason = "what runs before `main` has to be named to the linker")]
+//! Before `main`, Rust's runtime opens `/dev/null` in place of a closed standard stream. After that, a closed standard
+//! output looks the same as one that the user redirected to `/dev/null`. So the check runs before the runtime starts.
+#![allow(unsafe_code, reason = "a function that runs before `main` must be placed in a section for the linker")]
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 static LOOK: extern "C" fn() = look;
 
 extern "C" fn look() {
-    // SAFETY: the descriptor is asked about, whether it is open or not, and kept by nobody. Nothing of the standard
-    // library that needs its runtime is called.
+    // SAFETY: F_GETFD may be called on any number, open or not, and the borrow ends with this function. Nothing here
+    // needs the standard library's runtime.
     let stdout = unsafe { BorrowedFd::borrow_raw(1) };
     CLOSED.store(rustix::io::fcntl_getfd(stdout).is_err(), Ordering::Relaxed);
 }
 
-/// Whether it was.
+/// Whether standard output was closed when the process started.
 pub(crate) fn stdout_was_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }

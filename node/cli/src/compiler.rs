@@ -1,4 +1,4 @@
-//! The compiler that this process brings to the mesh.
+//! The compiler of this process, which serves its mesh.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use webmesh_protocol::PeerKey;
 
 use crate::error::CliError;
 
-/// Starts the compiler of this machine.
+/// Starts the compiler, with its module cache in `data_dir`.
 pub(crate) async fn start(data_dir: &Path) -> Result<Arc<dyn CompileService>, CliError> {
     let config = CompilerConfig::new(data_dir.join("modules"));
-    // Sandboxes are tried out: that takes its time, and waits.
+    // On a blocking thread, because it tries out the sandboxes.
     let started = tokio::task::spawn_blocking(|| Ok(Compiler::new(Toolchain::find(None)?, config)?)).await;
     let compiler: Result<Compiler, CliError> =
-        started.map_err(|e| CliError::Failed(format!("starting the compiler ended in a panic: {e}")))?;
+        started.map_err(|e| CliError::Failed(format!("starting the compiler panicked: {e}")))?;
     let compiler = Arc::new(compiler?);
     Ok(Arc::new(move |from: PeerKey, name: String, source: Bytes| -> CompileAnswer {
         let compiler = compiler.clone();

@@ -1,14 +1,14 @@
-//! Detached jobs: carried by a process in the background, for as long as that process lives.
+//! Detached jobs: a background process, the carrier, runs each job.
 //!
 //! `webmesh submit --detach` starts the carrier, the same program with the same arguments, in a session of its own,
 //! and waits until it has submitted the job. Each detached job has a folder in the data folder, `detached/JOB`:
 //!
-//! - `log`: what the carrier says, as events (see [`webmesh_node::progress`]). The carrier holds a lock on it, so that
-//!   whether it lives is never a guess, however it ends.
-//! - `result.tsv`: the result, once it is whole.
-//! - `result.blake3`: its checksum, written before the result gets its name.
+//! - `log`: the carrier's events (see [`webmesh_node::progress`]). The carrier holds a lock on it until it exits for
+//!   whatever reason, so other processes know for certain whether it runs.
+//! - `result.tsv`: the result, once it is complete.
+//! - `result.blake3`: its checksum, written before the result is renamed into place.
 //!
-//! Everything else about a job that may have to go on lies in its folder in `jobs` ([`webmesh_node::job_folder`]).
+//! Everything that is needed to resume the job is in its folder in `jobs` ([`webmesh_node::job_folder`]).
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -34,13 +34,13 @@ use crate::error::{CliError, interruptible};
 use crate::output::Output;
 use crate::{ask, home, out, stdin};
 
-/// A log is cut back when it is larger: some hours of progress, of which the last is what matters.
+/// Size limit of a log: some hours of progress, of which only the last event matters. A larger log is truncated.
 const LOG_BYTES: u64 = 4 << 20;
-/// How often it is looked whether a carrier has said more.
-const LOOK: Duration = Duration::from_millis(50);
-/// Where their folders lie in the data folder.
+/// Poll interval for new events in a carrier's log.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The folder of all detached jobs, within the data folder.
 const FOLDER: &str = "detached";
-/// Folders of jobs that have no id yet begin so.
+/// Prefix of the folder of a job that has no id yet.
 const NEW: &str = "new-";
 const LOG: &str = "log";
 const RESULT: &str = "result.tsv";
@@ -48,19 +48,19 @@ const CHECKSUM: &str = "result.blake3";
 
 // --- The carrier ------------------------------------------------------------------------------------------
 
-/// Keeps a carrier's lock until the process is gone: why a job failed is the last that it says, and whoever finds the
-/// log unlocked takes what stands there for all there is.
+/// Holds the carrier's lock until the process exits: the reason of a failure is the last event, and readers that find
+/// the log unlocked take it as complete.
 static LOCK: OnceLock<File> = OnceLock::new();
 
-/// The carrier's hold on its job's folder.
+/// A job's folder, locked by this process, its carrier.
 pub(crate) struct Carried {
     folder: PathBuf,
-    /// Locked while this process lives.
+    /// Locked while this process runs.
     log: File,
 }
 
 impl Carried {
-    /// Leaves the session of whoever started this process, and takes the folder.
+    /// Starts a session of its own, so that the terminal's end does not end this process, and locks the folder.
     pub(crate) fn take(folder: PathBuf) -> Result<Self, CliError> {
         let failed = |why: io::Error| trouble(&folder, &why);
         setsid().map_err(|why| failed(why.into()))?;
@@ -77,7 +77,7 @@ impl Carried {
         Ok(Display::to(Style::Json, Box::new(Log { file, kept: 0 })))
     }
 
-    /// Gives the folder the name of its job.
+    /// Renames the folder to the job's id.
     pub(crate) fn name(&mut self, job: JobId) -> Result<(), CliError> {
         let named = self.folder.with_file_name(job.to_string());
         fs::rename(&self.folder, &named).map_err(|why| trouble(&named, &why))?;
@@ -90,14 +90,15 @@ impl Carried {
         Ok(OutputFile::create(&self.folder.join(RESULT))?)
     }
 
-    /// Keeps the checksum of the result, which must be written and have no name yet.
+    /// Stores the checksum of the result. Call it after writing the result and before renaming it into place.
     pub(crate) fn seal(&self, sum: &Checksum) -> Result<(), CliError> {
         let path = self.folder.join(CHECKSUM);
         fs::write(&path, sum.text()).map_err(|why| trouble(&path, &why))
     }
 }
 
-/// A log that is cut back to what was said up to the job's submission when it grows too long. Each write is a line.
+/// A log that is truncated to the events up to the job's submission when it exceeds [`LOG_BYTES`]. Each write is one
+/// line.
 struct Log {
     file: File,
     kept: u64,
@@ -120,25 +121,25 @@ impl Write for Log {
     }
 }
 
-// --- Whoever starts it ------------------------------------------------------------------------------------
+// --- Starting a carrier -----------------------------------------------------------------------------------
 
 /// Starts a carrier, and prints the job's id once it has submitted the job.
 pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
     if stdin::inputs(args)?.iter().any(|input| input.as_os_str() == stdin::STDIN) {
         return Err(CliError::Usage(
-            "standard input cannot be the input of a detached job, which outlives it: name files or folders".to_owned(),
+            "a detached job cannot read standard input, which it outlives: name files or folders".to_owned(),
         ));
     }
     let all = home::data_dir(args.data.clone())?.join(FOLDER);
     fs::create_dir_all(&all).map_err(|why| trouble(&all, &why))?;
     sweep(&all);
-    // Removed where this ends without a job.
+    // Removed on drop, if no job is submitted.
     let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| trouble(&all, &why))?;
     // The carrier renames it once the job has its id.
     carry(folder.path(), std::env::args_os().skip(1), args.json, stop).await
 }
 
-/// Starts a carrier for a job that has stopped, and prints the job's id once it goes on.
+/// Starts a carrier for a job that has stopped, and prints the job's id once it is resumed.
 pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Stop) -> Result<(), CliError> {
     let folder = data_dir.join(FOLDER).join(job.to_string());
     let failed = |why: io::Error| trouble(&folder, &why);
@@ -146,7 +147,7 @@ pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Sto
     if folder.join(LOG).exists() && is_carried(&folder).map_err(failed)? {
         return Err(FolderError::InUse { job: *job }.into());
     }
-    // What the carrier before said is of no use any more.
+    // The previous carrier's events are obsolete.
     File::create(folder.join(LOG)).map_err(failed)?;
     carry(&folder, std::env::args_os().skip(1), json, stop).await
 }
@@ -166,12 +167,11 @@ async fn carry(
         command.arg("--carry").arg(folder).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
     });
-    let mut carrier =
-        carrier.map_err(|why| CliError::Failed(format!("no process for the job can be started: {why}")))?;
+    let mut carrier = carrier.map_err(|why| CliError::Failed(format!("cannot start a process for the job: {why}")))?;
     let relay = Relay::new(json);
     let (mut told, mut why) = (false, None);
     loop {
-        // Asked first: what it said before it ended is read below.
+        // Checked first, so that the events below include everything that an ended carrier wrote.
         let ended = carrier.try_wait().map_err(failed)?;
         for event in said.news().map_err(failed)? {
             match event {
@@ -188,10 +188,10 @@ async fn carry(
             return Err(if status.code() == Some(2) { CliError::Usage(why) } else { CliError::Failed(why) });
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = stop.told(), if !told => {
                 told = true;
-                // It says itself that it was interrupted. If it is gone already, it has said something else.
+                // The carrier reports the interruption itself. If it has exited already, its log has another reason.
                 if let Some(pid) = carrier.id().and_then(|id| Pid::from_raw(id as i32)) {
                     let _ = kill_process(pid, Signal::TERM);
                 }
@@ -200,9 +200,9 @@ async fn carry(
     }
 }
 
-// --- Whoever wants the result -----------------------------------------------------------------------------
+// --- Fetching a result ------------------------------------------------------------------------------------
 
-/// Writes the result of a detached job, or says how it stands.
+/// Writes the result of a detached job. Fails with the job's state if there is no result yet.
 pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliError> {
     let data_dir = home::data_dir(args.data.clone())?;
     let all = data_dir.join(FOLDER);
@@ -210,7 +210,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     let job = match Kept::find(&all, &args.job) {
         Err(CliError::Failed(why)) if !args.bootstrap.is_empty() => {
             let known = interruptible(stop, ask::in_words(args.bootstrap, args.data, &args.job)).await?;
-            return Err(CliError::Failed(format!("{why}; the mesh knows of it: {known}")));
+            return Err(CliError::Failed(format!("{why}; the mesh knows it: {known}")));
         }
         found => found?,
     };
@@ -220,26 +220,26 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     let mut said = Reader::begin(&job.folder).map_err(|why| trouble(&job.folder.join(LOG), &why))?;
     let mut last = Last::default();
     loop {
-        // Asked first: what it said before it ended is read below.
+        // Checked first, so that the events below include everything that an ended carrier wrote.
         let runs = job.is_carried().map_err(failed)?;
         for event in said.news().map_err(failed)? {
-            // How it ended is told at the end.
+            // The outcome is reported after the loop.
             let is_end = matches!(event, ProgressEvent::Error { .. } | ProgressEvent::Result { .. });
             if args.wait && !is_end {
                 relay.show(&event);
             }
             last.take(event);
         }
-        // The event, for who wants it, follows the file in a moment.
+        // With `--json` the result event is needed too: the carrier writes it just after the file.
         if job.folder.join(RESULT).exists() && (last.result.is_some() || !runs || !args.json) {
             break;
         }
         if !runs {
             let why = last.error.unwrap_or_else(|| {
-                let ended = "the process that carried it ended before it, or the machine did";
+                let ended = "its process was killed, or the machine went down";
                 match job.id.get(..8).filter(|_| job_folder::is_stopped(&data_dir, &job.id)) {
                     Some(begins) => {
-                        format!("job {} has stopped: {ended}; `webmesh resume {begins}` goes on with it", job.id)
+                        format!("job {} has stopped: {ended}; `webmesh resume {begins}` continues it", job.id)
                     }
                     None => format!("job {} is lost: {ended}; submit it again", job.id),
                 }
@@ -247,15 +247,15 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             return Err(CliError::Failed(why));
         }
         if !args.wait {
-            let mut progress = last.progress.as_ref().map_or("it has just begun".to_owned(), progress_text);
+            let mut progress = last.progress.as_ref().map_or("it has just started".to_owned(), progress_text);
             if let Some(why) = &last.waiting {
-                progress += &format!("; it waits: {}", terminal::text(why));
+                progress += &format!("; waiting: {}", terminal::text(why));
             }
             let begins = job.id.get(..8).unwrap_or(&job.id);
             let remedy = format!("to wait for it: webmesh results {begins} --wait");
-            return Err(CliError::Failed(format!("job {} still runs ({progress}); {remedy}", job.id)));
+            return Err(CliError::Failed(format!("job {} is still running ({progress}); {remedy}", job.id)));
         }
-        stop.until_told(tokio::time::sleep(LOOK)).await.ok_or(CliError::Interrupted)?;
+        stop.until_told(tokio::time::sleep(POLL_INTERVAL)).await.ok_or(CliError::Interrupted)?;
     }
     drop(relay);
     job.check_result()?;
@@ -276,15 +276,17 @@ struct Kept {
 }
 
 impl Kept {
-    /// The job whose id begins with `wanted`.
+    /// Finds the job whose id begins with `wanted`.
     fn find(all: &Path, wanted: &str) -> Result<Self, CliError> {
         let kept = folders(all).filter(|folder| !wanted.is_empty() && name(folder).starts_with(wanted));
         let mut kept: Vec<_> = kept.filter(|folder| !name(folder).starts_with(NEW)).collect();
         match (kept.pop(), kept.is_empty()) {
             (Some(folder), true) => Ok(Self { id: name(&folder), folder }),
-            (Some(_), false) => Err(CliError::Usage(format!("several jobs begin with `{wanted}`; say more of the id"))),
+            (Some(_), false) => {
+                Err(CliError::Usage(format!("the ids of several jobs begin with `{wanted}`; give more of the id")))
+            }
             (None, _) => Err(CliError::Failed(format!(
-                "no job `{wanted}` in {}: only what was submitted with --detach from here is kept, for {} days",
+                "no job `{wanted}` in {}: only jobs submitted with --detach on this machine are stored, for {} days",
                 all.display(),
                 LIFETIME.as_secs() / (24 * 3600)
             ))),
@@ -295,7 +297,7 @@ impl Kept {
         is_carried(&self.folder)
     }
 
-    /// Whether the result is still what the job wrote. One of an earlier version has no checksum.
+    /// Verifies the result's checksum. A result without one is from an earlier version and is accepted.
     fn check_result(&self) -> Result<(), CliError> {
         let [result, kept] = [RESULT, CHECKSUM].map(|name| self.folder.join(name));
         let wanted = match fs::read(&kept) {
@@ -307,18 +309,18 @@ impl Kept {
             return Ok(());
         }
         Err(CliError::Failed(format!(
-            "the result that was kept in {} is damaged: it does not have the checksum in {CHECKSUM} beside it; submit \
-             the job again",
+            "the stored result {} is damaged: it does not match the checksum in {CHECKSUM} beside it; submit the job \
+             again",
             result.display()
         )))
     }
 }
 
-/// What was last said of a job.
+/// The last event of each kind in a job's log.
 #[derive(Default)]
 struct Last {
     progress: Option<JobProgress>,
-    /// What the job waits for.
+    /// What the job waits for; absent while it does not wait.
     waiting: Option<String>,
     /// The event that tells of the result.
     result: Option<ProgressEvent>,
@@ -343,9 +345,9 @@ fn progress_text(progress: &JobProgress) -> String {
     progress.stages.iter().map(stage).collect::<Vec<_>>().join(", ")
 }
 
-// --- What both share --------------------------------------------------------------------------------------
+// --- Shared helpers ---------------------------------------------------------------------------------------
 
-/// The folders of jobs; none where there never was one.
+/// The folders within `all`; none if it does not exist.
 fn folders(all: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(all).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| path.is_dir())
@@ -355,7 +357,7 @@ fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Whether a carrier lives. Looking shares the lock for a moment, which holds up nobody but a carrier that starts.
+/// Whether a carrier runs. The check holds a shared lock for a moment, which delays only a carrier that starts.
 fn is_carried(folder: &Path) -> io::Result<bool> {
     match File::open(folder.join(LOG))?.try_lock_shared() {
         Ok(()) => Ok(false),
@@ -364,7 +366,7 @@ fn is_carried(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes what has been kept for long enough.
+/// Removes the folders of jobs that have had no event for [`LIFETIME`].
 fn sweep(all: &Path) {
     for folder in folders(all) {
         let last_word = fs::metadata(folder.join(LOG)).or_else(|_| fs::metadata(&folder)).and_then(|m| m.modified());
@@ -373,7 +375,7 @@ fn sweep(all: &Path) {
             && !is_carried(&folder).unwrap_or(false)
             && let Err(why) = fs::remove_dir_all(&folder)
         {
-            tracing::warn!("{} cannot be removed: {why}", folder.display());
+            tracing::warn!("cannot remove {}: {why}", folder.display());
         }
     }
 }
@@ -386,18 +388,18 @@ fn trouble(path: &Path, why: &io::Error) -> CliError {
 /// Reads a log while it grows.
 struct Reader {
     file: File,
-    /// The beginning of a line whose end is not there yet.
+    /// The last line, as far as it has been written.
     rest: Vec<u8>,
-    /// The last line that was no event: what a process says that falls over.
+    /// The last line that was not an event, such as the message of a panic.
     noise: String,
 }
 
 impl Reader {
     fn begin(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(folder.join(LOG))?, rest: Vec::new(), noise: "it said nothing".to_owned() })
+        Ok(Self { file: File::open(folder.join(LOG))?, rest: Vec::new(), noise: "it wrote no error".to_owned() })
     }
 
-    /// The events that came since the last time.
+    /// The events since the last call.
     fn news(&mut self) -> io::Result<Vec<ProgressEvent>> {
         if self.file.metadata()?.len() < self.file.stream_position()? {
             self.rest.clear();
@@ -419,9 +421,9 @@ impl Reader {
     }
 }
 
-/// Shows what a carrier says as if this process carried the job.
+/// Shows a carrier's events as if this process ran the job.
 enum Relay {
-    /// As events, as they are.
+    /// Unchanged, as JSON.
     Json,
     /// For people.
     Display(Display),

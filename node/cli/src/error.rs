@@ -1,4 +1,4 @@
-//! What a command fails with, and what the shell and its user are told.
+//! Errors of commands: their text and their exit status.
 
 use webmesh_compiler::{StartError, ToolchainError};
 use webmesh_node::client::{ClientError, JobError};
@@ -14,49 +14,49 @@ use webmesh_node::terminal;
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// The command line asks for something that cannot be.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// It failed.
+    /// The command failed; the text says why.
     #[error("{0}")]
     Failed(String),
-    /// Its user did not want it any more.
+    /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,
     /// There is no mesh.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The job gave no result.
+    /// The job ended without a result.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The peer does not start.
+    /// The peer cannot start.
     #[error(transparent)]
     Peer(#[from] PeerError),
-    /// The network.
+    /// The network cannot be used.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// HTTP.
+    /// The HTTP server cannot start.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// What is kept of a job.
+    /// The folder of a job cannot be found or used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The result.
+    /// The results cannot be merged or written.
     #[error(transparent)]
     Results(#[from] ResultError),
-    /// The file for the result.
+    /// The output file cannot be created or written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The toolchain.
+    /// There is no usable C++ toolchain.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
-    /// The compiler.
+    /// The compiler cannot start.
     #[error(transparent)]
     Compiler(#[from] StartError),
 }
 
 impl CliError {
-    /// 2 for wrong usage, 1 for the rest.
+    /// 2 for wrong usage, 1 for any other error.
     pub(crate) fn exit_status(&self) -> u8 {
         let usage = match self {
             Self::Usage(_) | Self::Folder(FolderError::Ambiguous { .. }) => true,
@@ -67,8 +67,8 @@ impl CliError {
         if usage { 2 } else { 1 }
     }
 
-    /// The text for standard error: what strangers wrote controls no terminal, and of clang's own words only the
-    /// colours stay, where there is a terminal for them.
+    /// The text for standard error, without control characters, which strangers may have written. clang's colours are
+    /// kept if `colours` is true.
     pub(crate) fn text(&self, colours: bool) -> String {
         match self {
             Self::Job(JobError::Compile(CompileError::DoesNotCompile { .. })) => {
@@ -79,7 +79,10 @@ impl CliError {
     }
 }
 
-/// Does `work` unless its user wants it no more.
+/// Runs `work` until it is done or the user interrupts it.
+///
+/// # Errors
+/// Those of `work`, or [`CliError::Interrupted`].
 pub(crate) async fn interruptible<T>(
     stop: &Stop,
     work: impl Future<Output = Result<T, CliError>>,

@@ -1,4 +1,4 @@
-//! A job that this process carries: its progress shown, its result written.
+//! A job that this process runs: shows its progress and writes its result.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,14 +15,14 @@ use crate::output::Output;
 
 /// The destination of a job's result.
 pub(crate) enum Destination {
-    /// The user, now.
+    /// The user's file or standard output.
     User(Output),
     /// The folder of a detached job, where its owner fetches it.
     Folder(Carried),
 }
 
 impl Destination {
-    /// What shows how far the job is.
+    /// The display of the job's progress.
     pub(crate) fn display(&self, json: bool) -> Result<Display, CliError> {
         match self {
             Self::Folder(carried) => carried.display(),

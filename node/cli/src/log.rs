@@ -1,4 +1,4 @@
-//! The log, on standard error: standard output carries results alone. Where JSON was asked for, it is JSON too.
+//! The log, on standard error, since standard output is for results only. With `--json` it is JSON too.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use tracing_subscriber::fmt::{FmtContext, fmt};
 use tracing_subscriber::registry::LookupSpan;
 use webmesh_node::progress::ProgressEvent;
 
-/// Starts the log; `verbose` counts how often more was asked for.
+/// Starts the log; `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8, json: bool) {
-    // What these warn of passes by itself: it is nobody's to act on.
+    // Warnings of these libraries are transient and need no action.
     let level = ["warn,libp2p_kad=error,libp2p_gossipsub=error,yamux=error", "info,libp2p=warn", "debug"]
         [usize::from(verbose.min(2))];
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| level.to_owned());
@@ -44,7 +44,7 @@ where
     }
 }
 
-/// What an event of the log says.
+/// The contents of a log event.
 #[derive(Default)]
 struct Said {
     text: String,

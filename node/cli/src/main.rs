@@ -1,4 +1,4 @@
-//! `webmesh`: run jobs, be a peer, ask a mesh what it does.
+//! `webmesh`: runs jobs, runs a peer, and asks a mesh about its jobs and peers.
 
 mod args;
 mod ask;
@@ -33,7 +33,7 @@ const DROP_TIME: Duration = Duration::from_millis(500);
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // What asks for JSON gets JSON, even if it cannot be understood otherwise.
+        // With `--json`, usage errors are JSON too.
         Err(why) if why.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
             return report(&CliError::Usage(why.to_string().trim_start_matches("error: ").trim_end().to_owned()), true);
         }
@@ -50,11 +50,11 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let stop = Stop::listen().map_err(|why| CliError::Failed(format!("cannot install signal handlers: {why}")))?;
         tokio::select! {
-            outcome = obey(cli, &stop) => outcome.map(Some),
+            outcome = execute(cli, &stop) => outcome.map(Some),
             () = stop.told_again() => Ok(None),
         }
     });
-    // Blocking reads (a task that ignores its cancelling for a few milliseconds) are not waited for.
+    // Does not wait for blocking threads, such as a task that has not noticed its cancellation yet.
     if matches!(outcome, Ok(None)) {
         runtime.shutdown_timeout(DROP_TIME);
     } else {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn obey(cli: Cli, stop: &Stop) -> Result<(), CliError> {
+async fn execute(cli: Cli, stop: &Stop) -> Result<(), CliError> {
     match cli.command {
         Command::Run(args) => run::run(args, stop).await,
         Command::Submit(args) => match cli.carry {

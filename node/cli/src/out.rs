@@ -1,5 +1,5 @@
-//! The last step of what a command says. Whoever reads it may go away at any time (`| head`): that is no failure, and
-//! no reason to panic.
+//! Writes to standard output and standard error. The reader may close its end at any time (`| head`), which is neither
+//! an error nor a reason to panic.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,11 +15,11 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
     unless_closed(stdout()?.write_all(text.as_bytes())).map(drop)
 }
 
-/// Standard output as a file, without a buffer. The one of the standard library takes what cannot be written for
-/// written where there is no standard output.
+/// Standard output as an unbuffered file. `std::io::Stdout` cannot be used, because it reports success if standard
+/// output is closed.
 ///
 /// # Errors
-/// Standard output that was closed, or that is open for reading alone.
+/// If standard output is closed, or open for reading only.
 pub(crate) fn stdout() -> Result<File, CliError> {
     if closed::stdout_was_closed() {
         return Err(CliError::Failed("standard output is closed: write to a file (-o FILE) or redirect it".to_owned()));
@@ -35,7 +35,7 @@ pub(crate) fn stdout() -> Result<File, CliError> {
     Ok(own.map_err(|why| CliError::Failed(format!("standard output cannot be written: {why}")))?.into())
 }
 
-/// What was written to standard output, or `None` if nobody wants more of it.
+/// The outcome of a write to standard output; `None` if its reader has closed it.
 pub(crate) fn unless_closed<T>(written: io::Result<T>) -> Result<Option<T>, CliError> {
     match written {
         Ok(done) => Ok(Some(done)),
@@ -44,8 +44,8 @@ pub(crate) fn unless_closed<T>(written: io::Result<T>) -> Result<Option<T>, CliE
     }
 }
 
-/// Writes a line to standard error, in one piece.
+/// Writes a line to standard error with one call, so that concurrent lines do not mix.
 pub(crate) fn complain(text: &str) {
-    // There is nobody left to be told that nobody listens.
+    // An error here cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

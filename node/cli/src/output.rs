@@ -1,4 +1,4 @@
-//! Where a result goes.
+//! The destination of a result: a file or standard output.
 
 use std::fs::File;
 use std::io;
@@ -14,29 +14,29 @@ use crate::out;
 /// The argument of -o that means standard output.
 const STDOUT: &str = "-";
 
-/// Where a result goes.
+/// The destination of a result.
 pub(crate) enum Output {
     Stdout(File),
     File(OutputFile),
 }
 
 impl Output {
-    /// Opens what was named with -o, or standard output. Better to hear now than after an hour that nothing can be
-    /// written there.
+    /// Opens the file named with `-o`, or standard output. Called before the job starts, so that a file that cannot be
+    /// written is reported at once.
     pub(crate) async fn open(named: Option<&Path>, stop: &Stop) -> Result<Self, CliError> {
         let Some(path) = named.filter(|path| path.as_os_str() != STDOUT) else {
             return Ok(Self::Stdout(out::stdout()?));
         };
         let path = path.to_owned();
-        // On a thread of its own: a named pipe waits for its reader.
+        // On a blocking thread: opening a named pipe waits for its reader.
         let opening = tokio::task::spawn_blocking(move || OutputFile::create(&path));
-        let opened = async {
-            Ok(opening.await.map_err(|e| CliError::Failed(format!("opening the output ended in a panic: {e}")))??)
-        };
+        let opened =
+            async { Ok(opening.await.map_err(|e| CliError::Failed(format!("opening the output panicked: {e}")))??) };
         interruptible(stop, opened).await.map(Self::File)
     }
 
-    /// The file that the result is written to, if it is one that has a name: no input of the same job.
+    /// The path of the file that the result is written to, which must not be an input of the same job; `None` if it is
+    /// not a file.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match self {
             Self::Stdout(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => {
@@ -47,7 +47,7 @@ impl Output {
         }
     }
 
-    /// Merges the results into it; `None` if its reader has seen enough.
+    /// Merges the results into it; `None` if the reader of standard output has closed it.
     pub(crate) fn write(self, results: Results) -> Result<Option<Stats>, CliError> {
         let (writer, file) = match self {
             Self::Stdout(out) => (out, None),
@@ -68,7 +68,7 @@ impl Output {
         Ok(Some(stats))
     }
 
-    /// Copies a result that was written before.
+    /// Copies a complete result into it.
     pub(crate) fn copy(self, result: &mut File) -> Result<(), CliError> {
         match self {
             Self::Stdout(mut out) => out::unless_closed(io::copy(result, &mut out)).map(drop),

@@ -1,4 +1,4 @@
-//! `webmesh resume`: goes on with a job whose process was killed.
+//! `webmesh resume`: continues a job whose process was killed.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use crate::job::{Destination, see_through};
 use crate::output::Output;
 use crate::{ask, home, out};
 
-/// Goes on with a job, lists those that can go on, or removes what is kept of one. With `carry`, as the carrier of a
-/// detached job that has this folder.
+/// Resumes a job, lists the jobs that can be resumed, or removes the files of one. With `carry`, this process is the
+/// carrier of a detached job, whose folder in `detached` it is.
 pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop) -> Result<(), CliError> {
     let data_dir = home::data_dir(args.data.clone())?;
     job_folder::sweep(&data_dir);
@@ -25,7 +25,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
     let job = folder.job();
     if args.discard {
         folder.remove()?;
-        out::complain(&format!("removed what was kept of job {job}"));
+        out::complain(&format!("removed the files of job {job}"));
         return Ok(());
     }
     let record = folder.record()?;
@@ -34,7 +34,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
         None if record.detached => {
             if args.output.is_some() {
                 return Err(CliError::Usage(format!(
-                    "job {job} was submitted with --detach and goes on in the background: leave out -o, and fetch its \
+                    "job {job} was submitted with --detach and continues in the background: leave out -o, and fetch its \
                      result with `webmesh results {} --wait -o FILE`",
                     begins(&job)
                 )));
@@ -52,19 +52,19 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
     see_through(job, display, resume_option, stop).await
 }
 
-/// Lists the jobs that can go on.
+/// Lists the jobs that can be resumed.
 fn list(data_dir: &Path, as_json: bool) -> Result<(), CliError> {
     let stopped = job_folder::stopped(data_dir);
     if as_json {
         return out::print(&format!("{}\n", Value::Array(stopped.iter().map(ask::stopped_json).collect())));
     }
     if stopped.is_empty() {
-        out::complain("no job has stopped on this machine");
+        out::complain("there are no stopped jobs on this machine");
     }
     out::print(&stopped.iter().map(ask::stopped_line).collect::<String>())
 }
 
-/// The beginning of a job's id: enough to name it.
+/// The first 8 characters of a job's id, which suffice to name it.
 pub(crate) fn begins(job: &JobId) -> String {
     job.to_string()[..8].to_owned()
 }

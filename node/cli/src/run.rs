@@ -16,7 +16,7 @@ use crate::job::{Destination, see_through};
 use crate::output::Output;
 use crate::{compiler, home, stdin};
 
-/// Runs a job on an embedded mesh, or through the peers that were named.
+/// Runs a job on an embedded mesh, or on the mesh of the peers given with `--bootstrap`.
 pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     if !args.bootstrap.is_empty() {
         return submit(args.job, args.bootstrap, None, stop).await;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
     see_request_through(&args.job, client, request, stop).await
 }
 
-/// Runs a job through a mesh that exists; with `carried`, as the carrier of a detached job.
+/// Runs a job on an existing mesh. With `carried`, this process is the carrier of a detached job.
 pub(crate) async fn submit(
     job: JobArgs,
     bootstrap: Vec<Multiaddr>,
@@ -61,12 +61,12 @@ fn read_source(path: &Path) -> Result<Bytes, CliError> {
     let wrong = |why: String| CliError::Failed(format!("cannot read the job's source {}: {why}", path.display()));
     let length = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
     if length > limits::SOURCE_BYTES as u64 {
-        return Err(wrong(format!("it has {length} bytes; a source may have {}", limits::SOURCE_BYTES)));
+        return Err(wrong(format!("it has {length} bytes, more than the limit of {}", limits::SOURCE_BYTES)));
     }
     std::fs::read(path).map(Bytes::from).map_err(|e| wrong(e.to_string()))
 }
 
-/// What is known before a mesh is needed.
+/// The parts of a job that do not depend on the mesh.
 struct Request {
     spec: JobSpec,
     destination: Destination,

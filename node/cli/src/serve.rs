@@ -1,4 +1,4 @@
-//! `webmesh node`: a peer that stays.
+//! `webmesh node`: a permanent peer.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::args::{NodeArgs, Role};
 use crate::error::CliError;
 use crate::{compiler, home};
 
-/// Runs a node until it is told to stop.
+/// Runs a node until the first signal.
 pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
     let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
     let (peer, http) = started?;
@@ -23,7 +23,7 @@ pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Intermediate data get this part of the memory given; the tasks that run get the rest.
+/// Intermediate data gets one part in this many of the node's memory; running tasks get the rest.
 const SEGMENTS_PART: u64 = 4;
 
 async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {

@@ -1,4 +1,4 @@
-//! Standard input as the input of a job: when it is read, and how to pipe into it what cannot be read as it is.
+//! Standard input as the input of a job: when it is read, and the commands that unpack files into it.
 
 use std::fs::File;
 use std::io;
@@ -16,10 +16,10 @@ use crate::error::CliError;
 /// The INPUT that means standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// The inputs of a job. Where none is named, and no tasks without input are asked for, it is what is piped in.
+/// The inputs of a job. By default, unless `--tasks` is given, it is standard input if that is a pipe or a file.
 ///
 /// # Errors
-/// Wrong usage where nothing is piped in either: on a terminal, or with standard input from `/dev/null`.
+/// [`CliError::Usage`] if there is no input at all: standard input is a terminal or `/dev/null`.
 pub(crate) fn inputs(args: &JobArgs) -> Result<Vec<PathBuf>, CliError> {
     if !args.inputs.is_empty() || args.tasks.is_some() {
         return Ok(args.inputs.clone());
@@ -34,7 +34,7 @@ pub(crate) fn inputs(args: &JobArgs) -> Result<Vec<PathBuf>, CliError> {
     )))
 }
 
-/// Whether somebody chose what is on standard input: a pipe, a file, a socket, and no device.
+/// Whether standard input is a pipe, a file or a socket, as opposed to a device.
 fn is_piped() -> bool {
     let kind = io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| File::from(stdin).metadata());
     kind.is_ok_and(|kind| {
@@ -43,7 +43,7 @@ fn is_piped() -> bool {
     })
 }
 
-/// An error of inputs, with the command that reads what is in such a file.
+/// The error of an input. If it is about a packed file, with the command that unpacks it into the job.
 pub(crate) fn with_advice(why: CliError, args: &JobArgs) -> CliError {
     let CliError::Job(JobError::Inputs(inputs)) = &why else { return why };
     match inputs.unpacked_by() {
@@ -52,13 +52,13 @@ pub(crate) fn with_advice(why: CliError, args: &JobArgs) -> CliError {
     }
 }
 
-/// The command line of this process, with standard input in the place of its inputs.
+/// The command line of this process, with standard input in place of its inputs.
 pub(crate) fn this_command(args: &JobArgs) -> String {
     let mut words: Vec<String> = Vec::new();
     let (mut source, mut stdin) = (false, false);
     let mut given = std::env::args_os();
     while let Some(word) = given.next() {
-        // What reads standard input is not detached from it.
+        // A detached job cannot read standard input.
         if word == "--carry" {
             given.next();
         } else if word == "--detach" {

@@ -25,10 +25,10 @@ pub enum ClientError {
         reasons: Vec<String>,
     },
     /// Peers of the mesh within this process do not connect to each other.
-    #[error("the peers of the mesh do not find each other")]
+    #[error("the peers of the embedded mesh could not connect to each other")]
     Apart,
     /// There is no room for temporary files.
-    #[error("no temporary folder: {0}")]
+    #[error("cannot create a temporary folder: {0}")]
     Scratch(io::Error),
 }
 
@@ -38,10 +38,10 @@ pub enum JobError {
     /// It was cancelled before it was submitted, or while its result was written.
     #[error("interrupted")]
     Interrupted,
-    /// It does not compile, or nobody compiles it.
+    /// The job does not compile, or no compiler is available.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// Its inputs cannot be used.
+    /// The inputs cannot be read.
     #[error(transparent)]
     Inputs(#[from] InputError),
     /// It was refused, it failed, or it was cancelled.
@@ -69,13 +69,13 @@ pub enum JobError {
         why: Box<dyn Error + Send + Sync>,
     },
     /// The job is done, and nothing of its result was kept.
-    #[error("job {job} is done, but its result is not here")]
+    #[error("job {job} is done, but its result is missing on this machine")]
     NoResult {
         /// The job.
         job: JobId,
     },
     /// A job that should go on has ended.
-    #[error("job {job} is over: {why}")]
+    #[error("job {job} has ended: {why}")]
     Over {
         /// The job.
         job: JobId,
@@ -84,7 +84,7 @@ pub enum JobError {
     },
     /// A job that should go on is done, and its result is damaged.
     #[error(
-        "job {job} is done, and its result is damaged on this disk: submit it again, and remove what is left of it with \
+        "job {job} is done, but its result on this disk is damaged: submit it again, and remove the files of this one with \
          `webmesh resume {} --discard`",
         begins(job)
     )]
@@ -94,9 +94,8 @@ pub enum JobError {
     },
     /// The inputs of a job that should go on have changed.
     #[error(
-        "the inputs of job {} are no longer what they were when it was submitted:\n  {}\nput them back as they were and run \
-         `webmesh resume {}` again, or submit the job anew and remove what is kept of this one with `webmesh resume {} \
-         --discard`", begins(job), names.join("\n  "), begins(job), begins(job)
+        "the inputs of job {} have changed since it was submitted:\n  {}\nput them back as they were and run `webmesh resume \
+         {}` again, or submit the job again and remove the files of this one with `webmesh resume {} --discard`", begins(job), names.join("\n  "), begins(job), begins(job)
     )]
     InputsChanged {
         /// The job.
@@ -111,11 +110,11 @@ pub enum JobError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A fault of this library.
-    #[error("{0} ended in a panic: {1}")]
+    #[error("{0} panicked: {1}")]
     Panicked(&'static str, tokio::task::JoinError),
 }
 
-/// The beginning of a job's id: enough to name it.
+/// The first 8 characters of a job's id, which suffice to name it.
 fn begins(job: &JobId) -> String {
     job.to_string()[..8].to_owned()
 }

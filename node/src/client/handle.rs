@@ -63,7 +63,7 @@ impl JobHandle {
         let work = work(link);
         let task = tokio::spawn(async move {
             let outcome = work.await;
-            // Inputs may still be read on another thread, which has nothing to tell any more.
+            // After an error, another thread may still be reading inputs; it must not report its progress any more.
             reporter.end();
             drop(alive);
             outcome

@@ -1,4 +1,4 @@
-//! The mesh that a client works through: an embedded one, or one that exists.
+//! The mesh that a client uses: an embedded or an existing one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::peer::{Peer, PeerConfig, ResumedJob};
 use crate::platform::cores;
 use crate::survey::connected;
 
-/// A mesh is given so long to answer at all.
-const JOIN_PATIENCE: Duration = Duration::from_secs(15);
-/// How often it is looked whether peers have introduced themselves.
-const LOOK: Duration = Duration::from_millis(10);
-/// After the first answer, others are given so long to introduce themselves too: a job's first offers go to
-/// those that have.
-const GATHER: Duration = Duration::from_millis(150);
-/// Intermediate data that embedded peers hold in memory, all of them together.
+/// Timeout for the first peer of a mesh to introduce itself.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Poll interval for peers that have introduced themselves.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Delay after the first introduction, in which other peers introduce themselves: a job's first offers go only to peers
+/// that have.
+const GATHER_DELAY: Duration = Duration::from_millis(150);
+/// Intermediate data that all embedded peers together hold in memory, in bytes.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
-/// Its own tasks may take what their job gives them.
+/// Memory for tasks of this user's own job, in bytes: unlimited here, since the job has its own limit.
 const OWN_TASKS: u64 = u64::MAX;
 
-/// What the first peer of a mesh is started with.
+/// Parameters of the first peer, the home of the job.
 #[derive(Default)]
 pub(super) struct Home {
-    /// Its key; a new one where none is given.
+    /// Its key; generated if absent.
     identity: Option<Keypair>,
-    /// The job to go on with.
+    /// The job to resume, if any.
     resumed: Option<ResumedJob>,
 }
 
@@ -46,16 +46,16 @@ impl Home {
         Self { identity: Some(identity), resumed: None }
     }
 
-    /// The home of a job that goes on.
+    /// The home of a job that is resumed.
     pub(super) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
         Self { identity: Some(identity), resumed: Some(job) }
     }
 }
 
-/// The peers of this process. The first is the one at which jobs are submitted.
+/// The peers of this process. Jobs are submitted at the first.
 pub(super) struct Mesh {
     peers: Vec<Peer>,
-    /// Where embedded peers after the first keep what they hold, if this is an embedded mesh; removed at the end.
+    /// The data folders of all embedded peers but the first, removed on drop; absent if the mesh is not embedded.
     scratch: Option<tempfile::TempDir>,
 }
 
@@ -65,7 +65,8 @@ impl Mesh {
         &self.peers[0]
     }
 
-    /// Starts a mesh within this process, with a compiler where there is something to compile. Alone, a peer does not listen at all; several meet on loopback.
+    /// Starts a mesh within this process, with a compiler if there is something to compile. A single peer does not
+    /// listen; several connect over loopback.
     pub(super) async fn embedded(
         peers: usize,
         threads: Option<usize>,
@@ -108,7 +109,7 @@ impl Mesh {
         Ok(mesh)
     }
 
-    /// Joins a mesh as a peer that submits or asks, and leaves again.
+    /// Joins an existing mesh as a submitter, which does no work for others.
     pub(super) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, ClientError> {
         // Over WebRTC too: tabs fetch a job's inputs from its submitter.
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/webrtc-direct"];
@@ -120,7 +121,7 @@ impl Mesh {
             task_memory: OWN_TASKS,
             listen: listen.iter().map(|a| a.parse().expect("a valid multiaddress")).collect(),
             external: vec![],
-            // Peers of the same home are told of where it is by mDNS alone, where the mesh reaches beyond.
+            // In a public mesh, only mDNS tells peers of one local network each other's private addresses.
             mdns: bootstrap.iter().any(is_public),
             bootstrap: bootstrap.clone(),
             relayed: false,
@@ -133,55 +134,58 @@ impl Mesh {
         .await?;
         let mesh = Self { peers: vec![peer], scratch: None };
         mesh.meet(&bootstrap).await?;
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(GATHER_DELAY).await;
         Ok(mesh)
     }
 
-    /// Waits until so many connected peers have introduced themselves.
+    /// Waits until `count` connected peers have introduced themselves.
     async fn wait_for(&self, count: usize) -> Result<(), ClientError> {
         let node = &self.home().node;
         let introduced = async {
             while connected(node).await.len() < count {
-                tokio::time::sleep_until(Instant::now() + LOOK).await;
+                tokio::time::sleep_until(Instant::now() + POLL_INTERVAL).await;
             }
         };
-        timeout(JOIN_PATIENCE, introduced).await.map_err(|_| ClientError::Apart)
+        timeout(JOIN_TIMEOUT, introduced).await.map_err(|_| ClientError::Apart)
     }
 
-    /// Waits until the first peer of the mesh has introduced itself; if none can, tells why of each address.
+    /// Waits until the first peer of the mesh has introduced itself.
+    ///
+    /// # Errors
+    /// If none does within [`JOIN_TIMEOUT`], or every dial has failed: the reason for each address.
     async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
         let node = &self.home().node;
         let mut notices = node.notices();
         let mut dials: FuturesUnordered<_> = addresses.iter().map(|address| node.net().dial(address.clone())).collect();
         let mut reasons: Vec<String> = Vec::new();
-        let until = Instant::now() + JOIN_PATIENCE;
+        let until = Instant::now() + JOIN_TIMEOUT;
         while connected(node).await.is_empty() {
             let hopeless = dials.is_empty() && node.net().peers().is_empty() && !reasons.is_empty();
             if hopeless || Instant::now() >= until {
                 if reasons.is_empty() {
                     let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                    let (names, seconds) = (names.join(", "), JOIN_PATIENCE.as_secs());
-                    reasons.push(format!("no peer of a mesh introduces itself at {names} within {seconds} s"));
+                    let (names, seconds) = (names.join(", "), JOIN_TIMEOUT.as_secs());
+                    reasons.push(format!("no peer introduced itself at {names} within {seconds} s"));
                 }
                 reasons.extend(other_transport(addresses));
                 return Err(ClientError::NoMesh { reasons });
             }
             tokio::select! {
                 Some(dialled) = dials.next() => reasons.extend(dialled.err().map(|why| why.to_string())),
-                // A peer of another version is told of here: it was reached, and is gone again.
+                // Reports a peer of an incompatible version, which was dialled successfully and then disconnected.
                 Ok(Notice::Log(why)) = notices.recv() => reasons.push(why),
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
         Ok(())
     }
 
-    /// Whether this process is the mesh: then it has its compiler, and its peers work.
+    /// Whether the mesh is embedded: then its compiler is in this process, and its peers are workers.
     pub(super) fn is_embedded(&self) -> bool {
         self.scratch.is_some()
     }
 
-    /// Everyone leaves in order.
+    /// Shuts all peers down, the first last.
     pub(super) async fn leave(self) {
         for peer in self.peers.iter().rev() {
             peer.node.shutdown().await;
@@ -197,7 +201,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_mesh_of_another_protocol_version_is_told_apart_at_once() {
+    async fn joining_a_mesh_of_another_protocol_version_fails_at_once() {
         let behaviour = |key: &libp2p::identity::Keypair| {
             identify::Behaviour::new(identify::Config::new("webmesh/2".to_owned(), key.public()))
         };
@@ -222,10 +226,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let Err(why) = Mesh::join(vec![address], folder.path(), Home::default()).await else {
-            panic!("that is no mesh of ours")
+            panic!("joined a mesh of another version")
         };
-        // Either what it says of itself or that it lacks our protocol comes first.
+        // The reason is its identification or its lack of our protocol, whichever arrives first.
         assert!(why.to_string().contains("was turned away"), "{why}");
-        assert!(begun.elapsed() < JOIN_PATIENCE, "it is told as soon as it is known");
+        assert!(begun.elapsed() < JOIN_TIMEOUT, "the error comes before the timeout");
     }
 }

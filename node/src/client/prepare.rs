@@ -42,7 +42,7 @@ pub(super) struct Submitter {
     pub(super) origin: Origin,
 }
 
-/// A job that is ready to begin.
+/// A job that is ready to start.
 pub(super) struct Ready {
     pub(super) begin: Begin,
     pub(super) key: Keypair,
@@ -86,7 +86,7 @@ impl Submitter {
         };
         let key = owner_key(self.data_dir.clone()).await?;
         let (manifest, job) = submit::named(&self.peer.node, map_reduce(&spec.options(), facts), &key);
-        // Before anybody hears of the job: from then on it may be killed at any time.
+        // The folder is created before the job is announced: from then on, this process may be killed at any time.
         let kept = if self.is_kept {
             let cutting = spec.cutting();
             let (output, is_detached) = (receiver.path(), receiver.is_detached());
@@ -112,7 +112,7 @@ impl Submitter {
         Ok(submit::compile(&self.peer.node, compilers(self.is_embedded), name, source, reporter).await?)
     }
 
-    /// Lists the inputs and cuts them into tasks.
+    /// Lists the inputs and divides them into tasks.
     async fn plan(&self, spec: &JobSpec, output: Option<PathBuf>, reporter: &Arc<Reporter>) -> Result<Plan, JobError> {
         let options = inputs::Options {
             numbers: spec.tasks,
@@ -131,7 +131,7 @@ impl Submitter {
 }
 
 impl Ready {
-    /// Begins the job, follows it until it is done, and writes its result. Cancelling it on the way tells the mesh.
+    /// Starts the job, follows it until it is done, and writes its result.
     pub(super) async fn see_through(self, peer: &Peer, link: &Link) -> Result<JobResult, JobError> {
         let Self { begin, key, outline, served, mut writing } = self;
         let told = |job: JobId| {
@@ -143,7 +143,7 @@ impl Ready {
         let job = match submit::follow(&peer.node, begin, &key, shown, link.cancelled.told(), told).await {
             Ok(job) => job,
             Err(why) => {
-                // Otherwise it is over, and everybody knows.
+                // All other errors mean that the job has ended.
                 if !matches!(why, FollowError::Gone) {
                     writing.kept.discard();
                 }

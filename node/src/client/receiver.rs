@@ -1,4 +1,4 @@
-//! Where a result goes.
+//! The destination of a result: a file or standard output.
 
 use std::error::Error;
 use std::fs::File;
@@ -12,7 +12,8 @@ use crate::results::{OutputFile, ResultError, ResultStore, Stats};
 
 /// Where the result of a job goes.
 pub trait Receiver: Send + 'static {
-    /// The file that the result is written to, if it is one that has a name: no input of the same job.
+    /// The path of the file that the result is written to, which must not be an input of the same job; `None` if it is
+    /// not a file.
     fn path(&self) -> Option<PathBuf>;
 
     /// Whether a process in the background submits the job.
@@ -28,7 +29,7 @@ pub trait Receiver: Send + 'static {
         Ok(())
     }
 
-    /// Writes the result, on a thread that may block. `None` if its reader has seen enough of it.
+    /// Writes the result, on a blocking thread. `None` if its reader has closed it.
     ///
     /// # Errors
     /// Why it cannot be written.
@@ -51,7 +52,7 @@ impl Results {
     }
 }
 
-/// A writer on a thread that nobody can interrupt, which ends by itself.
+/// A writer that fails once the job is cancelled, since a blocking thread cannot be interrupted.
 struct UntilCancelled<W> {
     out: W,
     cancelled: Cancelled,

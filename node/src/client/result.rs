@@ -80,7 +80,7 @@ impl Destination {
         if let Self::Given(receiver) = self {
             return Ok((receiver, Place::Elsewhere));
         }
-        // On a thread of its own: a named pipe waits for its reader.
+        // On a blocking thread: opening a named pipe waits for its reader.
         let opening = tokio::task::spawn_blocking(move || -> Result<(Box<dyn Receiver>, Place), JobError> {
             if let Some(path) = output {
                 let file = OutputFile::create(&path)?;
@@ -95,7 +95,7 @@ impl Destination {
     }
 }
 
-/// What is kept of a job, to be gone on with if this process is killed. It is removed where nobody wants the job any more.
+/// The folder from which the job can be resumed if this process is killed. Removed when the job is cancelled.
 pub(super) struct Kept {
     folder: Option<JobFolder>,
     cancelled: Cancelled,
@@ -107,10 +107,10 @@ impl Kept {
         Self { folder, cancelled: link.cancelled.clone() }
     }
 
-    /// Nobody will go on with the job.
+    /// Removes the folder: the job cannot be resumed any more.
     pub(super) fn discard(&mut self) {
         if let Some(Err(why)) = self.folder.take().map(JobFolder::remove) {
-            tracing::warn!("what was kept of the job stays: {why}");
+            tracing::warn!("cannot remove the folder of the job: {why}");
         }
     }
 }
@@ -132,7 +132,7 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    /// Merges the results of a job that is done; then nothing more is kept of the job.
+    /// Writes the result of a job that is done, then removes the job's folder.
     pub(super) async fn write(self, job: JobId, store: ResultStore, link: &Link) -> Result<JobResult, JobError> {
         let Self { receiver, place, mut kept, begun } = self;
         link.reporter.phase("merging the result");

@@ -1,4 +1,4 @@
-//! Going on with a job whose process was killed.
+//! Continues a job whose process was killed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::progress::{Outline, Reporter};
 use crate::store::source::BlobSource;
 use crate::submit::Begin;
 
-/// Files that an error names; of more, it says how many.
+/// Number of files that an error names; the others are counted.
 const NAMED: usize = 20;
 
 /// Goes on with the job of a folder, by a peer that leaves with it.
@@ -58,7 +58,7 @@ pub(super) async fn resume(
         }
     }
     let name = &state.manifest().name;
-    link.reporter.phase(&format!("going on with {name} {}", &job.to_string()[..8]));
+    link.reporter.phase(&format!("resuming {name} {}", &job.to_string()[..8]));
     let planning = plan_again(&record, &state, files, &link.reporter, writing.receiver.path());
     let plan = link.unless_cancelled(planning).await??;
     let outline = Outline::new(name, &plan);
@@ -76,7 +76,7 @@ pub(super) async fn resume(
     outcome
 }
 
-/// The mesh that the job was submitted to, unless another way into it is given.
+/// Joins or starts the mesh that the job was submitted to; `--bootstrap` gives other addresses.
 async fn find_mesh(bootstrap: Vec<Multiaddr>, origin: &Origin, data_dir: &Path, home: Home) -> Result<Mesh, JobError> {
     let bootstrap = match origin {
         _ if !bootstrap.is_empty() => bootstrap,
@@ -93,7 +93,10 @@ async fn find_mesh(bootstrap: Vec<Multiaddr>, origin: &Origin, data_dir: &Path, 
     Ok(Mesh::join(bootstrap, data_dir, home).await?)
 }
 
-/// Reads the inputs again, which must give the same tasks as before.
+/// Reads the inputs again.
+///
+/// # Errors
+/// If they do not give the same tasks as before.
 async fn plan_again(
     record: &Record,
     state: &State,
@@ -119,7 +122,7 @@ async fn plan_again(
     }
     let mut names = changes.touched;
     if names.is_empty() {
-        names.push("one or several files, whose sizes and times are as they were".to_owned());
+        names.push("one or more files whose sizes and times are unchanged".to_owned());
     }
     Err(changed(state.job(), names))
 }
@@ -133,19 +136,20 @@ fn changed(job: JobId, mut names: Vec<String>) -> JobError {
     JobError::InputsChanged { job, names }
 }
 
-/// Says what damage has cost.
+/// Reports damage to the job's files, and what has to be computed again because of it.
 fn tell_damage(loaded: &Loaded, reporter: &Reporter) {
     let done: u32 = job_folder::stages(&loaded.state).iter().map(|(done, _)| done).sum();
     if let Some(cut) = &loaded.cut {
         let all = done + cut.tasks;
         reporter.note(&format!(
-            "the log of the job was damaged and is cut where that begins (entry {}: {}): {done} of at least {all} finished \
-             tasks stand in it; the others are run again, unless peers still hold what they gave",
+            "the job's log was damaged and has been truncated at entry {} ({}). It still has {done} of at least {all} \
+             finished tasks; the others are run again, unless peers still hold their output",
             cut.batches, cut.why
         ));
     }
     let lost: u32 = loaded.lost.iter().map(|run| run.len).sum();
     if lost > 0 {
-        reporter.note(&format!("{lost} results of the job are damaged or missing on this disk and are computed again"));
+        reporter
+            .note(&format!("{lost} results of the job are damaged or missing on this disk, and are computed again"));
     }
 }

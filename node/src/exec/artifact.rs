@@ -3,7 +3,7 @@
 //! An artifact is native code, and loading one that is not what wasmtime wrote is loading arbitrary code. So the
 //! folder is made private to its user (0700), and each file starts with a keyed blake3 hash of its name and
 //! content; the key is random, lives in that folder and is never sent anywhere. A file that was torn, rotted,
-//! renamed, or brought here from elsewhere is not loaded. Whoever can read the key can already run code as this
+//! renamed, or brought here from elsewhere is not loaded. Anyone who can read the key can already run code as this
 //! user.
 
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ pub(super) struct ArtifactCache {
 }
 
 impl ArtifactCache {
-    /// Opens or makes the folder `dir`, which will hold at most `max_bytes` of code.
+    /// Opens or creates the folder `dir`, with a limit of `max_bytes` of code.
     pub(super) fn open(dir: &Path, engine: &Engine, max_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         make_private(dir)?;
@@ -44,11 +44,11 @@ impl ArtifactCache {
         let file = fs::read(&path).ok()?;
         let module = match file.split_first_chunk::<TAG>() {
             Some((tag, code)) if self.tag(hash, code) == *tag => deserialize(engine, code),
-            _ => Err(wasmtime::Error::msg("its content is not what was written")),
+            _ => Err(wasmtime::Error::msg("its content does not match its hash")),
         };
         match module {
             Ok(module) => {
-                // The time of use orders the eviction; where it cannot be set, the order is merely worse.
+                // The time of use orders the eviction; if it cannot be set, the order is merely worse.
                 let _ = File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
                 Some(module)
             }
@@ -76,7 +76,7 @@ impl ArtifactCache {
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
                 let found = fs::metadata(&path).ok()?;
-                // What a killed process left half written goes with the rest, in its turn.
+                // Files left half written by a killed process are evicted with the rest.
                 let evictable = path.file_name().is_some_and(|name| name != KEY_FILE);
                 evictable.then_some((found.modified().ok()?, found.len(), path))
             })
@@ -88,7 +88,7 @@ impl ArtifactCache {
                 break;
             }
             match fs::remove_file(path) {
-                // Another node that shares the folder was quicker.
+                // Another node that shares the folder has already removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => removed?,
             }
@@ -111,18 +111,18 @@ impl ArtifactCache {
 
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: `code` must be what `Module::serialize` gave. Only `store` writes files whose tag verifies, since
+    // SAFETY: `code` must be the output of `Module::serialize`. Only `store` writes files whose tag verifies, since
     // only it has the key, and `load` verified the tag over these very bytes in memory, which nobody changes
-    // after. wasmtime itself checks that its version, settings and processor are the same.
+    // afterwards. wasmtime itself checks that its version, settings and processor are the same.
     unsafe { Module::deserialize(engine, code) }
 }
 
-/// The folder's key, made at the first use, and again where it is damaged: what was kept under the old one is then
-/// dropped as it is met. Two nodes that start at once agree on whichever is there first.
+/// The folder's key, generated at the first use, and again if it is damaged: files written under the old one are then
+/// dropped when they are met. Two nodes that start at once agree on whichever key is there first.
 fn key_of(dir: &Path) -> io::Result<[u8; blake3::KEY_LEN]> {
     let path = dir.join(KEY_FILE);
     if fs::metadata(&path).is_ok_and(|found| found.len() != blake3::KEY_LEN as u64) {
-        tracing::warn!(path = %path.display(), "the damaged key of the compiled modules is made again");
+        tracing::warn!(path = %path.display(), "the key of the compiled modules is damaged and is replaced");
         fs::remove_file(&path)?;
     }
     // Temporary files are made with mode 0600, and belong to this user.
@@ -142,19 +142,19 @@ fn key_of(dir: &Path) -> io::Result<[u8; blake3::KEY_LEN]> {
     fs::read(&path)?.try_into().map_err(|_| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{KEY_FILE} is damaged; remove the folder, all in it can be made again"),
+            format!("{KEY_FILE} is damaged; remove the folder: everything in it is regenerated"),
         )
     })
 }
 
-/// Takes every right from other users; fails for whoever may not.
+/// Removes all permissions of other users; fails if this user may not.
 #[cfg(unix)]
 fn make_private(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
-/// Fails where `path` belongs to another user than `ours`, a file just made: its owner would know the key.
+/// Fails if `path` belongs to another user than `ours`, a file just created: its owner would know the key.
 #[cfg(unix)]
 fn check_owner(path: &Path, ours: &File) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -164,13 +164,13 @@ fn check_owner(path: &Path, ours: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
 }
 
-/// Elsewhere a user's own folders are private by default.
+/// On other systems, a user's own folders are private by default.
 #[cfg(not(unix))]
 fn make_private(_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere a user's own folders are private by default.
+/// On other systems, a user's own folders are private by default.
 #[cfg(not(unix))]
 fn check_owner(_path: &Path, _ours: &File) -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! Which document of a task is to blame, where the task failed after all of them were mapped (rule 19).
+//! Finds the document that made a task fail after all of its documents were mapped (rule 19, docs/rules.md).
 
 use std::num::NonZeroU32;
 use std::time::Instant;
@@ -8,8 +8,9 @@ use super::module::Module;
 use super::task::TaskParams;
 
 impl Module {
-    /// Maps each of a failed task's documents apart until one fails alone, and blames that one, in its own words. Where
-    /// none does within the time of one task, they fail only together, or nobody knows, and the error says so.
+    /// Maps each of a failed task's documents separately until one fails alone, and returns that one's error. If none
+    /// does within the time limit of one task, either they fail only together or the search was too short, and the
+    /// error says so.
     pub(super) fn blame(
         &self,
         error: TaskError,

@@ -1,10 +1,10 @@
-//! The flag by which a job's tasks are told to stop.
+//! The flag that cancels a job's tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Stops the tasks that hold a clone of it: those that run within about 20 ms, even in an endless loop, those
-/// that wait at once. Cannot be taken back.
+/// Cancels the tasks that hold a clone of it: running ones within about 20 ms, even in an endless loop, waiting ones at
+/// once. Cannot be undone.
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

@@ -1,8 +1,7 @@
-//! What a module would cost to compile, told before it is: a compilation cannot be interrupted.
+//! Estimates the cost of compiling a module beforehand, because a compilation cannot be interrupted.
 //!
-//! Cranelift gives every value that is live, in a local or on the operand stack, a range of its own wherever control
-//! flow parts or meets. Its work is thus the sum over such places of the values there, which a module's size does not
-//! bound.
+//! Cranelift gives every live value, in a local or on the operand stack, a range of its own wherever control flow
+//! splits or joins. Its work is thus the sum of the live values over such places, which a module's size does not bound.
 
 use wasmparser::{
     BinaryReaderError, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, Parser, ValidPayload,
@@ -14,7 +13,7 @@ use super::limits::{MAX_BODY_BYTES, MAX_CONTROL_CELLS, MAX_LOCALS};
 
 /// Refuses a module that would take too much time or memory to compile.
 pub(super) fn check_cost(wasm: &[u8]) -> Result<(), ModuleError> {
-    // Which features may be used, the engine says.
+    // The engine says which features are allowed.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut allocations = FuncValidatorAllocations::default();
     let mut cells = 0;
@@ -48,7 +47,7 @@ fn cells_of(function: &mut FuncValidator<ValidatorResources>, body: &FunctionBod
     Ok(cells)
 }
 
-/// From how many places control may go on after `operator`, beside the next one.
+/// The number of places where control may continue after `operator`, besides the next one.
 fn ways(operator: &Operator<'_>) -> u64 {
     match operator {
         Operator::Block { .. }
@@ -57,7 +56,7 @@ fn ways(operator: &Operator<'_>) -> u64 {
         | Operator::Else
         | Operator::Br { .. }
         | Operator::BrIf { .. }
-        // With a handler around it, a call has two ways on.
+        // With a handler around it, a call has two successors.
         | Operator::Call { .. }
         | Operator::CallIndirect { .. }
         | Operator::CallRef { .. } => 1,

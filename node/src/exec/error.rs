@@ -1,11 +1,11 @@
-//! What can go wrong, in words that say what to do about it.
+//! The errors of task execution, with advice on what to do about them.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a [`Runtime`](super::Runtime) could not be made. Fatal for the worker's role.
+/// Why a [`Runtime`](super::Runtime) could not be created. Fatal for the worker role.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// wasmtime refused its settings or could not reserve address space.
@@ -16,7 +16,7 @@ pub enum RuntimeError {
     Engine {
         /// Threads asked for.
         threads: usize,
-        /// wasmtime's words.
+        /// wasmtime's message.
         reason: String,
     },
     /// The folder for compiled modules cannot be used.
@@ -24,7 +24,7 @@ pub enum RuntimeError {
     Cache {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A thread could not be started.
@@ -43,18 +43,18 @@ pub enum ModuleError {
         /// The bound, in bytes.
         limit: usize,
     },
-    /// The bytes are not those that the hash names.
+    /// The bytes do not have the expected hash.
     #[error("the module's bytes do not match its hash; fetch it again")]
     WrongHash,
-    /// Not WebAssembly that this host takes.
+    /// Not WebAssembly that this host accepts.
     #[error("not a valid module: {0}")]
     Invalid(String),
-    /// Its compilation would take more than a host can be asked for.
+    /// Its compilation would cost too much.
     #[error("the module would take too long to compile: it has {found} {what}, more than the {limit} allowed")]
     TooCostly {
-        /// What there is too much of.
+        /// What exceeds the limit.
         what: &'static str,
-        /// How much there is; where it is counted no further, how much was seen.
+        /// The amount found; counting stops soon after the limit.
         found: u64,
         /// The bound.
         limit: u64,
@@ -62,7 +62,7 @@ pub enum ModuleError {
     /// The compiler failed on it.
     #[error("the module cannot be compiled: the compiler itself failed on it")]
     Panicked,
-    /// An import that no host gives.
+    /// An import that no host provides.
     #[error(
         "the module imports `{module}::{name}`, which jobs cannot use: there are no files, no network and no \
          threads in a task"
@@ -88,13 +88,13 @@ pub enum ModuleError {
     /// The module speaks another version of the interface.
     #[error("the module speaks version {found} of the guest interface, this node version {expected}")]
     Version {
-        /// What the module said.
+        /// The version that the module reports.
         found: i32,
-        /// What this node speaks.
+        /// The version that this node implements.
         expected: i32,
     },
-    /// The module could not be asked for its version.
-    #[error("the module did not tell its version: {0}")]
+    /// The module's version could not be read.
+    #[error("cannot read the version of the module: {0}")]
     Probe(TaskErrorKind),
 }
 
@@ -114,30 +114,30 @@ impl ModuleError {
 pub struct TaskError {
     /// The document that was being mapped, counted from 0 within the task. `None` outside `webmesh_map`.
     pub document: Option<u32>,
-    /// So many of the task's documents, from the first on, were mapped apart, and each alone went well.
+    /// The number of the task's documents, counted from the first, that were mapped separately, each without an error.
     pub apart: u32,
-    /// What happened.
+    /// The kind of failure.
     pub kind: TaskErrorKind,
     /// The end of what the task wrote to its descriptors 1 and 2, safe to print; often empty.
     pub log_tail: String,
 }
 
-/// What happened to a task.
+/// The kind of a task's failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskErrorKind {
-    /// WebAssembly trapped; wasmtime's words.
+    /// WebAssembly trapped; wasmtime's message.
     Trap(String),
     /// The job threw; the exception's `what()`.
     Exception(String),
     /// The job called `exit` with this status.
     Exit(u32),
-    /// The task ran longer than its limit. Another worker may be quicker.
+    /// The task ran longer than its limit. Another worker may be faster.
     TimeLimit(Duration),
     /// The task asked for more memory than its limit, in bytes, and then failed.
     MemoryLimit(u64),
     /// The task's output is larger than its limit, in bytes.
     OutputLimit(u64),
-    /// The module breaks the guest interface.
+    /// The module violates the guest interface.
     BadModule(String),
     /// The task's input could not be read.
     Input(String),
@@ -148,7 +148,7 @@ pub enum TaskErrorKind {
 }
 
 impl TaskErrorKind {
-    /// Whether the same task fails in the same way on every worker, so that a retry is in vain.
+    /// Whether the same task fails in the same way on every worker, so that a retry is pointless.
     pub fn is_repeatable(&self) -> bool {
         match self {
             Self::Trap(_)
@@ -184,7 +184,7 @@ impl fmt::Display for TaskError {
         self.kind.fmt(f)?;
         match self.apart {
             0 => Ok(()),
-            apart => write!(f, " (the first {apart} documents of the task, mapped apart, went well)"),
+            apart => write!(f, " (the first {apart} documents of the task were mapped one by one without an error)"),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::module::Module;
 use super::task::TaskParams;
 use super::watch::{Overseer, Stop, Watch};
 
-/// What the host keeps for an instance.
+/// The host's state for an instance.
 pub(super) struct Host {
     pub(super) meter: MemoryMeter,
     pub(super) log: LogTail,
@@ -48,14 +48,14 @@ impl Random {
 
     /// The next bytes of the stream.
     pub(super) fn fill(&mut self, bytes: &mut [u8]) {
-        // Most jobs never ask, so the stream starts at the first call.
+        // Most jobs never ask, so the stream is created at the first call.
         self.stream
             .get_or_insert_with(|| Box::new(blake3::Hasher::new().update(&self.seed).finalize_xof()))
             .fill(bytes);
     }
 }
 
-/// A fresh instance, ready for its conversation.
+/// A fresh instance, ready for a task.
 pub(super) struct Guest<'m> {
     module: &'m Module,
     params: &'m TaskParams,
@@ -69,7 +69,7 @@ pub(super) struct Guest<'m> {
 pub(super) type Feed = TypedFunc<(u32, u32), i32>;
 
 impl<'m> Guest<'m> {
-    /// Makes an instance and runs its static constructors.
+    /// Creates an instance and runs its static constructors.
     pub(super) fn start(
         module: &'m Module,
         params: &'m TaskParams,
@@ -130,20 +130,20 @@ impl<'m> Guest<'m> {
     ) -> Result<R, TaskErrorKind> {
         function.call(&mut self.store, params).map_err(|error| match describe(&error, &self.store, self.params) {
             TaskErrorKind::Trap(_) if self.stack_ran_over() => TaskErrorKind::Trap(
-                "the stack ran over: make large local arrays static or a std::vector, and recursion less deep".into(),
+                "stack overflow: make large local arrays static or a std::vector, and recursion less deep".into(),
             ),
             kind => kind,
         })
     }
 
-    /// Whether the job's variables needed more room than the stack has. It stands at the bottom of the memory, so that
-    /// its pointer is below zero then. Only modules that export the pointer tell.
+    /// Whether the job's variables overflowed the stack. It is at the bottom of the memory, so its pointer is then
+    /// below zero. This is known only for modules that export the pointer.
     fn stack_ran_over(&mut self) -> bool {
         let pointer = self.instance.get_global(&mut self.store, "__stack_pointer");
         pointer.and_then(|pointer| pointer.get(&mut self.store).i32()).is_some_and(|pointer| pointer < 0)
     }
 
-    /// Hands `bytes` to the guest through `function`, and asks for the error's text if it fails.
+    /// Passes `bytes` to the guest through `function`, and reads the error's text if it fails.
     pub(super) fn feed(&mut self, function: &Feed, bytes: &[u8]) -> Result<(), TaskErrorKind> {
         let alloc = self.alloc.clone();
         let len = u32::try_from(bytes.len())
@@ -151,10 +151,12 @@ impl<'m> Guest<'m> {
         let ptr = self.call(&alloc, len)?;
         let room = self.memory.data_mut(&mut self.store).get_mut(ptr as usize..ptr as usize + bytes.len());
         match room {
-            // A null pointer is how an allocator says no.
+            // A null pointer means that the allocation failed.
             Some(room) if ptr != 0 || bytes.is_empty() => room.copy_from_slice(bytes),
             _ => {
-                return Err(self.blame_memory(format!("webmesh_alloc({len}) gave {ptr:#x}, which has no room")));
+                return Err(
+                    self.blame_memory(format!("webmesh_alloc({len}) returned {ptr:#x}, where there is no room"))
+                );
             }
         }
         match self.call(function, (ptr, len))? {
@@ -163,7 +165,7 @@ impl<'m> Guest<'m> {
         }
     }
 
-    /// What a failed status tells of.
+    /// The error behind a failed status.
     pub(super) fn thrown(&mut self) -> TaskErrorKind {
         match self.error_text() {
             Ok(text) => self.blame_memory_or(TaskErrorKind::Exception(text)),
@@ -200,7 +202,7 @@ impl<'m> Guest<'m> {
             .ok_or_else(|| self.blame_memory(format!("{len} bytes at {at:#x} are outside the memory")))
     }
 
-    /// The guest broke the interface, unless it did so for want of memory.
+    /// An interface error, unless lack of memory caused it.
     pub(super) fn blame_memory(&self, text: String) -> TaskErrorKind {
         self.blame_memory_or(TaskErrorKind::BadModule(text))
     }
@@ -209,7 +211,7 @@ impl<'m> Guest<'m> {
         want_of_memory(self.store.data()).unwrap_or(kind)
     }
 
-    /// Lets the guest's clock stand still for `waited`, which the host spent on its own.
+    /// Excludes the time `waited`, which the host spent, from the guest's time limit.
     pub(super) fn forgive(&mut self, waited: std::time::Duration) {
         self.store.data_mut().watch.forgive(waited);
     }
@@ -232,8 +234,8 @@ fn typed<P: WasmParams, R: WasmResults>(
         .typed(&*store)
 }
 
-/// Why the task lacked memory, if it did: a guest that was denied some and failed afterwards failed by that,
-/// however it put it (`bad_alloc`, a null pointer, a trap, an abort).
+/// The memory error that explains a failure: a guest that was denied memory and failed afterwards failed for that
+/// reason, whatever form the failure took (`bad_alloc`, a null pointer, a trap, an abort).
 fn want_of_memory(host: &Host) -> Option<TaskErrorKind> {
     if host.meter.starved() {
         return Some(TaskErrorKind::Host("this peer has no more memory for tasks at the moment".into()));
@@ -241,7 +243,7 @@ fn want_of_memory(host: &Host) -> Option<TaskErrorKind> {
     host.meter.exceeded().map(TaskErrorKind::MemoryLimit)
 }
 
-/// What an error of wasmtime means for the task.
+/// Classifies an error of wasmtime.
 fn describe(error: &wasmtime::Error, store: &Store<Host>, params: &TaskParams) -> TaskErrorKind {
     match error.downcast_ref::<Stop>() {
         Some(Stop::TimeLimit) => return TaskErrorKind::TimeLimit(params.limits.time),

@@ -21,7 +21,7 @@ impl LogTail {
         self.dropped |= excess > 0 || kept.len() < bytes.len();
     }
 
-    /// The text kept, from its first whole line where older ones were forgotten.
+    /// The text kept; if older text was dropped, it begins at the first whole line.
     pub(super) fn text(&self) -> String {
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
         let whole_lines = match bytes.iter().position(|&b| b == b'\n') {
@@ -32,8 +32,8 @@ impl LogTail {
     }
 }
 
-/// A stranger's bytes as text that is safe to print: UTF-8, and no control characters besides line breaks and
-/// tabs, so that a job cannot drive the terminal of whoever reads its errors.
+/// Untrusted bytes as text that is safe to print: UTF-8 without control characters other than line breaks and tabs, so
+/// a job cannot control the terminal of a user who reads its errors.
 pub(super) fn readable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()

@@ -1,4 +1,4 @@
-//! Counts a task's memory against its limit, and that of all tasks against what this host gives.
+//! Counts a task's memory against its limit, and the memory of all tasks against this host's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +7,7 @@ use wasmtime::ResourceLimiter;
 
 use super::limits::MAX_TABLE_ELEMENTS;
 
-/// What a host gives to all its guests together, whatever the limits of their tasks add up to: in bytes, as far as it
-/// is left.
+/// The remaining memory for all guests of a host together, in bytes, whatever the sum of their tasks' limits.
 #[derive(Debug)]
 pub(super) struct GuestMemory(AtomicU64);
 
@@ -17,7 +16,7 @@ impl GuestMemory {
         Self(AtomicU64::new(bytes))
     }
 
-    /// Takes so many bytes, if they are left.
+    /// Reserves `bytes`; `false` if fewer are left.
     fn take(&self, bytes: u64) -> bool {
         self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
@@ -27,7 +26,7 @@ impl GuestMemory {
     }
 }
 
-/// The memory of one instance: its linear memory and the heap of its exception objects, together.
+/// The memory of one instance: its linear memory and its heap of exception objects, together.
 pub(super) struct MemoryMeter {
     limit: u64,
     used: u64,
@@ -37,7 +36,7 @@ pub(super) struct MemoryMeter {
 }
 
 impl MemoryMeter {
-    /// A meter for `limit` bytes of what all guests have.
+    /// A meter with a limit of `limit` bytes, which reserves them in `of`.
     pub(super) fn new(limit: u64, of: Arc<GuestMemory>) -> Self {
         Self { limit, used: 0, denied: false, starved: false, of }
     }
@@ -47,7 +46,7 @@ impl MemoryMeter {
         self.denied.then_some(self.limit)
     }
 
-    /// Whether this host could not give memory that the limit allowed.
+    /// Whether this host could not provide memory that the limit allowed.
     pub(super) fn starved(&self) -> bool {
         self.starved
     }
@@ -62,7 +61,8 @@ impl Drop for MemoryMeter {
 impl ResourceLimiter for MemoryMeter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum && (maximum as u64) < self.limit) {
-            // Beyond the module's own bound, which is below the task's. (A module without a bound has one of 4 GiB.)
+            // Beyond the module's own maximum, which is below the task's. (A module without one has a maximum of 4
+            // GiB.)
             return Ok(false);
         }
         let after = self.used.saturating_add(desired.saturating_sub(current) as u64);
@@ -79,7 +79,7 @@ impl ResourceLimiter for MemoryMeter {
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // Granted above, and yet not there: the guest sees -1 and fails in its own way, by this host's fault.
+        // Granted above, and yet not available: the guest sees -1 and fails in its own way, which is this host's fault.
         self.starved = true;
         Ok(())
     }

@@ -2,11 +2,11 @@
 //!
 //! A [`Runtime`] holds one wasmtime engine and compiles modules, which it checks against the guest
 //! interface (`docs/guest-abi.md`). A [`Module`] runs one task at a time on the caller's thread, each in a
-//! fresh instance. A [`Pool`] runs [`Unit`]s of many tasks on its own threads and delivers what they yield in
-//! batches, so that a job of 200,000 one-line tasks costs little more than its instances.
+//! fresh instance. A [`Pool`] runs [`Unit`]s of many tasks on its own threads and delivers their results in batches, so
+//! a job of 200,000 one-line tasks costs little more than its instances.
 //!
-//! A guest is hostile until proven otherwise: its pointers are checked, its memory, time, output and log are
-//! bounded, and whatever it does ends as a [`TaskError`] that says what happened.
+//! Guests are not trusted: their pointers are checked, their memory, time, output and log are bounded, and every
+//! failure becomes a [`TaskError`] that says what happened.
 
 mod artifact;
 mod blame;

@@ -1,4 +1,4 @@
-//! A job's module, compiled and checked, ready to be run.
+//! A job's module, compiled and checked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Module {
         &self.hash
     }
 
-    /// How long it took to compile; `None` where the compiled code was found on disk.
+    /// Compile time; `None` if the compiled code came from disk.
     pub fn compile_time(&self) -> Option<Duration> {
         self.compile_time
     }
@@ -64,17 +64,17 @@ impl Module {
         self.pre.instantiate(store)
     }
 
-    /// What all guests of its host share.
+    /// The memory shared by all guests of its host.
     pub(super) fn guest_memory(&self) -> Arc<GuestMemory> {
         self.memory.clone()
     }
 
-    /// Keeps the clock of running guests going.
+    /// Keeps the clock of running guests going while the guard lives.
     pub(super) fn keep_ticking(&self) -> Ticking<'_> {
         self.ticker.keep_going()
     }
 
-    /// Asks an instance for its version.
+    /// Calls the version function in an instance.
     fn version(&self) -> Result<i32, ModuleError> {
         let params = TaskParams {
             seed: [0; 32],

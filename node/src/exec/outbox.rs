@@ -1,4 +1,4 @@
-//! Finished tasks on their way to whoever asked for them, a batch at a time.
+//! Delivery of finished tasks, in batches.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +10,17 @@ use super::limits::{DELIVERY_BYTES, DELIVERY_DELAY, DELIVERY_TASKS};
 use super::task::{MapOutput, ReduceOutput};
 use super::watch::{Overseer, Stop};
 
-/// What a finished task gave.
+/// The output of a finished task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskOutput {
-    /// Of a map task.
+    /// The output of a map task.
     Map(MapOutput),
-    /// Of a reduce task.
+    /// The output of a reduce task.
     Reduce(ReduceOutput),
 }
 
 impl TaskOutput {
-    /// Bytes of records.
+    /// The size of the records, in bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Map(output) => output.data.len(),
@@ -39,22 +39,22 @@ impl TaskOutput {
 pub struct TaskDone {
     /// The task's index within its stage.
     pub task: u32,
-    /// What it gave, or why it gave nothing.
+    /// Its output, or why there is none.
     pub result: Result<TaskOutput, TaskError>,
-    /// Time on the wall from the making of its instance to the end of the copying of its output.
+    /// Elapsed time from the creation of its instance until its output was copied.
     pub elapsed: Duration,
 }
 
-/// Some finished tasks of a unit, in the order of their ending.
+/// Some finished tasks of a unit, in the order in which they finished.
 #[derive(Debug)]
 pub struct Delivery {
     /// The tasks; empty at most in the last delivery.
     pub done: Vec<TaskDone>,
-    /// No more will come of this unit. Tasks of it that were never delivered were not finished.
+    /// No more deliveries of this unit follow. Tasks that were never delivered did not finish.
     pub last: bool,
 }
 
-/// Receives a unit's deliveries, the last one marked, exactly one of which comes however the unit ends.
+/// Receives a unit's deliveries. Exactly one of them is marked as the last, however the unit ends.
 ///
 /// It is called on a pool thread, and may block there to hold the pool back (a bounded channel does), but must
 /// return once its receiver is gone.
@@ -90,7 +90,8 @@ impl fmt::Debug for Deliver {
     }
 }
 
-/// Gathers a unit's finished tasks, and oversees its running one, so that those before it are not kept waiting.
+/// Collects a unit's finished tasks, and checks regularly while a task runs, so that those before it are delivered in
+/// time.
 pub(super) struct Outbox {
     pending: Mutex<Pending>,
     closing: CancelToken,
@@ -99,7 +100,7 @@ pub(super) struct Outbox {
 struct Pending {
     done: Vec<TaskDone>,
     bytes: usize,
-    /// When the oldest of `done` ended.
+    /// When the oldest task in `done` finished.
     since: Instant,
     deliver: Deliver,
 }
@@ -119,13 +120,13 @@ impl Pending {
 }
 
 impl Outbox {
-    /// An outbox of a unit that runs until `closing` at the latest.
+    /// An outbox of a unit, which also stops when `closing` is cancelled.
     pub(super) fn new(deliver: Deliver, closing: CancelToken) -> Arc<Self> {
         let pending = Pending { done: Vec::new(), bytes: 0, since: Instant::now(), deliver };
         Arc::new(Self { pending: Mutex::new(pending), closing })
     }
 
-    /// Takes a finished task.
+    /// Adds a finished task.
     pub(super) fn push(&self, done: TaskDone) {
         self.with(|pending| {
             if pending.done.is_empty() {
@@ -139,13 +140,13 @@ impl Outbox {
         });
     }
 
-    /// Delivers the rest, as the last.
+    /// Delivers the rest, marked as last.
     pub(super) fn finish(&self) {
         self.with(|pending| pending.flush(true));
     }
 
     fn with(&self, act: impl FnOnce(&mut Pending)) {
-        // Only the unit's thread comes here, so the lock is never contended.
+        // Only the unit's thread calls this, so the lock is never contended.
         act(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

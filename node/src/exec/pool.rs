@@ -11,7 +11,7 @@ use super::error::RuntimeError;
 use super::limits::{QUEUED_UNITS_PER_THREAD, THREAD_STACK};
 use super::unit::Unit;
 
-/// A fixed number of threads and a short queue of units. Dropping it cancels what runs and forgets what waits.
+/// A fixed number of threads and a short queue of units. Dropping it cancels running units and drops queued ones.
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -30,16 +30,16 @@ struct State {
     running: usize,
 }
 
-/// The queue is full: hand the unit over again when one of those before it has delivered its last.
+/// The queue is full: submit the unit again when an earlier one has made its last delivery.
 #[derive(Debug, thiserror::Error)]
 #[error("the task queue is full")]
 pub struct SubmitError(pub Box<Unit>);
 
 impl Pool {
-    /// Starts `threads` threads. The runtime of the modules should be made for as many.
+    /// Starts `threads` threads. The runtime of the modules should be created for as many.
     ///
     /// # Errors
-    /// Where the system gives no more threads.
+    /// Fails if the system cannot start a thread.
     pub fn new(threads: NonZeroUsize) -> Result<Self, RuntimeError> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -47,7 +47,7 @@ impl Pool {
             closing: CancelToken::new(),
             capacity: threads.get().saturating_mul(QUEUED_UNITS_PER_THREAD),
         });
-        // Made first, so that the threads already started end if one cannot be.
+        // Created first, so that threads already started end if a later one fails to start.
         let mut pool = Self { shared, threads: Vec::with_capacity(threads.get()) };
         for index in 0..threads.get() {
             let shared = Arc::clone(&pool.shared);
@@ -64,7 +64,7 @@ impl Pool {
     /// Queues `unit`; never blocks.
     ///
     /// # Errors
-    /// Where the queue is full; the unit comes back.
+    /// Fails if the queue is full; returns the unit.
     pub fn submit(&self, unit: Unit) -> Result<(), SubmitError> {
         let mut state = self.shared.lock();
         if state.waiting.len() >= self.shared.capacity {
@@ -76,12 +76,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Threads.
+    /// The number of threads.
     pub fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// Units that run or wait.
+    /// The number of units that run or wait.
     pub fn load(&self) -> usize {
         let state = self.shared.lock();
         state.running + state.waiting.len()
@@ -91,28 +91,28 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.closing.cancel();
-        // Taken out first: dropping a unit makes its last delivery, which may do anything but wait for the lock.
+        // Taken out first: dropping a unit makes its last delivery, which must not run under the lock.
         let waiting = std::mem::take(&mut self.shared.lock().waiting);
         drop(waiting);
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // A receiver may hold the last reference to whatever holds the pool: then this is one of its threads,
-            // which ends when it returns.
+            // A receiver may hold the last reference to the pool's owner: then the current thread is one of the pool's,
+            // and ends when it returns.
             let is_this_one = thread.thread().id() == thread::current().id();
             if !is_this_one && thread.join().is_err() {
-                tracing::error!("a task thread had panicked");
+                tracing::error!("a task thread panicked");
             }
         }
     }
 }
 
 impl Shared {
-    /// The state is whole at any time, so a panic elsewhere does not matter.
+    /// The state is always consistent, so a panic elsewhere does not matter.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next unit, once there is one; `None` when the pool closes.
+    /// Waits for the next unit; `None` when the pool closes.
     fn next(&self) -> Option<Unit> {
         let mut state = self.lock();
         loop {
@@ -130,7 +130,7 @@ impl Shared {
 
 fn work(shared: &Shared) {
     while let Some(unit) = shared.next() {
-        // A panic can only come from a receiver of deliveries; it must not take the thread with it.
+        // Only a receiver of deliveries can panic; that must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| unit.run(&shared.closing))).is_err() {
             tracing::error!("a unit's receiver panicked; its tasks are lost");
         }

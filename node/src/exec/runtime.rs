@@ -1,4 +1,4 @@
-//! The wasmtime engine of a node, and the loading of modules into it.
+//! The wasmtime engine of a node, which loads modules.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,36 +24,36 @@ use super::signature::{Exports, check_imports};
 use super::ticker::Ticker;
 use super::wasi;
 
-/// How a [`Runtime`] is set up.
+/// Configuration of a [`Runtime`].
 #[derive(Clone, Debug)]
 pub struct RuntimeConfig {
-    /// Threads that will run tasks at the same time; a few more tasks than that can run at once.
+    /// Threads that run tasks concurrently; a few more tasks than that can run at once.
     pub threads: usize,
-    /// Where compiled modules are kept; the folder is made, and closed to other users. `None` keeps none.
+    /// Directory for compiled modules; it is created, and made inaccessible to other users. `None` keeps none.
     pub cache_dir: Option<PathBuf>,
-    /// Compiled code kept there, in bytes.
+    /// Size limit of the compiled code there, in bytes.
     pub cache_bytes: u64,
-    /// Memory of all guests that run at a time, in bytes.
+    /// Memory limit of all guests that run at the same time, in bytes.
     pub guest_memory: u64,
 }
 
 impl RuntimeConfig {
-    /// For `threads` threads, without a cache on disk or a bound on memory beside those of the tasks.
+    /// For `threads` threads, without a cache on disk and without a memory limit besides those of the tasks.
     pub fn new(threads: usize) -> Self {
         Self { threads, cache_dir: None, cache_bytes: DEFAULT_CACHE_BYTES, guest_memory: u64::MAX }
     }
 }
 
-/// Compiles and checks modules, and gives their tasks room to run. One a process is enough.
+/// Compiles and checks modules, and provides memory for their tasks. One for each process is enough.
 pub struct Runtime {
     engine: Engine,
     linker: Linker<Host>,
     ticker: Arc<Ticker>,
     memory: Arc<GuestMemory>,
     cache: Option<ArtifactCache>,
-    /// What is loaded and still in use by someone.
+    /// Loaded modules that are still in use.
     loaded: Mutex<HashMap<[u8; 32], Weak<Module>>>,
-    /// Held while compiling: a compilation takes far more memory than its result, and cannot be stopped.
+    /// Held while compiling: a compilation takes far more memory than its result, and cannot be interrupted.
     compiling: Mutex<()>,
 }
 
@@ -62,11 +62,11 @@ impl Runtime {
     /// last of its modules are dropped.
     ///
     /// # Errors
-    /// Where address space or a thread is denied, or the cache's folder cannot be used.
+    /// Fails if address space or a thread is not available, or the cache directory cannot be used.
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let refused =
             |error: wasmtime::Error| RuntimeError::Engine { threads: config.threads, reason: format!("{error:#}") };
-        // The better way to clean slots needs Linux 6.7, and wasmtime tells only by refusing it.
+        // The better way to clean slots needs Linux 6.7; the only way to find out is that wasmtime refuses it.
         let engine = Engine::new(&engine_config(config.threads, Cleaning::InPlace))
             .or_else(|_| Engine::new(&engine_config(config.threads, Cleaning::HandBack)))
             .map_err(refused)?;
@@ -84,11 +84,11 @@ impl Runtime {
         Ok(Self { engine, linker, ticker, memory, cache, loaded: Mutex::default(), compiling: Mutex::default() })
     }
 
-    /// The module with this blake3 hash: the one loaded before while anyone still holds it, else compiled code
-    /// from disk, else `wasm` compiled now, which takes about a second for each MB: not for an async thread.
+    /// The module with this blake3 hash: the loaded one while it is still in use, else compiled code from disk, else
+    /// compiled now from `wasm`, which takes about a second for each MB: do not call it on an async thread.
     ///
     /// # Errors
-    /// Where the module is not one that this host can run.
+    /// Fails if this host cannot run the module.
     pub fn load(&self, hash: [u8; 32], wasm: &[u8]) -> Result<Arc<Module>, ModuleError> {
         if let Some(module) = self.loaded(&hash) {
             return Ok(module);
@@ -115,13 +115,14 @@ impl Runtime {
         if let Some(cache) = &self.cache
             && let Err(error) = cache.store(&hash, &compiled)
         {
-            tracing::warn!("a compiled module was not kept on disk: {error}");
+            tracing::warn!("cannot keep a compiled module on disk: {error}");
         }
         Ok(module)
     }
 
     fn compile(&self, wasm: &[u8]) -> Result<wasmtime::Module, ModuleError> {
-        // A stranger's module may find an assertion of the compiler's that fails. Nothing of it is used after that.
+        // An untrusted module may trigger a failing assertion in the compiler. Nothing of the compilation is used after
+        // that.
         let compiled = catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(&self.engine, wasm)));
         compiled.map_err(|_| ModuleError::Panicked)?.map_err(|error| ModuleError::Invalid(format!("{error:#}")))
     }
@@ -157,18 +158,18 @@ impl Runtime {
     }
 }
 
-/// Locks; what these mutexes guard is whole at any time, so a panic elsewhere does not matter.
+/// Locks; what these mutexes guard is always consistent, so a panic elsewhere does not matter.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How an instance's memory is made as new for the next one.
+/// How an instance's memory is cleared for the next one.
 #[derive(Clone, Copy)]
 enum Cleaning {
-    /// The kernel says which pages were touched, and those are written over in place.
+    /// The kernel reports the touched pages, which are cleared in place.
     InPlace,
-    /// All of it is handed back to the system: to write over pages that may not have been touched is no quicker,
-    /// since a C++ guest has its stack of 1 MiB before everything else.
+    /// All of it is returned to the system: clearing pages that may not have been touched is no faster, since a C++
+    /// guest has its stack of 1 MiB before everything else.
     HandBack,
 }
 
@@ -180,12 +181,13 @@ fn engine_config(threads: usize, cleaning: Cleaning) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK)
         .memory_init_cow(true)
-        // Addresses of every instruction would serve backtraces only, and double the compiled code.
+        // Addresses of every instruction are useful for backtraces only, and would double the size of the compiled
+        // code.
         .generate_address_map(false)
         .wasm_backtrace_max_frames(None)
         .native_unwind_info(false);
-    // C++ exceptions are objects on a collected heap. Nothing else of the kind is needed, and each feature that
-    // is off is a feature that no stranger can try out.
+    // C++ exceptions are objects on a collected heap. No other feature of that kind is needed, and every disabled
+    // feature is one that no attacker can use.
     config
         .wasm_exceptions(true)
         .collector(Collector::DeferredReferenceCounting)

@@ -6,10 +6,10 @@ use webmesh_protocol::guest::{IMPORTS, IMPORTS_FROM};
 use super::error::ModuleError;
 use super::guest::Host;
 
-/// The version of the interface that this host speaks.
+/// The version of the interface that this host implements.
 pub(super) const ABI_VERSION: i32 = 1;
 
-/// Where a module's exports of the interface are, so that no instance looks them up by name.
+/// Handles of a module's interface exports, so that no instance looks them up by name.
 pub(super) struct Exports {
     pub(super) memory: ModuleExport,
     pub(super) initialize: ModuleExport,
@@ -68,9 +68,9 @@ fn is_i32s(ty: &FuncType, params: usize, results: usize) -> bool {
     ty.params().len() == params && ty.results().len() == results && ty.params().all(is_i32) && ty.results().all(is_i32)
 }
 
-/// Refuses every import that `linker` does not define with the very type.
+/// Refuses every import that `linker` does not define with exactly that type.
 pub(super) fn check_imports(engine: &Engine, linker: &Linker<Host>, module: &Module) -> Result<(), ModuleError> {
-    // A linker's items can only be looked at through a store.
+    // A linker's items can only be inspected through a store.
     let mut store = wasmtime::Store::new(engine, Host::idle());
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());

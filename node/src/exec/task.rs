@@ -1,4 +1,4 @@
-//! The two conversations with a guest: mapping documents, and reducing a bucket.
+//! The two kinds of tasks in a guest: mapping documents, and reducing a bucket.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use webmesh_protocol::segment::ascends;
 
 use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
@@ -14,25 +15,25 @@ use super::guest::{Feed, Guest};
 use super::module::Module;
 use super::watch::Overseer;
 
-/// What a task may use.
+/// The resource limits of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskLimits {
-    /// Memory, in bytes; at most [`MAX_TASK_MEMORY`](super::MAX_TASK_MEMORY) has an effect.
+    /// Memory limit, in bytes; values above [`MAX_TASK_MEMORY`](super::MAX_TASK_MEMORY) have no further effect.
     pub memory: u64,
-    /// Time on the wall.
+    /// Time limit (elapsed time).
     pub time: Duration,
-    /// Output, in bytes.
+    /// Output limit, in bytes.
     pub output: u64,
 }
 
-/// What a task is run with, besides its input.
+/// Parameters of a task besides its input.
 #[derive(Clone, Debug)]
 pub struct TaskParams {
-    /// Where the task's random numbers start: the same task must have the same seed on every worker.
+    /// Seed of the task's random numbers: the same task must have the same seed on every worker.
     pub seed: [u8; 32],
-    /// What it may use.
+    /// Its resource limits.
     pub limits: TaskLimits,
-    /// What stops it.
+    /// Cancels the task.
     pub cancel: CancelToken,
 }
 
@@ -41,13 +42,13 @@ pub struct TaskParams {
 pub struct MapOutput {
     /// The records of all buckets, one bucket after the other.
     pub data: Bytes,
-    /// Where each bucket starts in `data`, and at the end where the last one ends: one more than buckets,
-    /// ascending, from 0 to `data.len()`.
+    /// Offset of each bucket in `data`, and the end of the last one: one entry more than buckets, ascending, from 0 to
+    /// `data.len()`.
     pub offsets: Vec<u32>,
 }
 
 impl MapOutput {
-    /// The place of a bucket in `data`; `None` past the last one.
+    /// The range of a bucket in `data`; `None` past the last one.
     pub fn range(&self, bucket: u32) -> Option<Range<usize>> {
         let bounds = self.offsets.get(bucket as usize..)?.first_chunk::<2>()?;
         Some(bounds[0] as usize..bounds[1] as usize)
@@ -64,7 +65,7 @@ impl MapOutput {
 pub struct ReduceOutput {
     /// Result records, sorted.
     pub data: Bytes,
-    /// How many, by the guest's own count.
+    /// Number of records, as reported by the guest.
     pub records: u32,
 }
 
@@ -75,7 +76,7 @@ impl Module {
     /// Maps `documents` in one fresh instance, on this thread, which needs a stack of 2 MiB.
     ///
     /// # Errors
-    /// Whatever the guest does wrong, with the document it did it on.
+    /// Any failure of the guest, with the document at which it happened.
     pub fn map_task<'d>(
         &self,
         documents: impl IntoIterator<Item = &'d [u8]>,
@@ -89,7 +90,7 @@ impl Module {
     /// holds whole shuffle records; reading the next one does not count against the task's time.
     ///
     /// # Errors
-    /// Whatever the guest does wrong, and what `chunks` says went wrong.
+    /// Any failure of the guest, and any error from `chunks`.
     pub fn reduce_task(
         &self,
         chunks: impl IntoIterator<Item = io::Result<Bytes>>,
@@ -98,7 +99,7 @@ impl Module {
         self.reduce_overseen(chunks, params, None)
     }
 
-    /// [`map_task`](Self::map_task) under an overseer's eyes.
+    /// [`map_task`](Self::map_task) with an overseer.
     pub(super) fn map_overseen<'d>(
         &self,
         documents: impl IntoIterator<Item = &'d [u8]>,
@@ -112,7 +113,7 @@ impl Module {
             .map_err(|(document, kind)| guest.fail(document, kind))
     }
 
-    /// [`reduce_task`](Self::reduce_task) under an overseer's eyes.
+    /// [`reduce_task`](Self::reduce_task) with an overseer.
     pub(super) fn reduce_overseen(
         &self,
         chunks: impl IntoIterator<Item = io::Result<Bytes>>,
@@ -152,21 +153,18 @@ fn take_buckets(guest: &Guest<'_>, at: u32, buckets: u32, output_limit: u64) -> 
     let table = guest.bytes(offsets, table_len)?.as_chunks().0;
     let first = table.first().map_or(0, |word| u32::from_le_bytes(*word));
     let last = table.last().map_or(0, |word| u32::from_le_bytes(*word));
-    let mut previous = first;
-    let mut rebased = Vec::with_capacity(table.len());
-    for word in table {
-        let offset = u32::from_le_bytes(*word);
-        if offset < previous {
-            return Err(guest.blame_memory(format!("bucket offsets descend from {previous} to {offset}")));
-        }
-        previous = offset;
-        rebased.push(offset - first);
+    let mut offsets: Vec<u32> = table.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    if !ascends(&offsets) {
+        let descent = offsets.windows(2).find(|pair| pair[0] > pair[1]);
+        let [from, to] = descent.and_then(|pair| pair.first_chunk()).copied().unwrap_or_default();
+        return Err(guest.blame_memory(format!("bucket offsets descend from {from} to {to}")));
     }
+    offsets.iter_mut().for_each(|offset| *offset -= first);
     let len = last - first;
     let start = data
         .checked_add(first)
         .ok_or_else(|| guest.blame_memory(format!("buckets at {data:#x} + {first} are outside the memory")))?;
-    Ok(MapOutput { data: take(guest, start, len, output_limit)?, offsets: rebased })
+    Ok(MapOutput { data: take(guest, start, len, output_limit)?, offsets })
 }
 
 fn reduce(
@@ -194,7 +192,7 @@ fn reduce(
     Ok(ReduceOutput { data: take(guest, data, len, output_limit)?, records })
 }
 
-/// One copy of `len` bytes at `at`.
+/// Copies `len` bytes at `at`.
 fn take(guest: &Guest<'_>, at: u32, len: u32, limit: u64) -> Result<Bytes, TaskErrorKind> {
     if u64::from(len) > limit {
         return Err(TaskErrorKind::OutputLimit(limit));

@@ -1,5 +1,4 @@
-//! The clock of running guests: a thread that moves wasmtime's epoch on while tasks run, and sleeps while none
-//! does.
+//! The clock of running guests: a thread that advances wasmtime's epoch while tasks run, and sleeps otherwise.
 
 use std::io;
 use std::sync::Arc;
@@ -23,14 +22,14 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    /// Starts the thread, asleep.
+    /// Starts the thread, initially asleep.
     pub(super) fn start(engine: Engine) -> io::Result<Self> {
         let shared = Arc::new(Shared { active: AtomicUsize::new(0), stop: AtomicBool::new(false) });
         let seen = Arc::clone(&shared);
         let handle = thread::Builder::new().name("webmesh-ticker".into()).spawn(move || {
             while !seen.stop.load(Ordering::SeqCst) {
                 if seen.active.load(Ordering::SeqCst) == 0 {
-                    // A wake-up between the load and here is remembered by the thread's token.
+                    // A wake-up between the load and this line is kept by the thread's token.
                     thread::park();
                 } else {
                     thread::sleep(TICK);
@@ -55,13 +54,13 @@ impl Drop for Ticker {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.thread.unpark();
         if let Some(handle) = self.handle.take() {
-            // The thread cannot panic, and there is nobody left to tell.
+            // The thread cannot panic, and there is nobody to report to.
             let _ = handle.join();
         }
     }
 }
 
-/// While it lives, running guests are interrupted at every [`TICK`].
+/// While it exists, running guests are interrupted at every [`TICK`].
 pub(super) struct Ticking<'a>(&'a Shared);
 
 impl Drop for Ticking<'_> {

@@ -16,25 +16,25 @@ use super::outbox::{Deliver, Outbox, TaskDone, TaskOutput};
 use super::task::{TaskLimits, TaskParams};
 use super::watch::Overseer;
 
-/// The seed of a task's random numbers, from the task's index; the same on every worker.
+/// The seed of a task's random numbers, by the task's index; the same on every worker.
 pub type SeedOf = Arc<dyn Fn(u32) -> [u8; 32] + Send + Sync>;
 
 /// The segments of a bucket in the order of their tasks, read as they are needed; each holds whole records.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
 
-/// Some tasks of one module. Sized by its maker to a second or so of work, since it stays on one thread.
+/// Some tasks of one module. Its creator should size it to a second or so of work, since it stays on one thread.
 pub struct Unit {
     /// The job's code.
     pub module: Arc<Module>,
-    /// What each task may use.
+    /// The limits of each task.
     pub limits: TaskLimits,
     /// Each task's seed.
     pub seed: SeedOf,
-    /// Stops the unit: its running task within about 20 ms, the rest are not started.
+    /// Cancels the unit: its running task stops within about 20 ms, the rest are not started.
     pub cancel: CancelToken,
     /// The tasks.
     pub work: Work,
-    /// Where finished tasks go.
+    /// Receives finished tasks.
     pub deliver: Deliver,
 }
 
@@ -45,9 +45,9 @@ pub enum Work {
     Map {
         /// The documents' bytes.
         pack: Bytes,
-        /// Where each document is in `pack`, in bytes.
+        /// The range of each document in `pack`, in bytes.
         documents: Vec<Range<u32>>,
-        /// Buckets of the job.
+        /// The number of buckets of the job.
         buckets: NonZeroU32,
         /// The tasks.
         tasks: Vec<MapTask>,
@@ -61,7 +61,7 @@ pub enum Work {
 pub struct MapTask {
     /// Its index within its stage.
     pub task: u32,
-    /// Which of the unit's documents it maps.
+    /// Indexes of its documents within the unit.
     pub documents: Range<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! WASI preview 1 for a world that has nothing in it: no files, no arguments, no environment, a clock that stands
-//! still, and randomness that depends on the task alone. Whatever a guest can learn here is the same on every host.
+//! WASI preview 1 with an empty environment: no files, no arguments, no variables, a clock that stands still, and
+//! random numbers that depend on the task alone. A guest sees the same on every host.
 
 use wasmtime::{Caller, Extern, Linker, Memory};
 use webmesh_protocol::guest::IMPORTS_FROM as MODULE;
@@ -8,7 +8,7 @@ use super::guest::Host;
 use super::limits::{MAX_IOVECS, RANDOM_CHUNK};
 use super::watch::Stop;
 
-/// The error numbers of WASI preview 1 that are used here.
+/// The error numbers of WASI preview 1 in use.
 mod errno {
     pub(super) const SUCCESS: i32 = 0;
     pub(super) const BADF: i32 = 8;

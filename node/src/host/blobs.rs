@@ -1,4 +1,4 @@
-//! Blobs read and written where they hold up nobody.
+//! Reading and writing of blobs without blocking the driver.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ pub(super) fn load(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, hash: 
     });
 }
 
-/// Answers a peer that wants a blob.
+/// Answers a peer's request for a blob.
 pub(super) fn serve(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, token: Token, hash: Hash) {
     let (blobs, sender) = (blobs.clone(), sender.clone());
     platform::spawn_blocking(move || {
@@ -35,12 +35,12 @@ pub(super) fn serve(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, token
     });
 }
 
-/// Blobs on their way to the disk. They are found as if they were there: a task may need its module at once.
+/// Blobs being written to disk. They are found as if they were already there: a task may need its module at once.
 #[derive(Debug, Default)]
 pub(super) struct Arriving(Mutex<HashMap<Hash, Bytes>>);
 
 impl Arriving {
-    /// A panic of another holder leaves the map usable.
+    /// If another holder panics, the map is still usable.
     fn lock(&self) -> MutexGuard<'_, HashMap<Hash, Bytes>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,16 +52,16 @@ impl BlobSource for Arriving {
     }
 }
 
-/// Keeps a blob. Its bytes have that hash: the network checked them as they came. That it cannot be kept costs
-/// the next job a transfer, no more.
+/// Stores a blob. Its bytes have that hash: the network checked them on arrival. If it cannot be stored, the cost is
+/// only that the next job transfers it again.
 pub(super) fn store(arriving: &Arc<Arriving>, blobs: &Arc<Blobs>, hash: Hash, bytes: Bytes) {
     if arriving.lock().insert(hash, bytes.clone()).is_some() {
-        return; // it is being written
+        return; // already being written
     }
     let (arriving, blobs) = (arriving.clone(), blobs.clone());
     platform::spawn_blocking(move || {
         if let Err(why) = blobs.put(&hash, &bytes) {
-            tracing::warn!("a blob is not kept: {why}");
+            tracing::warn!("cannot store a blob: {why}");
         }
         arriving.lock().remove(&hash);
     });
@@ -75,7 +75,7 @@ fn look(blobs: &Blobs, sender: &mpsc::Sender<HostOutput>, hash: &Hash) -> Option
             None
         }
         Err(why) => {
-            tracing::warn!("a blob cannot be read: {why}");
+            tracing::warn!("cannot read a blob: {why}");
             None
         }
     }
@@ -92,7 +92,7 @@ mod tests {
     use crate::store::blobs::BlobStore;
 
     #[tokio::test]
-    async fn a_blob_is_found_from_the_moment_it_is_kept_until_it_lies_on_the_disk() {
+    async fn a_blob_is_found_while_it_is_being_written() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Arc::new(Blobs::new(BlobStore::new(dir.path().to_owned(), 1 << 20).unwrap()));
         let arriving = Arc::new(Arriving::default());

@@ -1,4 +1,4 @@
-//! Compile requests, handed to whatever compiler this peer was started with.
+//! Compile requests, passed to the compiler that this peer was started with, if any.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,9 +14,9 @@ use crate::driver::{Gone, HostOutput};
 /// The answer to a compile request, with its body.
 pub type CompileAnswer = Pin<Box<dyn Future<Output = (Response, Bytes)> + Send>>;
 
-/// A compiler. The node's library does not know which: its binaries bring one.
+/// A compiler. The node's library does not depend on a particular one: its binaries provide it.
 pub trait CompileService: Send + Sync {
-    /// Compiles a source for a peer, or says why not. Dropping the answer withdraws the request.
+    /// Compiles a source for a peer, or returns the error. Dropping the future withdraws the request.
     fn compile(&self, from: PeerKey, name: String, source: Bytes) -> CompileAnswer;
 }
 
@@ -26,7 +26,7 @@ impl<F: Fn(PeerKey, String, Bytes) -> CompileAnswer + Send + Sync> CompileServic
     }
 }
 
-/// Compiles, and answers when that is done, unless the asker goes before. The service bounds how many wait.
+/// Compiles, and answers when that is done, unless the requester goes away first. The service limits how many wait.
 pub(super) fn answer(compiled: CompileAnswer, sender: mpsc::Sender<HostOutput>, token: Token, gone: Gone) {
     tokio::spawn(async move {
         tokio::select! {

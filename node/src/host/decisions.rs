@@ -1,4 +1,4 @@
-//! The logs of this peer's own jobs, written on a thread of their own, in the order in which batches come.
+//! The decision logs of this peer's own jobs, written on a thread of their own, in the order of the batches.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,13 +17,14 @@ use crate::advice::for_disk;
 use crate::driver::HostOutput;
 use crate::store::decisions::DecisionLogs;
 
-/// Orders that wait for the disk. The engine has one batch of each job written at a time, and a last one when it ends.
+/// Queue length of the disk thread. The engine has one batch of each job written at a time, and a last one when it
+/// ends.
 const WAITING: usize = 3 * limits::JOBS;
 
-/// Sync interval of batches that need not be synced at once: a power cut costs at most this much of a job.
+/// Sync interval of batches that need not be synced at once: a power failure loses at most this much of a job.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
-/// The way to the logs. The thread starts with the first batch: most peers keep no job of their own.
+/// Handle of the thread that writes the logs. It starts with the first batch: most peers have no job of their own.
 pub(super) struct DecisionThread {
     dir: PathBuf,
     outputs: Arc<Outputs>,
@@ -41,7 +42,7 @@ impl DecisionThread {
         Self { dir, outputs, sender, orders: None }
     }
 
-    /// Appends a batch, and syncs it where it is `binding`; the answer is [`Event::Persisted`].
+    /// Appends a batch, and syncs it if it is `binding`; the answer is [`Event::Persisted`].
     pub(super) fn append(&mut self, job: JobId, number: u64, bytes: Bytes, binding: bool) {
         let started = match &self.orders {
             Some(orders) => Ok(orders.clone()),
@@ -50,11 +51,11 @@ impl DecisionThread {
         let sent = started.map_err(|why| why.to_string()).and_then(|orders| {
             let sent = orders.try_send(Order::Append { job, number, bytes, binding });
             self.orders = Some(orders);
-            sent.map_err(|_| "too much waits for the disk".to_owned())
+            sent.map_err(|_| "the disk cannot keep up with the job's decisions".to_owned())
         });
         if let Err(why) = sent {
             let persisted = Event::Persisted { job, number, result: Err(why) };
-            // The driver is the one who calls: it takes outputs again once this has returned.
+            // The caller is the driver, which reads outputs again only after this has returned.
             let sender = self.sender.clone();
             crate::platform::spawn(async move {
                 let _ = sender.send(HostOutput::Event(persisted)).await;
@@ -62,10 +63,10 @@ impl DecisionThread {
         }
     }
 
-    /// A job is over: nothing more is appended.
+    /// Closes the log of a job that has ended.
     pub(super) fn close(&self, job: JobId) {
         if let Some(orders) = &self.orders {
-            // Otherwise its file stays open for as long as this peer lives.
+            // Otherwise its file would stay open for as long as this peer runs.
             let _ = orders.try_send(Order::Close(job));
         }
     }
@@ -105,12 +106,12 @@ fn start(
     Ok(orders)
 }
 
-/// Makes what was written survive the loss of power. That it cannot costs nothing as long as there is power.
+/// Syncs what was written. A failure costs nothing unless there is a power failure.
 fn sync(logs: &mut DecisionLogs, outputs: &Outputs) {
     for job in logs.unsynced() {
-        // The results first: the log names them.
+        // The results first: the log refers to them.
         if let Err(why) = outputs.sync(&job).and_then(|()| logs.sync(&job)) {
-            tracing::debug!("the log of job {} is not synced: {why}", job.short());
+            tracing::debug!("cannot sync the log of job {}: {why}", job.short());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The native host: what the engine needs done, done with threads, wasmtime and a disk.
+//! The native host: carries out the engine's actions with threads, wasmtime and a disk.
 
 mod blobs;
 mod compile;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::engine::Memory;
-use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::io::{BlobAction, RunAction, SegmentAction, StoreAction, Token};
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use self::blobs::Arriving;
@@ -30,35 +30,35 @@ use crate::store::blobs::{BlobStore, Blobs};
 use crate::store::segments::SegmentStore;
 use crate::store::source::{BlobError, BlobSource};
 
-/// Modules and indexes kept on disk.
+/// Size limit of the modules and indexes on disk.
 const BLOB_CACHE_BYTES: u64 = 256 << 20;
 
-/// What a host may use.
+/// Configuration of a host.
 pub struct HostConfig {
-    /// Threads that run tasks; 0 for a peer that does not work.
+    /// Number of threads that run tasks; 0 for a peer that runs none.
     pub threads: usize,
-    /// Where caches and spilled segments lie.
+    /// Directory of caches and spilled segments.
     pub data_dir: PathBuf,
-    /// Segments (and results of own jobs) kept in memory before they go to disk, in bytes.
+    /// Bytes of segments (and results of own jobs) kept in memory; beyond that they are spilled to disk.
     pub memory: u64,
-    /// Memory of all tasks that run at a time, in bytes.
+    /// Memory limit of all tasks that run at the same time, in bytes.
     pub task_memory: u64,
-    /// The compiler, where this peer has the role.
+    /// The compiler, if this peer has that role.
     pub compiler: Option<Arc<dyn CompileService>>,
 }
 
-/// Why a host cannot be had.
+/// Why a host could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// No wasmtime.
+    /// wasmtime could not be set up.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// No folder for blobs.
+    /// The directory of blobs could not be used.
     #[error(transparent)]
     Blobs(#[from] BlobError),
 }
 
-/// What a submitter on this peer needs of its host.
+/// The part of a host that a submitter on this peer uses.
 #[derive(Clone)]
 pub struct HostHandle {
     blobs: Arc<Blobs>,
@@ -66,32 +66,32 @@ pub struct HostHandle {
 }
 
 impl HostHandle {
-    /// Serves a job's inputs for as long as what this gives lives.
+    /// Serves a job's inputs until the returned value is dropped.
     pub fn serve(&self, inputs: Arc<dyn BlobSource>) -> Served {
         self.blobs.attach(inputs.clone());
         Served { blobs: self.blobs.clone(), source: inputs }
     }
 
-    /// Serves a job's module for as long as what this gives lives: from memory, as nobody else has it if the disk loses it.
+    /// Serves a job's module until the returned value is dropped: from memory, as nobody else has it if the disk loses it.
     pub fn serve_module(&self, hash: Hash, wasm: Bytes) -> Served {
         if let Err(why) = self.blobs.put(&hash, &wasm) {
-            tracing::warn!("a module is not kept for the next job: {why}");
+            tracing::warn!("cannot keep a module for the next job: {why}");
         }
         self.serve(Arc::new(Module { hash, wasm }))
     }
 
-    /// Has the results of a job go to `store`, in which some may lie already. To be said before the job begins.
+    /// Stores the results of a job in `store`, which may already hold some. Must be called before the job starts.
     pub fn keep_results(&self, job: JobId, store: ResultStore) {
         self.outputs.keep(job, store);
     }
 
-    /// The results of a job that is done; `None` if nothing of them was ever kept here.
+    /// The results of a finished job; `None` if none were ever stored here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
     }
 }
 
-/// What a peer serves while this lives.
+/// A blob source that the peer serves until this is dropped.
 #[must_use = "it is served no more once this is dropped"]
 pub struct Served {
     blobs: Arc<Blobs>,
@@ -104,7 +104,7 @@ impl Drop for Served {
     }
 }
 
-/// The module of a job of this peer.
+/// The module of one of this peer's jobs.
 struct Module {
     hash: Hash,
     wasm: Bytes,
@@ -130,10 +130,10 @@ pub struct NativeHost {
 }
 
 impl NativeHost {
-    /// Starts the threads of a host; its outputs are for the driver.
+    /// Starts the threads of a host; the driver receives its outputs.
     ///
     /// # Errors
-    /// Where address space, threads or folders are denied.
+    /// Fails if address space, threads or directories are not available.
     pub fn start(config: HostConfig) -> Result<(Self, HostHandle, mpsc::Receiver<HostOutput>), HostError> {
         let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
         let store = BlobStore::new(config.data_dir.join("blobs"), BLOB_CACHE_BYTES)?;
@@ -164,40 +164,33 @@ impl NativeHost {
 }
 
 impl Host for NativeHost {
-    fn act(&mut self, action: Action) {
+    fn store(&mut self, action: StoreAction) {
         match action {
-            Action::Run(work) => match &mut self.tasks {
-                Some(tasks) => tasks.run(*work),
-                None => tracing::error!("a peer without threads was given a task"),
-            },
-            Action::StopRuns { job } => {
-                if let Some(tasks) = &mut self.tasks {
-                    tasks.stop(job);
-                }
+            StoreAction::Blobs(BlobAction::Load { hash }) => blobs::load(&self.blobs, &self.sender, hash),
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => {
+                blobs::serve(&self.blobs, &self.sender, token, hash);
             }
-            Action::LoadBlob { hash } => blobs::load(&self.blobs, &self.sender, hash),
-            Action::ServeBlob { token, hash } => blobs::serve(&self.blobs, &self.sender, token, hash),
-            Action::StoreBlob { hash, bytes, .. } => blobs::store(&self.arriving, &self.blobs, hash, bytes),
-            Action::Persist { job, number, bytes, binding } => self.decisions.append(job, number, bytes, binding),
-            Action::StoreOutput { job, task, bytes } => {
+            StoreAction::Blobs(BlobAction::Store { hash, bytes, .. }) => {
+                blobs::store(&self.arriving, &self.blobs, hash, bytes);
+            }
+            StoreAction::Segments(action) => self.segments.send(action),
+            StoreAction::Persist { job, number, bytes, binding } => self.decisions.append(job, number, bytes, binding),
+            StoreAction::StoreOutput { job, task, bytes } => {
                 outputs::store(&self.outputs, &self.sender, job, task, bytes);
             }
-            Action::Stage { .. }
-            | Action::DropSegment { .. }
-            | Action::ReadBucket { .. }
-            | Action::ServeBucket { .. }
-            | Action::ServePull { .. } => self.segments.send(action),
-            Action::DropJob { job } => {
+            StoreAction::DropJob { job } => {
                 self.decisions.close(job);
-                self.segments.send(action);
+                self.segments.send(SegmentAction::DropJob { job });
             }
-            // The driver keeps these to itself.
-            Action::Learn { .. }
-            | Action::Publish { .. }
-            | Action::Subscribe { .. }
-            | Action::Request { .. }
-            | Action::Respond { .. }
-            | Action::Notify(_) => {}
+        }
+    }
+
+    fn run(&mut self, action: RunAction) {
+        match (&mut self.tasks, action) {
+            (Some(tasks), RunAction::Start(work)) => tasks.run(*work),
+            (Some(tasks), RunAction::Stop { job }) => tasks.stop(job),
+            (None, RunAction::Start(_)) => tracing::error!("a peer without threads was given a task"),
+            (None, RunAction::Stop { .. }) => {}
         }
     }
 

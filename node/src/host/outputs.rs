@@ -1,4 +1,4 @@
-//! Results of this peer's own jobs, kept until the job is done.
+//! Results of this peer's own jobs, until the job is done.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::driver::HostOutput;
 use crate::platform;
 use crate::results::ResultStore;
 
-/// The results of every job that was submitted here and is not collected yet.
+/// The results of every job that was submitted here and has not been collected yet.
 pub(super) struct Outputs {
     dir: PathBuf,
     memory: u64,
@@ -27,7 +27,7 @@ impl Outputs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Mutex<ResultStore>>>> {
-        // A panic of another holder leaves the map usable.
+        // If another holder panics, the map is still usable.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -36,12 +36,12 @@ impl Outputs {
         self.lock().entry(job).or_insert_with(fresh).clone()
     }
 
-    /// Has the results of a job go to a store of its own, with what that has already.
+    /// Stores the results of a job in `store`, together with what that already holds.
     pub(super) fn keep(&self, job: JobId, store: ResultStore) {
         self.lock().insert(job, Arc::new(Mutex::new(store)));
     }
 
-    /// Returns once all kept results of a job survive the loss of power.
+    /// Returns once all stored results of a job are synced to disk.
     pub(super) fn sync(&self, job: &JobId) -> io::Result<()> {
         let Some(store) = self.lock().get(job).cloned() else { return Ok(()) };
         let unsynced = store.lock().unwrap_or_else(PoisonError::into_inner).take_unsynced();
@@ -51,12 +51,12 @@ impl Outputs {
     pub(super) fn take(&self, job: JobId) -> Option<ResultStore> {
         let store = self.lock().remove(&job)?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        // A late second attempt may still hold the store: what it adds now is nobody's.
+        // A late second attempt may still hold the store: what it adds now is dropped.
         Some(std::mem::replace(&mut store, ResultStore::new(self.dir.clone(), 0)))
     }
 }
 
-/// Keeps one task's result.
+/// Stores one task's result.
 pub(super) fn store(outputs: &Arc<Outputs>, sender: &mpsc::Sender<HostOutput>, job: JobId, task: u32, bytes: Bytes) {
     let (outputs, sender) = (outputs.clone(), sender.clone());
     platform::spawn_blocking(move || {

@@ -1,4 +1,4 @@
-//! The segment store on a thread of its own, in the order in which it is asked.
+//! The segment store on a thread of its own, which handles actions in order.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,20 +6,20 @@ use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 
 use tokio::sync::mpsc;
-use webmesh_protocol::io::Action;
+use webmesh_protocol::io::SegmentAction;
 
 use crate::driver::HostOutput;
 use crate::store::actions::carry_out;
 use crate::store::segments::SegmentStore;
 
-/// Bytes that wait to be staged; beyond, peers are left waiting until the disk has caught up.
+/// Bytes queued for staging above which the host counts as overloaded, so that peers wait until the disk has caught up.
 const BACKLOG_BYTES: usize = 48 << 20;
-/// What an action weighs beside its bytes, so that many small ones count too.
+/// Cost of an action besides its bytes, so that many small ones count too.
 const ACTION_WEIGHT: usize = 512;
 
-/// The way to the segment store.
+/// Handle of the segment store's thread.
 pub(super) struct SegmentThread {
-    actions: std_mpsc::Sender<Action>,
+    actions: std_mpsc::Sender<SegmentAction>,
     backlog: Arc<AtomicUsize>,
 }
 
@@ -31,14 +31,14 @@ impl SegmentThread {
                   here would wait for a thread that waits for it."
     )]
     pub(super) fn start(mut store: SegmentStore, sender: mpsc::Sender<HostOutput>) -> io::Result<Self> {
-        let (actions, receiver) = std_mpsc::channel::<Action>();
+        let (actions, receiver) = std_mpsc::channel::<SegmentAction>();
         let backlog = Arc::new(AtomicUsize::new(0));
         let done = backlog.clone();
         thread::Builder::new().name("webmesh-segments".to_owned()).spawn(move || {
             for action in receiver {
                 let weight = weight(&action);
                 if let Some(output) = carry_out(&mut store, action) {
-                    // Fails only when the driver has ended; then the channel of actions ends too.
+                    // Fails only if the driver has ended; then the channel of actions ends too.
                     let _ = sender.blocking_send(output);
                 }
                 done.fetch_sub(weight, Ordering::Relaxed);
@@ -47,9 +47,9 @@ impl SegmentThread {
         Ok(Self { actions, backlog })
     }
 
-    pub(super) fn send(&self, action: Action) {
+    pub(super) fn send(&self, action: SegmentAction) {
         self.backlog.fetch_add(weight(&action), Ordering::Relaxed);
-        // Fails only if the thread is gone, which ends with the process.
+        // Fails only if the thread has ended, which happens only with the process.
         let _ = self.actions.send(action);
     }
 
@@ -58,9 +58,9 @@ impl SegmentThread {
     }
 }
 
-fn weight(action: &Action) -> usize {
+fn weight(action: &SegmentAction) -> usize {
     match action {
-        Action::Stage { body, keep, .. } => ACTION_WEIGHT + body.len() + keep.len() * 8,
+        SegmentAction::Stage { body, keep, .. } => ACTION_WEIGHT + body.len() + keep.len() * 8,
         _ => ACTION_WEIGHT,
     }
 }

@@ -1,4 +1,4 @@
-//! Units of work on their way from the engine to the pool, and their results on the way back.
+//! Passes units of work from the engine to the pool, and their results back.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -22,7 +22,7 @@ use crate::platform;
 use crate::store::blobs::Blobs;
 use crate::store::source::BlobSource;
 
-/// Modules kept ready to run. More jobs than that at once load theirs again from the disk's cache.
+/// Modules kept in memory. If more jobs than that run at once, theirs are loaded again from the disk cache.
 const MODULES: usize = 16;
 
 /// The tasks of this peer.
@@ -48,8 +48,8 @@ struct State {
 }
 
 impl State {
-    /// Lets the longest unused module go if there are too many. One that is being loaded stays, whatever their
-    /// number: work waits for it.
+    /// Evicts the least recently used module if there are too many. Modules being loaded are never evicted: work waits
+    /// for them.
     fn make_room(&mut self) {
         let used = |(hash, loaded): (&Hash, &Loaded)| match loaded {
             Loaded::Ready { used, .. } => Some((*used, *hash)),
@@ -64,7 +64,7 @@ impl State {
 }
 
 enum Loaded {
-    /// Being loaded; these wait for it.
+    /// Being loaded; the work that waits for it.
     Loading(Vec<Work>),
     Ready {
         module: Arc<Module>,
@@ -106,7 +106,7 @@ impl Tasks {
         }
     }
 
-    /// Ends what runs of a job, and forgets what waits.
+    /// Cancels a job's running units, and drops its queued ones.
     pub(super) fn stop(&mut self, job: JobId) {
         let mut state = self.shared.lock();
         if let Some(cancel) = state.running.remove(&job) {
@@ -125,9 +125,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Loads a module, then runs what waited for it.
+    /// Loads a module, then runs the work that waited for it.
     fn load(self: Arc<Self>, hash: Hash) {
-        // What others would find just so counts against the job; what this peer's disk lost, or never took, does not.
+        // A failure that every peer would have counts against the job; a module missing from this peer's disk does not.
         let loaded = match self.blobs.load(&hash) {
             Ok(Some(wasm)) => self
                 .runtime
@@ -173,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Says that a unit's tasks cannot be run here.
+    /// Reports that a unit's tasks cannot be run here.
     fn refuse(&self, run: RunId, tasks: std::ops::Range<u32>, why: &str, cause: Cause) {
         let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
         let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
@@ -181,11 +181,11 @@ impl Shared {
     }
 
     fn tell(&self, event: Event) {
-        // Fails only when the driver has ended. Blocks while the driver is behind: then the pool waits too.
+        // Fails only if the driver has ended. Blocks while the driver is behind: then the pool waits too.
         let _ = self.sender.blocking_send(HostOutput::Event(event));
     }
 
-    /// Makes a unit for the pool.
+    /// Creates a unit for the pool.
     fn unit(self: &Arc<Self>, state: &mut State, module: Arc<Module>, work: Work) -> Result<Unit, ()> {
         let (run, job, stage) = (work.run, work.job, work.stage);
         let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
@@ -257,7 +257,7 @@ fn pack_work(
     Ok(crate::exec::Work::Map { pack, documents, buckets, tasks })
 }
 
-/// Names a finished task's output by its digest. Runs on the pool's thread: hashing is work too.
+/// Computes the digest of a finished task's output. Runs on the pool's thread, since hashing takes time.
 fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
     let outcome = match done.result {
         Ok(TaskOutput::Map(output)) => {
@@ -280,10 +280,10 @@ fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
     TaskResult { task: done.task, elapsed: done.elapsed, outcome }
 }
 
-/// What an error of a task is put down to.
+/// Which cause a task's error counts as.
 fn cause_of(error: &TaskErrorKind) -> Cause {
     match error {
-        // Counts against the job, though a faster peer might have made it.
+        // Counts against the job, though a faster peer might have finished it.
         TaskErrorKind::TimeLimit(_) => Cause::TimeLimit,
         TaskErrorKind::MemoryLimit(_) => Cause::MemoryLimit,
         TaskErrorKind::OutputLimit(_) => Cause::OutputLimit,
@@ -297,7 +297,7 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 mod tests {
     use super::*;
 
-    /// Runs task 7 with a module that this peer keeps, or has lost; gives how it failed.
+    /// Runs task 7 with a module that this peer has, or has lost; returns the failure.
     async fn failure_with(wasm: &[u8], kept: bool) -> TaskFailure {
         let dir = tempfile::tempdir().unwrap();
         let store = crate::store::blobs::BlobStore::new(dir.path().to_owned(), 1 << 20).unwrap();
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_module_that_this_peer_lost_is_its_own_fault_and_one_that_nobody_can_load_is_the_jobs() {
+    async fn a_lost_module_is_blamed_on_the_peer_and_a_bad_one_on_the_job() {
         let lost = failure_with(b"a module", false).await;
         assert!(lost.cause == Cause::Worker, "{lost:?}");
         let bad = failure_with(b"no module", true).await;
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_that_are_being_loaded_are_kept_for_the_work_that_waits() {
+    fn modules_being_loaded_are_not_evicted() {
         let loading = (0..MODULES as u8).map(|n| (Hash::of(&[n]), Loaded::Loading(Vec::new())));
         let mut state = State { modules: loading.collect(), ..State::default() };
         state.make_room();

@@ -1,7 +1,7 @@
-//! Ends of jobs whose tabs close: a closing tab has no time to reach the mesh, but its browser still sends what it has
-//! handed over (`navigator.sendBeacon`).
+//! Signed ends of jobs whose tabs close: a closing tab has no time to reach the mesh, but its browser still sends what
+//! it was given (`navigator.sendBeacon`).
 //!
-//! The owner's signature is what counts, so it does not matter which page sends it, as with peers over WebSocket.
+//! Only the owner's signature counts, so it does not matter which page sends it, as with peers over WebSocket.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,17 +17,18 @@ use webmesh_protocol::message::{End, Request};
 use super::Served;
 use crate::net::Bucket;
 
-/// Where they are posted, one a request.
+/// Path to which they are posted, one in each request.
 pub(super) const PATH: &str = "/job-ends";
-/// The longest body: an end with its signature and the names of its fields.
+/// Size limit of the body: an end with its signature and the names of its fields.
 const BODY_BYTES: usize = End::MAX_BYTES + 512;
-/// A body must be there within this time, or a client that sends a byte now and then holds a connection for ever.
+/// Timeout for the body; otherwise a client that sends a byte now and then could hold a connection for ever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Ends taken a second, and five times as many at once: enough for a class that closes its tabs together. Each costs the
-/// check of a signature, a tenth of a millisecond. A job whose end is refused is listed until its peers find it silent.
+/// Ends accepted a second; five times as many in a burst: enough for a class that closes its tabs together. Each costs
+/// one signature check, a tenth of a millisecond. A job whose end is refused stays listed until its peers find it
+/// unresponsive.
 const PER_SECOND: f64 = 20.0;
 
-/// How many more are taken now.
+/// The rate limit's token bucket.
 pub(super) struct Budget(Mutex<Bucket>);
 
 impl Default for Budget {
@@ -42,17 +43,17 @@ impl Budget {
     }
 }
 
-/// Takes the signed end of a job, and passes it on to the mesh.
+/// Accepts the signed end of a job, and passes it on to the mesh.
 pub(super) async fn take(State(served): State<Served>, body: Body) -> Response {
     let refused = |status: StatusCode, why: &str| (status, format!("{why}\n")).into_response();
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES)).await else {
-        return refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+        return refused(StatusCode::REQUEST_TIMEOUT, "timeout while reading the body");
     };
     let Ok(body) = body else {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "a job's end is shorter");
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large for the end of a job");
     };
     if !served.job_ends.take() {
-        return refused(StatusCode::TOO_MANY_REQUESTS, "this node was told of too many ends; try again in a second");
+        return refused(StatusCode::TOO_MANY_REQUESTS, "too many ends of jobs; try again in a second");
     }
     let end = match codec::decode::<Request>(&body) {
         Ok(Request::Ended(end)) => end,

@@ -24,12 +24,12 @@ const INDEX: &str = "index.html";
 const MISSING: &str =
     "This program was built without the page: run `make build`, which builds the page, and start it again.\n";
 
-/// The page may load what comes from its own node, run the wasm module, and look for nodes elsewhere. Peers are dialled
-/// over WebSocket, and over WebRTC, which no policy covers.
+/// The page may load resources from its own node, run the wasm module, and look up nodes elsewhere. It dials peers over
+/// WebSocket, and over WebRTC, which no policy covers.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
                       connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
 
-/// Serves a file of the page, as `make page` compressed it where that is understood.
+/// Serves a file of the page, compressed by `make page` if the client accepts that.
 pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderMap) -> Response {
     let path = match uri.path().trim_start_matches('/') {
         "" => INDEX,
@@ -38,14 +38,15 @@ pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderM
     let gzipped = accepts_gzip(&asked).then(|| (served.page)(&format!("{path}.gz"))).flatten();
     let encoding = gzipped.as_ref().map(|_| [(header::CONTENT_ENCODING, "gzip")]);
     let Some(file) = gzipped.or_else(|| (served.page)(path)) else {
-        let why = if path == INDEX { MISSING } else { "There is no such file here.\n" };
+        let why = if path == INDEX { MISSING } else { "File not found.\n" };
         return (StatusCode::NOT_FOUND, why).into_response();
     };
     let tag = format!("\"{}\"", hex::encode(file.hash));
     let headers = [
         (header::CONTENT_TYPE, content_type(path)),
         (header::VARY, "accept-encoding"),
-        // Names stay the same from version to version, so that a browser has to ask; it has the file if the tag is its.
+        // Names stay the same from version to version, so a browser has to revalidate; its copy is current if the tag
+        // matches.
         (header::CACHE_CONTROL, "no-cache"),
         (header::ETAG, &tag),
         (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -57,13 +58,13 @@ pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderM
     (encoding, headers, file.data).into_response()
 }
 
-/// The items of a header that is a list.
+/// The items of a header with a list value.
 fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// Whether who asks understands gzip: a weight of nothing says no (RFC 9110, 12.5.3).
+/// Whether the client accepts gzip: a weight of 0 refuses it (RFC 9110, 12.5.3).
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     items(headers, header::ACCEPT_ENCODING).any(|item| {
         let (coding, weight) = item.split_once(';').unwrap_or((item, ""));

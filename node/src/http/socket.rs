@@ -18,12 +18,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Served;
 use crate::platform::Bytestream;
 
-/// Where it is found.
+/// Path of the WebSocket endpoint.
 pub(super) const PATH: &str = "/ws";
-/// The longest message taken. A tab gathers what it has to say while its browser sends, which holds a mebibyte.
+/// Size limit of a message. A tab gathers outgoing data while its browser sends, which buffers a mebibyte.
 const MESSAGE_BYTES: usize = 2 << 20;
 
-/// A connection: its two ends, and its place among those that are served.
+/// A connection: its two addresses, and its slot among the connections.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) here: SocketAddr,
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     pub(super) place: Arc<OwnedSemaphorePermit>,
 }
 
-/// Takes a peer in.
+/// Accepts a peer.
 pub(super) async fn serve(
     State(served): State<Served>,
     Extension(Connection { here, there, place }): Extension<Connection>,
@@ -49,7 +49,7 @@ fn address(end: SocketAddr) -> Multiaddr {
     Multiaddr::from(end.ip()).with(Protocol::Tcp(end.port())).with(Protocol::Ws(PATH.into()))
 }
 
-/// The bytes in a socket's messages.
+/// The byte stream in a socket's messages.
 fn stream(socket: WebSocket) -> impl Bytestream {
     let bytes = socket.filter_map(|message| {
         ready(match message {

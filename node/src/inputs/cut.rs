@@ -1,8 +1,8 @@
-//! Files to documents.
+//! Cuts files into documents.
 //!
-//! A cut after the first line end at or after each multiple of the chunk size depends on nothing before it.
-//! So a file can be cut by several threads at once, and with large chunks hardly needs reading for it. Tables are
-//! cut at the ends of records instead: see [`super::records`].
+//! A file is cut after the first line end at or after each multiple of the chunk size, which depends on nothing before
+//! it. So several threads can cut a file at once, and with large chunks most of it need not be read. Tables are cut at
+//! the ends of records instead: see [`super::records`].
 
 use std::ops::Range;
 
@@ -15,19 +15,19 @@ use super::records::{self, Part, Track};
 use super::{DOCUMENTS, LINE_BYTES, Options, WHOLE_FILE_BYTES};
 use crate::platform::OpenFile;
 
-/// About so much of a file is cut by one thread at a time.
+/// Approximate number of bytes that one thread cuts at a time.
 const SPAN_BYTES: u64 = 8 << 20;
-/// The most that is read at a time: it stays in the processor's cache until it is searched.
+/// Size of a read: it stays in the processor's cache until it is searched.
 const WINDOW_BYTES: usize = 128 * 1024;
-/// The first read at a cut where cuts lie far apart: most lines end within it.
+/// Size of the first read at a cut if cuts are far apart: most lines end within it.
 const FIRST_WINDOW_BYTES: usize = 4 * 1024;
 
-/// The documents of all files, in order. Four bytes for each, and four for each file.
+/// The documents of all files, in order. It takes four bytes for each document and each file.
 #[derive(Debug)]
 pub(super) struct Documents {
     /// Their lengths in bytes.
     pub(super) lengths: Vec<u32>,
-    /// The first document of each file; one more entry at the end.
+    /// Index of the first document of each file; one more entry at the end.
     first: Vec<u32>,
 }
 
@@ -42,14 +42,14 @@ impl Documents {
         self.first[file]..self.first[file + 1]
     }
 
-    /// Where document `i` begins in its file.
+    /// The offset of document `i` in its file.
     pub(super) fn offset(&self, i: u32) -> u64 {
         let first = self.of_file(self.file_of(i)).start;
         self.lengths[first as usize..i as usize].iter().map(|&len| u64::from(len)).sum()
     }
 }
 
-/// Some cuts of one file: those at the multiples of the chunk size that these numbers name.
+/// A range of the cuts of one file, by multiples of the chunk size.
 #[derive(Debug)]
 pub(super) struct Span {
     file: usize,
@@ -61,7 +61,7 @@ pub(super) fn window() -> Vec<u8> {
     vec![0; WINDOW_BYTES]
 }
 
-/// Cuts files into documents, on as many threads as the options say.
+/// Cuts files into documents, on the number of threads in the options.
 #[cfg(not(target_family = "wasm"))]
 pub(super) fn cut(files: &Files, options: &Options, notes: &mut Notes) -> Result<Documents, InputError> {
     let spans = spans(files, options)?;
@@ -71,7 +71,7 @@ pub(super) fn cut(files: &Files, options: &Options, notes: &mut Notes) -> Result
     assemble(files, &spans, cuts, options, notes)
 }
 
-/// The parts in which files are cut, each for itself.
+/// The parts into which files are divided for cutting.
 pub(super) fn spans(files: &Files, options: &Options) -> Result<Vec<Span>, InputError> {
     let chunk = options.chunk;
     let mut spans = Vec::new();
@@ -95,12 +95,12 @@ pub(super) fn spans(files: &Files, options: &Options) -> Result<Vec<Span>, Input
 }
 
 impl Span {
-    /// Where it begins; its cuts are counted from there, to be kept in 32 bits.
+    /// The offset where it begins; its cuts are relative to that, to fit 32 bits.
     fn base(&self, chunk: u64) -> u64 {
         self.multiples.start * chunk - 1
     }
 
-    /// The places in the file where its documents end, as distances from its base.
+    /// The ends of its documents, relative to its base.
     pub(super) fn cut(&self, files: &Files, options: &Options, buf: &mut [u8]) -> Result<Cuts, InputError> {
         let chunk = options.chunk;
         let size = files.size(self.file);
@@ -134,11 +134,11 @@ pub(super) struct Cuts {
     places: Places,
 }
 
-/// Where documents end, as distances from the base.
+/// Ends of documents, relative to the base.
 #[derive(Debug)]
 enum Places {
     Lines(Vec<u32>),
-    /// If the span begins outside of a quoted field, or within one.
+    /// For a span that begins outside of a quoted field, and for one that begins within one.
     Records([Track; 2]),
 }
 
@@ -155,7 +155,7 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// The place after the first line end at or after `from`, or the file's end.
+    /// The offset after the first line end at or after `from`, or the end of the file.
     fn line_end(&mut self, from: u64) -> Result<u64, InputError> {
         let (mut at, mut ahead) = (from, self.first_read);
         while at < self.size {
@@ -178,8 +178,8 @@ impl Window<'_> {
     }
 }
 
-/// Puts the documents of all files in a row. Where files are cut at line ends, none of them may have a line that is
-/// too long, be it short enough to stay whole or not: whether a file is taken does not hang on the chunk size.
+/// Joins the documents of all files. If files are cut at line ends, no file may have a line that is too long, even one
+/// short enough to stay whole: whether a file is accepted must not depend on the chunk size.
 pub(super) fn assemble(
     files: &Files,
     spans: &[Span],
@@ -239,7 +239,7 @@ fn push(
     Ok(())
 }
 
-/// Only documents longer than a line may be hold a line that is too long.
+/// Only documents longer than the maximum line can hold a line that is too long.
 fn refuse_long_lines(files: &Files, index: usize, at: Range<u64>) -> Result<(), InputError> {
     let mut line = at.start;
     for_each_window(files, index, at, |start, window| {
@@ -256,7 +256,7 @@ fn refuse_long_lines(files: &Files, index: usize, at: Range<u64>) -> Result<(), 
     })
 }
 
-/// The error for the line around `at`, whose number is counted only now that somebody wants to know.
+/// The error for the line around `at`, whose number is counted only now that it is needed.
 pub(super) fn too_long(files: &Files, index: usize, at: u64) -> InputError {
     if let Ok(Some(format)) = files.format(index) {
         return InputError::NoLines { name: files.name(index), format };

@@ -1,4 +1,4 @@
-//! What can be wrong with inputs. Every text names the input and says what to do.
+//! Errors in inputs. Every message names the input and says what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,33 +13,33 @@ use crate::terminal::shell_word;
 /// Why inputs cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// A file or folder that is not there, or may not be read.
+    /// A file or folder does not exist, or may not be read.
     #[error("cannot read {}: {source}{}", path.display(), remedy(source))]
     Unreadable {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A link to nothing.
+    /// A dangling symbolic link.
     #[error("{} is a dead link: it leads to {}, which does not exist; remove it, or leave it out with --skip-unreadable", path.display(), to.display())]
     DeadLink {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// Its target.
         to: PathBuf,
     },
-    /// Nothing was left of the inputs when those that cannot be read were left out.
+    /// No inputs are left after those that cannot be read were left out.
     #[error("none of the inputs can be read")]
     NothingReadable,
-    /// A folder in which there is nothing to read.
+    /// A folder without any file to read.
     #[error("there are no files to read in {}; names that begin with a dot are left out unless they are given as arguments, and so is the job's own output", path.display())]
     NoFiles {
         /// The folder.
         path: PathBuf,
     },
     /// The result would overwrite an input.
-    #[error("{} is an input of the job and the file for its result, too: choose another file for one of them", path.display())]
+    #[error("{} is both an input of the job and the file for its result: choose another file for one of them", path.display())]
     IsOutput {
         /// The file.
         path: PathBuf,
@@ -47,18 +47,18 @@ pub enum InputError {
     /// `-` was given twice.
     #[error("standard input (-) can be given only once")]
     StdinTwice,
-    /// Standard input cannot be kept.
+    /// Standard input cannot be copied to disk.
     #[error("cannot keep {what} in {}: {source}; {}", dir.display(), for_disk(source, "choose another disk with --data"))]
     Spool {
         /// What was being copied.
         what: String,
         /// Where to.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What is copied has no end, or the disk is too small for it.
-    #[error("{what} has more than {} MiB, and less than {} MiB would be left free in {}, where it is kept while the job runs: is it without end? If not, free some space there or choose another disk with --data", copied >> 20, reserve >> 20, dir.display())]
+    /// The copied input has no end, or the disk is too small for it.
+    #[error("{what} has more than {} MiB, and less than {} MiB would be left free in {}, where it is kept while the job runs: is it endless? If not, free some space there or choose another disk with --data", copied >> 20, reserve >> 20, dir.display())]
     SpoolFull {
         /// What was being copied.
         what: String,
@@ -69,21 +69,21 @@ pub enum InputError {
         /// Bytes that are left free.
         reserve: u64,
     },
-    /// A file that changed while the job needs it.
+    /// A file changed while the job needed it.
     #[error("{name} changed since the job began to read it; run the job again when nothing writes to it")]
     Changed {
         /// The file.
         name: String,
     },
-    /// A file that cannot be read any more.
+    /// A file can no longer be read.
     #[error("{name} could be read when the job began, but not now: {source}; put it back and run the job again")]
     Lost {
         /// The file.
         name: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A line at which nothing can be cut.
+    /// A line too long to cut the file.
     #[error("line {line} of {name} is longer than {} MiB, and files are cut at line ends only; {}", LINE_BYTES >> 20, long_line_remedy(*bytes))]
     LineTooLong {
         /// The file.
@@ -93,15 +93,15 @@ pub enum InputError {
         /// The file's length in bytes.
         bytes: u64,
     },
-    /// The same in a file that is no plain text, and has no lines.
+    /// The same in a file that is not plain text, and has no lines.
     #[error("{name} is {}, and cannot be cut at line ends", if format.is_text() { format!("{} text", format.name()) } else { format!("compressed ({})", format.name()) })]
     NoLines {
         /// The file.
         name: String,
-        /// What it is.
+        /// Its format.
         format: Format,
     },
-    /// A file that shall stay whole and is too large for it.
+    /// A file that must not be cut and is too large for that.
     #[error("{name} has {bytes} bytes, and a file that is not cut can have at most {WHOLE_FILE_BYTES}; without --whole-files it is cut at line ends, which needs lines of at most {} MiB; or split the file", LINE_BYTES >> 20)]
     FileTooLarge {
         /// The file.
@@ -120,37 +120,37 @@ pub enum InputError {
     /// More tasks than a job can have, or none.
     #[error("{tasks} tasks; a job has from 1 to {}: give a larger --chunk or --docs-per-task", limits::TASKS)]
     TooManyTasks {
-        /// How many.
+        /// The number of tasks.
         tasks: u64,
     },
-    /// The same for a job without input, whose tasks were asked for by number.
+    /// The same for a job without input, whose number of tasks was given.
     #[error("--tasks {tasks} cannot be used: a job has from 1 to {} tasks", limits::TASKS)]
     Numbers {
-        /// How many.
+        /// The number of tasks.
         tasks: u32,
     },
     /// More documents than a job can have.
     #[error("{documents} documents; a job has at most {DOCUMENTS}: give a larger --chunk")]
     TooManyDocuments {
-        /// How many, at least.
+        /// The number of documents, at least.
         documents: u64,
     },
-    /// A chunk size that cannot be.
+    /// An invalid chunk size.
     #[error("--chunk {chunk} cannot be used: a chunk has from 1 byte to {} MiB", MAX_CHUNK_BYTES >> 20)]
     Chunk {
-        /// What was asked for, in bytes.
+        /// The given size, in bytes.
         chunk: u64,
     },
 }
 
 impl InputError {
-    /// Whether it is the command line that has to change, rather than the inputs.
+    /// Whether the command line has to change, rather than the inputs.
     pub fn is_usage(&self) -> bool {
         use InputError::{Chunk, IsOutput, Numbers, StdinTwice, TaskTooLarge};
         matches!(self, StdinTwice | Chunk { .. } | Numbers { .. } | TaskTooLarge { .. } | IsOutput { .. })
     }
 
-    /// The command whose output can be piped into the job in the place of an input that it cannot use as it is.
+    /// The shell command whose output can be piped into the job in place of an input that it cannot use as it is.
     pub fn unpacked_by(&self) -> Option<String> {
         match self {
             Self::NoLines { name, format } => Some(format.unpacked_by(&shell_word(name))),
@@ -158,7 +158,7 @@ impl InputError {
         }
     }
 
-    /// The same error of a file that could be read when the job was planned.
+    /// The corresponding error for a file that could be read when the job was planned.
     pub(super) fn after_planning(self) -> Self {
         match self {
             Self::Unreadable { path, source } => Self::Lost { name: path.display().to_string(), source },
@@ -173,7 +173,7 @@ fn remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; change its permissions, or leave out what cannot be read with --skip-unreadable"
         }
-        _ => "; what cannot be read is left out with --skip-unreadable",
+        _ => "; leave out what cannot be read with --skip-unreadable",
     }
 }
 

@@ -29,12 +29,12 @@ impl Files {
         self.0.size(i)
     }
 
-    /// Bytes of all files, and so of all documents.
+    /// Bytes of all files, and thus of all documents.
     pub(super) fn bytes(&self) -> u64 {
         (0..self.len()).map(|i| self.size(i)).sum()
     }
 
-    /// What people call file `i`.
+    /// The name of file `i` for the user.
     pub(super) fn name(&self, i: usize) -> String {
         self.0.name(i)
     }
@@ -43,13 +43,12 @@ impl Files {
         self.0.open(i).map_err(|e| self.unreadable(i, e))
     }
 
-    /// Fills `buf` with the bytes of file `i` at `offset`. That the file has no such bytes any more means
-    /// that it changed.
+    /// Fills `buf` with the bytes of file `i` at `offset`. If the file has no such bytes any more, it has changed.
     pub(super) fn read(&self, i: usize, file: &OpenFile<'_>, buf: &mut [u8], offset: u64) -> Result<(), InputError> {
         file.read_exact_at(buf, offset).map_err(|e| self.unreadable(i, e))
     }
 
-    /// The format of file `i`, if it is no plain text.
+    /// The format of file `i`, if it is not plain text.
     pub(super) fn format(&self, i: usize) -> Result<Option<Format>, InputError> {
         let mut head = [0; HEAD_BYTES];
         let head = &mut head[..self.size(i).min(HEAD_BYTES as u64) as usize];

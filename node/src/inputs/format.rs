@@ -1,6 +1,6 @@
-//! Formats that no job reads as text, told by the first bytes of a file.
+//! Formats that no job reads as text, recognised by the first bytes of a file.
 
-/// As many bytes as are looked at.
+/// Number of bytes that are looked at.
 pub(super) const HEAD_BYTES: usize = 10;
 
 /// A format.
@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format of a file that begins with `head`; `None` for anything else, plain text above all.
+    /// The format of a file that begins with `head`; `None` for anything else, such as plain text.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         let starts = |magic: &[u8]| head.starts_with(magic);
         let found = match head.first()? {
@@ -41,7 +41,7 @@ impl Format {
             0x04 if starts(&[0x04, 0x22, 0x4d, 0x18]) => Self::Lz4,
             b'P' if starts(b"PK\x03\x04") || starts(b"PK\x05\x06") => Self::Zip,
             b'7' if starts(b"7z\xbc\xaf\x27\x1c") => Self::SevenZip,
-            // The mark of UTF-32 in this order begins with that of UTF-16.
+            // The byte order mark of UTF-32 in this order begins with that of UTF-16.
             0xff if starts(&[0xff, 0xfe, 0, 0]) => Self::Utf32,
             0 if starts(&[0, 0, 0xfe, 0xff]) => Self::Utf32,
             0xff if starts(&[0xff, 0xfe]) => Self::Utf16,
@@ -51,7 +51,7 @@ impl Format {
         Some(found)
     }
 
-    /// What people call it.
+    /// Its name for the user.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -72,8 +72,8 @@ impl Format {
         matches!(self, Self::Utf16 | Self::Utf32)
     }
 
-    /// The command that writes what is in a file of this format, as UTF-8 where it is text; `file` is a word of a
-    /// shell's command line.
+    /// The command that writes the content of a file of this format, as UTF-8 if it is text; `file` is a word of a
+    /// shell command.
     pub(super) fn unpacked_by(self, file: &str) -> String {
         let plain = file.trim_end_matches('\'').to_ascii_lowercase();
         let is_tar =
@@ -93,7 +93,7 @@ impl Format {
     }
 }
 
-/// `BZh`, a level, and the mark of a first block or of the end: letters alone might begin a text.
+/// `BZh`, a level, and the magic number of a first block or of the end: letters alone might begin a text.
 fn is_bzip2(head: &[u8]) -> bool {
     const BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
     const END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];

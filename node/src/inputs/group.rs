@@ -1,4 +1,4 @@
-//! Documents to tasks, and tasks to packs.
+//! Groups documents into tasks, and tasks into packs.
 
 use std::num::NonZeroU32;
 
@@ -8,33 +8,33 @@ use super::CHUNK_BYTES;
 use super::cut::Documents;
 use super::error::InputError;
 
-/// Tasks that a small input is spread over, so that more than one worker gets something to do.
+/// Number of tasks over which a small input is spread, so that more than one worker gets something to do.
 const FEW_TASKS: u64 = 16;
-/// Bytes of a pack that holds many tasks: a request is worth its round trip.
+/// Bytes of a pack that holds many tasks: enough to be worth the round trip of a request.
 const PACK_BYTES: u64 = 1 << 20;
-/// An input that would make more packs than this gets larger ones: the index names each in some 90 bytes
-/// and may not exceed [`limits::INDEX_BYTES`].
+/// Number of packs above which packs get larger: the index takes some 90 bytes for each and may not exceed
+/// [`limits::INDEX_BYTES`].
 const MANY_PACKS: u64 = 1 << 16;
-/// The largest pack that is made of many documents; a document that is larger is alone.
+/// Size limit of a pack of several documents; a larger document has a pack of its own.
 const MAX_PACK_BYTES: u64 = 32 << 20;
-/// What a document takes in a pack's header, and the header itself besides.
+/// Bytes that a document takes in a pack's header; the header itself takes as many.
 const HEADER_BYTES: u64 = 4;
 
-/// One pack to be.
+/// A pack to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Its first document; it has all up to the next pack's.
+    /// Its first document; it has all documents up to the next pack's first.
     pub(super) first_document: u32,
-    /// How many documents it has.
+    /// Its number of documents.
     pub(super) documents: u32,
-    /// How many of them make a task.
+    /// Number of its documents that make a task.
     pub(super) docs_per_task: u32,
 }
 
-/// Gathers documents into packs.
+/// Groups documents into packs.
 ///
-/// By default a pack is one task of some [`CHUNK_BYTES`]. With a number of documents per task, every task
-/// has as many, but the last of all, and a pack has as many tasks as fit.
+/// By default a pack is one task of some [`CHUNK_BYTES`]. If a number of documents per task is given, every task but
+/// the last has as many, and a pack has as many tasks as fit.
 pub(super) fn group(documents: &Documents, per_task: Option<NonZeroU32>) -> Result<Vec<Group>, InputError> {
     let lengths = &documents.lengths;
     let total: u64 = lengths.iter().map(|&len| weight(len)).sum();
@@ -52,7 +52,7 @@ pub(super) fn group(documents: &Documents, per_task: Option<NonZeroU32>) -> Resu
     Ok(packs)
 }
 
-/// What a document adds to a pack.
+/// Bytes that a document adds to a pack.
 fn weight(len: u32) -> u64 {
     u64::from(len) + HEADER_BYTES
 }
@@ -65,7 +65,7 @@ fn by_bytes(lengths: &[u32], target: u64) -> Vec<Group> {
         packs.push(Group { first_document: first, documents, docs_per_task: documents });
     };
     for (i, &len) in (0u32..).zip(lengths) {
-        // A document goes where the pack comes closer to the target by it.
+        // A document is added if that brings the pack's size closer to the target.
         if i > first && bytes + weight(len) / 2 > target {
             close(first, i);
             (first, bytes) = (i, 0);

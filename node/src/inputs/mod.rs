@@ -1,27 +1,27 @@
-//! From the inputs of a job to packs of documents, and those packs again when a worker asks.
+//! Turns the inputs of a job into packs of documents, and reads those packs again when a worker asks for them.
 //!
-//! Planning lists the files, cuts large ones at line ends into documents, gathers small ones into tasks and
-//! packs, and hashes each pack: every byte is read once for that. Nothing is copied: [`PackSource`] reads the
-//! files again when a pack is asked for, and notices if they changed.
+//! Planning lists the files, cuts large ones at line ends into documents, groups small ones into tasks and packs, and
+//! hashes each pack: this reads every byte once. Nothing is copied: [`PackSource`] reads the files again when a pack is
+//! asked for, and detects changes.
 //!
 //! What becomes a document:
 //! - A file of up to one and a half times the chunk size is one document, an empty file an empty one.
-//! - A line of more than [`LINE_BYTES`] is an error, in whatever file it stands.
+//! - A line of more than [`LINE_BYTES`] is an error in any file.
 //! - A larger file is cut after the first line end at or after each multiple of the chunk size. A document
-//!   keeps its line ends; the documents of a file in a row are the file. With a chunk of 1 every line is one.
-//! - In tables, files whose names end in `.csv` or `.tsv`, line ends within quoted fields do not count for that.
+//!   keeps its line ends; concatenated, the documents of a file are the file. With a chunk of 1 every line is one.
+//! - In tables (files whose names end in `.csv` or `.tsv`), line ends within quoted fields do not count as line ends.
 //! - With whole files, no file is cut, and a line may have any length.
 //!
 //! What becomes an input:
-//! - A file named as an argument, whatever its name; a folder's files, in order of their names as bytes,
-//!   folders inside walked where their name stands.
+//! - A file given as an argument, whatever its name; a folder's files, in byte order of their names, with nested
+//!   folders walked at their position in that order.
 //! - In folders, files and folders whose name begins with a dot are left out, as are sockets, pipes and
-//!   devices. Links are followed, but every folder is read once only, so no walk runs in circles. A link to
-//!   nothing is an error, unless unreadable inputs are to be skipped.
-//! - The file that the result goes to, and the folder of this user's keys, are left out where they lie in a folder
-//!   that is read.
+//!   devices. Links are followed, but every folder is read only once, so cycles end. A dangling link
+//!   is an error, unless unreadable inputs are to be skipped.
+//! - The file that the result goes to, and the folder of this user's keys, are left out if they are in a
+//!   folder that is read.
 //! - `-`, or a pipe or device named as an argument, is copied to an unnamed temporary file and is then like any file;
-//!   so is a file that holds more or less than it says, as those of `/proc` and `/sys` do.
+//!   so is a file whose size differs from the reported one, as in `/proc` and `/sys`.
 
 mod cut;
 mod error;
@@ -59,42 +59,43 @@ pub use note::{Note, Topic, unpack_advice};
 pub use source::PackSource;
 pub use stepwise::{Planning, Step};
 
-/// The size of the documents into which large files are cut, if nothing else is asked for: a task of some
-/// hundredth of a second, and a pack that crosses a home line in less than one.
+/// Default size of the documents into which large files are cut: a task of some hundredths of a second, and a pack that
+/// takes less than a second over a home connection.
 pub const CHUNK_BYTES: u64 = 512 * 1024;
-/// The largest chunk: with a line of [`LINE_BYTES`] behind it, it still fits a pack.
+/// Maximum chunk size: with a line of [`LINE_BYTES`] after it, it still fits a pack.
 pub const MAX_CHUNK_BYTES: u64 = 32 << 20;
-/// The longest line at which a file can be cut. It has to fit a pack, and the memory of a guest.
+/// Maximum length of a line in a file that is cut. It has to fit a pack, and the memory of a guest.
 pub const LINE_BYTES: u64 = 16 << 20;
-/// The largest file that is not cut: a pack holds it and a header for one document (see [`webmesh_protocol::pack`]).
+/// Maximum size of a file that is not cut: a pack holds it and a header for one document (see
+/// [`webmesh_protocol::pack`]).
 pub const WHOLE_FILE_BYTES: u64 = limits::PACK_BYTES as u64 - 8;
-/// Tasks of a job without input, if nothing else is asked for: enough to keep a small mesh busy.
+/// Default number of tasks of a job without input: enough to keep a small mesh busy.
 pub const NUMBERS: u32 = 64;
-/// Documents of one job: their lengths are kept, four bytes each.
+/// Maximum number of documents of one job: their lengths are kept in memory, four bytes each.
 pub const DOCUMENTS: u32 = 1 << 28;
 
-/// How inputs are cut.
+/// Options for cutting the inputs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The size in bytes of the documents into which large files are cut.
+    /// Size in bytes of the documents into which large files are cut.
     pub chunk: u64,
-    /// Whether all files are cut between the records of CSV, not only those whose names say that they are tables.
+    /// Whether all files are cut between CSV records, not only those whose names mark them as tables.
     pub csv: bool,
-    /// Whether no file is cut.
+    /// Whether files stay whole.
     pub whole_files: bool,
-    /// How many documents make a task. If it is not given, some [`CHUNK_BYTES`] of documents make one.
+    /// Number of documents in a task. If `None`, a task has some [`CHUNK_BYTES`] of documents.
     pub docs_per_task: Option<NonZeroU32>,
-    /// How many tasks there are if there is no input.
+    /// Number of tasks if there is no input.
     pub numbers: u32,
-    /// Where standard input is kept while the job runs.
+    /// Directory where standard input is kept while the job runs.
     pub spool_dir: PathBuf,
-    /// The file that the result is written to, by its path without links: it is no input.
+    /// The file that the result is written to, by its path without links: it is not an input.
     pub output: Option<PathBuf>,
-    /// The folder of this user's keys: nothing in it is an input, unless it is named.
+    /// The folder of this user's keys: nothing in it is an input, unless given explicitly.
     pub data_dir: Option<PathBuf>,
     /// Whether files and folders that cannot be read are left out. Otherwise they are an error.
     pub skip_unreadable: bool,
-    /// How many threads read and hash.
+    /// Number of threads that read and hash.
     pub threads: usize,
 }
 
@@ -115,39 +116,39 @@ impl Default for Options {
     }
 }
 
-/// How far planning is.
+/// Progress of planning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// Bytes hashed.
     pub bytes: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub of: u64,
 }
 
 /// A job's inputs, ready for its manifest.
 #[derive(Debug)]
 pub struct Plan {
-    /// What the manifest says of them.
+    /// The manifest's description of them.
     pub inputs: Inputs,
-    /// How many tasks the first stage has.
+    /// Number of tasks of the first stage.
     pub tasks: u32,
-    /// How many documents there are.
+    /// Number of documents.
     pub documents: u64,
-    /// How many bytes they have.
+    /// Bytes of the documents.
     pub bytes: u64,
-    /// How many files they come from.
+    /// Number of files.
     pub files: u32,
-    /// What the index and the packs are read from, if there are any.
+    /// The source of the index and the packs, if there are any.
     pub source: Option<Arc<PackSource>>,
-    /// What whoever runs the job should know of its inputs.
+    /// Notes on the inputs for the user.
     pub notes: Vec<Note>,
 }
 
-/// Plans the inputs of a job that are named on the command line. Without any, its documents are numbers. `progress` is
-/// called by the threads that hash, after every pack, not strictly in order.
+/// Plans the inputs given on the command line. Without any, the job's documents are numbers. `progress` is called by
+/// the threads that hash, after every pack, not strictly in order.
 ///
 /// # Errors
-/// An input that cannot be used, or options that cannot be.
+/// An unusable input, or invalid options.
 #[cfg(not(target_family = "wasm"))]
 pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) + Sync)) -> Result<Plan, InputError> {
     if inputs.is_empty() {
@@ -162,7 +163,7 @@ pub fn plan(inputs: &[PathBuf], options: &Options, progress: &(dyn Fn(Planned) +
 /// Plans a job whose documents are numbers.
 ///
 /// # Errors
-/// A number of tasks that a job cannot have.
+/// An invalid number of tasks.
 pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
     let tasks = options.numbers;
     if tasks == 0 || tasks > limits::TASKS {
@@ -179,11 +180,11 @@ pub fn plan_numbers(options: &Options) -> Result<Plan, InputError> {
     })
 }
 
-/// Plans a job anew whose files, with their sizes, were listed by another process: it has the same inputs if the options
-/// are the same and nothing has changed since.
+/// Plans a job again whose files, with their sizes, were listed by another process: it has the same inputs if the
+/// options are the same and nothing has changed since.
 ///
 /// # Errors
-/// A file that is gone or shorter, or cannot be read any more.
+/// A file that is gone or shorter, or can no longer be read.
 #[cfg(not(target_family = "wasm"))]
 pub fn plan_again(
     files: crate::platform::FileList,
@@ -194,7 +195,7 @@ pub fn plan_again(
     plan_files(files, options, Notes::default(), progress)
 }
 
-/// Plans a job over files that were listed, on as many threads as the options say; see [`plan`].
+/// Plans a job over listed files, on the number of threads in the options; see [`plan`].
 #[cfg(not(target_family = "wasm"))]
 fn plan_files(
     files: crate::platform::FileList,

@@ -1,27 +1,27 @@
-//! What has to be told of inputs that can be used.
+//! Notes to the user about inputs that can be used.
 
 use std::collections::BTreeMap;
 
 use super::format::Format;
 use crate::terminal::shell_word;
 
-/// Files of one kind that are named in a note; of the rest it tells the number.
+/// Number of files named in a note; of the rest it gives the number.
 const NAMED: usize = 3;
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
-    /// The file that the result is written to lies in a folder that is read, and was left out.
+    /// The file that the result is written to is in an input folder, and was left out.
     Output,
-    /// The same of the data folder, where this user's keys lie.
+    /// The data folder, which holds this user's keys, is in an input folder, and was left out.
     Data,
-    /// A folder that is read already was met again, by way of a link, and left out.
+    /// A folder was reached again through a link, and left out.
     FolderAgain,
-    /// What cannot be read was left out, as was asked for.
+    /// What cannot be read was left out, as requested.
     Unreadable,
-    /// Files are read as bytes, and are no plain text.
+    /// Files are read as bytes, and are not plain text.
     Format(Format),
-    /// Quotes of a table do not pair up.
+    /// Quotes of a table are not balanced.
     Quotes,
 }
 
@@ -33,11 +33,11 @@ pub fn unpack_advice(unpack: &str, piped: &str) -> String {
 /// A note on some files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is about.
+    /// Its subject.
     pub topic: Topic,
-    /// How many files it is about.
+    /// Number of files that it is about.
     pub count: u64,
-    /// The names of the first of them.
+    /// Names of the first of them.
     pub names: Vec<String>,
 }
 
@@ -62,12 +62,12 @@ impl Note {
                 }
             }
             Topic::Quotes => format!(
-                "a quoted field without an end in {names}: cut there at line ends, as if the line breaks were not quoted"
+                "unterminated quoted field in {names}: cut there at line ends, as if the line breaks were not quoted"
             ),
         }
     }
 
-    /// The command whose output is what the files hold, where they are no plain text.
+    /// The shell command that writes the files' content as plain text, if they are not plain text.
     pub fn unpacked_by(&self) -> Option<String> {
         let Topic::Format(format) = self.topic else { return None };
         // Archives are unpacked one at a time.
@@ -93,7 +93,7 @@ impl Note {
     }
 }
 
-/// Notes in the making, one a topic.
+/// Notes being collected, one for each topic.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes(BTreeMap<Topic, Note>);
 

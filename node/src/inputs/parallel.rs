@@ -1,10 +1,10 @@
-//! The same work over many numbered pieces, on a few threads.
+//! Applies one function to many numbered pieces, on a few threads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Does `work` for each number below `count` and returns what it gave, in order. Every thread has a scratch
-/// of its own. After a failure no new piece is begun; of several failures the first piece's is returned.
+/// Calls `work` for each number below `count` and returns the results in order. Every thread has scratch space of its
+/// own. After a failure no new piece is started; of several failures the first piece's is returned.
 pub(super) fn map<S, T: Send, E: Send>(
     count: usize,
     threads: usize,

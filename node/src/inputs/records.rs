@@ -1,11 +1,13 @@
-//! Tables to documents: CSV and its kin (RFC 4180), whose quoted fields may hold line breaks, are cut between records.
+//! Cuts tables into documents: CSV and its relatives (RFC 4180), whose quoted fields may hold line breaks, are cut
+//! between records.
 //!
-//! Whether a line break is quoted hangs on all that stands before it in the file. So that the parts of a file can still
-//! be cut one by one, each is cut twice, as if it began outside of a quoted field and as if it began within one. Which
-//! is right is known once all parts before it are.
+//! Whether a line break is quoted depends on everything before it in the file. So that the parts of a file can still be
+//! cut independently, each is cut twice: as if it began outside of a quoted field, and as if it began within one. Which
+//! is right is known once all parts before it are done.
 //!
-//! A quote opens a field only where a field begins, so that a stray one (`5" disk`) means nothing, and one that is never
-//! closed ends at the next quote. Where no record ends for [`RECORD_BYTES`], the file is cut at a line end as any other.
+//! A quote opens a field only at the beginning of a field, so a stray one (`5" disk`) means nothing, and an
+//! unterminated one ends at the next quote. If no record ends within [`RECORD_BYTES`], the file is cut at a line end
+//! like any other.
 
 use std::ops::Range;
 
@@ -16,30 +18,30 @@ use super::cut::too_long;
 use super::error::InputError;
 use super::files::Files;
 
-/// The longest record that is not cut: one that is longer has rather a quote that nobody closed.
+/// Maximum length of an uncut record: a longer one probably has an unterminated quote.
 const RECORD_BYTES: u64 = 1 << 20;
-/// The byte order mark of UTF-8, with which spreadsheets begin what they export.
+/// The byte order mark of UTF-8, with which spreadsheets begin their exports.
 const MARK: &[u8; 3] = b"\xef\xbb\xbf";
-/// Quotes in a row, among which a part does not begin.
+/// Maximum length of a sequence of quotes, within which no part begins.
 const QUOTES: u64 = 64 * 1024;
 
-/// Whether a file of this name is a table.
+/// Whether the file's name marks it as a table.
 pub(super) fn is_table(name: &str) -> bool {
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     ["csv", "tsv"].iter().any(|table| ending.eq_ignore_ascii_case(table))
 }
 
-/// The cuts of a part of a file, as they are if it begins outside of a quoted field, or within one.
+/// The cuts of a part of a file, under one assumption on whether it begins within a quoted field.
 #[derive(Debug)]
 pub(super) struct Track {
     inside: bool,
-    /// The quote that closed a field last: another one right behind it opens it again.
+    /// Offset of the last closing quote: another one right behind it opens the field again.
     closed_at: Option<u64>,
     /// The next multiple of the chunk size to cut at.
     multiple: u64,
-    /// A line end within quotes where that could be done if no record ends.
+    /// A line end within quotes where it can be cut if no record ends.
     line_end: Option<u64>,
-    /// Where documents end, as distances from the part's base.
+    /// Ends of documents, relative to the part's base.
     pub(super) ends: Vec<u32>,
     /// Whether the part after this one begins within a quoted field.
     pub(super) inside_at_end: bool,
@@ -47,25 +49,25 @@ pub(super) struct Track {
     pub(super) is_irregular: bool,
 }
 
-/// What is cut: some multiples of the chunk size in a file of `size` bytes.
+/// A part to be cut: some multiples of the chunk size in a file of `size` bytes.
 pub(super) struct Part {
     pub(super) index: usize,
     pub(super) size: u64,
     pub(super) chunk: u64,
     pub(super) multiples: Range<u64>,
-    /// Ends are counted from here.
+    /// Ends are relative to this.
     pub(super) base: u64,
 }
 
-/// Fills a buffer with the bytes of the file at a place.
+/// Fills a buffer with the file's bytes at an offset.
 type Read<'a> = dyn Fn(&mut [u8], u64) -> Result<(), InputError> + 'a;
 
 impl Part {
-    /// Cuts twice; the first cuts are those of a part that begins outside of a quoted field.
+    /// Cuts twice; the first result is for a part that begins outside of a quoted field.
     pub(super) fn cut(&self, files: &Files, buf: &mut [u8]) -> Result<[Track; 2], InputError> {
         let file = files.open(self.index)?;
         let read = |buf: &mut [u8], at: u64| files.read(self.index, &file, buf, at);
-        // The first cut has all of the file before it, but for a byte order mark.
+        // The first cut has all of the file before it, except a byte order mark.
         let begin = match self.multiples.start {
             1 if self.begins_with_mark(&read)? => MARK.len() as u64,
             1 => 0,
@@ -81,7 +83,7 @@ impl Part {
         }
         let mut at = begin;
         while at < self.size && (at < end || tracks.iter().any(|track| track.multiple < self.multiples.end)) {
-            // No window lies across the end, where the state is noted.
+            // No window crosses the end, where the state is recorded.
             let until = if at < end { end } else { self.size };
             let len = (until - at).min(buf.len() as u64) as usize;
             let window = &mut buf[..len];
@@ -107,7 +109,7 @@ impl Part {
         Ok(head == *MARK)
     }
 
-    /// The first place from `at` on that has no quote before it: there, what a quote means is settled.
+    /// The first offset from `at` on without a quote before it: there, the meaning of a quote is unambiguous.
     fn behind_quotes(&self, at: u64, read: &Read<'_>) -> Result<u64, InputError> {
         let mut byte = [0];
         for at in at..(at + QUOTES).min(self.size) {
@@ -126,7 +128,7 @@ impl Track {
         Self { inside, closed_at, multiple, line_end, ends, inside_at_end: inside, is_irregular: false }
     }
 
-    /// Takes the bytes at `start`, which follow the byte `before`. An error is the place of a line that is too long.
+    /// Scans the bytes at `start`, which follow the byte `before`. An error is the offset of a line that is too long.
     fn scan(&mut self, part: &Part, start: u64, before: u8, window: &[u8]) -> Result<(), u64> {
         let mut from = 0;
         for quote in memchr_iter(b'"', window) {
@@ -143,7 +145,7 @@ impl Track {
         self.between(part, start + from as u64, &window[from..])
     }
 
-    /// Takes bytes without a quote.
+    /// Scans bytes without a quote.
     fn between(&mut self, part: &Part, start: u64, bytes: &[u8]) -> Result<(), u64> {
         let end = start + bytes.len() as u64;
         while self.multiple < part.multiples.end {
@@ -168,7 +170,7 @@ impl Track {
         Ok(())
     }
 
-    /// Cuts within a record that has had no end for too long.
+    /// Cuts within a record that is too long.
     fn cut_overlong(&mut self, part: &Part, target: u64, seen: u64) -> Result<(), u64> {
         match self.line_end {
             Some(at) if seen - target > RECORD_BYTES => {
@@ -191,7 +193,7 @@ impl Track {
     }
 }
 
-/// Whether a field begins behind this byte, in any of the usual dialects.
+/// Whether a field begins after this byte, in any of the usual dialects.
 fn begins_field(before: u8) -> bool {
     matches!(before, b',' | b';' | b'\t' | b'|' | b'\n' | b'\r')
 }

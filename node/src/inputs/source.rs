@@ -1,4 +1,4 @@
-//! Packs made of files on the fly.
+//! Packs built from files on demand.
 
 use std::collections::HashMap;
 
@@ -15,22 +15,22 @@ use super::group::Group;
 use super::note::{Notes, Topic};
 use crate::store::source::{BlobError, BlobSource};
 
-/// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are
-/// many enough for blake3 to use its widest instructions however small the files are.
+/// Bytes that are read before they are hashed: they stay in the processor's cache in between, and are enough for blake3
+/// to use its widest instructions even if the files are small.
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// One pack.
 #[derive(Debug)]
 struct Placed {
     first_document: u32,
-    /// The file of its first document, and where that begins in it.
+    /// The file of its first document, and the document's offset in it.
     file: usize,
     offset: u64,
     first_task: u32,
     pack: PackRef,
 }
 
-/// The packs and the index of one job. A pack is read from its files each time it is asked for.
+/// The packs and the index of one job. A pack is read from its files each time it is requested.
 #[derive(Debug)]
 pub struct PackSource {
     files: Files,
@@ -42,17 +42,17 @@ pub struct PackSource {
     tasks: u32,
 }
 
-/// What reading a pack for the first time gives.
+/// The result of reading a pack for the first time.
 #[derive(Debug)]
 pub(super) struct Hashed {
     blob: BlobRef,
     /// Bytes of its documents.
     pub(super) bytes: u64,
-    /// Files that begin in it and are no plain text.
+    /// Files that begin in it and are not plain text.
     formats: Vec<(usize, Format)>,
 }
 
-/// Packs whose hashes are not known yet: everything is to be read once for that.
+/// Packs whose hashes are not known yet: they have to be read once.
 #[derive(Debug)]
 pub(super) struct Unhashed {
     files: Files,
@@ -66,7 +66,7 @@ impl Unhashed {
         Self { files, documents, packs }
     }
 
-    /// How many packs there are.
+    /// The number of packs.
     pub(super) fn len(&self) -> usize {
         self.packs.len()
     }
@@ -84,7 +84,7 @@ impl Unhashed {
         Ok(hashed)
     }
 
-    /// `hashed` are what [`Unhashed::hash`] gave for each pack. Files that are no plain text are noted.
+    /// `hashed` are the results of [`Unhashed::hash`] for each pack. Adds notes on files that are not plain text.
     pub(super) fn finish(self, hashed: Vec<Hashed>, notes: &mut Notes) -> PackSource {
         let Self { files, documents, mut packs } = self;
         let mut by_hash = HashMap::with_capacity(packs.len());
@@ -103,28 +103,28 @@ impl Unhashed {
 }
 
 impl PackSource {
-    /// What the manifest says of these inputs.
+    /// The manifest's description of these inputs.
     pub fn inputs(&self) -> Inputs {
         let index = BlobRef { hash: self.index_hash, len: self.index.len() as u64 };
         Inputs::Packs { index, documents: self.documents(), bytes: self.bytes() }
     }
 
-    /// How many tasks the packs hold.
+    /// The number of tasks in the packs.
     pub fn tasks(&self) -> u32 {
         self.tasks
     }
 
-    /// How many documents there are.
+    /// The number of documents.
     pub fn documents(&self) -> u64 {
         self.documents.lengths.len() as u64
     }
 
-    /// How many bytes the documents have.
+    /// The number of bytes in the documents.
     pub fn bytes(&self) -> u64 {
         self.packs.iter().map(|placed| placed.pack.blob.len - header_len(&placed.pack)).sum()
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn files(&self) -> u32 {
         self.files.len() as u32
     }
@@ -135,8 +135,8 @@ impl PackSource {
         self.files.list()
     }
 
-    /// What people call a document of a task: the file's path, and where the document begins in it if the
-    /// file has several. `None` if there is no such document.
+    /// The name of a task's document for the user: the file's path, and the document's offset in it if the file has
+    /// several. `None` if there is no such document.
     pub fn name_of(&self, task: u32, document: u32) -> Option<String> {
         let pack = self.packs.partition_point(|placed| placed.first_task <= task).checked_sub(1)?;
         let placed = &self.packs[pack];
@@ -157,7 +157,7 @@ impl PackSource {
     /// The pack with this hash, read again, or the index; `None` for any other hash.
     ///
     /// # Errors
-    /// A file that vanished or changed since it was planned, named.
+    /// A named file that vanished or changed since it was planned.
     pub fn read(&self, hash: &Hash) -> Result<Option<Bytes>, InputError> {
         if *hash == self.index_hash {
             return Ok(Some(self.index.clone()));
@@ -185,7 +185,7 @@ impl PackSource {
         lengths(&self.documents, placed)
     }
 
-    /// The file of a pack, or of many the first and the last.
+    /// The file of a pack, or, of several, the first and the last.
     fn names_of(&self, placed: &Placed) -> String {
         let last = self.documents.file_of(placed.first_document + placed.pack.documents - 1);
         let first = self.files.name(placed.file);
@@ -210,7 +210,7 @@ fn lengths<'a>(documents: &'a Documents, placed: &Placed) -> &'a [u32] {
     &documents.lengths[placed.first_document as usize..][..placed.pack.documents as usize]
 }
 
-/// Finds each pack's place in the files. Its hash is not known yet.
+/// Finds each pack's position in the files. Its hash is not known yet.
 fn place(documents: &Documents, groups: &[Group]) -> Vec<Placed> {
     let (mut file, mut offset, mut first_task) = (0, 0, 0);
     let mut packs = Vec::with_capacity(groups.len());
@@ -218,7 +218,7 @@ fn place(documents: &Documents, groups: &[Group]) -> Vec<Placed> {
         let &Group { first_document, documents: count, docs_per_task } = group;
         let blob = BlobRef { hash: Hash([0; 32]), len: 0 };
         let pack = PackRef { blob, documents: count, docs_per_task };
-        // Every file has a document at least, so that the next file follows the last document of this.
+        // Every file has at least one document, so the next file follows the last document of this one.
         while documents.of_file(file).end <= first_document {
             (file, offset) = (file + 1, 0);
         }
@@ -239,7 +239,7 @@ struct Part {
     len: u64,
 }
 
-/// The parts of files that a pack holds, in order. Empty ones are left out, but for the last.
+/// The parts of files that a pack holds, in order. Empty ones are left out, except the last.
 fn parts<'a>(documents: &'a Documents, placed: &'a Placed) -> impl Iterator<Item = Part> + 'a {
     let end = placed.first_document + placed.pack.documents;
     let (mut file, mut offset, mut at) = (placed.file, placed.offset, placed.first_document);
@@ -272,7 +272,7 @@ fn hash_pack(files: &Files, documents: &Documents, placed: &Placed, buffer: &mut
         let file = files.open(part.file)?;
         let (mut offset, end) = (part.offset, part.offset + part.len);
         while offset < end {
-            // The first bytes of a file, by which its format is told, stay together.
+            // The first bytes of a file, which identify its format, stay together.
             if filled + HEAD_BYTES > buffer.len() {
                 hasher.update(&buffer[..filled]);
                 filled = 0;

@@ -1,4 +1,4 @@
-//! Copies of what can be read only once.
+//! Copies of inputs that can be read only once.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -8,15 +8,15 @@ use std::path::Path;
 use super::error::InputError;
 use crate::platform::unnamed::unnamed_in;
 
-/// Bytes that a copy leaves free on its disk, which the job's own data and the rest of the machine need: an input
-/// without end must not fill it.
+/// Bytes that a copy leaves free on its disk, for the job's own data and the rest of the machine: an endless input must
+/// not fill it.
 pub(super) const RESERVE_BYTES: u64 = 1 << 30;
-/// How much is copied between two looks at what is free.
+/// Bytes copied between two checks of the free space.
 const STEP_BYTES: u64 = 32 << 20;
-/// What is read at a time: twice what a pipe of Linux holds.
+/// Size of a read: twice the capacity of a Linux pipe.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// A file without a name, of which nothing is left however the process ends. Made at the first need.
+/// An unnamed file, of which nothing remains however the process ends. Created when first needed.
 #[derive(Debug)]
 pub(super) struct Spool<'a> {
     dir: &'a Path,
@@ -31,7 +31,7 @@ impl<'a> Spool<'a> {
         Self { dir, reserve, file: None, end: 0 }
     }
 
-    /// Copies all of `from`. Says where the copy begins and how many bytes it has.
+    /// Copies all of `from`. Returns the offset and the length of the copy.
     pub(super) fn copy(&mut self, name: &str, from: &mut dyn Read) -> Result<(u64, u64), InputError> {
         let (start, dir, reserve) = (self.end, self.dir, self.reserve);
         let spool = |source| InputError::Spool { what: name.to_owned(), dir: dir.to_owned(), source };
@@ -67,12 +67,12 @@ impl<'a> Spool<'a> {
     }
 }
 
-/// A file that a job which outlives its process may give a name, where the file system has such files.
+/// A file that can later be given a name, by a job that outlives its process, if the file system supports that.
 fn unnamed(dir: &Path) -> io::Result<File> {
     fs::create_dir_all(dir)?;
     match unnamed_in(dir) {
         Ok(file) => {
-            // What is piped in is nobody else's to read, whatever name it gets.
+            // Piped input is private to its user, whatever name the file gets.
             file.set_permissions(Permissions::from_mode(0o600))?;
             Ok(file)
         }

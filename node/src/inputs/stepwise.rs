@@ -1,4 +1,4 @@
-//! Planning a piece at a time, for a thread that others wait for: the Worker that holds what a tab keeps.
+//! Planning in small steps, for a thread that others wait for: the Worker that holds a tab's storage.
 
 use super::cut::{self, Cuts, Span};
 use super::error::InputError;
@@ -9,22 +9,22 @@ use super::source::{Hashed, Unhashed};
 use super::{Options, Plan, Planned, check_chunk};
 use crate::platform::FileList;
 
-/// A plan in the making.
+/// A plan in progress.
 #[derive(Debug)]
 pub struct Planning {
     options: Box<Options>,
-    /// Bytes in all.
+    /// Bytes in total.
     of: u64,
     stage: Stage,
     notes: Notes,
 }
 
-/// What a step has come to.
+/// The result of a step.
 #[derive(Debug)]
 pub enum Step {
     /// There is more to read.
     Further(Planning, Planned),
-    /// All is read.
+    /// Everything is read.
     Done(Plan),
 }
 
@@ -35,10 +35,10 @@ enum Stage {
 }
 
 impl Planning {
-    /// Nothing is read yet.
+    /// Starts a plan; nothing is read yet.
     ///
     /// # Errors
-    /// A file that is too large to stay whole, or options that cannot be.
+    /// A file that is too large to stay whole, or invalid options.
     pub fn new(files: FileList, options: &Options) -> Result<Self, InputError> {
         check_chunk(options)?;
         let files = Files::new(files);
@@ -48,11 +48,11 @@ impl Planning {
         Ok(Self { options: Box::new(options.clone()), of, stage, notes: Notes::default() })
     }
 
-    /// Reads a pack, or some mebibytes for the places to cut at; where chunks are longer than a line may be, all of them
-    /// in one step.
+    /// Reads a pack, or some mebibytes in search of cuts; if chunks are longer than the maximum line, all cuts are
+    /// found in one step.
     ///
     /// # Errors
-    /// A file that cannot be used, or options that cannot be.
+    /// An unusable file, or invalid options.
     pub fn step(self) -> Result<Step, InputError> {
         let Self { options, of, stage, mut notes } = self;
         let (stage, bytes) = match stage {

@@ -1,4 +1,4 @@
-//! Inputs from outside: files go in, documents come out, and whatever is wrong is named.
+//! Inputs as seen from outside: from files to documents, and errors that name the input.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -33,7 +33,7 @@ fn planned(inputs: &[&Path], options: &Options) -> Result<Plan, InputError> {
     plan(&inputs, options, &|_| ())
 }
 
-/// The documents of every task, as workers get them: through the index and the packs.
+/// The documents of every task, as workers get them from the index and the packs.
 fn tasks(plan: &Plan) -> Vec<Vec<Vec<u8>>> {
     let Inputs::Packs { index, documents, bytes } = plan.inputs else { panic!("no packs") };
     let source = plan.source.as_ref().unwrap();
@@ -64,7 +64,7 @@ fn with(chunk: u64, docs_per_task: Option<u32>) -> Options {
     Options { chunk, docs_per_task, threads: 2, ..Options::default() }
 }
 
-/// The rule of cuts, in the plainest way.
+/// A straightforward implementation of the rule for cuts.
 fn cut_by_the_rule(file: &[u8], chunk: usize) -> Vec<Vec<u8>> {
     let (mut documents, mut start) = (Vec::new(), 0);
     if file.len() > chunk + chunk / 2 {
@@ -84,7 +84,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn documents_are_cut_by_the_rule_and_come_back_whole(
+    fn documents_are_cut_by_the_rule_and_read_back_complete(
         files in prop::collection::vec(prop::collection::vec(prop::sample::select(b"ab\n\xff".to_vec()), 0..300), 1..12),
         chunk in prop::sample::select(vec![1u64, 2, 7, 50, 1000]),
         docs_per_task in prop::sample::select(vec![None, Some(1), Some(3), Some(1000)]),
@@ -100,7 +100,7 @@ proptest! {
             let (last, all) = tasks.split_last().unwrap();
             prop_assert!(all.iter().all(|t| t.len() == n as usize) && last.len() <= n as usize);
         }
-        // Every document has a name, by which its bytes are found.
+        // Every document has a name that locates its bytes.
         let source = plan.source.as_ref().unwrap();
         for (t, documents) in (0..).zip(&tasks) {
             for (d, document) in (0..).zip(documents) {
@@ -200,7 +200,7 @@ fn an_empty_file_is_an_empty_document() {
 }
 
 #[test]
-fn no_input_means_numbers() {
+fn a_job_without_input_gets_numbers() {
     let plan = planned(&[], &Options { numbers: 10, ..Options::default() }).unwrap();
     assert_eq!((plan.inputs, plan.tasks), (Inputs::Numbers, 10));
     assert!(planned(&[], &Options { numbers: 0, ..Options::default() }).is_err());
@@ -241,9 +241,9 @@ fn whole_files_are_never_cut() {
 }
 
 #[test]
-fn a_file_that_can_neither_be_cut_nor_stay_whole_is_told_both_limits_each_time() {
+fn a_file_that_can_be_neither_cut_nor_whole_is_refused_with_both_limits() {
     let dir = folder(&[]);
-    // Sparse, and one line: the size is what counts.
+    // Sparse, and a single line: only the size counts.
     let huge = fs::File::create(dir.path().join("huge.json")).unwrap();
     let error = |bytes: u64, whole_files: bool| {
         huge.set_len(bytes).unwrap();
@@ -284,7 +284,7 @@ fn a_line_that_is_too_long_is_named_and_one_that_just_fits_is_not() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn a_missing_input_is_named() {
     let dir = folder(&[("full/a", b"a")]);
     fs::create_dir(dir.path().join("empty")).unwrap();
     let error = |name: &str| planned(&[&dir.path().join(name)], &Options::default()).unwrap_err().to_string();
@@ -314,7 +314,7 @@ fn a_file_that_changed_or_vanished_after_it_was_planned_is_named() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused_with_the_option_to_change() {
+fn invalid_sizes_are_refused_with_the_option_to_change() {
     let dir = folder(&[("a", &b"line\n".repeat(20 << 20))]);
     let error = |options: &Options| planned(&[dir.path()], options).unwrap_err().to_string();
     assert!(error(&with(0, None)).contains("--chunk 0"));

@@ -1,4 +1,4 @@
-//! INPUT arguments to files.
+//! Lists the files that the INPUT arguments stand for.
 
 use std::collections::HashSet;
 use std::fs::{self, File, FileType, Metadata};
@@ -14,9 +14,9 @@ use super::parallel;
 use super::spool::{RESERVE_BYTES, Spool};
 use crate::platform::{FileList, Measured};
 
-/// The argument that means standard input.
+/// The argument for standard input.
 const STDIN: &str = "-";
-/// Files whose sizes one thread asks for at a time: each takes but a microsecond.
+/// Files whose sizes one thread asks for at a time: each takes only a microsecond.
 const MEASURED_TOGETHER: usize = 256;
 
 /// Lists the files that the arguments name, with their sizes.
@@ -56,7 +56,7 @@ pub(super) fn list(inputs: &[PathBuf], options: &Options, notes: &mut Notes) -> 
     Ok(files)
 }
 
-/// Notes the sizes of all files that have a name, and copies those that say something else than the truth.
+/// Notes the sizes of all regular files, and copies those whose reported size is wrong.
 fn measure(
     files: &mut FileList,
     options: &Options,
@@ -66,7 +66,7 @@ fn measure(
     let listed = &*files;
     let skip = |why: &InputError| options.skip_unreadable && matches!(why, InputError::Unreadable { .. });
     let look = |i| {
-        // Whether a file opens is asked ahead of the time only where there is something to be done about it.
+        // Files are opened in advance only if unreadable ones can be left out.
         let opened = if options.skip_unreadable { listed.open(i).map(drop) } else { Ok(()) };
         match opened.and_then(|()| listed.measure(i)).map_err(|why| unreadable(listed.path(i), why)) {
             Err(why) if skip(&why) => Ok(None),
@@ -109,7 +109,7 @@ fn measure(
     Ok(())
 }
 
-/// The error for what cannot be read, or leads nowhere.
+/// The error for a path that cannot be read, or is a dangling link.
 fn unreadable(path: &Path, source: io::Error) -> InputError {
     if source.kind() == io::ErrorKind::NotFound
         && let Ok(to) = fs::read_link(path)
@@ -124,14 +124,14 @@ struct Walk<'a> {
     files: FileList,
     skip_unreadable: bool,
     notes: &'a mut Notes,
-    /// The file that the result is written to, and where it lies.
+    /// The file that the result is written to, and its folder.
     output: Option<(Metadata, &'a Path)>,
     data: Option<Id>,
-    /// The folders that were read for the present argument: no link leads in circles, and nothing is read twice.
+    /// Folders already read for the current argument: this breaks cycles of links, and nothing is read twice.
     seen: HashSet<Id>,
 }
 
-/// A file or folder by what it is, however it is called: its file system, and its number there.
+/// Identity of a file or folder, whatever its name: device and inode number.
 type Id = (u64, u64);
 
 fn id(meta: &Metadata) -> Id {
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
         Self { files, skip_unreadable, notes, output, data, seen: HashSet::new() }
     }
 
-    /// Whether the result goes to this file. Another name of it is another file once the result is there.
+    /// Whether the result is written to this file. Another name of it becomes another file once the result is written.
     fn is_output(&self, path: &Path, meta: &Metadata) -> bool {
         self.output.as_ref().is_some_and(|(output, place)| {
             let is_same = id(output) == id(meta) && meta.is_file();
@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Adds what is in a folder that was named.
+    /// Adds the content of a folder given as an argument.
     fn argument(&mut self, path: &Path, meta: &Metadata) -> Result<(), InputError> {
         let before = self.files.len();
         self.seen.clear();
@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Adds what is in the folder `path`, which is as it was again when this returns.
+    /// Adds the content of the folder `path`, which is unchanged when this returns.
     fn folder(&mut self, path: &mut PathBuf) -> Result<(), InputError> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&*path).map_err(|why| unreadable(path, why))? {
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
     }
 
     fn entry(&mut self, path: &mut PathBuf, ino: u64, kind: FileType) -> Result<(), InputError> {
-        // Most files are neither links nor the output: these are not asked about here.
+        // Most files are neither links nor the output: no metadata is read for them here.
         if kind.is_file() && self.output.as_ref().is_none_or(|(output, _)| output.ino() != ino) {
             self.files.add(path);
             return Ok(());

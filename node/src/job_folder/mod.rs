@@ -1,13 +1,14 @@
-//! The folder of a job that goes on when its process was killed: `jobs/JOB` in the data folder.
+//! The folder from which a job can be resumed after its process was killed: `jobs/JOB` in the data folder.
 //!
-//! It is made before anybody hears of the job, and removed once its result is written or nobody wants it any more:
+//! It is created before anybody is told of the job, and removed once its result is written or it is not wanted any
+//! more:
 //!
 //! - `record`: how the job was submitted, the key of its home, and the files that it reads (see [`Record`]).
 //! - `module.wasm`: the compiled job.
-//! - `copies`: what was piped in, where something was.
+//! - `copies`: piped input, if there was any.
 //! - `decisions`: the log of its authority (see [`crate::store::decisions`]).
-//! - `results`: what its last stage has given so far (see [`crate::results`]).
-//! - `lock`: locked by the process that carries the job, so that whether it lives is never a guess.
+//! - `results`: the outputs of its last stage so far (see [`crate::results`]).
+//! - `lock`: locked by the process that runs the job, which tells reliably whether that process is alive.
 //!
 //! The owner's key stays where it is, in `owner` of the data folder.
 
@@ -29,12 +30,12 @@ use crate::results::ResultStore;
 pub use self::record::{Cutting, Origin, Record};
 pub use self::stopped::{Loaded, Stopped, stages, stopped};
 
-/// A stopped job is kept this long after its last decision: as long as the result of a detached one.
+/// Retention time of a stopped job after its last decision: the same as for the result of a detached one.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// What a killed process left of a folder that was being made or removed is removed after this time: longer than either
+/// Retention time of what a killed process left of a folder that was being created or removed: longer than either
 /// takes.
 const STRAY_LIFETIME: Duration = Duration::from_secs(3600);
-/// How the names of folders begin that are being made, and that are being removed.
+/// Prefixes of the names of folders that are being created, and that are being removed.
 const NEW: &str = "new-";
 const OLD: &str = "old-";
 
@@ -44,30 +45,30 @@ const COPIES: &str = "copies";
 const RESULTS: &str = "results";
 const LOCK: &str = "lock";
 
-/// Why the folder of a job cannot be used.
+/// Why a job's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// There is none.
+    /// There is no such job.
     #[error("no stopped job `{wanted}` in {}; `webmesh resume` without a job lists those that are there", dir.display())]
     NotFound {
         /// The id, or its beginning.
         wanted: String,
-        /// Where it was looked for.
+        /// The folder that was searched.
         dir: PathBuf,
     },
-    /// There are several.
-    #[error("several stopped jobs begin with `{wanted}`: type more of the id")]
+    /// Several jobs match.
+    #[error("several stopped jobs begin with `{wanted}`: give more of the id")]
     Ambiguous {
         /// The beginning of their ids.
         wanted: String,
     },
-    /// A process carries the job.
-    #[error("job {job} is running: a process of this machine carries it")]
+    /// A process is running the job.
+    #[error("job {job} is running, in a process on this machine")]
     InUse {
         /// The job.
         job: JobId,
     },
-    /// It does not hold what was written.
+    /// A file is damaged.
     #[error(
         "{} is damaged ({what}), and job {job} cannot go on without it: submit the job again, and remove what is left \
          of this one with `webmesh resume {} --discard`", path.display(), &job.to_string()[..8]
@@ -77,25 +78,25 @@ pub enum FolderError {
         job: JobId,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is damaged.
         what: String,
     },
-    /// The disk.
+    /// An I/O error.
     #[error("cannot use {}: {source}; {}", path.display(), for_disk(source, "choose another folder with --data"))]
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Where the folders of jobs lie in a data folder.
+/// The folder in a data folder that holds the folders of jobs.
 pub fn all(data_dir: &Path) -> PathBuf {
     data_dir.join("jobs")
 }
 
-/// The folder of a job, locked while this lives.
+/// The folder of a job; the lock is held while this lives.
 #[derive(Debug)]
 pub struct JobFolder {
     job: JobId,
@@ -104,12 +105,12 @@ pub struct JobFolder {
 }
 
 impl JobFolder {
-    /// Makes the folder of a job that is about to be submitted, and an empty store for its results. It survives the end of
-    /// this process; it is synced with the first decisions of the job (see [`crate::store::decisions`]). `list` are the files
-    /// that the job reads.
+    /// Creates the folder of a job that is about to be submitted, and an empty store for its results. It survives the
+    /// end of this process; it is synced with the first decisions of the job (see [`crate::store::decisions`]). `list`
+    /// holds the files that the job reads.
     ///
     /// # Errors
-    /// Where the disk does not take it; nothing is left then.
+    /// An I/O error; nothing is left then.
     pub fn create(
         data_dir: &Path,
         job: JobId,
@@ -123,7 +124,7 @@ impl JobFolder {
             move |source| FolderError::Disk { path, source }
         };
         fs::create_dir_all(&all).map_err(failed(&all))?;
-        // For its owner alone: there is a key in it.
+        // For its owner only: it holds a key.
         let new = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(failed(&all))?;
         let lock = lock(new.path()).and_then(|lock| lock.ok_or_else(|| io::ErrorKind::WouldBlock.into()));
         let lock = lock.map_err(failed(new.path()))?;
@@ -139,7 +140,7 @@ impl JobFolder {
         write(RECORD, &record.to_bytes())?;
         let path = all.join(job.to_string());
         fs::rename(new.path(), &path).map_err(failed(&path))?;
-        // It has another name now, under which nothing removes it.
+        // It has been renamed, so it must not be removed under its old name.
         let _ = new.keep();
         let folder = Self { job, path, _lock: lock };
         let path = folder.path.join(RESULTS);
@@ -152,10 +153,10 @@ impl JobFolder {
         }
     }
 
-    /// The folder of the stopped job whose id begins with `wanted`.
+    /// Finds the folder of the stopped job whose id begins with `wanted`.
     ///
     /// # Errors
-    /// Where there is none, or several, or a process carries the job.
+    /// There is none, or several match, or a process is running the job.
     pub fn find(data_dir: &Path, wanted: &str) -> Result<Self, FolderError> {
         let dir = all(data_dir);
         let begins = |(job, _): &(JobId, PathBuf)| !wanted.is_empty() && job.to_string().starts_with(wanted);
@@ -180,26 +181,26 @@ impl JobFolder {
         self.path.ancestors().nth(2).unwrap_or(Path::new(""))
     }
 
-    /// The job.
+    /// The job's id.
     pub fn job(&self) -> JobId {
         self.job
     }
 
-    /// Removes the folder: the job has its result, or shall have none.
+    /// Removes the folder: the job has its result, or is not wanted any more.
     ///
     /// # Errors
-    /// Whatever the system says. What is left is no job any more in any case.
+    /// An I/O error. Whatever is left does not count as a job any more.
     pub fn remove(self) -> Result<(), FolderError> {
         remove(&self.path)
     }
 }
 
-/// Whether something is kept of a job that no process carries.
+/// Whether the folder of a job exists and no process is running the job.
 pub fn is_stopped(data_dir: &Path, job: &str) -> bool {
     matches!(JobFolder::find(data_dir, job), Ok(folder) if folder.job.to_string() == job)
 }
 
-/// Removes what has been kept for long enough, and what killed processes left behind.
+/// Removes folders past their retention time, and what killed processes left behind.
 pub fn sweep(data_dir: &Path) {
     for entry in fs::read_dir(all(data_dir)).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -215,12 +216,12 @@ pub fn sweep(data_dir: &Path) {
             && let Ok(Some(_lock)) = lock(&path)
             && let Err(why) = remove(&path)
         {
-            tracing::warn!("what is left of a stopped job stays: {why}");
+            tracing::warn!("cannot remove what is left of a stopped job: {why}");
         }
     }
 }
 
-/// The folders of jobs; none where there never was one.
+/// The folders of jobs; empty if there never was one.
 fn folders(dir: &Path) -> impl Iterator<Item = (JobId, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
@@ -236,19 +237,19 @@ fn remove(path: &Path) -> Result<(), FolderError> {
     let old = path.with_file_name(name);
     let removed = match path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OLD)) {
         true => fs::remove_dir_all(path),
-        // In one step: half a folder would pass for a damaged job.
+        // Renamed first, in one step: half a folder would look like a damaged job.
         false => fs::rename(path, &old).and_then(|()| fs::remove_dir_all(&old)),
     };
     removed.map_err(|source| FolderError::Disk { path: path.to_owned(), source })
 }
 
-/// Writes a file that is there to stay, for its owner alone.
+/// Writes and syncs a new file, readable by its owner only.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
 }
 
-/// Gives the copies of inputs a name: the file itself where it can have one, otherwise a copy of it.
+/// Gives the file with copies of inputs a name: links it if possible, otherwise copies it.
 fn keep_copies(copies: &File, path: &Path) -> io::Result<()> {
     if unnamed::name(copies, path).is_ok() {
         return Ok(());
@@ -257,7 +258,7 @@ fn keep_copies(copies: &File, path: &Path) -> io::Result<()> {
     io::copy(&mut ReadAt { file: copies, at: 0 }, &mut file).map(drop)
 }
 
-/// Reads a file from its beginning, wherever others are in it.
+/// Reads a file from its beginning, independently of other readers' positions.
 struct ReadAt<'a> {
     file: &'a File,
     at: u64,

@@ -1,4 +1,4 @@
-//! What a job's folder says of how it was submitted, and of the files that it reads.
+//! The record in a job's folder: how the job was submitted, and the files that it reads.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,62 +17,62 @@ use webmesh_protocol::sign::Keypair;
 use crate::inputs;
 use crate::platform::FileList;
 
-/// Bytes before the record: the hash of the rest.
+/// Bytes of the checksum at the beginning, a hash of the rest.
 const CHECKSUM: usize = 32;
 
 /// How a job was submitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Seconds since 1970 when it was submitted.
+    /// Time of submission, in seconds since 1970.
     pub begun: u64,
-    /// The mesh that it runs on.
+    /// The mesh that runs it.
     pub origin: Origin,
-    /// The file for its result, absolute, as bytes of its path; standard output without one.
+    /// The absolute path of the file for its result, as bytes; `None` for standard output.
     output: Option<Bytes>,
-    /// A process in the background carries it.
+    /// Whether a background process runs it.
     pub detached: bool,
-    /// How its inputs were cut.
+    /// How its inputs are cut.
     pub cutting: Cutting,
     home: Secret,
     files: Vec<KeptFile>,
 }
 
-/// The mesh that a job runs on.
+/// The mesh that runs a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Origin {
-    /// One within its own process.
+    /// An embedded mesh within the job's own process.
     Embedded {
-        /// How many peers.
+        /// Number of peers.
         peers: u32,
-        /// Threads of each; all cores, shared, where it was not said.
+        /// Threads of each peer; `None` shares all cores among them.
         threads: Option<u32>,
     },
-    /// One that exists, joined through these multiaddresses.
+    /// An existing mesh, joined through these multiaddresses.
     Mesh(Vec<String>),
 }
 
-/// How inputs were cut into documents: with the same choice the same files give the same tasks.
+/// How inputs are cut into documents: with the same values, the same files give the same tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cutting {
     /// The size of documents in bytes.
     pub chunk: u64,
-    /// Every input is a table.
+    /// Whether every input is a table.
     pub csv: bool,
-    /// No file is cut.
+    /// Whether files stay whole.
     pub whole_files: bool,
-    /// Documents of a task.
+    /// Number of documents in a task, if it was given.
     pub docs_per_task: Option<NonZeroU32>,
 }
 
 impl Cutting {
-    /// Options for planning that cut so.
+    /// Planning options with these values.
     pub fn options(&self) -> inputs::Options {
         let Self { chunk, csv, whole_files, docs_per_task } = *self;
         inputs::Options { chunk, csv, whole_files, docs_per_task, ..inputs::Options::default() }
     }
 }
 
-/// The key of the peer at which the job is at home: its manifest and its announcements name it.
+/// The key of the job's home, which its manifest and its announcements name.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Secret([u8; 32]);
 
@@ -85,18 +85,18 @@ impl fmt::Debug for Secret {
 /// A file that the job reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct KeptFile {
-    /// Its absolute path as bytes; of a copy, what people call it.
+    /// Its absolute path as bytes; for a copy, its name for the user.
     name: Bytes,
     size: u64,
-    /// When it was last changed; zeros where it does not say.
+    /// Modification time; zeros if not available.
     modified: (i64, i64),
-    /// Where its copy begins in the file of copies, where it has one.
+    /// Offset of its copy in the file of copies, if it was copied.
     copy: Option<u64>,
 }
 
 impl Wire for Record {
     const NAME: &'static str = "record of a job";
-    /// Some hundred bytes for each of the most files that a job may have.
+    /// Some hundred bytes for each of the maximum number of files of a job.
     const MAX_BYTES: usize = 32 << 30;
 
     fn check(&self) -> Result<(), &'static str> {
@@ -105,7 +105,7 @@ impl Wire for Record {
 }
 
 impl Record {
-    /// The record of a job that is at home at the peer with this key and reads the files of `list`.
+    /// The record of a job whose home is the peer with this key, and which reads the files of `list`.
     pub fn new(
         home: &Keypair,
         origin: Origin,
@@ -129,15 +129,15 @@ impl Record {
         Keypair::from_secret(self.home.0)
     }
 
-    /// The file for the result; standard output without one.
+    /// The file for the result; `None` for standard output.
     pub fn output(&self) -> Option<PathBuf> {
         self.output.as_ref().map(|path| path_of(path))
     }
 
-    /// The files that the job reads, as they were listed; the copies lie in the file `copies`.
+    /// The files that the job reads, as they were listed; the copies are in the file `copies`.
     ///
     /// # Errors
-    /// Where that cannot be opened.
+    /// That file cannot be opened.
     pub(super) fn file_list(&self, copies: &Path) -> std::io::Result<FileList> {
         let mut list = FileList::default();
         for (i, file) in self.files.iter().enumerate() {
@@ -155,7 +155,7 @@ impl Record {
         Ok(list)
     }
 
-    /// What became of the files since they were listed, as far as the system tells without their being read.
+    /// How the files have changed since they were listed, as far as their metadata tells.
     pub fn changes(&self) -> Changes {
         let mut changes = Changes::default();
         for file in self.files.iter().filter(|file| file.copy.is_none()) {
@@ -168,7 +168,7 @@ impl Record {
                     list.push(format!("{}: it had {was} bytes, and has {is}", path.display()));
                 }
                 Ok(meta) if (meta.mtime(), meta.mtime_nsec()) != file.modified => {
-                    changes.touched.push(format!("{}: it was written to", path.display()));
+                    changes.touched.push(format!("{}: it was modified", path.display()));
                 }
                 Ok(_) => {}
             }
@@ -182,22 +182,22 @@ impl Record {
     }
 
     /// # Errors
-    /// What is wrong with the bytes.
+    /// A description of the damage.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let (checksum, body) = bytes.split_at_checked(CHECKSUM).ok_or("it is cut short")?;
+        let (checksum, body) = bytes.split_at_checked(CHECKSUM).ok_or("it is truncated")?;
         if Hash::of(body).0 != checksum {
-            return Err("its checksum does not fit".to_owned());
+            return Err("its checksum is wrong".to_owned());
         }
         codec::decode(body).map_err(|why| why.to_string())
     }
 }
 
-/// What became of the files of a job since they were listed.
+/// How a job's files have changed since they were listed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Those that are gone or shorter, with what is different: they cannot give what they gave.
+    /// Files that are gone or shorter, each with the difference: they cannot give the same documents.
     pub lost: Vec<String>,
-    /// Those that are longer or were written to. What they gave may still be there.
+    /// Files that are longer or were modified. They may still give the same documents.
     pub touched: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ fn kept_files(list: &FileList) -> Vec<KeptFile> {
             return KeptFile { name: Bytes::from(list.name(i)), size, modified: (0, 0), copy };
         }
         let path = list.path(i);
-        // One that was just removed is told of when it is read.
+        // A file that was removed just now is reported when it is read.
         let modified = fs::metadata(path).map_or((0, 0), |meta| (meta.mtime(), meta.mtime_nsec()));
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         KeptFile { name: bytes_of(&absolute), size, modified, copy }

@@ -1,4 +1,4 @@
-//! Jobs whose process is gone: what is kept of them, read back.
+//! Reads back the data of jobs whose process has ended.
 
 use std::fs;
 use std::path::Path;
@@ -14,18 +14,18 @@ use crate::platform::FileList;
 use crate::results::{Reopened, ResultStore};
 use crate::store::decisions::{DecisionLogs, ReadBack};
 
-/// All that is kept of a stopped job.
+/// The data of a stopped job.
 #[derive(Debug)]
 pub struct Loaded {
     /// How it was submitted.
     pub record: Record,
-    /// What was decided.
+    /// The decisions of its authority.
     pub state: State,
-    /// Why its log was cut, where it was.
+    /// Why its log was truncated, if it was.
     pub cut: Option<Cut>,
-    /// The results that are in and whole.
+    /// The valid results so far.
     pub results: ResultStore,
-    /// Tasks of its last stage whose results are in by the log, and not whole.
+    /// Tasks of its last stage whose results are in according to the log, but missing or damaged.
     pub lost: Vec<Run>,
     /// The compiled job.
     pub module: Bytes,
@@ -33,28 +33,28 @@ pub struct Loaded {
     pub files: FileList,
 }
 
-/// A stopped job in a list.
+/// A stopped job, as listed.
 #[derive(Clone, Debug)]
 pub struct Stopped {
     /// Its id.
     pub job: JobId,
     /// Its owner.
     pub owner: PeerKey,
-    /// What people call it.
+    /// Its name.
     pub name: String,
-    /// Seconds since 1970 when it was submitted.
+    /// Time of submission, in seconds since 1970.
     pub begun: u64,
-    /// Tasks done, and all tasks as far as they are known, per stage.
+    /// For each stage, the number of finished tasks and the number of all tasks known so far.
     pub stages: Vec<(u32, u32)>,
 }
 
-/// The jobs in a data folder that can go on, the youngest first. Those that are damaged or carried are left out.
+/// The jobs in a data folder that can be resumed, newest first. Damaged and running ones are left out.
 pub fn stopped(data_dir: &Path) -> Vec<Stopped> {
     let mut found: Vec<Stopped> = folders(&all(data_dir))
         .filter_map(|(job, path)| {
             let folder = JobFolder::take(job, path).ok()?;
             let record = folder.record().ok()?;
-            // Nothing is cut off here: whoever goes on with the job is told.
+            // Nothing is truncated here: the user is told when the job is resumed.
             let state = replay(&fs::read(folder.logs().path(&job)).ok()?).state?;
             let manifest = state.manifest();
             let (owner, name) = (manifest.owner, manifest.name.clone());
@@ -65,7 +65,8 @@ pub fn stopped(data_dir: &Path) -> Vec<Stopped> {
     found
 }
 
-/// Tasks done and all tasks of each stage; of one that reads what is still being written, how many it has at least.
+/// The number of finished tasks and of all tasks for each stage; if its input is still being written, all tasks known
+/// so far.
 pub fn stages(state: &State) -> Vec<(u32, u32)> {
     let manifest = state.manifest();
     let counted = (0u8..).zip(&manifest.stages).filter_map(|(number, stage)| {
@@ -82,19 +83,19 @@ pub fn stages(state: &State) -> Vec<(u32, u32)> {
 }
 
 impl JobFolder {
-    /// Reads everything back. What is damaged at the end of the log or among the results is cut off, and computed again.
+    /// Reads everything back. A damaged end of the log or of the results is cut off, and computed again.
     ///
     /// # Errors
-    /// Where a file is missing or damaged without which the job cannot go on.
+    /// A file that the job cannot do without is missing or damaged.
     pub fn load(&self) -> Result<Loaded, FolderError> {
         let record = self.record()?;
         let logs = self.logs();
         let log = logs.read_back(&self.job);
         let log = log.map_err(|source| FolderError::Disk { path: logs.path(&self.job), source })?;
-        let ReadBack { state, cut } = log.ok_or_else(|| self.damaged("decisions", "its first entry is not whole"))?;
+        let ReadBack { state, cut } = log.ok_or_else(|| self.damaged("decisions", "its first entry is incomplete"))?;
         let module = self.read(MODULE)?;
         if Hash::of(&module) != state.manifest().module.hash {
-            return Err(self.damaged(MODULE, "its checksum does not fit"));
+            return Err(self.damaged(MODULE, "its checksum is wrong"));
         }
         let path = self.path.join(RESULTS);
         let last = state.manifest().stages.iter().rposition(|stage| stage.sink == Sink::Collect);
@@ -103,7 +104,7 @@ impl JobFolder {
         let reopened = ResultStore::reopen(&path, wanted);
         let Reopened { store, cut: torn } = reopened.map_err(|source| FolderError::Disk { path, source })?;
         if let Some(why) = torn {
-            tracing::info!("the results of job {} were cut: {why}", self.job);
+            tracing::info!("the results of job {} were truncated: {why}", self.job);
         }
         let accepted = last.into_iter().flat_map(|stage| stage.accepted().iter());
         let lost = runs_of(accepted.filter(|&task| !store.has(task)));
@@ -115,7 +116,7 @@ impl JobFolder {
     /// How the job was submitted.
     ///
     /// # Errors
-    /// Where that is missing or damaged.
+    /// It is missing or damaged.
     pub fn record(&self) -> Result<Record, FolderError> {
         Record::from_bytes(&self.read(RECORD)?).map_err(|what| self.damaged(RECORD, &what))
     }

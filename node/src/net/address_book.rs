@@ -1,4 +1,4 @@
-//! Where peers were, or are said to be.
+//! Addresses at which peers were reached, or were reported to be.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,30 +9,30 @@ use libp2p::{Multiaddr, PeerId};
 use super::limits::{ADDRESSES_OF_PEER, KNOWN_PEERS, REDIAL_LONGEST};
 use crate::platform::{self, Instant};
 
-/// A peer is not dialled of our own accord so soon after it could not be reached, and twice as long each time.
+/// Initial pause before a peer that could not be reached is dialled again unasked; doubles with each failure.
 const FIRST_REST: Duration = Duration::from_secs(5);
 
 /// Addresses by peer, at most [`KNOWN_PEERS`] of them.
 #[derive(Debug, Default)]
 pub(super) struct AddressBook {
     peers: HashMap<PeerId, Entry>,
-    /// What [`AddressBook::news`] tells has changed.
+    /// Whether there is anything new for [`AddressBook::news`].
     changed: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The best first: one that worked, then the newest.
+    /// Best first: one that worked, then the newest.
     addresses: Vec<Multiaddr>,
     touched: Instant,
-    /// There was a connection once: worth remembering over a restart.
+    /// Whether it was ever connected: only then is it remembered over a restart.
     proven: bool,
     failures: u32,
     rest_until: Option<Instant>,
 }
 
 impl AddressBook {
-    /// Somebody says that `peer` is at `address`.
+    /// Notes a report that `peer` is at `address`.
     pub(super) fn add(&mut self, peer: PeerId, address: Multiaddr) {
         let Some(address) = bare(address) else { return };
         let entry = self.entry(peer);
@@ -48,7 +48,7 @@ impl AddressBook {
         }
     }
 
-    /// A connection to `peer` stands; `dialled` is the address at which it was reached.
+    /// Notes a connection to `peer`; `dialled` is the address at which it was reached.
     pub(super) fn connected(&mut self, peer: PeerId, dialled: Option<Multiaddr>) {
         self.changed = true;
         let entry = self.entry(peer);
@@ -62,7 +62,7 @@ impl AddressBook {
         }
     }
 
-    /// `peer` could not be reached at any of its addresses.
+    /// Notes that `peer` could not be reached at any of its addresses.
     pub(super) fn failed(&mut self, peer: &PeerId) {
         if let Some(entry) = self.peers.get_mut(peer) {
             let rest = FIRST_REST.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_LONGEST);
@@ -71,7 +71,7 @@ impl AddressBook {
         }
     }
 
-    /// Forgets a peer that is none of ours.
+    /// Forgets a peer that does not belong to this mesh.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
     }
@@ -81,13 +81,13 @@ impl AddressBook {
         self.peers.get(peer).map(|e| e.addresses.clone()).unwrap_or_default()
     }
 
-    /// The addresses of `peer` that lead through no relay; none while it rests.
+    /// The addresses of `peer` that use no relay; none during its pause after a failed dial.
     pub(super) fn direct(&self, peer: &PeerId) -> Vec<Multiaddr> {
         let awake = self.peers.get(peer).filter(|e| e.is_awake());
         awake.map(|e| e.addresses.iter().filter(|a| !is_circuit(a)).cloned().collect()).unwrap_or_default()
     }
 
-    /// Up to `n` peers, drawn at random, that have an address, do not rest, and are not `excluded`.
+    /// Up to `n` peers, drawn at random, that have an address, are not pausing after a failure, and are not `excluded`.
     pub(super) fn draw(&self, n: usize, excluded: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
         let awake = |e: &Entry| !e.addresses.is_empty() && e.is_awake();
         let mut candidates: Vec<_> =
@@ -99,19 +99,19 @@ impl AddressBook {
         drawn
     }
 
-    /// What [`AddressBook::proven`] gives; `None` if nothing has changed since the last time.
+    /// The result of [`AddressBook::proven`]; `None` if nothing has changed since the last call.
     pub(super) fn news(&mut self, n: usize) -> Option<Vec<(PeerId, Vec<Multiaddr>)>> {
         std::mem::take(&mut self.changed).then(|| self.proven(n))
     }
 
-    /// Up to `n` peers that were connected once, the last used first, with their addresses.
+    /// Up to `n` peers that were ever connected, most recently used first, with their addresses.
     pub(super) fn proven(&self, n: usize) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut proven: Vec<_> = self.peers.iter().filter(|(_, e)| e.proven && !e.addresses.is_empty()).collect();
         proven.sort_by_key(|(_, e)| std::cmp::Reverse(e.touched));
         proven.into_iter().take(n).map(|(p, e)| (*p, e.addresses.clone())).collect()
     }
 
-    /// The entry of `peer`. In a full book, the longest untouched stranger makes room.
+    /// The entry of `peer`. When the book is full, the unproven peer that was untouched for longest is evicted.
     fn entry(&mut self, peer: PeerId) -> &mut Entry {
         let now = Instant::now();
         if !self.peers.contains_key(&peer) && self.peers.len() >= KNOWN_PEERS {
@@ -131,13 +131,13 @@ impl AddressBook {
 }
 
 impl Entry {
-    /// Whether it may be dialled of our own accord.
+    /// Whether it may be dialled unasked: its pause is over.
     fn is_awake(&self) -> bool {
         self.rest_until.is_none_or(|until| until <= Instant::now())
     }
 }
 
-/// The address without the peer id at its end, or `None` if nobody could be dialled there.
+/// The address without the peer id at its end; `None` if it cannot be dialled.
 fn bare(mut address: Multiaddr) -> Option<Multiaddr> {
     if !is_circuit(&address) && matches!(address.iter().last(), Some(Protocol::P2p(_))) {
         address.pop();
@@ -151,7 +151,7 @@ fn bare(mut address: Multiaddr) -> Option<Multiaddr> {
     (!nowhere && !too_long).then_some(address)
 }
 
-/// Whether `address` leads through a relay.
+/// Whether `address` uses a relay.
 pub(super) fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|p| p == Protocol::P2pCircuit)
 }
@@ -165,12 +165,12 @@ pub(super) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
-/// Whether `address` means the same from everywhere: no address of a local network or of one machine. What a name
-/// stands for is not known here; who uses names wants to be found.
+/// Whether `address` means the same everywhere: it is not of a local network or of one machine. Names count as public:
+/// they are not resolved here, and a peer that has one means to be found.
 pub fn is_public(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // between a provider and its customers
+            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // carrier-grade NAT
             !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared)
         }
         Some(Protocol::Ip6(ip)) => {
@@ -181,8 +181,8 @@ pub fn is_public(address: &Multiaddr) -> bool {
     }
 }
 
-/// What to try where none of `addresses` answers: some networks drop all UDP, others all TCP but the web's. `None` if both
-/// are among them already.
+/// A hint for when none of `addresses` answers: some networks drop all UDP, others all TCP except web traffic. `None`
+/// if `addresses` has both transports.
 pub fn other_transport(addresses: &[Multiaddr]) -> Option<String> {
     let is_udp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Udp(_)));
     let first = addresses.first()?;
@@ -204,7 +204,7 @@ pub fn other_transport(addresses: &[Multiaddr]) -> Option<String> {
     ))
 }
 
-/// Whether `address` means this machine, seen from this machine.
+/// Whether `address` is a loopback address.
 pub(super) fn is_loopback(address: &Multiaddr) -> bool {
     match address.iter().next() {
         Some(Protocol::Ip4(ip)) => ip.is_loopback(),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_was_not_reached_rests() {
+    fn a_peer_that_could_not_be_reached_is_not_dialled_at_once() {
         let (mut book, peer) = (AddressBook::default(), PeerId::random());
         book.add(peer, at(1));
         assert_eq!(book.draw(5, |_| false), [peer]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_a_home_are_not_public() {
+    fn local_addresses_are_not_public() {
         let public = |text: &str| is_public(&text.parse().unwrap());
         for home in
             ["/ip4/127.0.0.1", "/ip4/192.168.1.2", "/ip4/10.1.2.3", "/ip4/100.64.0.1", "/ip6/::1", "/ip6/fd00::1"]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn where_one_transport_is_given_the_other_is_named() {
+    fn the_hint_names_the_transport_that_is_missing() {
         let hint =
             |texts: &[&str]| other_transport(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
         let quic = "/ip4/192.0.2.1/udp/4001/quic-v1";
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nowhere_is_no_address() {
+    fn an_unspecified_address_is_not_added() {
         let (mut book, peer) = (AddressBook::default(), PeerId::random());
         book.add(peer, "/ip4/0.0.0.0/tcp/1".parse().unwrap());
         assert!(book.of(&peer).is_empty());

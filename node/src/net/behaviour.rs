@@ -14,12 +14,12 @@ use super::gossip::{self, Gossipsub};
 use super::{limits, streams};
 use crate::platform;
 
-/// What identify tells; peers that tell another version are left.
+/// The protocol version sent by identify; peers that send another one are disconnected.
 pub(crate) const PROTOCOL_VERSION: &str = webmesh_protocol::version::NAME;
 /// The mesh's own DHT.
 pub(super) const KAD: StreamProtocol = StreamProtocol::new("/webmesh/2/kad");
 
-/// All protocols. Limits come first: a connection that they refuse is seen by nobody else.
+/// All protocols. Limits come first, so that no other behaviour sees a connection that they refuse.
 #[derive(NetworkBehaviour)]
 pub(super) struct Protocols {
     pub(super) limits: connection_limits::Behaviour,
@@ -50,9 +50,9 @@ impl Protocols {
         let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), public)
             .with_agent_version(config.agent.clone())
             .with_push_listen_addr_updates(true)
-            // What is told of the addresses listened on, the swarm's task decides; they then count as external.
+            // The swarm's task decides which listen addresses to publish; those then count as external.
             .with_hide_listen_addrs(true)
-            // Addresses are kept in this crate's own book.
+            // Addresses are kept in our own address book.
             .with_cache_size(0);
         let ping = ping::Config::new().with_interval(limits::PING_INTERVAL).with_timeout(limits::PING_TIMEOUT);
         let local = if config.mdns { platform::local_discovery(me) } else { None };
@@ -81,8 +81,8 @@ fn dht(config: &NetConfig) -> kad::Behaviour<MemoryStore> {
     let mut settings = kad::Config::new(KAD);
     settings.set_query_timeout(limits::LOOKUP);
     let mut kad = kad::Behaviour::with_config(me, MemoryStore::with_config(me, store), settings);
-    // Said outright: left to itself, kad stays a client until somebody confirms an address, which on a mesh of
-    // one household nobody does.
+    // Set explicitly: by default, kad stays a client until somebody confirms an address, which nobody does in a mesh
+    // within one local network.
     kad.set_mode(Some(if config.dht_server { kad::Mode::Server } else { kad::Mode::Client }));
     kad
 }

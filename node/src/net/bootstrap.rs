@@ -1,4 +1,4 @@
-//! The peers to stay connected to: dialled until they are there, and again when they are gone.
+//! Bootstrap peers: dialled until connected, and again when the connection is lost.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::address_book::peer_of;
 use super::limits::{REDIAL_BOOTSTRAP, REDIAL_FIRST, REDIAL_LONGEST};
 use crate::platform::Instant;
 
-/// The failed dial at which a node warns. A command reports the first one itself, and ends.
+/// The number of the failed dial at which a node warns. A command reports the first one itself, and exits.
 const WARNED_AT: u32 = 2;
 
 /// The bootstrap peers of the configuration.
@@ -22,9 +22,9 @@ struct Entry {
     peer: Option<PeerId>,
     state: State,
     delay: Duration,
-    /// It was connected at least once.
+    /// Whether it was ever connected.
     reached: bool,
-    /// Failed dials so far.
+    /// Number of failed dials.
     failures: u32,
 }
 
@@ -49,19 +49,19 @@ impl Bootstrap {
         Self(addresses.iter().map(entry).collect())
     }
 
-    /// The addresses that are due, with their places.
+    /// The addresses due for dialling, with their indexes.
     pub(super) fn due(&self) -> Vec<(usize, Multiaddr)> {
         let now = Instant::now();
         let due = |e: &Entry| matches!(e.state, State::Resting { until } if until <= now);
         self.0.iter().enumerate().filter(|(_, e)| due(e)).map(|(i, e)| (i, e.address.clone())).collect()
     }
 
-    /// Whether `peer` is one of them.
+    /// Whether `peer` is a bootstrap peer.
     pub(super) fn includes(&self, peer: &PeerId) -> bool {
         self.0.iter().any(|entry| entry.peer == Some(*peer))
     }
 
-    /// The dial of `address` that is under way, if one is.
+    /// The pending dial of `address`, if there is one.
     pub(super) fn under_way(&self, address: &Multiaddr) -> Option<ConnectionId> {
         self.0.iter().find_map(|e| match e.state {
             State::Dialling(id) if e.address == *address => Some(id),
@@ -69,17 +69,17 @@ impl Bootstrap {
         })
     }
 
-    /// The address at `place` is being dialled.
+    /// Notes that the address at index `place` is being dialled.
     pub(super) fn dialling(&mut self, place: usize, id: ConnectionId) {
         self.0[place].state = State::Dialling(id);
     }
 
-    /// The address at `place` could not even be dialled.
+    /// Notes that no dial of the address at index `place` could be started.
     pub(super) fn refused(&mut self, place: usize) {
         self.0[place].rest();
     }
 
-    /// A dial failed. Gives its address if that is worth a warning: once, at the failure numbered [`WARNED_AT`] of an
+    /// Notes a failed dial. Returns its address if that is worth a warning: once, at failure number [`WARNED_AT`] of an
     /// address that was never reached.
     pub(super) fn failed(&mut self, id: ConnectionId) -> Option<Multiaddr> {
         let mut news = None;
@@ -98,7 +98,7 @@ impl Bootstrap {
         self.0.iter().map(|entry| entry.address.clone()).collect()
     }
 
-    /// A connection stands.
+    /// Notes a new connection.
     pub(super) fn connected(&mut self, id: ConnectionId, peer: PeerId) {
         for entry in &mut self.0 {
             if entry.state == State::Dialling(id) || entry.peer == Some(peer) {
@@ -110,12 +110,12 @@ impl Bootstrap {
         }
     }
 
-    /// The last connection to a peer is gone.
+    /// Notes that the last connection to a peer closed.
     pub(super) fn disconnected(&mut self, peer: &PeerId) {
         self.0.iter_mut().filter(|e| e.peer == Some(*peer) && e.state == State::Connected).for_each(Entry::rest);
     }
 
-    /// A peer turned out to be none of ours: its pauses do not begin anew.
+    /// Notes that a peer is incompatible: its redial delay is not reset.
     pub(super) fn incompatible(&mut self, peer: &PeerId) {
         self.0.iter_mut().filter(|e| e.peer == Some(*peer)).for_each(|e| e.delay = REDIAL_LONGEST);
     }
@@ -124,7 +124,7 @@ impl Bootstrap {
 impl Entry {
     fn rest(&mut self) {
         self.state = State::Resting { until: Instant::now() + self.delay };
-        // One of another version keeps its long pauses.
+        // A peer of another version keeps its longer delay.
         self.delay = (self.delay * 2).min(REDIAL_BOOTSTRAP.max(self.delay));
     }
 }

@@ -1,8 +1,8 @@
-//! How many bytes of frames this process holds at a time.
+//! The memory budget for frames of this process.
 //!
-//! A frame reserves its length before it is read, or before it is written. Reservations are granted in the order
-//! in which they were asked for, and whoever holds one can always finish, so that nobody waits in a circle. A
-//! reservation is only a promise: memory is taken as bytes arrive.
+//! A frame reserves its length before it is read or written. Reservations are granted in the order of the requests, and
+//! the holder of one can always finish, so there is no circular wait. A reservation allocates nothing: memory is
+//! allocated as bytes arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use super::counters::Meter;
 use super::limits;
 use crate::platform;
 
-/// A permit of the semaphores stands for so many bytes.
+/// Bytes for each permit of the semaphores.
 const UNIT: usize = 1024;
 
-/// Bytes that all peers share.
+/// Bytes shared by all peers.
 #[derive(Debug)]
 pub(super) struct Budget {
     all: Arc<Semaphore>,
@@ -25,7 +25,7 @@ pub(super) struct Budget {
     held: Arc<Meter>,
 }
 
-/// What one peer may hold of it.
+/// The part of the budget that one peer may hold.
 #[derive(Clone, Debug)]
 pub(super) struct Share {
     part: Arc<Semaphore>,
@@ -40,8 +40,8 @@ pub(super) struct Reservation {
     held: Arc<Meter>,
 }
 
-/// Whether somebody has waited for a budget for long, because others hold all of it. A peer that waits for its
-/// own share to be free does not count.
+/// Whether somebody has waited long for the budget because others hold all of it. A peer that waits for its own share
+/// does not count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pressure(Arc<AtomicUsize>);
 
@@ -56,7 +56,7 @@ impl Pressure {
     }
 }
 
-/// Keeps the pressure on until it is dropped.
+/// Keeps the pressure on until dropped.
 struct Pressing<'a>(&'a Pressure);
 
 impl Drop for Pressing<'_> {
@@ -66,9 +66,9 @@ impl Drop for Pressing<'_> {
 }
 
 impl Share {
-    /// Waits until half of it is free, without taking any.
+    /// Waits until half of the share is free, without taking any.
     pub(super) async fn half_free(&self) {
-        // An error is only for a closed semaphore, which nobody closes.
+        // Fails only if the semaphore is closed, which never happens.
         drop(self.part.acquire_many(self.total / 2).await);
     }
 }
@@ -91,7 +91,7 @@ impl Budget {
         if bytes > limits::SMALL_FRAME {
             let part = Arc::clone(&share.part).acquire_many_owned(units(bytes).min(share.total)).await;
             let all = self.wait(units(bytes).min(self.total)).await;
-            permits = part.ok().zip(all); // `None` only for a closed semaphore, which nobody closes
+            permits = part.ok().zip(all); // `None` only for a closed semaphore, which never happens
         }
         self.held.add(bytes);
         Reservation { permits, bytes, held: Arc::clone(&self.held) }
@@ -132,7 +132,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[tokio::test]
-    async fn a_peer_holds_its_share_and_leaves_the_rest_to_others() {
+    async fn a_peer_cannot_reserve_more_than_its_share() {
         let budget = Budget::new(16 * MIB, Pressure::default(), Arc::default());
         let (greedy, other) = (budget.share(8), budget.share(8));
         let held = budget.reserve(&greedy, 2 * MIB).await;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pressure_is_on_while_somebody_waits_for_what_others_hold() {
+    async fn pressure_is_on_while_a_reservation_waits_for_other_peers() {
         let (pressure, meter) = (Pressure::default(), Arc::default());
         let budget = Arc::new(Budget::new(MIB, pressure.clone(), meter));
         let held = budget.reserve(&budget.share(1), MIB).await;

@@ -1,4 +1,4 @@
-//! Small secret files of the data folder whose damage must not go unnoticed: a key with one bit flipped is a key, too.
+//! Small secret files in the data folder whose damage must be detected: a key with one bit flipped is still a key.
 //!
 //! The last line is a checksum of the lines before it, `blake3 HASH`. Files of earlier versions have none.
 
@@ -7,17 +7,17 @@ use std::path::Path;
 
 use crate::platform::files;
 
-/// How the last line begins.
+/// Prefix of the last line.
 const MARK: &str = "blake3 ";
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// What was written.
+    /// Exactly what was written.
     Whole(String),
-    /// It has no checksum: an earlier version wrote it, or somebody edited it.
+    /// There is no checksum: an earlier version wrote the file, or somebody edited it.
     Unchecked(String),
-    /// Something else than what was written.
+    /// Not what was written.
     Damaged,
 }
 
@@ -33,17 +33,17 @@ pub(super) fn read(path: &Path, max: usize) -> io::Result<Option<Content>> {
     }))
 }
 
-/// Writes `text`, which ends with its line, and the checksum, for nobody but the owner to read; in one step, as
+/// Writes `text`, which ends with a newline, and its checksum, readable by the owner only; atomically, as
 /// [`files::write_private`] does.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     files::write_private(path, format!("{text}{MARK}{}\n", checksum(text)).as_bytes())
 }
 
-/// Gives a file of an earlier version its checksum. That this fails (a read-only disk) leaves it as it was.
+/// Adds a checksum to a file of an earlier version. If that fails (a read-only disk), the file stays as it was.
 pub(super) fn upgrade(path: &Path, text: &str) {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     if let Err(why) = write(path, &format!("{text}{end}")) {
-        tracing::debug!("{} gets no checksum: {why}", path.display());
+        tracing::debug!("cannot add a checksum to {}: {why}", path.display());
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_again_and_no_flipped_bit_passes_for_it() {
+    fn a_flipped_bit_in_a_checked_file_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         assert_eq!(read(&path, 1000).unwrap(), None);
@@ -68,7 +68,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, bytes).unwrap();
             let read = read(&path, 1000).unwrap();
-            // White space behind the checksum may come and go.
+            // Trailing white space after the checksum is not significant.
             let is_last = bit / 8 == whole.len() - 1;
             let passes = matches!(&read, Some(Content::Whole(text)) if text != "one\ntwo\n" || !is_last);
             assert!(!passes, "bit {bit}: {read:?}");

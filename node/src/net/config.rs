@@ -1,4 +1,4 @@
-//! What a [`Net`](super::Net) is started with.
+//! Configuration of a [`Net`](super::Net).
 
 use std::path::PathBuf;
 
@@ -7,43 +7,42 @@ use libp2p::identity::Keypair;
 
 use super::limits;
 
-/// What a [`Net`](super::Net) is started with. Every field may be changed after [`NetConfig::new`].
+/// Configuration of a [`Net`](super::Net). Every field may be changed after [`NetConfig::new`].
 #[derive(Clone, Debug)]
 pub struct NetConfig {
-    /// Who this peer is: an Ed25519 key.
+    /// The Ed25519 key that identifies this peer.
     pub identity: Keypair,
-    /// Where to listen. Starting fails if one of them cannot be had.
+    /// Addresses to listen on. Starting fails if one of them is not available.
     pub listen: Vec<Multiaddr>,
-    /// Addresses under which others reach this peer though it does not listen on them (a forwarded port).
+    /// Addresses at which others reach this peer although it does not listen on them (a forwarded port).
     pub external: Vec<Multiaddr>,
-    /// Peers to stay connected to; dialled again and again for as long as they are not there. An address may
-    /// end in `/p2p/PEER` or not.
+    /// Peers to stay connected to; dialled repeatedly while they are not connected. An address may end in `/p2p/PEER`.
     pub bootstrap: Vec<Multiaddr>,
-    /// Where the WebRTC certificate and the addresses of peers are kept. `None` keeps nothing.
+    /// Directory for the WebRTC certificate and the addresses of peers. `None` keeps nothing.
     pub data_dir: Option<PathBuf>,
-    /// Find peers of the same local network.
+    /// Discover peers on the local network by mDNS.
     pub mdns: bool,
-    /// Carry circuits for peers that cannot be dialled.
+    /// Act as a relay for peers that cannot be dialled.
     pub relay_server: bool,
-    /// Be reached through relays in any case: for a peer behind a firewall. One behind an address translator is
-    /// reached so without being told to, unless it has external addresses.
+    /// Always be reached through relays: for a peer behind a firewall. A peer behind NAT uses relays without this
+    /// setting, unless it has external addresses.
     pub relayed: bool,
-    /// Answer others' queries to the DHT: for peers that can be dialled.
+    /// Act as a DHT server: for peers that can be dialled.
     pub dht_server: bool,
-    /// Program and version, as told to peers.
+    /// Program and version, as sent to peers.
     pub agent: String,
-    /// With fewer connected peers than this, known ones are dialled. 0 dials only who is asked for.
+    /// Known peers are dialled while fewer than this are connected. With 0, peers are dialled only on request.
     pub wanted_peers: usize,
-    /// Bytes held by requests that are read or wait for their answer; further ones wait unread. Answers that are
-    /// written to others hold as much again.
+    /// Memory limit, in bytes, of requests that are being read or wait for their answer; further ones stay unread.
+    /// Answers being written to others have a budget of the same size.
     pub body_budget: usize,
-    /// Gossip messages a second that are taken from whoever signed them.
+    /// Gossip messages a second accepted from each signer.
     pub gossip_of_source: f64,
 }
 
 impl NetConfig {
-    /// Where a native node listens if nobody says otherwise: QUIC, TCP and WebRTC-direct on every interface, ports
-    /// chosen by the system.
+    /// Default listen addresses of a native node: QUIC, TCP and WebRTC-direct on every interface, ports chosen by the
+    /// system.
     pub fn everywhere() -> Vec<Multiaddr> {
         let listen = ["/ip4/0.0.0.0", "/ip6/::"].iter().flat_map(|ip| {
             ["/udp/0/quic-v1", "/tcp/0", "/udp/0/webrtc-direct"]

@@ -1,9 +1,9 @@
-//! What went over the network so far.
+//! Network traffic counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What went over the network since the start; a copy, taken at one moment.
+/// Network traffic since the start; a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Gossip messages that peers delivered, duplicates included.
@@ -12,15 +12,15 @@ pub struct Counters {
     pub gossip_bytes_in: u64,
     /// Gossip messages that this peer published.
     pub gossip_published: u64,
-    /// Own gossip messages that were given up because nobody was there to hear them.
+    /// Own gossip messages that were dropped because no peer was subscribed.
     pub gossip_lost: u64,
-    /// Gossip messages refused: they do not decode, or came on the wrong topic.
+    /// Gossip messages refused because they do not decode or came on the wrong topic.
     pub gossip_refused: u64,
-    /// Gossip messages refused because there were too many.
+    /// Gossip messages refused by the rate limit.
     pub gossip_flooded: u64,
-    /// Requests of this peer to others that ended, with an answer or without.
+    /// Requests by this peer to others that ended, with an answer or without.
     pub requests_out: u64,
-    /// Requests of others that were read.
+    /// Requests by others that were read.
     pub requests_in: u64,
     /// Bytes of requests and answers received.
     pub bytes_in: u64,
@@ -28,24 +28,24 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Streams that this peer opened for requests.
     pub streams_opened: u64,
-    /// Bytes of the body budget that are held now.
+    /// Bytes of the body budget that are reserved now.
     pub budget_held: u64,
     /// Bytes of answers that are being written to others now.
     pub answers_held: u64,
 }
 
 impl Counters {
-    /// All counts that only grow, with a name and an explanation each.
+    /// All monotonic counters, each with a name and a description.
     pub fn named(&self) -> [(&'static str, &'static str, u64); 11] {
         [
             ("gossip_delivered", "Gossip messages delivered by peers, duplicates included", self.gossip_delivered),
             ("gossip_bytes_in", "Their bytes", self.gossip_bytes_in),
             ("gossip_published", "Gossip messages published", self.gossip_published),
-            ("gossip_lost", "Own gossip messages that nobody was there to hear", self.gossip_lost),
+            ("gossip_lost", "Own gossip messages dropped for lack of subscribers", self.gossip_lost),
             ("gossip_refused", "Gossip messages refused", self.gossip_refused),
-            ("gossip_flooded", "Gossip messages refused because there were too many", self.gossip_flooded),
-            ("requests_out", "Requests to others that ended", self.requests_out),
-            ("requests_in", "Requests of others that were read", self.requests_in),
+            ("gossip_flooded", "Gossip messages refused by the rate limit", self.gossip_flooded),
+            ("requests_out", "Requests to other peers that ended", self.requests_out),
+            ("requests_in", "Requests by other peers that were read", self.requests_in),
             ("bytes_in", "Bytes of requests and answers received", self.bytes_in),
             ("bytes_out", "Bytes of requests and answers sent", self.bytes_out),
             ("streams_opened", "Streams opened for requests", self.streams_opened),
@@ -53,7 +53,7 @@ impl Counters {
     }
 }
 
-/// The same, as they are counted.
+/// The live counters behind [`Counters`].
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     pub(super) gossip_delivered: Meter,
@@ -71,7 +71,7 @@ pub(super) struct Meters {
     pub(super) answers_held: Arc<Meter>,
 }
 
-/// One number that many tasks count.
+/// A counter that many tasks increment.
 #[derive(Debug, Default)]
 pub(super) struct Meter(AtomicU64);
 

@@ -1,4 +1,4 @@
-//! Why the network could not start, or not reach an address.
+//! Why the network could not start, or could not reach an address.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use libp2p::Multiaddr;
 
 use crate::platform;
 
-/// Why the network could not start, or not reach an address.
+/// Why the network could not start, or could not reach an address.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// Somebody listens there already.
+    /// The port is already in use.
     #[error(
-        "cannot listen on {address}: the port is in use; choose another one with --listen, or end the program that has it"
+        "cannot listen on {address}: the port is in use; choose another one with --listen, or stop the program that uses it"
     )]
     PortInUse {
         /// The address asked for.
@@ -23,25 +23,23 @@ pub enum NetError {
     Listen {
         /// The address asked for.
         address: Multiaddr,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
-    /// Others cannot reach this peer there.
-    #[error(
-        "{address} is no address for others to reach this peer at: {why}; one looks like /ip4/203.0.113.5/tcp/4001"
-    )]
+    /// Others cannot reach this peer at the address.
+    #[error("others cannot reach this peer at {address}: {why}; expected an address such as /ip4/203.0.113.5/tcp/4001")]
     External {
         /// The address given.
         address: Multiaddr,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Nobody answers there, or not the one who should.
+    /// No peer answers there, or not the expected one.
     #[error("cannot reach {address}: {why}")]
     Unreachable {
         /// The address asked for.
         address: Multiaddr,
-        /// What went wrong with it, and what to do.
+        /// The reason, and what to do about it.
         why: String,
     },
     /// The identity is not an Ed25519 key.
@@ -52,7 +50,7 @@ pub enum NetError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The reason, and what to do about it.
         why: String,
     },
     /// The transports could not be set up.
@@ -64,7 +62,7 @@ pub enum NetError {
 }
 
 impl NetError {
-    /// What a failed listen means, from whatever libp2p wrapped around the system's error.
+    /// The error for a failed listen, from whatever libp2p wrapped around the system's error.
     pub(super) fn listening(address: Multiaddr, error: &(dyn std::error::Error + 'static)) -> Self {
         if io_kind(error) == Some(io::ErrorKind::AddrInUse) {
             NetError::PortInUse { address }
@@ -87,14 +85,14 @@ pub(super) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::E
     kind
 }
 
-/// Why a name was not resolved, if an error of a chain says that.
+/// Why a name could not be resolved, if an error in the chain says so.
 pub(super) fn name_error(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut found = None;
     walk(error, |e| found = found.take().or_else(|| platform::name_error(e)));
     found
 }
 
-/// What the innermost error of a chain says.
+/// The message of the innermost error in the chain.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     walk(error, |e| text = e.to_string());

@@ -1,4 +1,4 @@
-//! Gossip: how gossipsub is set up, what of it is believed, and what is kept for want of listeners.
+//! Gossip: configuration of gossipsub, validation of messages, and an outbox for messages without subscribers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -23,7 +23,7 @@ use super::limits;
 use super::rates::{Rates, Verdict};
 use crate::platform::Instant;
 
-/// Gossipsub as it is used here: only the topics that there are, every delivery counted.
+/// Gossipsub as used here: with a fixed set of topics, and every delivery counted.
 pub(super) type Gossipsub = gossipsub::Behaviour<Counted, WhitelistSubscriptionFilter>;
 
 /// Passes messages through and counts them. Gossipsub shows every message that peers deliver to its transform,
@@ -44,14 +44,14 @@ impl DataTransform for Counted {
     }
 }
 
-/// A gossipsub for this mesh, or what is wrong with its settings.
+/// Gossipsub for this mesh, or the error in its configuration.
 pub(super) fn gossipsub(identity: &Keypair, meters: Arc<Meters>) -> Result<Gossipsub, String> {
     let config = ConfigBuilder::default()
         .max_transmit_size(limits::GOSSIP_RPC_BYTES)
         .validation_mode(ValidationMode::Strict)
         .validate_messages()
-        // The source of a message is one hop away from everyone it is connected to: in meshes of some tens of
-        // peers, one hop is all it takes.
+        // The source of a message is one hop away from everyone that it is connected to: in meshes of some tens of
+        // peers, one hop is enough.
         .flood_publish(true)
         .heartbeat_initial_delay(Duration::from_millis(100))
         .heartbeat_interval(protocol::GOSSIP_HEARTBEAT)
@@ -60,7 +60,7 @@ pub(super) fn gossipsub(identity: &Keypair, meters: Arc<Meters>) -> Result<Gossi
         .mesh_n_high(protocol::GOSSIP_MESH_HIGH)
         .mesh_outbound_min(2)
         .gossip_lazy(protocol::GOSSIP_LAZY)
-        // Heartbeats: what may be asked for again, and for how many of them it is advertised.
+        // In heartbeats: how long a message can be requested again, and for how many it is advertised.
         .history_length(12)
         .history_gossip(protocol::GOSSIP_TOLD)
         .duplicate_cache_time(protocol::GOSSIP_SEEN)
@@ -78,8 +78,8 @@ pub(super) fn gossipsub(identity: &Keypair, meters: Arc<Meters>) -> Result<Gossi
     Ok(behaviour)
 }
 
-/// What peers are worth to gossipsub. Invalid messages and broken rules cost; silence costs nothing, for our
-/// topics are quiet when there is no work, and many peers may share an address (a household, a loopback mesh).
+/// Peer scoring for gossipsub. Invalid messages and protocol violations lower the score; silence does not, for our
+/// topics are quiet when there is no work, and many peers may share an address (one household, a loopback mesh).
 fn scores() -> PeerScoreParams {
     let topic = TopicScoreParams {
         topic_weight: 1.0,
@@ -91,7 +91,7 @@ fn scores() -> PeerScoreParams {
         first_message_deliveries_cap: 50.0,
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
-        // The square of the number counts: three in a row silence a peer for a while, one is forgotten.
+        // The number is squared: three in a row silence a peer for a while, a single one is forgotten.
         invalid_message_deliveries_weight: -10.0,
         invalid_message_deliveries_decay: gossipsub::score_parameter_decay(Duration::from_secs(300)),
         ..TopicScoreParams::default()
@@ -122,35 +122,35 @@ fn hash_of(topic: &Topic) -> TopicHash {
     IdentTopic::new(topic.name()).hash()
 }
 
-/// Why a message that gossipsub delivered is not for the driver. Gossipsub has been told.
+/// Why a message that gossipsub delivered is not passed to the driver. Gossipsub has been told.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It does not decode, here at least, or stands on the wrong topic.
+    /// It does not decode in this version, or came on the wrong topic.
     Nonsense,
-    /// There are too many, of who signed it, or of who passed it on.
+    /// Its signer, or the neighbour that passed it on, exceeds the rate limit.
     Flood,
     /// Its sender speaks another version.
     OtherVersion(PeerId, String),
 }
 
-/// This peer's side of gossip.
+/// Gossip state of this peer.
 #[derive(Debug)]
 pub(super) struct Desk {
     topics: HashMap<TopicHash, Topic>,
-    /// Own messages that nobody was there to hear, oldest first.
+    /// Own messages without a subscriber yet, oldest first.
     outbox: VecDeque<(Instant, Topic, Vec<u8>)>,
     rates: Rates,
     meters: Arc<Meters>,
 }
 
 impl Desk {
-    /// Takes `of_source` messages a second from each who signs them.
+    /// Accepts `of_source` messages a second from each signer.
     pub(super) fn new(of_source: f64, meters: Arc<Meters>) -> Self {
         let topics = Topic::all().map(|t| (hash_of(&t), t)).collect();
         Self { topics, outbox: VecDeque::new(), rates: Rates::new(of_source, Instant::now()), meters }
     }
 
-    /// Judges a message, which decides whether gossipsub passes it on.
+    /// Validates a message, which decides whether gossipsub passes it on.
     pub(super) fn hear(
         &mut self,
         swarm: &mut Gossipsub,
@@ -164,7 +164,7 @@ impl Desk {
             Verdict::Blame => Some(MessageAcceptance::Reject),
         };
         if let Some(verdict) = flood {
-            tracing::debug!(%via, ?verdict, "too many gossip messages");
+            tracing::debug!(%via, ?verdict, "gossip rate limit exceeded");
             self.meters.gossip_flooded.add(1);
             swarm.report_message_validation_result(id, via, verdict);
             return Err(Refused::Flood);
@@ -176,14 +176,14 @@ impl Desk {
             (Some(from), Some(&topic), Ok(gossip)) if gossip.belongs_on(topic) => {
                 (Ok((from, gossip)), MessageAcceptance::Accept)
             }
-            // Not the fault of whoever passed it on.
+            // Not the fault of the neighbour that passed it on.
             (_, _, Err(e @ DecodeError::Version { .. })) => {
                 let refused = message.source.map(|source| Refused::OtherVersion(source, e.to_string()));
                 (Err(refused.unwrap_or(Refused::Nonsense)), MessageAcceptance::Ignore)
             }
             // Another peer may understand it.
             (_, _, Err(why @ (DecodeError::Unknown { .. } | DecodeError::Newer { .. }))) => {
-                tracing::debug!(%via, %why, "gossip passed over");
+                tracing::debug!(%via, %why, "gossip of an unknown kind ignored");
                 (Err(Refused::Nonsense), MessageAcceptance::Ignore)
             }
             (_, _, decoded) => {
@@ -195,7 +195,7 @@ impl Desk {
         if heard.is_err() {
             self.meters.gossip_refused.add(1);
         }
-        // `false` says that the message has left the cache meanwhile: nothing to be done.
+        // `false` means that the message has left the cache meanwhile: nothing to do.
         swarm.report_message_validation_result(id, via, verdict);
         heard
     }
@@ -205,7 +205,7 @@ impl Desk {
         self.try_publish(swarm, Instant::now(), topic, data);
     }
 
-    /// Tries the outbox again: all of it, or one topic that has a new subscriber.
+    /// Retries the outbox: all of it, or one topic that has a new subscriber.
     pub(super) fn retry(&mut self, swarm: &mut Gossipsub, topic: Option<&TopicHash>) {
         let only = topic.and_then(|t| self.topics.get(t)).copied();
         if topic.is_some() && only.is_none() {
@@ -240,7 +240,7 @@ impl Desk {
     }
 }
 
-/// Listens to a topic, or stops.
+/// Subscribes to a topic, or unsubscribes.
 pub(super) fn subscribe(swarm: &mut Gossipsub, topic: Topic, on: bool) {
     let topic = IdentTopic::new(topic.name());
     if !on {

@@ -32,53 +32,53 @@ pub struct Net {
 }
 
 impl Net {
-    /// Starts listening, and dialling the bootstrap peers. Returns once every address is listened on; the
-    /// second part brings events, and must be read.
+    /// Starts listening and dialling the bootstrap peers. Returns once it listens on every address; the receiver yields
+    /// the network's events, and must be read.
     ///
     /// # Errors
-    /// [`NetError`] if an address cannot be listened on, a file of the data folder is unusable, or the
-    /// identity is no Ed25519 key. Every one names what is to be done.
+    /// [`NetError`] if an address cannot be listened on, a file in the data folder is unusable, or the identity is not
+    /// an Ed25519 key. Each says what to do about it.
     pub async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
         swarm::start(config).await
     }
 
-    /// This peer.
+    /// This peer's key.
     pub fn peer(&self) -> PeerKey {
         self.me
     }
 
-    /// Takes connections that were accepted elsewhere in this process.
+    /// Accepts connections from elsewhere in this process.
     pub fn acceptor(&self) -> &platform::Acceptor {
         &self.acceptor
     }
 
-    /// Publishes a message. It is signed with this peer's key. Where nobody listens yet, it is kept and tried
-    /// again for [`limits::OUTBOX_LIFETIME`]. Own messages do not come back.
+    /// Publishes a message, signed with this peer's key. While there is no subscriber, it is kept and retried for
+    /// [`limits::OUTBOX_LIFETIME`]. Own messages are not delivered back.
     pub async fn publish(&self, topic: Topic, message: &Gossip) {
         let data = codec::encode(message);
         self.command(Command::Publish { topic, data }).await;
     }
 
-    /// Listens to a topic, or stops.
+    /// Subscribes to a topic, or unsubscribes.
     pub async fn subscribe(&self, topic: Topic, on: bool) {
         self.command(Command::Subscribe { topic, on }).await;
     }
 
-    /// Asks a peer; answered by [`NetEvent::Response`] with the same `id`. The parts of `body` are sent one
-    /// after another without being copied together. Returns at once.
+    /// Sends a request to a peer; answered by [`NetEvent::Response`] with the same `id`. The parts of `body` are sent
+    /// one after another without being joined first. Returns at once.
     ///
-    /// At most [`limits::STREAMS_TO_PEER`] requests to one peer are on their way at a time, further ones wait
-    /// their turn; with [`limits::REQUESTS_OUT`] in all, the answer is [`Response::Busy`].
+    /// At most [`limits::STREAMS_TO_PEER`] requests to one peer are in flight at a time, further ones queue; beyond
+    /// [`limits::REQUESTS_OUT`] in total, the answer is [`Response::Busy`].
     pub fn request(&self, id: RequestId, to: PeerKey, request: Request, body: Vec<Bytes>) {
         self.requests.request(id, to, request, body);
     }
 
-    /// Answers a request. Returns at once. A token whose asker has gone is ignored.
+    /// Answers a request. Returns at once. A token whose requester has gone away is ignored.
     pub fn respond(&self, token: Token, response: Response, body: Vec<Bytes>) {
         self.requests.respond(token, response, body);
     }
 
-    /// Ends once nobody waits for the answer to `token` any more: it was given, or whoever asked has gone.
+    /// Completes once nobody waits for the answer to `token` any more: it was given, or the requester has gone away.
     pub fn abandoned(&self, token: Token) -> impl Future<Output = ()> + Send + 'static {
         Arc::clone(&self.requests).abandoned(token)
     }
@@ -86,15 +86,15 @@ impl Net {
     /// Dials an address, with or without `/p2p/PEER` at its end, and waits for the connection.
     ///
     /// # Errors
-    /// [`NetError::Unreachable`] with the reason, [`NetError::Closed`] after the end.
+    /// [`NetError::Unreachable`] with the reason, or [`NetError::Closed`] after shutdown.
     pub async fn dial(&self, address: Multiaddr) -> Result<PeerKey, NetError> {
         let (reply, outcome) = oneshot::channel();
         self.command(Command::Dial { address, reply }).await;
         outcome.await.map_err(|_| NetError::Closed)?
     }
 
-    /// Notes where a peer is said to be (from its advert). It is dialled when it is asked something, or when
-    /// there are fewer connected peers than wanted.
+    /// Notes addresses of a peer (from its advert). It is dialled when there is a request for it, or when fewer peers
+    /// than wanted are connected.
     pub async fn add_address(&self, peer: PeerKey, addresses: Vec<Multiaddr>) {
         self.command(Command::AddAddresses { peer, addresses }).await;
     }
@@ -104,16 +104,16 @@ impl Net {
         self.command(Command::Disconnect { peer }).await;
     }
 
-    /// Where this peer can be dialled: external addresses, then those it listens on, each with `/p2p/PEER` at
-    /// its end.
+    /// Addresses at which this peer can be dialled: external ones, then those that it listens on, each ending in
+    /// `/p2p/PEER`.
     pub fn addresses(&self) -> Vec<Multiaddr> {
         let status = self.status.lock();
         let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
         status.external.iter().chain(inner).cloned().collect()
     }
 
-    /// Those of [`Net::addresses`] that others are told of, the best first: none of a local network where the mesh has
-    /// a public peer to meet at, and not every address of every relay.
+    /// The subset of [`Net::addresses`] to publish, best first: no local addresses if the mesh has a public bootstrap
+    /// peer, and a limited number of addresses for each relay.
     pub fn told_addresses(&self) -> Vec<Multiaddr> {
         let status = self.status.lock();
         let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
@@ -133,23 +133,23 @@ impl Net {
         self.requests.silence(&peer_id_of(peer))
     }
 
-    /// What went over the network so far.
+    /// Network traffic so far.
     pub fn counters(&self) -> Counters {
         self.meters.read()
     }
 
-    /// Says goodbye to the connected peers ([`Request::Goodbye`], at most [`limits::GOODBYE`]), closes all
-    /// connections and ends the network; the channel of events ends with it. Returns when that is done.
+    /// Says goodbye to the connected peers ([`Request::Goodbye`], for at most [`limits::GOODBYE`]), closes all
+    /// connections and stops the network; the event channel ends with it. Returns when that is done.
     pub async fn shutdown(&self) {
         let peers = self.status.lock().peers.keys().copied().collect();
         self.requests.goodbye(peers, limits::GOODBYE).await;
         let (done, closed) = oneshot::channel();
         self.command(Command::Shutdown { done }).await;
-        let _ = closed.await; // an error says that it was closed before
+        let _ = closed.await; // fails if it was closed before
     }
 
     async fn command(&self, command: Command) {
-        // Fails only after the end, when there is nothing left to command.
+        // Fails only after shutdown, when there is nothing left to command.
         let _ = self.commands.send(command).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Who this peer is: a key that is made once and kept.
+//! This peer's identity: a key that is generated once and kept.
 
 use std::path::Path;
 
@@ -8,20 +8,21 @@ use webmesh_protocol::{PeerKey, sign};
 use super::checked_file::{self, Content};
 use super::error::NetError;
 
-/// A key file is 64 hex digits and a checksum, with some room for white space.
+/// Size limit of a key file: 64 hex digits and a checksum, with some room for white space.
 const KEY_FILE_BYTES: usize = 256;
 
-/// The key in `identity.key` of the data folder; made, and kept with permissions 0600, where there is none.
+/// Loads the key from `identity.key` in the data folder, or generates it and stores it with permissions 0600.
 ///
 /// # Errors
-/// [`NetError::File`] if the file cannot be read or written, or is damaged: one flipped digit would make another peer.
+/// [`NetError::File`] if the file cannot be read or written, or is damaged: one flipped digit would make a different
+/// peer.
 pub fn load_or_create(data_dir: &Path) -> Result<sign::Keypair, NetError> {
     let path = data_dir.join("identity.key");
     let file = |why: String| NetError::File { path: path.clone(), why };
     let damaged = |what: &str| {
         file(format!(
-            "{what}; put back a copy of it, or delete it to get a new key, with which this is another peer: its address \
-             must be told anew to all who were given the old one"
+            "{what}; restore a copy of it, or delete it to get a new key: that makes this another peer, and everyone \
+             who was given its old address needs the new one"
         ))
     };
     let text = match checked_file::read(&path, KEY_FILE_BYTES).map_err(|e| file(e.to_string()))? {
@@ -32,7 +33,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<sign::Keypair, NetError> {
             }
             text
         }
-        Some(Content::Damaged) => return Err(damaged("it is damaged, as its checksum does not fit")),
+        Some(Content::Damaged) => return Err(damaged("it is damaged: its checksum is wrong")),
         None => {
             let keypair = generate();
             let text = format!("{}\n", hex::encode(keypair.secret()));
@@ -40,7 +41,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<sign::Keypair, NetError> {
             return Ok(keypair);
         }
     };
-    let secret = secret_of(&text).ok_or_else(|| damaged("it does not hold a key, which is 64 hexadecimal digits"))?;
+    let secret = secret_of(&text).ok_or_else(|| damaged("it does not hold a key of 64 hexadecimal digits"))?;
     Ok(sign::Keypair::from_secret(secret))
 }
 
@@ -49,12 +50,12 @@ fn secret_of(text: &str) -> Option<[u8; 32]> {
     hex::decode_to_slice(text.trim_ascii(), &mut secret).ok().map(|()| secret)
 }
 
-/// A new key.
+/// Generates a key.
 pub fn generate() -> sign::Keypair {
     sign::Keypair::from_secret(crate::platform::random_bytes())
 }
 
-/// The same key as libp2p has it.
+/// The same key as a libp2p type.
 pub fn to_libp2p(keypair: &sign::Keypair) -> Keypair {
     Keypair::ed25519_from_bytes(keypair.secret()).expect("any 32 bytes are an Ed25519 secret")
 }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flipped_digit_is_refused_by_the_files_name_rather_than_make_another_peer() {
+    fn a_key_with_a_flipped_digit_is_refused_with_the_files_name() {
         let folder = tempfile::tempdir().unwrap();
         let key = load_or_create(folder.path()).unwrap();
         assert_eq!(load_or_create(folder.path()).unwrap().public(), key.public());
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_an_earlier_version_stays_and_is_checked_from_then_on() {
+    fn a_key_of_an_earlier_version_gets_a_checksum() {
         let folder = tempfile::tempdir().unwrap();
         let (path, key) = (folder.path().join("identity.key"), generate());
         std::fs::write(&path, format!("{}\n", hex::encode(key.secret()))).unwrap();

@@ -1,4 +1,4 @@
-//! A peer's key and its libp2p id are the same 32 bytes in two spellings.
+//! Conversion between a peer's key and its libp2p id, which encode the same 32 bytes.
 //!
 //! The id of an Ed25519 peer is the identity multihash of its key's protobuf (libp2p specs, peer-ids.md).
 
@@ -20,7 +20,7 @@ pub fn peer_id_of(key: &PeerKey) -> PeerId {
     PeerId::from_multihash(multihash).expect("36 bytes are short enough for an identity multihash")
 }
 
-/// The key of a libp2p id, or `None` if it is not one of Ed25519.
+/// The key of a libp2p id; `None` if it is not an Ed25519 key.
 pub fn peer_key_of(peer: &PeerId) -> Option<PeerKey> {
     let multihash: &Multihash<64> = peer.as_ref();
     let key = multihash.digest().strip_prefix(&PREFIX)?;
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_no_ed25519_key_is_nobody() {
+    fn an_id_without_an_ed25519_key_has_no_peer_key() {
         // The hashed id of an RSA peer (code 0x12, sha2-256).
         let rsa = PeerId::from_multihash(Multihash::wrap(0x12, &[7; 32]).unwrap()).unwrap();
         assert_eq!(peer_key_of(&rsa), None);

@@ -1,7 +1,7 @@
-//! The swarm behind a small interface.
+//! The libp2p swarm behind a small interface.
 //!
-//! [`Net::start`] runs libp2p on a task of its own. What the network brings comes out of one bounded channel as
-//! [`NetEvent`]s; what the peer wants goes in through [`Net`], a cheap handle that can be cloned.
+//! [`Net::start`] runs libp2p on its own task. Network events come out of one bounded channel as [`NetEvent`]s;
+//! commands go in through [`Net`], a cheap handle that can be cloned.
 //!
 //! ```text
 //! let identity = identity::to_libp2p(&identity::load_or_create(&data_dir)?);   // or identity::generate()
@@ -22,12 +22,12 @@
 //! - Every [`Net::request`] gets exactly one [`NetEvent::Response`], within
 //!   [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) of the last byte that moved, for a compile
 //!   [`COMPILE_TIMEOUT`](webmesh_protocol::limits::COMPILE_TIMEOUT).
-//! - A request to a peer without a connection dials it by whatever address is known (see [`Net::add_address`]).
+//! - A request to a peer without a connection dials it at any known address (see [`Net::add_address`]).
 //! - A request to this peer itself comes back as a [`NetEvent::Request`] without being encoded.
 //! - The body of an answer to [`Request::Blob`] has the hash that was asked for.
-//! - Nothing here waits for the driver but the peers: when the driver does not read its events, incoming bodies
-//!   are not read, and the senders slow down. Methods of [`Net`] never wait for the event channel, so that a
-//!   driver may call them from the loop that reads it.
+//! - Back-pressure applies to peers only: when the driver does not read its events, incoming bodies are not read, and
+//!   the senders slow down. Methods of [`Net`] never wait for the event channel, so a driver may call them from the
+//!   loop that reads it.
 
 mod address_book;
 mod behaviour;
@@ -74,59 +74,58 @@ pub(crate) use rates::Bucket;
 pub use status::PeerLink;
 pub use typed_address::parse_address;
 
-/// What the network brings.
+/// An event from the network.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// The first connection to a peer stands.
+    /// The first connection to a peer was made.
     Connected {
-        /// Who.
+        /// The peer.
         peer: PeerKey,
     },
-    /// The last connection to a peer is gone.
+    /// The last connection to a peer closed.
     Disconnected {
-        /// Who.
+        /// The peer.
         peer: PeerKey,
     },
-    /// A ping came back.
+    /// A ping was answered.
     Rtt {
-        /// Who answered.
+        /// The peer that answered.
         peer: PeerKey,
-        /// There and back.
+        /// Round-trip time.
         rtt: Duration,
     },
-    /// Gossip arrived: its signature holds, it decodes, and it came on the topic where it belongs.
+    /// Gossip arrived: its signature is valid, it decodes, and it came on the right topic.
     Gossip {
-        /// Who published it, which need not be who passed it on.
+        /// The peer that published it, which need not be the one that passed it on.
         from: PeerKey,
-        /// What it says.
+        /// The message.
         message: Gossip,
     },
-    /// A peer asks. Answered by [`Net::respond`] while the peer waits: for
+    /// A request of a peer. It is answered by [`Net::respond`] while the peer waits: for
     /// [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT), for a compile
     /// [`COMPILE_TIMEOUT`](webmesh_protocol::limits::COMPILE_TIMEOUT).
     Request {
-        /// Who asks.
+        /// The requester.
         from: PeerKey,
-        /// What to answer by.
+        /// Identifies the request in the call to [`Net::respond`].
         token: Token,
-        /// What it asks.
+        /// The request.
         request: Request,
-        /// The bytes behind it.
+        /// Its body; empty if it has none.
         body: Bytes,
     },
-    /// A request of this peer has its answer, or none.
+    /// A request of this peer ended.
     Response {
-        /// Which request.
+        /// The id passed to [`Net::request`].
         id: RequestId,
         /// The answer and its body, or why there is none.
         outcome: Result<(Response, Bytes), RequestError>,
     },
-    /// A peer cannot be talked to: it speaks another protocol, or another version of ours. Its connection is
-    /// closed.
+    /// A peer speaks another protocol, or another version of ours. Its connection is closed.
     Incompatible {
-        /// Who.
+        /// The peer.
         peer: PeerKey,
-        /// Both versions and the remedy, for people.
+        /// A message for the user: both versions, and what to do.
         why: String,
     },
     /// This peer listens on one more address.
@@ -134,7 +133,7 @@ pub enum NetEvent {
         /// The address, with this peer's id at its end.
         address: Multiaddr,
     },
-    /// This peer does not listen on that address any more.
+    /// This peer no longer listens on an address.
     NotListening {
         /// The address, with this peer's id at its end.
         address: Multiaddr,

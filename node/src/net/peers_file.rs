@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::limits::{ADDRESSES_OF_PEER, REMEMBERED_BYTES, REMEMBERED_PEERS};
 use crate::platform::files;
 
-/// One line of the file. Ids and addresses are kept as people write them.
+/// One entry of the file. Ids and addresses are in their text form.
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     peer: String,
     addresses: Vec<String>,
 }
 
-/// Where the file is.
+/// Path of the file.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("peers.json")
 }
 
-/// Reads the file. Whatever is wrong with it is no reason not to start: the mesh is found by other ways too.
+/// Reads the file. No error keeps the node from starting: there are other ways to find the mesh.
 pub(super) fn load(path: &Path) -> Vec<(PeerId, Vec<Multiaddr>)> {
     let text = match files::read(path, REMEMBERED_BYTES) {
         Ok(Some(text)) => text,
@@ -31,7 +31,7 @@ pub(super) fn load(path: &Path) -> Vec<(PeerId, Vec<Multiaddr>)> {
         }
     };
     let lines: Vec<Remembered> = serde_json::from_slice(&text).unwrap_or_else(|e| {
-        tracing::warn!("{} is not what this program wrote: {e}", path.display());
+        tracing::warn!("{} is not a valid list of peers: {e}", path.display());
         Vec::new()
     });
     let parsed = lines.into_iter().take(REMEMBERED_PEERS).filter_map(|line| {
@@ -41,7 +41,7 @@ pub(super) fn load(path: &Path) -> Vec<(PeerId, Vec<Multiaddr>)> {
     parsed.collect()
 }
 
-/// Writes the file in one step: a reader, or a crash, sees the old one or the new one.
+/// Writes the file atomically: a reader, or a crash, sees the old content or the new one.
 pub(super) fn save(path: &Path, peers: &[(PeerId, Vec<Multiaddr>)]) {
     let line = |(peer, addresses): &(PeerId, Vec<Multiaddr>)| Remembered {
         peer: peer.to_string(),
@@ -81,26 +81,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn peers_are_remembered_as_they_were(peers in peers()) {
+        fn peers_are_read_back_as_they_were_written(peers in peers()) {
             let dir = tempfile::tempdir().unwrap();
             save(&path(dir.path()), &peers);
             prop_assert_eq!(load(&path(dir.path())), peers);
         }
 
         #[test]
-        fn any_bytes_are_a_list_within_its_bounds(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_read_as_a_list_within_its_bounds(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             prop_assert!(loaded(&bytes).len() <= REMEMBERED_PEERS);
         }
 
         #[test]
-        fn what_is_damaged_is_left_out(peers in peers(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn damaged_entries_are_left_out(peers in peers(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let dir = tempfile::tempdir().unwrap();
             save(&path(dir.path()), &peers);
             let mut bytes = std::fs::read(path(dir.path())).unwrap();
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let read = loaded(&bytes);
-            // All, or all but the one that was hit, or nothing where it is no JSON any more.
+            // All, or all but the damaged one, or nothing where it is no longer JSON.
             let kept = read.iter().filter(|peer| peers.contains(peer)).count();
             prop_assert!(read.is_empty() || kept + 1 >= peers.len(), "{kept} of {}", peers.len());
         }

@@ -1,7 +1,7 @@
-//! How many gossip messages are taken from whom.
+//! Rate limits for gossip messages.
 //!
-//! Keys cost nothing, so both are counted: who signed a message, and who passed it on. A peer that keeps these
-//! bounds itself never passes on so much that its neighbours would blame it for it.
+//! Keys cost nothing, so both signers and neighbours are counted. A peer that keeps these limits itself never passes on
+//! so much that its neighbours would blame it.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use libp2p::PeerId;
 use super::limits::{GOSSIP_BURST_SECONDS, GOSSIP_FLOOD, GOSSIP_OF_NEIGHBOUR, GOSSIP_RATED_PEERS, GOSSIP_TAKEN};
 use crate::platform::Instant;
 
-/// What is to become of a message, by number alone.
+/// The rate limiter's verdict on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Not too many.
+    /// Within the limits.
     Take,
-    /// Too many, which need not be the fault of who passed it on.
+    /// Over a limit, which need not be the fault of the neighbour that passed it on.
     Drop,
     /// Far more than an honest peer would send.
     Blame,
@@ -29,7 +29,7 @@ pub(super) struct Rates {
     neighbours: Table,
 }
 
-/// A bounded number of peers.
+/// Token buckets of a bounded number of peers.
 #[derive(Debug)]
 struct Table {
     rate: f64,
@@ -42,7 +42,7 @@ struct Rate {
     flood: Bucket,
 }
 
-/// Tokens that come back at a steady rate; a message takes one.
+/// A token bucket: tokens return at a steady rate; a message takes one.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     rate: f64,
@@ -51,7 +51,7 @@ pub(crate) struct Bucket {
 }
 
 impl Rates {
-    /// Takes `of_source` messages a second from each who signs them.
+    /// Accepts `of_source` messages a second from each signer.
     pub(super) fn new(of_source: f64, now: Instant) -> Self {
         Self {
             all: Bucket::new(GOSSIP_TAKEN, now),
@@ -60,7 +60,7 @@ impl Rates {
         }
     }
 
-    /// A message signed by `source` came from its neighbour `via`.
+    /// Judges a message signed by `source` that the neighbour `via` passed on.
     pub(super) fn judge(&mut self, source: PeerId, via: PeerId, now: Instant) -> Verdict {
         let of_neighbour = self.neighbours.judge(via, now);
         let own = source == via;
@@ -90,8 +90,8 @@ impl Table {
         }
     }
 
-    /// Forgets peers whose buckets are full, which is what a new peer begins with; if there are none, the one that
-    /// was silent the longest.
+    /// Evicts peers whose buckets are full, which is how a new peer begins; if there are none, the one that was silent
+    /// the longest.
     fn make_room(&mut self, now: Instant) {
         self.peers.retain(|_, rate| !rate.taken.is_full(now));
         if self.peers.len() >= GOSSIP_RATED_PEERS {
@@ -116,7 +116,7 @@ impl Bucket {
         self.after(now) >= self.rate * GOSSIP_BURST_SECONDS
     }
 
-    /// Whether there is a token, which is then taken.
+    /// Takes a token; `false` if there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.tokens = self.after(now);
         self.at = now;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::net::limits::GOSSIP_OF_SOURCE;
 
-    /// `n` messages over so many milliseconds, and how many of them got which verdict.
+    /// Sends `n` messages over so many milliseconds, and counts the verdicts.
     fn send(rates: &mut Rates, source: PeerId, via: PeerId, n: u32, start: Instant, millis: u64) -> (u32, u32, u32) {
         let (mut take, mut drop, mut blame) = (0, 0, 0);
         for i in 0..n {
@@ -150,20 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn a_flooder_is_blamed_and_the_others_are_heard() {
+    fn a_flooder_is_blamed_and_others_are_accepted() {
         let start = Instant::now();
         let (mut rates, flooder, honest) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random(), PeerId::random());
         let (taken, _, blamed) = send(&mut rates, flooder, flooder, 10_000, start, 1000);
         assert!(f64::from(taken) <= GOSSIP_OF_SOURCE * (GOSSIP_BURST_SECONDS + 1.0) + 1.0, "{taken} are taken");
         assert!(blamed > 3, "{blamed} tell against it");
-        // The whole budget of control messages, from one peer.
+        // The whole budget of control messages, spent by one peer.
         let usual = webmesh_protocol::limits::CONTROL_PER_SECOND;
         let later = start + Duration::from_secs(1);
         assert_eq!(send(&mut rates, honest, honest, 10 * usual, later, 10_000), (10 * usual, 0, 0));
     }
 
     #[test]
-    fn who_passes_on_what_a_flooder_signed_is_not_blamed() {
+    fn a_neighbour_that_passes_on_a_flood_is_not_blamed() {
         let start = Instant::now();
         let (mut rates, flooder) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random());
         let neighbours: Vec<_> = (0..8).map(|_| PeerId::random()).collect();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_that_passes_on_all_it_takes_is_never_blamed() {
+    fn a_neighbour_that_passes_on_all_it_accepts_is_never_blamed() {
         let start = Instant::now();
         let (mut rates, via) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random());
         let sources: Vec<_> = (0..10).map(|_| PeerId::random()).collect();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_under_ever_new_names_is_that_of_who_brings_it() {
+    fn a_flood_under_ever_new_keys_is_blamed_on_the_neighbour() {
         let start = Instant::now();
         let (mut rates, via, honest) = (Rates::new(GOSSIP_OF_SOURCE, start), PeerId::random(), PeerId::random());
         let mut blamed = 0;

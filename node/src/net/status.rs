@@ -1,4 +1,4 @@
-//! What can be asked of the network without waiting: addresses and connected peers.
+//! The state of the network that can be read without waiting: addresses and connected peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,27 +12,27 @@ use super::address_book::is_public;
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub struct PeerLink {
-    /// Who.
+    /// Its key.
     pub peer: PeerKey,
-    /// Where it is connected: as dialled, or as it came.
+    /// The address of the connection: the one dialled, or the remote one of an incoming connection.
     pub address: Multiaddr,
     /// Whether this peer dialled it.
     pub dialled: bool,
     /// The peer that relays the connection; `None` for a direct one.
     pub relay: Option<PeerId>,
-    /// The last round trip, once there was one.
+    /// The last round-trip time; `None` before the first ping.
     pub rtt: Option<Duration>,
-    /// Program and version, once it has told.
+    /// Program and version; `None` until identify has run.
     pub agent: Option<String>,
 }
 
-/// The swarm task writes it, everyone reads it.
+/// Written by the swarm's task, read by everyone.
 #[derive(Debug, Default)]
 pub(super) struct Status(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
-    /// Whether addresses of the local network are kept to this peer.
+    /// Whether addresses of the local network are kept private.
     pub(super) discreet: bool,
     pub(super) external: BTreeSet<Multiaddr>,
     pub(super) listening: BTreeSet<Multiaddr>,
@@ -40,18 +40,18 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    /// Whether others are told of `address`.
+    /// Whether `address` is published.
     ///
-    /// Where a local network is and who is in it is nobody's business outside, and no use there. A mesh that lies
-    /// within one has no other addresses. A mesh with a public peer to meet at does: its peers of one home find each
-    /// other by mDNS, which stays there.
+    /// Local addresses are of no use outside, and would reveal the local network. A mesh within one local network has
+    /// no other addresses. A mesh with a public bootstrap peer has: its peers on one local network find each other by
+    /// mDNS, which does not leave it.
     pub(super) fn tells(&self, address: &Multiaddr) -> bool {
         !self.discreet || is_public(address)
     }
 }
 
 impl Status {
-    /// Access for a moment; a panic of another holder leaves it usable, for every change is a single step.
+    /// Locks it for a moment; it stays usable if another holder panics, for every change is a single step.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
-//! Streams for requests: a behaviour that opens them on demand and hands over those that peers open.
+//! Streams for requests: a behaviour that opens them on demand and passes on those that peers open.
 //!
-//! In place of the published `libp2p-stream`, which drops an incoming stream when two come at once, keeps a
-//! channel for every connection there ever was, and picks any connection of a peer, relayed or not.
+//! It replaces the published `libp2p-stream`, which drops an incoming stream when two come at once, keeps a channel for
+//! every connection ever made, and picks any connection of a peer, relayed or not.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll};
@@ -24,10 +24,10 @@ use super::address_book::{is_circuit, is_loopback};
 use super::limits;
 use crate::platform::Instant;
 
-/// What a stream speaks.
+/// The protocol spoken on a stream.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webmesh/2/request");
 
-/// A stream of ours.
+/// A stream that this peer opened.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) stream: Stream,
@@ -36,17 +36,17 @@ pub(super) struct Opened {
     pub(super) since: Instant,
 }
 
-/// The way that a connection takes.
+/// The kind of path that a connection takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
-    /// Through a relay.
+    /// Whether it goes through a relay.
     pub(super) relayed: bool,
-    /// Within this machine, by a transport that asks little of it.
+    /// Whether it stays within this machine, over a transport with little overhead.
     pub(super) is_short: bool,
 }
 
 impl Way {
-    /// Of a connection from or to `remote`, whose other end has the address `local` if that is known.
+    /// The path of a connection from or to `remote`, whose other end has the address `local` if that is known.
     fn between(local: Option<&Multiaddr>, remote: &Multiaddr) -> Self {
         let relayed = local.into_iter().chain([remote]).any(is_circuit);
         let is_costly = remote.iter().any(|p| matches!(p, Protocol::WebRTCDirect | Protocol::Ws(_) | Protocol::Wss(_)));
@@ -54,35 +54,35 @@ impl Way {
     }
 }
 
-/// Why there is no stream.
+/// Why a stream could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum OpenError {
-    /// The peer does not know [`PROTOCOL`].
-    #[error("it does not know {PROTOCOL}; update the older of the two")]
+    /// The peer does not support [`PROTOCOL`].
+    #[error("it does not support {PROTOCOL}; update the older of the two peers")]
     Unsupported,
-    /// No connection, or it broke.
+    /// There is no connection, or it broke.
     #[error("no connection: {0}")]
     NoConnection(String),
 }
 
-/// Who wants a stream.
+/// Receives the stream, or the error.
 pub(super) type Opener = oneshot::Sender<Result<Opened, OpenError>>;
 
-/// What the behaviour tells the swarm's task.
+/// An event for the swarm's task.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A peer opened a stream.
     Incoming {
-        /// Who.
+        /// The peer.
         peer: PeerId,
         /// The stream.
         stream: Stream,
-        /// Its way.
+        /// The path of its connection.
         way: Way,
     },
-    /// A peer does not know [`PROTOCOL`].
+    /// A peer does not support [`PROTOCOL`].
     Unsupported {
-        /// Who.
+        /// The peer.
         peer: PeerId,
     },
 }
@@ -102,9 +102,9 @@ struct Link {
 }
 
 impl Behaviour {
-    /// Opens a stream over the newest direct connection to `peer`, or a relayed one where there is no other: an older
-    /// one may be that of a process that crashed and was started again, which over QUIC is not noticed for seconds.
-    /// Gives the opener back when there is none at all.
+    /// Opens a stream over the newest direct connection to `peer`, or over a relayed one if there is no direct one: an
+    /// older connection may belong to a process that crashed and was restarted, which takes seconds to notice over
+    /// QUIC. Returns the opener if there is no connection at all.
     pub(super) fn open(&mut self, peer: PeerId, opener: Opener) -> Result<(), Opener> {
         let Some(id) = self.best(&peer).map(|link| link.id) else { return Err(opener) };
         self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler: NotifyHandler::One(id), event: opener });
@@ -112,13 +112,13 @@ impl Behaviour {
     }
 
     fn best(&self, peer: &PeerId) -> Option<&Link> {
-        // Of equals, the first from the end.
+        // Among equals, the last one.
         self.connections.get(peer)?.iter().rev().min_by_key(|link| link.way.relayed)
     }
 
-    /// The direct connections to `peer` that the new one, `id`, takes the place of: a peer has no other reason to connect
-    /// again than that it lost the old one, as a restarted process has. Two that dial each other at once have two
-    /// connections as well, but none of them is older than `age`.
+    /// The direct connections to `peer` that the new one, `id`, replaces: the only reason for a peer to connect again
+    /// is that it lost the old connection, as a restarted process has. Two peers that dial each other at once have two
+    /// connections as well, but neither is older than `age`.
     pub(super) fn superseded(&self, peer: &PeerId, id: ConnectionId, age: Duration) -> Vec<ConnectionId> {
         let links = self.connections.get(peer).map_or(&[][..], Vec::as_slice);
         if links.iter().any(|link| link.id == id && link.way.relayed) {
@@ -128,7 +128,7 @@ impl Behaviour {
         old.map(|link| link.id).collect()
     }
 
-    /// The peers that are reached through relays alone.
+    /// The peers that are reached through relays only.
     pub(super) fn relayed_peers(&self) -> Vec<PeerId> {
         self.connections
             .iter()
@@ -210,7 +210,7 @@ impl NetworkBehaviour for Behaviour {
     }
 }
 
-/// The part that lives on each connection.
+/// The handler of one connection.
 #[derive(Debug)]
 pub(super) struct Handler {
     id: ConnectionId,
@@ -220,7 +220,7 @@ pub(super) struct Handler {
     unsupported: bool,
 }
 
-/// What it tells the behaviour.
+/// A handler's event for the behaviour.
 #[derive(Debug)]
 pub(super) enum FromHandler {
     Incoming(Stream, Way),
@@ -258,7 +258,7 @@ impl ConnectionHandler for Handler {
     }
 
     fn on_behaviour_event(&mut self, opener: Opener) {
-        // Bounded by the pools: no more openers per peer than streams to it.
+        // Bounded by the pools: there are no more openers for a peer than streams to it.
         self.openers.push_back(opener);
     }
 
@@ -266,7 +266,7 @@ impl ConnectionHandler for Handler {
         &mut self,
         event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Opener>,
     ) {
-        // Whoever wanted a stream may have given up meanwhile: a failed send is nobody's loss.
+        // The opener's receiver may have given up meanwhile: a failed send does no harm.
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. })
                 if self.incoming.len() < limits::STREAM_BACKLOG =>
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_direct_connection_takes_the_place_of_older_direct_ones_alone() {
+    fn a_new_direct_connection_replaces_only_older_direct_ones() {
         let (mut behaviour, peer) = (Behaviour::default(), PeerId::random());
         let id = ConnectionId::new_unchecked;
         for (number, relayed) in [(1, true), (2, false), (3, false), (4, true)] {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_short_within_the_machine_but_through_a_relay_or_a_browsers_transports() {
+    fn a_way_is_short_within_the_machine_unless_relayed_or_by_a_browsers_transport() {
         let peer = PeerId::random();
         for (address, is_short) in [
             ("/ip4/127.0.0.1/tcp/4001".to_owned(), true),

@@ -1,9 +1,9 @@
 //! The task that owns the swarm.
 //!
-//! It turns commands into calls, and what libp2p reports into events. It never waits for the driver: events that
-//! the channel has no room for are held, and with [`limits::EVENTS_HELD`] of them it stops polling the swarm, by
-//! which connections stop being read. Commands are taken all the while, so that a driver that commands while
-//! its events pile up is never stuck.
+//! It turns commands into calls, and libp2p's reports into events. It never waits for the driver: events that the
+//! channel has no room for are queued, and once there are [`limits::EVENTS_HELD`] of them it stops polling the swarm,
+//! so connections are no longer read. Commands are accepted all the while, so a driver that sends commands while its
+//! events pile up cannot deadlock.
 
 mod dials;
 mod relays;
@@ -35,7 +35,7 @@ use crate::platform::{self, Instant};
 
 pub(super) use start::start;
 
-/// What the handle and the requests want of the swarm.
+/// A command from the handle or the requests to the swarm.
 #[derive(Debug)]
 pub(super) enum Command {
     Publish { topic: Topic, data: Vec<u8> },
@@ -48,8 +48,7 @@ pub(super) enum Command {
     Shutdown { done: oneshot::Sender<()> },
 }
 
-/// What waits for room in the channel of events, in order: a peer's streams are served only once the driver
-/// knows of the peer.
+/// Queued for the event channel, in order: a peer's streams are served only after the driver has been told of the peer.
 #[derive(Debug)]
 enum Held {
     Event(NetEvent),
@@ -67,22 +66,22 @@ struct Task {
     book: AddressBook,
     bootstrap: Bootstrap,
     wanted_peers: usize,
-    /// Who waits for a connection to a peer.
+    /// Requests that wait for a connection to a peer.
     awaiting: HashMap<PeerId, dials::Awaited>,
-    /// Dials that were asked for by address.
+    /// Pending dials requested by address.
     asked: HashMap<ConnectionId, dials::Asked>,
-    /// Dials of our own accord.
+    /// Pending dials that nobody asked for.
     speculative: HashMap<ConnectionId, PeerId>,
-    /// Addresses that the DHT is asked for.
+    /// Pending DHT lookups of addresses.
     lookups: HashMap<kad::QueryId, PeerId>,
-    /// Whether this peer is to be reached through relays in any case.
+    /// Whether this peer always uses relays.
     relayed: bool,
-    /// Whether it has addresses at which others reach it though it does not listen on them.
+    /// Whether it has external addresses, which it does not listen on.
     forwarded: bool,
     relays: Vec<relays::Relay>,
     peers_file: Option<PathBuf>,
     remembered: Instant,
-    /// How long after that they are written again.
+    /// Delay until they are saved again after that.
     remember_pause: Duration,
 }
 
@@ -99,7 +98,7 @@ impl Task {
                 command = commands.recv() => match command {
                     Some(Command::Shutdown { done }) => {
                         self.close().await;
-                        let _ = done.send(()); // whoever asked may have given up
+                        let _ = done.send(()); // the caller may have given up
                         return;
                     }
                     Some(command) => self.obey(command),
@@ -115,7 +114,7 @@ impl Task {
         }
     }
 
-    /// Hands out the first thing held, and whatever needs no room behind it.
+    /// Sends the first queued event, and then whatever needs no room in the channel.
     fn release(&mut self, room: mpsc::OwnedPermit<NetEvent>) {
         let mut room = Some(room);
         while let Some(held) = self.held.pop_front() {
@@ -134,7 +133,7 @@ impl Task {
         if self.held.is_empty() {
             match self.events.try_send(event) {
                 Err(mpsc::error::TrySendError::Full(event)) => self.held.push_back(Held::Event(event)),
-                // Closed: noticed at the next turn of the loop.
+                // Closed: noticed in the next iteration.
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
             }
         } else {
@@ -156,7 +155,7 @@ impl Task {
             }
             Command::Disconnect { peer } => self.disconnect(peer_id_of(&peer)),
             Command::Incompatible { peer, why } => self.incompatible(peer, why),
-            Command::Shutdown { .. } => {} // taken by the loop
+            Command::Shutdown { .. } => {} // handled by the main loop
         }
     }
 
@@ -180,14 +179,14 @@ impl Task {
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening(address, false),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 match reason {
-                    Ok(()) => tracing::info!(?addresses, "not listening any more"),
-                    Err(why) => tracing::warn!(?addresses, "not listening any more: {why}"),
+                    Ok(()) => tracing::info!(?addresses, "stopped listening"),
+                    Err(why) => tracing::warn!(?addresses, "stopped listening: {why}"),
                 }
                 self.on_listener_closed(listener_id);
                 addresses.into_iter().for_each(|a| self.on_listening(a, false));
             }
             SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!("a listener failed for a moment: {error}")
+                tracing::warn!("temporary error of a listener: {error}")
             }
             _ => {}
         }
@@ -206,7 +205,8 @@ impl Task {
                 }
             }
             ProtocolsEvent::Streams(streams::Event::Unsupported { peer }) => {
-                let why = format!("{} does not know {}: it runs another program or version", peer, streams::PROTOCOL);
+                let why =
+                    format!("{} does not support {}: it runs another program or version", peer, streams::PROTOCOL);
                 self.incompatible(peer, why);
             }
             ProtocolsEvent::Gossip(event) => self.on_gossip(event),
@@ -215,7 +215,7 @@ impl Task {
             }
             ProtocolsEvent::Ping(ping::Event { peer, connection, result }) => match result {
                 Ok(rtt) => self.on_rtt(peer, rtt),
-                // Silence, or a broken connection: whatever hangs on it is better off knowing.
+                // No answer, or a broken connection: pending requests on it should fail now.
                 Err(ping::Failure::Timeout | ping::Failure::Other { .. }) => {
                     self.swarm.close_connection(connection);
                 }
@@ -260,12 +260,12 @@ impl Task {
         let dialled = endpoint.is_dialer();
         let relay = relay_of(match &endpoint {
             ConnectedPoint::Dialer { address, .. } => address,
-            // The address of the other end has no relay in it.
+            // The remote address of a relayed connection does not name the relay.
             ConnectedPoint::Listener { local_addr, .. } => local_addr,
         });
         self.speculative.remove(&id);
         let Some(key) = peer_key_of(&peer) else {
-            tracing::debug!(%peer, "a peer without an Ed25519 key is sent away");
+            tracing::debug!(%peer, "peer disconnected: its key is not Ed25519");
             self.settle_asked(id, None);
             return self.disconnect(peer);
         };
@@ -284,11 +284,11 @@ impl Task {
                 (link.address, link.dialled, link.relay) = (address, dialled, None);
             }
             for old in superseded {
-                tracing::debug!(%peer, "it connects again: the old connection is closed");
+                tracing::debug!(%peer, "the peer connected again: closing the old connection");
                 self.swarm.close_connection(old);
             }
         }
-        // Whoever is told of a connection finds it among the peers.
+        // Update the status before notifying waiters.
         self.settle_asked(id, Some(key));
         self.settle_awaiting(peer);
     }
@@ -326,11 +326,11 @@ impl Task {
         }
         let serves_dht = info.protocols.contains(&KAD);
         if serves_dht {
-            // What it told before: the DHT's own table keeps whatever it is given, however often.
+            // Remove its earlier addresses first: the DHT's table only ever adds.
             self.swarm.behaviour_mut().kad.remove_peer(&peer);
         }
         for address in info.listen_addrs.into_iter().take(limits::ADDRESSES_OF_PEER) {
-            // A loopback address means this machine only to a peer on this machine.
+            // A loopback address is valid only for a peer on the same machine.
             if here || !is_loopback(&address) {
                 if serves_dht {
                     self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
@@ -352,14 +352,14 @@ impl Task {
 
     fn on_listening(&mut self, address: Multiaddr, on: bool) {
         if is_circuit(&address) {
-            // The relay's client has told the swarm of it.
+            // The relay client has already added it to the swarm.
             if on && !self.is_useful(&address) {
                 return;
             }
         } else if !on {
             self.swarm.remove_external_address(&address);
         } else if self.status.lock().tells(&address) {
-            // Nobody confirms an address in a mesh of one household: the peer trusts those that it listens on.
+            // In a mesh within one local network, nobody confirms an address: the peer trusts those that it listens on.
             self.swarm.add_external_address(address.clone());
         }
         let address = address.with_p2p(self.me).unwrap_or_else(|ended_in_a_peer| ended_in_a_peer);
@@ -383,7 +383,7 @@ impl Task {
     }
 
     fn disconnect(&mut self, peer: PeerId) {
-        // An error says that there was no connection.
+        // Fails only if there is no connection.
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 
@@ -399,7 +399,7 @@ impl Task {
         }
     }
 
-    /// Writes down the peers if there is something new, without holding anything up.
+    /// Saves the peers if there is anything new, without blocking.
     fn remember(&mut self) {
         self.remembered = Instant::now();
         self.remember_pause = (self.remember_pause * 2).min(limits::REMEMBER_INTERVAL);
@@ -410,9 +410,9 @@ impl Task {
         }
     }
 
-    /// Closes every connection, for at most [`limits::GOODBYE`].
+    /// Closes every connection, within [`limits::GOODBYE`].
     async fn close(mut self) {
-        // Here and now, even what is being written on another thread: the process may end with this.
+        // Synchronously, even if another thread is writing the file: the process may exit after this.
         let peers = self.book.proven(limits::REMEMBERED_PEERS);
         if let Some(path) = self.peers_file.as_deref().filter(|_| !peers.is_empty()) {
             peers_file::save(path, &peers);
@@ -425,7 +425,7 @@ impl Task {
                 swarm.select_next_some().await;
             }
         };
-        // Whoever is left learns it from the sockets' end.
+        // Remaining peers notice when the sockets close.
         let _ = platform::timeout(limits::GOODBYE, emptied).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Real peers on loopback sockets. No test sleeps: each waits for what must happen, or fails after a minute.
+//! Real peers on loopback sockets. No test sleeps: each waits for an expected event, or fails after a minute.
 
 mod gossip;
 mod relay;
@@ -17,7 +17,7 @@ use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use super::{Net, NetConfig, NetEvent, identity};
 
-/// Nothing that is waited for takes longer, on however busy a machine.
+/// Timeout of every wait, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A peer with its events.
@@ -26,7 +26,7 @@ struct Peer {
     events: mpsc::Receiver<NetEvent>,
 }
 
-/// A configuration for one test: nothing is dialled that the test does not ask for.
+/// A configuration for one test: it dials only what the test asks for.
 fn quiet() -> NetConfig {
     let identity = identity::to_libp2p(&identity::generate());
     NetConfig { wanted_peers: 0, ..NetConfig::loopback(identity) }
@@ -46,13 +46,13 @@ impl Peer {
         self.net.peer()
     }
 
-    /// Connects over the first of the other's addresses that contains `kind`.
+    /// Connects to the first of the other's addresses that contains `kind`.
     async fn dial(&mut self, other: &Peer, kind: &str) {
         let address = other.net.addresses().into_iter().find(|a| a.to_string().contains(kind)).unwrap();
         assert_eq!(self.net.dial(address).await.unwrap(), other.key());
     }
 
-    /// The first event for which `wanted` gives something.
+    /// The first event for which `wanted` returns a value.
     async fn wait<T>(&mut self, mut wanted: impl FnMut(NetEvent) -> Option<T>) -> T {
         let found = async {
             loop {
@@ -65,7 +65,7 @@ impl Peer {
         tokio::time::timeout(PATIENCE, found).await.expect("it happens within a minute")
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request, and waits for the answer.
     async fn ask(
         &mut self,
         to: PeerKey,
@@ -85,7 +85,7 @@ impl Peer {
         .await
     }
 
-    /// Answers every request with its own body, on a task.
+    /// Answers every request with its own body, on a task of its own.
     fn echo(mut self) -> Net {
         let net = self.net.clone();
         tokio::spawn(async move {
@@ -103,12 +103,12 @@ fn compile(name: &str) -> Request {
     Request::Compile { name: name.to_owned() }
 }
 
-/// A question whose answer may be of any length.
+/// A request whose answer may be of any length.
 fn pull() -> Request {
     Request::Pull { job: JobId([7; 32]), stage: 0, partition: 0, from: 0 }
 }
 
-/// Bytes in which nothing comes twice (xorshift): they take their length on the way, too.
+/// Incompressible bytes (xorshift).
 pub(super) fn body(len: usize) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let noise = std::iter::repeat_with(|| {

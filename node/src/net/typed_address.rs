@@ -1,17 +1,17 @@
-//! Addresses as people type them: a multiaddress, or an error with the multiaddress that was probably meant.
+//! Addresses as people type them: a multiaddress, or an error that suggests the multiaddress that was probably meant.
 
 use std::net::IpAddr;
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-/// The port of a bootstrap node that was not told another one.
+/// Default port of a bootstrap node.
 const USUAL_PORT: u16 = 4001;
 
 /// Parses an address to dial or to listen at: a multiaddress with a host and a transport.
 ///
 /// # Errors
-/// A sentence for whoever typed it, with an example made of what was typed.
+/// A message for the user, with an example derived from the input.
 pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
     let text = text.trim();
     match text.parse::<Multiaddr>() {
@@ -20,7 +20,7 @@ pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
     }
 }
 
-/// Whether the address leads somewhere: the parser takes any sequence of parts.
+/// Checks that the address can be dialled: the parser accepts any sequence of parts.
 fn check(address: Multiaddr, text: &str) -> Result<Multiaddr, String> {
     let mut parts = address.iter();
     let host = match parts.next() {
@@ -30,7 +30,7 @@ fn check(address: Multiaddr, text: &str) -> Result<Multiaddr, String> {
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => {
             text.split('/').take(3).collect::<Vec<_>>().join("/")
         }
-        // Whatever else there is, the transports know better than a rule here.
+        // Any other combination is left to the transports.
         _ => return Ok(address),
     };
     match (parts.next(), parts.next()) {
@@ -64,7 +64,7 @@ fn not_a_multiaddress(text: &str) -> String {
             "{lead} but a URL: write {host}/tcp/{USUAL_PORT}, with the port at which that peer listens{listed}"
         );
     }
-    // One slash too few or too many, or none of the names of protocols.
+    // A slash is missing or redundant, or the name of a protocol is.
     let with_slash = format!("/{}", text.trim_matches('/'));
     if with_slash != text && with_slash.parse::<Multiaddr>().is_ok_and(|address| check(address, &with_slash).is_ok()) {
         return format!("{lead}: write {with_slash}");
@@ -92,7 +92,7 @@ fn peer_id_alone(peer: &PeerId) -> String {
     )
 }
 
-/// The parts of `host:port` as parts of a multiaddress; no host if there is none that could be one.
+/// The parts of `host:port` as parts of a multiaddress; no host if there is no valid one.
 fn host_and_port(text: &str) -> (Option<String>, Option<u16>) {
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         return (Some(of_ip(ip)), None);
@@ -127,7 +127,7 @@ mod tests {
     const PEER: &str = "12D3KooWAtkZQBtPvmRSTUe1kXnPGV4tHA4ZhjBVtaHHuXcM4H5p";
 
     #[test]
-    fn what_was_probably_meant_is_written_out_as_a_multiaddress() {
+    fn an_error_suggests_the_multiaddress_that_was_probably_meant() {
         let url = "write /dns/mesh.example/tcp/4001, with the port at which that peer listens; the node lists its \
                    addresses at http://mesh.example:8080/.well-known/webmesh.json";
         for (typed, said) in [
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_id_alone_is_told_to_be_no_address() {
+    fn a_peer_id_alone_is_refused_as_an_address() {
         for typed in [PEER.to_owned(), format!("/p2p/{PEER}")] {
             let why = parse_address(&typed).unwrap_err();
             assert!(why.contains(&format!("/tcp/4001/p2p/{PEER}")) && why.contains("who, not where"), "{why}");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_an_address_that_is_taken() {
+    fn every_suggested_address_is_valid() {
         for typed in ["127.0.0.1:4001", "[::1]:5000", "mesh.example", "/127.0.0.1/4001", "/ip4/127.0.0.1/udp/1"] {
             let why = parse_address(typed).unwrap_err();
             let example = why.split("write ").nth(1).and_then(|rest| rest.split([',', ' ']).next()).unwrap();

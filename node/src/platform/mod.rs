@@ -1,6 +1,6 @@
-//! What differs between a native process and a browser tab: transports, tasks, time, chance, files.
+//! What differs between a native process and a browser tab: transports, tasks, time, random numbers, files.
 //!
-//! The only place with `cfg(target_family)`. Each target has a module with the same names.
+//! The only place with `cfg(target_family)`. Both targets have a module with the same items.
 
 #[cfg(not(target_family = "wasm"))]
 mod native;

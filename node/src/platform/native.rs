@@ -1,4 +1,4 @@
-//! Natively: tokio, sockets, a disk.
+//! The native platform: tokio, sockets, a disk.
 
 mod accepted;
 mod dial_last;
@@ -22,49 +22,49 @@ pub use transport::{
     new_certificate, swarm,
 };
 
-/// Runs a task on its own.
+/// Spawns a task.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
 
-/// Runs work that blocks (a disk) where it holds up nobody.
+/// Runs blocking work (disk IO) on a thread for such work.
 pub fn spawn_blocking(work: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(work);
 }
 
-/// Waits.
+/// Sleeps for `time`.
 pub async fn sleep(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Waits for `future`, or gives up after `patience`.
+/// Waits for `future`, for at most `patience`.
 pub async fn timeout<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(patience, future).await.ok()
 }
 
-/// Microseconds of the wall clock since 1970; zero before that.
+/// Wall-clock time in microseconds since 1970; zero before that.
 pub fn wall_micros() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Bytes that nobody can guess.
+/// Cryptographically secure random bytes.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
 }
 
-/// A number below `n`, which is above zero.
+/// A random number below `n`, which must be above zero.
 pub fn random_below(n: usize) -> usize {
     rand::random_range(0..n)
 }
 
-/// Where temporary files lie.
+/// Directory for temporary files.
 pub fn temporary_dir() -> std::path::PathBuf {
     std::env::temp_dir()
 }
 
-/// Chooses the cryptography of TLS, once per process: rustls refuses to guess.
+/// Selects the cryptography provider for TLS, once for each process: rustls has no default.
 pub fn install_crypto() {
-    // Fails only if one was installed before, which serves as well.
+    // Fails only if one was selected before, which serves as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! In a tab: one thread, timers and chance of the browser's, no sockets, no disk.
+//! The platform in a tab: one thread, the browser's timers and random numbers, no sockets, no disk.
 
 mod file_list;
 pub mod files;
@@ -20,22 +20,22 @@ pub use transport::{
     new_certificate, swarm,
 };
 
-/// Runs a task on its own.
+/// Spawns a task.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
     wasm_bindgen_futures::spawn_local(task);
 }
 
-/// Runs work after what is under way. It must be short: there is no other thread.
+/// Runs work after the current task. It must be short: there is no other thread.
 pub fn spawn_blocking(work: impl FnOnce() + 'static) {
     spawn(async { work() });
 }
 
-/// Waits.
+/// Sleeps for `time`.
 pub async fn sleep(time: Duration) {
     Delay::new(time).await;
 }
 
-/// Waits for `future`, or gives up after `patience`.
+/// Waits for `future`, for at most `patience`.
 pub async fn timeout<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     match select(std::pin::pin!(future), Delay::new(patience).fuse()).await {
         Either::Left((output, _)) => Some(output),
@@ -43,27 +43,27 @@ pub async fn timeout<F: Future>(patience: Duration, future: F) -> Option<F::Outp
     }
 }
 
-/// Microseconds of the wall clock since 1970.
+/// Wall-clock time in microseconds since 1970.
 pub fn wall_micros() -> u64 {
     (js_sys::Date::now() * 1000.0) as u64
 }
 
-/// Bytes that nobody can guess.
+/// Cryptographically secure random bytes.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::random()
 }
 
-/// A number below `n`, which is above zero.
+/// A random number below `n`, which must be above zero.
 pub fn random_below(n: usize) -> usize {
     rand::random_range(0..n)
 }
 
-/// Nothing: the browser resolves names, and does not tell why it could not.
+/// Always `None`: the browser resolves names, and does not say why it failed.
 pub fn name_error(_: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
 }
 
-/// Nowhere: there is no disk.
+/// An empty path: there is no disk.
 pub fn temporary_dir() -> std::path::PathBuf {
     std::path::PathBuf::new()
 }

@@ -1,21 +1,21 @@
-//! A checksum of what is written, so that whoever reads it later knows whether it is still that.
+//! A checksum of written data, to detect later changes.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The blake3 hash of what went through its [`writer`](Self::writer).
+/// The blake3 hash of everything written through its [`writer`](Self::writer).
 #[derive(Clone, Debug, Default)]
 pub struct Checksum(Arc<Mutex<blake3::Hasher>>);
 
 impl Checksum {
-    /// A writer to `out` that adds what it writes.
+    /// A writer to `out` that also hashes what it writes.
     pub fn writer<W: Write>(&self, out: W) -> impl Write + use<W> {
         Summed { out, sum: self.clone() }
     }
 
-    /// The checksum in hexadecimal digits.
+    /// The checksum as hexadecimal digits.
     pub fn text(&self) -> String {
         self.lock().finalize().to_string()
     }
@@ -23,14 +23,14 @@ impl Checksum {
     /// The checksum of a file, read to its end.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// An I/O error.
     pub fn of_file(path: &Path) -> io::Result<String> {
         let mut hasher = blake3::Hasher::new();
         Ok(hasher.update_reader(File::open(path)?)?.finalize().to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, blake3::Hasher> {
-        // A panic of another holder is the end of its write, too.
+        // If another holder panics, its write has ended, too.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_the_checksum_of_what_was_written() {
+    fn a_file_has_the_checksum_of_the_written_bytes() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let sum = Checksum::default();
         let mut out = sum.writer(file.reopen().unwrap());

@@ -1,4 +1,4 @@
-//! A file that is whole or not there.
+//! A result file that appears under its name only when it is complete.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek, Write};
@@ -13,29 +13,29 @@ use crate::advice::for_disk;
 use crate::platform::unnamed;
 use crate::terminal::shell_word;
 
-/// Rights of a new file, of which the system takes away what the user's umask says.
+/// Permissions of a new file, from which the system subtracts the user's umask.
 const NEW_FILE_MODE: u32 = 0o666;
-/// Links that lead on to links: as many as Linux follows.
+/// Maximum number of chained links: as many as Linux follows.
 const LINKS: u32 = 40;
 
 /// Why a result file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// There is no folder for it.
+    /// Its folder does not exist.
     #[error("cannot write {}: there is no folder {}; make it (mkdir -p {}) or choose another file with -o", path.display(), folder.display(), quoted(folder))]
     NoFolder {
         /// The file.
         path: PathBuf,
-        /// The folder that it should lie in.
+        /// The folder that it should be in.
         folder: PathBuf,
     },
-    /// It is a folder, or named as one.
+    /// It is a folder, or its name ends like one.
     #[error("cannot write {}: that is a folder; name a file in it, such as -o {}", path.display(), quoted(&path.join("result.tsv")))]
     IsFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// No name at all.
+    /// There is no name.
     #[error("-o needs the name of a file, or - for standard output")]
     NoName,
     /// Anything else.
@@ -43,7 +43,7 @@ pub enum OutputError {
     System {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -52,36 +52,36 @@ fn quoted(path: &Path) -> String {
     shell_word(&path.to_string_lossy())
 }
 
-/// A file being written. It gets its name when it is [finished](Self::finish). Until then it has none where the file
-/// system allows that, and otherwise lies beside its place and is removed when this is dropped, even while another
+/// A file being written. It gets its name when it is [finished](Self::finish). Until then it has none if the file
+/// system allows that; otherwise it is next to its destination and is removed when this is dropped, even while another
 /// thread still [writes](Self::writer).
 ///
-/// A place that is taken by something else than a file (a pipe, a device, `/dev/stdout`) is written to directly.
+/// A destination that is not a regular file (a pipe, a device, `/dev/stdout`) is written to directly.
 #[derive(Debug)]
 pub struct OutputFile {
-    /// As it was named.
+    /// The path as given.
     path: PathBuf,
-    /// Where that leads.
+    /// The path with links resolved.
     target: PathBuf,
     kind: Kind,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// To be named, in the place of what was there before.
+    /// An unnamed file, to replace what was there before.
     Unnamed(File),
-    /// The same on file systems that have no files without a name.
+    /// The same on file systems without unnamed files.
     Part(NamedTempFile),
-    /// To be copied into a file in whose folder no other can be made.
+    /// To be copied into a file whose folder does not accept a new one.
     Copied(File),
     Direct(File),
 }
 
-/// Where a path leads, links followed.
+/// The destination of a path, after following links.
 enum Target {
-    /// A file, or a place where there is nothing yet.
+    /// A file, or a path where nothing exists yet.
     Path(PathBuf),
-    /// A file that a process has open, under the name that the system has for it.
+    /// A file that a process has open, under the system's name for it.
     Opened(PathBuf),
 }
 
@@ -90,7 +90,7 @@ impl OutputFile {
     /// target exists or not. Opening a named pipe waits for its reader.
     ///
     /// # Errors
-    /// Whatever is in the way, and what to do about it.
+    /// Anything that prevents it, with advice.
     pub fn create(path: &Path) -> Result<Self, OutputError> {
         if path.as_os_str().is_empty() {
             return Err(OutputError::NoName);
@@ -112,15 +112,15 @@ impl OutputFile {
         Ok(Self { path: path.to_owned(), target, kind })
     }
 
-    /// Where the file will lie: absolute, without links.
+    /// The path of the finished file: absolute, without links.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Where to write.
+    /// A handle for writing.
     ///
     /// # Errors
-    /// Where the system has no further handle to give.
+    /// Fails if the system has no more handles.
     pub fn writer(&self) -> Result<File, OutputError> {
         let file = match &self.kind {
             Kind::Part(part) => part.as_file(),
@@ -129,20 +129,20 @@ impl OutputFile {
         file.try_clone().map_err(|source| self.error(source))
     }
 
-    /// The error for what the system said of a [writer](Self::writer).
+    /// The error for an I/O error of a [writer](Self::writer).
     pub fn error(&self, source: io::Error) -> OutputError {
         OutputError::System { path: self.path.clone(), source }
     }
 
-    /// Whether it goes to a reader that may stop early, such as the other end of a pipe.
+    /// Whether its reader may stop early, such as the other end of a pipe.
     pub fn is_direct(&self) -> bool {
         matches!(self.kind, Kind::Direct(_))
     }
 
-    /// Gives the file its name, in the place of what had it before.
+    /// Gives the file its name, replacing what had it before.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// An I/O error.
     pub fn finish(self) -> Result<(), OutputError> {
         let Self { path, target, kind } = self;
         let done = match kind {
@@ -158,7 +158,7 @@ impl OutputFile {
     }
 }
 
-/// Follows links, but for those that mean what a process has open: of these the system alone knows where they lead.
+/// Follows links, except those that stand for what a process has open: only the system knows what these refer to.
 fn resolve(path: &Path) -> Result<Target, OutputError> {
     let failed = |source| OutputError::System { path: path.to_owned(), source };
     let mut here = path.to_owned();
@@ -184,12 +184,12 @@ fn resolve(path: &Path) -> Result<Target, OutputError> {
             Err(why) => return Err(failed(why)),
         }
     }
-    Err(failed(io::Error::other("it is a link that leads in a circle")))
+    Err(failed(io::Error::other("too many levels of symbolic links")))
 }
 
-/// What a process has open. A file is appended to: nothing that is there already is lost.
+/// Opens what a process has open. A file is appended to: existing content is kept.
 fn opened(path: &Path) -> io::Result<File> {
-    // A socket cannot be opened by its name, and what this process writes to has no need of it.
+    // A socket cannot be opened by its name, and what this process writes to need not be.
     if fs::canonicalize("/proc/self/fd").is_ok_and(|own| path.parent() == Some(&own)) {
         match path.file_name().map(OsStrExt::as_bytes) {
             Some(b"1") => return Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
@@ -205,7 +205,7 @@ fn begin(target: &Path) -> io::Result<Kind> {
         Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(meta) if !meta.is_file() => return Ok(Kind::Direct(OpenOptions::new().write(true).open(target)?)),
         Ok(meta) => {
-            // A file that may not be written shall not be replaced either.
+            // A file that may not be written must not be replaced either.
             OpenOptions::new().write(true).open(target)?;
             Some(meta.permissions())
         }
@@ -220,7 +220,7 @@ fn begin(target: &Path) -> io::Result<Kind> {
         }),
     };
     match (begun, there) {
-        // The folder takes no new file, but the one that is there can be written.
+        // The folder does not accept a new file, but the existing one can be written.
         (Err(_), Some(_)) => Ok(Kind::Copied(tempfile::tempfile()?)),
         (begun, _) => begun,
     }
@@ -234,22 +234,22 @@ fn folder_of(target: &Path) -> &Path {
     target.parent().unwrap_or(Path::new("/"))
 }
 
-/// A name for a file that is not whole yet: short, so that a result's own name may be as long as any.
+/// A name for a file that is not complete yet: short, so that the result's own name may have any length.
 fn part() -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(".webmesh-").suffix(".part");
     builder
 }
 
-/// Names a file that has no name. A name that is taken is replaced in one step, by way of another beside it.
+/// Names an unnamed file. An existing file of that name is replaced atomically, by renaming a second name.
 fn place(file: &File, target: &Path) -> io::Result<()> {
     let folder = folder_of(target);
     let named = part().make_in(folder, |path| unnamed::name(file, path))?;
     named.persist(target).map(drop).map_err(|why| why.error)
 }
 
-/// What cannot be replaced (a file that is mounted on its own, one of another user in a shared folder) can often still
-/// be written; `why` it cannot be replaced is the error where there is no such file.
+/// Writes into a file that cannot be replaced (one that is a mount point, or belongs to another user in a shared
+/// folder); `why` it cannot be replaced is the error if there is no such file.
 fn copy_over(file: &File, target: &Path, why: io::Error) -> io::Result<()> {
     if target.is_file() { copy(file, target) } else { Err(why) }
 }

@@ -1,16 +1,16 @@
-//! Results that outlive their process: a file to which each task's output is appended behind a head.
+//! Results that outlive their process: a file to which each task's output is appended after a header.
 //!
-//! Outputs carry no checksum of their own. The job's log names the hash of each, and only those that have it count
-//! when the file is read back; whatever else stands there was not decided yet, or is damaged, and comes again.
+//! Outputs carry no checksum of their own. The job's log holds the hash of each, and only outputs with that hash count
+//! when the file is read back; anything else was not decided yet, or is damaged, and is computed again.
 
 use webmesh_protocol::Hash;
 
-/// Bytes before each output: task, length and a checksum of both, little-endian.
+/// Bytes of the header of each output: task, length and a checksum of both, little-endian.
 pub(super) const HEAD: usize = 4 + 8 + CHECKSUM;
-/// Bytes of the checksum. A length that is wrong would hide all outputs behind it.
+/// Bytes of that checksum. It exists because a wrong length would hide all outputs after it.
 const CHECKSUM: usize = 8;
 
-/// The head of a task's output.
+/// The header of a task's output.
 pub(super) fn head(task: u32, len: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&task.to_le_bytes());
@@ -36,12 +36,12 @@ mod native {
     use super::{HEAD, head};
     use crate::platform::Spill;
 
-    /// Results that were read back.
+    /// Results read back from a file.
     #[derive(Debug)]
     pub struct Reopened {
-        /// Those that are whole, ready for more.
+        /// The valid ones, ready for more.
         pub store: ResultStore,
-        /// Why the file was cut, where it was.
+        /// Why the file was truncated, if it was.
         pub cut: Option<&'static str>,
     }
 
@@ -49,17 +49,17 @@ mod native {
         /// An empty store that keeps everything in a new file, from which [`ResultStore::reopen`] reads it back.
         ///
         /// # Errors
-        /// Where the file cannot be made, or is there already.
+        /// The file cannot be created, or exists already.
         pub fn keep(path: &Path) -> io::Result<Self> {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
             Ok(Self::in_file(path, file, 0))
         }
 
-        /// Reads back what another process kept. Of each task the last output counts that has the hash that `wanted` says;
-        /// `None` from it means that the task has no result yet.
+        /// Reads back what another process stored. For each task, the last output with the hash `wanted` counts; `None`
+        /// from `wanted` means that the task has no result yet.
         ///
         /// # Errors
-        /// Where the file cannot be read, or not be cut off where it is damaged.
+        /// The file cannot be read, or not be truncated where it is damaged.
         pub fn reopen(path: &Path, wanted: impl Fn(u32) -> Option<Hash>) -> io::Result<Reopened> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             let mut reader = BufReader::new(&file);
@@ -71,7 +71,7 @@ mod native {
                 match fill(&mut reader, &mut found)? {
                     0 => break None,
                     HEAD => {}
-                    _ => break Some("its last output was not written whole"),
+                    _ => break Some("its last output is incomplete"),
                 }
                 let (task, len) = (u32_of(&found), u64_of(&found));
                 if found != head(task, len) || len > limits::TASK_OUTPUT_BYTES {
@@ -79,7 +79,7 @@ mod native {
                 }
                 body.resize(len as usize, 0);
                 if fill(&mut reader, &mut body)? < body.len() {
-                    break Some("its last output was not written whole");
+                    break Some("its last output is incomplete");
                 }
                 let offset = end + HEAD as u64;
                 if wanted(task) == Some(Hash::of(&body)) {
@@ -113,7 +113,7 @@ mod native {
         u64::from_le_bytes(len)
     }
 
-    /// Fills `buf` as far as there are bytes; says how many there were.
+    /// Fills `buf` as far as there are bytes; returns their number.
     fn fill(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
@@ -143,7 +143,7 @@ mod native {
             String::from_utf8(out).unwrap()
         }
 
-        /// Three outputs in a file; gives the folder, and the file's bytes.
+        /// Three outputs in a file; returns the folder, and the file's bytes.
         fn kept() -> (tempfile::TempDir, Vec<u8>) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("results");
@@ -165,7 +165,7 @@ mod native {
         }
 
         #[test]
-        fn results_of_another_process_are_read_back_and_added_to() {
+        fn results_of_another_process_are_read_back_and_extended() {
             let (folder, _) = kept();
             let path = folder.path().join("results");
             let Reopened { mut store, cut } = ResultStore::reopen(&path, wanted).unwrap();
@@ -178,7 +178,7 @@ mod native {
         }
 
         #[test]
-        fn an_output_that_the_log_does_not_name_does_not_count() {
+        fn an_output_without_its_hash_in_the_log_does_not_count() {
             let (folder, _) = kept();
             let named = |task| (task == 7).then(|| wanted(7)).flatten();
             let store = ResultStore::reopen(&folder.path().join("results"), named).unwrap().store;
@@ -186,7 +186,7 @@ mod native {
         }
 
         #[test]
-        fn a_flipped_bit_or_a_torn_end_costs_outputs_and_never_gives_a_wrong_one() {
+        fn a_flipped_bit_or_a_truncated_end_never_gives_a_wrong_output() {
             let (folder, whole) = kept();
             let path = folder.path().join("results");
             let right = "seven\t1\nzero\t1\n".lines().collect::<Vec<_>>();
@@ -198,7 +198,7 @@ mod native {
                     let store = ResultStore::reopen(&path, wanted).unwrap().store;
                     let text = lines(store);
                     assert!(text.lines().all(|line| right.contains(&line)), "at {at}: {text}");
-                    // What is added after the damage is read back.
+                    // Outputs added after the damage are read back.
                     let mut store = ResultStore::reopen(&path, wanted).unwrap().store;
                     store.add(0, output("zero")).unwrap();
                     store.add(7, output("seven")).unwrap();

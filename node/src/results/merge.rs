@@ -1,8 +1,8 @@
-//! Many sorted runs of records into one sequence of lines.
+//! Merges many sorted runs of records into one sequence of lines.
 //!
-//! A tournament of losers (Knuth, The Art of Computer Programming, volume 3, 5.4.1): each record written
-//! costs one comparison per level of the tree. Most comparisons are settled by the first eight bytes of the
-//! keys, which lie in the tree itself.
+//! A loser tree (Knuth, The Art of Computer Programming, volume 3, 5.4.1): each record written costs one comparison for
+//! each level of the tree. Most comparisons need only the first eight bytes of the keys, which are stored in the tree
+//! itself.
 
 use std::cmp::Ordering;
 use std::io::{self, Write};
@@ -14,17 +14,17 @@ use bytes::Bytes;
 use super::record::{self, Record};
 use crate::platform::Spill;
 
-/// Lines are gathered into blocks of this size before they are written.
+/// Lines are collected into blocks of this size before they are written.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// What was written.
+/// Statistics of the written output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Lines.
+    /// Number of lines.
     pub lines: u64,
-    /// Keys that differ.
+    /// Number of distinct keys.
     pub keys: u64,
-    /// Bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
@@ -35,10 +35,10 @@ pub(super) enum MergeError {
     Write(io::Error),
 }
 
-/// One sorted run, read as far as it is needed. Its records were checked before.
+/// A sorted run, read incrementally. Its records were checked before.
 pub(super) struct Run {
     bytes: Bytes,
-    /// Where the present record begins in `bytes`, its key, its value, and its end.
+    /// The current record in `bytes`: its key, its value, and its end.
     key: Range<usize>,
     value: Range<usize>,
     end: usize,
@@ -56,7 +56,7 @@ impl Run {
         Self { bytes, key: 0..0, value: 0..0, end: 0, source: None }
     }
 
-    /// A run that lies in a file and is read in pieces of about `piece` bytes.
+    /// A run in a file, which is read in pieces of about `piece` bytes.
     pub(super) fn of_file(file: Arc<Spill>, rest: Range<u64>, piece: usize) -> Self {
         Self { source: Some(Source { file, rest, piece }), ..Self::of_bytes(Bytes::new()) }
     }
@@ -65,12 +65,12 @@ impl Run {
         Record { key: &self.bytes[self.key.clone()], value: &self.bytes[self.value.clone()] }
     }
 
-    /// Goes on to the next record; `false` at the end.
+    /// Advances to the next record; `false` at the end.
     fn advance(&mut self) -> io::Result<bool> {
         loop {
             let mut rest = &self.bytes[self.end..];
             if let Some(found) = record::take(&mut rest) {
-                // The record ends where the rest begins; value and key lie before it, a length between them.
+                // The record ends where the rest begins; value and key come before that, with a length between them.
                 let end = self.bytes.len() - rest.len();
                 let start = |part: &[u8]| part.as_ptr().addr() - self.bytes.as_ptr().addr();
                 let (key, value) = (start(found.key), start(found.value));
@@ -85,14 +85,14 @@ impl Run {
         }
     }
 
-    /// Reads the next piece behind what is left of this one; `false` if there is none.
+    /// Reads the next piece behind the rest of this one; `false` if there is none.
     fn read_on(&mut self) -> io::Result<bool> {
         let Some(source) = &mut self.source else { return Ok(false) };
         if source.rest.is_empty() {
             return Ok(false);
         }
         let left = &self.bytes[self.end..];
-        // A record longer than a piece doubles what is read until it is whole.
+        // For a record longer than a piece, the size of the read doubles until it is complete.
         let len = (source.rest.end - source.rest.start).min(source.piece.max(left.len()) as u64) as usize;
         let mut next = Vec::with_capacity(left.len() + len);
         next.extend_from_slice(left);
@@ -105,19 +105,19 @@ impl Run {
     }
 }
 
-/// A run's place in the tournament.
+/// A run in the tree.
 #[derive(Clone, Copy)]
 struct Player {
-    /// The first eight bytes of its present key, as a number that is ordered as they are.
+    /// The first eight bytes of its current key, as a number with the same order.
     prefix: u64,
     run: u32,
-    /// Whether it has a record; one that has not loses against all that have.
+    /// Whether it has a record; a run without one loses against all others.
     live: bool,
 }
 
 struct Tournament {
     runs: Vec<Run>,
-    /// `losers[1..]` is a tree: the loser of each match. `losers[0]` is the winner of all.
+    /// `losers[1..]` is the tree: the loser of each match. `losers[0]` is the overall winner.
     losers: Vec<Player>,
 }
 
@@ -141,7 +141,7 @@ impl Tournament {
         }
         let mut this = Self { losers: players.clone(), runs };
         let n = players.len();
-        // Leaf i stands at n + i of the tree, the match of the nodes 2i and 2i + 1 at i.
+        // Leaf i is at n + i of the tree, the match of the nodes 2i and 2i + 1 at i.
         let mut winners = players.clone();
         winners.extend_from_slice(&players);
         for node in (1..n).rev() {
@@ -156,7 +156,7 @@ impl Tournament {
         Ok(this)
     }
 
-    /// Whether the present record of `a` comes before that of `b`; equal ones in order of their runs.
+    /// Whether the current record of `a` comes before that of `b`; equal records are in the order of their runs.
     fn before(&self, a: &Player, b: &Player) -> bool {
         if a.prefix != b.prefix || !a.live || !b.live {
             return a.live && (!b.live || a.prefix < b.prefix);
@@ -170,7 +170,7 @@ impl Tournament {
         Some(self.runs[winner.run as usize].record())
     }
 
-    /// Goes on behind the winner's record.
+    /// Advances past the winner's record.
     fn advance(&mut self) -> io::Result<()> {
         let mut player = self.losers[0];
         let run = &mut self.runs[player.run as usize];

@@ -1,8 +1,9 @@
-//! The submitter's end of a job: the sorted outputs of its last stage, merged into lines.
+//! The submitter's side of a job's result: the sorted outputs of the last stage, merged into lines.
 //!
-//! [`ResultStore`] keeps what each task gave, in memory up to a bound and then on disk. [`ResultStore::merge`]
-//! reads all of it once, in order, and writes `key<TAB>value` lines. With `ResultStore::keep` everything lies in a file
-//! from which another process goes on. [`OutputFile`] is a file that appears under its name only when it is whole.
+//! [`ResultStore`] keeps the output of each task, in memory up to a limit and then on disk. [`ResultStore::merge`]
+//! reads all of it once, in order, and writes `key<TAB>value` lines. With `ResultStore::keep`, everything is in a file
+//! from which another process can continue. [`OutputFile`] is a file that appears under its name only when it is
+//! complete.
 
 #[cfg(not(target_family = "wasm"))]
 mod checksum;

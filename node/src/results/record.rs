@@ -1,24 +1,24 @@
-//! Result records: `varint key_len, key, varint value_len, value`, as the guest interface says.
+//! Result records: `varint key_len, key, varint value_len, value`, as the guest interface defines.
 
 use webmesh_protocol::segment::take_varint;
 
-/// Why bytes are no result records.
+/// Why bytes are not valid result records.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// They end within a record, or a length is no number.
-    #[error("record {record} is cut short or its lengths are wrong")]
+    /// They end within a record, or a length is invalid.
+    #[error("record {record} is truncated or has wrong lengths")]
     Cut {
         /// The record, counted from 0.
         record: u64,
     },
     /// They are not sorted by key and then by value.
-    #[error("record {record} stands before one that it should follow")]
+    #[error("record {record} is out of order")]
     Order {
         /// The record, counted from 0.
         record: u64,
     },
-    /// A value that would be more than one line.
-    #[error("the value of record {record} has a line break in it, which JSON texts of results do not have")]
+    /// A value that would take more than one line.
+    #[error("the value of record {record} contains a line break, which is not allowed in a result")]
     LineBreak {
         /// The record, counted from 0.
         record: u64,
@@ -29,11 +29,11 @@ pub enum RecordError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Record<'a> {
     pub(super) key: &'a [u8],
-    /// JSON text.
+    /// The value, as JSON text.
     pub(super) value: &'a [u8],
 }
 
-/// Takes a record from the front of `bytes`; `None` if they do not hold all of it.
+/// Takes a record from the front of `bytes`; `None` if it is incomplete.
 pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<Record<'a>> {
     let mut rest = *bytes;
     let key = take_part(&mut rest)?;
@@ -55,7 +55,7 @@ fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(part)
 }
 
-/// Checks the output of one task: whole records, sorted, one line each.
+/// Checks the output of one task: complete records, sorted, one line each.
 pub(super) fn check(bytes: &[u8]) -> Result<(), RecordError> {
     let mut rest = bytes;
     let mut before: Option<Record<'_>> = None;
@@ -75,8 +75,8 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// Appends a key as it stands in a line: tab, newline, carriage return and backslash as `\t \n \r \\`, all
-/// else as it is, be it UTF-8 or not.
+/// Appends a key in its form within a line: tab, newline, carriage return and backslash as `\t \n \r \\`, all other
+/// bytes unchanged, whether UTF-8 or not.
 pub(super) fn put_key(out: &mut Vec<u8>, key: &[u8]) {
     let escape = |byte: u8| match byte {
         b'\t' => Some(b't'),

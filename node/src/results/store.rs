@@ -1,4 +1,4 @@
-//! Outputs of tasks, until the last is there.
+//! Collects the outputs of tasks until all are there.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -13,15 +13,15 @@ use super::record::{self, RecordError};
 use crate::advice::for_disk;
 use crate::platform::{SPILL_ADVICE, Spill};
 
-/// Read buffers of a merge, all together: what lies on disk is read in pieces as long as this allows.
+/// Total size of a merge's read buffers, which limits the size of the pieces in which outputs on disk are read.
 const READ_BYTES: usize = 64 << 20;
-/// The shortest and the longest such piece.
+/// Minimum and maximum size of such a piece.
 const PIECE_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=256 * 1024;
 
-/// Why results cannot be kept or written.
+/// Why results cannot be stored or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError {
-    /// A task's output is not what a task gives. Its worker is to blame; nothing of it was kept.
+    /// A task's output is malformed. Its worker is to blame; nothing of it was stored.
     #[error("the result of task {task} is malformed: {source}")]
     Malformed {
         /// The task.
@@ -30,27 +30,27 @@ pub enum ResultError {
         source: RecordError,
     },
     /// The temporary file cannot be written or read.
-    #[error("results cannot be kept in {}: {source}; {SPILL_ADVICE}", dir.display())]
+    #[error("cannot store results in {}: {source}; {SPILL_ADVICE}", dir.display())]
     Disk {
-        /// Where they should lie.
+        /// Its directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file that outlives this process cannot be written or read.
-    #[error("results cannot be kept in {}: {source}; {}", path.display(), for_disk(source, "choose another disk with --data"))]
+    #[error("cannot store results in {}: {source}; {}", path.display(), for_disk(source, "choose another disk with --data"))]
     Kept {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The result cannot be written where it belongs.
-    #[error("the result cannot be written: {0}")]
+    /// The result cannot be written to its destination.
+    #[error("cannot write the result: {0}")]
     Write(io::Error),
 }
 
-/// Where a task's output lies.
+/// Where a task's output is stored.
 #[derive(Debug)]
 pub(super) enum Place {
     Memory(Bytes),
@@ -60,28 +60,28 @@ pub(super) enum Place {
 /// Outputs of the tasks of a job's last stage.
 #[derive(Debug)]
 pub struct ResultStore {
-    /// Where the file lies, or, where it outlives this process, the file.
+    /// Directory of the temporary file, or, if the file outlives this process, its path.
     dir: PathBuf,
     memory_limit: u64,
     pub(super) outputs: BTreeMap<u32, Place>,
     memory: u64,
-    /// What had no room in memory, and where it ends.
+    /// The file for outputs that do not fit in memory, and its length.
     pub(super) spill: Option<(Arc<Spill>, u64)>,
-    /// The file outlives this process: each output has a head in it.
+    /// Whether the file outlives this process: each output in it has a header.
     pub(super) is_kept: bool,
-    /// Something was written to a kept file that was not synced.
+    /// Whether such a file has unsynced writes.
     is_unsynced: bool,
 }
 
 impl ResultStore {
-    /// An empty store that keeps up to `memory_limit` bytes in memory and what is more in a temporary file
-    /// in `dir`, made on the first need.
+    /// An empty store that keeps up to `memory_limit` bytes in memory and the rest in a temporary file in `dir`,
+    /// created when first needed.
     pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
         let outputs = BTreeMap::new();
         Self { dir, memory_limit, outputs, memory: 0, spill: None, is_kept: false, is_unsynced: false }
     }
 
-    /// Keeps the output of a task. If the task had one before, the new one counts.
+    /// Stores the output of a task. It replaces an earlier one of that task.
     pub fn add(&mut self, task: u32, records: Bytes) -> Result<(), ResultError> {
         record::check(&records).map_err(|source| ResultError::Malformed { task, source })?;
         let len = records.len() as u64;
@@ -116,7 +116,7 @@ impl ResultStore {
         Ok(offset)
     }
 
-    /// Forgets the output of a task.
+    /// Removes the output of a task.
     pub fn remove(&mut self, task: u32) {
         if let Some(Place::Memory(old)) = self.outputs.remove(&task) {
             self.memory -= old.len() as u64;
@@ -128,19 +128,19 @@ impl ResultStore {
         self.outputs.contains_key(&task)
     }
 
-    /// The file, if it outlives this process and something was written since the last call: it is to be synced before
-    /// anybody is told that those outputs are safe.
+    /// The file, if it outlives this process and was written to since the last call: it must be synced before anybody
+    /// is told that those outputs are safe.
     pub fn take_unsynced(&mut self) -> Option<Arc<Spill>> {
         let is_unsynced = std::mem::take(&mut self.is_unsynced) && self.is_kept;
         self.spill.as_ref().filter(|_| is_unsynced).map(|(file, _)| file.clone())
     }
 
-    /// How many tasks' outputs it keeps.
+    /// The number of tasks whose outputs it holds.
     pub fn len(&self) -> usize {
         self.outputs.len()
     }
 
-    /// Whether it keeps none.
+    /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.outputs.is_empty()
     }

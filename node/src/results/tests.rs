@@ -1,4 +1,4 @@
-//! Results from outside: outputs of tasks go in, sorted lines come out.
+//! Results as seen from outside: from outputs of tasks to sorted lines.
 
 use std::fs;
 use std::io::{self, Write};
@@ -34,7 +34,7 @@ fn merged(store: ResultStore) -> (Vec<u8>, Stats) {
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Many equal keys, many equal beginnings, and every byte that is escaped.
+    // Many equal keys, many common prefixes, and every byte that is escaped.
     let byte = prop::sample::select(b"ab\0\xff\t\n\r\\".to_vec());
     prop_oneof![
         prop::collection::vec(byte.clone(), 0..4),
@@ -44,7 +44,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn lines_are_sorted_by_key_and_value_wherever_they_were_kept(
+    fn lines_are_sorted_whether_kept_in_memory_or_on_disk(
         mut tasks in prop::collection::vec(prop::collection::vec((key(), "[0-9]{1,3}"), 0..20), 0..20),
         memory in prop::sample::select(vec![0u64, 100, 1 << 20]),
         long in prop::option::of(0usize..20),
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_kept_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn any_bytes_are_stored_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let mut store = store(0);
         if store.add(0, bytes.into()).is_ok() {
             merged(store);
@@ -109,12 +109,12 @@ fn the_last_output_of_a_task_counts() {
 }
 
 #[test]
-fn no_results_are_no_lines() {
+fn no_results_give_no_lines() {
     assert_eq!(merged(store(0)), (Vec::new(), Stats::default()));
 }
 
 #[test]
-fn what_is_no_output_of_a_task_is_refused_and_the_task_named() {
+fn a_malformed_output_is_refused_and_its_task_named() {
     let mut store = store(1000);
     let mut refuse = |bytes: Bytes| {
         let error = store.add(7, bytes).unwrap_err().to_string();
@@ -122,7 +122,7 @@ fn what_is_no_output_of_a_task_is_refused_and_the_task_named() {
         error
     };
     let good = encode(&vec![one("a", "1"), one("b", "2")]);
-    assert!(refuse(good.slice(..good.len() - 1)).contains("cut short"));
+    assert!(refuse(good.slice(..good.len() - 1)).contains("truncated"));
     assert!(refuse(encode(&vec![one("b", "1"), one("a", "1")])).contains("follow"));
     assert!(refuse(encode(&vec![one("a", "2"), one("a", "1")])).contains("follow"));
     assert!(refuse(encode(&vec![one("a", "1\n2")])).contains("line break"));
@@ -130,7 +130,7 @@ fn what_is_no_output_of_a_task_is_refused_and_the_task_named() {
 }
 
 #[test]
-fn a_reader_that_is_gone_is_told_apart_from_a_disk_that_fails() {
+fn a_closed_pipe_is_distinguished_from_a_failing_disk() {
     struct Gone;
     impl Write for Gone {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -147,7 +147,7 @@ fn a_reader_that_is_gone_is_told_apart_from_a_disk_that_fails() {
 }
 
 #[test]
-fn a_result_file_is_whole_or_not_there() {
+fn a_result_file_is_complete_or_absent() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.tsv");
     let file = OutputFile::create(&path).unwrap();
@@ -173,7 +173,7 @@ fn a_result_file_is_whole_or_not_there() {
 }
 
 #[test]
-fn a_place_where_no_file_can_be_is_refused_before_anything_is_written() {
+fn an_impossible_destination_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
     assert!(OutputFile::create(dir.path()).is_err());
     let error = OutputFile::create(&dir.path().join("no/such/folder")).unwrap_err().to_string();

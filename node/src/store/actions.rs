@@ -1,57 +1,56 @@
-//! What the engine asks of the segment store, and what it is told.
+//! Carries out the engine's actions on the segment store.
 
 use bytes::Bytes;
-use webmesh_protocol::io::{Action, Event, ReadError};
+use webmesh_protocol::io::{Event, ReadError, SegmentAction};
 use webmesh_protocol::limits;
 use webmesh_protocol::message::Response;
 
 use super::segments::{SegmentStore, StoreError};
 use crate::driver::HostOutput;
 
-/// Does what an action asks of the store; other actions are nothing to it.
-pub fn carry_out(store: &mut SegmentStore, action: Action) -> Option<HostOutput> {
-    // A bucket that lies here and cannot be read is its task's failure; segments that a new owner wants may still lie
+/// Carries out an action; returns its outcome, if its kind has one.
+pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<HostOutput> {
+    // A bucket that is here and cannot be read fails its task; segments that a new owner wants may still exist
     // elsewhere.
     let respond = |token, refuse: bool, answer: Result<(Response, Bytes), StoreError>| {
         let (response, body) = answer.unwrap_or_else(|why| {
-            tracing::warn!("segments cannot be read: {why}");
+            tracing::warn!("cannot read segments: {why}");
             (if refuse { Response::Refused(why.to_string()) } else { Response::Missing }, Bytes::new())
         });
         Some(HostOutput::Respond { token, response, body })
     };
     match action {
-        Action::Stage { push, keep, body } => {
-            // They were acknowledged already: the engine must know that they are not here.
+        SegmentAction::Stage { push, keep, body } => {
+            // They were acknowledged already: the engine must know that they are lost.
             let lost = store.stage(&push, &keep, &body).err()?;
             Some(HostOutput::Event(Event::StoreFailed { job: push.job, why: lost.to_string() }))
         }
-        Action::DropSegment { job, stage, partition, task, digest } => {
+        SegmentAction::Drop { job, stage, partition, task, digest } => {
             store.drop_segment(job, stage, partition, task, digest);
             None
         }
-        Action::ReadBucket { read, bucket, most } => {
+        SegmentAction::ReadBucket { read, bucket, most } => {
             let records = store.read_bucket(&bucket, most).map_err(|why| match why {
                 StoreError::TooLarge(bytes) => ReadError::TooLarge(bytes),
                 why => ReadError::Failed(why.to_string()),
             });
             Some(HostOutput::Event(Event::BucketRead { read, records }))
         }
-        Action::ServeBucket { token, bucket, from, most } => {
+        SegmentAction::ServeBucket { token, bucket, from, most } => {
             let piece = match store.read_piece(&bucket, from, limits::BUCKET_PIECE, most) {
-                // Who asked says what that means.
+                // The requester decides what that means.
                 Err(StoreError::TooLarge(bytes)) => Ok((Bytes::new(), bytes)),
                 piece => piece,
             };
             respond(token, true, piece.map(|(piece, of)| (Response::Piece { of }, piece)))
         }
-        Action::ServePull { token, job, stage, partition, from } => {
+        SegmentAction::ServePull { token, job, stage, partition, from } => {
             let pulled = store.pull(job, stage, partition, from);
             respond(token, false, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
         }
-        Action::DropJob { job } => {
+        SegmentAction::DropJob { job } => {
             store.drop_job(job);
             None
         }
-        _ => None,
     }
 }

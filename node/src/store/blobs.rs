@@ -1,4 +1,4 @@
-//! Blobs by their hash: a bounded cache on disk, and other places where a blob may be found.
+//! Blobs by hash: a bounded cache on disk, and other sources of blobs.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,22 +12,23 @@ use webmesh_protocol::Hash;
 
 use super::source::{BlobError, BlobSource};
 
-/// Names of files that are being written begin so. What a killed process left of them is removed at start.
+/// Prefix of the names of files being written. Those left by a killed process are removed at the start.
 const PART_PREFIX: &str = ".part-";
-/// A part this old is nobody's any more: a blob is written in far less.
+/// Age at which such a file counts as abandoned: writing a blob takes far less.
 const PART_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What is known of a blob on disk.
+/// Metadata of a blob on disk.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     len: u64,
     used: SystemTime,
 }
 
-/// Blobs in a folder, a file each, of at most so many bytes in all; the longest unused go first.
+/// Blobs in a folder, one file each, with a limit on their total size in bytes; the least recently used are evicted
+/// first.
 ///
-/// Several processes may share a folder: files appear whole or not at all, and what another process
-/// removed is simply not found.
+/// Several processes may share a folder: files appear complete or not at all, and a file that another process removed
+/// is simply not found.
 #[derive(Debug)]
 pub struct BlobStore {
     dir: PathBuf,
@@ -37,7 +38,7 @@ pub struct BlobStore {
 }
 
 impl BlobStore {
-    /// The store in `dir`, which is made if need be, with what an earlier run left in it.
+    /// The store in `dir`, which is created if necessary, with the blobs of earlier runs.
     pub fn new(dir: PathBuf, max_bytes: u64) -> Result<Self, BlobError> {
         let mut store = Self { dir, max_bytes, held: HashMap::new(), bytes: 0 };
         store.scan().map_err(|e| store.disk(e))?;
@@ -51,7 +52,7 @@ impl BlobStore {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            // Gone again: another process made room.
+            // Removed meanwhile: another process made room.
             let Ok(meta) = entry.metadata() else { continue };
             let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             if name.starts_with(PART_PREFIX) {
@@ -66,7 +67,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// The blob with this hash. A file whose bytes have another one is removed and not found.
+    /// The blob with this hash. A file with different content is removed and not found.
     pub fn get(&mut self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {
         let path = self.path(hash);
         let bytes = match fs::read(&path) {
@@ -84,12 +85,12 @@ impl BlobStore {
             return Ok(None);
         }
         self.remember(*hash, bytes.len() as u64);
-        // For the next start. That it fails (a read-only disk) makes the order a little worse, no more.
+        // Remembered for the next start. If that fails (a read-only disk), the order is merely a little worse.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Ok(Some(bytes.into()))
     }
 
-    /// Stores a blob, after the oldest ones if there is no room. It is there whole or not at all.
+    /// Stores a blob, after evicting old ones if there is no room. It is stored completely or not at all.
     pub fn put(&mut self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
         let actual = Hash::of(bytes);
         if actual != *hash {
@@ -98,7 +99,7 @@ impl BlobStore {
         if bytes.len() as u64 > self.max_bytes {
             return Err(BlobError::TooLarge { bytes: bytes.len() as u64, bound: self.max_bytes });
         }
-        // What lies there may have been damaged since.
+        // The existing file may have been damaged since.
         if self.held.contains_key(hash) && fs::read(self.path(hash)).is_ok_and(|held| held == bytes) {
             self.remember(*hash, bytes.len() as u64);
             return Ok(());
@@ -116,7 +117,7 @@ impl BlobStore {
         Ok(())
     }
 
-    /// Bytes held.
+    /// Total size in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -163,23 +164,23 @@ fn remove(path: &Path) {
     if let Err(e) = fs::remove_file(path)
         && e.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(path = %path.display(), "a file of the blob cache cannot be removed: {e}");
+        tracing::warn!(path = %path.display(), "cannot remove a file of the blob cache: {e}");
     }
 }
 
-/// All places where this peer looks for a blob: the packs of its own jobs first, then the cache.
+/// All sources in which this peer looks for a blob: the packs of its own jobs first, then the cache.
 pub struct Blobs {
     sources: RwLock<Vec<Arc<dyn BlobSource>>>,
     store: Mutex<BlobStore>,
 }
 
 impl Blobs {
-    /// With the cache alone.
+    /// With the cache only.
     pub fn new(store: BlobStore) -> Self {
         Self { sources: RwLock::default(), store: Mutex::new(store) }
     }
 
-    /// Looks in `source` too.
+    /// Adds `source`.
     pub fn attach(&self, source: Arc<dyn BlobSource>) {
         self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
     }
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unused_goes_first() {
+    fn the_least_recently_used_blob_is_evicted_first() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = BlobStore::new(dir.path().to_owned(), 250).unwrap();
         let blobs: Vec<_> = (0..3).map(|n| blob(n, 100)).collect();
@@ -244,7 +245,7 @@ mod tests {
         assert!(store.get(&blobs[1].0).unwrap().is_none());
         assert!(store.get(&blobs[0].0).unwrap().is_some() && store.get(&blobs[2].0).unwrap().is_some());
         assert_eq!((files(dir.path()), store.bytes()), (2, 200));
-        // A smaller bound at the next start holds at once.
+        // A smaller limit at the next start applies at once.
         assert_eq!(BlobStore::new(dir.path().to_owned(), 150).unwrap().bytes(), 100);
     }
 
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_that_is_stored_again_is_whole_again() {
+    fn storing_a_damaged_blob_again_repairs_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = BlobStore::new(dir.path().to_owned(), 1000).unwrap();
         let (hash, bytes) = blob(1, 100);
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_own_packs_are_found_beside_the_cache() {
+    fn a_jobs_own_packs_are_found_without_the_cache() {
         struct Pack;
         impl BlobSource for Pack {
             fn load(&self, hash: &Hash) -> Result<Option<Bytes>, BlobError> {

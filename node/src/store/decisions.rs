@@ -1,8 +1,7 @@
-//! Logs of the decisions of this peer's own jobs: a file in the folder of each, to which batches are appended.
+//! Decision logs of this peer's own jobs: a file in the folder of each, to which batches are appended.
 //!
-//! A batch that was written survives the end of this process; one that was synced survives the loss of power (see
-//! [`webmesh_protocol::decisions`]). What a crash left behind in the middle of a write is cut off when the log is read
-//! again.
+//! A written batch survives the end of this process; a synced one survives a power failure (see
+//! [`webmesh_protocol::decisions`]). A batch left incomplete by a crash is cut off when the log is read again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,52 +12,52 @@ use std::path::{Path, PathBuf};
 use webmesh_protocol::JobId;
 use webmesh_protocol::decisions::{Cut, State, replay};
 
-/// The name of a log in its job's folder.
+/// File name of a log in its job's folder.
 const LOG: &str = "decisions";
 
-/// The logs of jobs whose folders lie in one folder.
+/// The logs of all jobs whose folders are in one directory.
 #[derive(Debug)]
 pub struct DecisionLogs {
     dir: PathBuf,
     open: HashMap<JobId, Open>,
 }
 
-/// A log that is appended to.
+/// An open log.
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Something was written since the last sync.
+    /// Whether it has unsynced writes.
     is_unsynced: bool,
-    /// The other files of the job's folder were synced.
+    /// Whether the other files in the job's folder were synced.
     folder_is_synced: bool,
 }
 
-/// A log that was read back, and is ready to be appended to.
+/// A log that was read back and can be appended to.
 #[derive(Debug)]
 pub struct ReadBack {
     /// What was decided.
     pub state: State,
-    /// What was cut off, where the log was damaged.
+    /// What was cut off, if the log was damaged.
     pub cut: Option<Cut>,
 }
 
 impl DecisionLogs {
-    /// The logs in the folders of `dir`, each named as its job.
+    /// The logs in the folders of `dir`, each named after its job.
     pub fn new(dir: PathBuf) -> Self {
         Self { dir, open: HashMap::new() }
     }
 
-    /// Where the log of a job lies.
+    /// Path of a job's log.
     pub fn path(&self, job: &JobId) -> PathBuf {
         self.dir.join(job.to_string()).join(LOG)
     }
 
-    /// Appends a batch to the log of a job. When this returns, the batch survives the end of this process; with `sync`, the
-    /// loss of power.
+    /// Appends a batch to the log of a job. When this returns, the batch survives the end of this process; with `sync`,
+    /// also a power failure.
     ///
     /// # Errors
-    /// Where the disk does not take it, or the job has no folder. Part of it may have been written: nothing may be
-    /// appended behind.
+    /// An I/O error, or a job without a folder. Part of the batch may have been written: nothing may be appended after
+    /// it.
     pub fn append(&mut self, job: JobId, batch: &[u8], sync: bool) -> io::Result<()> {
         let path = self.path(&job);
         let log = match self.open.entry(job) {
@@ -73,16 +72,16 @@ impl DecisionLogs {
         if sync { log.sync() } else { Ok(()) }
     }
 
-    /// The jobs whose logs were written to since they were last synced.
+    /// The jobs whose logs have unsynced writes.
     pub fn unsynced(&self) -> Vec<JobId> {
         self.open.iter().filter(|(_, open)| open.is_unsynced).map(|(&job, _)| job).collect()
     }
 
-    /// Syncs the log of a job, and the first time all other files of its folder before it: without them the log is of no
-    /// use.
+    /// Syncs the log of a job; the first time, all other files in its folder are synced before: without them the log is
+    /// useless.
     ///
     /// # Errors
-    /// Where the disk does not take it, or the folder is gone.
+    /// An I/O error, or a missing folder.
     pub fn sync(&mut self, job: &JobId) -> io::Result<()> {
         let Some(log) = self.open.get_mut(job) else { return Ok(()) };
         if !log.folder_is_synced {
@@ -97,16 +96,16 @@ impl DecisionLogs {
         log.sync()
     }
 
-    /// Closes the log of a job, which is over.
+    /// Closes the log of a job that has ended.
     pub fn close(&mut self, job: &JobId) {
         self.open.remove(job);
     }
 
-    /// Reads the log of a job back, and cuts it off where it is damaged. `None` where there is none, or not even its
-    /// first batch is whole.
+    /// Reads the log of a job back, and cuts it off where it is damaged. `None` if there is none, or if its first batch
+    /// is incomplete.
     ///
     /// # Errors
-    /// Where the file cannot be read, or not be cut off.
+    /// The file cannot be read, or not be truncated.
     pub fn read_back(&self, job: &JobId) -> io::Result<Option<ReadBack>> {
         let path = self.path(job);
         let bytes = match fs::read(&path) {
@@ -130,7 +129,7 @@ impl Open {
     }
 }
 
-/// Makes a new file's name survive the loss of power too.
+/// Syncs a folder, so that a new file's name survives a power failure too.
 fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -184,14 +183,14 @@ mod tests {
         (job, [frame(&first), frame(&second)])
     }
 
-    /// Logs in `dir`, in which the job has its folder.
+    /// Logs in `dir`, where the job has its folder.
     fn logs_for(dir: &Path, job: &JobId) -> DecisionLogs {
         fs::create_dir(dir.join(job.to_string())).unwrap();
         DecisionLogs::new(dir.to_owned())
     }
 
     #[test]
-    fn a_log_is_read_back_by_another_process_as_it_was_written() {
+    fn a_log_is_read_back_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let (job, batches) = batches();
         let mut logs = logs_for(folder.path(), &job);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_was_torn_is_cut_off_and_the_log_goes_on_behind_the_one_before() {
+    fn an_incomplete_batch_is_cut_off_and_appending_continues() {
         let folder = tempfile::tempdir().unwrap();
         let (job, [first, second]) = batches();
         let mut logs = logs_for(folder.path(), &job);

@@ -1,7 +1,7 @@
-//! One partition's segments in the order of their arrival: in memory, and on disk where memory is short.
+//! One partition's segments in order of arrival: in memory, and on disk if memory is short.
 //!
-//! A segment is never moved once it is written but from memory to disk, a whole chunk at a time. What is
-//! known of one costs twelve bytes, so that hundreds of thousands of tiny ones stay cheap.
+//! Once written, a segment is never moved, except from memory to disk with its whole chunk. The metadata of a segment
+//! takes twelve bytes, so hundreds of thousands of tiny ones are cheap.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,15 +10,15 @@ use webmesh_protocol::Hash;
 
 use crate::platform::Spill;
 
-/// A full chunk: one write when it is spilled and one read when it is wanted again, long enough that a
-/// disk seeks little, short enough to stay in the processor's cache while it is read.
+/// Size of a full chunk: one write when it is spilled and one read when it is needed again; long enough to limit seeks,
+/// short enough to stay in the processor's cache while it is read.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// A partition's first chunk; each further one is twice as long, so that small jobs take little memory.
+/// Size of a partition's first chunk; each further one is twice as long, so that small jobs take little memory.
 const FIRST_CHUNK_BYTES: usize = 4 * 1024;
-/// A chunk that cannot be filled is cut down if this part of it or more would be left over.
+/// A chunk that cannot be filled is shrunk if at least one part in this many of it would be unused.
 const SPARE_PART: usize = 8;
 
-/// An attempt of which at least one segment is held. Entries name it by its place in the stage's list.
+/// An attempt with at least one segment here. Entries refer to it by its index in the stage's list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Staged {
     pub(super) task: u32,
@@ -28,9 +28,9 @@ pub(super) struct Staged {
 /// One segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Its attempt.
+    /// Index of its attempt.
     pub(super) attempt: u32,
-    /// Where it begins in its chunk.
+    /// Its offset in its chunk.
     pub(super) start: u32,
     /// Its length in bytes.
     pub(super) len: u32,
@@ -44,7 +44,7 @@ enum Place {
 
 #[derive(Debug)]
 struct Chunk {
-    /// Its first entry; it holds all up to the next chunk's first.
+    /// Index of its first entry; it holds all up to the next chunk's first.
     first: usize,
     place: Place,
 }
@@ -54,13 +54,13 @@ struct Chunk {
 pub(super) struct Log {
     entries: Vec<Entry>,
     chunks: Vec<Chunk>,
-    /// Bytes of memory that chunks take.
+    /// Bytes of memory in chunks.
     memory: usize,
-    /// Tasks with the digests that were dropped: entries before the given place do not count any more.
+    /// Dropped attempts, by task and digest: their entries before the given index do not count any more.
     dropped: HashMap<u32, Vec<(Hash, usize)>>,
 }
 
-/// Two attempts of one task lie in a partition that is about to be read.
+/// Two attempts of one task are in a partition that is about to be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TwoAttempts {
     pub(super) task: u32,
@@ -110,9 +110,9 @@ impl Log {
 
     /// Moves all chunks in memory to `file`, from `end` on, which is moved past them.
     ///
-    /// After an error the chunks that were not written are where they were.
+    /// After an error, chunks that were not written stay in memory.
     pub(super) fn spill(&mut self, file: &Spill, end: &mut u64) -> io::Result<()> {
-        // Every spill takes all, so those on disk come first.
+        // Every spill takes all chunks, so those on disk come first.
         let first = self.chunks.partition_point(|chunk| matches!(chunk.place, Place::Disk { .. }));
         for chunk in &mut self.chunks[first..] {
             if let Place::Memory(bytes) = &mut chunk.place {
@@ -126,7 +126,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the segments of an attempt that were appended so far as if they had never been.
+    /// Drops the segments of an attempt appended so far.
     pub(super) fn drop_attempt(&mut self, task: u32, digest: Hash) {
         let marks = self.dropped.entry(task).or_default();
         marks.retain(|(known, _)| *known != digest);
@@ -142,8 +142,8 @@ impl Log {
                 .is_some_and(|marks| marks.iter().any(|(digest, before)| *digest == staged.digest && place < *before))
     }
 
-    /// The entries of tasks from `from` on that were not dropped, each attempt once, by task and then by
-    /// arrival, as pairs of task and place in the log.
+    /// The entries of tasks from `from` on that were not dropped, each attempt once, by task and then by arrival, as
+    /// pairs of task and index in the log.
     pub(super) fn by_task(&self, attempts: &[Staged], from: u32) -> Vec<(u32, u32)> {
         let mut live: Vec<(u32, u32)> = Vec::with_capacity(self.entries.len());
         for (place, entry) in self.entries.iter().enumerate() {
@@ -152,7 +152,7 @@ impl Log {
                 live.push((staged.task, place as u32));
             }
         }
-        // Stable, because arrival is a few ascending runs, which this sort takes as they are.
+        // Stable, because arrival order consists of a few ascending runs, which this sort detects.
         live.sort_by_key(|&(task, _)| task);
         if live.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             self.keep_each_attempt_once(attempts, &mut live);
@@ -176,7 +176,7 @@ impl Log {
         });
     }
 
-    /// For each entry its rank in ascending order of task, or `None` if it does not count.
+    /// For each entry the rank of its task in ascending order; `None` if it does not count.
     pub(super) fn ranks(&self, attempts: &[Staged]) -> Result<Vec<Option<u32>>, TwoAttempts> {
         let live = self.by_task(attempts, 0);
         if let Some(pair) = live.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -189,12 +189,12 @@ impl Log {
         Ok(ranks)
     }
 
-    /// The entry at `place`.
+    /// The entry at index `place`.
     pub(super) fn entry(&self, place: u32) -> Entry {
         self.entries[place as usize]
     }
 
-    /// Appends the bytes of the entry at `place` to `out`.
+    /// Appends the bytes of the entry at index `place` to `out`.
     pub(super) fn read(&self, place: u32, file: Option<&Spill>, out: &mut Vec<u8>) -> io::Result<()> {
         let entry = self.entry(place);
         let (start, len) = (entry.start as usize, entry.len as usize);
@@ -211,8 +211,8 @@ impl Log {
         Ok(())
     }
 
-    /// Shows every segment, those that were dropped included, in the order of arrival. What lies on disk is
-    /// read a chunk at a time.
+    /// Calls a function with every segment, including dropped ones, in order of arrival. Chunks on disk are read one at
+    /// a time.
     pub(super) fn for_each<E: From<io::Error>>(
         &self,
         file: Option<&Spill>,

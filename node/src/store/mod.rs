@@ -1,6 +1,6 @@
-//! What a peer keeps for others: shuffle segments while a job runs, and, natively, small blobs for longer.
+//! Storage: shuffle segments while a job runs, and, natively, small blobs for longer.
 //!
-//! Both stores are synchronous. Whoever drives them gives each a thread of its own.
+//! Both stores are synchronous. Each should be used from a thread of its own.
 
 pub mod actions;
 #[cfg(not(target_family = "wasm"))]

@@ -1,8 +1,8 @@
 //! The shuffler's store: segments by job, stage, partition, task and digest.
 //!
-//! Segments come in as they are pushed and are read by runs of buckets once their partition is sealed. Memory is
-//! bounded: beyond the bound, the partitions that take most of it go to disk. The files have no name, so
-//! that nothing is left of them however the process ends.
+//! Segments arrive in pushes and are read by runs of buckets once their partition is sealed. Memory is bounded: beyond
+//! the limit, the largest partitions are spilled to disk. The files are unnamed, so nothing remains of them however the
+//! process ends.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,21 +18,21 @@ use super::log::{Log, Staged, TwoAttempts};
 use super::shelf::{Run, Shelf, ShelfError};
 use crate::platform::{SPILL_ADVICE, Spill};
 
-/// The part of the memory that holds partitions sorted into buckets; the rest holds segments.
+/// One part in this many of the memory holds partitions sorted into buckets; the rest holds segments.
 const SHELVES_PART: u64 = 4;
-/// One partition may take this part of the memory for sorted buckets, so that reads of several
-/// partitions in turn do not put away each other's.
+/// One partition may take one part in this many of the memory for sorted buckets, so that alternating reads of several
+/// partitions do not evict each other's.
 const SHELF_PART: u64 = 4;
-/// When memory is full, this part of it is freed, so that the next push does not find it full again.
+/// When memory is full, one part in this many is freed, so that the next push does not find it full again.
 const FREED_PART: u64 = 4;
 
-/// Why the store cannot do what it was asked.
+/// Errors of the segment store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A push whose head and body do not fit each other. The sender is to blame; nothing was staged.
-    #[error("a push that does not fit its body: {0}")]
+    /// A push whose head and body do not match. The sender is to blame; nothing was staged.
+    #[error("the head of a push does not match its body: {0}")]
     BadPush(&'static str),
-    /// Bytes that are no segment. Their worker is to blame.
+    /// Invalid segment bytes. Their worker is to blame.
     #[error("the segment of task {task} for partition {partition} is malformed: {why}")]
     BadSegment {
         /// The task that wrote it.
@@ -42,9 +42,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// A bucket was asked for before the losing attempt of a task was dropped.
+    /// A bucket was requested before the losing attempt of a task was dropped.
     #[error(
-        "two different attempts of task {task} lie in partition {partition}; the one that was not accepted must be dropped before it is read"
+        "two different attempts of task {task} are in partition {partition}; the one that was not accepted must be dropped before it is read"
     )]
     TwoAttempts {
         /// The task.
@@ -52,44 +52,44 @@ pub enum StoreError {
         /// The partition.
         partition: u16,
     },
-    /// More than the task that reads it may take: this many bytes. Nothing was read.
-    #[error("the task would read {0} bytes, more than it may take")]
+    /// The input exceeds the limit of the task that reads it; its size in bytes. Nothing was read.
+    #[error("the task would read {0} bytes, more than its limit")]
     TooLarge(u64),
-    /// Memory is full and the disk took no more. Nothing was staged; what was held is still held.
-    #[error("shuffle data cannot be written to {}: {source}; {SPILL_ADVICE}", dir.display())]
+    /// Memory is full and the disk cannot be written. Nothing was staged; earlier data is unaffected.
+    #[error("cannot write shuffle data to {}: {source}; {SPILL_ADVICE}", dir.display())]
     Spill {
-        /// Where it should go.
+        /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// What was written to disk cannot be read back.
-    #[error("shuffle data cannot be read back from {}: {source}", dir.display())]
+    /// Spilled data cannot be read back.
+    #[error("cannot read shuffle data back from {}: {source}", dir.display())]
     Read {
-        /// Where it lies.
+        /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What a store holds at the moment.
+/// Current usage of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of segments and sorted buckets in memory. What is known of each segment, some twelve bytes,
-    /// and of each attempt, some forty, is not counted.
+    /// Bytes of segments and sorted buckets in memory. Metadata is not counted: some twelve bytes for each segment, and
+    /// some forty for each attempt.
     pub memory: u64,
     /// Bytes of segments on disk.
     pub disk: u64,
 }
 
-/// What one stage of one job wrote, as far as it lies here.
+/// The output of one stage of one job, as far as it is stored here.
 #[derive(Debug, Default)]
 struct Stage {
     attempts: Vec<Staged>,
-    /// By number; `None` where nothing was staged.
+    /// Indexed by partition; `None` where nothing was staged.
     partitions: Vec<Option<Log>>,
-    /// The file of spilled chunks, and where it ends.
+    /// The file of spilled chunks, and its length.
     spill: Option<Spill>,
     end: u64,
 }
@@ -103,28 +103,28 @@ pub struct SegmentStore {
     /// Bytes of segments in memory.
     memory: u64,
     shelves: HashMap<(JobId, u8, u16), Shelf>,
-    /// Reads so far, which tells old shelves from new ones.
+    /// Number of reads so far, by which the age of shelves is measured.
     reads: u64,
 }
 
 impl SegmentStore {
-    /// An empty store that spills to files in `dir`, made on the first need, and takes about `memory_limit`
-    /// bytes of memory.
+    /// An empty store that spills to files in `dir`, created when first needed, and takes about `memory_limit` bytes of
+    /// memory.
     pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
         let (stages, shelves) = (HashMap::new(), HashMap::new());
         Self { dir, memory_limit, stages, memory: 0, shelves, reads: 0 }
     }
 
-    /// Holds segments of a push: the entries (by their place in the push) and partitions of `keep`.
-    /// A partition that its entry does not list got nothing, which needs no keeping.
+    /// Stages segments of a push: the entries (by their index in the push) and partitions in `keep`. A partition that
+    /// its entry does not list has no output, so there is nothing to stage.
     ///
-    /// On an error nothing of the push is held.
+    /// On an error, nothing of the push is staged.
     pub fn stage(&mut self, push: &Push, keep: &[(u32, u16)], body: &Bytes) -> Result<(), StoreError> {
         if push.body_len() != body.len() as u64 {
-            return Err(StoreError::BadPush("its segments have another length than its body"));
+            return Err(StoreError::BadPush("the lengths of its segments do not add up to its body"));
         }
         if keep.iter().any(|&(entry, p)| entry as usize >= push.entries.len() || p >= limits::PARTITIONS) {
-            return Err(StoreError::BadPush("an entry or a partition is to be held that cannot be"));
+            return Err(StoreError::BadPush("an entry or a partition to keep does not exist"));
         }
         let mut sorted;
         let mut keep = keep;
@@ -175,7 +175,7 @@ impl SegmentStore {
         Ok(())
     }
 
-    /// Spills until `more` bytes have room.
+    /// Spills until there is room for `more` bytes.
     fn make_room(&mut self, more: u64) -> Result<(), StoreError> {
         let limit = self.memory_limit - self.memory_limit / SHELVES_PART;
         if self.memory + more <= limit {
@@ -204,15 +204,15 @@ impl SegmentStore {
         Ok(())
     }
 
-    /// The records of some neighbouring buckets: those of each task that has any, in ascending order of task, all in one
-    /// buffer. Nothing, if nothing was staged for them; over `most` bytes are not read.
+    /// The records of a range of buckets: those of each task that has any, in ascending order of task, all in one
+    /// buffer. Empty if nothing was staged for them; more than `most` bytes are an error.
     pub fn read_bucket(&mut self, bucket: &BucketRef, most: u64) -> Result<Vec<Bytes>, StoreError> {
         Ok(self.run(bucket, most, true)?.records())
     }
 
-    /// A piece of the same, as it travels: each task's records behind a little-endian `u32` length. From byte `from` on
-    /// up to `len` bytes, with the length of the whole, which stays in memory until its last piece was read, or something
-    /// else takes its place.
+    /// A piece of the same in wire format: each task's records after a little-endian `u32` length. Returns up to `len`
+    /// bytes from offset `from`, and the total length. The data stays in memory until its last piece was read, or it is
+    /// evicted.
     pub fn read_piece(
         &mut self,
         bucket: &BucketRef,
@@ -229,7 +229,7 @@ impl SegmentStore {
         Ok((framed.slice(start..end), framed.len() as u64))
     }
 
-    /// `done` says that it is not wanted again.
+    /// `done` says that it is not needed again.
     fn run(&mut self, at: &BucketRef, most: u64, done: bool) -> Result<Run, StoreError> {
         let Place { partition, run, width } = at.place;
         let key = (at.job, at.stage, partition);
@@ -240,7 +240,7 @@ impl SegmentStore {
             shelf.used = self.reads;
             return Ok(run);
         }
-        // Before the next partition is sorted, so that it goes into the memory of the last.
+        // Evict before the next partition is sorted, so that it reuses the memory of the last one.
         for shelf in self.shelves.values_mut() {
             shelf.put_away_taken();
         }
@@ -266,7 +266,7 @@ impl SegmentStore {
         Ok(run)
     }
 
-    /// Puts sorted buckets away until the rest have room, the longest unused first.
+    /// Evicts sorted buckets until the rest fit, least recently used first.
     fn trim_shelves(&mut self, newest: (JobId, u8, u16)) {
         let room = (self.memory_limit / SHELVES_PART) as usize;
         self.shelves.retain(|key, shelf| shelf.bytes > 0 || *key == newest);
@@ -278,9 +278,9 @@ impl SegmentStore {
         }
     }
 
-    /// About [`limits::PUSH_BYTES`] of a partition's segments, of tasks from `from` on in ascending order,
-    /// as a push with its body, and the task to go on from, if there is more. The push's epoch is zero.
-    /// All attempts of one task come together.
+    /// About [`limits::PUSH_BYTES`] of a partition's segments, of tasks from `from` on in ascending order, as a push
+    /// with its body, and the next task, if there are more. The push's epoch is zero. All attempts of one task are in
+    /// the same push.
     pub fn pull(
         &self,
         job: JobId,
@@ -312,7 +312,7 @@ impl SegmentStore {
         Ok((push, body.into(), None))
     }
 
-    /// Forgets an attempt's segment. Its bytes are freed with the job.
+    /// Drops an attempt's segment. Its bytes are freed with the job.
     pub fn drop_segment(&mut self, job: JobId, stage: u8, partition: u16, task: u32, digest: Hash) {
         let of_stage = self.stages.get_mut(&(job, stage));
         let log = of_stage.and_then(|s| s.partitions.get_mut(usize::from(partition))?.as_mut());
@@ -322,7 +322,7 @@ impl SegmentStore {
         }
     }
 
-    /// Frees all that is held for a job, on disk too.
+    /// Frees everything that is held for a job, on disk too.
     pub fn drop_job(&mut self, job: JobId) {
         self.shelves.retain(|key, _| key.0 != job);
         self.stages.retain(|key, stage| {
@@ -334,7 +334,7 @@ impl SegmentStore {
         });
     }
 
-    /// What it holds at the moment.
+    /// Current usage.
     pub fn usage(&self) -> Usage {
         let shelves: u64 = self.shelves.values().map(|shelf| shelf.bytes as u64).sum();
         let disk = self.stages.values().map(|stage| stage.end).sum();
@@ -348,7 +348,7 @@ impl SegmentStore {
 }
 
 impl Stage {
-    /// Moves a partition to disk. Returns how many bytes of memory that freed, even if not all of it went.
+    /// Spills a partition to disk. Returns how many bytes of memory that freed, even if it failed halfway.
     fn spill(&mut self, partition: usize, dir: &Path) -> (u64, io::Result<()>) {
         let Some(log) = self.partitions.get_mut(partition).and_then(Option::as_mut) else {
             return (0, Ok(()));

@@ -1,4 +1,4 @@
-//! The segment store from outside: whatever memory it has, every bucket comes back whole and in order.
+//! The segment store as seen from outside: with any amount of memory, every bucket is read back complete and in order.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ use super::segments::{SegmentStore, StoreError};
 const JOB: JobId = JobId([7; 32]);
 const STAGE: u8 = 0;
 
-/// What one task wrote, told by a seed so that two attempts of it can differ.
+/// One task's output, derived from a seed so that two attempts can differ.
 fn attempt(task: u32, seed: u32, partitions: u16, buckets: u32, size: usize) -> Attempt {
     let mut data = Vec::new();
     let mut offsets = vec![0];
@@ -42,7 +42,7 @@ fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<(u32, u16)>, Bytes) {
     (push, keep, body.into())
 }
 
-/// More than any bucket here has.
+/// More than any bucket in these tests has.
 const MOST: u64 = u32::MAX as u64;
 
 fn at(partition: u16, bucket: u32) -> BucketRef {
@@ -53,12 +53,12 @@ fn run_at(partition: u16, run: u32, width: u32) -> BucketRef {
     BucketRef { job: JOB, stage: STAGE, place: Place { partition, run, width } }
 }
 
-/// What a bucket must hold, by the protocol's own slicing.
+/// The expected content of a bucket, by the protocol's own slicing.
 fn expected(attempts: &[Attempt], partition: u16, bucket: u32) -> Vec<Vec<u8>> {
     expected_run(attempts, partition, bucket, 1)
 }
 
-/// What a run of buckets must hold.
+/// The expected content of a range of buckets.
 fn expected_run(attempts: &[Attempt], partition: u16, run: u32, width: u32) -> Vec<Vec<u8>> {
     let of_partition = attempts.iter().filter_map(|a| a.segments.iter().find(|(p, _)| *p == partition));
     let records = of_partition.map(|(_, segment)| buckets(segment, run * width..(run + 1) * width).unwrap().to_vec());
@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_run_of_buckets_comes_back_in_order_of_task_however_little_memory_there_is(
+    fn every_run_of_buckets_is_read_in_order_of_task_with_any_amount_of_memory(
         width in 1u32..10,
         order in Just((0u32..60).collect::<Vec<_>>()).prop_shuffle(),
         per_push in 1usize..9,
@@ -96,7 +96,7 @@ proptest! {
         let total: u64 = attempts.iter().map(|a| a.len() as u64).sum();
         let disk = store.usage().disk;
         match memory {
-            // What came last was spilled by nothing that came later.
+            // The last push is not spilled by any later one.
             0 => prop_assert!(disk > 0 && disk < total),
             1_048_576 => prop_assert_eq!(disk, 0),
             _ => {}
@@ -105,7 +105,7 @@ proptest! {
             for run in 0..=(8 / u32::from(partitions)).div_ceil(width) {
                 let expected = expected_run(&attempts, partition, run, width);
                 prop_assert_eq!(read_run(&mut store, partition, run, width), expected.clone());
-                // A second reducer may want it too.
+                // A second reducer may read it too.
                 prop_assert_eq!(read_run(&mut store, partition, run, width), expected);
             }
         }
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_pulled_and_staged_elsewhere_reads_alike(
+    fn segments_pulled_and_staged_elsewhere_read_the_same(
         tasks in prop::collection::btree_set(0u32..10_000, 1..80),
         memory in prop::sample::select(vec![0u64, 1 << 30]),
         size in prop::sample::select(vec![5usize, 40_000]),
@@ -145,7 +145,7 @@ proptest! {
 }
 
 #[test]
-fn memory_stays_bounded_while_segments_come_and_buckets_go() {
+fn memory_stays_bounded_while_segments_are_staged_and_read() {
     const LIMIT: u64 = 4 << 20;
     let dir = tempfile::tempdir().unwrap();
     let mut store = SegmentStore::new(dir.path().to_owned(), LIMIT);
@@ -165,7 +165,7 @@ fn memory_stays_bounded_while_segments_come_and_buckets_go() {
 }
 
 #[test]
-fn only_what_is_to_be_kept_is_held() {
+fn only_segments_to_keep_are_staged() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let attempts: Vec<Attempt> = (0..4).map(|t| attempt(t, 0, 4, 8, 50)).collect();
     let entries: Vec<_> = (0..).zip(&attempts).collect();
@@ -181,7 +181,7 @@ fn only_what_is_to_be_kept_is_held() {
 }
 
 #[test]
-fn the_attempt_that_lost_must_be_dropped_before_its_bucket_is_read() {
+fn a_bucket_with_two_attempts_is_read_only_after_one_is_dropped() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let (won, lost) = (attempt(5, 0, 1, 4, 90), attempt(5, 1, 1, 4, 90));
     for attempt in [&lost, &won, &won] {
@@ -197,7 +197,7 @@ fn the_attempt_that_lost_must_be_dropped_before_its_bucket_is_read() {
     for b in 0..4 {
         assert_eq!(read(&mut store, 0, b), expected(std::slice::from_ref(&won), 0, b));
     }
-    // A verdict can be taken back: what is pushed again counts again.
+    // A decision can be revoked: what is pushed again counts again.
     store.drop_segment(JOB, STAGE, 0, 5, won.digest);
     assert!(read(&mut store, 0, 0).is_empty());
     let (push, keep, body) = push_of(&[(5, &lost)]);
@@ -208,7 +208,7 @@ fn the_attempt_that_lost_must_be_dropped_before_its_bucket_is_read() {
 }
 
 #[test]
-fn a_segment_staged_after_a_read_is_in_the_next_read() {
+fn a_segment_staged_after_a_read_is_in_the_next_one() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let attempts: Vec<Attempt> = (0..2).map(|t| attempt(t, 0, 1, 4, 90)).collect();
     for n in 1..=2 {
@@ -221,7 +221,7 @@ fn a_segment_staged_after_a_read_is_in_the_next_read() {
 }
 
 #[test]
-fn nonsense_is_refused_and_its_task_named() {
+fn malformed_segments_are_refused_and_their_task_named() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new(), authors: Vec::new() };
     push.entries.push(PushEntry { task: 41, digest: Hash::of(b""), segments: vec![(2, 3)] });
@@ -231,14 +231,14 @@ fn nonsense_is_refused_and_its_task_named() {
     assert!(matches!(no_such_entry, Err(StoreError::BadPush(_))));
     let no_such_partition = store.stage(&push, &[(0, u16::MAX)], &Bytes::from_static(b"abc"));
     assert!(matches!(no_such_partition, Err(StoreError::BadPush(_))));
-    // One bucket of 100 bytes, it says.
+    // It claims one bucket of 100 bytes.
     store.stage(&push, &[(0, 2)], &Bytes::from_static(&[1, 0, 100])).unwrap();
     let error = store.read_bucket(&at(2, 0), MOST).unwrap_err().to_string();
     assert!(error.contains("task 41") && error.contains("partition 2"), "{error}");
 }
 
 #[test]
-fn a_disk_that_takes_nothing_is_named_with_remedies_and_nothing_is_lost() {
+fn a_full_disk_is_reported_with_advice_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let not_a_folder = dir.path().join("file");
     std::fs::write(&not_a_folder, b"").unwrap();
@@ -255,7 +255,7 @@ fn a_disk_that_takes_nothing_is_named_with_remedies_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_bucket_is_read_in_pieces_and_none_that_is_too_large() {
+fn a_bucket_is_read_in_pieces_unless_it_is_too_large() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let attempts: Vec<Attempt> = (0..20).map(|task| attempt(task, 0, 1, 2, 4_000)).collect();
     let staged: Vec<(u32, &Attempt)> = (0..).zip(&attempts).collect();
@@ -269,7 +269,7 @@ fn a_bucket_is_read_in_pieces_and_none_that_is_too_large() {
         let (piece, length) = store.read_piece(&bucket, pieces.len() as u64, 1_000, MOST).unwrap();
         assert!(piece.len() <= 1_000 && length == of);
         pieces.extend_from_slice(&piece);
-        // Another reader's bucket, in between.
+        // Another bucket is read in between.
         read(&mut store, 0, 0);
     }
     assert_eq!(pieces, whole);

@@ -1,7 +1,8 @@
-//! One partition's records sorted by the task that reads them.
+//! One partition's records, sorted by the reduce task that reads them.
 //!
-//! Segments arrive task by task; reduce tasks want a run of neighbouring buckets of all of them. Walking all segments for
-//! each run would read a spilled partition once a run, so one walk sorts as many runs as fit a bound.
+//! Segments arrive task by task; a reduce task reads a run of neighbouring buckets of all of them. Scanning all
+//! segments for each run would read a spilled partition once for each run, so one scan sorts as many runs as fit in
+//! memory.
 
 use std::io;
 use std::ops::Range;
@@ -13,14 +14,14 @@ use webmesh_protocol::segment::take_varint;
 use super::log::Log;
 use crate::platform::Spill;
 
-/// The length before each task's records.
+/// Bytes of the length before each task's records.
 const FRAME_BYTES: usize = 4;
 
-/// One run of buckets: each task's records behind a little-endian `u32` length, in ascending order of task.
+/// One run of buckets: each task's records after a little-endian `u32` length, in ascending order of task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Run {
     pub(super) framed: Bytes,
-    /// How many tasks have records in it.
+    /// Number of tasks with records in it.
     pub(super) tasks: u32,
 }
 
@@ -38,20 +39,20 @@ impl Run {
     }
 }
 
-/// Some neighbouring runs of one partition.
+/// Some consecutive runs of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    /// Buckets in each run.
+    /// Number of buckets in each run.
     pub(super) width: u32,
-    /// The number of the first run that is held.
+    /// Number of the first run.
     first: u32,
-    /// The runs from there on, with whether each was taken before; `None` where one was put away.
+    /// The runs, each with whether it was taken before; `None` for an evicted one.
     runs: Vec<Option<(Run, bool)>>,
-    /// Runs from this one on are empty.
+    /// Runs from this number on are empty.
     end: u32,
     /// Bytes held.
     pub(super) bytes: usize,
-    /// When it was last taken from, by the store's count.
+    /// When it was last read, by the store's counter.
     pub(super) used: u64,
 }
 
@@ -60,16 +61,16 @@ pub(super) struct Shelf {
 pub(super) enum ShelfError {
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// The segment at this place of the log.
+    /// The segment at this index of the log is invalid.
     #[error("{why}")]
     Malformed { place: usize, why: String },
-    /// The run that was wanted first has this many bytes, more than it may.
+    /// The first run has this many bytes, more than its limit.
     #[error("{0} bytes")]
     TooLarge(u64),
 }
 
-/// The records of one segment for one run: at first the rank of its task and the length, then the place
-/// in the run's buffer where they belong.
+/// The records of one segment for one run: first the rank of its task and the length, later their offset in the run's
+/// buffer.
 #[derive(Clone, Copy)]
 struct Piece {
     rank: u32,
@@ -77,8 +78,9 @@ struct Piece {
 }
 
 impl Shelf {
-    /// Sorts the records of `log` into runs of `width` buckets, from run `first` on, as many as have `room` bytes, at least
-    /// one, which must have at most `most`. `ranks` says for each entry of the log where its task stands in order, or that it does not count.
+    /// Sorts the records of `log` into runs of `width` buckets, starting at run `first`, as many as fit in `room`
+    /// bytes, at least one, which must have at most `most` bytes. `ranks` holds for each entry of the log the rank of
+    /// its task, or `None` if the entry does not count.
     pub(super) fn fill(
         log: &Log,
         ranks: &[Option<u32>],
@@ -132,7 +134,7 @@ impl Shelf {
         Ok(Self { width, first, runs, end, bytes, used: 0 })
     }
 
-    /// A run, if it is held, or known to be empty; `done` says that it is not wanted again.
+    /// A run, if it is here, or known to be empty; `done` says that it is not needed again.
     pub(super) fn take(&mut self, run: u32, done: bool) -> Option<Run> {
         if run >= self.end {
             return Some(Run::default());
@@ -143,7 +145,7 @@ impl Shelf {
         Some(run.clone())
     }
 
-    /// Puts away what was taken before: a run is seldom wanted twice.
+    /// Evicts runs that were taken before: a run is seldom needed twice.
     pub(super) fn put_away_taken(&mut self) {
         for slot in &mut self.runs {
             if let Some((run, true)) = slot {
@@ -154,14 +156,14 @@ impl Shelf {
     }
 }
 
-/// The runs from `first` on that have room together.
+/// The runs from `first` on that fit together.
 fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<Range<usize>, ShelfError> {
     let first = (first as usize).min(pieces.len());
     let mut sum = 0u64;
     for (run, pieces) in pieces.iter().enumerate().skip(first) {
         let bytes: u64 = pieces.iter().map(|p| u64::from(p.len) + FRAME_BYTES as u64).sum();
         sum += bytes;
-        // Places within a run are 32 bits, and no guest could address more either way.
+        // Offsets within a run have 32 bits, and no guest could address more either.
         let too_large = bytes > most.min(u64::from(u32::MAX));
         if run > first && (too_large || sum > room as u64) {
             return Ok(first..run);
@@ -173,8 +175,8 @@ fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<R
     Ok(first..pieces.len())
 }
 
-/// Gives each piece, in the order of arrival, its place in the run's buffer, which is in order of rank.
-/// Returns the buffer with the lengths written.
+/// Gives each piece, in order of arrival, its offset in the run's buffer, which is in order of rank. Returns the buffer
+/// with the lengths written.
 fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
     let total = pieces.iter().map(|p| p.len as usize + FRAME_BYTES).sum();
     let mut buffer = vec![0; total];
@@ -189,7 +191,7 @@ fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
         pieces.iter_mut().for_each(put);
     } else {
         let mut order: Vec<(u32, u32)> = (0..).zip(&*pieces).map(|(i, p)| (p.rank, i)).collect();
-        // Stable, because arrival is a few ascending runs, which this sort takes as they are.
+        // Stable, because arrival order consists of a few ascending runs, which this sort detects.
         order.sort_by_key(|&(rank, _)| rank);
         for (_, i) in order {
             put(&mut pieces[i as usize]);
@@ -199,7 +201,7 @@ fn lay_out(pieces: &mut [Piece]) -> Vec<u8> {
 }
 
 /// Reads the directory of a segment, its runs of `width` buckets with their lengths, into `out`, and returns the bytes
-/// that follow it, which the lengths cut into records.
+/// after it, which those lengths divide into records.
 fn directory<'a>(segment: &'a [u8], width: u32, out: &mut Vec<(u32, u32)>) -> Result<&'a [u8], String> {
     out.clear();
     let mut rest = segment;
@@ -209,10 +211,10 @@ fn directory<'a>(segment: &'a [u8], width: u32, out: &mut Vec<(u32, u32)>) -> Re
         let bucket = varint(&mut rest)?;
         let len = varint(&mut rest)?;
         if bucket < next || bucket >= u64::from(limits::BUCKETS) {
-            return Err("its buckets repeat, run backwards, or are no buckets".to_owned());
+            return Err("its buckets are not in ascending order, or invalid".to_owned());
         }
         next = bucket + 1;
-        // A length that is cut off here is more than any segment has, and makes the sum wrong.
+        // A length that saturates exceeds that of any segment, and makes the sum wrong.
         sum = sum.saturating_add(len);
         let (run, len) = (bucket as u32 / width, len as u32);
         match out.last_mut() {
@@ -221,12 +223,12 @@ fn directory<'a>(segment: &'a [u8], width: u32, out: &mut Vec<(u32, u32)>) -> Re
         }
     }
     if sum != rest.len() as u64 {
-        return Err("its directory does not fit its bytes".to_owned());
+        return Err("its directory does not match its length".to_owned());
     }
     Ok(rest)
 }
 
-/// [`take_varint`], with a shorter way for numbers of one byte, which nearly all are.
+/// [`take_varint`], with a fast path for one-byte numbers, which nearly all are.
 fn varint(bytes: &mut &[u8]) -> Result<u64, String> {
     match bytes.split_first() {
         Some((&byte, rest)) if byte < 0x80 => {

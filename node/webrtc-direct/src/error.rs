@@ -91,8 +91,8 @@ pub struct WrongPeer {
 }
 
 impl Error {
-    /// What a transport returns for an address that it refuses: the swarm tries other transports for one that is not
-    /// webrtc-direct.
+    /// The transport's error for an address that it refuses. The swarm tries other transports for addresses that are
+    /// not webrtc-direct.
     pub(crate) fn refuse(address: Multiaddr, error: InvalidAddress) -> TransportError<Self> {
         if error.is_unsupported() {
             TransportError::MultiaddrNotSupported(address)

@@ -22,8 +22,8 @@ pub const INITIAL_WINDOW_BYTES: usize = 32 * 1024;
 /// Maximum window: received but not yet read, per stream. With a round-trip time of 50 ms, one stream can carry 10
 /// MiB/s.
 pub const RECEIVE_WINDOW_BYTES: usize = 512 * 1024;
-/// What all streams of one connection may hold unread, or have granted, beyond [`INITIAL_WINDOW_BYTES`] each: enough
-/// for thirty streams at the maximum window. When it is used up, windows shrink to the initial one.
+/// Bytes that all streams of one connection may hold unread, or have granted, beyond [`INITIAL_WINDOW_BYTES`] each:
+/// enough for thirty streams at the maximum window. When it is used up, windows shrink to the initial one.
 pub const UNREAD_BYTES: usize = 16 * 1024 * 1024;
 /// A peer without credit support cannot be told to pause where the receiver's data channel has no back-pressure
 /// (browsers). Beyond this much unread data the stream is reset, to protect the tab's memory.

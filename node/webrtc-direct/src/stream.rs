@@ -36,7 +36,7 @@ mod user;
 /// Protocol name of the data channels that this crate opens: it announces support for credits.
 pub const CREDIT_PROTOCOL: &str = "libp2p-webrtc-credit/1";
 
-/// What is known about the peer's support for credits when a stream begins.
+/// The peer's support for credits, as known when a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credits {
     /// This side opens the channel, and support is unknown until the peer's first message.
@@ -49,7 +49,7 @@ pub enum Credits {
     Announce,
 }
 
-/// What a delivery has changed for the application.
+/// The effects of a delivery on the application's side of the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// [`Stream::read`] may now be ready.

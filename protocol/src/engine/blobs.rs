@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::core::{Core, Pending};
+use super::core::Core;
+use super::pending::{Answer, BlobRequest};
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, BlobClass, RequestError, Token};
+use crate::io::{BlobAction, BlobClass, Token};
 use crate::limits;
 use crate::manifest::BlobRef;
 use crate::message::{Request, Response};
@@ -59,7 +60,7 @@ impl Blobs {
         let Some(fetch) = self.fetches.get_mut(&hash) else {
             let (homes, others) = (VecDeque::from([home]), VecDeque::new());
             self.fetches.insert(hash, Fetch { homes, others, class, most: len, tries: 0, ask_at: Time::NEVER });
-            core.act(Action::LoadBlob { hash });
+            core.act(BlobAction::Load { hash });
             return;
         };
         fetch.class = fetch.class.or(class);
@@ -83,19 +84,14 @@ impl Blobs {
         None
     }
 
-    /// Another peer answered.
-    pub(super) fn answered(
-        &mut self,
-        core: &mut Core,
-        hash: Hash,
-        from: PeerKey,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) -> Option<Fetched> {
+    /// A request for a blob was answered, or failed.
+    pub(super) fn on_response(&mut self, core: &mut Core, request: &BlobRequest, answer: Answer) -> Option<Fetched> {
+        let &BlobRequest { hash, from } = request;
         let fetch = self.fetches.get_mut(&hash)?;
-        match outcome {
+        match answer {
             Ok((Response::Body, bytes)) if bytes.len() as u64 <= fetch.most => {
                 if let Some(class) = fetch.class {
-                    core.act(Action::StoreBlob { hash, bytes: bytes.clone(), class });
+                    core.act(BlobAction::Store { hash, bytes: bytes.clone(), class });
                 }
                 self.fetches.remove(&hash);
                 return Some((hash, Some(bytes)));
@@ -162,7 +158,7 @@ impl Blobs {
             }
             uploads.push_back((core.now, from));
         }
-        core.act(Action::ServeBlob { token, hash });
+        core.act(BlobAction::Serve { token, hash });
     }
 }
 
@@ -174,32 +170,18 @@ impl Fetch {
             self.homes.back().copied()
         });
         let Some(from) = from else { return };
-        core.request(from, Request::Blob { hash }, vec![], Pending::Blob { hash, from });
+        core.request(from, Request::Blob { hash }, vec![], BlobRequest { hash, from });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::RequestId;
-    use crate::membership::{Advert, Kind, Roles};
+    use crate::engine::core::tests::core;
+    use crate::io::{Action, NetAction, RequestId, StoreAction};
 
     const HASH: Hash = Hash([7; 32]);
     const BLOB: BlobRef = BlobRef { hash: HASH, len: 4 };
-
-    fn core() -> Core {
-        let agent = String::new();
-        let advert = Advert {
-            kind: Kind::Node,
-            roles: Roles::default(),
-            threads: 1,
-            weight: 1,
-            addresses: vec![],
-            agent,
-            minor: 0,
-        };
-        Core::new(peer(0), 1, advert, 1)
-    }
 
     fn peer(n: u8) -> PeerKey {
         PeerKey([n; 32])
@@ -208,7 +190,7 @@ mod tests {
     /// Who was asked for the blob since the last call.
     fn asked(core: &mut Core) -> Vec<(RequestId, PeerKey)> {
         let asked = core.actions.drain(..).filter_map(|action| match action {
-            Action::Request { id, to, .. } => Some((id, to)),
+            Action::Net(NetAction::Request { id, to, .. }) => Some((id, to)),
             _ => None,
         });
         asked.collect()
@@ -223,7 +205,11 @@ mod tests {
         // That one never answers.
         blobs.fetch(&mut core, BLOB, peer(2), Some(BlobClass::Module));
         assert_eq!(asked(&mut core).iter().map(|a| a.1).collect::<Vec<_>>(), [peer(2)]);
-        let found = blobs.answered(&mut core, HASH, peer(2), Ok((Response::Body, Bytes::from_static(b"here"))));
+        let found = blobs.on_response(
+            &mut core,
+            &BlobRequest { hash: HASH, from: peer(2) },
+            Ok((Response::Body, Bytes::from_static(b"here"))),
+        );
         assert_eq!(found, Some((HASH, Some(Bytes::from_static(b"here")))));
     }
 
@@ -233,8 +219,17 @@ mod tests {
         blobs.fetch(&mut core, BLOB, peer(1), Some(BlobClass::Module));
         let long = || Bytes::from_static(b"longer");
         assert_eq!(blobs.loaded(&mut core, HASH, Some(long())), None, "it is looked for elsewhere");
-        assert_eq!(blobs.answered(&mut core, HASH, peer(1), Ok((Response::Body, long()))), None);
-        assert!(!core.actions.iter().any(|action| matches!(action, Action::StoreBlob { .. })), "and not kept");
+        assert_eq!(
+            blobs.on_response(&mut core, &BlobRequest { hash: HASH, from: peer(1) }, Ok((Response::Body, long()))),
+            None
+        );
+        assert!(
+            !core
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Store { .. })))),
+            "and not kept"
+        );
     }
 
     #[test]
@@ -247,7 +242,11 @@ mod tests {
             core.now = core.now + Duration::from_secs(10);
             blobs.tick(&mut core);
             for (_, from) in asked(&mut core) {
-                if let Some(given_up) = blobs.answered(&mut core, HASH, from, Ok((Response::Missing, Bytes::new()))) {
+                if let Some(given_up) = blobs.on_response(
+                    &mut core,
+                    &BlobRequest { hash: HASH, from: from },
+                    Ok((Response::Missing, Bytes::new())),
+                ) {
                     assert_eq!(given_up, (HASH, None));
                     assert!(answers >= 8, "after {answers} answers");
                     return;

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::stage::Unit;
+use super::pending::Pending;
 use super::voice::Voice;
-use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, ReadId, RequestId, RunId, Token};
+use crate::id::PeerKey;
+use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
-use crate::message::{Attempts, Gossip, Request, Response, Seals, Topic};
+use crate::message::{Gossip, Request, Response, Seals, Topic};
 use crate::time::Time;
 
 /// One hop of gossip, until a round trip has been measured: a home network's worth.
@@ -49,94 +49,6 @@ pub(super) struct Core {
     next_id: u64,
 }
 
-/// What the answer to a request is for.
-#[derive(Debug)]
-pub(super) enum Pending {
-    Ignored,
-    Hello(PeerKey),
-    /// Of a certain one, or of any.
-    Homes(Option<PeerKey>),
-    Manifest(JobId),
-    RivalManifest(JobId),
-    Summary {
-        job: JobId,
-        stage: u8,
-        shard: u16,
-    },
-    Claims {
-        job: JobId,
-        stage: u8,
-        shard: u16,
-        from: PeerKey,
-    },
-    Held {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-    },
-    Blob {
-        hash: Hash,
-        from: PeerKey,
-    },
-    Push {
-        job: JobId,
-        stage: u8,
-        owner: PeerKey,
-        epoch: u32,
-        tasks: Vec<u32>,
-    },
-    Output {
-        job: JobId,
-        stage: u8,
-        task: u32,
-    },
-    /// A bucket of the stage `from`, of which `got` is here.
-    Bucket {
-        job: JobId,
-        unit: Unit,
-        owner: PeerKey,
-        from: u8,
-        got: BytesMut,
-    },
-    Commit {
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        opened: u64,
-        partitions: Vec<u16>,
-        attempts: Attempts,
-    },
-    Replica {
-        job: JobId,
-        stage: u8,
-        request: u64,
-    },
-    Pull {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-    },
-    Cancel(JobId),
-    Watch {
-        job: JobId,
-        peer: PeerKey,
-    },
-    Sealed {
-        job: JobId,
-        stage: u8,
-        partition: u16,
-    },
-    Accept {
-        job: JobId,
-        stage: u8,
-        epoch: u32,
-        to: PeerKey,
-        attempts: Attempts,
-    },
-}
-
 impl Core {
     pub(super) fn new(me: PeerKey, started: u64, advert: Advert, interface: u8) -> Self {
         Self {
@@ -164,26 +76,26 @@ impl Core {
         self.woke.is_some_and(|at| self.now.since(at) < RECONNECT)
     }
 
-    pub(super) fn act(&mut self, action: Action) {
-        self.actions.push_back(action);
+    pub(super) fn act(&mut self, action: impl Into<Action>) {
+        self.actions.push_back(action.into());
     }
 
     pub(super) fn log(&mut self, text: String) {
-        self.act(Action::Notify(Notice::Log(text)));
+        self.act(Notice::Log(text));
     }
 
     pub(super) fn publish(&mut self, topic: Topic, message: Gossip) {
-        self.act(Action::Publish { topic, message });
+        self.act(NetAction::Publish { topic, message });
     }
 
-    pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: Pending) {
+    pub(super) fn request(&mut self, to: PeerKey, request: Request, body: Vec<Bytes>, pending: impl Into<Pending>) {
         let id = RequestId(self.next_id());
-        self.pending.insert(id, pending);
-        self.act(Action::Request { id, to, request, body });
+        self.pending.insert(id, pending.into());
+        self.act(NetAction::Request { id, to, request, body });
     }
 
     pub(super) fn respond(&mut self, token: Token, response: Response) {
-        self.act(Action::Respond { token, response, body: Bytes::new() });
+        self.act(NetAction::Respond { token, response, body: Bytes::new() });
     }
 
     pub(super) fn next_run(&mut self) -> RunId {
@@ -241,12 +153,13 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::guest;
     use crate::membership::{Kind, Roles};
 
-    fn core_with(neighbours: u8) -> Core {
+    /// What a peer without neighbours shares among its roles.
+    pub(in crate::engine) fn core() -> Core {
         let agent = String::new();
         let advert = Advert {
             kind: Kind::Node,
@@ -257,7 +170,11 @@ mod tests {
             agent,
             minor: 0,
         };
-        let mut core = Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE);
+        Core::new(PeerKey([0; 32]), 1, advert, guest::INTERFACE)
+    }
+
+    fn core_with(neighbours: u8) -> Core {
+        let mut core = core();
         for n in 1..=neighbours {
             core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
             for _ in 0..50 {

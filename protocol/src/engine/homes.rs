@@ -3,10 +3,11 @@
 //! Adverts are gossip, repeated rarely: whoever comes late, or was deaf when one passed, hears a job announced and knows
 //! no way to its home. A neighbour that has one is asked.
 
-use super::core::{Core, Pending};
+use super::core::Core;
 use super::jobs::Jobs;
+use super::pending::{DiscoveryRequest, Pending};
 use crate::id::{JobId, PeerKey};
-use crate::io::Action;
+use crate::io::NetAction;
 use crate::limits;
 use crate::message::{PeerStatus, Request, Response};
 use crate::time::Time;
@@ -53,7 +54,7 @@ impl Homes {
             return;
         }
         *asked = Some(core.now);
-        core.request(peer, Request::Homes { wanted }, vec![], Pending::Homes(wanted));
+        core.request(peer, Request::Homes { wanted }, vec![], DiscoveryRequest::Homes(wanted));
     }
 
     /// The homes of jobs that can be reached, as far as is known here: the one that is wanted, or some, each asker others.
@@ -73,14 +74,15 @@ impl Homes {
     pub(super) fn on_answer(core: &mut Core, wanted: Option<PeerKey>, peers: Vec<PeerStatus>) {
         let asked_for = peers.into_iter().filter(|status| wanted.is_none_or(|wanted| wanted == status.peer));
         for PeerStatus { peer, advert, .. } in asked_for.take(if wanted.is_some() { 1 } else { limits::HOMES }) {
-            let greeted = |pending: &Pending| matches!(pending, Pending::Hello(to) if *to == peer);
+            let greeted =
+                |pending: &Pending| matches!(pending, Pending::Discovery(DiscoveryRequest::Hello(to)) if *to == peer);
             if peer == core.me || core.directory.is_connected(&peer) || core.pending.values().any(greeted) {
                 continue;
             }
             if core.directory.get(&peer).is_none() {
-                core.act(Action::Learn { peer, addresses: advert.addresses });
+                core.act(NetAction::Learn { peer, addresses: advert.addresses });
             }
-            core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+            core.request(peer, Request::Hello(core.advert.clone()), vec![], DiscoveryRequest::Hello(peer));
         }
     }
 }

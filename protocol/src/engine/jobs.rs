@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::core::{Core, Pending};
+use super::core::Core;
+use super::pending::{Answer, JobsRequest};
 use crate::codec::DecodeError;
 use crate::epoch::Epoch;
 use crate::id::{JobId, PeerKey};
-use crate::io::RequestError;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::message::{self, Announce, End, JobState, JobStatus, Outcome, Request, Response};
@@ -96,7 +94,7 @@ impl Jobs {
         let again = asked.is_none_or(|at| core.now.since(at) > limits::ANNOUNCE_INTERVAL / 2);
         if known.manifest.is_none() && again {
             *asked = Some(core.now);
-            let pending = if rival { Pending::RivalManifest(job) } else { Pending::Manifest(job) };
+            let pending = if rival { JobsRequest::RivalManifest(job) } else { JobsRequest::Manifest(job) };
             core.request(announce.home, Request::Manifest { job }, vec![], pending);
         }
         if rival {
@@ -153,13 +151,16 @@ impl Jobs {
         self.open_if_complete(interface, job);
     }
 
-    pub(super) fn on_manifest(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        match outcome {
+    /// A request for a manifest was answered, or failed.
+    pub(super) fn on_response(&mut self, core: &Core, request: &JobsRequest, answer: Answer) {
+        match *request {
+            JobsRequest::Manifest(job) => self.on_manifest(core, job, answer),
+            JobsRequest::RivalManifest(job) => self.on_rival_manifest(core, job, answer),
+        }
+    }
+
+    fn on_manifest(&mut self, core: &Core, job: JobId, answer: Answer) {
+        match answer {
             Ok((Response::Manifest(signed), _)) => {
                 if let Some(known) = self.known.get_mut(&job) {
                     known.heard = core.now;
@@ -173,13 +174,8 @@ impl Jobs {
     }
 
     /// A peer that announced a job as another's sent its manifest, or has none.
-    pub(super) fn on_rival_manifest(
-        &mut self,
-        core: &Core,
-        job: JobId,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        if let Ok((Response::Manifest(signed), _)) = outcome {
+    fn on_rival_manifest(&mut self, core: &Core, job: JobId, answer: Answer) {
+        if let Ok((Response::Manifest(signed), _)) = answer {
             self.take_manifest(core.interface, job, signed);
         }
     }
@@ -315,7 +311,7 @@ impl Jobs {
         for (&job, known) in self.known.iter_mut().filter(|(_, k)| !k.own && silent(k) && !asked(k)) {
             known.asked = Some(now);
             if known.home != core.me {
-                core.request(known.home, Request::Manifest { job }, vec![], Pending::Manifest(job));
+                core.request(known.home, Request::Manifest { job }, vec![], JobsRequest::Manifest(job));
             }
         }
     }

@@ -11,6 +11,7 @@ mod homes;
 mod jobs;
 mod outbox;
 mod packs;
+mod pending;
 mod shuffler;
 mod stage;
 #[cfg(test)]
@@ -24,13 +25,14 @@ use bytes::Bytes;
 
 use self::authority::Authority;
 use self::blobs::Blobs;
-use self::core::{Core, Pending};
+use self::core::Core;
 use self::homes::Homes;
 use self::jobs::Jobs;
+use self::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
 use self::shuffler::Shuffler;
 use self::worker::Worker;
 use crate::id::{JobId, PeerKey};
-use crate::io::{Action, Event, Notice, RequestError, RequestId, Token};
+use crate::io::{Action, Event, NetAction, Notice, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
 use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Topic};
@@ -109,8 +111,8 @@ impl Engine {
     /// An engine that knows nobody yet.
     pub fn new(config: Config) -> Self {
         let mut core = Core::new(config.me, config.started, config.advert, config.interface);
-        core.act(Action::Subscribe { topic: Topic::Jobs, on: true });
-        core.act(Action::Subscribe { topic: Topic::Peers, on: true });
+        core.act(NetAction::Subscribe { topic: Topic::Jobs, on: true });
+        core.act(NetAction::Subscribe { topic: Topic::Peers, on: true });
         let mut worker = Worker::new(&core.advert, config.memory);
         if core.advert.roles.relay {
             worker.pass_on_claims(&mut core);
@@ -238,7 +240,7 @@ impl Engine {
         self.advert_at = self.advert_at.min(self.core.now);
         for peer in self.core.directory.connected() {
             let hello = Request::Hello(self.core.advert.clone());
-            self.core.request(peer, hello, vec![], Pending::Hello(peer));
+            self.core.request(peer, hello, vec![], DiscoveryRequest::Hello(peer));
         }
     }
 
@@ -263,14 +265,14 @@ impl Engine {
             self.jobs.set_workers(core.workers);
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
-                core.act(Action::Notify(Notice::Log(format!("job {} fell silent", job.short()))));
+                core.act(Notice::Log(format!("job {} fell silent", job.short())));
             }
             self.blobs.tick(core);
             self.worker.tick(core, &mut self.blobs);
             if is_looked_for(&core.advert) && core.now >= self.advert_at {
                 self.advert_at = core.now + advert_interval(&core.directory);
                 let advert = Gossip::Advert(core.advert.clone());
-                core.act(Action::Publish { topic: Topic::Peers, message: advert });
+                core.act(NetAction::Publish { topic: Topic::Peers, message: advert });
             }
         }
         for (job, of) in self.authority.go_on(core, &mut self.jobs) {
@@ -291,7 +293,7 @@ impl Engine {
     fn connected(&mut self, peer: PeerKey) {
         let core = &mut self.core;
         core.directory.set_connected(core.now, peer, true);
-        core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+        core.request(peer, Request::Hello(core.advert.clone()), vec![], DiscoveryRequest::Hello(peer));
         self.authority.on_connected(peer);
     }
 
@@ -453,77 +455,41 @@ impl Engine {
         }
     }
 
-    fn response(&mut self, id: RequestId, outcome: Result<(Response, Bytes), RequestError>) {
+    fn response(&mut self, id: RequestId, answer: Answer) {
         let Some(pending) = self.core.pending.remove(&id) else { return };
         let core = &mut self.core;
-        if let Ok((Response::NotOwner(epoch), _)) = &outcome {
-            self.jobs.take_epoch(core, epoch);
+        match &answer {
+            Ok((Response::NotOwner(epoch), _)) => self.jobs.take_epoch(core, epoch),
+            Ok((Response::Summary(summary), _)) => self.jobs.take_epoch(core, &summary.epoch),
+            Ok((Response::Missing, _)) => {
+                if let Pending::Worker(WorkerRequest::Summary { job, .. }) = pending {
+                    self.jobs.gone(job);
+                }
+            }
+            _ => {}
         }
         match pending {
             Pending::Ignored => {}
-            Pending::Hello(peer) => {
-                if let Ok((Response::Hello(advert), _)) = outcome {
+            Pending::Discovery(DiscoveryRequest::Hello(peer)) => {
+                if let Ok((Response::Hello(advert), _)) = answer {
                     self.homes.on_hello(core, &self.jobs, peer);
                     self.hello(peer, advert);
                 }
             }
-            Pending::Homes(wanted) => {
-                if let Ok((Response::Peers(peers), _)) = outcome {
+            Pending::Discovery(DiscoveryRequest::Homes(wanted)) => {
+                if let Ok((Response::Peers(peers), _)) = answer {
                     Homes::on_answer(core, wanted, peers);
                 }
             }
-            Pending::Manifest(job) => self.jobs.on_manifest(core, job, outcome),
-            Pending::RivalManifest(job) => self.jobs.on_rival_manifest(core, job, outcome),
-            Pending::Summary { job, stage, shard } => {
-                if let Ok((Response::Summary(summary), _)) = &outcome {
-                    self.jobs.take_epoch(core, &summary.epoch);
-                }
-                if let Ok((Response::Missing, _)) = &outcome {
-                    self.jobs.gone(job);
-                }
-                self.worker.on_summary(core, job, stage, shard, outcome);
-            }
-            Pending::Claims { job, stage, shard, from } => {
-                self.worker.on_standings(core, &job, (stage, shard), from, outcome);
-            }
-            Pending::Held { job, stage, partition, epoch } => {
-                self.shuffler.on_held_answer(core, job, stage, partition, epoch, outcome);
-            }
-            Pending::Blob { hash, from } => {
-                if let Some((hash, bytes)) = self.blobs.answered(core, hash, from, outcome) {
+            Pending::Jobs(request) => self.jobs.on_response(core, &request, answer),
+            Pending::Blobs(request) => {
+                if let Some((hash, bytes)) = self.blobs.on_response(core, &request, answer) {
                     self.worker.on_blob(core, hash, bytes);
                 }
             }
-            Pending::Push { job, stage, owner, epoch, tasks } => {
-                self.worker.on_pushed(core, job, stage, owner, epoch, &tasks, outcome);
-            }
-            Pending::Output { job, stage, task } => self.worker.on_output_answer(core, job, stage, task, outcome),
-            Pending::Bucket { job, unit, owner, from, got } => {
-                self.worker.on_bucket_answer(core, job, unit, (owner, from), got, outcome);
-            }
-            pending @ Pending::Commit { job, stage, .. } => {
-                let sent = matches!(outcome, Ok((Response::Ok, _)));
-                if !sent {
-                    self.shuffler.commit_failed(core, job, stage, pending);
-                }
-            }
-            Pending::Replica { job, stage, request } => {
-                self.shuffler.on_replicated(core, job, stage, request, &outcome);
-            }
-            Pending::Pull { job, stage, partition, epoch } => {
-                self.shuffler.on_pulled(core, job, stage, partition, epoch, outcome);
-            }
-            Pending::Cancel(job) => self.authority.on_cancel_answer(core.now, job, outcome.is_ok()),
-            Pending::Watch { job, peer } => self.authority.on_watched(core, job, peer, outcome.err()),
-            Pending::Sealed { job, stage, partition } => {
-                if !matches!(outcome, Ok((Response::Ok, _))) {
-                    self.shuffler.seal_failed(core, job, stage, partition);
-                }
-            }
-            Pending::Accept { job, stage, epoch, to, attempts } => {
-                let taken = matches!(outcome, Ok((Response::Ok, _)));
-                self.authority.on_accept_answer(core, (job, stage, epoch), to, attempts, taken);
-            }
+            Pending::Worker(request) => self.worker.on_response(core, request, answer),
+            Pending::Shuffler(request) => self.shuffler.on_response(core, request, answer),
+            Pending::Authority(request) => self.authority.on_response(core, request, &answer),
         }
     }
 }

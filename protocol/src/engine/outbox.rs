@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::core::{Core, Pending};
+use super::core::Core;
+use super::pending::{PushRequest, WorkerRequest};
 use crate::id::{JobId, PeerKey};
 use crate::limits;
 use crate::message::{Push, PushEntry, Request};
@@ -147,7 +148,12 @@ impl Outbox {
             entries.push(PushEntry { task: *task, digest: waiting.attempt.digest, segments });
         }
         let push = Push { job, stage, epoch, replica: false, entries, authors: Vec::new() };
-        core.request(owner, Request::Push(push), body, Pending::Push { job, stage, owner, epoch, tasks });
+        core.request(
+            owner,
+            Request::Push(push),
+            body,
+            WorkerRequest::Push(PushRequest { job, stage, owner, epoch, tasks }),
+        );
     }
 
     /// An owner acknowledged a push; gives the tasks that all owners have now.

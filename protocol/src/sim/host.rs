@@ -9,7 +9,9 @@ use super::store::framed;
 use super::world::{DISK, What, World};
 use crate::codec;
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, Event, Notice, ReadError, Submission};
+use crate::io::{
+    Action, BlobAction, Event, NetAction, Notice, ReadError, RunAction, SegmentAction, StoreAction, Submission,
+};
 use crate::limits;
 use crate::manifest::BlobRef;
 use crate::message::{Gossip, JobNews, Request, Response};
@@ -24,67 +26,87 @@ const PIECE: usize = 1_000;
 impl World {
     pub(super) fn act(&mut self, peer: u32, action: Action) {
         match action {
-            Action::Publish { topic, message } => {
-                self.watch_gossip(peer, &message);
-                self.gossip_publish(peer, topic, message);
-            }
-            // Peers of a simulation find each other.
-            Action::Learn { .. } => {}
-            Action::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
-            Action::Request { id, to, request, body } => {
-                if let Request::Accept { job, stage, attempts, width, .. } = &request {
-                    self.oracle.accepted(job, *stage, attempts, *width);
+            Action::Net(action) => self.send(peer, action),
+            Action::Store(StoreAction::Blobs(action)) => self.blob_action(peer, action),
+            Action::Store(StoreAction::Segments(action)) => self.segment_action(peer, action),
+            Action::Store(StoreAction::Persist { job, number, bytes, .. }) => {
+                if let Some(of) = self.submitting.take() {
+                    self.oracle.opens(self.now, of, job);
                 }
-                self.request(peer, id, to, request, &body);
+                self.oracle.writes(&job, number, bytes);
+                self.after(DISK, What::Event(peer, Box::new(Event::Persisted { job, number, result: Ok(()) })));
             }
-            Action::Respond { token, response, body } => self.respond(peer, token, response, body),
-            Action::ServeBlob { token, hash } => match self.blob(peer, &hash) {
-                Some(bytes) => self.respond(peer, token, Response::Body, bytes),
-                None => self.respond(peer, token, Response::Missing, Bytes::new()),
-            },
-            Action::ServeBucket { token, bucket, from, .. } => match self.peers[peer as usize].store.bucket(&bucket) {
-                Some(records) => {
-                    let whole = framed(&records);
-                    let start = whole.len().min(from as usize);
-                    let piece = whole.slice(start..whole.len().min(start + PIECE));
-                    self.respond(peer, token, Response::Piece { of: whole.len() as u64 }, piece);
-                }
-                None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
-            },
-            Action::ServePull { token, job, stage, partition, from } => {
-                let (push, body, next) = self.peers[peer as usize].store.pull(job, stage, partition, from);
-                self.respond(peer, token, Response::Pulled { push, next }, body);
+            Action::Store(StoreAction::StoreOutput { job, task, bytes }) => {
+                self.oracle.stored(&job, task, bytes);
+                self.after(DISK, What::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
             }
-            Action::LoadBlob { hash } => {
-                let bytes = self.blob(peer, &hash);
-                self.after(DISK, What::Event(peer, Box::new(Event::BlobLoaded { hash, bytes })));
-            }
-            Action::StoreBlob { hash, bytes, .. } => {
-                if Hash::of(&bytes) != hash {
-                    self.oracle.broken(format!("peer {peer} stores a blob under another's name"));
-                }
-                self.peers[peer as usize].store.blobs.insert(hash);
-            }
-            Action::Run(work) => {
+            Action::Store(StoreAction::DropJob { job }) => self.peers[peer as usize].store.drop_job(job),
+            Action::Run(RunAction::Start(work)) => {
                 let tasks = tasks_of(&work.input);
                 self.tell(peer, || format!("begins tasks {tasks:?} of stage {}", work.stage));
                 self.note(&[tasks.start.to_le_bytes(), tasks.end.to_le_bytes()].concat());
                 self.run(peer, work);
             }
-            Action::StopRuns { job } => {
+            Action::Run(RunAction::Stop { job }) => {
                 self.peers[peer as usize].exec.stop(job);
                 self.use_threads(peer);
             }
-            Action::Stage { push, .. } if self.peers[peer as usize].is_full => {
+            Action::Notify(notice) => self.hear_notice(peer, notice),
+        }
+    }
+
+    fn send(&mut self, peer: u32, action: NetAction) {
+        match action {
+            NetAction::Publish { topic, message } => {
+                self.watch_gossip(peer, &message);
+                self.gossip_publish(peer, topic, message);
+            }
+            // Peers of a simulation find each other.
+            NetAction::Learn { .. } => {}
+            NetAction::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
+            NetAction::Request { id, to, request, body } => {
+                if let Request::Accept { job, stage, attempts, width, .. } = &request {
+                    self.oracle.accepted(job, *stage, attempts, *width);
+                }
+                self.request(peer, id, to, request, &body);
+            }
+            NetAction::Respond { token, response, body } => self.respond(peer, token, response, body),
+        }
+    }
+
+    fn blob_action(&mut self, peer: u32, action: BlobAction) {
+        match action {
+            BlobAction::Serve { token, hash } => match self.blob(peer, &hash) {
+                Some(bytes) => self.respond(peer, token, Response::Body, bytes),
+                None => self.respond(peer, token, Response::Missing, Bytes::new()),
+            },
+            BlobAction::Load { hash } => {
+                let bytes = self.blob(peer, &hash);
+                self.after(DISK, What::Event(peer, Box::new(Event::BlobLoaded { hash, bytes })));
+            }
+            BlobAction::Store { hash, bytes, .. } => {
+                if Hash::of(&bytes) != hash {
+                    self.oracle.broken(format!("peer {peer} stores a blob under another's name"));
+                }
+                self.peers[peer as usize].store.blobs.insert(hash);
+            }
+        }
+    }
+
+    fn segment_action(&mut self, peer: u32, action: SegmentAction) {
+        match action {
+            SegmentAction::Stage { push, .. } if self.peers[peer as usize].is_full => {
                 self.oracle.dead.insert(peer);
                 let why = "no space left on the simulated disk".to_owned();
                 self.after(DISK, What::Event(peer, Box::new(Event::StoreFailed { job: push.job, why })));
             }
-            Action::Stage { push, keep, body } => self.peers[peer as usize].store.stage(&push, &keep, &body),
-            Action::DropSegment { job, stage, partition, task, digest } => {
+            SegmentAction::Stage { push, keep, body } => {
+                self.peers[peer as usize].store.stage(&push, &keep, &body);
+            }
+            SegmentAction::Drop { job, stage, partition, task, digest } => {
                 self.peers[peer as usize].store.drop_segment((job, stage, partition), task, digest);
             }
-            Action::ReadBucket { read, bucket, .. } => {
+            SegmentAction::ReadBucket { read, bucket, .. } => {
                 let records = self.peers[peer as usize].store.bucket(&bucket);
                 if records.is_none() {
                     self.oracle.broken(format!("peer {peer} reads {bucket:?} that is not settled"));
@@ -92,19 +114,22 @@ impl World {
                 let records = records.ok_or_else(|| ReadError::Failed("not settled".to_owned()));
                 self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
             }
-            Action::Persist { job, number, bytes, .. } => {
-                if let Some(of) = self.submitting.take() {
-                    self.oracle.opens(self.now, of, job);
+            SegmentAction::ServeBucket { token, bucket, from, .. } => {
+                match self.peers[peer as usize].store.bucket(&bucket) {
+                    Some(records) => {
+                        let whole = framed(&records);
+                        let start = whole.len().min(from as usize);
+                        let piece = whole.slice(start..whole.len().min(start + PIECE));
+                        self.respond(peer, token, Response::Piece { of: whole.len() as u64 }, piece);
+                    }
+                    None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
                 }
-                self.oracle.writes(&job, number, bytes);
-                self.after(DISK, What::Event(peer, Box::new(Event::Persisted { job, number, result: Ok(()) })));
             }
-            Action::StoreOutput { job, task, bytes } => {
-                self.oracle.stored(&job, task, bytes);
-                self.after(DISK, What::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
+            SegmentAction::ServePull { token, job, stage, partition, from } => {
+                let (push, body, next) = self.peers[peer as usize].store.pull(job, stage, partition, from);
+                self.respond(peer, token, Response::Pulled { push, next }, body);
             }
-            Action::DropJob { job } => self.peers[peer as usize].store.drop_job(job),
-            Action::Notify(notice) => self.hear_notice(peer, notice),
+            SegmentAction::DropJob { job } => self.peers[peer as usize].store.drop_job(job),
         }
     }
 

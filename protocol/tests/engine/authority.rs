@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::decisions::replay;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::{Action, Event, Notice, Resumption, Submission};
+use webmesh_protocol::io::{Action, Event, NetAction, Notice, Resumption, StoreAction, Submission};
 use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{
@@ -308,7 +308,7 @@ fn a_home_that_runs_nothing_hears_who_works_on_its_jobs() {
     let mut home = Peer::new(0, NOTHING);
     home.meet(key(3), WORKER);
     home.submit(manifest());
-    let listens = |action: &Action, wanted: bool| matches!(action, Action::Subscribe { topic: t, on } if *t == topic && *on == wanted);
+    let listens = |action: &Action, wanted: bool| matches!(action, Action::Net(NetAction::Subscribe { topic: t, on }) if *t == topic && *on == wanted);
     assert!(home.actions().iter().any(|action| listens(action, true)));
     let claim = Claim { job: job.job, stage: 0, shard: 0, number: 1, holds: vec![], done: vec![], finished: 0 };
     home.feed(Event::Gossip { from: key(3), message: Gossip::Claims(vec![claim]) });
@@ -421,7 +421,7 @@ fn workers_hear_that_a_lost_owner_may_have_acknowledged_what_it_never_told_of() 
     home.actions();
     home.wait(Duration::from_secs(5));
     let reopened = home.actions().into_iter().rev().find_map(|action| match action {
-        Action::Publish { message: Gossip::Jobs(news), .. } => match &news[..] {
+        Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => match &news[..] {
             [JobNews::Lives(announce)] => Some(announce.reopened),
             _ => None,
         },
@@ -435,7 +435,7 @@ fn done(home: &mut Peer) -> u32 {
     home.actions();
     home.wait(Duration::from_secs(3));
     let announced = home.actions().into_iter().rev().find_map(|action| match action {
-        Action::Publish { message: Gossip::Jobs(news), .. } => match &news[..] {
+        Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => match &news[..] {
             [JobNews::Lives(announce)] => Some(announce.done[0]),
             _ => None,
         },
@@ -531,10 +531,12 @@ fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
         }
         home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: false })));
         let announced = home.actions().into_iter().find_map(|action| match action {
-            Action::Publish { message: Gossip::Jobs(news), .. } => news.into_iter().find_map(|news| match news {
-                JobNews::Lives(announce) => Some(announce),
-                JobNews::Ended(_) => None,
-            }),
+            Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => {
+                news.into_iter().find_map(|news| match news {
+                    JobNews::Lives(announce) => Some(announce),
+                    JobNews::Ended(_) => None,
+                })
+            }
             _ => None,
         });
         let epoch: Epoch = announced.expect("an announcement").epoch.open().expect("an epoch");
@@ -553,7 +555,7 @@ fn a_home_that_is_started_again_answers_for_its_job_before_its_log_is_written() 
     home.meet(key(1), SHUFFLER);
     home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: true })));
     let first = home.actions().into_iter().find_map(|action| match action {
-        Action::Persist { bytes, binding, .. } => Some((bytes, binding)),
+        Action::Store(StoreAction::Persist { bytes, binding, .. }) => Some((bytes, binding)),
         _ => None,
     });
     let (log, binding) = first.expect("its log begins");
@@ -565,7 +567,7 @@ fn a_home_that_is_started_again_answers_for_its_job_before_its_log_is_written() 
     assert!(matches!(asked(&mut again), Some(Response::Missing)), "nobody knows the job yet");
     again.feed(Event::Resume(Box::new(Resumption { state, key: owner(), lost: vec![] })));
     let written = again.actions().into_iter().find_map(|action| match action {
-        Action::Persist { number, binding, .. } => Some((number, binding)),
+        Action::Store(StoreAction::Persist { number, binding, .. }) => Some((number, binding)),
         _ => None,
     });
     assert_eq!(written, Some((1, true)), "the new epoch survives the loss of power");

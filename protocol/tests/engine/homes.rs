@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::io::{Action, Event};
+use webmesh_protocol::io::{Action, Event, NetAction};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Gossip, JobNews, PeerStatus, Request, Response};
 use webmesh_protocol::{PeerKey, limits};
@@ -67,9 +67,9 @@ fn a_worker_that_comes_late_asks_its_first_neighbour_for_jobs_and_goes_to_their_
     assert_eq!(to, key(5));
     late.answer(id, told([key(0)]));
     let actions = late.actions();
-    let learnt = |a: &Action| matches!(a, Action::Learn { peer, addresses } if *peer == key(0) && *addresses == reachable().addresses);
+    let learnt = |a: &Action| matches!(a, Action::Net(NetAction::Learn { peer, addresses }) if *peer == key(0) && *addresses == reachable().addresses);
     assert!(actions.iter().any(learnt), "{actions:?}");
-    let greeted = |a: &Action| matches!(a, Action::Request { to, request: Request::Hello(_), .. } if *to == key(0));
+    let greeted = |a: &Action| matches!(a, Action::Net(NetAction::Request { to, request: Request::Hello(_), .. }) if *to == key(0));
     assert!(actions.iter().any(greeted), "{actions:?}");
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
+use webmesh_protocol::io::{
+    Action, BlobAction, Event, NetAction, Notice, RequestError, RequestId, StoreAction, Submission,
+};
 use webmesh_protocol::manifest::{Authority, Manifest, Sink, Source, Stage, Verify};
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobState, JobStatus, Outcome, Request, Response};
@@ -110,7 +112,7 @@ fn a_submitter_whose_goodbye_is_faster_than_its_last_word_is_heard_out() {
 /// The ends that a peer has published since it was last asked.
 fn published_ends(peer: &mut Peer) -> Vec<End> {
     let news = peer.actions().into_iter().filter_map(|action| match action {
-        Action::Publish { message: Gossip::Jobs(news), .. } => Some(news),
+        Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => Some(news),
         _ => None,
     });
     let ended = news.flatten().filter_map(|news| match news {
@@ -215,7 +217,7 @@ fn a_flood_of_adverts_is_forgotten_and_does_not_silence_others() {
     }
     peer.actions();
     peer.wait(limits::ADVERT_INTERVAL_MOST * (limits::ADVERT_LIFETIMES + 1));
-    let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Advert(_), .. });
+    let own = |a: &&Action| matches!(a, Action::Net(NetAction::Publish { message: Gossip::Advert(_), .. }));
     assert!(peer.actions().iter().filter(own).count() >= limits::ADVERT_LIFETIMES as usize);
     assert_eq!(peer.engine.directory().iter().count(), 0);
 }
@@ -234,7 +236,9 @@ fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
         // Nor does anybody else take part.
         let mut worker = Peer::new(3, WORKER);
         hear(&mut worker, announced(&manifest, 0, &[key(1)]));
-        assert!(!worker.actions().iter().any(|a| matches!(a, Action::LoadBlob { .. })));
+        assert!(
+            !worker.actions().iter().any(|a| matches!(a, Action::Store(StoreAction::Blobs(BlobAction::Load { .. }))))
+        );
     }
 }
 
@@ -284,7 +288,7 @@ fn many_jobs_are_announced_with_each_other_and_live_on() {
         home.actions();
         home.wait(Duration::from_secs(60));
         assert_eq!(known(&mut home).len(), jobs as usize);
-        let own = |a: &&Action| matches!(a, Action::Publish { message: Gossip::Jobs(_), .. });
+        let own = |a: &&Action| matches!(a, Action::Net(NetAction::Publish { message: Gossip::Jobs(_), .. }));
         home.actions().iter().filter(own).count()
     };
     let (one, many) = (announced(1), announced(limits::JOBS_OF_OWNER as u64));

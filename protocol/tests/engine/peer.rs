@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::engine::{Config, Engine, Memory};
 use webmesh_protocol::epoch::{Epoch, Shuffler};
-use webmesh_protocol::io::{Action, Event, Notice, RequestId, Submission, Token};
+use webmesh_protocol::io::{Action, Event, NetAction, Notice, RequestId, Submission, Token};
 use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
@@ -99,7 +99,7 @@ impl Peer {
     /// The requests made since the last look; everything else done meanwhile is forgotten.
     pub(super) fn requests(&mut self) -> Vec<(RequestId, PeerKey, Request)> {
         let request = |action| match action {
-            Action::Request { id, to, request, .. } => Some((id, to, request)),
+            Action::Net(NetAction::Request { id, to, request, .. }) => Some((id, to, request)),
             _ => None,
         };
         self.actions().into_iter().filter_map(request).collect()
@@ -115,10 +115,10 @@ impl Peer {
         self.tokens += 1;
         let token = Token(self.tokens);
         self.feed(Event::Request { from, token, request, body });
-        let answer = |a: &Action| matches!(a, Action::Respond { token: of, .. } if *of == token);
+        let answer = |a: &Action| matches!(a, Action::Net(NetAction::Respond { token: of, .. }) if *of == token);
         let place = self.actions.iter().position(answer)?;
         match self.actions.remove(place) {
-            Action::Respond { response, .. } => Some(response),
+            Action::Net(NetAction::Respond { response, .. }) => Some(response),
             _ => None,
         }
     }
@@ -133,7 +133,7 @@ impl Peer {
     pub(super) fn submit(&mut self, manifest: Manifest) -> Announce {
         self.feed(Event::Submit(Box::new(Submission { manifest, key: owner(), kept: false })));
         let offered = self.actions.iter().rev().find_map(|a| match a {
-            Action::Request { request: Request::Offer { announce, .. }, .. } => Some(announce.clone()),
+            Action::Net(NetAction::Request { request: Request::Offer { announce, .. }, .. }) => Some(announce.clone()),
             _ => None,
         });
         offered.expect("the job is offered to somebody")

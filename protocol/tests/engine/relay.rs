@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use webmesh_protocol::io::Action;
+use webmesh_protocol::io::{Action, NetAction};
 use webmesh_protocol::limits;
 use webmesh_protocol::membership::Roles;
 use webmesh_protocol::message::Topic;
@@ -12,7 +12,7 @@ use super::peer::{NOTHING, Peer, WORKER};
 /// Topics of claims that the peer listens to from its first moment on.
 fn heard_from_the_start(roles: Roles) -> usize {
     let subscribed = |action| match action {
-        Action::Subscribe { topic: Topic::Claims(n), on: true } => Some(n),
+        Action::Net(NetAction::Subscribe { topic: Topic::Claims(n), on: true }) => Some(n),
         _ => None,
     };
     Peer::new(1, roles).actions().into_iter().filter_map(subscribed).collect::<BTreeSet<u8>>().len()

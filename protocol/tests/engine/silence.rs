@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::epoch::Epoch;
-use webmesh_protocol::io::{Action, Event, Notice, RequestError, RequestId, Submission};
+use webmesh_protocol::io::{Action, Event, NetAction, Notice, RequestError, RequestId, StoreAction, Submission};
 use webmesh_protocol::manifest::Manifest;
 use webmesh_protocol::message::{Announce, Gossip, JobNews, Request, Response};
 use webmesh_protocol::{JobId, PeerKey};
@@ -41,7 +41,7 @@ fn wait(home: &mut Peer, seconds: u64, answering: &[u8], each_second: impl Fn(&m
         each_second(home);
         for action in home.actions() {
             match action {
-                Action::Request { id, to, request: Request::NewEpoch(epoch), .. } => {
+                Action::Net(NetAction::Request { id, to, request: Request::NewEpoch(epoch), .. }) => {
                     seen.epoch = epoch.open().ok();
                     seen.probes += u32::from(to == key(1));
                     if answering.iter().any(|&peer| key(peer) == to) {
@@ -103,10 +103,12 @@ fn home_with_remembered_shufflers() -> (Peer, JobId, PeerKey, RequestId) {
 /// The shufflers that everyone was told of last.
 fn announced(home: &mut Peer) -> Vec<PeerKey> {
     let announced = home.actions().into_iter().rev().find_map(|action| match action {
-        Action::Publish { message: Gossip::Jobs(news), .. } => news.into_iter().find_map(|news| match news {
-            JobNews::Lives(announce) => announce.epoch.open().ok(),
-            JobNews::Ended(_) => None,
-        }),
+        Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => {
+            news.into_iter().find_map(|news| match news {
+                JobNews::Lives(announce) => announce.epoch.open().ok(),
+                JobNews::Ended(_) => None,
+            })
+        }
         _ => None,
     });
     announced.expect("an announcement").shufflers.iter().map(|s| s.peer).collect()
@@ -192,7 +194,7 @@ fn a_job_that_is_done_in_time_says_nothing_of_waiting() {
 /// Says that batches of a log that are being written lie safe; gives how many there were.
 fn persist(home: &mut Peer) -> usize {
     let batch = |action| match action {
-        Action::Persist { job, number, .. } => Some((job, number)),
+        Action::Store(StoreAction::Persist { job, number, .. }) => Some((job, number)),
         _ => None,
     };
     let batches: Vec<_> = home.actions().into_iter().filter_map(batch).collect();

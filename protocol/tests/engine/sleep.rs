@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webmesh_protocol::JobId;
-use webmesh_protocol::io::{Action, Event, RequestId};
+use webmesh_protocol::io::{Action, Event, NetAction, RequestId};
 use webmesh_protocol::limits;
 use webmesh_protocol::message::{Announce, Gossip, JobNews, Outcome, Request, Response};
 
@@ -67,7 +67,7 @@ fn a_home_that_slept_announces_its_job_at_once() {
     home.actions();
     home.sleep(LONG);
     let announced = home.actions().into_iter().any(|action| match action {
-        Action::Publish { message: Gossip::Jobs(news), .. } => {
+        Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => {
             news.iter().any(|news| matches!(news, JobNews::Lives(announce) if announce.job == job.job))
         }
         _ => false,

@@ -1,7 +1,6 @@
-//! `gzip-page FROM TO`: compresses each file of a folder into another one, as browsers fetch it.
+//! `gzip-page FROM TO`: compresses each file of a folder into another folder, in the form that browsers fetch.
 //!
-//! Zopfli finds some percent that gzip does not. It takes a hundred times as long, which is seconds here, once for all
-//! who fetch the page.
+//! Zopfli compresses some percent better than gzip. It takes a hundred times as long: a few seconds here, once.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ fn main() -> anyhow::Result<()> {
         let Some(name) = file.file_name().filter(|_| file.is_file()) else { continue };
         let plain = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut compressed = Vec::new();
-        // Neither a name nor a time is in it: the same page is the same bytes.
+        // The header has neither a name nor a time: the same page gives the same bytes.
         zopfli::compress(Options::default(), Format::Gzip, &plain[..], &mut compressed)
             .with_context(|| format!("cannot compress {}", file.display()))?;
         let packed = to.join(format!("{}.gz", name.to_string_lossy()));

@@ -1,4 +1,4 @@
-//! The engine's side.
+//! The engine's side of the storage Worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -6,47 +6,47 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
-use webmesh_protocol::io::Action;
+use webmesh_protocol::io::{BlobAction, ReadError, SegmentAction, StoreAction};
 use webmesh_protocol::message::Response;
 
-use super::order::{self, Asker, Order, Report};
+use super::report::{self, Asker, Report};
 use crate::web::complain;
 use crate::web::host::Sender;
 
-/// Bytes of orders that wait for the Worker; beyond, peers are left waiting.
+/// Most bytes of actions that wait for the Worker; beyond, this peer stops reading from the network.
 const BACKLOG_BYTES: usize = 32 << 20;
-/// What an order weighs beside its bytes.
-const ORDER_WEIGHT: usize = 512;
+/// Weight of an action beside its bytes, so that many small ones count, too.
+const ACTION_WEIGHT: usize = 512;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The page's Worker for this: `web/src/storage.ts`. It is started by the first order.
+    /// The page's Worker for this: `web/src/storage.ts`. It is started by the first action.
     pub type StorageWorker;
 
-    /// Whether it holds anything: it was started, and lives.
+    /// Whether it may hold anything: it was started, and has not failed.
     #[wasm_bindgen(method, getter, js_name = isStarted)]
     fn is_started(this: &StorageWorker) -> bool;
 
-    /// Sends an order. Its answer comes to [`Tab::stored`](crate::web::Tab::stored).
+    /// Sends an action. Its answer comes to [`Tab::stored`](crate::web::Tab::stored).
     #[wasm_bindgen(method)]
     fn order(this: &StorageWorker, head: Uint8Array, body: Uint8Array);
 }
 
-/// An order that has no answer yet.
+/// An action that has no answer yet.
 struct Waiting {
     weight: usize,
-    /// What is said if none comes.
+    /// The report if the Worker ends before it answers.
     otherwise: Option<Report>,
 }
 
-/// The way to the Worker.
+/// The connection to the Worker.
 pub(in crate::web) struct Bridge {
     worker: StorageWorker,
     sender: Sender,
-    /// The oldest first: they are answered in their order.
+    /// Oldest first: orders are answered in order.
     waiting: RefCell<VecDeque<Waiting>>,
     backlog: Cell<usize>,
-    /// Why the Worker is no more.
+    /// Why the Worker failed, if it did.
     broken: RefCell<Option<String>>,
 }
 
@@ -55,26 +55,26 @@ impl Bridge {
         Self { worker, sender, waiting: RefCell::default(), backlog: Cell::new(0), broken: RefCell::new(None) }
     }
 
-    /// Whether the Worker may have something: one that was never needed has nothing.
+    /// Whether the Worker may hold anything: one that was never needed does not.
     pub(in crate::web) fn is_started(&self) -> bool {
         self.worker.is_started()
     }
 
-    /// Passes an action on that is the Worker's.
-    pub(in crate::web) fn send(&self, action: Action) {
-        let Some((order, body)) = Order::of(action) else { return };
-        let otherwise = order.otherwise();
+    /// Passes an action on to the Worker.
+    pub(in crate::web) fn send(&self, mut action: StoreAction) {
+        let otherwise = otherwise(&action);
         if self.broken.borrow().is_some() {
             return self.lose(otherwise);
         }
-        match order::encode(&order) {
+        let body = action.body_mut().map(std::mem::take).unwrap_or_default();
+        match report::encode(&action) {
             Ok(head) => {
-                let weight = ORDER_WEIGHT + head.len() + body.len();
+                let weight = ACTION_WEIGHT + head.len() + body.len();
                 self.waiting.borrow_mut().push_back(Waiting { weight, otherwise });
                 self.backlog.set(self.backlog.get() + weight);
                 self.worker.order(Uint8Array::from(&head[..]), Uint8Array::from(&body[..]));
             }
-            Err(why) => complain(&format!("an order to the storage Worker is lost: {why}")),
+            Err(why) => complain(&format!("an action for the storage Worker is lost: {why}")),
         }
     }
 
@@ -82,20 +82,20 @@ impl Bridge {
         self.backlog.get() > BACKLOG_BYTES
     }
 
-    /// The answer to the oldest order; an empty head says that there is nothing to report.
+    /// The answer to the oldest action; an empty head says that there is nothing to report.
     pub(in crate::web) fn answered(&self, head: &[u8], body: Bytes) {
         let weight = self.waiting.borrow_mut().pop_front().map_or(0, |waiting| waiting.weight);
         self.backlog.set(self.backlog.get().saturating_sub(weight));
         if head.is_empty() {
             return;
         }
-        match order::decode::<Report>(head) {
+        match report::decode::<Report>(head) {
             Ok(report) => report.into_outputs(body).into_iter().for_each(|output| self.sender.tell(output)),
             Err(why) => complain(&format!("an answer of the storage Worker is lost: {why}")),
         }
     }
 
-    /// The Worker is no more, and what it held with it. Whoever waits for it hears so.
+    /// The Worker has failed, and its data is lost. Pending orders are answered with that.
     pub(in crate::web) fn broke(&self, why: String) {
         *self.broken.borrow_mut() = Some(why);
         self.backlog.set(0);
@@ -110,21 +110,25 @@ impl Bridge {
     }
 }
 
-impl Order {
-    /// What is said of it if the Worker cannot.
-    fn otherwise(&self) -> Option<Report> {
-        let why = String::new();
-        Some(match self {
-            Self::Stage { push, .. } => Report::StoreFailed { job: push.job, why },
-            Self::StoreOutput { job, task } => Report::OutputStored { job: *job, task: *task, result: Err(why) },
-            Self::ReadBucket { read, .. } => Report::BucketRead { read: *read, ends: Err(Err(why)) },
-            Self::ServeBucket { token, .. } | Self::ServePull { token, .. } | Self::ServeBlob { token, .. } => {
-                Report::missing(Asker::Peer(*token))
-            }
-            Self::LoadBlob { hash } => Report::missing(Asker::Engine(*hash)),
-            Self::DropSegment { .. } | Self::DropJob { .. } => return None,
-        })
-    }
+/// The report on an action that the Worker cannot carry out; `None` if nobody waits for one.
+fn otherwise(action: &StoreAction) -> Option<Report> {
+    let why = String::new();
+    Some(match action {
+        StoreAction::Blobs(BlobAction::Load { hash }) => Report::missing(Asker::Engine(*hash)),
+        StoreAction::Blobs(BlobAction::Serve { token, .. })
+        | StoreAction::Segments(SegmentAction::ServeBucket { token, .. } | SegmentAction::ServePull { token, .. }) => {
+            Report::missing(Asker::Peer(*token))
+        }
+        StoreAction::Segments(SegmentAction::Stage { push, .. }) => Report::StoreFailed { job: push.job, why },
+        StoreAction::Segments(SegmentAction::ReadBucket { read, .. }) => {
+            Report::BucketRead { read: *read, ends: Err(ReadError::Failed(why)) }
+        }
+        StoreAction::StoreOutput { job, task, .. } => Report::OutputStored { job: *job, task: *task, result: Err(why) },
+        StoreAction::Blobs(BlobAction::Store { .. })
+        | StoreAction::Segments(SegmentAction::Drop { .. } | SegmentAction::DropJob { .. })
+        | StoreAction::Persist { .. }
+        | StoreAction::DropJob { .. } => return None,
+    })
 }
 
 impl Report {
@@ -135,13 +139,13 @@ impl Report {
         }
     }
 
-    /// The same, with the reason.
+    /// The same report, with the reason.
     fn because(self, reason: &str) -> Self {
         let why = reason.to_owned();
         match self {
             Self::StoreFailed { job, .. } => Self::StoreFailed { job, why },
             Self::OutputStored { job, task, .. } => Self::OutputStored { job, task, result: Err(why) },
-            Self::BucketRead { read, .. } => Self::BucketRead { read, ends: Err(Err(why)) },
+            Self::BucketRead { read, .. } => Self::BucketRead { read, ends: Err(ReadError::Failed(why)) },
             other => other,
         }
     }

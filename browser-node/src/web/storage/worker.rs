@@ -1,4 +1,4 @@
-//! The Worker's side.
+//! The Worker's side of the storage.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -18,32 +18,32 @@ use webmesh_node::results::ResultStore;
 use webmesh_node::store::actions::carry_out;
 use webmesh_node::store::segments::SegmentStore;
 use webmesh_node::store::source::{BlobError, BlobSource};
-use webmesh_protocol::io::{Action, Token};
+use webmesh_protocol::io::{BlobAction, SegmentAction, StoreAction};
 use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId};
 
-use super::order::{self, Asker, Order, Report};
+use super::report::{self, Asker, Report};
 use crate::web::{complain, error};
 
-/// Segments that a tab holds for others: a Worker's memory goes to four gibibytes, a phone's not so far.
+/// Size limit of segments held for others: a Worker can have up to four gibibytes of memory, less on a phone.
 const SEGMENT_BYTES: u64 = 512 << 20;
-/// Results of one of its own jobs.
+/// Size limit of the results of one of its own jobs.
 const RESULT_BYTES: u64 = 512 << 20;
 
-/// What errors call the place where all this lies.
+/// Name of the storage location in errors.
 const MEMORY: &str = "the memory of this tab";
 
-/// What the Worker holds.
+/// The data that the Worker holds.
 #[wasm_bindgen]
 pub struct Storage {
     segments: SegmentStore,
     outputs: HashMap<JobId, ResultStore>,
-    /// Inputs of jobs that run, by their index, with how many jobs read them.
+    /// Inputs of running jobs by the hash of their index, with the number of jobs that read them.
     inputs: HashMap<Hash, (Arc<PackSource>, usize)>,
 }
 
-/// How inputs are cut, as the page says it.
+/// The page's options for cutting inputs.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Cut {
@@ -53,18 +53,18 @@ struct Cut {
     tasks: Option<u32>,
 }
 
-/// The answer to an order.
+/// The answer to an action.
 #[wasm_bindgen(getter_with_clone)]
 pub struct Answer {
-    /// What came of it, for the engine's side; empty if nothing did.
+    /// Its report, for the engine's side; empty if it has none.
     pub head: Uint8Array,
-    /// Its bytes.
+    /// Its body.
     pub body: Uint8Array,
 }
 
 #[wasm_bindgen]
 impl Storage {
-    /// Holds nothing yet.
+    /// Creates an empty storage.
     #[wasm_bindgen(constructor)]
     #[allow(clippy::new_without_default, reason = "JavaScript knows constructors, not defaults")]
     pub fn new() -> Self {
@@ -75,10 +75,13 @@ impl Storage {
         }
     }
 
-    /// Does what an order says.
+    /// Carries out an action.
     pub fn obey(&mut self, head: &[u8], body: Vec<u8>) -> Result<Answer, JsError> {
-        let order: Order = order::decode(head).map_err(error)?;
-        let Some((report, parts)) = self.carry_out(order.into_action(body.into())) else {
+        let mut action: StoreAction = report::decode(head).map_err(error)?;
+        if let Some(bytes) = action.body_mut() {
+            *bytes = body.into();
+        }
+        let Some((report, parts)) = self.carry_out(action) else {
             return Ok(Answer { head: Uint8Array::new_with_length(0), body: Uint8Array::new_with_length(0) });
         };
         let len: usize = parts.iter().map(Bytes::len).sum();
@@ -89,18 +92,18 @@ impl Storage {
             body.subarray(at, end).copy_from(&part);
             at = end;
         }
-        Ok(Answer { head: Uint8Array::from(&order::encode(&report).map_err(error)?[..]), body })
+        Ok(Answer { head: Uint8Array::from(&report::encode(&report).map_err(error)?[..]), body })
     }
 
-    /// Holds the inputs of a plan that is made until they are [forgotten](Self::forget). Gives JSON: `inputs`, `tasks`,
-    /// `documents`, `bytes`, `files`, and `notes`: sentences on inputs that are not what they seem.
+    /// Holds the inputs of a finished plan until they are [forgotten](Self::forget). Returns JSON: `inputs`, `tasks`,
+    /// `documents`, `bytes`, `files`, and `notes`: sentences about unusual inputs.
     pub fn hold(&mut self, planning: Planning) -> Result<String, JsError> {
         let plan = planning.plan.ok_or_else(|| error("the inputs are not planned yet"))?;
         let Plan { inputs, tasks, documents, bytes, files, source, notes } = plan;
         if let (Some(source), Inputs::Packs { index, .. }) = (source, &inputs) {
             self.inputs.entry(index.hash).or_insert((source, 0)).1 += 1;
         }
-        let inputs = hex::encode(order::encode(&inputs).map_err(error)?);
+        let inputs = hex::encode(report::encode(&inputs).map_err(error)?);
         let notes: Vec<String> = notes.iter().map(inputs::Note::text).collect();
         let plan = json!({
             "inputs": inputs,
@@ -113,15 +116,15 @@ impl Storage {
         Ok(plan.to_string())
     }
 
-    /// What people call a document of a map task, or the task's first; `None` where there are no files. `inputs` is
-    /// what [`hold`](Self::hold) gave.
+    /// The user's name for a document of a map task, or for the task's first; `None` if there are no files. `inputs`
+    /// comes from [`hold`](Self::hold).
     #[wasm_bindgen(js_name = nameOf)]
     pub fn name_of(&self, inputs: &str, task: u32, document: Option<u32>) -> Option<String> {
         self.inputs.get(&index_of(inputs)?)?.0.name_of(task, document.unwrap_or(0))
     }
 
-    /// Forgets what is held of a job that is over: its files, and results that were not fetched. `job` is empty if it
-    /// was not announced.
+    /// Releases the data of a job that has ended: its files, and results that were not fetched. `job` is empty if the
+    /// job was not announced.
     pub fn forget(&mut self, inputs: &str, job: &str) {
         if let Some(index) = index_of(inputs)
             && let Some((source, jobs)) = self.inputs.remove(&index)
@@ -134,8 +137,8 @@ impl Storage {
         }
     }
 
-    /// Merges the results of a job that is done; `sink` is given pieces of the lines, in order. Gives JSON: `lines`,
-    /// `keys`, `bytes`.
+    /// Merges the results of a finished job; `sink` is called with pieces of the lines, in order. Returns JSON:
+    /// `lines`, `keys`, `bytes`.
     pub fn merge(&mut self, job: &str, sink: Function) -> Result<String, JsError> {
         let job: JobId = job.parse().map_err(|_| error("no id of a job"))?;
         let results = self.outputs.remove(&job).ok_or_else(|| error("the job is done, but its result is not here"))?;
@@ -144,7 +147,7 @@ impl Storage {
     }
 }
 
-/// A job's inputs on the way to a plan: a step at a time, as others wait for the Worker meanwhile.
+/// A plan in progress for a job's inputs: made in steps, as other work waits for the Worker meanwhile.
 #[wasm_bindgen]
 pub struct Planning {
     rest: Option<inputs::Planning>,
@@ -154,7 +157,7 @@ pub struct Planning {
 
 #[wasm_bindgen]
 impl Planning {
-    /// Reads nothing yet. Without files, the job's documents are numbers. `options` is JSON.
+    /// Starts a plan; reads nothing yet. Without files, the job's documents are numbers. `options` is JSON.
     #[wasm_bindgen(constructor)]
     pub fn new(files: Vec<File>, options: &str) -> Result<Self, JsError> {
         let cut: Cut = serde_json::from_str(options)?;
@@ -174,7 +177,7 @@ impl Planning {
         Ok(Self { rest, plan, done: Planned { bytes: 0, of: 0 } })
     }
 
-    /// Reads some more. Whether that was all.
+    /// Reads some more; `true` when everything is read.
     pub fn step(&mut self) -> Result<bool, JsError> {
         if let Some(rest) = self.rest.take() {
             match rest.step().map_err(error)? {
@@ -199,42 +202,47 @@ impl Planning {
 }
 
 impl Storage {
-    fn carry_out(&mut self, action: Action) -> Option<(Report, Vec<Bytes>)> {
+    fn carry_out(&mut self, action: StoreAction) -> Option<(Report, Vec<Bytes>)> {
         match action {
-            Action::StoreOutput { job, task, bytes } => {
+            StoreAction::StoreOutput { job, task, bytes } => {
                 let store =
                     self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::from(MEMORY), RESULT_BYTES));
                 let result = store.add(task, bytes).map_err(|e| e.to_string());
                 Some((Report::OutputStored { job, task, result }, vec![]))
             }
-            Action::LoadBlob { hash } => Some(match self.input(&hash) {
+            StoreAction::Blobs(BlobAction::Load { hash }) => Some(match self.input(&hash) {
                 Ok(bytes) => (Report::BlobLoaded { hash, found: bytes.is_some() }, bytes.into_iter().collect()),
                 Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Engine(hash) }, vec![]),
             }),
-            Action::ServeBlob { token: Token(token), hash } => Some(match self.input(&hash) {
+            StoreAction::Blobs(BlobAction::Serve { token, hash }) => Some(match self.input(&hash) {
                 Ok(Some(body)) => (Report::Respond { token, response: Response::Body }, vec![body]),
                 Ok(None) => (Report::Respond { token, response: Response::Missing }, vec![]),
                 Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Peer(token) }, vec![]),
             }),
-            other => carry_out(&mut self.segments, other).and_then(Report::of),
+            StoreAction::Segments(action) => carry_out(&mut self.segments, action).and_then(Report::of),
+            StoreAction::DropJob { job } => {
+                carry_out(&mut self.segments, SegmentAction::DropJob { job }).and_then(Report::of)
+            }
+            // The engine's side keeps modules and indexes, and a tab keeps no logs.
+            StoreAction::Blobs(BlobAction::Store { .. }) | StoreAction::Persist { .. } => None,
         }
     }
 
-    /// An index or a pack of a job's inputs; the index and the reason where it cannot be read any more.
+    /// An index or a pack of a job's inputs; if it can no longer be read, the index and the reason.
     fn input(&self, hash: &Hash) -> Result<Option<Bytes>, (Hash, String)> {
         for (source, _) in self.inputs.values() {
             match source.load(hash) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(BlobError::Input { index, why }) => return Err((index, why)),
-                Err(why) => complain(&format!("an input cannot be read: {why}")),
+                Err(why) => complain(&format!("cannot read an input: {why}")),
             }
         }
         Ok(None)
     }
 }
 
-/// A file that was picked in a folder is called by its place there.
+/// A file chosen as part of a folder is named by its path in that folder.
 fn listed(files: Vec<File>) -> FileList {
     let mut list = FileList::default();
     for file in files {
@@ -244,9 +252,9 @@ fn listed(files: Vec<File>) -> FileList {
     list
 }
 
-/// What [`Storage::hold`] calls `inputs`.
+/// Parses the `inputs` returned by [`Storage::hold`].
 pub(in crate::web) fn inputs_of(text: &str) -> Result<Inputs, String> {
-    order::decode(&hex::decode(text).map_err(|e| e.to_string())?)
+    report::decode(&hex::decode(text).map_err(|e| e.to_string())?)
 }
 
 fn index_of(inputs: &str) -> Option<Hash> {
@@ -256,13 +264,13 @@ fn index_of(inputs: &str) -> Option<Hash> {
     }
 }
 
-/// Gives what is written to JavaScript.
+/// A writer that passes its data to JavaScript.
 struct Pieces(Function);
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = self.0.call1(&JsValue::NULL, &Uint8Array::from(bytes));
-        taken.map(|_| bytes.len()).map_err(|_| io::Error::other("the browser does not take it"))
+        taken.map(|_| bytes.len()).map_err(|_| io::Error::other("the browser does not accept it"))
     }
 
     fn flush(&mut self) -> io::Result<()> {

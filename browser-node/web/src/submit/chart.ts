@@ -1,14 +1,14 @@
-// The largest values as bars.
+// A bar chart of the largest values.
 
 import { shape } from "../dom.js";
 import type { Line } from "./lines.js";
 
 const ROW = 26;
 const BAR = 16;
-/** Where bars begin and how wide the longest is, in hundredths of the width. */
+/** Start of the bars and width of the longest, in percent of the width. */
 const LEFT = 36;
 const WIDEST = 42;
-/** More letters do not fit before the bars. */
+/** Maximum length of a label before the bars. */
 const LETTERS = 22;
 
 const figure = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
@@ -28,7 +28,7 @@ export function chart(lines: readonly Line[]): SVGSVGElement | undefined {
     const middle = y + ROW / 2;
     const width = (WIDEST * Math.abs(value)) / most;
     const label = [...key].length > LETTERS ? `${[...key].slice(0, LETTERS).join("")}…` : key;
-    // What is wider than its part all the same is cut off there.
+    // A label that is still too wide is clipped there.
     const part = shape("svg", { y, width: `${LEFT - 1}%`, height: ROW }, shape("text", { y: ROW / 2 }, label));
     const bar = shape("rect", {
       x: `${LEFT}%`,

@@ -1,14 +1,14 @@
-// What the compiler said, brought to the places in the editor's text that it means.
+// Maps the compiler's diagnostics to positions in the editor's text.
 
 import type { Diagnostic } from "../job.js";
 
-/** A diagnostic at its place in a text, in UTF-16 units. */
+/** A diagnostic at its position in a text, in UTF-16 units. */
 export interface Mark extends Diagnostic {
   from: number;
   to: number;
 }
 
-/** Finds the places of diagnostics: from their column to the end of the word there. Lines count from 1, as columns do. */
+/** The ranges of diagnostics: from their column to the end of the word there. Lines and columns count from 1. */
 export function marks(source: string, diagnostics: readonly Diagnostic[]): Mark[] {
   const lines = source.split("\n");
   const starts = [0];
@@ -19,12 +19,12 @@ export function marks(source: string, diagnostics: readonly Diagnostic[]): Mark[
     const column = Math.min(units(text, diagnostic.column - 1), text.length);
     const word = /^(\w+|\S)/.exec(text.slice(column))?.[0].length ?? 0;
     const from = (starts[index] ?? 0) + column;
-    // A place behind the line's last letter is shown at that letter.
+    // A position after the line's last character is shown at that character.
     return { ...diagnostic, from: word === 0 && column > 0 ? from - 1 : from, to: from + word };
   });
 }
 
-/** Clang counts columns in bytes of UTF-8, an editor in UTF-16 units. */
+/** clang counts columns in bytes of UTF-8, an editor in UTF-16 units. */
 function units(line: string, bytes: number): number {
   let seen = 0;
   let count = 0;

@@ -1,4 +1,4 @@
-// What a person is writing, kept over reloads.
+// The user's draft, kept over reloads.
 
 import type { Chosen } from "./input-sets.js";
 import { read, type Settings } from "./settings.js";
@@ -11,17 +11,17 @@ export interface Draft {
   settings: Settings;
   /** The example whose own inputs are chosen. */
   example: string | undefined;
-  /** The files that are chosen. */
+  /** The chosen files. */
   inputs: Chosen;
 }
 
-/** What was kept, if anything was. */
+/** The stored draft, if there is one. */
 export function kept(): Draft | undefined {
   let draft: Partial<Draft> | null;
   try {
     draft = JSON.parse(localStorage.getItem(KEY) ?? "null");
   } catch {
-    // Whatever stands there is no draft of ours.
+    // Not a draft of ours.
     return undefined;
   }
   if (typeof draft?.source !== "string" || typeof draft.name !== "string") return undefined;
@@ -29,12 +29,12 @@ export function kept(): Draft | undefined {
   return { name, source, settings: read(draft.settings), example, inputs: draft.inputs ?? { files: 0, bytes: 0 } };
 }
 
-/** Keeps a draft; says why it could not, if so. */
+/** Stores a draft; returns the reason if that fails. */
 export function keep(draft: Draft): string | undefined {
   try {
     localStorage.setItem(KEY, JSON.stringify(draft));
     return undefined;
   } catch (error) {
-    return `Your code is not kept over a reload: ${String(error)}`;
+    return `Your code will not be kept over a reload: ${String(error)}`;
   }
 }

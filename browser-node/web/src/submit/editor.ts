@@ -1,4 +1,4 @@
-// The editor: CodeMirror with what C++ needs, and no more. It is loaded when the view is opened.
+// The editor: CodeMirror with the features for C++. It is loaded when the view is opened.
 
 import { defaultKeymap, history, historyKeymap, indentWithTab, isolateHistory, undo } from "@codemirror/commands";
 import { cpp } from "@codemirror/lang-cpp";
@@ -18,7 +18,7 @@ import { tags } from "@lezer/highlight";
 import { covered } from "../head.js";
 import type { Mark } from "./diagnostics.js";
 
-/** The colours are the page's, which knows of dark and light. */
+/** The colours are the page's variables, which support dark and light mode. */
 const look = EditorView.theme({
   "&": { color: "var(--ink)", backgroundColor: "var(--paper)", fontSize: "0.875rem", height: "100%" },
   "&.cm-focused": { outline: "3px solid var(--accent)", outlineOffset: "1px" },
@@ -52,7 +52,7 @@ export interface EditorOptions {
 export class Editor {
   readonly #view: EditorView;
 
-  /** A shadow root lets CodeMirror have its styles where the page's policy allows no style elements. */
+  /** In a shadow root, CodeMirror's styles work although the page's policy allows no style elements. */
   constructor(into: HTMLElement, options: EditorOptions) {
     const root = into.shadowRoot ?? into.attachShadow({ mode: "open" });
     const run = () => {
@@ -77,7 +77,7 @@ export class Editor {
           cpp(),
           syntaxHighlighting(colours),
           look,
-          // What is brought into view is not under the page's head.
+          // Text that is scrolled into view must not be under the page's header.
           EditorView.scrollMargins.of(() => ({ top: covered() })),
           EditorView.contentAttributes.of({ "aria-label": "The job's source, in C++", tabindex: "0" }),
           Prec.high(keymap.of([{ key: "Mod-Enter", run }])),
@@ -94,11 +94,11 @@ export class Editor {
     return this.#view.state.doc.toString();
   }
 
-  /** Puts another text in place of all; `undo` brings the old one back. */
+  /** Replaces the whole text; `undo` restores the old one. */
   set text(text: string) {
     const { doc } = this.#view.state;
     const changes = { from: 0, to: doc.length, insert: text };
-    // Undone alone, however shortly after another change it came.
+    // A separate step in the undo history, even shortly after another change.
     this.#view.dispatch({ changes, selection: { anchor: 0 }, annotations: isolateHistory.of("full") });
     this.#view.scrollDOM.scrollTop = 0;
   }
@@ -107,7 +107,7 @@ export class Editor {
     undo(this.#view);
   }
 
-  /** Shows what the compiler said, at its places. */
+  /** Shows the compiler's diagnostics at their positions. */
   mark(marks: readonly Mark[]): void {
     const most = this.#view.state.doc.length;
     const diagnostics = marks.map(({ from, to, severity, text }) => ({
@@ -119,7 +119,7 @@ export class Editor {
     this.#view.dispatch(setDiagnostics(this.#view.state, diagnostics));
   }
 
-  /** Brings a place into view, with the cursor there. */
+  /** Scrolls to a position, and moves the cursor there. */
   show(at: number): void {
     const anchor = Math.min(at, this.#view.state.doc.length);
     const effects = EditorView.scrollIntoView(anchor, { y: "center" });

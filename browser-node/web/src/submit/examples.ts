@@ -3,22 +3,22 @@
 import type { Settings } from "./settings.js";
 import type { Found } from "./walk.js";
 
-/** An example, as build.mjs puts it into examples.json. */
+/** An example, as build.mjs writes it to examples.json. */
 export interface Example {
   title: string;
-  /** What it does, in a sentence. */
+  /** A sentence that says what it does. */
   about: string;
-  /** The name of its source. */
+  /** The name of its source file. */
   name: string;
   source: string;
   settings: Settings;
-  /** Its own small inputs; none where its documents are numbers. */
+  /** Its own small inputs; empty if its documents are numbers. */
   inputs: { path: string; text: string }[];
 }
 
 export async function loadExamples(): Promise<Example[]> {
   const answer = await fetch(new URL("./examples.json", import.meta.url));
-  if (!answer.ok) throw new Error(`the examples are not there: ${answer.status}`);
+  if (!answer.ok) throw new Error(`cannot load the examples: ${answer.status}`);
   return (await answer.json()) as Example[];
 }
 

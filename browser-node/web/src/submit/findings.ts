@@ -1,10 +1,10 @@
-// What the compiler said, as a list under the editor that leads to the lines.
+// The compiler's diagnostics as a list below the editor, linked to the lines.
 
 import { button, make } from "../dom.js";
 import type { Mark } from "./diagnostics.js";
 import { count } from "./words.js";
 
-/** Shows marks; `show` brings one's place into view. Hidden if there are none. */
+/** Shows marks; `show` scrolls to one's position. Hidden if there are none. */
 export function showFindings(into: HTMLElement, marks: readonly Mark[], show: (mark: Mark) => void): void {
   into.hidden = marks.length === 0;
   const of = (kind: Mark["severity"]) => marks.filter(({ severity }) => severity === kind).length;

@@ -1,4 +1,4 @@
-// The settings as a person sets them: fields that say what is wrong with them.
+// The form of settings: fields that report invalid values.
 
 import { element, make } from "../dom.js";
 import { FIELDS, NO_SETTINGS, SETTINGS, type Setting, type Settings, wrong } from "./settings.js";
@@ -42,7 +42,7 @@ export class SettingsForm {
     }
   }
 
-  /** Opens the settings at the first field that is wrong. */
+  /** Opens the settings at the first invalid field. */
   show(): void {
     element<HTMLDetailsElement>("settings").open = true;
     const first = SETTINGS.find((setting) => wrong(setting, this.#fields.get(setting)?.value ?? "") !== undefined);

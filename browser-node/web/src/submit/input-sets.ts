@@ -1,21 +1,21 @@
-// The files that were chosen, kept over reloads: a browser copies them, so that there is a bound.
+// Chosen files, kept over reloads: the browser copies them, so their size is limited.
 
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
 import type { Found } from "./walk.js";
 
-/** A larger choice is not kept: copying it would take long, and as much of the disk. */
+/** Size limit of one choice, in bytes: copying a larger one would take long, and as much disk space. */
 export const KEPT_SET_BYTES = 256_000_000;
 export const KEPT_SET_FILES = 10_000;
-/** All choices together, of drafts and of jobs; those used longest ago go first. */
+/** Size limit of all choices together, of drafts and of jobs; the least recently used are dropped first. */
 export const KEPT_SETS_BYTES = 512_000_000;
 const KEPT_SETS = 50;
 
-/** A choice of files, as it is told of where the files themselves may be gone. */
+/** The description of a choice of files, which may outlive the files themselves. */
 export interface Chosen {
   files: number;
   bytes: number;
-  /** Names what is kept of it; nothing for a choice that is too large. */
+  /** Key of the stored copy; undefined for a choice that is too large. */
   set?: string;
 }
 
@@ -34,7 +34,7 @@ export function chosen(found: readonly Found[]): Chosen {
   return { files: found.length, bytes: found.reduce((sum, { file }) => sum + file.size, 0) };
 }
 
-/** Whether a choice can be kept. */
+/** Whether a choice is small enough to be stored. */
 export function fits({ files, bytes }: Chosen): boolean {
   return files > 0 && files <= KEPT_SET_FILES && bytes <= KEPT_SET_BYTES;
 }
@@ -53,7 +53,7 @@ export class InputSets {
     this.#opened.catch(() => {});
   }
 
-  /** Keeps a choice under a new name, and forgets what is too much. */
+  /** Stores a choice under a new key, and drops old ones beyond the limit. */
   async put(found: readonly Found[]): Promise<string> {
     const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
     const transaction = (await this.#opened).transaction(["sets", "files"], "readwrite");
@@ -74,7 +74,7 @@ export class InputSets {
     return key;
   }
 
-  /** The files of a choice, which then counts as used; nothing if the browser has them no more. */
+  /** The files of a choice, which then counts as recently used; undefined if the browser no longer has them. */
   async get(key: string): Promise<Found[] | undefined> {
     const transaction = (await this.#opened).transaction(["sets", "files"], "readwrite");
     const set = await transaction.objectStore("sets").get(key);

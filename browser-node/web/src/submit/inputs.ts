@@ -1,27 +1,27 @@
-// The files of the next job: chosen, dropped, or an example's own; kept over a reload where they are not too large.
+// The files of the next job: chosen, dropped, or an example's own; kept over a reload if they are small enough.
 
 import { button, complain, element, make } from "../dom.js";
 import { type Chosen, chosen, fits, InputSets, KEPT_SET_BYTES, KEPT_SET_FILES } from "./input-sets.js";
 import { dropped, type Found, picked, type Walked } from "./walk.js";
 import { bytes, count } from "./words.js";
 
-/** The list is to recognise what was chosen, not to read it. */
+/** Maximum number of files listed: the list only helps to recognise the choice. */
 const LISTED = 6;
 
 const BOUND = `the page keeps up to ${count(KEPT_SET_FILES, "file")}, ${bytes(KEPT_SET_BYTES)} together, over a reload`;
 
 export class Inputs {
   #found: Found[] = [];
-  /** What was chosen before a reload and cannot be read any more. */
+  /** A choice made before a reload that can no longer be read. */
   #missing: Chosen | undefined;
-  /** Under which name the files are kept, once they are. */
+  /** The key under which the files are stored, once they are. */
   #set: string | undefined;
-  /** What is being kept. */
+  /** The choice being stored. */
   #keeping: { found: readonly Found[]; done: Promise<Chosen> } | undefined;
   readonly #sets = new InputSets();
   readonly #changed: () => void;
 
-  /** `changed` is called when a person changes what is chosen, and once that is kept. */
+  /** `changed` is called when the user changes the choice, and once it is stored. */
   constructor(changed: () => void) {
     this.#changed = changed;
     for (const [opener, chooser] of [
@@ -32,7 +32,7 @@ export class Inputs {
       element(opener).addEventListener("click", () => input.click());
       input.addEventListener("change", () => {
         this.#add(picked(input.files ?? []));
-        // Choosing the same once more is a change too.
+        // Choosing the same files again must be a change too.
         input.value = "";
       });
     }
@@ -44,7 +44,7 @@ export class Inputs {
     this.#listen(element("drop"));
   }
 
-  /** The files, each called by its place in the folder that was chosen: a reload, and a drop, leave only its own name. */
+  /** The files, each named by its path in the chosen folder: after a reload or a drop, a File has only its own name. */
   get files(): File[] {
     return this.#found.map(({ path, file }) => {
       if (path === (file.webkitRelativePath || file.name)) return file;
@@ -52,39 +52,39 @@ export class Inputs {
     });
   }
 
-  /** What is chosen, whether or not it is here. */
+  /** The choice, whether or not its files are available. */
   get chosen(): Chosen {
     if (this.#missing !== undefined) return this.#missing;
     const all = chosen(this.#found);
     return this.#set === undefined ? all : { ...all, set: this.#set };
   }
 
-  /** Why a job cannot run on what is chosen, in words; nothing if it can. */
+  /** Why a job cannot run on this choice, as text; undefined if it can. */
   get trouble(): string | undefined {
     if (this.#missing === undefined) return undefined;
     const what = `The job's files (${told(this.#missing)}) must be chosen again`;
     return `${what}: ${BOUND}, if the browser has room. Or remove them, to run on numbers.`;
   }
 
-  /** Keeps what is chosen now, if it is not too large; gives it when that is done, or cannot be. */
+  /** Stores the current choice, if it is not too large; resolves with it when that is done, or has failed. */
   keep(): Promise<Chosen> {
     const [found, now] = [this.#found, this.chosen];
     if (now.set !== undefined || this.#missing !== undefined || !fits(now)) return Promise.resolve(now);
     if (this.#keeping?.found === found) return this.#keeping.done;
     const done = this.#sets.put(found).then(
       (set) => {
-        // Something else may be chosen by now.
+        // The choice may have changed meanwhile.
         if (this.#found === found) this.#set = set;
         return { ...now, set };
       },
-      // A browser without room, or a private window: a reload tells that they are gone.
+      // A browser without space, or a private window: after a reload the user is told that they are gone.
       () => now,
     );
     this.#keeping = { found, done };
     return done;
   }
 
-  /** Gives what shows notes on the files that are chosen now, as long as they are chosen. */
+  /** Returns a function that shows notes on the current choice, as long as it is unchanged. */
   notesShown(): (notes: readonly string[]) => void {
     const found = this.#found;
     return (notes) => {
@@ -101,7 +101,7 @@ export class Inputs {
     this.#show();
   }
 
-  /** Brings back what was chosen, or says that it is gone. */
+  /** Restores a choice, or reports that it is gone. */
   async restore(before: Chosen): Promise<void> {
     if (before.files === 0) return this.set([]);
     const found = before.set === undefined ? undefined : await this.#sets.get(before.set).catch(() => undefined);
@@ -115,7 +115,7 @@ export class Inputs {
   }
 
   #listen(target: HTMLElement): void {
-    // A drop beside the target would make the browser open the file and leave the page.
+    // A drop outside the target would make the browser open the file and leave the page.
     for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
     const over = (is: boolean) => () => target.classList.toggle("over", is);
     target.addEventListener("dragover", over(true));
@@ -129,7 +129,7 @@ export class Inputs {
     });
   }
 
-  /** What is there already is not taken twice; what is missing is replaced. */
+  /** Adds files without duplicates; they replace a missing choice. */
   #add({ found, troubles }: Walked): void {
     const name = ({ path, file }: Found) => `${path}\n${file.size}\n${file.lastModified}`;
     const known = new Set(this.#found.map(name));
@@ -137,7 +137,7 @@ export class Inputs {
     if (added.length > 0) this.#missing = undefined;
     this.#found = [...this.#found, ...added];
     this.#show();
-    const nothing = found.length === 0 && troubles.length === 0 ? ["There is no file in it that is not hidden."] : [];
+    const nothing = found.length === 0 && troubles.length === 0 ? ["It contains no files other than hidden ones."] : [];
     complain(element("inputs-trouble"), [...troubles, ...nothing].join(" "));
     this.#edited();
   }

@@ -1,4 +1,4 @@
-// The jobs of this tab, while they run and afterwards, and those that this browser kept.
+// The jobs of this tab, running or finished, and those stored by this browser.
 
 import { authorsText, diagnosticsOf, sentenceOf } from "../clang.js";
 import { holds } from "../holds.js";
@@ -16,30 +16,30 @@ import { JobStore, KEPT_JOBS, type Kept, type State } from "./kept.js";
 import { inPageWords } from "./page-words.js";
 import type { Settings } from "./settings.js";
 
-/** What the page's tab does for a job: `Mesh` has it. */
+/** The methods of `Mesh` that a job needs. */
 export interface Submits {
   submit(options: SubmitOptions): Job;
 }
 
-/** A job that runs, or ran, in this tab. */
+/** A job that is running, or ran, in this tab. */
 export interface Live {
   job?: Job;
-  /** How far it is; nothing while the tab joins. */
+  /** Its progress; undefined while the tab joins. */
   progress?: Progress;
   blob?: Blob;
   diagnostics: Diagnostic[];
   failures: readonly TaskFailure[];
-  /** What there is to tell of its files. */
+  /** Notes on its files. */
   notes: readonly string[];
-  /** Whether it was asked to end. */
+  /** Whether it is being cancelled. */
   cancelled: boolean;
-  /** Ends the waiting for the mesh, before there is a job to cancel. */
+  /** Stops waiting for the mesh, before there is a job to cancel. */
   stop(): void;
-  /** What clang wrote, where the source did not compile and no sentence of the SDK's says why. */
+  /** clang's text, if the source does not compile and no check of the SDK says why. */
   clang?: string;
 }
 
-/** A job as the list shows it: one that no tab runs any more was interrupted. */
+/** A job's state in the list: one that no tab runs any more was interrupted. */
 export type Shown = State | "interrupted";
 
 export interface Submission {
@@ -50,7 +50,7 @@ export interface Submission {
   inputs: Kept["inputs"];
 }
 
-/** What a tab holds while it runs a job. */
+/** Prefix of the name that a tab holds while it runs a job. */
 const HOLD = "job-";
 const holdOf = (key: string) => `${HOLD}${key}`;
 
@@ -61,19 +61,19 @@ export class Jobs {
   #kept: Kept[] = [];
   /** Jobs that other tabs run. */
   #elsewhere = new Set<string>();
-  /** Why jobs are not kept over a reload, if they are not. */
+  /** Why jobs are not stored, if they are not. */
   trouble = "";
 
   constructor(changed: (key: string) => void) {
     this.#changed = changed;
-    // Other tabs run jobs too, end them, and are closed.
+    // Other tabs start and end jobs too, and are closed.
     holds.listen((name) => {
       const key = name.startsWith(HOLD) ? name.slice(HOLD.length) : undefined;
       if (key !== undefined && !this.#live.has(key)) void this.load().then(() => changed(key));
     });
   }
 
-  /** All jobs, the newest first. */
+  /** All jobs, newest first. */
   get all(): readonly Kept[] {
     return this.#kept;
   }
@@ -94,7 +94,7 @@ export class Jobs {
     return state === "running" && !this.#live.has(key) && !this.#elsewhere.has(key) ? "interrupted" : state;
   }
 
-  /** Reads what this browser kept; jobs of this tab stay as they are. */
+  /** Loads the stored jobs; jobs of this tab are unchanged. */
   async load(): Promise<void> {
     try {
       const kept = await this.#store.list();
@@ -105,11 +105,11 @@ export class Jobs {
       const others = kept.filter(({ key }) => !this.#live.has(key));
       this.#kept = [...here, ...others].sort((a, b) => b.started - a.started);
     } catch (error) {
-      this.trouble = `This browser keeps no list of jobs over a reload: ${String(error)}`;
+      this.trouble = `This browser cannot keep the list of jobs over a reload: ${String(error)}`;
     }
   }
 
-  /** Starts a job, as soon as `mesh` is there; it is in the list at once. */
+  /** Starts a job, as soon as `mesh` resolves; it is listed at once. */
   start({ name, source, settings, options, inputs }: Submission, mesh: Promise<Submits>): Kept {
     const key = [...crypto.getRandomValues(new Uint32Array(4))].map((word) => word.toString(36)).join("");
     const started = Date.now();
@@ -121,7 +121,7 @@ export class Jobs {
     this.#kept = [kept, ...this.#kept].filter((job, i) => i < KEPT_JOBS || job.state === "running");
     this.#live.set(key, live);
     for (const old of this.#live.keys()) if (this.kept(old) === undefined) this.#live.delete(old);
-    // What is seen to run is there after a reload.
+    // A job shown as running must still be listed after a reload.
     const inList = this.#keep(kept);
     void Promise.all([inList, holds.takeNew(holdOf(key))])
       .then(() => this.#follow(kept, live, options, Promise.race([mesh, stopped])))
@@ -130,7 +130,7 @@ export class Jobs {
     return kept;
   }
 
-  /** Notes under which name a job's files are kept. */
+  /** Records the key under which a job's files are stored. */
   async keepInputs(key: string, inputs: Chosen): Promise<void> {
     const kept = this.kept(key);
     if (kept === undefined) return;
@@ -147,12 +147,12 @@ export class Jobs {
     await live.job?.cancel();
   }
 
-  /** A job's result, if it is kept. */
+  /** A job's result, if it is stored. */
   async result(key: string): Promise<Blob | undefined> {
     return this.#live.get(key)?.blob ?? (await this.#store.result(key));
   }
 
-  /** Whether a job's result can be had. */
+  /** Whether a job's result is available. */
   has({ key, whole }: Kept): boolean {
     return whole || this.#live.get(key)?.blob !== undefined;
   }
@@ -170,7 +170,7 @@ export class Jobs {
       if (submits === undefined || live.cancelled) return await this.#end(kept, { state: "cancelled" });
       live.job = submits.submit(options);
       const result = live.job.result();
-      // It is asked for below, when there is no more progress.
+      // It is awaited below, when there is no more progress.
       result.catch(() => {});
       for await (const progress of live.job.progress()) {
         live.progress = progress;
@@ -206,11 +206,11 @@ export class Jobs {
     Object.assign(kept, { seconds: (Date.now() - kept.started) / 1000 }, how);
     this.#rememberRunning();
     this.#changed(kept.key);
-    // A job that was removed from the list stays away.
+    // A job that was removed from the list must not reappear.
     if (this.#live.has(kept.key)) await this.#keep(kept, blob);
   }
 
-  /** A reload, which ends them, tells of them. */
+  /** Records the running jobs, so that a reload, which ends them, can report them. */
   #rememberRunning(): void {
     rememberRunning(this.#kept.filter(({ key, state }) => state === "running" && this.#live.has(key)));
   }
@@ -219,7 +219,7 @@ export class Jobs {
     try {
       await this.#store.put(kept, blob);
     } catch (error) {
-      this.trouble = `This job is not kept over a reload: ${String(error)}`;
+      this.trouble = `This job will not be kept over a reload: ${String(error)}`;
       this.#changed(kept.key);
     }
   }

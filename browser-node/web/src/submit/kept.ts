@@ -1,39 +1,39 @@
-// The jobs of this browser, kept over reloads: what they were, and their results up to a bound.
+// Stored jobs of this browser, kept over reloads: their descriptions, and their results up to a size limit.
 
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
 
 import type { Chosen } from "./input-sets.js";
 import type { Settings } from "./settings.js";
 
-/** Older jobs are forgotten. */
+/** Maximum number of stored jobs; older ones are dropped. */
 export const KEPT_JOBS = 50;
-/** A larger result is for its file only. */
+/** Size limit of a stored result; a larger one can only be downloaded. */
 export const KEPT_RESULT_BYTES = 64 << 20;
-/** Results of all jobs together; the oldest go first. */
+/** Size limit of all results together; the oldest are dropped first. */
 export const KEPT_BYTES = 256 << 20;
 
 export type State = "running" | "done" | "failed" | "cancelled";
 
-/** A job as it is kept. */
+/** A stored job. */
 export interface Kept {
-  /** This browser's name for it; the mesh's comes later. */
+  /** This browser's key for it; it exists before the mesh's id. */
   key: string;
-  /** The mesh's, once it has one. */
+  /** The mesh's id, once there is one. */
   id: string;
   name: string;
   source: string;
   settings: Settings;
-  /** Which files it had. */
+  /** The files that it had. */
   inputs: Chosen;
   state: State;
-  /** When it was started, in milliseconds of the epoch. */
+  /** Start time, in milliseconds since 1970. */
   started: number;
-  /** How long it took. */
+  /** Its duration. */
   seconds?: number;
-  /** Why it failed. */
+  /** The reason of its failure. */
   why?: string;
   result?: { lines: number; keys: number; bytes: number };
-  /** Whether the result's bytes are kept too. */
+  /** Whether the bytes of its result are stored too. */
   whole: boolean;
 }
 
@@ -53,11 +53,11 @@ export class JobStore {
         db.createObjectStore("results");
       },
     });
-    // Who asks hears of it.
+    // Callers get the error.
     this.#opened.catch(() => {});
   }
 
-  /** All jobs, the newest first. */
+  /** All jobs, newest first. */
   async list(): Promise<Kept[]> {
     const jobs = await (await this.#opened).getAllFromIndex("jobs", "started");
     return jobs.reverse();
@@ -67,12 +67,12 @@ export class JobStore {
     return (await this.#opened).get("results", key);
   }
 
-  /** Keeps a job, and its result if it is not too large; puts away what is too old or too much. */
+  /** Stores a job, and its result if it is not too large; drops what is too old or too large. */
   async put(kept: Kept, blob?: Blob): Promise<void> {
     try {
       await this.#put(kept, blob);
     } catch (why) {
-      // A result for which the browser has no room must not cost the job its place in the list.
+      // If the browser has no space for a result, the job must still stay in the list.
       if (blob === undefined) throw why;
       await this.#put(kept);
     }

@@ -1,16 +1,16 @@
-// A result's bytes as lines of `key TAB value`: where each is, which hold a text, how they are ordered.
+// Indexes a result's bytes as lines of `key TAB value`, searches and sorts them.
 
 const NEWLINE = 10;
 const TAB = 9;
 
-/** What JSON has no numbers for, as results write it. */
+/** Number values that JSON lacks, as results write them. */
 const SPECIAL: Record<string, number> = {
   '"NaN"': Number.NaN,
   '"Infinity"': Number.POSITIVE_INFINITY,
   '"-Infinity"': Number.NEGATIVE_INFINITY,
 };
 const NUMBER = /^-?\d+(\.\d+)?([eE][-+]?\d+)?$/;
-/** No number that a result writes is longer. */
+/** Maximum length of a number in a result. */
 const NUMBER_BYTES = 32;
 
 export type Order = "key" | "key-down" | "value" | "value-down";
@@ -20,11 +20,11 @@ export interface Line {
   value: string;
 }
 
-/** Where the lines of some bytes are. A last line without its end counts too. */
+/** The lines in some bytes. A last line without a line end counts too. */
 export class Lines {
   readonly count: number;
   readonly #bytes: Uint8Array;
-  /** Where each line begins, and one more: where a next one would. */
+  /** Offset of each line, and of the end. */
   readonly #starts: Uint32Array;
   readonly #text = new TextDecoder();
   #numbers: Float64Array | null | undefined;
@@ -41,23 +41,23 @@ export class Lines {
       line += 1;
       this.#starts[line] = at + 1;
     }
-    // Counted as if its end were there.
+    // Counted as if it had a line end.
     if (open) this.#starts[this.count] = bytes.length + 1;
   }
 
-  /** A line as text; what is not UTF-8 is replaced. */
+  /** A line as text; bytes that are not UTF-8 are replaced. */
   line(index: number): Line {
     const [start, tab, end] = this.#places(index);
     return { key: this.#decode(start, tab), value: this.#decode(tab + 1, end) };
   }
 
-  /** The values as numbers, or nothing if one of them is none. */
+  /** The values as numbers; undefined if one of them is not a number. */
   numbers(): Float64Array | undefined {
     if (this.#numbers === undefined) this.#numbers = this.#readNumbers() ?? null;
     return this.#numbers ?? undefined;
   }
 
-  /** The lines whose key holds a text, whatever the case of its ASCII letters; all of them for no text. */
+  /** The lines whose key contains a text, ignoring the case of ASCII letters; all lines for an empty text. */
   search(text: string): Uint32Array {
     const needle = new TextEncoder().encode(text).map(small);
     const found = new Uint32Array(this.count);
@@ -69,7 +69,8 @@ export class Lines {
     return found.slice(0, count);
   }
 
-  /** Orders lines, given in ascending order, in place. Where values are no numbers, there is only the order of keys. */
+  /** Sorts lines, given in ascending order, in place. If values are not numbers, only the order of keys is
+   * available. */
   sort(lines: Uint32Array, order: Order): void {
     const numbers = order.startsWith("value") ? this.numbers() : undefined;
     if (numbers === undefined) {
@@ -77,7 +78,7 @@ export class Lines {
       return;
     }
     const way = order === "value" ? 1 : -1;
-    // What is no number comes last, whichever way.
+    // NaN comes last in both directions.
     const ranks = numbers.map((number) => (Number.isNaN(number) ? Number.POSITIVE_INFINITY : way * number));
     lines.sort((a, b) => {
       const [x, y] = [ranks[a] as number, ranks[b] as number];
@@ -85,7 +86,7 @@ export class Lines {
     });
   }
 
-  /** The lines of the largest values, the largest first; none where values are no numbers. */
+  /** The lines with the largest values, the largest first; empty if values are not numbers. */
   largest(most: number): number[] {
     const numbers = this.numbers() ?? new Float64Array();
     const of = (line: number | undefined) => (line === undefined ? Number.NaN : (numbers[line] as number));
@@ -93,7 +94,7 @@ export class Lines {
     for (let line = 0; line < numbers.length; line++) {
       const number = of(line);
       if (Number.isNaN(number) || (best.length === most && number <= of(best.at(-1)))) continue;
-      // Of equal ones the first key stays before.
+      // Of equal values, the first key stays first.
       let at = best.length;
       while (at > 0 && of(best[at - 1]) < number) at -= 1;
       best.splice(at, 0, line);
@@ -102,7 +103,8 @@ export class Lines {
     return best;
   }
 
-  /** Where a line begins, where its value's tab is, and where it ends. JSON holds no tab, so that the last one is it. */
+  /** The offsets of a line's beginning, of its value's tab, and of its end. JSON contains no tab, so the last one is
+   * it. */
   #places(index: number): [start: number, tab: number, end: number] {
     const start = this.#starts[index] ?? 0;
     const end = (this.#starts[index + 1] ?? 1) - 1;
@@ -129,7 +131,7 @@ export class Lines {
   }
 
   #number(start: number, end: number): number | undefined {
-    // Counts are what most results hold.
+    // A fast path for counts, the most common values.
     let number = 0;
     let at = start;
     for (; at < end && at < start + 15; at++) {
@@ -147,7 +149,7 @@ function small(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte + 32 : byte;
 }
 
-/** Whether bytes hold a needle whose letters are small, between two places. */
+/** Whether the bytes between two offsets contain a lower-case text, ignoring case. */
 function holds(bytes: Uint8Array, start: number, end: number, needle: Uint8Array): boolean {
   const last = end - needle.length;
   for (let at = start; at <= last; at++) {

@@ -1,4 +1,4 @@
-// The list of jobs: each with its state, its time, and what can be done with it.
+// The list of jobs: each with its state, its time, and its actions.
 
 import { button, make } from "../dom.js";
 import type { Jobs } from "./jobs.js";
@@ -12,9 +12,9 @@ export interface ListActions {
   remove(job: Kept): void;
 }
 
-/** Draws the list; the row of `shown` is marked. */
+/** Renders the list; the row of `shown` is marked. */
 export function draw(into: HTMLElement, jobs: Jobs, shown: string | undefined, actions: ListActions): void {
-  // Rows are made anew: a person stays at the button where they were.
+  // Rows are replaced: keep the focus on the same button.
   const focused = into.contains(document.activeElement) ? document.activeElement?.id : undefined;
   into.replaceChildren(...jobs.all.map((job) => row(job, jobs, job.key === shown, actions)));
   if (focused) document.getElementById(focused)?.focus();

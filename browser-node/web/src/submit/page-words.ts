@@ -1,4 +1,4 @@
-// Messages of the library in the page's words: options by the labels of their fields.
+// Messages of the library with the page's names: options by the labels of their fields.
 
 import { FIELDS, SETTINGS } from "./settings.js";
 
@@ -6,7 +6,7 @@ import { FIELDS, SETTINGS } from "./settings.js";
 const LABELS = new Map<string, string>([["wholeFiles", "Keep every file whole"]]);
 for (const setting of SETTINGS) LABELS.set(FIELDS[setting].option, FIELDS[setting].label);
 
-/** A message in which options are called what the page calls them. */
+/** A message with the page's names for options. */
 export function inPageWords(text: string): string {
   return text.replaceAll(/`(\w+)`/g, (whole, name: string) => {
     const label = LABELS.get(name);

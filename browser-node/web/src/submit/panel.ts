@@ -1,4 +1,4 @@
-// The one job that is looked at: how far it is, or what came of it.
+// The selected job: its progress, or its result.
 
 import { button, make } from "../dom.js";
 import type { Jobs, Shown } from "./jobs.js";
@@ -15,7 +15,7 @@ export const STATES: Record<Shown, string> = {
   interrupted: "Interrupted",
 };
 
-const FORGOTTEN = "Its result is no longer kept. Run it once more to have it.";
+const FORGOTTEN = "Its result is no longer stored. Run the job again to get it.";
 const INTERRUPTED =
   "The tab was closed or reloaded while this job ran, and the job ended with it: a job lives as long as the tab that " +
   "submitted it.";
@@ -27,7 +27,7 @@ function interrupted({ inputs: { files, set } }: Kept): string {
   return `${INTERRUPTED} Its source and settings are kept; its ${count(files, "file")} must be chosen again.`;
 }
 
-/** What to say of a job in one line. */
+/** A summary of a job in one line. */
 export function summary(job: Kept, state: Shown): string {
   const parts: string[] = [STATES[state]];
   if (job.result !== undefined) parts.push(count(job.result.keys, "key"), bytes(job.result.bytes));
@@ -37,7 +37,7 @@ export function summary(job: Kept, state: Shown): string {
 
 export interface PanelActions {
   edit(job: Kept): void;
-  /** Runs it once more, as it was. */
+  /** Runs the job again, unchanged. */
   again(job: Kept): void;
 }
 
@@ -61,7 +61,7 @@ export class Panel {
     return this.#key;
   }
 
-  /** Shows a job, and brings it into sight. */
+  /** Shows a job, and scrolls to it. */
   open(key: string): void {
     this.#key = key;
     this.#state = undefined;
@@ -70,7 +70,7 @@ export class Panel {
     this.#into.scrollIntoView({ block: "nearest" });
   }
 
-  /** Shows what changed of the job that is shown. */
+  /** Updates the shown job. */
   update(): void {
     const job = this.#key === undefined ? undefined : this.#jobs.kept(this.#key);
     this.#into.hidden = job === undefined;
@@ -90,14 +90,14 @@ export class Panel {
   }
 
   #build(job: Kept, state: Shown): void {
-    // A person who is at Cancel when the job ends is not thrown back to the top of the page.
+    // If the focus is on Cancel when the job ends, it must not jump to the top of the page.
     const focused = this.#into.contains(document.activeElement);
     this.#clear();
     this.#title.textContent = job.name;
     const head = make("div", { class: `head ${state}` }, this.#title, make("p", {}, summary(job, state)));
     this.#into.replaceChildren(head, ...this.#body(job, state));
     if (focused) this.#title.focus({ preventScroll: true });
-    // There is more to see of a result than of progress.
+    // A result is taller than progress.
     if (focused && state === "done") this.#into.scrollIntoView();
   }
 
@@ -120,7 +120,7 @@ export class Panel {
     if (state === "cancelled") return [make("p", {}, "This job was cancelled."), failed, edit];
     if (state === "failed") {
       const clang =
-        live?.clang === undefined ? [] : [make("pre", { tabindex: 0, "aria-label": "What clang wrote" }, live.clang)];
+        live?.clang === undefined ? [] : [make("pre", { tabindex: 0, "aria-label": "Compiler output" }, live.clang)];
       return [make("p", { class: "trouble" }, job.why ?? ""), ...clang, failed, edit];
     }
     if (!this.#jobs.has(job)) return [make("p", {}, FORGOTTEN), edit];
@@ -130,9 +130,9 @@ export class Panel {
   }
 
   async #open(job: Kept, into: HTMLElement, edit: HTMLElement): Promise<void> {
-    // The browser may have forgotten it meanwhile, or fail to read it.
+    // The browser may have dropped it meanwhile, or fail to read it.
     const blob = await this.#jobs.result(job.key).catch(() => undefined);
-    // Another job may be looked at by now.
+    // Another job may be selected by now.
     if (this.#key !== job.key || !into.isConnected) return;
     if (blob === undefined) {
       into.prepend(make("p", {}, FORGOTTEN), edit);

@@ -1,16 +1,16 @@
-// A running job, stage by stage.
+// The progress of a running job, stage by stage.
 
 import { button, make } from "../dom.js";
 import type { Progress, StageProgress, TaskFailure } from "../job.js";
 import type { Live } from "./jobs.js";
 import { bytes, count, left, rate, whole } from "./words.js";
 
-/** The newest failures say enough; the others were like them. */
+/** Maximum number of failures shown; the newest ones are enough. */
 const FAILURES = 10;
-/** Letters of a failure's reason. */
+/** Maximum length of a failure's reason. */
 const WHY = 400;
 
-/** One step of a job with its bar. */
+/** A step of a job, with its bar. */
 class Step {
   readonly element: HTMLElement;
   readonly #bar: HTMLProgressElement;
@@ -21,7 +21,7 @@ class Step {
     this.element = make("li", {}, make("span", { class: "step" }, name), this.#bar, this.#said);
   }
 
-  /** Nothing of how much is known: it goes on, and nobody knows how far it is. */
+  /** If `done` is undefined, the step is in progress but its extent is not known. */
   set(done: number | undefined, said: string): void {
     if (done === undefined) this.#bar.removeAttribute("value");
     else this.#bar.value = done;
@@ -58,7 +58,7 @@ export class ProgressView {
     if (progress.phase === "compiling" || progress.phase === "reading") {
       const { phase, bytes: done, of, said = "" } = progress;
       compile.set(phase === "compiling" ? undefined : 1, phase === "compiling" ? "compiling" : "");
-      // Nothing is read of numbers, and of files nothing before their sizes are known.
+      // With numbers there is nothing to read, and file sizes are not known at first.
       read.set(of > 0 ? done / of : 0, of > 0 ? `${bytes(done)} of ${bytes(of)}` : "");
       this.#who.textContent = said;
       return;
@@ -97,7 +97,7 @@ export class ProgressView {
   }
 }
 
-/** Shows what failed, in words; hidden while nothing did. */
+/** Shows the failed attempts; hidden while there are none. */
 export function showFailures(into: HTMLDetailsElement, failures: readonly TaskFailure[]): void {
   into.hidden = failures.length === 0;
   const last = failures.slice(-FAILURES).reverse();

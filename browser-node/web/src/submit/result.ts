@@ -1,4 +1,4 @@
-// What came of a job: its file, a chart of the largest values, and a table of all.
+// A job's result: its file, a chart of the largest values, and a table of all lines.
 
 import { make } from "../dom.js";
 import { chart } from "./chart.js";
@@ -7,7 +7,7 @@ import { Rows, TABLE_BYTES } from "./rows.js";
 import { Table } from "./table.js";
 import { bytes, count } from "./words.js";
 
-/** A job's name without its ending, as a file's name. */
+/** A job's name without its extension, as a file name. */
 export function fileName(name: string): string {
   const stem = name.replace(/\.[a-z+]{1,3}$/i, "").replaceAll(/[\\/:*?"<>|\p{Cc}]/gu, "_");
   return `${stem === "" ? "result" : stem}.tsv`;
@@ -28,7 +28,7 @@ export class ResultView {
     void this.#fill(body, blob);
   }
 
-  /** Gives the memory back. */
+  /** Frees the memory. */
   close(): void {
     this.#rows.close();
     URL.revokeObjectURL(this.#url);
@@ -50,7 +50,7 @@ export class ResultView {
       }
       into.replaceChildren(...parts);
     } catch (error) {
-      const why = `The table cannot be shown: ${String(error)}. The file can be downloaded all the same.`;
+      const why = `The table cannot be shown: ${String(error)}. The file can still be downloaded.`;
       into.replaceChildren(make("p", { class: "trouble", role: "alert" }, why));
     }
   }

@@ -1,4 +1,4 @@
-// A Worker that holds a result's lines: the page's main thread neither reads nor sorts them.
+// A Worker that holds a result's lines, so that the page's main thread neither reads nor sorts them.
 
 import { type Line, Lines } from "./lines.js";
 import { type Answer, LINE_CHARACTERS, type Request, TABLE_BYTES, TOP } from "./rows.js";
@@ -9,7 +9,7 @@ let shown: Uint32Array = new Uint32Array();
 async function open(blob: Blob): Promise<Answer> {
   let bytes = new Uint8Array(await blob.slice(0, TABLE_BYTES).arrayBuffer());
   const cut = blob.size > TABLE_BYTES;
-  // The last line may have been cut.
+  // The last line may be incomplete.
   if (cut) bytes = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
   lines = new Lines(bytes);
   shown = lines.search("");
@@ -37,7 +37,7 @@ async function answer(request: Request): Promise<Answer> {
   }
 }
 
-// One request after another: rows are those of the query before.
+// One request after another: rows belong to the query before.
 let last: Promise<void> = Promise.resolve();
 self.onmessage = ({ data: { id, request } }: MessageEvent<{ id: number; request: Request }>) => {
   last = last.then(async () => {

@@ -1,14 +1,14 @@
-// A result's lines, asked of the Worker that holds them.
+// A client for the Worker that holds a result's lines.
 
 import type { Line, Order } from "./lines.js";
 
-/** A table shows so much of a result; its file has all. An index of it takes as much memory again. */
+/** Size limit of a result in a table, in bytes; the file has all lines. An index takes as much memory again. */
 export const TABLE_BYTES = 64 << 20;
-/** What a row shows of a key and a value each. */
+/** Maximum number of characters of a key and of a value in a row. */
 export const ROW_CHARACTERS = 300;
-/** What is shown of them where a line is looked at alone. */
+/** Maximum number of them when a single line is shown. */
 export const LINE_CHARACTERS = 20_000;
-/** Bars of the chart. */
+/** Number of bars in the chart. */
 export const TOP = 20;
 
 export type Request =
@@ -21,9 +21,9 @@ export interface Opened {
   count: number;
   /** Whether all values are numbers. */
   numeric: boolean;
-  /** Whether there is more than a table shows. */
+  /** Whether the result is larger than the table. */
   cut: boolean;
-  /** The lines of the largest values, where they are numbers. */
+  /** The lines with the largest values, if these are numbers. */
   top: Line[];
 }
 
@@ -35,7 +35,7 @@ export class Rows {
   readonly #worker = new Worker(new URL("./rows-worker.js", import.meta.url), { type: "module" });
   readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   #next = 0;
-  /** Why the Worker answers no more. */
+  /** Why the Worker no longer answers. */
   #dead: Error | undefined;
 
   constructor() {
@@ -56,7 +56,7 @@ export class Rows {
     return this.#ask({ kind: "open", blob });
   }
 
-  /** Chooses and orders the lines that rows are of; gives their number. */
+  /** Selects and sorts the lines that rows show; returns their number. */
   async query(text: string, order: Order): Promise<number> {
     return (await this.#ask<Kind<"found">>({ kind: "query", text, order })).count;
   }

@@ -1,4 +1,4 @@
-// How a job is to run: what a person can set, and what is wrong with it.
+// Settings of a job, and their validation.
 
 import type { SubmitOptions } from "../job.js";
 
@@ -14,22 +14,22 @@ export type Setting =
 
 interface Field {
   label: string;
-  /** What an empty field stands for. */
+  /** Default of an empty field, as text. */
   usual: string;
   least: number;
   most: number;
-  /** What the number is multiplied by to be what a job has. */
+  /** Factor from the field's unit to the option's. */
   unit: number;
-  /** The job's option. */
+  /** The option that it sets. */
   option: Exclude<keyof SubmitOptions, "source" | "name" | "inputs" | "wholeFiles">;
 }
 
-/** The bounds are those of a manifest (protocol/src/limits.rs) and of cutting (node/src/inputs), as are the defaults. */
+/** The ranges and the defaults are those of a manifest (protocol/src/limits.rs) and of cutting (node/src/inputs). */
 export const FIELDS: Record<Setting, Field> = {
-  tasks: { label: "Numbers, where there are no files", usual: "64", least: 1, most: 1 << 21, unit: 1, option: "tasks" },
+  tasks: { label: "Numbers, if there are no files", usual: "64", least: 1, most: 1 << 21, unit: 1, option: "tasks" },
   chunk: { label: "Cut files every, KiB", usual: "512", least: 1, most: 32 << 10, unit: 1024, option: "chunk" },
   documentsPerTask: {
-    label: "Documents a task",
+    label: "Documents per task",
     usual: "as fits",
     least: 1,
     most: 1 << 21,
@@ -39,12 +39,12 @@ export const FIELDS: Record<Setting, Field> = {
   partitions: { label: "Partitions", usual: "as fits", least: 1, most: 256, unit: 1, option: "partitions" },
   replicas: { label: "Copies of each partition", usual: "2", least: 1, most: 5, unit: 1, option: "replicas" },
   retries: { label: "Retries of a failed task", usual: "3", least: 0, most: 255, unit: 1, option: "retries" },
-  time: { label: "Time of a task, seconds", usual: "30", least: 1, most: 3600, unit: 1000, option: "taskMillis" },
-  memory: { label: "Memory of a task, MiB", usual: "512", least: 1, most: 4096, unit: 1 << 20, option: "taskMemory" },
+  time: { label: "Time limit of a task, seconds", usual: "30", least: 1, most: 3600, unit: 1000, option: "taskMillis" },
+  memory: { label: "Memory limit of a task, MiB", usual: "512", least: 1, most: 4096, unit: 1 << 20, option: "taskMemory" },
 };
 export const SETTINGS = Object.keys(FIELDS) as Setting[];
 
-/** What a person set: fields as they were written, and whether files stay whole. */
+/** The user's settings: the text of the fields, and whether files stay whole. */
 export interface Settings {
   wholeFiles: boolean;
   fields: Partial<Record<Setting, string>>;
@@ -52,7 +52,7 @@ export interface Settings {
 
 export const NO_SETTINGS: Settings = { wholeFiles: false, fields: {} };
 
-/** What is wrong with a field, in words; nothing if it is right or empty. */
+/** What is wrong with a field, as text; undefined if it is valid or empty. */
 export function wrong(setting: Setting, text: string): string | undefined {
   const { label, least, most } = FIELDS[setting];
   const number = Number(text);
@@ -60,7 +60,7 @@ export function wrong(setting: Setting, text: string): string | undefined {
   return `${label}: a whole number from ${least.toLocaleString("en")} to ${most.toLocaleString("en")}, or nothing`;
 }
 
-/** The job's options, or what is wrong. */
+/** The job's options, or an error. */
 export function options(settings: Settings): Omit<SubmitOptions, "source"> | string[] {
   const troubles: string[] = [];
   const chosen: Omit<SubmitOptions, "source"> = {};
@@ -74,7 +74,7 @@ export function options(settings: Settings): Omit<SubmitOptions, "source"> | str
   return troubles.length > 0 ? troubles : chosen;
 }
 
-/** Settings from what was kept; what does not fit is left out. */
+/** Settings from stored data; invalid ones are left out. */
 export function read(kept: unknown): Settings {
   if (typeof kept !== "object" || kept === null) return NO_SETTINGS;
   const { wholeFiles, fields } = kept as Partial<Settings>;

@@ -1,15 +1,15 @@
-// A result as a table: of some hundred thousand lines only those in sight are elements.
+// A result as a virtual table: of some hundred thousand lines, only the visible ones are elements.
 
 import { button, make } from "../dom.js";
 import type { Order } from "./lines.js";
 import { LINE_CHARACTERS, type Opened, type Rows, TABLE_BYTES } from "./rows.js";
 import { bytes, count, whole } from "./words.js";
 
-/** A row's height in pixels, as style.css has it. */
+/** Height of a row in pixels, as in style.css. */
 const ROW = 32;
-/** Rows above and below those in sight, so that they are there when they come into sight. */
+/** Number of extra rows above and below the visible ones, so that they exist before they become visible. */
 const SPARE = 8;
-/** Browsers lay out nothing that is much higher; beyond, the scroll bar stands for more than its pixels. */
+/** Maximum height in pixels that browsers lay out; beyond it, each pixel of the scroll bar stands for more than one. */
 const HIGHEST = 8_000_000;
 
 let tables = 0;
@@ -28,9 +28,9 @@ export class Table {
   #order: Order = "key";
   #shown: number;
   #active = 0;
-  /** How far the rows are scrolled, in pixels of a body as high as all of them. */
+  /** Scroll offset of the rows, in pixels of a body as high as all of them. */
   #top = 0;
-  /** Where the scroll bar was put by this table; what differs was done by a person. */
+  /** Scroll position set by this table; any other one was set by the user. */
   #put = 0;
   #drawing = false;
   #stale = false;
@@ -72,7 +72,7 @@ export class Table {
   }
 
   #sort(by: "key" | "value"): void {
-    // The largest values are asked for first, and the first keys.
+    // The first click on a column shows the largest values, or the first keys.
     if (by === "key") this.#order = this.#order === "key" ? "key-down" : "key";
     else this.#order = this.#order === "value-down" ? "value" : "value-down";
     void this.#query();
@@ -82,14 +82,14 @@ export class Table {
     const [text, order] = [this.#search.value, this.#order];
     this.#grid.setAttribute("aria-busy", "true");
     const shown = await this.#rows.query(text, order);
-    // Another was asked for meanwhile, and its answer follows.
+    // Another query was made meanwhile, and its answer follows.
     if (text !== this.#search.value || order !== this.#order) return;
     this.#shown = shown;
     this.#active = 0;
     this.#found();
   }
 
-  /** Shows other lines than before, from the first. */
+  /** Shows a new set of lines, from the first. */
   #found(): void {
     for (const { by, head } of this.#heads) {
       const sorted = this.#order.startsWith(by);
@@ -113,7 +113,7 @@ export class Table {
     return Math.max(ROW, this.#grid.clientHeight - ROW);
   }
 
-  /** Pixels of all rows that one pixel of the scroll bar stands for. */
+  /** Pixels of all rows for each pixel of the scroll bar. */
   get #scale(): number {
     return this.#height <= HIGHEST ? 1 : (this.#height - this.#sight) / (HIGHEST - this.#sight);
   }
@@ -157,7 +157,7 @@ export class Table {
     void this.#describe();
   }
 
-  /** Shows the whole of the active line, which may be too long for its row. */
+  /** Shows the complete active line, which may be too long for its row. */
   async #describe(): Promise<void> {
     const index = this.#active;
     const [line] = await this.#rows.rows(index, index + 1, LINE_CHARACTERS);
@@ -167,7 +167,7 @@ export class Table {
     this.#line.hidden = line === undefined;
   }
 
-  /** Draws the rows in sight, one time after another. */
+  /** Renders the visible rows, one time after another. */
   #draw(): void {
     this.#stale = true;
     if (this.#drawing) return;
@@ -188,7 +188,7 @@ export class Table {
     const from = Math.max(0, Math.floor(this.#top / ROW) - SPARE);
     const to = Math.min(this.#shown, Math.ceil((this.#top + this.#sight) / ROW) + SPARE);
     const lines = await this.#rows.rows(from, to);
-    // Rows lie where they are seen, whatever the scroll bar's pixels stand for.
+    // Rows are placed where they are visible, whatever the scale of the scroll bar.
     const shift = this.#put - this.#top;
     const rows = lines.map(({ key, value }, i) => {
       const index = from + i;

@@ -1,4 +1,4 @@
-// The view that submits: an editor, files, settings, and the jobs that came of them.
+// The Submit view: an editor, files, settings, and the list of jobs.
 
 import { button, complain, element, make } from "../dom.js";
 import type { Diagnostic } from "../job.js";
@@ -19,20 +19,20 @@ import { count } from "./words.js";
 
 export type { Submits } from "./jobs.js";
 
-/** The protocol's bound on a job's source (protocol/src/limits.rs). */
+/** The protocol's size limit of a job's source (protocol/src/limits.rs). */
 const SOURCE_BYTES = 1 << 20;
-/** A draft is kept once a person has stopped for so long. */
+/** Delay after the last edit until a draft is stored. */
 const KEEP_MILLIS = 300;
 
-/** What this view asks of the page. */
+/** What this view needs from the page. */
 export interface Host {
   /** Whether this tab is in the mesh. */
   joined(): boolean;
-  /** How many cores it gives, or would. */
+  /** Number of cores that it gives, or would give. */
   threads(): number;
-  /** The mesh; joins first if need be. */
+  /** The mesh; joins first if necessary. */
   mesh(): Promise<Submits>;
-  /** Told when a job starts or ends. */
+  /** Called when a job starts or ends. */
   changed(): void;
 }
 
@@ -40,11 +40,11 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve));
 }
 
-/** What Run does in a tab that has not joined, which may be more than its person thinks of. */
+/** What Run does in a tab that has not joined, which may be more than the user expects. */
 function joins(threads: number): string {
   const cores = count(threads, "core");
   const gives = threads === 0 ? "it gives no cores" : `it also gives ${cores} to the jobs of others`;
-  return `This tab is not in the mesh yet: Run joins first, and ${gives}, as the Join view says.`;
+  return `This tab is not in the mesh yet: Run joins first, and ${gives}, as set in the Join view.`;
 }
 
 /** Whether a job's files were an example's own. */
@@ -64,18 +64,18 @@ export class SubmitView {
   readonly #name = element<HTMLInputElement>("job-name");
   /** The example whose own inputs are chosen. */
   #example: string | undefined;
-  /** The job that was run last, and what shows notes on the files that it was given. */
+  /** The last job run, and the function that shows notes on its files. */
   #ran: { key: string; showNotes: (notes: readonly string[]) => void } | undefined;
   #busy = false;
   #keeping: ReturnType<typeof setTimeout> | undefined;
   #drawing = false;
-  /** What the list of jobs shows. */
+  /** What the list of jobs currently shows. */
   #listed: string | undefined;
 
   /** Loads what the view needs, and shows it. */
   static async open(host: Host): Promise<SubmitView> {
     const [{ Editor }, examples] = await Promise.all([import("./editor.js"), loadExamples()]);
-    // Loading the editor, making it and showing it are long each: what a person does meanwhile comes in between.
+    // Loading, creating and showing the editor each take long: yield in between, so that the page stays responsive.
     await pause();
     const draft = drafts.kept();
     const view = new SubmitView(host, examples, Editor, draft);
@@ -107,7 +107,7 @@ export class SubmitView {
     this.#listen();
   }
 
-  /** Shows what belongs to the code that was written before, or the first example. */
+  /** Restores the stored draft, or shows the first example. */
   async #restore(draft: drafts.Draft | undefined): Promise<void> {
     if (draft === undefined) return this.#show(this.#examples[0]);
     this.#name.value = draft.name;
@@ -116,14 +116,14 @@ export class SubmitView {
     await this.#choose(draft.inputs, draft.example);
   }
 
-  /** Chooses an example's own files, or those that were kept. */
+  /** Chooses an example's own files, or stored ones. */
   async #choose(inputs: Chosen, name: string | undefined): Promise<void> {
     const example = this.#examples.find((example) => example.name === name);
     if (example === undefined) await this.#inputs.restore(inputs);
     else this.#inputs.set(inputsOf(example));
   }
 
-  /** Whether a job of this tab runs. */
+  /** Whether a job of this tab is running. */
   get running(): boolean {
     return this.#jobs.running;
   }
@@ -144,7 +144,7 @@ export class SubmitView {
     addEventListener("beforeunload", (event) => {
       if (this.running) event.preventDefault();
     });
-    // Other tabs run jobs too, and end them.
+    // Other tabs start and end jobs too.
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) void this.#jobs.load().then(() => this.#changed());
     });
@@ -177,7 +177,7 @@ export class SubmitView {
     this.#keep();
   }
 
-  /** Runs a job of the list once more: with its source, its settings and its files, where these are kept. */
+  /** Runs a job of the list again: with its source, its settings and its files, if these are stored. */
   async again(key: string): Promise<void> {
     const job = this.#jobs.kept(key);
     if (job === undefined) return;
@@ -185,7 +185,7 @@ export class SubmitView {
     await this.#run();
   }
 
-  /** Puts a job of the list into the editor, with its files where these are kept. */
+  /** Puts a job of the list into the editor, with its files if these are stored. */
   async #edit(job: Kept): Promise<void> {
     if (this.#editor.text !== job.source) this.#editor.text = job.source;
     this.#name.value = job.name;
@@ -217,11 +217,11 @@ export class SubmitView {
     if (trouble !== undefined) complain(element("run-trouble"), trouble);
   }
 
-  /** What is wrong with what would be submitted, in words; nothing if it can be. */
+  /** What is wrong with the submission, as text; undefined if it is valid. */
   #wrong(source: string): string | undefined {
-    if (source.trim() === "") return "There is no code to run: write some, or take an example.";
+    if (source.trim() === "") return "There is no code to run: write some, or choose an example.";
     const bytes = new TextEncoder().encode(source).length;
-    if (bytes > SOURCE_BYTES) return `The source is ${bytes} bytes, and a job's may be ${SOURCE_BYTES} at most.`;
+    if (bytes > SOURCE_BYTES) return `The source has ${bytes} bytes; the limit is ${SOURCE_BYTES}.`;
     return this.#inputs.trouble;
   }
 
@@ -253,20 +253,20 @@ export class SubmitView {
     this.#changed();
   }
 
-  /** Shows what the compiler said of the code in the editor. */
+  /** Shows the compiler's diagnostics of the code in the editor. */
   #find(diagnostics: readonly Diagnostic[]): void {
     const found = marks(this.#editor.text, diagnostics);
     this.#editor.mark(found);
     showFindings(element("diagnostics"), found, (mark) => this.#editor.show(mark.from));
   }
 
-  /** A job changed, or the list of them. Several changes are drawn at once. */
+  /** A job changed, or the list of them. Several changes are rendered at once. */
   #changed(key?: string): void {
     const job = key === undefined ? undefined : this.#jobs.kept(key);
     if (job !== undefined && job.state !== "running") this.#ended(job);
     if (this.#drawing) return;
     this.#drawing = true;
-    // Timers go on where frames do not: in a tab that is hidden.
+    // Timers run where animation frames do not: in a hidden tab.
     setTimeout(() => {
       this.#drawing = false;
       this.#draw();
@@ -284,7 +284,7 @@ export class SubmitView {
   #draw(): void {
     this.#panel.update();
     if (this.#ran !== undefined) this.#ran.showNotes(this.#jobs.live(this.#ran.key)?.notes ?? []);
-    // Progress is the panel's; rows that stay the same are left to who reads them.
+    // Progress is shown by the panel; unchanged rows are left alone, for assistive technology.
     const rows = this.#jobs.all.map((job) => `${job.key} ${this.#jobs.state(job)}`);
     const listed = [this.#panel.key, ...rows].join();
     if (listed !== this.#listed) this.#drawList();

@@ -1,23 +1,23 @@
-// Dropped and picked files: folders are walked, hidden files left out.
+// Dropped and chosen files: folders are walked, hidden files are left out.
 
-/** A job of more files is submitted from a terminal: a tab would hold a File for each. */
+/** Maximum number of files: a tab would hold a File for each. Jobs with more are submitted from a terminal. */
 export const MOST_FILES = 100_000;
-/** Deeper folders than that lead back to themselves. */
+/** Maximum depth of folders; deeper ones are probably cycles. */
 const DEPTH = 64;
 
-/** Entries that are asked for at a time: a browser answers each by a message from another process. */
+/** Number of entries requested at a time: each is a message to another process of the browser. */
 const AT_ONCE = 64;
 
-/** A file, and where it was found. */
+/** A file and its path. */
 export interface Found {
   path: string;
   file: File;
 }
 
-/** Files that were found, and what was wrong with others. */
+/** Found files, and problems with others. */
 export interface Walked {
   found: Found[];
-  /** In words, at most one for each kind of trouble. */
+  /** As text, at most one for each kind of problem. */
   troubles: string[];
 }
 
@@ -28,7 +28,7 @@ function hidden(path: string): boolean {
   return path.split("/").some((name) => name.startsWith("."));
 }
 
-/** Files as an `<input>` gives them: one by one, or all of a folder. What is picked by its own name is wanted. */
+/** Files from an `<input>`: single ones, or all of a folder. A hidden file that was chosen by itself is included. */
 export function picked(files: Iterable<File>): Walked {
   const found: Found[] = [];
   for (const file of files) {
@@ -40,7 +40,7 @@ export function picked(files: Iterable<File>): Walked {
   return { found: sorted(found), troubles: [] };
 }
 
-/** Files that were dropped, and those in dropped folders. */
+/** Dropped files, and those in dropped folders. */
 export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walked> {
   const found: Found[] = [];
   const unread: string[] = [];
@@ -57,7 +57,7 @@ export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walk
       unread.push(`${entry.fullPath} cannot be read: ${String(error)}`);
     }
   };
-  // The last first, so that few folders are open at a time.
+  // Depth first, so that few folders are open at a time.
   while (waiting.length > 0 && found.length < MOST_FILES) await Promise.all(waiting.splice(-AT_ONCE).map(look));
   if (found.length > MOST_FILES || waiting.length > 0) whole = false;
   found.length = Math.min(found.length, MOST_FILES);
@@ -71,7 +71,7 @@ function fileOf(entry: FileSystemEntry): Promise<File> {
   return new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
 }
 
-/** A reader gives a folder's entries a hundred at a time, and none at the end. */
+/** A reader returns a folder's entries a hundred at a time, and none at the end. */
 async function list(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];
@@ -83,7 +83,7 @@ async function list(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]
   return all;
 }
 
-/** The same files make the same job, in whatever order they come. */
+/** The same files give the same job, in whatever order they come. */
 function sorted(found: Found[]): Found[] {
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }

@@ -1,4 +1,4 @@
-// Figures as people read them.
+// Formats numbers for people.
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -12,7 +12,7 @@ export function whole(of: number): string {
   return number.format(of);
 }
 
-/** In thousands, as disks are sold. */
+/** In decimal units, as disks are sold. */
 export function bytes(of: number): string {
   if (of < 1000) return count(of, "byte");
   let rest = of / 1000;
@@ -38,13 +38,13 @@ export function seconds(of: number): string {
 const today = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const before = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
-/** A moment, by the clock where it was today. */
+/** A point in time; only the time of day if it was today. */
 export function moment(millis: number, now = Date.now()): string {
   const same = new Date(millis).toDateString() === new Date(now).toDateString();
   return (same ? today : before).format(millis);
 }
 
-/** A guess of the time that is left: nobody knows its tenths. */
+/** An estimate of the remaining time, without false precision. */
 export function left(of: number): string {
   return of < 10 ? `${Math.max(1, Math.ceil(of))} s` : seconds(of);
 }

@@ -1,7 +1,7 @@
-// A mesh that is none: for tests of the page's layout, its tables and its words. The page is bundled with this module in
-// place of the library's; nothing of it is part of what is built for people.
+// A fake mesh for tests of the page's layout, tables and texts. The page is bundled with this module in place of the
+// library's; it is not part of any build for users.
 //
-// What a job does is written in the first line of its source: `// fake: done 3`, `// fake: slow`, `// fake: error`, …
+// The first line of a job's source says what the job does: `// fake: done 3`, `// fake: slow`, `// fake: error`, …
 
 import { diagnosticsOf } from "../../src/clang.js";
 import { CompileError, type Job, JobError, type Progress, type Result, type SubmitOptions } from "../../src/job.js";
@@ -15,18 +15,18 @@ export class CrashError extends Error {
   override name = "CrashError";
 }
 
-/** What a test wants to go wrong next. */
+/** What a test makes fail next. */
 declare global {
   var wrong: "crash" | "join" | "leave" | undefined;
-  /** How many threads the tab that joined last gave, and gave then. */
+  /** The number of threads with which the last tab joined, and later changes. */
   var threadsGiven: number[];
-  /** What the files of the job that was submitted last are called. */
+  /** The names of the files of the last submitted job. */
   var submittedFiles: string[];
 }
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz";
 
-/** Words with counts, in the order of their bytes, as many as asked for. */
+/** Words with counts, in the order of their bytes, as many as requested. */
 function words(lines: number): Blob {
   let text = "";
   for (let i = 0; i < lines; i++) {
@@ -78,7 +78,7 @@ class FakeJob implements Job {
   async *progress(): AsyncIterable<Progress> {
     const of = this.#options.inputs?.reduce((sum, { size }) => sum + size, 0) ?? 0;
     yield { phase: "compiling", bytes: of / 2, of };
-    // It is read whole, and is compiled yet.
+    // Its files are read, and it is still being compiled.
     if (this.#kind === "compiling") {
       yield { phase: "compiling", bytes: of, of, said: "waiting for a compiler" };
       await this.#cancelled;

@@ -1,4 +1,4 @@
-// Serves the page with a mesh that is none, under the policy that nodes send.
+// Serves the page with a fake mesh, under the policy that nodes send.
 
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const TYPES = {
   ".json": "application/json",
 };
 
-/** What nodes send, read where they have it: a page that breaks the policy breaks here too. */
+/** The policy of nodes, read from their source: a page that violates it fails here too. */
 function policy() {
   const source = readFileSync(new URL("node/src/http/page.rs", root), "utf8");
   const text = /const POLICY: &str = "([^;]*(?:;[^"]*)*)";/.exec(source)?.[1];
@@ -33,7 +33,7 @@ const fakeMesh = {
   },
 };
 
-/** Serves it at a free port of this machine, as a node does that was started with `--kiosk` or without; `end` ends that. */
+/** Serves it at a free port of this machine, like a node started with `--kiosk` or without; `end` stops the server. */
 export async function serveFake({ kiosk = false } = {}) {
   const options = bundle("dist");
   const entryPoints = { page: options.entryPoints.page, "rows-worker": options.entryPoints["rows-worker"] };

@@ -1,4 +1,4 @@
-// Where the mesh is entered.
+// Finding an entry to the mesh.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { load } from "./module.mjs";
 const { socketAddress, wayTo } = await load("bootstrap.ts");
 const PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
-test("a server's WebSocket address says how the server is reached", () => {
+test("a server's WebSocket address follows from its URL", () => {
   for (const [url, wanted] of [
     ["http://192.0.2.1:8080/", "/ip4/192.0.2.1/tcp/8080/x-parity-ws/%2Fws"],
     ["http://[2001:db8::1]/", "/ip6/2001:db8::1/tcp/80/x-parity-ws/%2Fws"],
@@ -17,7 +17,7 @@ test("a server's WebSocket address says how the server is reached", () => {
   }
 });
 
-test("a node is dialled over WebRTC first, and over WebSocket at once where it has nothing else", async () => {
+test("a node is dialled over WebRTC first, and over WebSocket at once if it has nothing else", async () => {
   const rtc = "/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/uEi/p2p/x";
   const tcp = "/ip4/192.0.2.1/tcp/1/p2p/x";
   const socket = `/ip4/192.0.2.1/tcp/8080/x-parity-ws/%2Fws/p2p/${PEER}`;
@@ -34,19 +34,19 @@ test("a node is dialled over WebRTC first, and over WebSocket at once where it h
   await assert.rejects(given({ addresses: [tcp] }), /no address for tabs/);
 });
 
-test("addresses are taken as they are", async () => {
+test("given addresses are used unchanged", async () => {
   const only = (addresses) => ({ addresses, fallback: undefined, jobEnds: undefined });
   assert.deepEqual(await wayTo("/ip4/192.0.2.1/tcp/1"), only(["/ip4/192.0.2.1/tcp/1"]));
   assert.deepEqual(await wayTo(["/a", "/b"]), only(["/a", "/b"]));
 });
 
-test("what is wrong with a node is said in words", async () => {
+test("errors of a node have a readable message", async () => {
   globalThis.fetch = () => Promise.reject(new TypeError("failed"));
   await assert.rejects(wayTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
   globalThis.fetch = async () => new Response("", { status: 404 });
   await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
   for (const other of ["<!doctype html>", "{}", "null"]) {
     globalThis.fetch = async () => new Response(other);
-    await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something else/, other);
+    await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something unexpected/, other);
   }
 });

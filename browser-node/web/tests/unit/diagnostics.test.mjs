@@ -1,4 +1,4 @@
-// What the compiler said, at the places that it means.
+// The compiler's diagnostics at their positions.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ const marked = (source, line, column) => {
   return source.slice(from, to);
 };
 
-test("clang's text is read, with what belongs to it", () => {
+test("clang's messages are parsed together with their notes", () => {
   const text = `job.cpp:2:5: warning: unused variable 'x' [-Wunused-variable]
     2 | int x;
       |     ^
@@ -28,20 +28,20 @@ job.cpp:3:9: note: declared here
   assert.deepEqual(diagnosticsOf(""), []);
 });
 
-test("a mark covers the word at its place", () => {
+test("a mark covers the word at its position", () => {
   const source = "int one;\nint two = three;\n";
   assert.equal(marked(source, 1, 5), "one");
   assert.equal(marked(source, 2, 11), "three");
   assert.equal(marked(source, 2, 9), "=");
 });
 
-test("columns count bytes, the editor's places do not", () => {
+test("columns count bytes, the editor's positions do not", () => {
   const source = 'auto s = "naïve 😀"; wrong();\n';
   const column = Buffer.byteLength(source.slice(0, source.indexOf("wrong"))) + 1;
   assert.equal(marked(source, 1, column), "wrong");
 });
 
-test("a place that is not in the text is brought into it", () => {
+test("a position outside of the text is moved into it", () => {
   const source = "int a\nb";
   for (const [line, column] of [
     [1, 6],
@@ -59,12 +59,13 @@ test("a place that is not in the text is brought into it", () => {
   );
 });
 
-test("a flood of diagnostics is cut", () => {
+test("the number of diagnostics is limited", () => {
   const flood = "job.cpp:1:1: error: again\n".repeat(10_000);
   assert.equal(diagnosticsOf(flood).length, 100);
 });
 
-/** What clang writes of a `reduce` with a wrong signature: the SDK's check, and what follows from it in its headers. */
+/** clang's text for a `reduce` with a wrong signature: the SDK's check, and the errors in headers that follow from
+ * it. */
 const WRONG_SIGNATURE = `webmesh/glue.hpp:35:15: error: static assertion failed: WebMesh: no overload of map fits
    35 | static_assert(functions_fit, mistake<Author>());
       |               ^~~~~~~~~~~~~
@@ -80,7 +81,7 @@ job.cpp:3:1: note: in instantiation of template class 'webmesh::Job<Author>' req
 const SENTENCE = "WebMesh: reduce takes (string_view, Values<V>&, Emitter<R>&)";
 const brief = (text) => diagnosticsOf(text).map(({ line, severity, text }) => [line, severity, text]);
 
-test("a check of the SDK is shown as its sentence at the author's line, without what follows from it", () => {
+test("a failed check of the SDK is shown at the author's line, without the errors that follow from it", () => {
   const found = diagnosticsOf(WRONG_SIGNATURE);
   const { text, ...at } = found[0];
   assert.deepEqual([at, text], [{ line: 12, column: 5, severity: "error" }, SENTENCE]);
@@ -88,13 +89,13 @@ test("a check of the SDK is shown as its sentence at the author's line, without 
   assert.deepEqual(sentenceOf(found), found[0]);
 });
 
-test("a place in a header of the SDK is never a place of the author's", () => {
+test("a position in a header of the SDK is never shown as the author's", () => {
   const alone = WRONG_SIGNATURE.slice(0, WRONG_SIGNATURE.indexOf("job.cpp"));
   assert.deepEqual(brief(alone), [[1, "error", "WebMesh: no overload of map fits"]]);
   assert.equal(authorsText(WRONG_SIGNATURE).includes("glue.hpp"), false);
 });
 
-test("the author's other errors and the SDK's warnings stand beside the sentence", () => {
+test("the author's other errors and the SDK's warnings are shown beside the failed check", () => {
   const warning = "job.cpp:2:25: warning: WebMesh: the type of the values holds `long` [-Wdeprecated]\n";
   const text = `${warning}${WRONG_SIGNATURE}job.cpp:20:1: error: use of undeclared identifier 'x'\n`;
   assert.deepEqual(brief(text), [
@@ -104,12 +105,12 @@ test("the author's other errors and the SDK's warnings stand beside the sentence
   ]);
 });
 
-test("each function that jobs do not have is told at its own line", () => {
+test("each function that jobs do not have is reported at its own line", () => {
   const text = "job.cpp:3:3: error: WebMesh: jobs cannot sleep\njob.cpp:9:3: error: WebMesh: jobs have no files\n";
   assert.deepEqual(diagnosticsOf(text).map(({ line }) => line), [3, 9]);
 });
 
-test("an error in a header alone is shown at the author's line that led there", () => {
+test("an error only in a header is shown at the author's line that led there", () => {
   const instantiated = `/usr/include/c++/v1/vector:100:5: error: no matching function for call to 'f'
   100 |     f();
       |     ^

@@ -1,4 +1,4 @@
-// Where the library says that it cannot run.
+// Environments in which the library cannot run.
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
@@ -14,7 +14,7 @@ function has(...names) {
   for (const name of names) globalThis[name] = class {};
 }
 
-test("a page is where it runs", () => {
+test("it runs in a page", () => {
   has("document", "RTCPeerConnection", "Worker");
   requirePage();
 });
@@ -28,7 +28,7 @@ test("in a Worker it says to call the page", () => {
   assert.throws(requirePage, /^JoinError: .*in a Worker.*Call it in the page/);
 });
 
-test("in a browser without WebRTC it says that it is switched off", () => {
+test("in a browser without WebRTC it says that WebRTC is switched off", () => {
   has("document", "Worker");
   assert.throws(requirePage, /^JoinError: .*WebRTC.*switched off/);
 });

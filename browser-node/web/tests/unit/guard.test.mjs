@@ -1,4 +1,4 @@
-// What becomes of a program that traps, and of those who wait for it.
+// A program that traps, and its pending callers.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
@@ -27,14 +27,14 @@ beforeEach(async () => {
   guard = guardOf(exports);
 });
 
-test("a program that is well is called as if nobody stood between", async () => {
+test("a working program can be called as if there were no guard", async () => {
   assert.equal(exports.fine(), 7);
   assert.ok(exports.memory instanceof WebAssembly.Memory);
   assert.equal(await guard.until(Promise.resolve(1)), 1);
   await assert.rejects(guard.until(Promise.reject(new Error("no"))), /^Error: no$/);
 });
 
-test("a program that trapped is entered by nobody any more", async () => {
+test("a program that trapped is never entered again", async () => {
   assert.throws(exports.trap, (error) => error instanceof CrashError && error.cause instanceof WebAssembly.RuntimeError);
   assert.equal(exports.fine(), undefined);
   assert.match((await guard.crashed).message, /stopped because of a fault/);
@@ -45,14 +45,14 @@ test("an exception that passes through the program ends it as a trap does", () =
   assert.equal(exports.fine(), undefined);
 });
 
-test("whoever waits for an answer is told of the crash, and whoever asks later", async () => {
+test("pending and later calls are rejected with the crash", async () => {
   const never = () => guard.until(new Promise(() => {}));
   const waiting = [never(), never()];
   assert.throws(exports.trap);
   for (const answer of [...waiting, never()]) await assert.rejects(answer, CrashError);
 });
 
-test("the first reason for an end stays", async () => {
+test("the first reason is kept", async () => {
   guard.stop(new CrashError("the first"));
   guard.stop(new CrashError("the second"));
   assert.equal((await guard.crashed).message, "the first");

@@ -1,4 +1,4 @@
-// The list of jobs as a browser keeps it.
+// The stored list of jobs of a browser.
 
 import "fake-indexeddb/auto";
 import assert from "node:assert/strict";
@@ -21,10 +21,10 @@ const job = (number, more = {}) => ({
   whole: false,
   ...more,
 });
-/** A blob of a size that nobody has to hold in memory. */
+/** A blob of a size that need not be in memory. */
 const sized = (bytes) => ({ result: { lines: 1, keys: 1, bytes } });
 
-test("jobs are there after a reload, the newest first", async () => {
+test("jobs are listed after a reload, newest first", async () => {
   const name = empty();
   const before = new JobStore(name);
   for (const number of [2, 1, 3]) await before.put(job(number));
@@ -36,7 +36,7 @@ test("jobs are there after a reload, the newest first", async () => {
   assert.deepEqual((await after.list())[0], job(3));
 });
 
-test("a result is kept with its job, and goes with it", async () => {
+test("a result is stored with its job, and removed with it", async () => {
   const store = new JobStore(empty());
   await store.put(job(1, sized(4)), new Blob(["a\t1\n"]));
   assert.equal((await store.list())[0].whole, true);
@@ -48,7 +48,7 @@ test("a result is kept with its job, and goes with it", async () => {
   assert.equal(await store.result("key-1"), undefined);
 });
 
-test("the oldest jobs are forgotten, with their results", async () => {
+test("the oldest jobs are dropped, with their results", async () => {
   const store = new JobStore(empty());
   for (let number = 0; number < KEPT_JOBS + 3; number++) await store.put(job(number, sized(2)), new Blob(["x\n"]));
   const kept = await store.list();
@@ -58,14 +58,14 @@ test("the oldest jobs are forgotten, with their results", async () => {
   assert.notEqual(await store.result("key-3"), undefined);
 });
 
-test("a result over the bound is not kept, and its job says so", async () => {
+test("a result over the limit is not stored, and its job says so", async () => {
   const store = new JobStore(empty());
   await store.put(job(1, sized(KEPT_RESULT_BYTES + 1)), new Blob([new Uint8Array(KEPT_RESULT_BYTES + 1)]));
   assert.equal((await store.list())[0].whole, false);
   assert.equal(await store.result("key-1"), undefined);
 });
 
-test("results over the bound together: the oldest go, their jobs stay", async () => {
+test("beyond the total limit, the oldest results are dropped and their jobs stay", async () => {
   const store = new JobStore(empty());
   const most = KEPT_BYTES / KEPT_RESULT_BYTES;
   for (let number = 0; number <= most; number++)

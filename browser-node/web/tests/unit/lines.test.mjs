@@ -1,4 +1,4 @@
-// A result's bytes as lines: found, searched and ordered.
+// A result's bytes as lines: indexed, searched and sorted.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -55,7 +55,7 @@ test("a search finds letters of any language", () => {
   assert.deepEqual(keys(lines, lines.search("küche")), ["Küche"]);
 });
 
-test("numbers of all sorts are read, among them those that JSON has no word for", () => {
+test("all kinds of numbers are read, also those that JSON does not have", () => {
   const values = [
     "0",
     "42",
@@ -73,7 +73,7 @@ test("numbers of all sorts are read, among them those that JSON has no word for"
   assert.deepEqual([...lines.numbers()], numbers);
 });
 
-test("values that are not all numbers have no order of their own", () => {
+test("values that are not all numbers cannot be sorted by", () => {
   for (const value of ['"text"', "[1,2]", "null", "true", "", " 1", "0x10", "1_000", "1".repeat(40)]) {
     const lines = of(`a\t1\nb\t${value}\n`);
     assert.equal(lines.numbers(), undefined, value);
@@ -81,7 +81,7 @@ test("values that are not all numbers have no order of their own", () => {
   }
 });
 
-test("lines are ordered by key and by value, both ways, and equal values by key", () => {
+test("lines are sorted by key and by value, both ways, and equal values by key", () => {
   const lines = of('a\t5\nb\t30\nc\t"NaN"\nd\t5\ne\t-1\n');
   assert.deepEqual(sorted(lines, "key"), ["a", "b", "c", "d", "e"]);
   assert.deepEqual(sorted(lines, "key-down"), ["e", "d", "c", "b", "a"]);
@@ -89,7 +89,7 @@ test("lines are ordered by key and by value, both ways, and equal values by key"
   assert.deepEqual(sorted(lines, "value-down"), ["b", "a", "d", "e", "c"]);
 });
 
-test("what was searched for can be ordered", () => {
+test("search results can be sorted", () => {
   const lines = of("ab\t1\nb\t9\ncb\t3\n");
   assert.deepEqual(sorted(lines, "value-down", "b"), ["b", "cb", "ab"]);
 });
@@ -107,7 +107,7 @@ test("the largest values are found, equal ones in the order of their keys", () =
   );
 });
 
-test("a million lines are indexed, searched and ordered as a plain program does it", () => {
+test("a million lines are indexed, searched and sorted like in a simple implementation", () => {
   const expected = Array.from({ length: 1_000_000 }, (_, i) => [
     `k${String(i).padStart(7, "0")}`,
     (i * 7919) % 1_000_003,

@@ -1,4 +1,4 @@
-// What a mesh does when its page is closed, and what it tells of a program that crashes, or does not answer.
+// A mesh whose page is closed, or whose program crashes or does not answer.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
@@ -36,7 +36,7 @@ beforeEach(() => {
 });
 const crash = () => guard.stop(new CrashError("a test said so"));
 
-test("a tab that leaves is closed, with its Workers", async () => {
+test("leaving closes a mesh and its Workers", async () => {
   const left = mesh();
   await left.leave();
   await left.closed;
@@ -48,7 +48,7 @@ test("a tab that leaves is closed, with its Workers", async () => {
 
 const hides = (persisted) => page.dispatchEvent(Object.assign(new Event("pagehide"), { persisted }));
 
-test("a page that is closed hands the ends of its jobs over before they are cancelled, and leaves", async () => {
+test("a closing page sends the ends of its jobs before they are cancelled, and leaves", async () => {
   const closed = mesh();
   let running = ["end of a", "end of b"];
   tab.jobEnds = () => running;
@@ -75,7 +75,7 @@ test("a crash closes the mesh with its reason, and ends its Workers", async () =
   assert.deepEqual(ended, ["runner", "storage"]);
 });
 
-test("a crash ends a job in words, and its progress", async () => {
+test("a crash ends a job with an error, and its progress", async () => {
   const crashed = mesh();
   const job = crashed.submit({ source: "" });
   const phases = (async () => {
@@ -90,14 +90,14 @@ test("a crash ends a job in words, and its progress", async () => {
   assert.throws(() => crashed.submit({ source: "" }), (error) => error instanceof JobError && /a test/.test(error.message));
 });
 
-test("a tab that leaves while its program crashes is told so", async () => {
+test("leaving rejects if the program crashes meanwhile", async () => {
   tab.leave = never;
   const leaving = mesh().leave();
   crash();
   await assert.rejects(leaving, /a test said so/);
 });
 
-test("a program that does not answer a goodbye is waited for so long and no longer", async () => {
+test("waiting for a program that does not answer ends at the timeout", async () => {
   tab.leave = never;
   const leaving = mesh().leave();
   assert.ok(patience.millis > 2_000 && patience.millis <= 30_000);
@@ -107,7 +107,7 @@ test("a program that does not answer a goodbye is waited for so long and no long
   await assert.rejects(guard.until(Promise.resolve()), /does not answer/, "it goes on all the same");
 });
 
-test("a program that traps on the way out is told of as one that traps elsewhere", async () => {
+test("a program that traps while leaving is reported as crashed", async () => {
   tab.leave = () => {
     throw crash();
   };

@@ -1,9 +1,9 @@
-// A module of the page as Node runs it.
+// Loads a module of the page in Node.
 
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-/** Stands in for wasm-bindgen's script, which none of these tests starts. */
+/** Replaces wasm-bindgen's script, which none of these tests starts. */
 const noScript = {
   name: "no-script",
   setup(build) {

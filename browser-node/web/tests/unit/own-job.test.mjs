@@ -1,4 +1,4 @@
-// What a job says while it is prepared, and while it runs.
+// The progress of a job while it is prepared, and while it runs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -63,14 +63,14 @@ test("it is reading while files are, after it was compiled, and not once it runs
   assert.deepEqual(phases.filter((phase, i) => phase !== phases[i - 1]), ["compiling", "reading", "merging", "done"]);
 });
 
-test("what went wrong is told in the library's words", async () => {
+test("an error has the library's names for options", async () => {
   const failed = new Error("the job failed: ask for less with --task-memory");
   const tab = { compile: async () => ({ free() {} }), submit: () => Promise.reject(failed) };
   const storage = { plan: async () => ({ inputs: "", notes: [] }), forget: async () => {} };
   await assert.rejects(new OwnJob(tab, storage, { source: "" }).result(), /ask for less with `taskMemory`/);
 });
 
-test("while it runs and no task ends, its progress says what is waited for", async () => {
+test("while it runs and no task ends, its progress says what it waits for", async () => {
   let tell = () => {};
   let end = () => {};
   const tab = {
@@ -109,7 +109,7 @@ test("notes on its inputs are known once they are read, while it is still compil
   const progress = job.progress();
   await progress.next();
   now.planned(["a.txt.gz is compressed"]);
-  // The next event tells that there is news, before anything else happens.
+  // The next event shows a change, before anything else happens.
   assert.equal((await progress.next()).value.phase, "compiling");
   assert.deepEqual(job.notes, ["a.txt.gz is compressed"]);
   now.compiled();

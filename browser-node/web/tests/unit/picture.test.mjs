@@ -1,4 +1,4 @@
-// Where peers are drawn.
+// Positions of peers in the picture.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,13 +9,13 @@ const peer = (name, relay = null, quietMillis = null) => ({ peer: name, kind: "n
 const placed = (...peers) => new Map(places(peers).map((place) => [place.peer.peer, place]));
 const MIDDLE = { x: 160, y: 160 };
 
-test("a link is busy while bytes move, and rests otherwise", () => {
+test("a link is busy while bytes move, and idle otherwise", () => {
   assert.equal(isBusy(peer("a", null, 10)), true);
   assert.equal(isBusy(peer("a", null, 5_000)), false);
   assert.equal(isBusy(peer("a")), false);
 });
 
-test("a circuit begins at its relay, which is busy with it", () => {
+test("a circuit starts at its relay, whose link is busy too", () => {
   const all = placed(peer("relay"), peer("behind", "relay", 10), peer("direct"));
   const relay = all.get("relay");
   assert.deepEqual(relay.from, MIDDLE);
@@ -23,7 +23,7 @@ test("a circuit begins at its relay, which is busy with it", () => {
   assert.deepEqual([...all.values()].filter(({ busy }) => busy).map((place) => place.peer.peer), ["relay", "behind"]);
 });
 
-test("peers do not lie on each other", () => {
+test("peers do not overlap", () => {
   const behind = Array.from({ length: 9 }, (_, i) => peer(`tab ${i}`, i % 2 === 0 ? "relay" : "other"));
   const all = [...placed(peer("relay"), ...behind, peer("other"), peer("alone")).values()];
   for (const [i, one] of all.entries()) {
@@ -34,6 +34,6 @@ test("peers do not lie on each other", () => {
   }
 });
 
-test("of a circuit whose relay is not known, the line begins in the middle", () => {
+test("a circuit whose relay is not known starts in the centre", () => {
   assert.deepEqual(placed(peer("behind", "nobody")).get("behind").from, MIDDLE);
 });

@@ -1,4 +1,4 @@
-// The Workers of a tab, with Workers that a test answers for.
+// The Workers of a tab, with fake Workers controlled by the test.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
@@ -18,7 +18,7 @@ globalThis.Worker = class {
   }
 };
 const { Runner } = await load("runner.ts");
-/** The smallest module there is. */
+/** The smallest valid module. */
 const WASM = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -29,7 +29,7 @@ function unit(run, tasks = 1) {
   const more = { millis: 60_000, output: 1, buckets: 1, firstTask: 0, inputsPerTask: 1, free() {} };
   return { run, job: "job", module: "m:1", seeds, bytes: new Uint8Array(tasks), ends, ...more };
 }
-/** Runs of the units that are with Workers which live. */
+/** Runs of the units on Workers that have not ended. */
 const running = () => workers.filter(({ isEnded, batches }) => !isEnded && batches.length > 0).length;
 async function start(threads, units) {
   runner = new Runner(threads, new URL("file:///guest.js"));
@@ -40,7 +40,7 @@ async function start(threads, units) {
   };
   runner.load("m:1", WASM);
   for (let run = 0; run < units; run++) runner.run(unit(run, 2));
-  // Modules are compiled elsewhere, in a while.
+  // Modules are compiled asynchronously.
   while (running() < Math.min(threads, units)) await turn();
 }
 beforeEach(() => {
@@ -48,7 +48,7 @@ beforeEach(() => {
   told = [];
 });
 
-test("with more Workers, what waits begins", async () => {
+test("with more Workers, waiting units start", async () => {
   await start(1, 3);
   assert.equal(running(), 1);
   runner.resize(3);
@@ -58,7 +58,7 @@ test("with more Workers, what waits begins", async () => {
   runner.close();
 });
 
-test("with fewer Workers, what runs beyond is ended at once and given back, not failed", async () => {
+test("with fewer Workers, surplus running units are stopped at once and returned, not failed", async () => {
   await start(3, 3);
   runner.resize(1);
   await turn();
@@ -67,14 +67,14 @@ test("with fewer Workers, what runs beyond is ended at once and given back, not 
   runner.close();
 });
 
-test("with fewer Workers, no more waits than one unit for each", async () => {
+test("with fewer Workers, at most one unit for each waits", async () => {
   await start(2, 6);
   runner.resize(1);
   assert.deepEqual(told.map(([, run]) => run), [1, 3, 4, 5]);
   runner.close();
 });
 
-test("without Workers, all is given back", async () => {
+test("without Workers, all units are returned", async () => {
   await start(2, 3);
   runner.resize(0);
   assert.equal(running(), 0);
@@ -82,7 +82,7 @@ test("without Workers, all is given back", async () => {
   runner.close();
 });
 
-test("a Worker that idles goes before one that works", async () => {
+test("idle Workers are removed before busy ones", async () => {
   await start(2, 1);
   runner.resize(1);
   assert.equal(running(), 1);

@@ -1,4 +1,4 @@
-// Settings: what a job gets of them, and what is wrong with them.
+// Settings: their options, and errors in them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,12 +6,12 @@ import { load } from "./module.mjs";
 
 const { NO_SETTINGS, options, read, wrong } = await load("submit/settings.ts");
 
-test("nothing set is nothing asked for", () => {
+test("empty settings give no options", () => {
   assert.deepEqual(options(NO_SETTINGS), {});
   assert.deepEqual(options({ wholeFiles: false, fields: { tasks: " ", chunk: "" } }), {});
 });
 
-test("fields become a job's options, in its units", () => {
+test("fields become a job's options, in the options' units", () => {
   const fields = { tasks: "100", chunk: "64", time: "5", memory: "256", retries: "0", partitions: "8" };
   assert.deepEqual(options({ wholeFiles: true, fields }), {
     wholeFiles: true,
@@ -24,7 +24,7 @@ test("fields become a job's options, in its units", () => {
   });
 });
 
-test("what is wrong is told in words, with the bounds", () => {
+test("an invalid field is reported with its range", () => {
   assert.match(wrong("replicas", "6"), /from 1 to 5/);
   for (const text of ["0", "257", "1.5", "-1", "many", "1e99", "NaN"])
     assert.match(wrong("partitions", text), /Partitions/);
@@ -32,7 +32,7 @@ test("what is wrong is told in words, with the bounds", () => {
   assert.equal(both.length, 2);
 });
 
-test("what was kept is read, and what is none of it left out", () => {
+test("stored settings are read, and invalid data is left out", () => {
   assert.deepEqual(read({ wholeFiles: true, fields: { tasks: "5", chunk: 7, other: "x" } }), {
     wholeFiles: true,
     fields: { tasks: "5" },

@@ -2,13 +2,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-/** What a phone on a slow network waits some seconds for (docs/benchmarks.md). */
+/** Size limit in bytes: a phone on a slow network takes some seconds for it (docs/benchmarks.md). */
 const JOIN_BYTES = 900_000;
 
 const built = (name) => readFileSync(new URL(`../../dist/${name}`, import.meta.url));
 const sent = (name) => built(`packed/${name}.gz`).length;
 
-/** A script and all that it imports at once; what it imports when a view is opened is not among them. */
+/** The size of a script and its static imports; dynamic imports of views are not included. */
 function withImports(name, found = new Set()) {
   if (found.has(name)) return found;
   found.add(name);
@@ -17,7 +17,7 @@ function withImports(name, found = new Set()) {
   return found;
 }
 
-test("what a tab fetches to join is no more than it may be", (t) => {
+test("the files that a tab fetches to join stay within the size limit", (t) => {
   const scripts = new Set(["page.js", "guest.js", "storage-worker.js"].flatMap((name) => [...withImports(name)]));
   assert.ok(scripts.size > 3 && ![...scripts].some((name) => name.startsWith("editor")), [...scripts].join(" "));
   const script = [...scripts].reduce((sum, name) => sum + sent(name), 0);

@@ -1,4 +1,4 @@
-// Changes one after another.
+// Changes that run one after another.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { load } from "./module.mjs";
 
 const { Turns } = await load("turns.ts");
 
-test("changes do not overlap, and come in their order", async () => {
+test("changes run in order and do not overlap", async () => {
   const seen = [];
   const turns = new Turns(assert.fail);
   const change = (name) => async () => {
@@ -19,7 +19,7 @@ test("changes do not overlap, and come in their order", async () => {
   assert.deepEqual(seen, ["one begins", "one ends", "two begins", "two ends"]);
 });
 
-test("a change that fails is told, and the next has its turn", async () => {
+test("a failed change is reported, and the next one runs", async () => {
   const told = [];
   const turns = new Turns((error) => told.push(error.message));
   let done = false;

@@ -1,4 +1,4 @@
-// Dropped and picked files, folders walked.
+// Dropped and chosen files, with folders.
 
 import assert from "node:assert/strict";
 import { File } from "node:buffer";
@@ -7,7 +7,7 @@ import { load } from "./module.mjs";
 
 const { dropped, MOST_FILES, picked } = await load("submit/walk.ts");
 
-/** Entries as a browser gives them: a folder's come some at a time, in no order. */
+/** Fake entries of a browser: a folder's come in several batches, in no order. */
 function entry(name, content, parent = "") {
   const fullPath = `${parent}/${name}`;
   if (content instanceof Error) return { name, fullPath, isFile: true, file: (_, reject) => reject(content) };
@@ -29,17 +29,17 @@ function entry(name, content, parent = "") {
 }
 const paths = ({ found }) => found.map(({ path }) => path);
 
-test("folders are walked to their ends, in order", async () => {
+test("folders are walked completely, in order", async () => {
   const folder = entry("d", { b: "2", a: { z: "1", y: { x: "3" } } });
   assert.deepEqual(paths(await dropped([entry("q", "0"), folder])), ["d/a/y/x", "d/a/z", "d/b", "q"]);
 });
 
-test("a folder of more files than a browser gives at a time is taken whole", async () => {
+test("a folder with more files than a browser returns at a time is read completely", async () => {
   const files = Object.fromEntries(Array.from({ length: 1234 }, (_, i) => [`f${i}`, "x"]));
   assert.equal((await dropped([entry("d", files)])).found.length, 1234);
 });
 
-test("hidden files of folders are left out, and what is in hidden folders", async () => {
+test("hidden files in folders and the content of hidden folders are left out", async () => {
   const folder = entry("d", { ".git": { config: "no" }, ".x": "no", y: "yes" });
   assert.deepEqual(paths(await dropped([folder])), ["d/y"]);
   const file = (path) => Object.assign(new File([], path.split("/").at(-1)), {});
@@ -49,26 +49,26 @@ test("hidden files of folders are left out, and what is in hidden folders", asyn
   assert.deepEqual(paths(picked(chosen)), ["d/y"]);
 });
 
-test("a hidden file that is chosen by its name is taken", async () => {
+test("a hidden file that is chosen by itself is accepted", async () => {
   assert.deepEqual(paths(await dropped([entry(".profile", "yes")])), [".profile"]);
   assert.deepEqual(paths(picked([Object.assign(new File([], ".profile"), { webkitRelativePath: "" })])), [".profile"]);
 });
 
-test("what cannot be read is told, and the rest is taken", async () => {
+test("an unreadable file is reported, and the rest is accepted", async () => {
   const walked = await dropped([entry("d", { a: new Error("not allowed"), b: new Error("either"), c: "1" })]);
   assert.deepEqual(paths(walked), ["d/c"]);
   assert.equal(walked.troubles.length, 1);
   assert.match(walked.troubles[0], /\/d\/a cannot be read: .*not allowed, and 1 more/);
 });
 
-test("more files than a tab can hold are not taken, and it says so", async () => {
+test("more files than a tab can hold are refused with a message", async () => {
   const folder = (name) => entry(name, Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`f${i}`, "x"])));
   const walked = await dropped([folder("a"), folder("b")]);
   assert.equal(walked.found.length, MOST_FILES);
   assert.match(walked.troubles[0], /more than 100,000 files/);
 });
 
-test("a folder that leads back to itself ends", async () => {
+test("a cycle of folders ends", async () => {
   const loop = { name: "l", fullPath: "/l", isFile: false };
   loop.createReader = () => {
     let given = false;

@@ -1,4 +1,4 @@
-// Figures as people read them, and names of files.
+// Formatting of numbers and file names.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -35,7 +35,7 @@ fn a_restarted_node_does_not_compile_again() {
 }
 
 #[test]
-fn code_that_was_changed_or_renamed_is_not_run() {
+fn changed_or_renamed_code_is_not_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let wasm = ECHO.wasm();
     compiles(dir.path(), &wasm);
@@ -59,7 +59,7 @@ fn code_that_was_changed_or_renamed_is_not_run() {
 }
 
 #[test]
-fn code_from_another_folder_is_not_run() {
+fn code_from_another_folder_is_not_loaded() {
     let (home, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let wasm = ECHO.wasm();
     compiles(home.path(), &wasm);
@@ -70,14 +70,14 @@ fn code_from_another_folder_is_not_run() {
 }
 
 #[test]
-fn the_folder_keeps_to_its_bound_and_forgets_the_oldest() {
+fn the_folder_stays_within_its_limit_by_evicting_the_oldest() {
     let dir = tempfile::tempdir().unwrap();
     let modules = ["nop", "nop nop", "nop nop nop"].map(|initialize| Wat { initialize, ..ECHO }.wasm());
     compiles(dir.path(), &modules[0]);
     let one = fs::metadata(&artifacts(dir.path())[0]).unwrap().len();
     let runtime = runtime_with(dir.path(), one * 5 / 2);
     load(&runtime, &modules[1]).unwrap();
-    // Used again, the first is now younger than the second.
+    // Used again, the first is now more recent than the second.
     let second =
         artifacts(dir.path()).into_iter().find(|path| !path.to_str().unwrap().contains(&hash(&modules[0]))).unwrap();
     fs::File::options().append(true).open(&second).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
@@ -104,7 +104,7 @@ fn other_users_are_kept_out_of_the_folder() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_named() {
+fn an_unusable_folder_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let config = RuntimeConfig { cache_dir: Some(file.path().into()), ..RuntimeConfig::new(1) };
     let Err(error) = Runtime::new(config) else { panic!("a file is no folder") };

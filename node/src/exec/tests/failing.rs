@@ -1,11 +1,11 @@
-//! In what words a task fails.
+//! The errors of failed tasks.
 
 use std::time::Instant;
 
 use super::*;
 
 #[test]
-fn a_trap_says_what_it_was_and_on_which_document() {
+fn a_trap_names_its_kind_and_document() {
     let module = Wat {
         map: "(if (i32.eq (local.get $len) (i32.const 3)) (then (drop (i32.load (i32.const -4))))) i32.const 0",
         ..ECHO
@@ -18,7 +18,7 @@ fn a_trap_says_what_it_was_and_on_which_document() {
 }
 
 #[test]
-fn a_trap_after_the_last_document_is_of_none() {
+fn a_trap_after_the_last_document_names_none() {
     let error = failure(&Wat {
         map_finish: "(i32.div_s (i32.const 1) (local.get $buckets)) (i32.div_s (i32.const 0))",
         ..ECHO
@@ -37,20 +37,20 @@ fn endless_recursion_traps() {
 }
 
 #[test]
-fn a_stack_that_ran_over_is_named() {
-    // What a compiled function with a large array does: take its room, then write into it.
+fn a_stack_overflow_is_reported() {
+    // What a compiled function with a large array does: reserve the space, then write into it.
     let pointer = r#"(global $stack (export "__stack_pointer") (mut i32) (i32.const 1024))"#;
     let large = "(global.set $stack (i32.sub (global.get $stack) (i32.const 4000000)))
         (i32.store (global.get $stack) (i32.const 1)) i32.const 0";
     let error = failure(&Wat { map: large, rest: pointer, ..ECHO });
-    assert!(error.to_string().starts_with("trapped: the stack ran over"), "{error}");
-    // A wrong address is none of the stack's.
+    assert!(error.to_string().starts_with("trapped: stack overflow"), "{error}");
+    // A wrong address is not a stack overflow.
     let error = failure(&Wat { map: "(drop (i32.load (i32.const -4))) i32.const 0", rest: pointer, ..ECHO });
     assert_eq!(error.to_string(), "trapped: out of bounds memory access");
 }
 
 #[test]
-fn what_was_thrown_is_told() {
+fn the_text_of_an_exception_is_reported() {
     let error = failure(&Wat { map: "i32.const 1", ..ECHO });
     assert_eq!((error.document, error.to_string()), (Some(0), "threw: stoi: no conversion".into()));
     let error =
@@ -62,14 +62,14 @@ fn what_was_thrown_is_told() {
 }
 
 #[test]
-fn what_was_thrown_cannot_drive_a_terminal() {
+fn the_text_of_an_exception_cannot_control_a_terminal() {
     let error =
         failure(&Wat { map: "i32.const 1", rest: r#"(data (i32.const 256) "a\1b[2J\ff\nb\00          ")"#, ..ECHO });
     assert_eq!(error.to_string(), "threw: a\u{fffd}[2J\u{fffd}\nb\u{fffd}          ");
 }
 
 #[test]
-fn an_exception_that_nothing_caught_is_told() {
+fn an_uncaught_exception_is_reported() {
     let imports = "(tag $e (param i32))";
     for guest in [
         Wat { imports, map: "(throw $e (i32.const 1))", ..ECHO },
@@ -80,7 +80,7 @@ fn an_exception_that_nothing_caught_is_told() {
 }
 
 #[test]
-fn an_endless_loop_ends_with_its_time() {
+fn an_endless_loop_ends_at_the_time_limit() {
     let mut params = params();
     params.limits.time = Duration::from_millis(100);
     let module = Wat { map: "(loop $forever (br $forever)) unreachable", ..ECHO }.load();
@@ -93,8 +93,8 @@ fn an_endless_loop_ends_with_its_time() {
 }
 
 #[test]
-fn static_constructors_have_no_time_of_their_own() {
-    // They loop only with the task's seed, not with the one that the module is probed with.
+fn static_constructors_count_against_the_time_limit() {
+    // They loop only with the task's seed, not with the seed used when the module is probed.
     let mut seeded = [0; 1];
     blake3::Hasher::new().update(&params().seed).finalize_xof().fill(&mut seeded);
     let guest = Wat {
@@ -129,12 +129,12 @@ fn a_cancelled_task_stops_even_in_an_endless_loop() {
     let (error, ended) = task.join().unwrap();
     assert_eq!(error.kind, TaskErrorKind::Cancelled);
     println!("stopped after {:?}", ended - cancelled);
-    // The aim is 20 ms; a machine that runs other tests at once is given more.
+    // The aim is 20 ms; a machine that runs other tests at the same time gets more.
     assert!(ended - cancelled < Duration::from_secs(5));
 }
 
 #[test]
-fn a_task_that_failed_for_want_of_memory_says_so() {
+fn a_task_that_fails_for_lack_of_memory_says_so() {
     let limit = "needed more than 64 MiB of memory";
     for (what, guest) in [
         ("aborts", Wat { map: "(drop (memory.grow (i32.const 2000))) unreachable", ..ECHO }),
@@ -143,7 +143,7 @@ fn a_task_that_failed_for_want_of_memory_says_so() {
         ("asks for all there is", Wat { map: "(drop (memory.grow (i32.const -1))) unreachable", ..ECHO }),
         ("has no room for the document", Wat { alloc: "(drop (memory.grow (i32.const 2000))) i32.const 0", ..ECHO }),
         (
-            "grows by and by",
+            "grows gradually",
             Wat {
                 map: "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable",
                 ..ECHO
@@ -157,7 +157,7 @@ fn a_task_that_failed_for_want_of_memory_says_so() {
 }
 
 #[test]
-fn a_modules_own_bound_of_memory_is_not_the_tasks() {
+fn a_modules_own_memory_maximum_is_not_the_tasks_limit() {
     let error = failure(&Wat {
         memory: r#"(memory (export "memory") 17 18)"#,
         map: "(drop (memory.grow (i32.const 2))) unreachable",
@@ -167,7 +167,7 @@ fn a_modules_own_bound_of_memory_is_not_the_tasks() {
 }
 
 #[test]
-fn exceptions_that_are_kept_count_as_memory() {
+fn stored_exceptions_count_as_memory() {
     let error = failure(&Wat {
         imports: "(tag $e (param i32)) (table $kept 60000 exnref)",
         map: "
@@ -199,7 +199,7 @@ fn too_much_output_is_refused_before_it_is_copied() {
     module.map_task([&b"document"[..]], BUCKETS, &params).unwrap();
 }
 
-/// Fails once all documents are mapped if one of three bytes was among them.
+/// Fails after all documents are mapped if one of three bytes was among them.
 const FAILS_AT_THE_END: Wat = Wat {
     map: "(if (i32.eq (local.get $len) (i32.const 3)) (then (global.set $end (i32.const 1)))) i32.const 0",
     map_finish: "(if (global.get $end) (then unreachable)) i32.const 1024",
@@ -230,7 +230,7 @@ fn run_together(guest: &Wat, documents: &[&[u8]]) -> TaskError {
 }
 
 #[test]
-fn a_document_that_makes_the_end_of_its_task_fail_is_found_by_mapping_each_apart() {
+fn a_document_that_fails_its_task_at_the_end_is_found_by_mapping_each_alone() {
     let error = run_together(&FAILS_AT_THE_END, &[b"a", b"b", b"bad", b"c"]);
     assert_eq!(
         (error.document, error.to_string()),
@@ -239,15 +239,18 @@ fn a_document_that_makes_the_end_of_its_task_fail_is_found_by_mapping_each_apart
 }
 
 #[test]
-fn documents_with_too_much_output_only_together_are_all_said_to_go_well_apart() {
+fn documents_that_fail_only_together_are_reported_as_such() {
     let large = vec![b'x'; LIMITS.output as usize * 2 / 3];
     let error = run_together(&Wat { memory: r#"(memory (export "memory") 50)"#, ..ECHO }, &[&large, &large]);
     assert_eq!(error.document, None);
-    assert!(error.to_string().contains("the first 2 documents of the task, mapped apart, went well"), "{error}");
+    assert!(
+        error.to_string().contains("the first 2 documents of the task were mapped one by one without an error"),
+        "{error}"
+    );
 }
 
 #[test]
-fn guests_get_no_more_memory_than_their_host_gives_and_it_comes_back() {
+fn guests_share_their_hosts_memory_and_return_it() {
     // One instance of the guest has 17 pages of 64 KiB.
     let runtime = |guest_memory| Runtime::new(RuntimeConfig { guest_memory, ..RuntimeConfig::new(1) }).unwrap();
     let enough = load(&runtime(17 << 16), &ECHO.wasm()).unwrap();

@@ -1,15 +1,15 @@
-//! Guests that lie about where things are. None may panic the host or read what is not its own.
+//! Guests that give false addresses. None may make the host panic or read memory outside the guest's.
 
 use super::*;
 
-/// Whether the task failed for breaking the interface.
+/// Whether the task failed because it violated the interface.
 fn broke_the_interface(result: Result<impl std::fmt::Debug, TaskError>) {
     let error = result.unwrap_err();
     assert!(matches!(error.kind, TaskErrorKind::BadModule(_) | TaskErrorKind::OutputLimit(_)), "{error:?}");
 }
 
 #[test]
-fn a_buffer_outside_the_memory_is_not_written() {
+fn a_buffer_outside_the_memory_is_refused() {
     for alloc in ["i32.const 0", "i32.const -1", "i32.const 1114108", "i32.const 0x7fffffff"] {
         broke_the_interface(map(&Wat { alloc, ..ECHO }.load(), &[b"document"]));
         broke_the_interface(Wat { alloc, ..ECHO }.load().reduce_task([Ok("document".into())], &params()));
@@ -17,7 +17,7 @@ fn a_buffer_outside_the_memory_is_not_written() {
 }
 
 #[test]
-fn an_answer_outside_the_memory_is_not_read() {
+fn a_result_outside_the_memory_is_refused() {
     for at in ["i32.const -1", "i32.const -8", "i32.const 1114109", "i32.const 0x80000000"] {
         broke_the_interface(map(&Wat { map_finish: at, ..ECHO }.load(), &[]));
         broke_the_interface(Wat { reduce_finish: at, ..ECHO }.load().reduce_task([], &params()));
@@ -26,8 +26,8 @@ fn an_answer_outside_the_memory_is_not_read() {
 }
 
 #[test]
-fn answers_made_of_any_words_are_survived() {
-    // The words are what a careless check gets wrong: 0, the ends of the memory, of i32 and of u32.
+fn any_result_words_are_handled() {
+    // Values that a careless check gets wrong: 0, the ends of the memory, of i32 and of u32.
     const EDGES: [u32; 10] =
         [0, 1, 1024, 1_114_111, 1_114_112, 1_114_113, 0x7fff_ffff, 0x8000_0000, u32::MAX - 1, u32::MAX];
     let guest = Wat {

@@ -1,4 +1,4 @@
-//! Which modules are taken, and in what words the others are refused.
+//! Which modules are accepted, and the errors for the others.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_module_is_compiled_once_while_it_is_held() {
 }
 
 #[test]
-fn every_import_of_the_interface_is_there() {
+fn every_import_of_the_interface_is_provided() {
     let guest = Wat {
         imports: r#"
             (import "wasi_snapshot_preview1" "args_get" (func (param i32 i32) (result i32)))
@@ -70,7 +70,7 @@ fn an_import_of_another_type_is_refused_by_name() {
 }
 
 #[test]
-fn a_missing_or_misshapen_export_is_named() {
+fn a_missing_or_mistyped_export_is_named() {
     let without = |from: &str, to: &str| {
         let text = ECHO.text();
         assert!(text.contains(from));
@@ -99,13 +99,13 @@ fn another_version_of_the_interface_is_refused() {
 }
 
 #[test]
-fn a_module_that_cannot_tell_its_version_is_refused() {
+fn a_module_whose_version_function_fails_is_refused() {
     let error = refusal(&Wat { version: "unreachable", ..ECHO });
     assert!(matches!(error, ModuleError::Probe(TaskErrorKind::Trap(_))), "{error:?}");
 }
 
 #[test]
-fn what_could_differ_between_hosts_is_refused() {
+fn nondeterministic_features_are_refused() {
     for (what, guest) in [
         (
             "relaxed SIMD",
@@ -123,7 +123,7 @@ fn what_could_differ_between_hosts_is_refused() {
 }
 
 #[test]
-fn what_is_no_module_is_refused() {
+fn invalid_modules_are_refused() {
     let runtime = runtime();
     assert!(matches!(load(&runtime, b"").unwrap_err(), ModuleError::Invalid(_)));
     assert!(matches!(load(&runtime, b"(module)").unwrap_err(), ModuleError::Invalid(_)));
@@ -135,11 +135,11 @@ fn what_is_no_module_is_refused() {
 }
 
 #[test]
-fn a_table_beyond_every_bound_is_refused() {
+fn a_table_above_the_limit_is_refused() {
     assert!(matches!(refusal(&Wat { rest: "(table 10000000 funcref)", ..ECHO }), ModuleError::Invalid(_)));
 }
 
-/// A guest with a function more, of `locals` locals, that is `loops` times `one_loop`.
+/// A guest with an additional function of `locals` locals, which repeats `one_loop` `loops` times.
 fn with_loops(locals: usize, one_loop: &str, loops: usize) -> Vec<u8> {
     let function = format!("(func (local {}) {})", "i32 ".repeat(locals), one_loop.repeat(loops));
     let text = ECHO.text();
@@ -160,7 +160,7 @@ fn a_small_module_that_would_take_long_to_compile_is_refused_at_once() {
 }
 
 #[test]
-fn cost_is_counted_over_all_functions_and_all_that_passes() {
+fn cost_is_summed_over_all_functions_and_live_values() {
     let runtime = runtime();
     let costly = |rest: String| {
         let text = ECHO.text();

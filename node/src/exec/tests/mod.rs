@@ -1,4 +1,4 @@
-//! Guests written by hand, and what becomes of them.
+//! Guests written by hand, and their results.
 #![allow(clippy::unwrap_used)]
 
 mod cache;
@@ -18,10 +18,10 @@ use super::*;
 
 /// A guest in text form, each part of which can be replaced.
 ///
-/// As it stands, `map` appends each document to its output, the first document being the first bucket and so on;
-/// `reduce` gives back all that it is fed, and counts the feeds.
+/// By default, `map` appends each document to its output, the first document being the first bucket and so on; `reduce`
+/// returns all of its input, and counts the calls of feed.
 struct Wat {
-    /// What stands before everything else.
+    /// Text before everything else.
     imports: &'static str,
     memory: &'static str,
     initialize: &'static str,
@@ -34,7 +34,7 @@ struct Wat {
     reduce_feed: &'static str,
     reduce_finish: &'static str,
     error: &'static str,
-    /// What stands after everything else.
+    /// Text after everything else.
     rest: &'static str,
 }
 
@@ -130,7 +130,7 @@ fn map(module: &Module, documents: &[&[u8]]) -> Result<MapOutput, TaskError> {
     module.map_task(documents.iter().copied(), BUCKETS, &params())
 }
 
-/// Runs `guest` on one document and says what went wrong.
+/// Runs `guest` on one document and returns its error.
 fn failure(guest: &Wat) -> TaskError {
     map(&guest.load(), &[b"document"]).unwrap_err()
 }

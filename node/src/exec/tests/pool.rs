@@ -14,7 +14,7 @@ fn pool(threads: usize) -> Pool {
     Pool::new(NonZeroUsize::new(threads).unwrap()).unwrap()
 }
 
-/// A unit of one-document tasks, and where its deliveries arrive.
+/// A unit of one-document tasks, and the receiver of its deliveries.
 fn unit(module: &Arc<Module>, documents: &[&[u8]]) -> (Unit, Receiver<Delivery>) {
     let mut pack = Vec::new();
     let ranges = documents
@@ -39,14 +39,14 @@ fn unit_of(module: &Arc<Module>, work: Work) -> (Unit, Receiver<Delivery>) {
         cancel: CancelToken::new(),
         work,
         deliver: Deliver::new(move |delivery| {
-            // A receiver that is gone is no concern of the pool's.
+            // The pool does not care whether a receiver is gone.
             let _ = sender.send(delivery);
         }),
     };
     (unit, receiver)
 }
 
-/// All tasks of a unit; fails unless its last delivery is marked so, and is the last.
+/// All tasks of a unit; fails unless exactly the final delivery is marked as last.
 fn all(receiver: &Receiver<Delivery>) -> Vec<TaskDone> {
     let mut done = Vec::new();
     loop {
@@ -102,7 +102,7 @@ fn a_failed_task_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn documents_outside_their_pack_fail_their_task_alone() {
+fn documents_outside_their_pack_fail_only_their_task() {
     let work = Work::Map {
         pack: Bytes::from("abc"),
         documents: vec![0..3, 2..4, Range { start: 3, end: 2 }, 1..2],
@@ -137,7 +137,7 @@ fn finished_tasks_do_not_wait_for_a_long_one() {
 }
 
 #[test]
-fn a_cancelled_unit_ends_and_its_thread_is_free() {
+fn a_cancelled_unit_ends_and_frees_its_thread() {
     let pool = pool(1);
     let (forever, ended) = unit(&FOREVER.load(), &[b"document"]);
     let (after, receiver) = unit(&ECHO.load(), &[b"next"]);
@@ -150,7 +150,7 @@ fn a_cancelled_unit_ends_and_its_thread_is_free() {
 }
 
 #[test]
-fn a_full_queue_gives_the_unit_back() {
+fn a_full_queue_returns_the_unit() {
     let pool = pool(1);
     let forever = FOREVER.load();
     let mut accepted = Vec::new();
@@ -175,7 +175,7 @@ fn a_full_queue_gives_the_unit_back() {
 }
 
 #[test]
-fn a_dropped_pool_ends_what_runs_and_what_waits() {
+fn a_dropped_pool_ends_running_and_queued_units() {
     let pool = pool(2);
     let forever = FOREVER.load();
     let receivers: Vec<_> = (0..4)
@@ -192,7 +192,7 @@ fn a_dropped_pool_ends_what_runs_and_what_waits() {
 }
 
 #[test]
-fn a_receiver_may_be_the_last_to_hold_the_pool() {
+fn a_receiver_may_hold_the_last_reference_to_the_pool() {
     let (mut unit, receiver) = unit(&ECHO.load(), &[b"document"]);
     let pool = Arc::new(pool(2));
     let (submitted, is_submitted) = sync_channel(1);
@@ -223,8 +223,8 @@ fn a_receiver_that_panics_does_not_cost_a_thread() {
 }
 
 #[test]
-fn a_slow_receiver_does_not_cost_the_guest_its_time() {
-    // The first task's delivery comes due while the second runs, and lasts for longer than the second may run.
+fn a_slow_receiver_does_not_count_against_the_time_limit() {
+    // The first task's delivery comes due while the second runs, and takes longer than the second may run.
     let module = Wat {
         map: "
             (local $i i64)
@@ -252,8 +252,8 @@ fn a_slow_receiver_does_not_cost_the_guest_its_time() {
 }
 
 #[test]
-fn more_tasks_at_once_than_threads_have_room() {
-    // Every slot that the runtime promises: one a thread and a few more.
+fn more_concurrent_tasks_than_threads_find_slots() {
+    // Every slot that the runtime promises: one for each thread and a few more.
     let module = ECHO.load();
     let pool = pool(2);
     let receivers: Vec<_> = (0..4)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 
 #[test]
-fn each_bucket_comes_back_in_its_place() {
+fn each_bucket_is_returned_in_its_place() {
     let output = map(&ECHO.load(), &[b"one", b"", b"three"]).unwrap();
     assert_eq!(output.offsets, [0, 3, 3, 8, 8]);
     let buckets: Vec<_> = (0..4).map(|bucket| output.bucket(bucket).unwrap()).collect();
@@ -38,7 +38,7 @@ fn a_guest_may_place_its_first_bucket_anywhere_in_its_data() {
 }
 
 #[test]
-fn a_reduce_hears_the_segments_in_order() {
+fn a_reduce_reads_the_segments_in_order() {
     let chunks = ["first ", "second ", "", "last"].map(|chunk| Ok(Bytes::from(chunk)));
     let output = ECHO.load().reduce_task(chunks, &params()).unwrap();
     assert_eq!(output, ReduceOutput { data: Bytes::from("first second last"), records: 4 });
@@ -53,8 +53,8 @@ fn an_empty_task_gives_empty_buckets() {
 }
 
 #[test]
-fn no_task_sees_what_another_left_behind() {
-    // Fails if any byte of the data, of fresh memory, or of memory grown before is not as it was at first.
+fn no_task_sees_the_memory_of_another() {
+    // Fails if any byte of the data, of fresh memory, or of memory grown before differs from its initial value.
     let module = Wat {
         map: "
             (if (i32.eqz (i32.eq (i32.load8_u (i32.const 256)) (i32.const 115))) (then unreachable))
@@ -86,8 +86,8 @@ fn static_constructors_run_first() {
 }
 
 #[test]
-fn an_exception_that_is_caught_is_the_guests_own_matter() {
-    // A million in one task: what is thrown is also freed.
+fn a_caught_exception_does_not_fail_the_task() {
+    // A million in one task: thrown objects must also be freed.
     let module = Wat {
         imports: "(tag $e (param i32))",
         map: "
@@ -125,13 +125,13 @@ fn a_rethrown_exception_reference_works() {
 }
 
 #[test]
-fn memory_denied_and_done_without_is_no_failure() {
+fn a_guest_may_go_on_without_memory_that_it_was_denied() {
     let module = Wat { map: "(drop (memory.grow (i32.const 2000))) i32.const 0", ..ECHO }.load();
     map(&module, &[b"document"]).unwrap();
 }
 
 #[test]
-fn a_segment_that_cannot_be_read_is_not_the_guests_fault() {
+fn an_unreadable_segment_is_not_blamed_on_the_guest() {
     let chunks = [Ok(Bytes::from("fine")), Err(io::Error::other("the disk is gone"))];
     let error = ECHO.load().reduce_task(chunks, &params()).unwrap_err();
     assert_eq!(error.kind, TaskErrorKind::Input("the disk is gone".into()));
@@ -139,7 +139,7 @@ fn a_segment_that_cannot_be_read_is_not_the_guests_fault() {
 }
 
 #[test]
-fn waiting_for_input_is_not_the_guests_time() {
+fn waiting_for_input_does_not_count_against_the_time_limit() {
     let mut params = params();
     params.limits.time = Duration::from_millis(100);
     let slow = (0..4).map(|_| {

@@ -1,4 +1,4 @@
-//! What tasks cost. Prints; fails only where something is wrong by a whole order.
+//! The cost of tasks. Prints; fails only if something is wrong by an order of magnitude.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::sync_channel;
@@ -16,7 +16,7 @@ const TOUCHING: Wat = Wat {
     ..ECHO
 };
 
-/// Touches 4 MiB, as a C++ guest does that is given half a megabyte of text.
+/// Touches 4 MiB, as a C++ guest does with half a megabyte of text.
 const LARGE: Wat = Wat {
     memory: r#"(memory (export "memory") 80)"#,
     initialize: "
@@ -29,7 +29,7 @@ const LARGE: Wat = Wat {
     ..ECHO
 };
 
-/// Microseconds a task for `count` tasks of one line each, in one unit on one thread.
+/// Microseconds for each of `count` tasks of one line, in one unit on one thread.
 fn tiny_tasks(guest: &Wat, count: u32) -> f64 {
     let module = guest.load();
     let work = Work::Map {

@@ -1,4 +1,4 @@
-//! The empty world that a guest finds itself in.
+//! What a guest sees of its environment, which is empty.
 
 use super::*;
 
@@ -15,7 +15,7 @@ const IMPORTS: &str = r#"
     (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))"#;
 
-/// Writes the document to descriptor 2 and gives back the error number.
+/// Writes the document to descriptor 2 and returns the error number.
 const WRITE: &str = "
     (i32.store (i32.const 16) (local.get $ptr))
     (i32.store (i32.const 20) (local.get $len))
@@ -28,7 +28,7 @@ fn output_of(body: &'static str, n: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_end_of_the_log_is_shown_with_the_failure() {
+fn the_end_of_the_log_is_part_of_the_error() {
     let map_and_fail = "
         (i32.store (i32.const 16) (local.get $ptr))
         (i32.store (i32.const 20) (local.get $len))
@@ -69,8 +69,8 @@ fn there_are_no_arguments() {
 }
 
 #[test]
-fn random_numbers_are_the_tasks_own_stream() {
-    // Two calls: the second goes on where the first ended.
+fn random_numbers_depend_on_the_task_alone() {
+    // Two calls: the second continues where the first ended.
     let body = "
         (drop (call $random_get (i32.const 65536) (i32.const 5)))
         (call $random_get (i32.const 65541) (i32.const 59))";
@@ -121,7 +121,7 @@ fn an_exit_ends_the_task() {
 }
 
 #[test]
-fn a_great_many_random_numbers_can_be_interrupted() {
+fn a_large_request_for_random_numbers_can_be_interrupted() {
     let mut params = params();
     params.limits = TaskLimits { memory: 2 << 30, time: Duration::from_millis(50), ..LIMITS };
     let guest = Wat {

@@ -1,4 +1,4 @@
-//! What is read, what is left out, and what is told of it.
+//! Which inputs are read or left out, and the notes about that.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -22,8 +22,8 @@ fn output(path: &Path) -> Options {
 }
 
 #[test]
-fn files_that_lie_about_their_size_are_read_to_their_end() {
-    // The kernel tells 0 bytes of the one and 4096 of the other.
+fn files_with_a_wrong_size_are_read_to_their_end() {
+    // The kernel reports a size of 0 bytes for one and of 4096 for the other.
     for path in ["/proc/self/cmdline", "/sys/class/net/lo/mtu"] {
         let path = Path::new(path);
         let bytes = fs::read(path).unwrap();
@@ -35,7 +35,7 @@ fn files_that_lie_about_their_size_are_read_to_their_end() {
 }
 
 #[test]
-fn liars_keep_their_place_among_honest_files() {
+fn files_with_a_wrong_size_keep_their_place() {
     let dir = folder(&[("a", b"first"), ("c", b""), ("d", b"last")]);
     symlink("/sys/class/net/lo/mtu", dir.path().join("b")).unwrap();
     let mtu = fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
@@ -57,14 +57,14 @@ fn a_named_pipe_is_read_to_its_end() {
 }
 
 #[test]
-fn an_input_without_end_stops_before_the_disk_is_full() {
+fn an_endless_input_is_refused_before_the_disk_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::new(dir.path(), u64::MAX);
     let why = spool.copy("standard input", &mut io::repeat(b'x')).unwrap_err();
     let InputError::SpoolFull { copied, .. } = why else { panic!("{why}") };
     assert!((1..=64 << 20).contains(&copied), "{copied}");
-    assert!(why.to_string().contains("without end") && why.to_string().contains("--data"), "{why}");
-    // What is short is taken however little is free.
+    assert!(why.to_string().contains("endless") && why.to_string().contains("--data"), "{why}");
+    // A short input is accepted however little is free.
     assert_eq!(spool.copy("standard input", &mut io::repeat(b'x').take(1000)).unwrap().1, 1000);
 }
 
@@ -81,14 +81,14 @@ fn a_link_to_a_folder_is_followed_and_no_folder_is_read_twice() {
     let again = note(&plan, Topic::FolderAgain);
     assert_eq!(again.count, 3);
     assert!(["a/in/back", "deep/er/up", "d/z"].iter().all(|link| again.text().contains(link)), "{}", again.text());
-    // What is named twice is read twice.
+    // Inputs named twice are read twice.
     let in_link = ["2", "3", "1"];
     let plan = planned(&[&d.join("a"), &d.join("a")], &Options::default()).unwrap();
     assert_eq!(contents(&plan), [in_link, in_link].concat());
 }
 
 #[test]
-fn a_dead_link_is_called_one_and_can_be_left_out() {
+fn a_dead_link_is_reported_and_can_be_left_out() {
     let dir = folder(&[("d/a", b"1")]);
     let link = dir.path().join("d/link");
     symlink("gone", &link).unwrap();
@@ -107,8 +107,8 @@ fn a_dead_link_is_called_one_and_can_be_left_out() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_said_to_have_been_readable() {
-    // Root reads everything, but not a file of the kernel that only takes writes.
+fn an_unreadable_file_is_reported_as_never_readable() {
+    // Root can read everything, except a kernel file that is write-only.
     let denied = folder(&[("d/a", b"1"), ("d/b", b"2")]);
     let locked = denied.path().join("d/b");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
@@ -127,11 +127,11 @@ fn a_file_that_cannot_be_read_is_not_said_to_have_been_readable() {
 }
 
 #[test]
-fn the_jobs_own_output_and_keys_are_no_inputs() {
+fn the_jobs_own_output_and_keys_are_left_out() {
     let dir = folder(&[("d/in", b"text"), ("d/out.tsv", b"old result"), ("d/data/owner", b"secret"), ("e/x", b"x")]);
     let d = dir.path().join("d");
     let data_dir = Some(d.join("data"));
-    // By whatever way it is named.
+    // By whatever path.
     symlink(&d, dir.path().join("way")).unwrap();
     symlink("d/out.tsv", dir.path().join("link")).unwrap();
     symlink(d.join("out.tsv"), d.join("own link")).unwrap();
@@ -143,17 +143,17 @@ fn the_jobs_own_output_and_keys_are_no_inputs() {
         assert!(result.text().contains("way/out.tsv") && result.text().contains("way/own link"), "{}", result.text());
         assert!(data.text().contains("way/data"), "{}", data.text());
     }
-    // Named as an input, it would be lost: then nothing is done.
+    // As an explicit input, it would be overwritten: then nothing is done.
     let why = planned(&[&d.join("in"), &d.join("out.tsv")], &output(&d.join("out.tsv"))).unwrap_err();
     assert!(why.is_usage() && why.to_string().contains("out.tsv"), "{why}");
-    // Another name of the same file is another file once the result is there.
+    // Another name of the same file becomes another file once the result is written.
     fs::hard_link(d.join("in"), dir.path().join("e/in")).unwrap();
     let plan = planned(&[&dir.path().join("e")], &output(&d.join("in"))).unwrap();
     assert_eq!(contents(&plan), ["text", "x"]);
 }
 
 #[test]
-fn formats_are_told_by_their_first_bytes_with_the_command_that_helps() {
+fn formats_are_recognised_by_their_first_bytes_with_a_command_to_unpack() {
     let heads: &[(&str, &[u8], Format, &str)] = &[
         ("a.log", b"\x1f\x8b\x08\x00\x00\x00", Format::Gzip, "zcat "),
         ("a.tar.gz", b"\x1f\x8b\x08\x00\x00\x00", Format::Gzip, "tar -xOf "),
@@ -180,7 +180,7 @@ fn formats_are_told_by_their_first_bytes_with_the_command_that_helps() {
         assert!(unpacked.starts_with(command), "{unpacked}");
         assert!(unpacked.ends_with(&name.replace('\'', r"'\''")) || unpacked.ends_with('\''), "{unpacked}");
     }
-    // What a text may begin with is none of them.
+    // Beginnings of texts that match no format.
     let texts: &[&[u8]] = &[b"BZh9 is a word", b"PK", b"7z", b"(", b"", b"\x1f", b"\xef\xbb\xbftext", b"\xff"];
     for &text in texts {
         assert_eq!(Format::of(text), None, "{text:?}");
@@ -190,7 +190,7 @@ fn formats_are_told_by_their_first_bytes_with_the_command_that_helps() {
 #[test]
 fn many_files_of_a_format_make_one_note() {
     let names: Vec<String> = (0..40).map(|i| format!("{i:02}.gz")).collect();
-    // Files that begin anywhere in what is read at a time.
+    // Files that begin anywhere within a read.
     let bytes = [b"\x1f\x8b\x08".to_vec(), vec![b'x'; 7001]].concat();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), bytes.as_slice())).collect();
     let dir = folder(&files);
@@ -203,7 +203,7 @@ fn many_files_of_a_format_make_one_note() {
 }
 
 #[test]
-fn a_compressed_file_without_lines_is_told_to_be_compressed() {
+fn a_compressed_file_without_lines_is_reported_as_compressed() {
     let bytes = [b"\x1f\x8b\x08".to_vec(), vec![0; 17 << 20]].concat();
     let dir = folder(&[("log.gz", &bytes)]);
     let why = planned(&[dir.path()], &Options::default()).unwrap_err();

@@ -3,7 +3,7 @@
 use super::super::Topic;
 use super::*;
 
-/// Where records end, read from the beginning in the plainest way.
+/// The ends of records, found by a straightforward scan from the beginning.
 fn record_ends(table: &[u8]) -> Vec<usize> {
     let (mut ends, mut quoted, mut field_begins, mut i) = (Vec::new(), false, true, 0);
     while i < table.len() {
@@ -25,7 +25,7 @@ fn record_ends(table: &[u8]) -> Vec<usize> {
     ends
 }
 
-/// The rule of cuts, for records.
+/// The rule for cuts, applied to records.
 fn cut_by_the_rule(table: &[u8], chunk: usize) -> Vec<Vec<u8>> {
     let (mut documents, mut start) = (Vec::new(), 0);
     if table.len() > chunk + chunk / 2 {
@@ -43,7 +43,7 @@ fn cut_by_the_rule(table: &[u8], chunk: usize) -> Vec<Vec<u8>> {
     documents
 }
 
-/// A table of `rows` records from pieces that hold every character that means something.
+/// A table of `rows` records from pieces with every significant character.
 fn table(rows: usize, mut number: impl FnMut(usize) -> usize) -> Vec<u8> {
     const PIECES: [&str; 8] = ["good", "so, so", "\n", "\"fine\"", "", "a\r\nb", "\"", "x\ty;z"];
     let mut table = Vec::new();
@@ -70,7 +70,7 @@ proptest! {
         let dir = folder(&[("t.csv", &bytes)]);
         let plan = planned(&[dir.path()], &with(chunk, None)).unwrap();
         let expected = if mark {
-            // The mark is no part of the first field.
+            // The byte order mark is not part of the first field.
             let mut documents = cut_by_the_rule(&[b"   ", &bytes[3..]].concat(), chunk as usize);
             documents[0].splice(..3, *b"\xef\xbb\xbf");
             documents
@@ -89,7 +89,7 @@ fn a_large_table_is_cut_alike_by_any_number_of_threads_and_step_by_step() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
-    // Several spans, and quotes at every place where they may end.
+    // Several spans, and quotes everywhere that they may end.
     let bytes = table(1_200_000, &mut random);
     assert!(bytes.len() > 17 << 20, "{}", bytes.len());
     let dir = folder(&[("t.CSV", &bytes), ("t.txt", &bytes)]);
@@ -105,7 +105,7 @@ fn a_large_table_is_cut_alike_by_any_number_of_threads_and_step_by_step() {
             assert!(ends.contains(&at) || at == bytes.len(), "a cut at {at} is within a record");
         }
         assert_eq!(at, bytes.len());
-        // By its name it is a text, whose lines are cut wherever they end, unless that is said to be otherwise.
+        // By its name it is a text, cut at line ends, unless the options say otherwise.
         let lines = planned(&[&text], &with(chunk, None)).unwrap();
         assert_ne!(documents(&lines), documents(&one));
         let told = planned(&[&text], &Options { csv: true, ..with(chunk, None) }).unwrap();
@@ -114,8 +114,8 @@ fn a_large_table_is_cut_alike_by_any_number_of_threads_and_step_by_step() {
 }
 
 #[test]
-fn a_quote_that_nobody_closes_does_not_keep_a_table_from_being_cut_and_is_told() {
-    // One record without end, and behind it plain ones.
+fn a_table_with_an_unterminated_quote_is_cut_with_a_note() {
+    // One record without end, followed by plain ones.
     let bytes = ["a,\"open\n".to_owned(), "1,2,3\n".repeat(1 << 20)].concat();
     let dir = folder(&[("t.csv", bytes.as_bytes())]);
     let plan = planned(&[dir.path()], &Options::default()).unwrap();
@@ -125,7 +125,7 @@ fn a_quote_that_nobody_closes_does_not_keep_a_table_from_being_cut_and_is_told()
     assert_eq!(plan.notes.len(), 1);
     assert_eq!(plan.notes[0].topic, Topic::Quotes);
     assert!(plan.notes[0].text().contains("t.csv"), "{}", plan.notes[0].text());
-    // A stray one in the midst of a field is none.
+    // A stray quote within a field opens none.
     let stray = "5\" disk,3\n".repeat(1 << 18);
     fs::write(dir.path().join("t.csv"), stray).unwrap();
     assert_eq!(planned(&[dir.path()], &Options::default()).unwrap().notes, []);

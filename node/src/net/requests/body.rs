@@ -1,13 +1,13 @@
-//! The body of a frame: pieces, each compressed where that makes it shorter.
+//! The body of a frame, in pieces; each is compressed if that makes it shorter.
 //!
 //! ```text
 //! (u32 wire_len | piece)*          little-endian; the highest bit of wire_len: as it is, not compressed
 //! ```
 //!
-//! A piece stands for the next [`PIECE_BYTES`] of the body, the last one for what is left; whoever reads knows the
-//! body's length beforehand, so that no piece can make it longer. Compressed pieces are LZ4 blocks: for text and for
-//! pairs of keys and values that halves what is sent, encrypted and waited for, at some milliseconds for each
-//! mebibyte; over WebRTC a mebibyte costs ten times that, and a home's uplink more still.
+//! A piece stands for the next [`PIECE_BYTES`] of the body, the last one for the rest; the reader knows the body's
+//! length beforehand, so no piece can make it longer. Compressed pieces are LZ4 blocks: for text and for pairs of keys
+//! and values, compression halves the bytes to send and encrypt, at some milliseconds for each mebibyte; sending a
+//! mebibyte costs ten times that over WebRTC, and still more over a home's uplink.
 
 use bytes::Bytes;
 use futures::AsyncRead;
@@ -19,33 +19,34 @@ use super::pulse::Pulse;
 use crate::net::limits::FIRST_ALLOCATION;
 use crate::net::streams::Way;
 
-/// Bytes of a body in one piece: what LZ4 looks back on, and some hundred microseconds of work between two looks at the network.
+/// Bytes of a body in one piece: the compression window of LZ4, and some hundred microseconds of work before the task
+/// yields.
 pub(in crate::net) const PIECE_BYTES: usize = 64 * 1024;
-/// The length in front of a piece.
+/// Bytes of the length in front of a piece.
 const LENGTH_BYTES: usize = 4;
-/// In the length: the piece is not compressed.
+/// Flag in the length: the piece is not compressed.
 pub(in crate::net) const PLAIN: u32 = 1 << 31;
-/// Of each byte sent so many saved ones count at most: real text is compressed to a quarter at best.
+/// Saved bytes that count for each byte sent, at most: real text is compressed to a quarter at best.
 const SAVED_OF_SENT: usize = 3;
-/// Shorter pieces are left as they are: there is nothing to gain.
+/// Shorter pieces are not compressed: there is nothing to gain.
 const COMPRESSED_FROM: usize = 256;
 
-/// How pieces are written; whoever reads takes either.
+/// How pieces are written; a reader accepts either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// Compressed where that makes them shorter.
     Lz4,
-    /// As they are.
+    /// Not compressed.
     Plain,
 }
 
 impl Encoding {
-    /// What takes least time over `way`: within one machine, to compress costs more than to encrypt and to copy.
+    /// The faster encoding for `way`: within one machine, compression costs more than encryption and copying.
     pub(super) fn over(way: Way) -> Self {
         if way.is_short { Self::Plain } else { Self::Lz4 }
     }
 
-    /// Appends a piece behind its length.
+    /// Appends a piece, with its length in front.
     fn append(self, piece: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         if self == Self::Lz4 && piece.len() >= COMPRESSED_FROM {
@@ -65,11 +66,11 @@ impl Encoding {
     }
 }
 
-/// A body on its way out, piece by piece.
+/// An outgoing body, piece by piece.
 pub(super) struct Pieces<'a> {
     encoding: Encoding,
     parts: &'a [Bytes],
-    /// Where the next piece begins in the first part.
+    /// Offset of the next piece within the first part.
     offset: usize,
     gathered: Vec<u8>,
 }
@@ -79,13 +80,13 @@ impl<'a> Pieces<'a> {
         Self { encoding, parts, offset: 0, gathered: Vec::new() }
     }
 
-    /// Appends the next piece to `out`. How many bytes of the body it stands for; none if that has ended.
+    /// Appends the next piece to `out`. Returns the number of body bytes that it stands for; `None` at the end.
     pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         self.skip_finished();
         let part = self.parts.first()?;
         let rest = &part[self.offset..];
         if rest.len() >= PIECE_BYTES || self.parts.len() == 1 {
-            // Within one part: nothing to gather.
+            // Within one part: no copying needed.
             let piece = &rest[..rest.len().min(PIECE_BYTES)];
             self.offset += piece.len();
             self.encoding.append(piece, out);
@@ -114,18 +115,19 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// What is in front of a piece.
+/// The header of a piece.
 #[derive(Clone, Copy)]
 struct Header {
     plain: bool,
-    /// Bytes that follow.
+    /// Bytes that follow on the wire.
     wire: usize,
-    /// Bytes of the body that they stand for.
+    /// Bytes of the body after decompression.
     decoded: usize,
 }
 
-/// Of a piece, bytes saved on the way that count as moved all the same, as the pace is that of the body: as many as
-/// real data save. With all that zeros do, a peer could hold its part of the budget for hardly any bytes.
+/// The bytes saved by compression of a piece that count towards the throughput, which is measured on the body: as many
+/// as real data save. If everything that zeros save counted, a peer could hold its part of the budget for hardly any
+/// bytes.
 pub(super) fn saved(decoded: usize, wire: usize) -> usize {
     decoded.saturating_sub(wire).min(SAVED_OF_SENT * wire)
 }
@@ -136,14 +138,14 @@ impl Header {
         flow.fill(r, &mut length).await?;
         let length = u32::from_le_bytes(length);
         let header = Self { plain: length & PLAIN != 0, wire: (length & !PLAIN) as usize, decoded };
-        // Whoever compresses sends what is shorter for it, and what is not as it is.
+        // A sender compresses only where that is shorter.
         let possible = if header.plain { header.wire == decoded } else { (1..decoded).contains(&header.wire) };
         if possible { Ok(header) } else { Err(FrameError::Piece) }
     }
 }
 
-/// Reads a body of `len` bytes; `seen` is shown every piece as it comes. Memory grows as bytes arrive. Also says how
-/// many bytes came.
+/// Reads a body of `len` bytes; calls `seen` with every piece. Memory grows as bytes arrive. Also returns the number of
+/// bytes read from the stream.
 pub(super) async fn read<R: AsyncRead + Unpin>(
     r: &mut R,
     len: usize,
@@ -179,7 +181,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     Ok((body.into(), came))
 }
 
-/// Reads a body of `len` bytes and forgets it.
+/// Reads a body of `len` bytes and discards it.
 pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, len: usize, pulse: &Pulse) -> Result<(), FrameError> {
     let mut flow = Flow::held(len, pulse);
     let mut skipped = 0;
@@ -217,18 +219,18 @@ mod tests {
         Ok(run(read(&mut bytes, len, &Pulse::new(), |_| ()))?.0)
     }
 
-    /// Pieces as they stand on the wire.
+    /// A piece in wire format.
     fn piece(length: u32, bytes: &[u8]) -> Vec<u8> {
         [&length.to_le_bytes()[..], bytes].concat()
     }
 
-    /// Lines as programs have them.
+    /// Typical lines of a program.
     fn text(lines: usize) -> Vec<u8> {
         (0..lines).flat_map(|i| format!("    let value_{} = compute(&input[{i}]);\n", i % 97).into_bytes()).collect()
     }
 
     #[test]
-    fn text_takes_less_than_half_on_the_way_and_noise_takes_no_more() {
+    fn text_is_compressed_by_half_and_noise_does_not_grow() {
         let text = text(10_000);
         let sent = encoded(&[text.clone().into()]);
         assert!(sent.len() < text.len() / 2, "{} of {} bytes", sent.len(), text.len());
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_within_the_machine_is_sent_as_it_is() {
+    fn bodies_within_one_machine_are_not_compressed() {
         let text = text(10_000);
         let sent = encoded_by(&[text.clone().into()], Encoding::Plain);
         assert_eq!(sent.len(), text.len() + text.len().div_ceil(PIECE_BYTES) * LENGTH_BYTES);
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_text_saves_counts_for_the_pace_and_of_zeros_hardly_anything() {
+    fn bytes_saved_count_towards_throughput_for_text_but_not_for_zeros() {
         let text = PIECE_BYTES / 4;
         assert_eq!(text + saved(PIECE_BYTES, text), PIECE_BYTES);
         let zeros = encoded(&[vec![0; PIECE_BYTES].into()]).len();
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_body_grows_as_it_comes() {
+    fn memory_of_a_long_body_grows_as_bytes_arrive() {
         let long = [text(60_000), noise(FIRST_ALLOCATION + 1).to_vec(), text(1)].concat();
         assert!(long.len() > 2 * FIRST_ALLOCATION);
         assert_eq!(decoded(&encoded(&[long.clone().into()]), long.len()).unwrap(), long);
@@ -300,7 +302,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_of_a_stranger_make_a_body_of_the_length_told_or_an_error(
+        fn any_bytes_give_a_body_of_the_given_length_or_an_error(
             bytes in prop::collection::vec(any::<u8>(), 0..600),
             len in 0usize..1000,
             claimed in 0u32..1000,

@@ -1,4 +1,4 @@
-//! The peers that ask, and how much each of them may ask at a time.
+//! Peers that send requests, and how much each of them may request at a time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,11 +30,11 @@ struct Account {
     pulse: Pulse,
     /// What its requests may hold.
     share: Share,
-    /// What the answers to it may hold while they are written.
+    /// What answers to it may hold while they are written.
     answers: Share,
-    /// Large answers that are made for it.
+    /// Limits large answers being prepared for it.
     bulk: Semaphore,
-    /// Answers of middling size that are made for it, or written.
+    /// Limits medium-sized answers being prepared for it, or written.
     lists: Semaphore,
 }
 
@@ -43,11 +43,11 @@ struct Account {
 pub(super) struct Caller {
     account: Arc<Account>,
     all: Arc<AtomicUsize>,
-    /// How bodies are written to it.
+    /// How bodies are written on it.
     pub(super) encoding: Encoding,
 }
 
-/// A request's place among those that wait for their answer, until it is dropped.
+/// A slot among the requests that wait for their answer; freed when dropped.
 #[derive(Debug)]
 pub(super) struct Place(Vec<Arc<AtomicUsize>>);
 
@@ -56,10 +56,10 @@ impl Callers {
         Self { peers: Mutex::default(), all: Arc::default(), pressure }
     }
 
-    /// A new stream of `peer`, or `None` if it has too many.
+    /// Registers a new stream of `peer`; `None` if it has too many.
     pub(super) fn stream_of(&self, peer: PeerId, way: Way, bodies: &Budget, answers: &Budget) -> Option<Caller> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        // An account without streams is of a peer that left or idles: a new one will do.
+        // An account without streams belongs to a peer that left or idles: a new one will do.
         peers.retain(|other, account| *other == peer || account.streams.load(Ordering::Relaxed) > 0);
         let account = peers.entry(peer).or_insert_with(|| {
             Arc::new(Account {
@@ -87,7 +87,7 @@ impl Callers {
 }
 
 impl Caller {
-    /// A place for one more request, or `None` if this peer, or all together, have too many waiting.
+    /// A slot for one more request; `None` if this peer, or all together, have too many waiting.
     pub(super) fn enter(&self) -> Option<Place> {
         let of_peer = occupy(&self.account.requests, REQUESTS_OF_PEER)?;
         match occupy(&self.all, REQUESTS_IN) {
@@ -121,7 +121,7 @@ impl Caller {
 }
 
 impl Place {
-    /// A place among at most `max` that `counter` counts.
+    /// A slot among at most `max` that `counter` counts.
     pub(super) fn among(counter: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
         Some(Self(vec![occupy(counter, max)?]))
     }

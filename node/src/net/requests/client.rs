@@ -1,4 +1,4 @@
-//! Asking: one exchange with another peer.
+//! The client side: one exchange with another peer.
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ pub(super) struct Question {
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<Bytes>,
     pub(super) bulk: bool,
-    /// What the answer's body must hash to.
+    /// Expected hash of the answer's body, if there is one.
     pub(super) wanted: Option<Hash>,
-    /// How long the first byte of the answer is waited for.
+    /// Timeout for the first byte of the answer.
     pub(super) patience: Duration,
-    /// How long it may be at most, in bytes.
+    /// Size limit of the answer's body, in bytes.
     pub(super) most: usize,
 }
 
@@ -45,13 +45,13 @@ pub(super) struct Answer {
     pub(super) _reservation: Reservation,
 }
 
-/// Why an exchange came to nothing.
+/// Why an exchange failed.
 enum Failed {
-    /// The stream broke before any byte of an answer: it may have been dead already.
+    /// The stream broke before the first byte of an answer: it may have been dead already.
     BeforeAnswer(FrameError),
-    /// It broke later.
+    /// The stream broke later.
     Frame(FrameError),
-    /// The body is not what was asked for.
+    /// The body does not have the expected hash.
     Corrupt,
 }
 
@@ -67,7 +67,7 @@ impl Question {
     }
 }
 
-/// How long an asker waits for the answer to begin.
+/// Timeout for the answer to begin.
 pub(super) fn patience(request: &Request) -> Duration {
     match request {
         Request::Compile { .. } => COMPILE_TIMEOUT,
@@ -75,7 +75,7 @@ pub(super) fn patience(request: &Request) -> Duration {
     }
 }
 
-/// How long the body of an answer may be at most: whoever is greeted must not fill a tab's memory.
+/// Size limit of an answer's body: no peer may fill a tab's memory with its answers.
 fn most_of_answer(request: &Request) -> usize {
     match request {
         Request::Blob { .. } => bounds::PACK_BYTES.max(bounds::MODULE_BYTES).max(bounds::INDEX_BYTES),
@@ -83,16 +83,16 @@ fn most_of_answer(request: &Request) -> usize {
         Request::Compile { .. } => bounds::MODULE_BYTES,
         // A bit for each block,
         Request::Summary { .. } => bounds::BLOCKS as usize / 8 + 1,
-        // and an attempt at least, however large.
+        // and one attempt at least, however large.
         Request::Pull { .. } => bounds::BODY_BYTES,
         _ => 0,
     }
 }
 
 impl Requests {
-    /// Asks `peer` and awaits its answer. A stream from the pool may have died unnoticed: if it breaks before
-    /// a byte of the answer has come, the question is asked once more on a new one. (Requests are statements
-    /// or reads: one that is heard twice does no harm.)
+    /// Sends a request to `peer` and awaits its answer. A pooled stream may have died unnoticed: if it breaks before
+    /// the first byte of the answer, the request is sent once more on a new one. (Requests are statements or reads, so
+    /// receiving one twice does no harm.)
     pub(super) async fn ask(&self, peer: PeerId, question: &Question) -> Result<Answer, RequestError> {
         let pool = self.pools.of(peer, || self.bodies.share(limits::ANSWERS_SHARE));
         let _turn = pool.turn(question.bulk).await.ok_or(RequestError::TimedOut)?;
@@ -116,10 +116,10 @@ impl Requests {
         }
     }
 
-    /// A new stream; the swarm dials where there is no connection.
+    /// Opens a new stream; the swarm dials if there is no connection.
     ///
-    /// A connection that is just closing swallows the wish for a stream without a word, until the swarm knows
-    /// that it is gone: then the wish is repeated after a moment, and leads to a new connection.
+    /// A connection that is just closing silently drops a request for a stream, until the swarm knows that it is gone:
+    /// the request is then repeated after a moment, and leads to a new connection.
     async fn open(&self, peer: PeerId) -> Result<Opened, RequestError> {
         for attempt in 0..STREAM_ATTEMPTS {
             let (opener, opened) = oneshot::channel();
@@ -158,7 +158,7 @@ impl Requests {
         let reservation = self.bodies.reserve(&pool.share, lengths.total()).await;
         let response = frame::read_head(stream, lengths.head, &pool.pulse).await;
         let mut hasher = question.wanted.map(|_| blake3::Hasher::new());
-        // Hashed piece by piece, while the bytes are in the processor's cache and without holding up others.
+        // Hashed piece by piece, while the bytes are in the processor's cache and without holding up other tasks.
         let seen = |piece: &[u8]| {
             if let Some(hasher) = &mut hasher {
                 hasher.update(piece);
@@ -175,7 +175,7 @@ impl Requests {
         Ok(Answer { response, body, _reservation: reservation })
     }
 
-    /// What a failure means to the engine.
+    /// The error for the engine.
     async fn explain(&self, peer: PeerId, failed: Failed) -> RequestError {
         match failed {
             Failed::Corrupt => RequestError::Corrupt,

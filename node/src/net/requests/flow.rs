@@ -1,4 +1,4 @@
-//! Bytes that keep moving, or are given up: none for [`REQUEST_TIMEOUT`], or too few on the average, ends a stream.
+//! Reading and writing with a throughput check: no bytes for [`REQUEST_TIMEOUT`], or too few on average, ends a stream.
 
 use std::io;
 
@@ -10,22 +10,22 @@ use super::pace::Pace;
 use super::pulse::Pulse;
 use crate::platform;
 
-/// What nobody wants is read in parts of this size: it is held for no longer than that.
+/// Buffer size for reading data that is discarded.
 const DISCARDED: usize = 16 * 1024;
 
-/// One direction of one frame: what moves beats the pulse and keeps the pace.
+/// One direction of one frame: every byte moved updates the pulse and is counted by the throughput check.
 pub(super) struct Flow<'a> {
     pulse: &'a Pulse,
     pace: Pace<'a>,
 }
 
 impl<'a> Flow<'a> {
-    /// Of a frame of `len` bytes that holds a part of a budget, for which others may wait.
+    /// For a frame of `len` bytes that holds a part of a budget, for which others may wait.
     pub(super) fn held(len: usize, pulse: &'a Pulse) -> Self {
         Self { pulse, pace: Pace::new(len, pulse) }
     }
 
-    /// Of a frame that nobody waits for but its receiver.
+    /// For a frame that only its receiver waits for.
     pub(super) fn calm(pulse: &'a Pulse) -> Self {
         Self { pulse, pace: Pace::calm() }
     }
@@ -51,7 +51,7 @@ impl<'a> Flow<'a> {
         Ok(())
     }
 
-    /// Reads `len` bytes and forgets them.
+    /// Reads `len` bytes and discards them.
     pub(super) async fn discard<R: AsyncRead + Unpin>(&mut self, r: &mut R, mut len: usize) -> Result<(), FrameError> {
         let mut buffer = vec![0; len.min(DISCARDED)];
         while len > 0 {
@@ -76,7 +76,7 @@ impl<'a> Flow<'a> {
         Ok(())
     }
 
-    /// Hands on what was written.
+    /// Flushes the writer.
     pub(super) async fn flush<W: AsyncWrite + Unpin>(&mut self, w: &mut W) -> Result<(), FrameError> {
         stall(w.flush()).await?;
         self.pulse.beat();
@@ -84,7 +84,7 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// Gives up on a read or write that does not move.
+/// Fails a read or write that makes no progress.
 async fn stall<T>(io: impl Future<Output = io::Result<T>>) -> Result<T, FrameError> {
     match platform::timeout(REQUEST_TIMEOUT, io).await {
         Some(Ok(value)) => Ok(value),

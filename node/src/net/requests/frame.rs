@@ -4,9 +4,8 @@
 //! u32 head_len | u64 body_len | head (protocol::codec) | body (pieces: `body`)          little-endian
 //! ```
 //!
-//! `body_len` is what the body has when it is read. Lengths are checked before anything is read, memory grows as bytes
-//! arrive, and a frame on which no byte moves for [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT) is
-//! given up.
+//! `body_len` is the length after decompression. Lengths are checked before anything is read, memory grows as bytes
+//! arrive, and reading fails if no bytes arrive for [`REQUEST_TIMEOUT`](webmesh_protocol::limits::REQUEST_TIMEOUT).
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -21,17 +20,17 @@ use super::pulse::Pulse;
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
 
-/// A frame on its way out.
+/// An outgoing frame.
 #[derive(Clone, Copy)]
 pub(super) struct Frame<'a> {
-    /// Encoded.
+    /// The encoded head.
     pub(super) head: &'a [u8],
-    /// In parts.
+    /// The body, in parts.
     pub(super) body: &'a [Bytes],
 }
 
 impl Frame<'_> {
-    /// Bytes of head and body, as they are when they are read.
+    /// Bytes of head and body, before compression.
     pub(super) fn len(&self) -> usize {
         self.head.len() + self.body_len()
     }
@@ -41,7 +40,7 @@ impl Frame<'_> {
     }
 }
 
-/// The lengths of a frame, within their bounds.
+/// The lengths of a frame, checked against their bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lengths {
     pub(super) head: usize,
@@ -49,12 +48,12 @@ pub(super) struct Lengths {
 }
 
 impl Lengths {
-    /// What the frame takes in memory.
+    /// Bytes that the frame takes in memory.
     pub(super) fn total(&self) -> usize {
         self.head + self.body
     }
 
-    /// The same lengths, where the body is no longer than `max`.
+    /// The same lengths, if the body is no longer than `max`.
     pub(super) fn with_body_up_to(self, max: usize) -> Result<Self, FrameError> {
         if self.body <= max {
             return Ok(self);
@@ -63,7 +62,7 @@ impl Lengths {
     }
 }
 
-/// Writes a frame and flushes it. How many bytes it took on the way.
+/// Writes a frame and flushes it. Returns the number of bytes written to the stream.
 pub(super) async fn write<W>(
     w: &mut W,
     frame: Frame<'_>,
@@ -75,7 +74,7 @@ where
 {
     let Frame { head, body } = frame;
     let head_len = u32::try_from(head.len()).expect("heads are capped far below 4 GiB");
-    // The first piece goes with the head: most frames are written at once.
+    // The first piece is sent with the head: most frames need only one write.
     let mut next = [&head_len.to_le_bytes()[..], &(frame.body_len() as u64).to_le_bytes(), head].concat();
     let mut pieces = Pieces::of(body, encoding);
     let mut written = 0;
@@ -92,7 +91,7 @@ where
     Ok(written)
 }
 
-/// Reads and checks the lengths of the next frame. The first byte is awaited by the caller's patience.
+/// Reads and checks the lengths of the next frame. The caller bounds the wait for the first byte.
 pub(super) async fn read_lengths<R: AsyncRead + Unpin>(r: &mut R) -> Result<Lengths, FrameError> {
     let mut header = [0; HEADER];
     r.read_exact(&mut header).await.map_err(FrameError::Broken)?;
@@ -117,7 +116,7 @@ where
     Ok(codec::decode(&head)?)
 }
 
-/// Reads a frame to its end and forgets it.
+/// Reads the rest of a frame and discards it.
 pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, lengths: Lengths, pulse: &Pulse) -> Result<(), FrameError> {
     Flow::held(lengths.head, pulse).discard(r, lengths.head).await?;
     body::skip(r, lengths.body, pulse).await
@@ -134,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives a few bytes at a time, as a network does.
+    /// A reader that yields a few bytes at a time, as a network does.
     struct Trickle<'a> {
         bytes: &'a [u8],
         piece: usize,
@@ -172,7 +171,7 @@ mod tests {
     }
 
     fn body() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        // Some cannot be compressed, some can; some fill a piece of their own.
+        // Some cannot be compressed, some can; some fill a whole piece.
         let part = prop_oneof![
             prop::collection::vec(any::<u8>(), 0..5_000),
             (any::<u8>(), 0usize..100_000).prop_map(|(byte, len)| vec![byte; len]),
@@ -197,8 +196,8 @@ mod tests {
         }
 
         #[test]
-        fn lengths_are_within_their_bounds_or_refused(head in any::<u32>(), body in any::<u64>(), shift in 0u32..64) {
-            // Of all magnitudes.
+        fn lengths_beyond_their_bounds_are_refused(head in any::<u32>(), body in any::<u64>(), shift in 0u32..64) {
+            // All magnitudes.
             let (head, body) = (head >> (shift % 32), body >> shift);
             let bytes = [&head.to_le_bytes()[..], &body.to_le_bytes()].concat();
             match run(read_lengths(&mut &bytes[..])) {
@@ -212,8 +211,8 @@ mod tests {
         }
 
         #[test]
-        fn bytes_of_a_stranger_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), head in 0u32..80) {
-            // Once as they are, once behind lengths that can be.
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), head in 0u32..80) {
+            // Once as they are, once behind valid lengths.
             let told = [&head.to_le_bytes()[..], &100u64.to_le_bytes(), &bytes].concat();
             for bytes in [bytes, told] {
                 if let Ok((_, body)) = run(read(&bytes, 7)) {
@@ -223,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_skipped_is_exactly_the_frame(name in ".{0,30}", body in body(), rest in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn skipping_consumes_exactly_one_frame(name in ".{0,30}", body in body(), rest in prop::collection::vec(any::<u8>(), 0..50)) {
             let (_, mut bytes) = frame(&name, &body);
             bytes.extend(&rest);
             let mut from = Trickle { bytes: &bytes, piece: 1000 };

@@ -1,8 +1,8 @@
-//! Requests: the one way in which a peer speaks to another directly.
+//! Requests: the only way in which one peer addresses another directly.
 //!
-//! Each exchange is a frame there and a frame back on a stream of [`streams::PROTOCOL`](super::streams::PROTOCOL)
-//! that is used again for the next. Asking runs on a task per request, answering on a task per stream; the
-//! swarm's task only opens streams.
+//! Each exchange is a frame in each direction on a stream of [`streams::PROTOCOL`](super::streams::PROTOCOL), which is
+//! reused for the next. A task for each outgoing request waits for the answer, a task for each incoming stream serves
+//! it; the swarm's task only opens streams.
 
 mod body;
 mod callers;
@@ -47,21 +47,21 @@ use super::streams::Way;
 use super::swarm::Command;
 use crate::platform;
 
-/// Everything that asking and answering share.
+/// State shared by the client side and the server side.
 #[derive(Debug)]
 pub(super) struct Requests {
     me: PeerKey,
-    /// Both weak: the channel of events ends with the swarm's task, and that with the last handle.
+    /// Both weak: the event channel ends with the swarm's task, which ends with the last handle.
     events: mpsc::WeakSender<NetEvent>,
     commands: mpsc::WeakSender<Command>,
     pools: Pools,
     callers: Callers,
     waiting: Waiting,
-    /// Frames that are read: requests of others until they are answered, answers until the driver has them.
+    /// Budget of frames being read: requests of others until they are answered, answers until the driver has them.
     bodies: Budget,
-    /// Answers that are written to others.
+    /// Budget of answers being written to others.
     answers: Budget,
-    /// Large answers that are made, whoever they are for.
+    /// Limits large answers being prepared, for all peers together.
     bulk_answers: Semaphore,
     meters: Arc<Meters>,
     outgoing: Arc<AtomicUsize>,
@@ -121,12 +121,12 @@ impl Requests {
     /// See [`Net::respond`](super::Net::respond).
     pub(super) fn respond(self: &Arc<Self>, token: Token, response: Response, body: Vec<Bytes>) {
         match self.waiting.take(token) {
-            // Fails if the asker has given up meanwhile.
+            // Fails if the requester has given up meanwhile.
             Some(Asker::Remote(reply)) => drop(reply.send((response, body))),
             Some(Asker::Local { id, .. }) => {
                 self.deliver(NetEvent::Response { id, outcome: Ok((response, join(body))) });
             }
-            None => tracing::debug!(?token, "an answer that nobody waits for any more"),
+            None => tracing::debug!(?token, "answer dropped: the requester has gone away"),
         }
     }
 
@@ -137,11 +137,11 @@ impl Requests {
         }
     }
 
-    /// Answers what comes on a stream that `peer` opened.
+    /// Serves a stream that `peer` opened.
     pub(super) fn serve_stream(self: &Arc<Self>, peer: PeerId, key: PeerKey, stream: Stream, way: Way) {
         match self.callers.stream_of(peer, way, &self.bodies, &self.answers) {
             Some(caller) => platform::spawn(Arc::clone(self).serve(peer, key, caller, stream)),
-            None => tracing::debug!(%peer, "a peer opens too many streams"),
+            None => tracing::debug!(%peer, "stream refused: the peer has too many"),
         }
     }
 
@@ -154,16 +154,16 @@ impl Requests {
     pub(super) async fn goodbye(&self, peers: Vec<PeerKey>, patience: Duration) {
         let question = Question::new(&Request::Goodbye, codec::encode(&Request::Goodbye), Vec::new());
         let asked = peers.iter().map(|peer| self.ask(peer_id_of(peer), &question));
-        // Whoever does not answer in time will notice the end of its connections.
+        // A peer that does not answer in time will notice that its connections close.
         let _ = platform::timeout(patience, futures::future::join_all(asked)).await;
     }
 
-    /// A connection is gone.
+    /// A connection closed.
     pub(super) fn connection_closed(&self, peer: &PeerId, connection: ConnectionId) {
         self.pools.connection_closed(peer, connection);
     }
 
-    /// Closes streams that idle and gives up what the driver has forgotten.
+    /// Closes idle streams and expires requests that the driver has left unanswered.
     pub(super) fn upkeep(self: &Arc<Self>) {
         for mut opened in self.pools.expired() {
             platform::spawn(async move {
@@ -177,11 +177,11 @@ impl Requests {
 
     async fn incompatible(&self, peer: PeerId, why: String) {
         if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.send(Command::Incompatible { peer, why }).await; // fails at the end only
+            let _ = commands.send(Command::Incompatible { peer, why }).await; // fails only at shutdown
         }
     }
 
-    /// Gives the driver an event, waiting for room. `false` if the network has ended.
+    /// Sends an event to the driver, waiting for room. `false` if the network has ended.
     async fn send(&self, event: NetEvent) -> bool {
         match self.events.upgrade() {
             Some(events) => events.send(event).await.is_ok(),
@@ -189,8 +189,8 @@ impl Requests {
         }
     }
 
-    /// Gives the driver an event without waiting for it, so that it may be the driver that calls. Bounded: by
-    /// the places of requests.
+    /// Sends an event to the driver without waiting, so that the driver itself may be the caller. Bounded by the slots
+    /// of requests.
     fn deliver(&self, event: NetEvent) {
         let Some(events) = self.events.upgrade() else { return };
         if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {

@@ -1,4 +1,4 @@
-//! The streams of this peer to another: few, long-lived, one exchange at a time on each.
+//! Streams of this peer to another: few, long-lived, with one exchange at a time on each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::net::limits::{BULK_STREAMS_TO_PEER, RELAYED_STREAM, STREAM_IDLE, STRE
 use crate::net::streams::Opened;
 use crate::platform::{self, Instant};
 
-/// The pools of all peers to which there are streams or requests.
+/// The pools for all peers to which there are streams or requests.
 #[derive(Debug)]
 pub(super) struct Pools {
     peers: Mutex<HashMap<PeerId, Arc<Pool>>>,
@@ -28,7 +28,7 @@ pub(super) struct Pool {
     turns: Semaphore,
     bulk_turns: Semaphore,
     idle: Mutex<Vec<(Opened, Instant)>>,
-    /// When a byte last moved to or from the peer.
+    /// When a byte was last moved to or from the peer.
     pub(super) pulse: Pulse,
     /// What the answers of this peer may hold of the budget.
     pub(super) share: Share,
@@ -70,13 +70,12 @@ impl Pools {
         }
     }
 
-    /// Takes out streams that have idled for too long, for the caller to close, and forgets pools that nobody
-    /// uses.
+    /// Removes streams that have idled for too long, for the caller to close, and forgets unused pools.
     pub(super) fn expired(&self) -> Vec<Opened> {
         let mut expired = Vec::new();
         lock(&self.peers).retain(|_, pool| {
             let mut idle = lock(&pool.idle);
-            // The longest idle ones lie at the bottom: streams are taken from the top.
+            // The longest idle ones are at the bottom: streams are taken from the top.
             let old = idle.iter().take_while(|(_, since)| since.elapsed() >= STREAM_IDLE).count();
             expired.extend(idle.drain(..old).map(|(opened, _)| opened));
             let unused = idle.is_empty();
@@ -88,7 +87,7 @@ impl Pools {
 }
 
 impl Pool {
-    /// Waits for a turn. `None` if meanwhile nothing moved between the two peers for [`REQUEST_TIMEOUT`].
+    /// Waits for the right to use a stream. `None` if no bytes moved between the two peers for [`REQUEST_TIMEOUT`].
     pub(super) async fn turn(&self, bulk: bool) -> Option<Turn<'_>> {
         let bulk = if bulk { Some(self.permit(&self.bulk_turns).await?) } else { None };
         Some(Turn { _turn: self.permit(&self.turns).await?, _bulk: bulk })
@@ -100,7 +99,7 @@ impl Pool {
         let mut patience = REQUEST_TIMEOUT;
         loop {
             if let Some(permit) = platform::timeout(patience, &mut acquire).await {
-                return permit.ok(); // nobody closes the semaphore
+                return permit.ok(); // the semaphore is never closed
             }
             patience = REQUEST_TIMEOUT.saturating_sub(self.pulse.silence());
             if patience.is_zero() {
@@ -109,13 +108,13 @@ impl Pool {
         }
     }
 
-    /// The stream that was used last.
+    /// Takes the most recently used idle stream.
     pub(super) fn take(&self) -> Option<Opened> {
         lock(&self.idle).pop().map(|(opened, _)| opened)
     }
 
-    /// Puts a stream back after a whole exchange. One through a relay is not used for long: a new one takes the
-    /// direct way, once there is one.
+    /// Returns a stream after a complete exchange. A stream through a relay is reused for a short time only: a new one
+    /// uses the direct connection, once there is one.
     pub(super) fn put(&self, opened: Opened) {
         if opened.way.relayed && opened.since.elapsed() >= RELAYED_STREAM {
             return;
@@ -124,7 +123,7 @@ impl Pool {
     }
 }
 
-/// A panic of another holder leaves these lists usable.
+/// If another holder panics, these lists are still usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! When a byte last moved between this peer and another, and whether others wait for it to be done.
+//! When a byte last moved between this peer and another, and whether others wait for the memory that it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::net::budget::Pressure;
 use crate::platform::Instant;
 
-/// When a byte last moved; many streams beat it.
+/// The time when a byte last moved on any of a peer's streams.
 #[derive(Debug)]
 pub(super) struct Pulse {
     origin: Instant,
@@ -19,7 +19,7 @@ impl Pulse {
         Self { origin: Instant::now(), last: AtomicU64::new(0), pressure: Pressure::default() }
     }
 
-    /// The same where others may wait.
+    /// Adds the budget's pressure signal.
     pub(super) fn under(self, pressure: Pressure) -> Self {
         Self { pressure, ..self }
     }
@@ -29,12 +29,12 @@ impl Pulse {
         self.pressure.is_on()
     }
 
-    /// A byte moved.
+    /// Notes that a byte moved.
     pub(super) fn beat(&self) {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
-    /// How long ago the last byte moved.
+    /// Time since the last byte moved.
     pub(super) fn silence(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
     }

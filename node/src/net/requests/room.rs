@@ -1,4 +1,4 @@
-//! Room for answers: what one may take in memory, from when it is asked for until it is written.
+//! Limits on the memory that answers take, from the request until they are written.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use webmesh_protocol::message::Request;
@@ -9,18 +9,18 @@ use crate::net::budget::Reservation;
 use crate::net::limits::ANSWER_ROOM;
 use crate::platform;
 
-/// What an answer may grow to.
+/// Size class of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
-    /// A word or two.
+    /// An acknowledgement or a few values.
     Small,
-    /// Up to a head, or a module: what grows with jobs, tasks or peers.
+    /// Up to the size of a head, or a module: it grows with jobs, tasks or peers.
     List,
-    /// Up to the largest body.
+    /// Up to the size of the largest body.
     Bulk,
 }
 
-/// The right to have an answer made.
+/// Permission to have an answer prepared.
 #[derive(Debug)]
 pub(super) enum Turn<'a> {
     Small,
@@ -28,8 +28,8 @@ pub(super) enum Turn<'a> {
     List {
         _turn: SemaphorePermit<'a>,
     },
-    /// Held until the answer has its part of the budget. It never holds that part while it waits for a turn, so
-    /// that nobody waits in a circle.
+    /// Held until the answer has its part of the budget. It never holds that part while it waits for a turn, so there
+    /// is no circular wait.
     Bulk {
         _of_peer: SemaphorePermit<'a>,
         _of_all: SemaphorePermit<'a>,
@@ -53,15 +53,15 @@ fn size(request: &Request) -> Size {
         | Request::Jobs
         | Request::Peers
         | Request::Homes { .. }
-        // Takes seconds, and the compiler itself bounds how many it takes: not to be in the way of blobs.
+        // Takes seconds, and the compiler limits how many run: it must not hold up blobs.
         | Request::Compile { .. } => Size::List,
-        // Statements, acknowledged in a word.
+        // Statements, which are merely acknowledged.
         _ => Size::Small,
     }
 }
 
 impl Requests {
-    /// Waits until the answer to `request` may be made; `None` if others of its kind are in the way for too long.
+    /// Waits until the answer to `request` may be prepared; `None` if others of its size class take too long.
     pub(super) async fn turn<'a>(&'a self, caller: &'a Caller, request: &Request) -> Option<Turn<'a>> {
         let turn = async {
             Some(match size(request) {
@@ -69,7 +69,7 @@ impl Requests {
                 Size::List => Turn::List { _turn: permit(caller.lists()).await? },
                 Size::Bulk => {
                     let _of_peer = permit(caller.bulk()).await?;
-                    // Nor does a peer that reads slowly hold a turn that others wait for.
+                    // A peer that reads slowly must not hold a turn that others wait for either.
                     caller.answers().half_free().await;
                     Turn::Bulk { _of_peer, _of_all: permit(&self.bulk_answers).await? }
                 }
@@ -78,8 +78,8 @@ impl Requests {
         platform::timeout(ANSWER_ROOM, turn).await.flatten()
     }
 
-    /// Waits until an answer of `bytes` may be held until it is written; `None` if what is written already is in
-    /// the way for too long.
+    /// Waits until the budget has room for an answer of `bytes`, to be held until it is written; `None` if the answers
+    /// being written take too long.
     pub(super) async fn room<'a>(&self, caller: &Caller, turn: Turn<'a>, bytes: usize) -> Option<Room<'a>> {
         let _bytes = platform::timeout(ANSWER_ROOM, self.answers.reserve(caller.answers(), bytes)).await?;
         let _turn = Some(turn).filter(|turn| !matches!(turn, Turn::Bulk { .. }));
@@ -87,7 +87,7 @@ impl Requests {
     }
 }
 
-/// `None` only for a closed semaphore, which nobody closes.
+/// `None` only for a closed semaphore, which never happens.
 async fn permit(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
     turns.acquire().await.ok()
 }

@@ -1,4 +1,4 @@
-//! Answering: the streams that other peers opened.
+//! The server side: streams that other peers opened.
 
 use std::io;
 use std::sync::Arc;
@@ -24,26 +24,27 @@ use crate::net::NetEvent;
 use crate::net::limits::{ANSWER_GRACE, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
 use crate::platform;
 
-/// The driver's answer, unless whoever asked for it goes meanwhile. It has nothing to say until it has its answer.
+/// Waits for the driver's answer; fails if the requester goes away meanwhile. It must not send anything before the
+/// answer.
 async fn awaited(stream: &mut Stream, answer: oneshot::Receiver<Reply>) -> Result<Reply, FrameError> {
     let mut word = [0];
     match future::select(answer, stream.read(&mut word)).await {
         Either::Left((answer, _)) => answer.map_err(|_| FrameError::Stalled),
         Either::Right((read, _)) => Err(FrameError::Broken(match read {
             Ok(0) => io::ErrorKind::UnexpectedEof.into(),
-            Ok(_) => io::Error::other("a request before the last was answered"),
+            Ok(_) => io::Error::other("a request came before the last one was answered"),
             Err(e) => e,
         })),
     }
 }
 
 impl Requests {
-    /// Answers a peer's requests on one stream, until it closes it, breaks it, or sends what is no frame.
+    /// Serves a peer's requests on one stream, until the peer closes it, breaks it, or sends an invalid frame.
     pub(super) async fn serve(self: Arc<Self>, peer: PeerId, key: PeerKey, caller: Caller, mut stream: Stream) {
         if let Err(e) = self.serve_all(key, &caller, &mut stream).await {
-            tracing::debug!(%peer, %e, "a stream is not served any further");
+            tracing::debug!(%peer, %e, "stream closed");
             match e {
-                // What follows cannot be understood; say so before hanging up.
+                // The rest of the stream cannot be interpreted; say so before closing it.
                 FrameError::TooLong { .. } | FrameError::Piece => {
                     let _ = self.answer(&mut stream, &caller, Response::Refused(e.to_string())).await;
                     let _ = stream.close().await;
@@ -55,7 +56,7 @@ impl Requests {
     }
 
     async fn serve_all(&self, key: PeerKey, caller: &Caller, stream: &mut Stream) -> Result<(), FrameError> {
-        // An idle stream that ends is the normal end.
+        // The end of an idle stream is normal.
         while let Some(Ok(lengths)) =
             platform::timeout(SERVED_STREAM_IDLE, frame::read_lengths(stream)).await.map(|read| match read {
                 Err(FrameError::Broken(_)) => Err(()),
@@ -74,10 +75,10 @@ impl Requests {
         Ok(())
     }
 
-    /// Reads a request, hands it to the driver, and writes its answer. The body's part of the budget is held
-    /// until the answer is there: a driver that falls behind slows its peers down. The request's place is held
-    /// until the answer is written, and a large answer is not even made before there is room for it: a peer that
-    /// does not read its answers gets no more of them.
+    /// Reads a request, hands it to the driver, and writes its answer. The body's part of the budget is held until the
+    /// answer is there: a driver that falls behind slows its peers down. The request's slot is held until the answer is
+    /// written, and a large answer is not prepared before there is room for it: a peer that does not read its answers
+    /// gets no more of them.
     async fn serve_one(
         &self,
         key: PeerKey,
@@ -122,7 +123,7 @@ impl Requests {
         }
     }
 
-    /// Writes an answer of a word or two.
+    /// Writes a short answer.
     async fn answer(&self, stream: &mut Stream, caller: &Caller, response: Response) -> Result<(), FrameError> {
         self.write(stream, caller, &codec::encode(&response), &[]).await
     }

@@ -1,4 +1,4 @@
-//! Requests that the driver has and has not answered.
+//! Requests that the driver has received and not answered yet.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use super::callers::Place;
 use crate::net::limits::ANSWER_GRACE;
 use crate::platform::Instant;
 
-/// An answer on its way from the driver.
+/// The driver's answer: a response and its body.
 pub(super) type Reply = (Response, Vec<Bytes>);
 
-/// Requests by their tokens. Bounded by the places that callers have.
+/// Pending requests by token. Bounded by the slots of callers.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     next: AtomicU64,
@@ -26,23 +26,23 @@ pub(super) struct Waiting {
 
 type Askers = Mutex<HashMap<Token, Asker>>;
 
-/// Who awaits an answer.
+/// The requester that awaits an answer.
 #[derive(Debug)]
 pub(super) enum Asker {
-    /// The task that serves a peer's stream.
+    /// The task that serves another peer's stream.
     Remote(oneshot::Sender<Reply>),
     /// This peer's own driver.
     Local {
-        /// Its name for the request.
+        /// The driver's id for the request.
         id: RequestId,
         /// Held until the answer.
         _place: Place,
-        /// When it is given up.
+        /// Deadline for the answer.
         until: Instant,
     },
 }
 
-/// Forgets its token when dropped: the asker is gone.
+/// Removes its token when dropped: the requester has gone away.
 #[derive(Debug)]
 pub(super) struct RemoteToken {
     token: Token,
@@ -50,14 +50,14 @@ pub(super) struct RemoteToken {
 }
 
 impl Waiting {
-    /// A token for a request of another peer, and where its answer comes.
+    /// Registers a request of another peer; returns its token and the receiver of its answer.
     pub(super) fn remote(&self) -> (RemoteToken, oneshot::Receiver<Reply>) {
         let (reply, answer) = oneshot::channel();
         let token = self.insert(Asker::Remote(reply));
         (RemoteToken { token, askers: Arc::clone(&self.askers) }, answer)
     }
 
-    /// A token for a request of this peer to itself, which waits for `patience`.
+    /// Registers a request of this peer to itself, which expires after `patience`.
     pub(super) fn local(&self, id: RequestId, place: Place, patience: Duration) -> Token {
         self.insert(Asker::Local { id, _place: place, until: Instant::now() + patience + ANSWER_GRACE })
     }
@@ -68,7 +68,7 @@ impl Waiting {
         token
     }
 
-    /// Who waits for the answer to `token`, if anybody still does.
+    /// Removes and returns the requester that waits for the answer to `token`; `None` if it has gone away.
     pub(super) fn take(&self, token: Token) -> Option<Asker> {
         lock(&self.askers).remove(&token)
     }
@@ -78,7 +78,7 @@ impl Waiting {
         lock(&self.askers).contains_key(&token)
     }
 
-    /// Takes out local requests that the driver has left unanswered for too long.
+    /// Removes local requests that the driver has left unanswered for too long.
     pub(super) fn expired(&self) -> Vec<RequestId> {
         let mut expired = Vec::new();
         lock(&self.askers).retain(|_, asker| match asker {
@@ -104,7 +104,7 @@ impl Drop for RemoteToken {
     }
 }
 
-/// A panic of another holder leaves the map usable.
+/// If another holder panics, the map is still usable.
 fn lock(askers: &Askers) -> MutexGuard<'_, HashMap<Token, Asker>> {
     askers.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Who is dialled, and who waits for it.
+//! Dialling peers, and the requests that wait for a connection.
 
 use std::collections::hash_map;
 
@@ -19,11 +19,11 @@ use crate::net::streams::{OpenError, Opener};
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
     openers: Vec<Opener>,
-    /// The DHT has been asked for more addresses, or is being asked.
+    /// Whether the DHT has been asked for more addresses, or is being asked.
     looked_up: bool,
 }
 
-/// A dial that was asked for by address.
+/// A pending dial that was requested by address.
 #[derive(Debug)]
 pub(super) struct Asked {
     address: Multiaddr,
@@ -46,10 +46,10 @@ impl Task {
         }
     }
 
-    /// Dials a peer that somebody waits for; without an address, the DHT is asked for one.
+    /// Dials a peer for which requests wait; if no address is known, asks the DHT for one.
     fn dial_awaited(&mut self, peer: PeerId) {
         match self.dial_peer(peer) {
-            // The other dial that is under way serves as well.
+            // The pending dial serves as well.
             Ok(_) | Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(e) => self.next_way(peer, &innermost(&e)),
         }
@@ -60,15 +60,15 @@ impl Task {
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(self.book.of(&peer))
             .extend_addresses_through_behaviour()
-            // From a port of its own: two peers that dial each other from their listening ports at the same
-            // moment get one TCP connection of which both believe that they began it.
+            // From a port of its own: two peers that dial each other from their listening ports at the same moment get
+            // one TCP connection that both believe to have initiated.
             .allocate_new_port()
             .build();
         let id = options.connection_id();
         self.swarm.dial(options).map(|()| id)
     }
 
-    /// A dial for somebody who waits came to nothing: the DHT is asked once, then they are told.
+    /// Handles a failed dial for waiting requests: asks the DHT once, then fails them.
     fn next_way(&mut self, peer: PeerId, why: &str) {
         let Some(awaited) = self.awaiting.get_mut(&peer) else {
             return;
@@ -84,7 +84,7 @@ impl Task {
         }
     }
 
-    /// The DHT tells of peers.
+    /// Handles peers found by the DHT.
     pub(super) fn on_found(&mut self, query: kad::QueryId, peers: Vec<PeerInfo>, last: bool) {
         for found in peers {
             if found.peer_id != self.me {
@@ -99,7 +99,7 @@ impl Task {
         }
     }
 
-    /// A connection to `peer` stands: whoever waits for it gets a stream.
+    /// Handles a new connection to `peer`: waiting requests get a stream.
     pub(super) fn settle_awaiting(&mut self, peer: PeerId) {
         for opener in self.awaiting.remove(&peer).map(|a| a.openers).unwrap_or_default() {
             if let Err(opener) = self.swarm.behaviour_mut().streams.open(peer, opener) {
@@ -108,7 +108,7 @@ impl Task {
         }
     }
 
-    /// Dials an address for the handle. A bootstrap peer that is being dialled already is not dialled twice.
+    /// Dials an address for the handle. A bootstrap peer with a pending dial is not dialled twice.
     pub(super) fn dial_address(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerKey, NetError>>) {
         if let Some(id) = self.bootstrap.under_way(&address)
             && let hash_map::Entry::Vacant(free) = self.asked.entry(id)
@@ -116,11 +116,11 @@ impl Task {
             free.insert(Asked { address, reply });
             return;
         }
-        // A failed send below means that the asker has given up.
+        // A failed send below means that the caller has given up.
         let options = match peer_of(&address) {
             Some(peer) if self.swarm.is_connected(&peer) => {
                 let key = crate::net::peer_key_of(&peer);
-                let _ = reply.send(key.ok_or_else(|| unreachable(&address, "it has no Ed25519 key")));
+                let _ = reply.send(key.ok_or_else(|| unreachable(&address, "its key is not Ed25519")));
                 return;
             }
             Some(peer) => DialOpts::peer_id(peer)
@@ -137,14 +137,14 @@ impl Task {
         }
     }
 
-    /// A connection that was perhaps asked for stands.
+    /// Completes the dial requested by address, if the new connection comes from one.
     pub(super) fn settle_asked(&mut self, id: ConnectionId, key: Option<PeerKey>) {
         if let Some(Asked { address, reply }) = self.asked.remove(&id) {
-            let _ = reply.send(key.ok_or_else(|| unreachable(&address, "it has no Ed25519 key")));
+            let _ = reply.send(key.ok_or_else(|| unreachable(&address, "its key is not Ed25519")));
         }
     }
 
-    /// A dial failed, whoever it was for.
+    /// Handles any failed dial.
     pub(super) fn on_dial_failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
         tracing::debug!(?peer, %error, "dial failed");
         let never_reached = self.bootstrap.failed(id);
@@ -152,7 +152,7 @@ impl Task {
             let _ = reply.send(Err(unreachable(&address, &explain(error))));
         } else if let Some(address) = never_reached {
             let hint = other_transport(&self.bootstrap.addresses()).map_or(String::new(), |hint| format!("; {hint}"));
-            tracing::warn!("cannot reach the bootstrap peer {address}, which is tried again: {}{hint}", explain(error));
+            tracing::warn!("cannot reach the bootstrap peer {address}, will retry: {}{hint}", explain(error));
         }
         let speculative = self.speculative.remove(&id).is_some();
         if let Some(peer) = peer {
@@ -186,7 +186,7 @@ impl Task {
         }
     }
 
-    /// Dials some of the known peers while there are too few connections.
+    /// Dials some known peers while there are too few connections.
     pub(super) fn seek_peers(&mut self) {
         let connected = self.swarm.network_info().num_peers();
         let free = limits::SPECULATIVE_DIALS.saturating_sub(self.speculative.len());
@@ -204,8 +204,8 @@ impl Task {
         }
     }
 
-    /// Dials some of the peers that are reached through relays alone, where they are said to be: a relay is slow, and
-    /// carries others too.
+    /// Dials the known direct addresses of some peers that are reached through relays only: a relay is slow, and
+    /// carries others' traffic too.
     pub(super) fn seek_direct_ways(&mut self) {
         for peer in self.swarm.behaviour().streams.relayed_peers() {
             let addresses = self.book.direct(&peer);
@@ -224,7 +224,7 @@ impl Task {
     }
 }
 
-/// Tells those who wait for a connection that there is none. Who has given up meanwhile is not missed.
+/// Fails the requests that wait for a connection. Those that have given up meanwhile are ignored.
 fn give_up(openers: Vec<Opener>, why: &str) {
     for opener in openers {
         let _ = opener.send(Err(OpenError::NoConnection(why.to_owned())));
@@ -235,18 +235,17 @@ fn unreachable(address: &Multiaddr, why: &str) -> NetError {
     NetError::Unreachable { address: address.clone(), why: why.to_owned() }
 }
 
-/// What a failed dial means, for people.
+/// Explains a failed dial to the user.
 fn explain(error: &DialError) -> String {
     match error {
         DialError::WrongPeerId { obtained, .. } => {
-            format!("another peer answers there, {obtained}; check the id at the end of the address")
+            format!("another peer answers at that address, {obtained}; check the id at its end")
         }
-        DialError::LocalPeerId { .. } => "that is this peer itself".to_owned(),
+        DialError::LocalPeerId { .. } => "it is an address of this peer itself".to_owned(),
         DialError::NoAddresses => "no address of it is known".to_owned(),
         DialError::Transport(errors) => match errors.last() {
             Some((_, TransportError::MultiaddrNotSupported(_))) => {
-                "it is not an address that can be dialled; one looks like /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"
-                    .to_owned()
+                "it cannot be dialled; expected an address such as /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…".to_owned()
             }
             Some((_, TransportError::Other(e))) => match name_error(e) {
                 Some(why) => format!(

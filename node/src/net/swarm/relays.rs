@@ -1,4 +1,4 @@
-//! Being reached through a relay, for a peer that cannot be dialled: it asks peers that have the role to pass on
+//! Being reached through a relay, for a peer that cannot be dialled: it asks peers with that role to forward
 //! connections, by listening on a circuit through each.
 
 use std::net::IpAddr;
@@ -13,18 +13,18 @@ use crate::net::keys::peer_key_of;
 use crate::net::limits::{RELAY_ADDRESSES, RELAY_RETRY, RELAYS};
 use crate::platform::Instant;
 
-/// A relay that this peer is reached through, or would be.
+/// A relay that this peer is reached through, or could be.
 #[derive(Debug)]
 pub(super) struct Relay {
     peer: PeerId,
-    /// `None` while it does not pass on connections.
+    /// `None` while there is no reservation.
     listener: Option<ListenerId>,
     tried: Instant,
 }
 
 impl Task {
-    /// A peer says that it relays, and at which address it sees this one. It is asked to, if this peer needs it and
-    /// others are likely to reach it.
+    /// Handles a peer's offer to relay; `observed` is the address at which it sees this one. Reserves a place there if
+    /// this peer needs it and others are likely to reach the relay.
     pub(super) fn on_relay(&mut self, relay: PeerId, observed: &Multiaddr) {
         let known = self.relays.iter().any(|r| r.peer == relay);
         if known || self.relays.len() >= RELAYS || !self.needs_relay(observed) {
@@ -37,8 +37,8 @@ impl Task {
         }
     }
 
-    /// Whether this peer cannot be dialled by whoever sees it at `observed`: that is no address that it listens on, so
-    /// that an address translator stands between the two.
+    /// Whether this peer needs a relay to be reached by a peer that sees it at `observed`: it is configured so, or it
+    /// does not listen on that address, so there is a NAT between the two.
     fn needs_relay(&self, observed: &Multiaddr) -> bool {
         let status = self.status.lock();
         let mut own = status.listening.iter().filter(|a| !is_circuit(a)).filter_map(ip);
@@ -46,8 +46,8 @@ impl Task {
         self.relayed || (translated && !self.forwarded)
     }
 
-    /// Whether a circuit is worth telling of: it leads to its relay as this peer reaches it, or others may. A relay
-    /// tells of all addresses that it has, and might invent more.
+    /// Whether a circuit address is worth publishing: it names the relay's address as this peer reaches it, or another
+    /// that is reachable. A relay lists all addresses that it has, and might invent more.
     pub(super) fn is_useful(&self, circuit: &Multiaddr) -> bool {
         if self.status.lock().listening.iter().filter(|a| is_circuit(a)).count() >= RELAYS * RELAY_ADDRESSES {
             return false;
@@ -57,19 +57,19 @@ impl Task {
         is_public(circuit) || dialled.is_some_and(|dialled| dialled.iter().next() == circuit.iter().next())
     }
 
-    /// A relay passes on connections no longer, because it has gone or refuses to.
+    /// Handles the end of a reservation, because the relay has gone or refuses.
     pub(super) fn on_listener_closed(&mut self, id: ListenerId) {
         if let Some(relay) = self.relays.iter_mut().find(|relay| relay.listener == Some(id)) {
             relay.listener = None;
         }
     }
 
-    /// A peer is gone. If it is a relay, it is asked again when it comes back.
+    /// Handles a lost peer. If it is a relay, it is asked again when it returns.
     pub(super) fn on_relay_gone(&mut self, peer: &PeerId) {
         self.relays.retain(|relay| relay.peer != *peer);
     }
 
-    /// Asks relays again that have not passed on connections for a while.
+    /// Asks relays again whose reservation ended a while ago.
     pub(super) fn renew_relays(&mut self) {
         for at in 0..self.relays.len() {
             let Relay { peer, listener, tried } = self.relays[at];
@@ -79,19 +79,19 @@ impl Task {
         }
     }
 
-    /// Listens on a circuit through `relay`, over the connection that there is.
+    /// Listens on a circuit through `relay`, over the existing connection.
     fn reserve(&mut self, relay: PeerId) -> Option<ListenerId> {
         let circuit = self.dialled_address(&relay)?.with_p2p(relay).ok()?.with(Protocol::P2pCircuit);
         match self.swarm.listen_on(circuit) {
             Ok(id) => Some(id),
             Err(e) => {
-                tracing::warn!(%relay, "a relay cannot be used: {e}");
+                tracing::warn!(%relay, "cannot use a relay: {e}");
                 None
             }
         }
     }
 
-    /// Where this peer has dialled `peer`; `None` if it is not connected so, or through another relay.
+    /// The address at which this peer dialled `peer`; `None` if it did not, or through another relay.
     fn dialled_address(&self, peer: &PeerId) -> Option<Multiaddr> {
         let status = self.status.lock();
         let link = status.peers.get(&peer_key_of(peer)?)?;

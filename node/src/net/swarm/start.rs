@@ -1,4 +1,4 @@
-//! Setting up the swarm, and listening before anything else happens.
+//! Sets up the swarm, and listens before anything else happens.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::net::status::Status;
 use crate::net::{Net, NetConfig, NetEvent, identity, limits, peers_file};
 use crate::platform::{self, Instant};
 
-/// The certificate is a few hundred bytes.
+/// Size limit of the certificate file; a certificate is a few hundred bytes.
 const CERTIFICATE_BYTES: usize = 64 * 1024;
 
 /// See [`Net::start`].
@@ -84,7 +84,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     Ok((Net { me, commands, requests, status, meters, acceptor }, receiver))
 }
 
-/// An address at which others reach `me`, with its id at the end.
+/// The external address `address` of `me`, with its id at the end, if it is valid.
 fn external(address: &Multiaddr, me: PeerId) -> Result<Multiaddr, NetError> {
     let wrong = |why| NetError::External { address: address.clone(), why };
     let nowhere = match address.iter().next() {
@@ -98,16 +98,16 @@ fn external(address: &Multiaddr, me: PeerId) -> Result<Multiaddr, NetError> {
         _ => None,
     });
     if nowhere {
-        return Err(wrong("it begins with no address of a machine"));
+        return Err(wrong("it does not begin with the address of a machine"));
     }
     if port.is_none_or(|port| port == 0) {
-        return Err(wrong("it names no port"));
+        return Err(wrong("it has no port"));
     }
-    address.clone().with_p2p(me).map_err(|_| wrong("the id at its end is another peer's"))
+    address.clone().with_p2p(me).map_err(|_| wrong("the id at its end belongs to another peer"))
 }
 
-/// Listens on every address, and waits until each listener has told where it is. What else happens meanwhile
-/// is kept in `early`.
+/// Listens on every address, and waits until each listener has reported its first address. Other events meanwhile are
+/// kept in `early`.
 async fn listen(
     swarm: &mut Swarm<Protocols>,
     wanted: &[Multiaddr],
@@ -119,10 +119,10 @@ async fn listen(
             .map_err(|e| NetError::listening(address.clone(), &e))
             .and_then(|()| swarm.listen_on(address.clone()).map_err(|e| NetError::listening(address.clone(), &e)));
         match listener {
-            // Not waited for: a machine may have no interface of that kind.
+            // Not awaited: a machine may have no interface of that kind.
             Ok(_) if is_any_ip6(address) => {}
             Ok(id) => drop(waiting.insert(id, address.clone())),
-            // Many machines have no IPv6 at all; that is no reason to refuse "every interface".
+            // Many machines have no IPv6 at all; that must not make "every interface" fail.
             Err(NetError::Listen { why, .. }) if is_any_ip6(address) => {
                 tracing::debug!(why, "no IPv6")
             }
@@ -147,7 +147,7 @@ async fn listen(
     };
     let silent = platform::timeout(limits::LISTEN, ready).await;
     silent.unwrap_or_else(|| match waiting.into_values().next() {
-        Some(address) => Err(NetError::Listen { address, why: "no interface has such an address".to_owned() }),
+        Some(address) => Err(NetError::Listen { address, why: "no interface has this address".to_owned() }),
         None => Ok(()),
     })
 }
@@ -156,8 +156,9 @@ fn is_any_ip6(address: &Multiaddr) -> bool {
     matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
 }
 
-/// The WebRTC certificate of the data folder; made, and kept with permissions 0600, where there is none, or a damaged one:
-/// nobody could connect by that, and its hash, which addresses hold, is told anew by adverts and over HTTP.
+/// Loads the WebRTC certificate from the data folder, or generates it and stores it with permissions 0600. A damaged
+/// one is replaced: nobody could connect with it, and adverts and HTTP publish the new hash, which is part of the
+/// addresses.
 fn certificate(data_dir: Option<&Path>) -> Result<String, NetError> {
     let new = || platform::new_certificate().map_err(|e| NetError::Setup(e.to_string()));
     let Some(path) = data_dir.map(|d| d.join("webrtc.pem")) else {
@@ -171,7 +172,7 @@ fn certificate(data_dir: Option<&Path>) -> Result<String, NetError> {
             return Ok(pem);
         }
         Some(Content::Damaged) => {
-            tracing::warn!("{} is damaged and made again: WebRTC addresses of this peer change", path.display());
+            tracing::warn!("{} was damaged and has been replaced: this peer's WebRTC addresses change", path.display());
         }
         None => {}
     }

@@ -22,7 +22,7 @@ async fn gossip_reaches_a_peer_at_the_other_end_of_a_line() {
     }
     two.dial(&one, "tcp").await;
     two.dial(&three, "quic").await;
-    // Gossipsub connects its mesh at its own pace: said again until it is heard.
+    // Gossipsub builds its mesh at its own pace: published repeatedly until received.
     let heard = async {
         let mut again = tokio::time::interval(Duration::from_millis(100));
         for n in 0.. {
@@ -43,7 +43,7 @@ async fn gossip_reaches_a_peer_at_the_other_end_of_a_line() {
 }
 
 #[tokio::test]
-async fn a_message_that_nobody_was_there_to_hear_is_kept_for_who_comes() {
+async fn a_message_without_subscribers_is_kept_for_the_next_one() {
     let (one, mut two) = (Peer::start().await, Peer::start().await);
     let (topic, message) = claim(42);
     one.net.publish(topic, &message).await;
@@ -55,7 +55,7 @@ async fn a_message_that_nobody_was_there_to_hear_is_kept_for_who_comes() {
 }
 
 #[tokio::test]
-async fn a_message_on_the_wrong_topic_is_not_believed() {
+async fn a_message_on_the_wrong_topic_is_refused() {
     let (one, mut two) = (Peer::start().await, Peer::start().await);
     let (topic, message) = claim(1);
     for topic in [topic, Topic::Jobs] {
@@ -66,7 +66,7 @@ async fn a_message_on_the_wrong_topic_is_not_believed() {
     one.net.publish(Topic::Jobs, &message).await;
     let (_, right) = claim(2);
     let heard = async {
-        // The right one is published once the wrong one has been refused.
+        // Publish on the right topic only after the wrong one has been refused.
         while two.net.counters().gossip_refused == 0 {
             tokio::task::yield_now().await;
         }
@@ -112,9 +112,9 @@ async fn every_peer_of_a_star_is_heard_by_every_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flooder_is_silenced_and_the_others_are_heard() {
+async fn a_flooder_is_silenced_and_others_are_heard() {
     let (flooder, honest) = (Peer::start().await, Peer::start().await);
-    // So little that a machine with much else to do can flood it.
+    // So low that a busy machine can exceed it.
     let mut peer = Peer::with(NetConfig { gossip_of_source: 10.0, ..quiet() }).await;
     let (topic, _) = claim(0);
     for peer in [&flooder, &honest, &peer] {
@@ -126,11 +126,11 @@ async fn a_flooder_is_silenced_and_the_others_are_heard() {
     let flood = tokio::spawn(async move {
         for n in 0.. {
             flooder.net.publish(topic, &claim(n).1).await;
-            // Else it would never end where the network does.
+            // Otherwise it would never end where the network does.
             tokio::task::yield_now().await;
         }
     });
-    // Refused messages count in squares: with so many, nothing that it sends is even looked at.
+    // The penalty grows with the square of refused messages: after so many, everything that it sends is ignored.
     let silenced = async {
         let mut before = 0;
         let mut again = tokio::time::interval(Duration::from_millis(500));
@@ -146,7 +146,7 @@ async fn a_flooder_is_silenced_and_the_others_are_heard() {
     };
     tokio::time::timeout(PATIENCE, silenced).await.expect("the flooder is silenced");
     assert!(!flood.is_finished(), "it still floods");
-    // Said again until it is heard: the machine that tests has the flood to make, too.
+    // Published repeatedly until received: this machine has to produce the flood, too.
     let key = honest.key();
     let again = tokio::spawn(async move {
         let mut again = tokio::time::interval(Duration::from_millis(200));

@@ -19,7 +19,7 @@ async fn hidden(relay: &Multiaddr) -> Peer {
     Peer::with(NetConfig { listen: vec![], bootstrap: vec![relay.clone()], ..quiet() }).await
 }
 
-/// Waits until `peer` is reached through a relay, and says where.
+/// Waits until `peer` is reached through a relay, and returns that address.
 async fn circuit(peer: &mut Peer) -> Multiaddr {
     peer.wait(|event| match event {
         NetEvent::Listening { address } if address.to_string().contains("p2p-circuit") => Some(address),
@@ -28,7 +28,7 @@ async fn circuit(peer: &mut Peer) -> Multiaddr {
     .await
 }
 
-/// Waits until `peer` has been told what a peer it is connected to is.
+/// Waits until identify has run with one of the peers that `peer` is connected to.
 async fn identified(peer: &Peer) {
     let agent = async {
         while peer.net.peers().iter().all(|link| link.agent.is_none()) {
@@ -59,7 +59,7 @@ async fn a_peer_that_does_not_listen_is_reached_through_its_bootstrap_peer() {
         }
     });
     assert_eq!(client.ask(key, compile("x"), vec![]).await.unwrap().0, Response::Body);
-    // What a task pushes at a time, on as many streams as bulk may have; then all that one task may put out.
+    // What a task pushes at a time, on every bulk stream; then the maximum output of a task.
     for (id, len) in (0..16).map(|id| (id, PUSH_BYTES)).chain([(16, 64 * PUSH_BYTES)]) {
         client.net.request(RequestId(id), key, pull(), vec![body(len)]);
     }
@@ -115,7 +115,7 @@ async fn a_relayed_connection_is_followed_by_a_direct_one() {
     let told = told.echo();
     client.ask(key, compile("x"), vec![]).await.unwrap();
     client.net.add_address(key, direct).await;
-    // The relay goes: what was relayed would end with it.
+    // Shut down the relay: a relayed connection would end with it.
     let direct = async {
         while client.net.peers().iter().any(|link| link.peer == key && link.address.to_string().contains("p2p-circuit"))
         {
@@ -137,17 +137,17 @@ async fn a_relay_that_comes_back_is_used_again() {
     hidden
         .wait(|e| if let NetEvent::NotListening { address } = e { (address == at).then_some(()) } else { None })
         .await;
-    // It is a bootstrap peer: dialled again, and asked again.
+    // It is a bootstrap peer: dialled again, and asked again to relay.
     assert_eq!(circuit(&mut hidden).await, at);
 }
 
 #[tokio::test]
-async fn a_peer_that_is_seen_where_it_listens_asks_no_relay_unless_it_is_told_to() {
+async fn a_peer_without_nat_uses_a_relay_only_if_told_to() {
     let (relay, address) = relay().await;
     let mut told = Peer::with(NetConfig { relayed: true, bootstrap: vec![address.clone()], ..quiet() }).await;
     circuit(&mut told).await;
     let mut open = Peer::with(NetConfig { bootstrap: vec![address], ..quiet() }).await;
-    // Once it can be asked, it has had its chance: identify runs before anything else on a new connection.
+    // A relay would have been asked by now: identify runs before anything else on a new connection.
     let (key, relay) = (relay.key(), relay.echo());
     open.wait(|e| if let NetEvent::Connected { peer } = e { (peer == key).then_some(()) } else { None }).await;
     identified(&open).await;
@@ -156,7 +156,7 @@ async fn a_peer_that_is_seen_where_it_listens_asks_no_relay_unless_it_is_told_to
 }
 
 #[tokio::test]
-async fn a_peer_with_a_forwarded_port_tells_of_it_and_asks_no_relay() {
+async fn a_peer_with_a_forwarded_port_publishes_it_and_uses_no_relay() {
     let (relay, address) = relay().await;
     let external: Multiaddr = "/ip4/127.0.0.9/tcp/4001".parse().unwrap();
     let config = NetConfig { listen: vec![], external: vec![external.clone()], bootstrap: vec![address], ..quiet() };
@@ -172,10 +172,10 @@ async fn a_peer_with_a_forwarded_port_tells_of_it_and_asks_no_relay() {
 #[tokio::test]
 async fn an_external_address_that_nobody_can_dial_is_refused() {
     for (address, why) in [
-        ("/ip4/0.0.0.0/tcp/4001", "no address of a machine"),
+        ("/ip4/0.0.0.0/tcp/4001", "not begin with the address of a machine"),
         ("/ip4/203.0.113.5", "no port"),
         ("/ip4/203.0.113.5/tcp/0", "no port"),
-        ("/ip4/203.0.113.5/tcp/1/p2p/12D3KooWAtkZQBtPvmRSTUe1kXnPGV4tHA4ZhjBVtaHHuXcM4H5p", "another peer's"),
+        ("/ip4/203.0.113.5/tcp/1/p2p/12D3KooWAtkZQBtPvmRSTUe1kXnPGV4tHA4ZhjBVtaHHuXcM4H5p", "another peer"),
     ] {
         let config = NetConfig { external: vec![address.parse().unwrap()], ..quiet() };
         let error = Net::start(config).await.unwrap_err().to_string();
@@ -184,14 +184,14 @@ async fn an_external_address_that_nobody_can_dial_is_refused() {
 }
 
 #[tokio::test]
-async fn addresses_of_the_home_are_told_within_it_and_not_beyond() {
+async fn local_addresses_are_published_only_in_a_local_mesh() {
     let home = Peer::start().await;
     assert!(!home.net.told_addresses().is_empty(), "a mesh of one home has no other addresses");
-    // Public, and of no transport: nothing leaves this machine.
+    // Public, and without a transport: nothing leaves this machine.
     let bootstrap = vec!["/ip4/203.0.113.9/udp/4001".parse().unwrap()];
     let mut member = Peer::with(NetConfig { bootstrap, ..quiet() }).await;
     assert!(member.net.told_addresses().is_empty(), "{:?}", member.net.told_addresses());
-    // Nor does identify tell: the other side knows of no address where to dial it.
+    // Identify does not send it either: the other side has no address to dial.
     let (key, mut home) = (member.key(), home);
     member.dial(&home, "tcp").await;
     identified(&home).await;

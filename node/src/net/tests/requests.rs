@@ -22,7 +22,7 @@ async fn bodies_of_any_size_arrive_unchanged_over_every_transport() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_longer_than_its_question_has_any_is_refused() {
+async fn an_answer_longer_than_its_request_allows_is_refused() {
     let server = Peer::start().await;
     let mut client = Peer::start().await;
     client.dial(&server, "tcp").await;
@@ -30,13 +30,13 @@ async fn an_answer_longer_than_its_question_has_any_is_refused() {
     for (question, most) in [(Request::Jobs, 0), (compile("x"), webmesh_protocol::limits::MODULE_BYTES)] {
         let refused = client.ask(server.peer(), question, vec![body(most + 1)]).await.unwrap_err();
         let RequestError::Protocol(why) = refused else { panic!("{refused:?}") };
-        assert!(why.contains(&format!("at most {most} are taken")), "{why}");
+        assert!(why.contains(&format!("at most {most} are accepted")), "{why}");
     }
     assert_eq!(client.ask(server.peer(), Request::Peers, vec![]).await.unwrap().0, Response::Ok, "and they go on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_parts_of_a_body_arrive_as_one() {
+async fn the_parts_of_a_body_arrive_as_one_body() {
     let server = Peer::start().await;
     let mut client = Peer::start().await;
     client.dial(&server, "tcp").await;
@@ -47,7 +47,7 @@ async fn the_parts_of_a_body_arrive_as_one() {
 }
 
 #[tokio::test]
-async fn the_asker_is_who_the_connection_proves_it_to_be() {
+async fn a_request_comes_from_the_key_that_its_connection_proves() {
     let mut server = Peer::start().await;
     let mut client = Peer::start().await;
     client.dial(&server, "tcp").await;
@@ -70,7 +70,7 @@ async fn the_asker_is_who_the_connection_proves_it_to_be() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_connected_is_dialled_at_the_address_that_is_known() {
+async fn a_request_dials_a_peer_at_its_known_address() {
     let server = Peer::start().await;
     let mut client = Peer::start().await;
     client.net.add_address(server.key(), server.net.addresses()).await;
@@ -79,7 +79,7 @@ async fn a_peer_that_is_not_connected_is_dialled_at_the_address_that_is_known() 
 }
 
 #[tokio::test]
-async fn a_peer_of_whom_nothing_is_known_is_unreachable() {
+async fn a_peer_without_known_addresses_is_unreachable() {
     let mut client = Peer::start().await;
     let nobody = identity::generate().public();
     assert_eq!(client.ask(nobody, Request::Peers, vec![]).await.unwrap_err(), RequestError::Unreachable);
@@ -93,7 +93,7 @@ async fn an_address_is_learnt_from_a_third_peer_by_the_dht() {
     two.dial(&hub, "tcp").await;
     one.dial(&hub, "tcp").await;
     let (wanted, hub) = (two.key(), hub);
-    // The hub knows where `two` listens once identify has run, which its answer to a lookup shows.
+    // The hub knows the address of `two` once identify has run, as its answer to a lookup shows.
     let two = two.echo();
     let outcome = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -125,7 +125,7 @@ async fn a_request_to_oneself_comes_back_without_a_network() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_not_what_was_asked_for_is_refused() {
+async fn a_blob_with_the_wrong_hash_is_refused() {
     let server = Peer::start().await;
     let mut client = Peer::start().await;
     client.dial(&server, "tcp").await;
@@ -168,14 +168,14 @@ async fn many_exchanges_share_few_streams() {
 }
 
 #[tokio::test]
-async fn a_dead_stream_in_the_pool_is_replaced_without_the_asker_noticing() {
+async fn a_dead_stream_in_the_pool_is_replaced_unnoticed() {
     let server = Peer::start().await;
     let mut client = Peer::start().await;
     client.dial(&server, "tcp").await;
     let address = server.net.addresses();
     let mut server = server;
-    // The first exchange leaves a stream in the pool; the server hangs up on it by leaving the second unanswered
-    // and dropping its connection.
+    // The first exchange leaves a stream in the pool; the server closes it by leaving the second unanswered and
+    // dropping its connection.
     client.net.request(RequestId(1), server.key(), Request::Peers, vec![]);
     let token = server.wait(|e| if let NetEvent::Request { token, .. } = e { Some(token) } else { None }).await;
     server.net.respond(token, Response::Ok, vec![]);
@@ -184,7 +184,7 @@ async fn a_dead_stream_in_the_pool_is_replaced_without_the_asker_noticing() {
     client.net.request(RequestId(2), server.key(), Request::Peers, vec![]);
     server.wait(|e| if let NetEvent::Request { .. } = e { Some(()) } else { None }).await;
     server.net.disconnect(client.key()).await;
-    // Asked again over a new connection.
+    // Sent again over a new connection.
     let token = server.wait(|e| if let NetEvent::Request { token, .. } = e { Some(token) } else { None }).await;
     server.net.respond(token, Response::Missing, vec![]);
     assert_eq!(client.answer(RequestId(2)).await.unwrap().0, Response::Missing);
@@ -192,7 +192,7 @@ async fn a_dead_stream_in_the_pool_is_replaced_without_the_asker_noticing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_driver_that_does_not_read_holds_up_its_peers_and_not_its_memory() {
+async fn a_driver_that_does_not_read_slows_its_peers_within_its_memory_limit() {
     const BUDGET: usize = 16 << 20;
     const LEN: usize = 4 << 20;
     const EACH: u64 = 20;
@@ -202,14 +202,14 @@ async fn a_driver_that_does_not_read_holds_up_its_peers_and_not_its_memory() {
         client.dial(&server, "tcp").await;
         (0..EACH).for_each(|id| client.net.request(RequestId(id), server.key(), compile("x"), vec![body(LEN)]));
     }
-    // Take what comes without answering, until nothing more can come: the budget is spent.
+    // Receive without answering, until nothing more arrives: the budget is spent.
     let mut tokens = Vec::new();
     while tokens.len() < BUDGET / LEN - 1 {
         tokens.push(server.wait(|e| if let NetEvent::Request { token, .. } = e { Some(token) } else { None }).await);
     }
     let held = server.net.counters().budget_held as usize;
     assert!(held <= BUDGET + 64 * limits::SMALL_FRAME, "{held} bytes are held");
-    // Answered one by one, everything gets through, and the bound holds all the while.
+    // When they are answered one by one, everything gets through, and the bound holds all the while.
     let mut answered = 0;
     let all = EACH as usize * clients.len();
     while answered < all {

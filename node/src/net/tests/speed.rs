@@ -11,7 +11,7 @@ async fn pair(kind: &str) -> (Net, Peer) {
     (answer_ok(server), client)
 }
 
-/// Takes every request and answers with nothing, as a shuffler does.
+/// Answers every request with an empty response, as a shuffler does.
 fn answer_ok(mut server: Peer) -> Net {
     let net = server.net.clone();
     tokio::spawn(async move {
@@ -24,7 +24,7 @@ fn answer_ok(mut server: Peer) -> Net {
     net
 }
 
-/// `n` requests with `len` bytes each, `window` of them at a time.
+/// `n` requests with `len` bytes each, `window` of them in flight.
 async fn run(client: &mut Peer, to: PeerKey, n: u64, window: u64, len: usize) -> (f64, f64) {
     let body = body(len);
     let request = if len == 0 { Request::Peers } else { compile("x") };
@@ -41,8 +41,7 @@ async fn run(client: &mut Peer, to: PeerKey, n: u64, window: u64, len: usize) ->
     (started.elapsed().as_secs_f64(), cpu_seconds() - cpu)
 }
 
-/// What this process has used of the processors, of both peers that is: on a machine that others use too, it
-/// says more than the clock.
+/// CPU time of this process, which runs both peers: on a shared machine, it is more telling than elapsed time.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = stat.rsplit(')').next().unwrap();

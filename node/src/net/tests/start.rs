@@ -1,4 +1,4 @@
-//! Starting, restarting, and finding each other again.
+//! Starting, restarting, and discovery.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ async fn a_port_in_use_is_named_with_its_remedy() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_listened_on_is_named() {
-    // 192.0.2.0/24 is reserved for documentation: no machine has it. The other is no address to listen on.
+    // 192.0.2.0/24 is reserved for documentation: no machine has it. The others are not addresses to listen on.
     for address in ["/ip4/192.0.2.1/tcp/0", "/dns4/example.org/tcp/1", "/memory/1"] {
         let address: libp2p::Multiaddr = address.parse().unwrap();
         let error = Net::start(NetConfig { listen: vec![address.clone()], ..quiet() }).await.unwrap_err();
@@ -39,18 +39,18 @@ async fn an_address_where_nobody_listens_is_named() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_bootstrap_peer_is_told_of_the_dial_that_is_under_way() {
+async fn dialling_a_bootstrap_peer_waits_for_its_pending_dial() {
     let hub = Peer::start().await;
     let address = hub.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap();
     let mut peer = Peer::with(NetConfig { bootstrap: vec![address.clone()], ..quiet() }).await;
     assert_eq!(peer.net.dial(address).await.unwrap(), hub.key());
-    assert_eq!(peer.net.peers()[0].peer, hub.key(), "who is told of a connection finds it among the peers");
+    assert_eq!(peer.net.peers()[0].peer, hub.key(), "the status is updated before waiters are notified");
     peer.wait(|e| if let NetEvent::Connected { peer } = e { Some(peer) } else { None }).await;
     assert_eq!(peer.net.peers().len(), 1);
 }
 
 #[tokio::test]
-async fn another_peer_at_an_address_is_named() {
+async fn a_dial_answered_by_another_peer_names_it() {
     let (one, two) = (Peer::start().await, Peer::start().await);
     let mut address = two.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap();
     address.pop();
@@ -78,7 +78,7 @@ async fn webrtc_addresses_stay_the_same_over_a_restart() {
         ends
     };
     let first = hashes(key).await;
-    // The peer's id is part of what is compared: the identity stays too.
+    // The peer's id is part of the comparison: the identity stays too.
     assert_eq!(hashes(identity::load_or_create(folder.path()).unwrap()).await, first);
 }
 

@@ -1,4 +1,4 @@
-//! Peers that break the rules.
+//! Peers that violate the protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ struct Stranger {
     streams: libp2p_stream::Behaviour,
 }
 
-/// A libp2p peer that is not one of ours, but speaks what it is told to.
+/// A libp2p peer outside the mesh, which behaves as the test says.
 fn stranger(version: &str) -> Swarm<Stranger> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
@@ -36,7 +36,7 @@ fn stranger(version: &str) -> Swarm<Stranger> {
         .build()
 }
 
-/// A stream of a stranger to `peer`, with the stranger running.
+/// A stream from a stranger to `peer`, with the stranger running.
 async fn raw_stream(peer: &Net) -> Stream {
     raw_streams(peer, 1).await.remove(0)
 }
@@ -78,7 +78,7 @@ async fn answer(stream: &mut Stream) -> Response {
     tokio::time::timeout(PATIENCE, read).await.expect("an answer within a minute")
 }
 
-/// Whoever broke a rule, others are served as before.
+/// Checks that others are still served after the violation.
 async fn still_serves(peer: &Net) {
     let mut friend = Peer::start().await;
     friend.net.add_address(peer.peer(), peer.addresses()).await;
@@ -134,7 +134,7 @@ async fn a_head_that_does_not_decode_is_refused_and_the_stream_goes_on() {
 }
 
 #[tokio::test]
-async fn a_request_of_another_version_is_told_apart_and_sent_away() {
+async fn a_peer_whose_requests_have_another_version_is_disconnected() {
     let mut peer = Peer::start().await;
     let mut stream = raw_stream(&peer.net).await;
     let mut head = codec::encode(&Request::Jobs);
@@ -146,7 +146,7 @@ async fn a_request_of_another_version_is_told_apart_and_sent_away() {
 }
 
 #[tokio::test]
-async fn a_peer_of_another_protocol_version_is_told_with_both_versions() {
+async fn a_peer_of_another_protocol_version_is_reported_with_both_versions() {
     let mut peer = Peer::start().await;
     let mut swarm = stranger("webmesh/3");
     swarm.dial(peer.net.addresses().into_iter().find(|a| a.to_string().contains("tcp")).unwrap()).unwrap();
@@ -187,7 +187,7 @@ async fn a_peer_without_our_protocol_gives_a_readable_error() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_peer_drops_is_asked_again_on_a_new_one() {
+async fn a_request_on_a_dropped_stream_is_sent_again_on_a_new_one() {
     let mut swarm = stranger(PROTOCOL_VERSION);
     let mut incoming = swarm.behaviour().streams.new_control().accept(PROTOCOL).unwrap();
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
@@ -202,7 +202,7 @@ async fn a_stream_that_the_peer_drops_is_asked_again_on_a_new_one() {
             swarm.select_next_some().await;
         }
     });
-    // Answers the first question on each stream, then hangs up without a word.
+    // Answers the first request on each stream, then closes it.
     tokio::spawn(async move {
         while let Some((_, mut stream)) = incoming.next().await {
             let mut header = [0; 12];
@@ -222,7 +222,7 @@ async fn a_stream_that_the_peer_drops_is_asked_again_on_a_new_one() {
     assert_eq!(peer.net.counters().streams_opened, 5);
 }
 
-/// What is asked for on each of `streams`.
+/// Sends `request` on each of `streams`.
 async fn ask_on(streams: &mut [Stream], request: &Request) {
     let head = codec::encode(request);
     for stream in streams {
@@ -252,7 +252,7 @@ async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
     });
     let mut streams = raw_streams(&net, ASKED).await;
     ask_on(&mut streams, &Request::Blob { hash: hash("pack") }).await;
-    // The share fills; those that wait for it are told "busy" in the end.
+    // The share fills; those that wait for it are answered "busy" in the end.
     let told = futures::future::join_all(streams.iter_mut().map(answer)).await;
     let share = BUDGET / limits::REQUESTS_SHARE as usize;
     let bodies = told.iter().filter(|r| **r == Response::Body).count();
@@ -261,7 +261,7 @@ async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
     assert!(net.counters().answers_held as usize <= share, "{} bytes are held", net.counters().answers_held);
     let made = made.load(Ordering::SeqCst);
     assert!(made < ASKED / 2, "{made} answers were made, {bodies} of them for somebody");
-    // Others are served all the while.
+    // Others are served meanwhile.
     let mut friend = Peer::start().await;
     friend.net.add_address(net.peer(), net.addresses()).await;
     let blobs = Request::Blob { hash: Hash::of(&blob) };
@@ -270,7 +270,7 @@ async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
 }
 
 #[tokio::test]
-async fn work_for_a_peer_that_hangs_up_is_known_to_be_pointless() {
+async fn work_for_a_peer_that_disconnects_is_abandoned() {
     let mut peer = Peer::start().await;
     let mut streams = raw_streams(&peer.net, 1).await;
     ask_on(&mut streams, &compile("x")).await;

@@ -1,4 +1,4 @@
-//! Connections that another server of this process has accepted: WebSockets, that is, of the server for HTTP.
+//! Connections accepted by another server in this process: WebSockets from the HTTP server.
 
 use std::future::{Pending, Ready, ready};
 use std::io;
@@ -10,10 +10,10 @@ use libp2p::core::transport::{DialOpts, ListenerId, TransportEvent};
 use libp2p::{Multiaddr, Transport, TransportError};
 use tokio::sync::mpsc;
 
-/// Connections that were accepted and not taken yet. Who accepts waits for the rest.
+/// Accepted connections that the swarm has not taken yet. Further ones make the acceptor wait.
 const WAITING: usize = 8;
 
-/// A stream of bytes, both ways.
+/// A bidirectional byte stream.
 pub trait Bytestream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Bytestream for S {}
@@ -24,25 +24,25 @@ struct Accepted {
     there: Multiaddr,
 }
 
-/// Hands accepted connections to the swarm, which secures and multiplexes them. Cheap to clone.
+/// Passes accepted connections to the swarm, which secures and multiplexes them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor(mpsc::Sender<Accepted>);
 
 impl Acceptor {
-    /// Hands over a connection between the addresses `here` and `there`.
+    /// Passes on a connection between the addresses `here` and `there`.
     pub async fn hand_over(&self, stream: impl Bytestream + 'static, here: Multiaddr, there: Multiaddr) {
-        // Fails only when the swarm has ended, and its connections with it.
+        // Fails only if the swarm has ended, and its connections with it.
         let _ = self.0.send(Accepted { stream: Box::pin(stream), here, there }).await;
     }
 }
 
-/// The swarm's side. It neither dials nor listens.
+/// The transport in the swarm. It neither dials nor listens.
 pub(super) struct AcceptedTransport {
     connections: mpsc::Receiver<Accepted>,
     listener: ListenerId,
 }
 
-/// The two sides.
+/// Creates both ends.
 pub(super) fn accepted() -> (Acceptor, AcceptedTransport) {
     let (sender, connections) = mpsc::channel(WAITING);
     (Acceptor(sender), AcceptedTransport { connections, listener: ListenerId::next() })
@@ -77,7 +77,7 @@ impl Transport for AcceptedTransport {
                 local_addr: here,
                 send_back_addr: there,
             }),
-            // Without acceptors there is nothing to come.
+            // Without acceptors, no connection will come.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

@@ -1,4 +1,4 @@
-//! A transport that is dialled when others have had their chance.
+//! A transport whose dials are delayed, so that others can connect first.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,13 +9,14 @@ use futures::future::BoxFuture;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportEvent};
 use libp2p::{Multiaddr, Transport, TransportError};
 
-/// Among natives QUIC and TCP connect in a few round trips; by then a dial over them has won or will not.
+/// Delay of a dial. Between native peers, QUIC and TCP connect in a few round trips; by then they have succeeded or
+/// will not.
 const HEAD_START: Duration = Duration::from_millis(500);
 
-/// Dials over the transport within, after the others' head start.
+/// Delays the dials of the inner transport.
 ///
-/// libp2p dials all addresses of a peer at once and takes the connection that is there first. Between natives WebRTC
-/// costs several times the processor time of the others, and is for peers that cannot be reached without it.
+/// libp2p dials all addresses of a peer at once and keeps the connection that is made first. Between native peers,
+/// WebRTC takes several times the CPU time of the others; it is meant for peers that cannot be reached without it.
 pub(super) struct DialLast<T>(pub(super) T);
 
 impl<T> Transport for DialLast<T>

@@ -1,4 +1,4 @@
-//! The files that a job reads: a few bytes for each besides its name.
+//! The files that a job reads, in a compact list: a few bytes for each besides its name.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,12 +11,12 @@ use std::path::Path;
 /// Files in the order of their documents.
 #[derive(Debug, Default)]
 pub struct FileList {
-    /// All paths in a row.
+    /// All paths, concatenated.
     names: Vec<u8>,
     list: Vec<Listed>,
-    /// Copies, one behind the other, of what can be read only once or says less than the truth of its size.
+    /// Copies, one after another, of inputs that can be read only once or that report too small a size.
     spool: Option<File>,
-    /// Where the copies of files begin, by the files' places in the list.
+    /// Offsets of copies in the spool, by the files' indexes in the list.
     copies: BTreeMap<u32, u64>,
 }
 
@@ -26,29 +26,30 @@ struct Listed {
     size: u64,
 }
 
-/// What a file says of its size.
+/// A file's reported size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measured {
-    /// As many bytes can be read.
+    /// This many bytes can be read.
     Bytes(u64),
-    /// Not the truth, as in `/proc`, `/sys` and some file systems in user space: it has to be read to its end.
+    /// The reported size is wrong, as in `/proc`, `/sys` and some FUSE file systems: the file has to be read to its
+    /// end.
     Wrong,
 }
 
 /// An open file of a list.
 #[derive(Debug)]
 pub enum OpenFile<'a> {
-    /// Opened for this.
+    /// Opened for this use.
     Named(File),
-    /// A copy, which is open all the time, and where it begins.
+    /// The spool, which stays open, and the offset of the copy.
     Copy(&'a File, u64),
 }
 
 impl OpenFile<'_> {
-    /// Fills `buf` from `offset` on.
+    /// Fills `buf`, starting at `offset`.
     ///
     /// # Errors
-    /// Whatever the system says, and `UnexpectedEof` for a file that is shorter.
+    /// An I/O error, or `UnexpectedEof` if the file is shorter.
     pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::Named(file) => file.read_exact_at(buf, offset),
@@ -64,7 +65,7 @@ impl FileList {
         self.list.push(Listed { name_end: self.names.len(), size: 0 });
     }
 
-    /// Adds what was copied to the spool, `size` bytes from `start` on; `name` is what people call it.
+    /// Adds a copy in the spool, `size` bytes at `start`; `name` is its name for the user.
     pub fn add_copy(&mut self, name: &str, start: u64, size: u64) {
         self.copies.insert(self.list.len() as u32, start);
         self.names.extend_from_slice(name.as_bytes());
@@ -76,18 +77,18 @@ impl FileList {
         self.spool = Some(spool);
     }
 
-    /// Notes that file `i` was copied to the spool, `size` bytes from `start` on.
+    /// Notes that file `i` was copied to the spool, `size` bytes at `start`.
     pub fn set_copy(&mut self, i: usize, start: u64, size: u64) {
         self.copies.insert(i as u32, start);
         self.list[i].size = size;
     }
 
-    /// Notes the size of file `i`, in bytes.
+    /// Sets the size of file `i`, in bytes.
     pub fn set_size(&mut self, i: usize, size: u64) {
         self.list[i].size = size;
     }
 
-    /// Takes files off the list; `which` are their places, in order.
+    /// Removes files from the list; `which` are their indexes, in order.
     pub fn remove(&mut self, which: &[usize]) {
         let mut kept = Self { spool: self.spool.take(), ..Self::default() };
         for i in (0..self.len()).filter(|i| which.binary_search(i).is_err()) {
@@ -101,17 +102,17 @@ impl FileList {
         *self = kept;
     }
 
-    /// Asks for the size of file `i`, in bytes. What it says is tried where there is reason to doubt it.
+    /// Asks for the size of file `i`, in bytes. A suspicious answer is checked by reading.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// An I/O error.
     pub fn measure(&self, i: usize) -> io::Result<Measured> {
         if self.copies.contains_key(&(i as u32)) {
             return Ok(Measured::Bytes(self.size(i)));
         }
         let path = self.path(i);
         let meta = fs::metadata(path)?;
-        // Real file systems give a file that holds something blocks, but for sparse ones.
+        // Real file systems allocate blocks for a file with content, unless it is sparse.
         if meta.len() > 0 && meta.blocks() > 0 && !is_in_user_space(path, &meta) {
             return Ok(Measured::Bytes(meta.len()));
         }
@@ -121,27 +122,27 @@ impl FileList {
         if (size == 0 || holds(size - 1)?) && !holds(size)? {
             return Ok(Measured::Bytes(size));
         }
-        // It may have changed just now, which is no lie.
+        // It may have changed just now, which is not a wrong size.
         let now = file.metadata()?.len();
         Ok(if now == size { Measured::Wrong } else { Measured::Bytes(now) })
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// The size of file `i` as it was noted, in bytes.
+    /// The size of file `i` as set before, in bytes.
     pub fn size(&self, i: usize) -> u64 {
         self.list[i].size
     }
 
-    /// What people call file `i`: its path.
+    /// The name of file `i` for the user: its path.
     pub fn name(&self, i: usize) -> String {
         self.path(i).display().to_string()
     }
@@ -152,7 +153,7 @@ impl FileList {
         Path::new(OsStr::from_bytes(&self.names[start..self.list[i].name_end]))
     }
 
-    /// Where the copy of file `i` begins in the file that holds all copies; `None` for a file that is read where it lies.
+    /// Offset of the copy of file `i` in the spool; `None` for a file that is read in place.
     pub fn copy_of(&self, i: usize) -> Option<u64> {
         self.copies.get(&(i as u32)).copied()
     }
@@ -165,7 +166,7 @@ impl FileList {
     /// Opens file `i`.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// An I/O error.
     pub fn open(&self, i: usize) -> io::Result<OpenFile<'_>> {
         match self.copies.get(&(i as u32)).zip(self.spool.as_ref()) {
             Some((&start, spool)) => Ok(OpenFile::Copy(spool, start)),
@@ -174,7 +175,7 @@ impl FileList {
     }
 }
 
-/// Reads a byte, if there is one: how many were read.
+/// Reads one byte, if there is one; returns the number of bytes read.
 fn read_at(file: &File, offset: u64) -> io::Result<usize> {
     loop {
         match file.read_at(&mut [0], offset) {
@@ -184,12 +185,12 @@ fn read_at(file: &File, offset: u64) -> io::Result<usize> {
     }
 }
 
-/// Whether a program answers for the file (FUSE), which may say of its size what it likes.
+/// Whether the file is on a FUSE file system, whose program may report any size.
 #[cfg(target_os = "linux")]
 fn is_in_user_space(path: &Path, meta: &fs::Metadata) -> bool {
     /// `FUSE_SUPER_MAGIC` of `linux/magic.h`.
     const FUSE: u32 = 0x6573_5546;
-    // Only file systems without a disk are asked.
+    // Only file systems without a device need the call.
     rustix::fs::major(meta.dev()) == 0 && rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u32 == FUSE)
 }
 

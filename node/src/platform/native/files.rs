@@ -1,4 +1,4 @@
-//! Small files of the data folder.
+//! Small files in the data folder.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Reads a file of at most `max` bytes; `None` if there is none.
 ///
 /// # Errors
-/// Whatever the system says, and `InvalidData` for a file that is larger.
+/// An I/O error, or `InvalidData` for a larger file.
 pub fn read(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -24,18 +24,18 @@ pub fn read(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Writes a file in one step: whoever reads it meanwhile, or after a crash, sees the old one or the new one.
+/// Writes a file atomically: a concurrent reader, or one after a crash, sees the old content or the new one.
 ///
 /// # Errors
-/// Whatever the system says.
+/// An I/O error.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
-/// The same for a secret: nobody but its owner may read it.
+/// The same for a secret, readable by its owner only.
 ///
 /// # Errors
-/// Whatever the system says.
+/// An I/O error.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -44,11 +44,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, &options)
 }
 
-/// Locks a file, which is made if need be, until what is returned is dropped or the process ends, however it ends;
-/// `None` if it is locked already.
+/// Locks a file, which is created if necessary, until the result is dropped or the process ends, however it ends;
+/// `None` if it is already locked.
 ///
 /// # Errors
-/// Whatever the system says.
+/// An I/O error.
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -61,16 +61,13 @@ pub fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes what killed processes left of files that they were writing. Only for the one who holds the folder's [`lock`].
+/// Removes temporary files left by killed processes. The caller must hold the folder's [`lock`].
 pub fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name())
             && let Err(why) = fs::remove_file(entry.path())
         {
-            tracing::warn!(
-                "{} was left by a process that was killed and cannot be removed: {why}",
-                entry.path().display()
-            );
+            tracing::warn!("cannot remove {}, left by a killed process: {why}", entry.path().display());
         }
     }
 }
@@ -88,7 +85,8 @@ fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
     written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
-/// Beside the file, so that a rename is one step; with the process's number and one of its own, so that two do not mix.
+/// A name in the same folder, so that a rename is atomic; with the process id and a counter, so that concurrent writers
+/// differ.
 fn temporary(path: &Path) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -96,7 +94,7 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Whether [`temporary`] makes such names, or made them in earlier versions: something, a number, `new`.
+/// Whether [`temporary`] creates such names, or did in earlier versions: something, a number, `new`.
 fn is_temporary(name: &OsStr) -> bool {
     let parts = name.to_str().and_then(|name| name.strip_suffix(".new")).and_then(|name| name.rsplit_once('.'));
     parts.is_some_and(|(name, process)| !name.is_empty() && process.parse::<u32>().is_ok())
@@ -107,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_is_swept_and_nothing_else() {
+    fn only_files_left_by_a_killed_process_are_swept() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
         let left = temporary(&file("peers.json"));
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
+    fn a_file_is_replaced_atomically_without_leftovers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub/file");
         assert_eq!(read(&path, 10).unwrap(), None);
@@ -132,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_had_by_one_at_a_time() {
+    fn a_lock_has_one_holder_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sub/lock");
         let first = lock(&path).unwrap();
@@ -144,7 +142,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_secret_is_for_its_owner_alone() {
+    fn a_secret_is_readable_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

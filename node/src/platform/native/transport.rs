@@ -1,4 +1,4 @@
-//! TCP, QUIC and WebRTC-direct, circuits over relays, names, and peers of the local network.
+//! TCP, QUIC and WebRTC-direct, circuits over relays, name resolution, and discovery on the local network.
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -15,42 +15,42 @@ use super::accepted::{Acceptor, accepted};
 use super::dial_last::DialLast;
 use super::names;
 
-/// Connecting takes at most so long, handshakes included.
+/// Timeout for connecting, handshakes included.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Streams of one connection.
+/// Maximum number of streams of one connection.
 const STREAMS: usize = 1024;
 
-/// Why there are no transports.
+/// Why the transports could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The certificate cannot be read.
     #[error("the WebRTC certificate is damaged ({0}); delete webrtc.pem to get a new one")]
     Certificate(String),
-    /// Something else.
+    /// Any other error.
     #[error("{0}")]
     Other(String),
 }
 
-/// Whether one of the addresses is listened on with the certificate of [`new_certificate`].
+/// Whether one of the listen addresses needs the certificate of [`new_certificate`].
 pub fn needs_certificate(listen: &[Multiaddr]) -> bool {
     listen.iter().any(|a| a.iter().any(|p| p == Protocol::WebRTCDirect))
 }
 
-/// A new WebRTC certificate with its key, as PEM. Its hash is part of the addresses, so that it must be kept
-/// for them to stay.
+/// Generates a WebRTC certificate with its key, as PEM. Its hash is part of the addresses, so it must be kept for them
+/// to stay the same.
 ///
 /// # Errors
-/// [`TransportError::Certificate`] if it cannot be made.
+/// [`TransportError::Certificate`] if it cannot be generated.
 pub fn new_certificate() -> Result<String, TransportError> {
     let certificate = webrtc::Certificate::generate();
     Ok(certificate.map_err(|e| TransportError::Certificate(e.to_string()))?.to_pem())
 }
 
-/// A swarm over all native transports; with a certificate, WebRTC is one of them. Connections that are accepted elsewhere
-/// are handed to it by the acceptor.
+/// A swarm over all native transports; WebRTC is included if there is a certificate. The acceptor passes it connections
+/// accepted elsewhere.
 ///
-/// TCP is secured by Noise alone: measured against libp2p's TLS, it costs as much for bulk, a third less for
-/// small exchanges (TLS seals every write on its own), and a round trip less to connect.
+/// TCP is secured by Noise only: measured against libp2p's TLS, it costs the same for bulk, a third less for small
+/// exchanges (TLS seals every write separately), and connects one round trip sooner.
 ///
 /// # Errors
 /// [`TransportError`] if the certificate is damaged or a transport cannot be set up.
@@ -103,12 +103,11 @@ fn multiplexer() -> yamux::Config {
     config
 }
 
-/// Whether a port that was asked for is free. libp2p sets `SO_REUSEPORT` on its TCP listeners, by which two
-/// nodes would share a port without a word, each getting half of the connections; and of what QUIC and WebRTC
-/// report, only the text is left.
+/// Checks whether a requested port is free. libp2p sets `SO_REUSEPORT` on its TCP listeners, so two nodes would
+/// silently share a port, each getting half of the connections; and QUIC and WebRTC report errors as text only.
 ///
 /// # Errors
-/// What the system says when somebody tries to listen there.
+/// The system's error when listening on that port.
 pub fn check_port(address: &Multiaddr) -> std::io::Result<()> {
     let mut parts = address.iter();
     let ip = match parts.next() {
@@ -123,20 +122,20 @@ pub fn check_port(address: &Multiaddr) -> std::io::Result<()> {
     }
 }
 
-/// Finds peers of the local network by multicast DNS.
+/// Discovers peers on the local network by multicast DNS.
 pub type LocalDiscovery = mdns::tokio::Behaviour;
 
-/// A peer that was found, and where.
+/// A discovered peer and its address.
 pub type Discovered = (PeerId, Multiaddr);
 
-/// Multicast DNS, where the system lets it run.
+/// Multicast DNS, if the system allows it.
 pub fn local_discovery(me: PeerId) -> Option<LocalDiscovery> {
     LocalDiscovery::new(mdns::Config::default(), me)
-        .inspect_err(|e| tracing::warn!("peers of the local network are not looked for: {e}"))
+        .inspect_err(|e| tracing::warn!("cannot discover peers on the local network: {e}"))
         .ok()
 }
 
-/// The peers that an event of [`LocalDiscovery`] tells of.
+/// The peers in an event of [`LocalDiscovery`].
 pub fn discovered(event: mdns::Event) -> Vec<Discovered> {
     match event {
         mdns::Event::Discovered(peers) => peers,

@@ -1,25 +1,25 @@
-//! Files without a name, of which nothing is left however the process ends: a signal, a power cut, `kill -9`.
+//! Unnamed files, of which nothing remains however the process ends: a signal, a power failure, `kill -9`.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// A new file in `folder`, open for reading and writing, that has no name yet. Its rights are those of any new file.
+/// Creates an unnamed file in `folder`, open for reading and writing. Its permissions are those of any new file.
 ///
 /// # Errors
-/// Whatever the system says; `Unsupported`, among others, where the file system has no such files.
+/// An I/O error, such as `Unsupported` if the file system has no unnamed files.
 #[cfg(target_os = "linux")]
 pub fn unnamed_in(folder: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
-    // The umask of the user is taken away by the system.
+    // The system subtracts the user's umask.
     let file = open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o666))?;
     Ok(File::from(file))
 }
 
-/// Gives a file that has no name a first one, which must be free and on the same file system.
+/// Gives an unnamed file its first name, which must be free and on the same file system.
 ///
 /// # Errors
-/// Whatever the system says.
+/// An I/O error.
 #[cfg(target_os = "linux")]
 pub fn name(file: &File, path: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;

@@ -1,5 +1,5 @@
-//! The files that a job reads, as a person chose them in the page. They are read where that may take its time: in a
-//! Worker.
+//! The files that a job reads, as the user chose them in the page. They are read in a Worker, where blocking is
+//! allowed.
 
 use std::io;
 
@@ -26,14 +26,14 @@ pub struct OpenFile<'a> {
 }
 
 impl OpenFile<'_> {
-    /// Fills `buf` from `offset` on.
+    /// Fills `buf`, starting at `offset`.
     ///
     /// # Errors
-    /// What the browser says of a file that was moved, changed, or is shorter.
+    /// The browser's error for a file that was moved, changed, or is shorter.
     pub fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buf.len() as u64;
         let slice = self.file.slice_with_f64_and_f64(offset as f64, end as f64).map_err(|_| lost())?;
-        // It fails alike for a file that changed since it was chosen and for one that is gone.
+        // The error is the same for a file that changed since it was chosen and for one that is gone.
         let bytes = Uint8Array::new(&self.reader.read_as_array_buffer(&slice).map_err(|_| lost())?.into());
         if bytes.length() as usize != buf.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -44,22 +44,22 @@ impl OpenFile<'_> {
 }
 
 fn lost() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "it was changed, moved or taken away")
+    io::Error::new(io::ErrorKind::NotFound, "it was changed, moved or deleted")
 }
 
 impl FileList {
-    /// Adds a file; `name` is what people call it.
+    /// Adds a file; `name` is its name for the user.
     pub fn add(&mut self, name: String, file: File) {
         let size = file.size() as u64;
         self.0.push(Listed { name, size, file: SendWrapper::new(file) });
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,15 +69,15 @@ impl FileList {
         self.0[i].size
     }
 
-    /// What people call file `i`.
+    /// The name of file `i` for the user.
     pub fn name(&self, i: usize) -> String {
         self.0[i].name.clone()
     }
 
-    /// Makes file `i` ready to be read.
+    /// Opens file `i`.
     ///
     /// # Errors
-    /// Outside of a Worker.
+    /// Fails outside of a Worker.
     pub fn open(&self, i: usize) -> io::Result<OpenFile<'_>> {
         let reader = FileReaderSync::new().map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;
         Ok(OpenFile { file: &self.0[i].file, reader })

@@ -1,9 +1,9 @@
-//! A tab has no data folder: what it keeps, the page keeps for it.
+//! A tab has no data folder: the page stores what it needs.
 
 use std::io;
 use std::path::Path;
 
-/// Finds no file.
+/// Always finds no file.
 ///
 /// # Errors
 /// None.

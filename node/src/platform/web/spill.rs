@@ -1,13 +1,13 @@
-//! Where memory is short: a tab has nothing else.
+//! A tab cannot spill: it has no disk.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
-/// What to do where there is no room.
+/// What the user can do if there is no room.
 pub const SPILL_ADVICE: &str = "a tab has no disk for more: submit it from a terminal, or let nodes shuffle for it";
 
-/// A file that there is none of.
+/// A file that never exists.
 #[derive(Debug)]
 pub struct Spill(Infallible);
 
@@ -17,7 +17,7 @@ impl Spill {
     /// # Errors
     /// Always: there is no disk.
     pub fn create(_: &Path) -> io::Result<Self> {
-        Err(io::Error::new(io::ErrorKind::OutOfMemory, "it is full"))
+        Err(io::Error::new(io::ErrorKind::OutOfMemory, "the tab's memory limit is reached"))
     }
 
     /// Never called.

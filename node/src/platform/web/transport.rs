@@ -1,4 +1,4 @@
-//! WebRTC-direct, and WebSocket where UDP is dropped, both dialled only; circuits over relays.
+//! WebRTC-direct, and WebSocket for networks that drop UDP, both for dialling only; circuits over relays.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use libp2p::swarm::{NetworkBehaviour, Swarm, dummy};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, noise, relay, websocket_websys, yamux};
 use webmesh_webrtc_direct as webrtc;
 
-/// Connecting takes at most so long, handshakes included.
+/// Timeout for connecting, handshakes included.
 const CONNECT: Duration = Duration::from_secs(15);
 
-/// Why there are no transports.
+/// Why the transports could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TransportError(String);
 
-/// A tab listens on no address of its own.
+/// A tab does not listen.
 pub fn needs_certificate(_: &[Multiaddr]) -> bool {
     false
 }
 
-/// The browser makes a certificate for each connection.
+/// The browser generates a certificate for each connection.
 ///
 /// # Errors
 /// Always.
@@ -30,11 +30,11 @@ pub fn new_certificate() -> Result<String, TransportError> {
     Err(TransportError("a tab has no certificate of its own".to_owned()))
 }
 
-/// Nobody accepts connections for a tab.
+/// No server accepts connections for a tab.
 #[derive(Clone, Debug)]
 pub struct Acceptor;
 
-/// A swarm over what a tab can dial.
+/// A swarm over the transports that a tab can dial.
 ///
 /// # Errors
 /// [`TransportError`] if a transport cannot be set up.
@@ -74,18 +74,18 @@ pub fn check_port(_: &Multiaddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A tab cannot look around in the local network.
+/// A tab cannot discover peers on the local network.
 pub type LocalDiscovery = dummy::Behaviour;
 
-/// A peer that was found, and where.
+/// A discovered peer and its address.
 pub type Discovered = (PeerId, Multiaddr);
 
-/// Nothing.
+/// Always `None`.
 pub fn local_discovery(_: PeerId) -> Option<LocalDiscovery> {
     None
 }
 
-/// Nobody is found.
+/// Never called.
 pub fn discovered(event: Infallible) -> Vec<Discovered> {
     match event {}
 }

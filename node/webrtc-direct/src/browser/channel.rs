@@ -25,7 +25,7 @@ pub(super) enum Opener {
     Peer,
 }
 
-/// What a stream holds, in bytes, for its connection's accounting.
+/// Memory of a stream, in bytes, for its connection's accounting.
 #[derive(Clone, Copy)]
 pub(super) struct Held {
     pub(super) unread: usize,

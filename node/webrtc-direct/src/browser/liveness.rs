@@ -21,7 +21,7 @@ const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// between browsers.
 const COUNTERS: [&str; 4] = ["packetsReceived", "bytesReceived", "requestsReceived", "responsesReceived"];
 
-/// What is polled of a connection.
+/// The state of a connection that is polled.
 pub(super) struct Seen {
     pub(super) raw: RtcPeerConnection,
     /// Messages received on all channels.

@@ -10,7 +10,7 @@ use super::stun;
 use crate::credentials::Pair;
 use crate::limits::{ADDRESSES_PER_CONNECTION, TOMBSTONE_LIFETIME, TOMBSTONES};
 
-/// What to do with a datagram.
+/// The destination of a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<Id> {
     /// It belongs to a connection.

@@ -19,7 +19,7 @@ use crate::noise;
 /// Maximum batches received before the session acts on them, so that one SACK acknowledges many packets.
 pub(crate) const BATCHES: usize = 32;
 
-/// Where a connection's datagrams come from.
+/// The source of a connection's datagrams.
 pub(crate) enum Input {
     /// The dialer's own socket.
     Socket(ReceiveBuffer),

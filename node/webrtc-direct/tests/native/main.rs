@@ -5,7 +5,7 @@
 
 mod attack;
 mod crowd;
-mod life;
+mod lifecycle;
 mod proxy;
 mod soak;
 mod streams;

@@ -46,11 +46,11 @@ async fn random_operations_leave_no_tasks_sockets_or_memory() {
         let deadline = Instant::now() + Duration::from_secs(seconds) / 2;
         let peers = (0..PEERS).map(|i| {
             let rng = StdRng::seed_from_u64(seed.wrapping_add(half * PEERS + i));
-            tokio::spawn(live(address.clone(), rng, deadline))
+            tokio::spawn(dial_repeatedly(address.clone(), rng, deadline))
         });
-        let lives: Vec<_> = futures::future::join_all(peers.collect::<Vec<_>>()).await;
-        let lives: usize = lives.into_iter().map(Result::unwrap).sum();
-        println!("{lives} connections, {} MiB", memory() >> 20);
+        let counts: Vec<_> = futures::future::join_all(peers.collect::<Vec<_>>()).await;
+        let connections: usize = counts.into_iter().map(Result::unwrap).sum();
+        println!("{connections} connections, {} MiB", memory() >> 20);
         if half == 1 {
             at_half = memory();
         }
@@ -66,10 +66,10 @@ async fn random_operations_leave_no_tasks_sockets_or_memory() {
 
 /// Repeatedly connects, performs random operations, and ends the connection in a random way. Returns the number of
 /// connections.
-async fn live(address: libp2p_core::Multiaddr, mut rng: StdRng, deadline: Instant) -> usize {
-    let mut lives = 0;
+async fn dial_repeatedly(address: libp2p_core::Multiaddr, mut rng: StdRng, deadline: Instant) -> usize {
+    let mut connections = 0;
     while Instant::now() < deadline {
-        lives += 1;
+        connections += 1;
         let version = if rng.random() { Version::V1 } else { Version::V2 };
         let latency = Duration::from_millis(1);
         let rough = Impairments { latency, lost: 5, duplicated: 5, delayed: 5, no_v2: false };
@@ -86,13 +86,13 @@ async fn live(address: libp2p_core::Multiaddr, mut rng: StdRng, deadline: Instan
         let mut stream = open(&mut connection).await;
         drop(stream.write(&pattern(rng.random_range(1..20_000))).await);
         match (rng.random_range(0..10), proxy) {
-            // Dies without closing, which the server notices after its liveness timeout.
+            // Vanishes without closing, which the server notices after its liveness timeout.
             (0, Some(proxy)) => proxy.cut(),
             (1..4, _) => within(std::future::poll_fn(|cx| connection.poll_close_unpin(cx))).await.unwrap(),
             _ => {}
         }
     }
-    lives
+    connections
 }
 
 /// Why the connection ended, if it did.

@@ -7,7 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
 use crate::epoch::Epoch;
 use crate::id::Hash;
-use crate::io::{Action, Notice};
+use crate::io::Notice;
 use crate::message::{Attempts, Response};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
@@ -63,7 +63,7 @@ impl Job {
         self.announce_at = core.now;
         jobs.enter_own(core, self.signed.clone(), self.announce(core.now));
         self.expect_shufflers(core);
-        core.act(Action::Notify(Notice::Submitted { job: self.id }));
+        core.act(Notice::Submitted { job: self.id });
         self.places = Some(self.offer_to_many(core));
     }
 
@@ -111,7 +111,7 @@ impl Job {
         }
         self.seals.retain(|(sealed, _), _| *sealed != stage);
         self.reopened += 1;
-        core.act(Action::Notify(Notice::Revoked { job: self.id, stage, tasks: open }));
+        core.act(Notice::Revoked { job: self.id, stage, tasks: open });
     }
 
     /// Opens the tasks of a stage whose acceptances do not stand any more; gives how many they are.

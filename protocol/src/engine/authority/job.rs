@@ -13,11 +13,12 @@ use super::shuffle::Shuffle;
 use super::waiting::Waiting;
 use super::watch::Watch;
 use super::{WORKERS, send_accept};
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
+use crate::engine::pending::Pending;
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, Progress};
+use crate::io::{Notice, Progress};
 use crate::limits;
 use crate::manifest::{self, Manifest, Source};
 use crate::message::{Announce, End, Failure, Outcome, Request};
@@ -290,7 +291,7 @@ impl Job {
                 self.went_on(core);
             }
             self.tell_what_is_awaited(core);
-            core.act(Action::Notify(Notice::Progress(self.progress())));
+            core.act(Notice::Progress(self.progress()));
         }
     }
 

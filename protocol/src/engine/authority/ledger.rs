@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::decisions::{Batch, Certified, Decision, Refused, State, frame};
 use crate::engine::core::Core;
 use crate::id::Hash;
-use crate::io::Action;
+use crate::io::StoreAction;
 use crate::limits;
 use crate::sign::{Document, Keypair, Signed};
 
@@ -107,7 +107,7 @@ impl Ledger {
         let certified = Certified::by_owner(&batch, &self.key);
         if self.kept {
             let binding = number > 0 && batch.decisions.iter().any(Decision::is_binding);
-            core.act(Action::Persist { job, number, bytes: frame(&certified).into(), binding });
+            core.act(StoreAction::Persist { job, number, bytes: frame(&certified).into(), binding });
         }
         (batch, certified.hash())
     }

@@ -12,6 +12,7 @@ mod ledger;
 mod missing;
 mod outputs;
 mod proposals;
+mod responses;
 mod shards;
 mod shuffle;
 mod summary;
@@ -30,12 +31,13 @@ use self::job::Job;
 use self::ledger::Ledger;
 use self::missing::{SHUFFLER_DIAL, SHUFFLER_GRACE};
 use self::shuffle::NotSealed;
-use super::core::{Core, Pending};
+use super::core::Core;
 use super::jobs::Jobs;
+use super::pending::{AcceptRequest, AuthorityRequest};
 use crate::decisions::{Decision, State};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, Notice, RequestError, Resumption, Submission, Token};
+use crate::io::{Notice, Resumption, Submission, Token};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest};
 use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
@@ -369,43 +371,9 @@ impl Authority {
         job.saw(from);
         let left = job.failures.note(core, from, &failure, &limits, &job.workers);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
-        core.act(Action::Notify(notice));
+        core.act(notice);
         if left == 0 {
             job.end_with(Outcome::Failed(failure.why.clone()), Some(failure));
-        }
-    }
-
-    /// A shuffler took acceptances, or did not.
-    pub(super) fn on_accept_answer(
-        &mut self,
-        core: &mut Core,
-        (id, stage, epoch): (JobId, u8, u32),
-        to: PeerKey,
-        attempts: Attempts,
-        taken: bool,
-    ) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(shuffle) = job.stages.get_mut(usize::from(stage)).and_then(|s| s.shuffle.as_mut()) else { return };
-        if taken {
-            shuffle.tries.remove(&to);
-        } else if epoch >= shuffle.since && shuffle.ring.owners().contains(&to) {
-            let tries = shuffle.tries.entry(to).or_default();
-            *tries += 1;
-            let is_lost = *tries >= LOST_AFTER;
-            shuffle.accept_failed.push((core.now + RETRY, to, attempts));
-            if is_lost {
-                job.miss(core.now, to, Duration::ZERO, format!("it took none of {LOST_AFTER} messages in a row"));
-            }
-        }
-    }
-
-    /// A shuffler answered when it was asked for a sign of life, or did not.
-    pub(super) fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey, failure: Option<RequestError>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        match failure {
-            None => job.watched(core.now, peer),
-            Some(RequestError::Unreachable) => job.is_unreachable(core, &peer),
-            Some(_) => {}
         }
     }
 
@@ -423,11 +391,11 @@ impl Authority {
             }
             Some(owner) => {
                 let why = format!("it belongs to {}, and only its owner's key can cancel it", owner.short());
-                core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
+                core.act(Notice::CancelRefused { job: id, why });
             }
             None => {
                 let why = "no such job is known here; it may be over already".to_owned();
-                core.act(Action::Notify(Notice::CancelRefused { job: id, why }));
+                core.act(Notice::CancelRefused { job: id, why });
             }
         }
     }
@@ -440,16 +408,6 @@ impl Authority {
         }
     }
 
-    /// A job's home heard of its end, or did not.
-    pub(super) fn on_cancel_answer(&mut self, now: Time, id: JobId, heard: bool) {
-        self.ends.retain_mut(|cancelled| {
-            if cancelled.job == id {
-                cancelled.send_at = now + CANCEL_AGAIN;
-            }
-            cancelled.job != id || (!heard && cancelled.tries < CANCEL_TRIES)
-        });
-    }
-
     /// The owner's word that a job is over, from wherever it comes. Says whether it is valid and news.
     pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) -> bool {
         let Some(end) = jobs.end(core, signed) else { return false };
@@ -459,7 +417,7 @@ impl Authority {
                 core.log(format!("job {}: {why}", end.job.short()));
             }
             job.tell_everyone(core, signed);
-            core.act(Action::Notify(Notice::Ended { job: end.job, outcome: end.outcome, failure: None }));
+            core.act(Notice::Ended { job: end.job, outcome: end.outcome, failure: None });
         }
         true
     }
@@ -476,13 +434,13 @@ impl Authority {
     fn finish(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, outcome: Outcome) {
         let Some(job) = self.jobs.remove(&id) else { return };
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
-        core.act(Action::Notify(Notice::Progress(job.progress())));
+        core.act(Notice::Progress(job.progress()));
         // Of a job whose first batch could not be kept, nobody has heard.
         jobs.set_done(core.now, id, (job.done(), job.tasks()), job.reopened);
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);
-        core.act(Action::Notify(Notice::Ended { job: id, outcome, failure: job.failure }));
+        core.act(Notice::Ended { job: id, outcome, failure: job.failure });
     }
 
     /// Goes on with every job. Gives the jobs that opened just now, each with how many places to begin in it were given
@@ -499,7 +457,7 @@ impl Authority {
         for cancelled in self.ends.iter_mut().filter(|c| c.send_at <= now) {
             cancelled.send_at = Time::NEVER;
             cancelled.tries += 1;
-            let pending = Pending::Cancel(cancelled.job);
+            let pending = AuthorityRequest::Cancel(cancelled.job);
             core.request(cancelled.to, Request::Ended(cancelled.end.clone()), vec![], pending);
         }
         for (id, outcome) in ended {
@@ -525,7 +483,7 @@ impl Authority {
 
 /// Tells this peer's user that a job is not begun.
 fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
-    core.act(Action::Notify(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() }));
+    core.act(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() });
 }
 
 /// Tells the owner of partitions what is accepted, and how many buckets make a task.
@@ -537,5 +495,5 @@ fn send_accept(
     width: Option<u32>,
 ) {
     let request = Request::Accept { job, stage, epoch, attempts: attempts.clone(), width };
-    core.request(to, request, vec![], Pending::Accept { job, stage, epoch, to, attempts });
+    core.request(to, request, vec![], AuthorityRequest::Accept(AcceptRequest { job, stage, epoch, to, attempts }));
 }

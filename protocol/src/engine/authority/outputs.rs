@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::job::Job;
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, Token};
+use crate::io::{StoreAction, Token};
 use crate::manifest::{Sink, Source};
 use crate::message::Response;
 
@@ -70,7 +70,7 @@ impl Job {
         }
         waiting.tokens.push(token);
         if fresh {
-            core.act(Action::StoreOutput { job: self.id, task, bytes: body });
+            core.act(StoreAction::StoreOutput { job: self.id, task, bytes: body });
         }
         None
     }

@@ -6,7 +6,7 @@ use super::Authority;
 use super::job::Stage;
 use crate::engine::core::Core;
 use crate::id::{JobId, PeerKey};
-use crate::io::{Action, Token};
+use crate::io::{NetAction, Token};
 use crate::manifest::Source;
 use crate::message::{Response, ShardLeft, Summary};
 use crate::ranges::BitSet;
@@ -57,6 +57,6 @@ impl Authority {
             peers,
         };
         let body = Bytes::from(bits.slice_to_bytes(0..bits.size()));
-        core.act(Action::Respond { token, response: Response::Summary(summary), body });
+        core.act(NetAction::Respond { token, response: Response::Summary(summary), body });
     }
 }

@@ -6,7 +6,7 @@ use super::job::Job;
 use super::watch::{BUSY_AT_MOST, LATE_AFTER, SILENT_AFTER};
 use crate::engine::core::Core;
 use crate::id::PeerKey;
-use crate::io::{Action, Notice};
+use crate::io::Notice;
 use crate::manifest::Operator;
 use crate::time::Time;
 
@@ -50,7 +50,7 @@ impl Job {
         self.progressed = core.now;
         self.waiting.replaced = None;
         if self.waiting.told.take().is_some() {
-            core.act(Action::Notify(Notice::WaitingOver { job: self.id, quiet }));
+            core.act(Notice::WaitingOver { job: self.id, quiet });
         }
     }
 
@@ -71,7 +71,7 @@ impl Job {
         }
         self.waiting.told = Some(awaited);
         let peer = if let Awaited::Shuffler(peer, _) = awaited { Some(peer) } else { None };
-        core.act(Action::Notify(Notice::Waiting { job: self.id, peer, why, quiet }));
+        core.act(Notice::Waiting { job: self.id, peer, why, quiet });
     }
 
     /// What keeps the job from going on, the most certain cause first.

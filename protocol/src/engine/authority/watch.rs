@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::job::Job;
 use super::shuffle::Shuffle;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::AuthorityRequest;
 use crate::id::PeerKey;
 use crate::message::Request;
 use crate::time::Time;
@@ -91,7 +92,7 @@ impl Job {
         let me = core.me;
         self.watch.at = core.now + PROBE_INTERVAL;
         for peer in self.epoch.shufflers.iter().map(|s| s.peer).filter(|peer| *peer != me) {
-            let pending = Pending::Watch { job: self.id, peer };
+            let pending = AuthorityRequest::Watch { job: self.id, peer };
             core.request(peer, Request::NewEpoch(self.signed_epoch.clone()), vec![], pending);
         }
     }

@@ -5,6 +5,7 @@
 
 mod pulls;
 mod replicas;
+mod responses;
 mod shuffle;
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use bytes::Bytes;
 
 use self::replicas::Copy;
 use self::shuffle::Shuffle;
-use super::core::{Core, Pending};
+use super::core::Core;
 use super::jobs::Change;
+use super::pending::Pending;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, BucketRef, RequestError, Token};
+use crate::io::{BucketRef, SegmentAction, StoreAction, Token};
 use crate::limits;
 use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
 use crate::time::Time;
@@ -82,7 +84,7 @@ impl Shuffler {
             Change::Over => {
                 self.jobs.remove(job);
                 self.resigned.remove(job);
-                core.act(Action::DropJob { job: *job });
+                core.act(StoreAction::DropJob { job: *job });
             }
         }
     }
@@ -92,7 +94,7 @@ impl Shuffler {
     pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey, why: String) {
         if self.jobs.remove(&job).is_some() {
             self.resigned.insert(job, Resigned { home, why: cut_text(why), tell_at: core.now });
-            core.act(Action::DropJob { job });
+            core.act(StoreAction::DropJob { job });
         }
     }
 
@@ -208,7 +210,7 @@ impl Shuffler {
             Some(Ok((BucketRef { job, stage, place }, most)))
         });
         match found {
-            Some(Ok((bucket, most))) => core.act(Action::ServeBucket { token, bucket, from, most }),
+            Some(Ok((bucket, most))) => core.act(SegmentAction::ServeBucket { token, bucket, from, most }),
             Some(Err(answer)) => core.respond(token, answer),
             None => core.respond(token, Response::Missing),
         }
@@ -218,7 +220,7 @@ impl Shuffler {
     pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
         let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
         if held {
-            core.act(Action::ServePull { token, job, stage, partition, from });
+            core.act(SegmentAction::ServePull { token, job, stage, partition, from });
         } else {
             core.respond(token, Response::Missing);
         }
@@ -243,70 +245,6 @@ impl Shuffler {
             authors: runs_of_authors(told.iter().map(|attempt| attempt.2)),
         };
         Response::Pulled { push, next }
-    }
-
-    /// A holder told what it has of a partition, or has nothing.
-    pub(super) fn on_held_answer(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
-            shuffle.listed(core, partition, outcome);
-        }
-    }
-
-    /// A holder sent segments of a partition, or has none.
-    pub(super) fn on_pulled(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        epoch: u32,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let bytes = outcome.as_ref().map_or(0, |(_, body)| body.len());
-        if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
-            shuffle.pulled(core, partition, outcome);
-        }
-    }
-
-    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
-    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
-        let has_room = self.has_room(job, stage, bytes);
-        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
-    }
-
-    pub(super) fn on_replicated(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        copy: u64,
-        outcome: &Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(shuffle) = self.get(job, stage) else { return };
-        shuffle.copied(core.now, copy, outcome);
-        shuffle.seal_what_is_complete(core);
-    }
-
-    pub(super) fn commit_failed(&mut self, core: &mut Core, job: JobId, stage: u8, commit: Pending) {
-        let again = core.now + RETRY;
-        if let Some(shuffle) = self.get(job, stage) {
-            shuffle.commits_failed.push((again, commit));
-        }
-    }
-
-    pub(super) fn seal_failed(&mut self, core: &mut Core, job: JobId, stage: u8, partition: u16) {
-        let again = core.now + RETRY;
-        if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
-            shuffle.seals_due.insert(partition, again);
-        }
     }
 
     pub(super) fn go_on(&mut self, core: &mut Core) {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::shuffle::{Shuffle, split_by_task};
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::ShufflerRequest;
 use crate::id::{Hash, PeerKey};
-use crate::io::{Action, RequestError};
+use crate::io::{RequestError, SegmentAction};
 use crate::message::{Attempts, Push, PushEntry, Request, Response};
 use crate::ring::Assignment;
 
@@ -59,7 +60,7 @@ impl Shuffle {
         pulling.from = from;
         let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
         let request = Request::Held { job, stage, partition, from };
-        core.request(to, request, vec![], Pending::Held { job, stage, partition, epoch });
+        core.request(to, request, vec![], ShufflerRequest::Held { job, stage, partition, epoch });
     }
 
     pub(super) fn listed(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
@@ -95,7 +96,7 @@ impl Shuffle {
         pulling.from = from;
         let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
         let request = Request::Pull { job, stage, partition, from };
-        core.request(to, request, vec![], Pending::Pull { job, stage, partition, epoch });
+        core.request(to, request, vec![], ShufflerRequest::Pull { job, stage, partition, epoch });
     }
 
     pub(super) fn pulled(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
@@ -138,7 +139,7 @@ impl Shuffle {
         push.epoch = self.epoch.number;
         let staged = self.stage_entries(&push, authors, &[partition]);
         if !staged.keep.is_empty() {
-            core.act(Action::Stage { push, keep: staged.keep, body });
+            core.act(SegmentAction::Stage { push, keep: staged.keep, body });
         }
         if self.owned.contains(&partition) {
             for commits in split_by_task(staged.noted) {

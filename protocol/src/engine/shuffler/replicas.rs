@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::shuffle::Shuffle;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::ShufflerRequest;
 use crate::id::PeerKey;
 use crate::io::RequestError;
 use crate::message::{Push, PushEntry, Request, Response, runs_of_authors};
@@ -112,7 +113,7 @@ impl Shuffle {
     }
 
     pub(super) fn send_copy(&self, core: &mut Core, number: u64, copy: &Copy) {
-        let pending = Pending::Replica { job: self.job, stage: self.stage, request: number };
+        let pending = ShufflerRequest::Replica { job: self.job, stage: self.stage, request: number };
         core.request(copy.to, Request::Push(copy.push.clone()), copy.body.clone(), pending);
     }
 }

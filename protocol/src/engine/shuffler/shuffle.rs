@@ -8,10 +8,11 @@ use bytes::Bytes;
 
 use super::pulls::Pulling;
 use super::replicas::Copy;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::{CommitRequest, ShufflerRequest};
 use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::Action;
+use crate::io::SegmentAction;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
@@ -68,7 +69,7 @@ pub(super) struct Shuffle {
     pub(super) commits: Vec<(u32, Hash, PeerKey)>,
     /// When commits leave; commits for a part of the partitions only leave at once.
     pub(super) commit_at: Time,
-    pub(super) commits_failed: Vec<(Time, Pending)>,
+    pub(super) commits_failed: Vec<(Time, CommitRequest)>,
     /// Copies on their way to replicas.
     pub(super) copies: BTreeMap<u64, Copy>,
     /// When the first of them is to be sent again.
@@ -164,7 +165,7 @@ impl Shuffle {
         let Staged { keep, noted, fresh, refused, bytes } = self.stage_entries(&push, &authors, &mine);
         if push.replica {
             if !keep.is_empty() {
-                core.act(Action::Stage { push, keep, body });
+                core.act(SegmentAction::Stage { push, keep, body });
             }
             return Response::Ok;
         }
@@ -175,7 +176,7 @@ impl Shuffle {
         self.pushed += bytes;
         self.copy_to_replicas(core, from, &push, &fresh, &body);
         if !keep.is_empty() {
-            core.act(Action::Stage { push, keep, body });
+            core.act(SegmentAction::Stage { push, keep, body });
         }
         // What is not held must not be acknowledged.
         if refused { Response::Busy } else { Response::Ok }
@@ -303,7 +304,7 @@ impl Shuffle {
         dropped.extend(others.into_iter().map(|((_, digest), other)| (digest, other.partitions)));
         for (digest, partitions) in dropped {
             for partition in partitions {
-                core.act(Action::DropSegment { job, stage, partition, task, digest });
+                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
             }
         }
     }
@@ -358,11 +359,9 @@ impl Shuffle {
             }
         }
         if self.commits_failed.iter().any(|(at, _)| *at <= now) {
-            for (_, pending) in self.commits_failed.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
-                if let Pending::Commit { epoch, opened, partitions, attempts, .. } = pending
-                    && (epoch, opened) == this_life
-                {
-                    self.send_commit(core, partitions, attempts);
+            for (_, commit) in self.commits_failed.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+                if (commit.epoch, commit.opened) == this_life {
+                    self.send_commit(core, commit.partitions, commit.attempts);
                 }
             }
         }
@@ -383,7 +382,7 @@ impl Shuffle {
         for &partition in self.seals_due.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p) {
             let Some(&root) = self.sealed.get(&partition) else { continue };
             let request = Request::Sealed { job, stage, epoch, partition, root };
-            core.request(home, request, vec![], Pending::Sealed { job, stage, partition });
+            core.request(home, request, vec![], ShufflerRequest::Sealed { job, stage, partition });
         }
         self.seals_due.retain(|_, at| *at > now);
     }
@@ -439,7 +438,7 @@ impl Shuffle {
         let (job, stage) = (self.job, self.stage);
         for &partition in self.held.keys() {
             for (task, digest, _) in self.attempts_of(partition, 0) {
-                core.act(Action::DropSegment { job, stage, partition, task, digest });
+                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
             }
         }
         self.digests = Vec::new();
@@ -468,7 +467,7 @@ impl Shuffle {
         let (of, what) = (partitions.clone(), attempts.clone());
         let bytes = self.pushed;
         let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what, bytes };
-        let pending = Pending::Commit { job, stage, epoch, opened, partitions, attempts };
+        let pending = ShufflerRequest::Commit(CommitRequest { job, stage, epoch, opened, partitions, attempts });
         core.request(self.manifest.home, request, vec![], pending);
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::StageWork;
 use crate::claims::ClaimTable;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::{DiscoveryRequest, WorkerRequest};
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::{Request, ShardLeft, Standing, Summary, Topic};
@@ -197,7 +198,7 @@ impl StageWork {
         let peers: Vec<PeerKey> = peers.iter().copied().filter(|p| *p != core.me).take(limits::SHARD_PEERS).collect();
         for &peer in &peers {
             if !core.directory.is_connected(&peer) {
-                core.request(peer, Request::Hello(core.advert.clone()), vec![], Pending::Hello(peer));
+                core.request(peer, Request::Hello(core.advert.clone()), vec![], DiscoveryRequest::Hello(peer));
             }
         }
         self.asking = peers.len().min(ASK_CLAIMS);
@@ -206,7 +207,7 @@ impl StageWork {
                 peer,
                 Request::Claims { job, stage, shard },
                 vec![],
-                Pending::Claims { job, stage, shard, from: peer },
+                WorkerRequest::Claims { job, stage, shard, from: peer },
             );
         }
         if peers.is_empty() {
@@ -244,6 +245,11 @@ impl StageWork {
         self.summary_wait = (self.summary_wait * 3 / 2).min(SUMMARY_WAIT.1);
         let (job, stage, shard) = (self.job, self.number, self.table.shard());
         self.asked = Some(shard);
-        core.request(self.home, Request::Summary { job, stage, shard }, vec![], Pending::Summary { job, stage, shard });
+        core.request(
+            self.home,
+            Request::Summary { job, stage, shard },
+            vec![],
+            WorkerRequest::Summary { job, stage, shard },
+        );
     }
 }

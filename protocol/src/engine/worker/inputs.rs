@@ -7,13 +7,14 @@ use bytes::{Bytes, BytesMut};
 use super::job::Waiting;
 use super::{PACK_SOON, PACK_WAIT, RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::{Answer, BucketRequest, Pending, WorkerRequest};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{Read, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{
-    Action, BucketRef, ReadError, ReadId, RequestError, TaskFailure, TaskOutput, TaskResult, Work, WorkInput,
+    BucketRef, ReadError, ReadId, RunAction, SegmentAction, TaskFailure, TaskOutput, TaskResult, Work, WorkInput,
 };
 use crate::limits;
 use crate::manifest::{BlobRef, Sink, Source, Stage};
@@ -94,7 +95,7 @@ impl Worker {
             let most = job.manifest.stages[usize::from(stage)].limits.memory;
             unit.input = most;
             self.reads.insert(read, (id, unit));
-            core.act(Action::ReadBucket { read, bucket, most });
+            core.act(SegmentAction::ReadBucket { read, bucket, most });
         } else {
             unit.input = limits::BUCKET_PIECE as u64;
             ask_for_bucket(core, id, unit, (owner, from), BytesMut::new());
@@ -105,8 +106,10 @@ impl Worker {
     pub(super) fn input_in_hand(&self, core: &Core) -> u64 {
         let running = self.running.values().map(|r| &r.unit);
         let read = self.reads.values().map(|(_, unit)| unit);
-        let asked =
-            core.pending.values().filter_map(|p| if let Pending::Bucket { unit, .. } = p { Some(unit) } else { None });
+        let asked = core.pending.values().filter_map(|pending| match pending {
+            Pending::Worker(WorkerRequest::Bucket(request)) => Some(&request.unit),
+            _ => None,
+        });
         let waiting = self.jobs.values().flat_map(|job| job.waiting.values()).flat_map(|waiting| &waiting.units);
         running.chain(read).chain(asked).chain(waiting).map(|unit| unit.input).fold(0, u64::saturating_add)
     }
@@ -135,7 +138,7 @@ impl Worker {
         };
         let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
         self.running.insert(run, Running::new(id, unit, estimate));
-        core.act(Action::Run(Box::new(work)));
+        core.act(RunAction::Start(Box::new(work)));
     }
 
     /// A blob arrived, or cannot be had.
@@ -180,18 +183,11 @@ impl Worker {
     }
 
     /// The owner of a partition, written by the stage `from`, answered with one more piece of a bucket.
-    pub(in crate::engine) fn on_bucket_answer(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        mut unit: Unit,
-        (owner, from): (PeerKey, u8),
-        mut got: BytesMut,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
+    pub(super) fn on_bucket_answer(&mut self, core: &mut Core, request: BucketRequest, answer: Answer) {
+        let BucketRequest { job, mut unit, owner, from, mut got } = request;
         let unreadable = |why: String| NoBucket::Unreadable(ReadError::Failed(why));
         let malformed = || unreadable("its owner sent malformed records".to_owned());
-        let records = match outcome {
+        let records = match answer {
             Ok((Response::Piece { of }, piece)) => {
                 let (here, most) = ((got.len() + piece.len()) as u64, self.memory_of(&job, unit.stage));
                 if of > most {
@@ -228,14 +224,15 @@ impl Worker {
     /// is up.
     pub(super) fn leave_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
         let lost = |owner: &PeerKey| !epoch.shufflers.iter().any(|s| s.peer == *owner);
-        let asked = core
-            .pending
-            .values_mut()
-            .filter(|pending| matches!(pending, Pending::Bucket { job, owner, .. } if *job == id && lost(owner)));
+        let is_lost = |pending: &Pending| match pending {
+            Pending::Worker(WorkerRequest::Bucket(request)) => request.job == id && lost(&request.owner),
+            _ => false,
+        };
+        let asked = core.pending.values_mut().filter(|pending| is_lost(pending));
         let asked: Vec<Pending> = asked.map(|pending| std::mem::replace(pending, Pending::Ignored)).collect();
         for pending in asked {
-            if let Pending::Bucket { unit, .. } = pending {
-                self.bucket_here(core, id, unit, Err(NoBucket::Missing));
+            if let Pending::Worker(WorkerRequest::Bucket(request)) = pending {
+                self.bucket_here(core, id, request.unit, Err(NoBucket::Missing));
             }
         }
     }
@@ -294,7 +291,7 @@ fn ask_for_bucket(core: &mut Core, job: JobId, unit: Unit, (owner, from): (PeerK
     let Some(root) = unit.root else { return };
     let (task, width) = (unit.tasks.start, unit.width);
     let request = Request::Bucket { job, stage: from, task, width, root, from: got.len() as u64 };
-    core.request(owner, request, vec![], Pending::Bucket { job, unit, owner, from, got });
+    core.request(owner, request, vec![], WorkerRequest::Bucket(BucketRequest { job, unit, owner, from, got }));
 }
 
 /// Why there is no bucket to reduce.

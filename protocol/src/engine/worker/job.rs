@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::{RETRY_HERE, RETRY_INPUT, RETRY_MODULE};
 use crate::codec;
 use crate::engine::blobs::Blobs;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
+use crate::engine::pending::{Pending, WorkerRequest};
 use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId};
@@ -274,7 +275,7 @@ impl WorkerJob {
                 self.manifest.home,
                 request,
                 vec![output.bytes.clone()],
-                Pending::Output { job: id, stage, task },
+                WorkerRequest::Output { job: id, stage, task },
             );
         }
     }

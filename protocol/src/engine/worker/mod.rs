@@ -4,6 +4,7 @@ mod capacity;
 mod choice;
 mod inputs;
 mod job;
+mod responses;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -12,24 +13,23 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::job::{Waiting, WorkerJob};
 use self::turns::Turns;
 use super::Memory;
 use super::blobs::Blobs;
-use super::core::{Core, Pending};
+use super::core::Core;
 use super::jobs::Change;
 use super::packs::Packs;
+use super::pending::{BucketRequest, Pending, WorkerRequest};
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, ReadId, RequestError, RunId, TaskResult};
+use crate::io::{NetAction, ReadId, RunAction, RunId, TaskResult};
 use crate::limits;
-use crate::manifest::{Manifest, Source};
+use crate::manifest::Manifest;
 use crate::membership::Advert;
-use crate::message::{Claim, Gossip, Request, Response, Seals, Standing, Topic};
-use crate::ranges::{BitSet, numbers_in_bytes};
+use crate::message::{Claim, Gossip, Request, Seals, Standing, Topic};
+use crate::ranges::BitSet;
 use crate::time::Time;
 use crate::version;
 
@@ -229,7 +229,9 @@ impl Worker {
             listen(&mut self.topics, core, stage.listening, false);
         }
         self.fetching -= job.waiting.values().map(Waiting::in_hand).sum::<usize>();
-        let buckets = core.pending.values_mut().filter(|p| matches!(p, Pending::Bucket { job, .. } if *job == id));
+        let reads_bucket =
+            |p: &Pending| matches!(p, Pending::Worker(WorkerRequest::Bucket(BucketRequest { job, .. })) if *job == id);
+        let buckets = core.pending.values_mut().filter(|p| reads_bucket(p));
         for pending in buckets {
             *pending = Pending::Ignored;
             self.fetching -= 1;
@@ -248,7 +250,7 @@ impl Worker {
                 blobs.unshare(&hash);
             }
         }
-        core.act(Action::StopRuns { job: id });
+        core.act(RunAction::Stop { job: id });
     }
 
     /// Goes on with every job: units, claims, output, messages.
@@ -376,120 +378,9 @@ impl Worker {
         }
     }
 
-    /// An owner answered a push.
-    #[expect(clippy::too_many_arguments, reason = "all of it names one push")]
-    pub(super) fn on_pushed(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        owner: PeerKey,
-        epoch: u32,
-        tasks: &[u32],
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(open) = self.jobs.get_mut(&job) else { return };
-        // Under a newer epoch everything was sent again; this answer is about the past.
-        if open.epoch.number != epoch {
-            return;
-        }
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
-        if matches!(outcome, Ok((Response::Ok, _))) {
-            for task in work.outbox.acknowledged(owner, tasks) {
-                work.task_finished(core.now, task);
-            }
-        } else {
-            work.outbox.refused(core.now, owner, tasks);
-            // The owner may be lost, or the job over: the authority knows.
-            work.ask_summary_within(core.now, SUMMARY_TROUBLE);
-        }
-    }
-
-    /// The authority answered a result.
-    pub(super) fn on_output_answer(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        task: u32,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
-        match outcome {
-            Ok((Response::Ok, _)) => {
-                open.drop_output(stage, task);
-                open.stages[usize::from(stage)].task_finished(core.now, task);
-            }
-            Ok((Response::Missing | Response::Refused(_), _)) => {
-                open.drop_output(stage, task);
-                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
-                open.stages[usize::from(stage)].ask_summary(core);
-            }
-            _ => {
-                if let Some(output) = open.outputs.get_mut(&(stage, task)) {
-                    output.send_at = core.now + RETRY_INPUT;
-                    open.outputs_at = open.outputs_at.min(output.send_at);
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_summary(
-        &mut self,
-        core: &mut Core,
-        job: JobId,
-        stage: u8,
-        shard: u16,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(open) = self.jobs.get_mut(&job) else { return };
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
-        work.answered(shard);
-        let Ok((Response::Summary(summary), body)) = outcome else { return };
-        if summary.reopened < open.reopened {
-            // It was on its way when tasks were opened again.
-            return work.ask_summary(core);
-        }
-        let source = open.manifest.stages[usize::from(stage)].source;
-        let ring = match source {
-            // Under another epoch others may have sealed them than those that this peer takes for their owners.
-            Source::Shuffle { .. } if summary.epoch.peek(|e| e.number) != Ok(open.epoch.number) => {
-                work.ask_summary_within(core.now, SUMMARY_AGAIN);
-                None
-            }
-            Source::Shuffle { stage } => open.rings[usize::from(stage)].clone(),
-            Source::Inputs => None,
-        };
-        let owner_of = |p: u16| ring.as_ref().and_then(|r| r.replicas(p).first().copied());
-        if summary.reopened > open.reopened {
-            open.reopened = summary.reopened;
-            // It tells of one stage, and those tasks may be another's.
-            open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
-        }
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
-        let done = numbers_in_bytes(&body, 0);
-        work.hear_summary(core, shard, &summary, done, owner_of);
-    }
-
     /// Who enters a shard of this worker's asks for the claims in it.
     pub(super) fn standings(&self, core: &Core, job: &JobId, stage: u8, shard: u16) -> Option<Vec<Standing>> {
         self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(core, shard)
-    }
-
-    /// Someone in a shard that this worker entered told of the claims in it.
-    pub(super) fn on_standings(
-        &mut self,
-        core: &Core,
-        job: &JobId,
-        (stage, shard): (u8, u16),
-        from: PeerKey,
-        outcome: Result<(Response, Bytes), RequestError>,
-    ) {
-        let Some(stage) = self.stage(job, stage) else { return };
-        match outcome {
-            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
-            _ => stage.hear_standings(core, shard, from, None),
-        }
     }
 
     /// Another worker's standing.
@@ -523,7 +414,7 @@ impl Worker {
         for (id, job) in &mut self.jobs {
             job.stages.iter_mut().filter(|s| s.is_busy()).for_each(|s| s.leave(core));
             job.active = false;
-            core.act(Action::StopRuns { job: *id });
+            core.act(RunAction::Stop { job: *id });
         }
     }
 }
@@ -534,13 +425,13 @@ fn listen(topics: &mut BTreeMap<Topic, u32>, core: &mut Core, topic: Topic, on: 
     if on {
         *count += 1;
         if *count == 1 {
-            core.act(Action::Subscribe { topic, on });
+            core.act(NetAction::Subscribe { topic, on });
         }
     } else {
         *count = count.saturating_sub(1);
         if *count == 0 {
             topics.remove(&topic);
-            core.act(Action::Subscribe { topic, on });
+            core.act(NetAction::Subscribe { topic, on });
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `make bench`: the figures of `docs/benchmarks.md`, measured with the binaries as users run them.
+//! `make bench`: the benchmarks of `docs/benchmarks.md`, measured with the programs as users run them.
 //!
-//! Each figure is the median of some runs; the machine's noise is their spread. The corpus is made once and kept.
+//! Each figure is the median of several runs; their spread shows the machine's noise. The corpus is created once and
+//! kept.
 
 mod jobs;
 mod measure;
@@ -10,30 +11,30 @@ mod rates;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Where the benches keep their corpora, and how much they do.
+/// Where the benchmarks keep their corpora, and whether this is a smoke test.
 struct Bench {
     place: PathBuf,
     smoke: bool,
 }
 
 impl Bench {
-    /// How often something is measured.
+    /// Number of runs of a benchmark.
     fn times(&self, times: usize) -> usize {
         if self.smoke { 1 } else { times }
     }
 
-    /// How many there are of something that there are many of.
+    /// A count or size, reduced in a smoke test.
     fn many(&self, count: u32) -> u32 {
         if self.smoke { count.div_ceil(100) } else { count }
     }
 
-    /// Where something of a name lies; what is made for a smoke test is no corpus.
+    /// Path for a file or folder; smoke tests have their own, as theirs are no corpora.
     fn path(&self, name: &str) -> PathBuf {
         self.place.join(if self.smoke { "smoke" } else { "full" }).join(name)
     }
 }
 
-/// What can be measured: its name, and what measures it.
+/// A benchmark's name and function.
 type Part = (&'static str, fn(&Bench));
 
 const PARTS: [Part; 6] = [

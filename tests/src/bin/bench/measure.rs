@@ -1,4 +1,4 @@
-//! One run of a command: how long it took, from which moment on, and how much memory all of its processes had.
+//! A run of a command: its duration, from several starting points, and the peak memory of its processes.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Memory is looked at this often.
+/// Poll interval for memory.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// One run.
+/// The measurements of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     /// From the start of the process to its exit.
     pub(crate) wall: Duration,
-    /// From the moment when the mesh was there to the result written: reading the inputs, compiling (or not) and the job.
+    /// From when the mesh was ready until the result was written: reading the inputs, compiling (or not) and the job.
     pub(crate) from_ready: Duration,
-    /// From the submission to the result written.
+    /// From the submission until the result was written.
     pub(crate) from_submit: Duration,
-    /// The most memory that all processes together had, in bytes: the largest sum of each one's own peak.
+    /// Peak memory in bytes: the largest sum of the peaks of its processes.
     pub(crate) peak: u64,
 }
 
-/// Runs a `webmesh run` or `submit`, and watches its memory and that of the processes `others` until it ends.
+/// Runs `webmesh run` or `submit`, and polls its memory and that of the processes `others` until it ends.
 pub(crate) fn run(command: &mut Command, others: &[u32]) -> Run {
     let started = Instant::now();
     let mut child =
@@ -63,7 +63,7 @@ pub(crate) fn run(command: &mut Command, others: &[u32]) -> Run {
     }
 }
 
-/// The peaks of a process and all below it, added up, in bytes.
+/// The sum of the peaks of a process and all of its descendants, in bytes.
 fn memory_of(pid: u32) -> u64 {
     let own = high_water(pid).unwrap_or(0);
     // A process without children, or one that has just ended, has no such list.
@@ -76,20 +76,20 @@ fn memory_of(pid: u32) -> u64 {
     own + below
 }
 
-/// The most memory that a process has had resident, in bytes.
+/// Peak resident memory of a process, in bytes.
 fn high_water(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Prints a row for some runs, each measured by `time`; gives the median in seconds.
+/// Prints a row for some runs, each measured by `time`; returns the median in seconds.
 pub(crate) fn report(what: &str, budget: &str, runs: &[Run], time: impl Fn(&Run) -> Duration) -> f64 {
     let peak = runs.iter().map(|run| run.peak).max().unwrap_or(0);
     times(what, budget, runs.iter().map(time).collect(), &format!("{} MiB", peak >> 20))
 }
 
-/// Prints a row for some times; gives the median in seconds.
+/// Prints a row for some durations; returns the median in seconds.
 pub(crate) fn times(what: &str, budget: &str, mut times: Vec<Duration>, memory: &str) -> f64 {
     times.sort_unstable();
     let [median, least, most] = [times[times.len() / 2], times[0], times[times.len() - 1]].map(human);
@@ -97,7 +97,7 @@ pub(crate) fn times(what: &str, budget: &str, mut times: Vec<Duration>, memory: 
     times[times.len() / 2].as_secs_f64()
 }
 
-/// Prints a row for numbers that are no times.
+/// Prints a row for a value that is not a duration.
 pub(crate) fn number(what: &str, budget: &str, value: &str) {
     println!("| {what} | {budget} | {value} | | | |");
 }

@@ -1,4 +1,4 @@
-//! Very many tasks, and very few, through real nodes.
+//! Very many tasks, and very few, on real nodes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::Bench;
 use crate::jobs::{SEED, embedded};
 use crate::measure::{self, Run, number, report};
 
-/// Nodes that do not know each other after so many looks at each never will.
+/// Maximum number of polls until all nodes know each other.
 const LOOKS: usize = 20;
 
-/// Nodes on loopback, each a process of one thread, the first with a compiler.
+/// Nodes on loopback, each a process with one thread; the first has a compiler.
 pub(crate) struct Nodes<'a> {
     bench: &'a Bench,
     servers: Vec<Server>,
@@ -28,7 +28,7 @@ impl<'a> Nodes<'a> {
         for i in 1..count {
             nodes.servers.push(Server::node(&data(i), &[&nodes.servers[0].address], more));
         }
-        // Each look takes a connection and introductions: no need to wait beside it.
+        // Each poll takes a connection and introductions, so there is no need for a pause.
         let all_known = (0..LOOKS).any(|_| nodes.servers.iter().all(|node| nodes.known_to(node) == count));
         assert!(all_known, "the nodes do not find each other");
         nodes
@@ -44,7 +44,7 @@ impl<'a> Nodes<'a> {
         self.servers.iter().filter(|node| listed.contains(&node.peer)).count()
     }
 
-    /// Submits a job, once before it counts, and then `times` times.
+    /// Submits a job, once as a warm-up, and then `times` times.
     pub(crate) fn submit(&self, job: &Path, input: &Path, more: &[&str], times: usize) -> Vec<Run> {
         self.submit_once(job, input, more);
         (0..self.bench.times(times)).map(|_| self.submit_once(job, input, more)).collect()
@@ -64,7 +64,7 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// 200,000 documents of a line: each a task of its own, and as they are packed if nobody says otherwise.
+/// 200,000 documents of one line: each a task of its own, and with the default packing.
 pub(crate) fn many_tasks(bench: &Bench) {
     const TIMES: usize = 3;
     let fast = example("wordcount/wordcount_fast.cpp");
@@ -73,7 +73,7 @@ pub(crate) fn many_tasks(bench: &Bench) {
     let packed = ["--chunk", "1"];
     let two = ["--peers", "2", "--threads", "1"];
     let run = |more: &[&str]| embedded(bench, &fast, &input, &[more, &two].concat(), TIMES);
-    report("200,000 tasks of a line, 2 peers", "15 s", &run(&one), |r| r.wall);
+    report("200,000 tasks of one line, 2 peers", "15 s", &run(&one), |r| r.wall);
     report("200,000 lines in default tasks, 2 peers", "5 s", &run(&packed), |r| r.wall);
 
     let nodes = Nodes::start(bench, 2, &["--http", "127.0.0.1:0"]);
@@ -84,15 +84,15 @@ pub(crate) fn many_tasks(bench: &Bench) {
         runs.push(nodes.submit_once(&fast, &input, &one));
         delivered.extend(nodes.delivered().into_iter().zip(before).map(|(now, then)| now - then));
     }
-    report("200,000 tasks of a line, two nodes and a submitter", "15 s", &runs, |r| r.wall);
+    report("200,000 tasks of one line, two nodes and a submitter", "15 s", &runs, |r| r.wall);
     let most = delivered.iter().max().copied().unwrap_or(0);
     number("the same: control messages delivered to a node, at most", "2,000", &most.to_string());
 }
 
-/// Ten tasks of a millisecond on twenty nodes that have run the job before.
+/// Ten tasks of one millisecond on twenty nodes that have run the job before.
 pub(crate) fn ten_tasks(bench: &Bench) {
     const NODES: usize = 20;
-    // Some four cycles a turn.
+    // Some four cycles for each iteration.
     let source = "void map(string_view doc, webmesh::Emitter<uint64_t>& out) {
           uint64_t state = doc.size();
           for (int i = 0; i < 700'000; ++i) state = state * 6364136223846793005 + 1442695040888963407;
@@ -104,7 +104,7 @@ pub(crate) fn ten_tasks(bench: &Bench) {
     let (warm, ten) = (write(bench, "warm.txt", &numbers(NODES * 100)), write(bench, "ten.txt", &numbers(10)));
     let more = ["--chunk", "1", "--docs-per-task", "1"];
     let nodes = Nodes::start(bench, NODES, &[]);
-    // Enough tasks that every node has loaded the module.
+    // Enough tasks that every node loads the module.
     nodes.submit_once(&job, &warm, &more);
     let runs = nodes.submit(&job, &ten, &more, 5);
     report("ten tasks of 1 ms, 20 nodes, from submit to result", "300 ms", &runs, |r| r.from_submit);

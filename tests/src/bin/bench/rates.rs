@@ -1,4 +1,4 @@
-//! What is measured within this process: the compile service, and simulated meshes.
+//! Benchmarks within this process: the compile service, and simulated meshes.
 
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,13 @@ pub(crate) fn compile(bench: &Bench) {
     times("compile of the word count, from the cache", "20 ms", cached, "");
 }
 
-/// Tasks run twice and messages on meshes far apart: delays of 50 to 200 ms.
+/// Tasks run twice, and messages, in simulated meshes with delays of 50 to 200 ms.
 pub(crate) fn simulated(bench: &Bench) {
     for seed in [1, 2, 3].into_iter().take(bench.times(3)) {
         let job = Job::new(bench.many(10_000), Duration::from_secs(1), 100);
         simulate("100 peers, 10,000 tasks", &Scenario::new(seed, 100).far_apart().with(job));
     }
-    // As many shufflers as a job may have, and a reduce task or so for every peer.
+    // The maximum number of shufflers of a job, and about one reduce task for each peer.
     let (peers, tasks) = if bench.smoke { (100, 2_000) } else { (1_000, 200_000) };
     let job = Job { partitions: 16, buckets: 1_008, ..Job::new(tasks, Duration::from_secs(1), peers) };
     let scenario = Scenario { shufflers: 16, ..Scenario::new(1, peers) };

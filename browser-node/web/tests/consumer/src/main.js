@@ -1,4 +1,4 @@
-// A page of somebody who uses the library: it counts words on the mesh at ?bootstrap=URL, with its own Worker.
+// An example of a page that uses the library: it counts words on the mesh at ?bootstrap=URL, with its own Worker.
 
 import { join } from "webmesh";
 
@@ -13,7 +13,7 @@ const source = `
     out.emit(key, sum);
   }`;
 
-/** @returns {Promise<string>} Lines of a word and its count, and how many tasks this tab has run. */
+/** @returns {Promise<string>} Lines of a word and its count, and whether this tab has run tasks. */
 async function countWords() {
   const parameters = new URLSearchParams(location.search);
   const assets = parameters.get("assets");

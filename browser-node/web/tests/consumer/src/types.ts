@@ -1,4 +1,4 @@
-// The library's types as a user sees them; it is checked and never run.
+// The library's types as a user sees them; this file is type-checked and never run.
 
 import {
   AssetError,
@@ -45,5 +45,5 @@ export function explain(error: unknown): string | Diagnostic[] {
   return error instanceof CompileError ? error.diagnostics : "";
 }
 
-// @ts-expect-error Options that there are not are refused: without types, anything would be taken.
+// @ts-expect-error Unknown options are refused: without types, anything would be accepted.
 join({ treads: 1 });

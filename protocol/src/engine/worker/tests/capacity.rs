@@ -24,7 +24,7 @@ fn claimed(bench: &Bench) -> usize {
 fn released_all(bench: &mut Bench) -> bool {
     let said = std::iter::from_fn(|| {
         bench.take(|action| match action {
-            Action::Publish { message: Gossip::Claims(claims), .. } => Some(claims.clone()),
+            Action::Net(NetAction::Publish { message: Gossip::Claims(claims), .. }) => Some(claims.clone()),
             _ => None,
         })
     });
@@ -59,7 +59,11 @@ fn a_worker_that_retires_ends_what_runs_and_says_that_it_holds_nothing() {
     bench.go_on(Duration::ZERO);
     assert_eq!(bench.worker.load(), (0, 0, 0));
     assert!(released_all(&mut bench));
-    assert!(bench.take(|a| matches!(a, Action::StopRuns { job: stopped } if *stopped == job).then_some(())).is_some());
+    assert!(
+        bench
+            .take(|a| matches!(a, Action::Run(RunAction::Stop { job: stopped }) if *stopped == job).then_some(()))
+            .is_some()
+    );
     bench.actions.clear();
     bench.open(&Plan { nonce: 2, ..MANY }, other());
     bench.idle(Duration::from_secs(2));

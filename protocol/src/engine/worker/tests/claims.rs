@@ -40,7 +40,7 @@ fn a_job_whose_tasks_may_take_more_than_this_peer_gives_is_declined() {
     bench.open(&COLLECTS, other());
     assert!(bench.run().is_none());
     let declined = bench.take(|action| match action {
-        Action::Request { to, request: Request::Decline { memory, .. }, .. } => Some((*to, *memory)),
+        Action::Net(NetAction::Request { to, request: Request::Decline { memory, .. }, .. }) => Some((*to, *memory)),
         _ => None,
     });
     assert_eq!(declined, Some((COLLECTS.manifest().home, bench.worker.memory.tasks)));
@@ -111,8 +111,9 @@ fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_
         shards,
         peers: vec![],
     };
-    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    bench.hear_summary(job, (1, 0), summary, Bytes::new());
     bench.change(&job, &Change::Reopened(1));
-    let asked = |a: &Action| matches!(a, Action::Request { request: Request::Summary { stage: 0, .. }, .. });
+    let asked =
+        |a: &Action| matches!(a, Action::Net(NetAction::Request { request: Request::Summary { stage: 0, .. }, .. }));
     assert!(bench.actions.iter().any(asked));
 }

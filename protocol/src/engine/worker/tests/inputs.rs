@@ -28,7 +28,13 @@ fn what_this_peer_did_not_seal_is_not_read_from_its_store() {
     let job = bench.open(&REDUCES, me());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, me());
     bench.hear_sealed(&REDUCES, job, signed_epoch);
-    let read = bench.take(|action| if let Action::ReadBucket { bucket, .. } = action { Some(*bucket) } else { None });
+    let read = bench.take(|action| {
+        if let Action::Store(StoreAction::Segments(SegmentAction::ReadBucket { bucket, .. })) = action {
+            Some(*bucket)
+        } else {
+            None
+        }
+    });
     assert_eq!(read, None, "its shuffler holds nothing");
     assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
 }
@@ -47,7 +53,7 @@ fn a_result_names_the_root_that_was_read() {
     let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
     bench.results(&reduce, [task], true);
     let root = bench.take(|action| match action {
-        Action::Request { request: Request::Output { root, .. }, .. } => Some(*root),
+        Action::Net(NetAction::Request { request: Request::Output { root, .. }, .. }) => Some(*root),
         _ => None,
     });
     assert_eq!(root, Some(Some(ROOT)));
@@ -127,11 +133,11 @@ fn a_module_that_this_peer_lost_is_looked_for_again() {
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
     bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
-    let told = |action: &Action| matches!(action, Action::Request { request: Request::Failed(f), .. } if f.cause == Cause::Worker);
+    let told = |action: &Action| matches!(action, Action::Net(NetAction::Request { request: Request::Failed(f), .. }) if f.cause == Cause::Worker);
     assert!(bench.core.actions.iter().any(told));
     bench.core.now = bench.core.now + RETRY_MODULE;
     bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
-    let looks = |action: &Action| matches!(action, Action::LoadBlob { hash } if *hash == Hash([COLLECTS.module; 32]));
+    let looks = |action: &Action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) if *hash == Hash([COLLECTS.module; 32]));
     assert!(bench.core.actions.iter().any(looks));
 }
 
@@ -193,7 +199,7 @@ fn where_nothing_was_written_there_is_nothing_to_run() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
     let output = bench.take(|action| match action {
-        Action::Request { request: Request::Output { root, digest, .. }, .. } => Some((*root, *digest)),
+        Action::Net(NetAction::Request { request: Request::Output { root, digest, .. }, .. }) => Some((*root, *digest)),
         _ => None,
     });
     assert_eq!(output, Some((Some(ROOT), Hash::of(b""))));
@@ -222,13 +228,13 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
     let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
     let seals = vec![(0, ROOT)];
     let summary = Summary { epoch, reopened: 0, done: vec![4, 0], seals, width: Some(4), shards, peers: vec![] };
-    bench.worker.on_summary(&mut bench.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+    bench.hear_summary(job, (1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
     bench.go_on(Duration::from_secs(1));
     let asked = bench.take(|action| match action {
-        Action::Request { request: Request::Bucket { width, task, .. }, .. } => Some((*width, *task)),
+        Action::Net(NetAction::Request { request: Request::Bucket { width, task, .. }, .. }) => Some((*width, *task)),
         _ => None,
     });
     assert!(matches!(asked, Some((4, 0..2))), "{asked:?}");

@@ -15,12 +15,16 @@ use super::job::WorkerJob;
 use super::{Worker, choice};
 use crate::engine::Memory;
 use crate::engine::blobs::Blobs;
-use crate::engine::core::{Core, Pending};
+use crate::engine::core::Core;
 use crate::engine::jobs::Change;
+use crate::engine::pending::{Pending, WorkerRequest};
 use crate::engine::shuffler::Shuffler;
 use crate::epoch::{self, Epoch};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Action, RequestId, TaskFailure, TaskOutput, TaskResult, Work};
+use crate::io::{
+    Action, BlobAction, NetAction, RequestId, RunAction, SegmentAction, StoreAction, TaskFailure, TaskOutput,
+    TaskResult, Work,
+};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::membership::{Advert, Kind, Roles};
@@ -101,7 +105,7 @@ impl Bench {
         self.core.now = self.core.now + time;
         self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
         while let Some(action) = self.core.actions.pop_front() {
-            if let Action::LoadBlob { hash } = action
+            if let Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) = action
                 && hash != Hash([NOWHERE; 32])
             {
                 let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
@@ -121,31 +125,31 @@ impl Bench {
     }
 
     fn run(&mut self) -> Option<Box<Work>> {
-        let at = self.actions.iter().position(|a| matches!(a, Action::Run(_)))?;
+        let at = self.actions.iter().position(|a| matches!(a, Action::Run(RunAction::Start(_))))?;
         match self.actions.remove(at) {
-            Some(Action::Run(work)) => Some(work),
+            Some(Action::Run(RunAction::Start(work))) => Some(work),
             _ => None,
         }
     }
 
     fn bucket_asked(&mut self) -> Option<(RequestId, PeerKey)> {
         self.take(|action| match action {
-            Action::Request { id, to, request: Request::Bucket { .. }, .. } => Some((*id, *to)),
+            Action::Net(NetAction::Request { id, to, request: Request::Bucket { .. }, .. }) => Some((*id, *to)),
             _ => None,
         })
     }
 
     fn failure(&mut self) -> Option<Failure> {
         self.take(|action| match action {
-            Action::Request { request: Request::Failed(failure), .. } => Some(failure.clone()),
+            Action::Net(NetAction::Request { request: Request::Failed(failure), .. }) => Some(failure.clone()),
             _ => None,
         })
     }
 
     fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
         let pending = self.core.pending.remove(&id);
-        let Some(Pending::Bucket { job, unit, owner, from, got }) = pending else { panic!("no bucket is awaited") };
-        self.worker.on_bucket_answer(&mut self.core, job, unit, (owner, from), got, Ok((response, body)));
+        let Some(Pending::Worker(request @ WorkerRequest::Bucket(_))) = pending else { panic!("no bucket is awaited") };
+        self.worker.on_response(&mut self.core, request, Ok((response, body)));
         self.go_on(Duration::ZERO);
     }
 
@@ -155,7 +159,7 @@ impl Bench {
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
         let summary = Summary { epoch, reopened: 0, done, seals, width: Some(1), shards, peers: vec![] };
-        self.worker.on_summary(&mut self.core, job, 1, 0, Ok((Response::Summary(summary), Bytes::new())));
+        self.hear_summary(job, (1, 0), summary, Bytes::new());
         self.go_on(Duration::from_secs(1));
     }
 
@@ -164,7 +168,7 @@ impl Bench {
     fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Some(shard) = self.take(|action| match action {
-            Action::Request { request: Request::Summary { shard, .. }, .. } => Some(*shard),
+            Action::Net(NetAction::Request { request: Request::Summary { shard, .. }, .. }) => Some(*shard),
             _ => None,
         }) {
             asked.push(shard);
@@ -174,7 +178,7 @@ impl Bench {
             let done_tasks = vec![16 - left[0] - left[1]];
             let (seals, width) = (vec![], None);
             let summary = Summary { epoch, reopened, done: done_tasks, seals, width, shards, peers };
-            self.worker.on_summary(&mut self.core, job, 0, shard, Ok((Response::Summary(summary), done)));
+            self.hear_summary(job, (0, shard), summary, done);
         }
         self.go_on(Duration::ZERO);
         asked
@@ -213,11 +217,18 @@ impl Bench {
         self.go_on(time);
     }
 
+    /// The home answers with the summary of a shard; `done` numbers its finished tasks.
+    fn hear_summary(&mut self, job: JobId, (stage, shard): (u8, u16), summary: Summary, done: Bytes) {
+        let request = WorkerRequest::Summary { job, stage, shard };
+        self.worker.on_response(&mut self.core, request, Ok((Response::Summary(summary), done)));
+    }
+
     fn take_outputs(&mut self) {
-        let outputs: Vec<_> = self.core.pending.extract_if(.., |_, p| matches!(p, Pending::Output { .. })).collect();
-        for (_, output) in outputs {
-            if let Pending::Output { job, stage, task } = output {
-                self.worker.on_output_answer(&mut self.core, job, stage, task, Ok((Response::Ok, Bytes::new())));
+        let is_output = |pending: &Pending| matches!(pending, Pending::Worker(WorkerRequest::Output { .. }));
+        let outputs: Vec<_> = self.core.pending.extract_if(.., |_, pending| is_output(pending)).collect();
+        for (_, pending) in outputs {
+            if let Pending::Worker(output) = pending {
+                self.worker.on_response(&mut self.core, output, Ok((Response::Ok, Bytes::new())));
             }
         }
         self.go_on(Duration::ZERO);

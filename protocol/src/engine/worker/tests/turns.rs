@@ -126,7 +126,8 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
             }
             bench.worker.tick(&mut bench.core, &mut bench.blobs);
             bench.run_units(10, Duration::from_millis(100));
-            let claims = |action: &Action| matches!(action, Action::Publish { message: Gossip::Claims(_), .. });
+            let claims =
+                |action: &Action| matches!(action, Action::Net(NetAction::Publish { message: Gossip::Claims(_), .. }));
             // The first messages of a job may follow each other quickly.
             said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
             bench.actions.retain(|a| !claims(a));

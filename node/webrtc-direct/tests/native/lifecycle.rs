@@ -104,7 +104,7 @@ async fn without_a_certificate_each_transport_generates_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dial_without_versions_says_so() {
+async fn a_dial_without_versions_fails_with_no_version() {
     let _quiet = together().await;
     let server = Server::start(config()).await;
     let result = within(dial_as(Keypair::generate_ed25519(), &server.address, &[])).await;

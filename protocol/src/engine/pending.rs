@@ -1,0 +1,138 @@
+//! Requests under way. Each role has its own kinds, which say what the answer is for.
+
+use bytes::{Bytes, BytesMut};
+
+use super::stage::Unit;
+use crate::id::{Hash, JobId, PeerKey};
+use crate::io::RequestError;
+use crate::message::{Attempts, Response};
+
+/// A response with its body, or why there is none.
+pub(super) type Answer = Result<(Response, Bytes), RequestError>;
+
+/// A request under way, by the role that waits for its answer.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Nobody waits for the answer.
+    Ignored,
+    Discovery(DiscoveryRequest),
+    Jobs(JobsRequest),
+    Blobs(BlobRequest),
+    Worker(WorkerRequest),
+    Shuffler(ShufflerRequest),
+    Authority(AuthorityRequest),
+}
+
+/// Requests for what neighbours know of peers.
+#[derive(Debug)]
+pub(super) enum DiscoveryRequest {
+    Hello(PeerKey),
+    /// For a certain home, or for any.
+    Homes(Option<PeerKey>),
+}
+
+/// Requests for manifests.
+#[derive(Debug)]
+pub(super) enum JobsRequest {
+    Manifest(JobId),
+    /// To a peer that announced a job as another's.
+    RivalManifest(JobId),
+}
+
+/// A request for a blob.
+#[derive(Debug)]
+pub(super) struct BlobRequest {
+    pub(super) hash: Hash,
+    pub(super) from: PeerKey,
+}
+
+/// Requests of a worker.
+#[derive(Debug)]
+pub(super) enum WorkerRequest {
+    Summary { job: JobId, stage: u8, shard: u16 },
+    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
+    Push(PushRequest),
+    Output { job: JobId, stage: u8, task: u32 },
+    Bucket(BucketRequest),
+}
+
+/// Attempts on their way to an owner of their partitions.
+#[derive(Debug)]
+pub(super) struct PushRequest {
+    pub(super) job: JobId,
+    pub(super) stage: u8,
+    pub(super) owner: PeerKey,
+    pub(super) epoch: u32,
+    pub(super) tasks: Vec<u32>,
+}
+
+/// A bucket on its way from the owner of its partition.
+#[derive(Debug)]
+pub(super) struct BucketRequest {
+    pub(super) job: JobId,
+    /// The unit that reads it.
+    pub(super) unit: Unit,
+    pub(super) owner: PeerKey,
+    /// The stage that wrote it.
+    pub(super) from: u8,
+    /// The pieces that have arrived.
+    pub(super) got: BytesMut,
+}
+
+/// Requests of a shuffler.
+#[derive(Debug)]
+pub(super) enum ShufflerRequest {
+    Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
+    Commit(CommitRequest),
+    Replica { job: JobId, stage: u8, request: u64 },
+    Sealed { job: JobId, stage: u8, partition: u16 },
+}
+
+/// A commit on its way to the authority, kept to be sent again.
+#[derive(Debug)]
+pub(super) struct CommitRequest {
+    pub(super) job: JobId,
+    pub(super) stage: u8,
+    pub(super) epoch: u32,
+    pub(super) opened: u64,
+    pub(super) partitions: Vec<u16>,
+    pub(super) attempts: Attempts,
+}
+
+/// Requests of an authority.
+#[derive(Debug)]
+pub(super) enum AuthorityRequest {
+    Cancel(JobId),
+    Watch { job: JobId, peer: PeerKey },
+    Accept(AcceptRequest),
+}
+
+/// Acceptances on their way to an owner of partitions, kept to be sent again.
+#[derive(Debug)]
+pub(super) struct AcceptRequest {
+    pub(super) job: JobId,
+    pub(super) stage: u8,
+    pub(super) epoch: u32,
+    pub(super) to: PeerKey,
+    pub(super) attempts: Attempts,
+}
+
+macro_rules! pending_of {
+    ($($role:ident($request:ty)),*) => {
+        $(impl From<$request> for Pending {
+            fn from(request: $request) -> Self {
+                Self::$role(request)
+            }
+        })*
+    };
+}
+
+pending_of!(
+    Discovery(DiscoveryRequest),
+    Jobs(JobsRequest),
+    Blobs(BlobRequest),
+    Worker(WorkerRequest),
+    Shuffler(ShufflerRequest),
+    Authority(AuthorityRequest)
+);

@@ -1,0 +1,53 @@
+//! What follows from the answers to a shuffler's requests.
+
+use super::shuffle::Shuffle;
+use super::{RETRY, Shuffler};
+use crate::engine::core::Core;
+use crate::engine::pending::{Answer, ShufflerRequest};
+use crate::id::JobId;
+use crate::message::Response;
+
+impl Shuffler {
+    /// A request of this shuffler's was answered, or failed.
+    pub(in crate::engine) fn on_response(&mut self, core: &mut Core, request: ShufflerRequest, answer: Answer) {
+        let is_taken = matches!(answer, Ok((Response::Ok, _)));
+        match request {
+            // A holder told what it has of a partition, or has nothing.
+            ShufflerRequest::Held { job, stage, partition, epoch } => {
+                if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
+                    shuffle.listed(core, partition, answer);
+                }
+            }
+            // A holder sent segments of a partition, or has none.
+            ShufflerRequest::Pull { job, stage, partition, epoch } => {
+                let bytes = answer.as_ref().map_or(0, |(_, body)| body.len());
+                if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
+                    shuffle.pulled(core, partition, answer);
+                }
+            }
+            ShufflerRequest::Replica { job, stage, request } => {
+                if let Some(shuffle) = self.get(job, stage) {
+                    shuffle.copied(core.now, request, &answer);
+                    shuffle.seal_what_is_complete(core);
+                }
+            }
+            ShufflerRequest::Commit(_) | ShufflerRequest::Sealed { .. } if is_taken => {}
+            ShufflerRequest::Commit(commit) => {
+                if let Some(shuffle) = self.get(commit.job, commit.stage) {
+                    shuffle.commits_failed.push((core.now + RETRY, commit));
+                }
+            }
+            ShufflerRequest::Sealed { job, stage, partition } => {
+                if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
+                    shuffle.seals_due.insert(partition, core.now + RETRY);
+                }
+            }
+        }
+    }
+
+    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
+    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
+        let has_room = self.has_room(job, stage, bytes);
+        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
+    }
+}

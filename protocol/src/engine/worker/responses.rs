@@ -1,0 +1,106 @@
+//! What follows from the answers to a worker's requests.
+
+use super::{RETRY_INPUT, SUMMARY_AGAIN, SUMMARY_TROUBLE, Worker};
+use crate::engine::core::Core;
+use crate::engine::pending::{Answer, PushRequest, WorkerRequest};
+use crate::id::{JobId, PeerKey};
+use crate::manifest::Source;
+use crate::message::Response;
+use crate::ranges::numbers_in_bytes;
+
+impl Worker {
+    /// A request of this worker's was answered, or failed.
+    pub(in crate::engine) fn on_response(&mut self, core: &mut Core, request: WorkerRequest, answer: Answer) {
+        match request {
+            WorkerRequest::Summary { job, stage, shard } => self.on_summary(core, job, (stage, shard), answer),
+            WorkerRequest::Claims { job, stage, shard, from } => {
+                self.on_standings(core, &job, (stage, shard), from, answer);
+            }
+            WorkerRequest::Push(push) => self.on_pushed(core, &push, &answer),
+            WorkerRequest::Output { job, stage, task } => self.on_output_answer(core, job, (stage, task), &answer),
+            WorkerRequest::Bucket(bucket) => self.on_bucket_answer(core, bucket, answer),
+        }
+    }
+
+    /// An owner answered a push.
+    fn on_pushed(&mut self, core: &mut Core, push: &PushRequest, answer: &Answer) {
+        let &PushRequest { job, stage, owner, epoch, ref tasks } = push;
+        let Some(open) = self.jobs.get_mut(&job) else { return };
+        // Under a newer epoch everything was sent again; this answer is about the past.
+        if open.epoch.number != epoch {
+            return;
+        }
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        if matches!(answer, Ok((Response::Ok, _))) {
+            for task in work.outbox.acknowledged(owner, tasks) {
+                work.task_finished(core.now, task);
+            }
+        } else {
+            work.outbox.refused(core.now, owner, tasks);
+            // The owner may be lost, or the job over: the authority knows.
+            work.ask_summary_within(core.now, SUMMARY_TROUBLE);
+        }
+    }
+
+    /// The authority answered a result.
+    fn on_output_answer(&mut self, core: &mut Core, job: JobId, (stage, task): (u8, u32), answer: &Answer) {
+        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
+        match answer {
+            Ok((Response::Ok, _)) => {
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_finished(core.now, task);
+            }
+            Ok((Response::Missing | Response::Refused(_), _)) => {
+                open.drop_output(stage, task);
+                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
+                open.stages[usize::from(stage)].ask_summary(core);
+            }
+            _ => {
+                if let Some(output) = open.outputs.get_mut(&(stage, task)) {
+                    output.send_at = core.now + RETRY_INPUT;
+                    open.outputs_at = open.outputs_at.min(output.send_at);
+                }
+            }
+        }
+    }
+
+    /// The home sent the summary of a shard, or did not.
+    fn on_summary(&mut self, core: &mut Core, job: JobId, (stage, shard): (u8, u16), answer: Answer) {
+        let Some(open) = self.jobs.get_mut(&job) else { return };
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        work.answered(shard);
+        let Ok((Response::Summary(summary), body)) = answer else { return };
+        if summary.reopened < open.reopened {
+            // It was on its way when tasks were opened again.
+            return work.ask_summary(core);
+        }
+        let source = open.manifest.stages[usize::from(stage)].source;
+        let ring = match source {
+            // Under another epoch others may have sealed them than those that this peer takes for their owners.
+            Source::Shuffle { .. } if summary.epoch.peek(|e| e.number) != Ok(open.epoch.number) => {
+                work.ask_summary_within(core.now, SUMMARY_AGAIN);
+                None
+            }
+            Source::Shuffle { stage } => open.rings[usize::from(stage)].clone(),
+            Source::Inputs => None,
+        };
+        let owner_of = |p: u16| ring.as_ref().and_then(|r| r.replicas(p).first().copied());
+        if summary.reopened > open.reopened {
+            open.reopened = summary.reopened;
+            // It tells of one stage, and those tasks may be another's.
+            open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
+        }
+        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let done = numbers_in_bytes(&body, 0);
+        work.hear_summary(core, shard, &summary, done, owner_of);
+    }
+
+    /// A worker in a shard that this one entered told of the claims in it, or did not.
+    fn on_standings(&mut self, core: &Core, job: &JobId, (stage, shard): (u8, u16), from: PeerKey, answer: Answer) {
+        let Some(stage) = self.stage(job, stage) else { return };
+        match answer {
+            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
+            _ => stage.hear_standings(core, shard, from, None),
+        }
+    }
+}
