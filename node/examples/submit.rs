@@ -6,7 +6,7 @@ use webmesh_node::client::{Client, JobSpec, Options};
 use webmesh_node::progress::ProgressEvent;
 
 /// Runs a job over files on the mesh of a peer; gives its result.
-pub async fn submit(peer: &str, source: &Path, inputs: Vec<PathBuf>) -> Result<String, Box<dyn Error>> {
+pub(crate) async fn submit(peer: &str, source: &Path, inputs: Vec<PathBuf>) -> Result<String, Box<dyn Error>> {
     let client = Client::connect(Options { bootstrap: vec![peer.parse()?], ..Options::default() }).await?;
     let job = client.submit(JobSpec { source: std::fs::read(source)?.into(), inputs, ..JobSpec::default() });
     let mut events = job.events();
