@@ -292,13 +292,8 @@ impl<H: Host> Driver<H> {
     fn take_output(&mut self, output: HostOutput) {
         match output {
             HostOutput::Event(event) => self.engine.handle(self.now(), event),
-            HostOutput::Respond { token, response, body } => self.respond(token, response, body),
+            HostOutput::Respond { token, response, body } => respond(&self.net, token, response, body),
         }
-    }
-
-    fn respond(&self, token: Token, response: Response, body: Bytes) {
-        let parts = if body.is_empty() { vec![] } else { vec![body] };
-        self.net.respond(token, response, parts);
     }
 
     async fn take_event(&mut self, event: NetEvent) {
@@ -351,7 +346,7 @@ impl<H: Host> Driver<H> {
     async fn carry_out(&mut self) {
         while let Some(action) = self.engine.poll() {
             match action {
-                Action::Net(action) => self.send(action).await,
+                Action::Net(action) => send(&self.net, action).await,
                 Action::Store(action) => self.host.store(action),
                 Action::Run(action) => self.host.run(action),
                 Action::Notify(notice) => {
@@ -361,16 +356,21 @@ impl<H: Host> Driver<H> {
             }
         }
     }
+}
 
-    async fn send(&self, action: NetAction) {
-        match action {
-            NetAction::Publish { topic, message } => self.net.publish(topic, &message).await,
-            NetAction::Learn { peer, addresses } => learn_addresses(&self.net, peer, &addresses).await,
-            NetAction::Subscribe { topic, on } => self.net.subscribe(topic, on).await,
-            NetAction::Request { id, to, request, body } => self.net.request(id, to, request, body),
-            NetAction::Respond { token, response, body } => self.respond(token, response, body),
-        }
+async fn send(net: &Net, action: NetAction) {
+    match action {
+        NetAction::Publish { topic, message } => net.publish(topic, &message).await,
+        NetAction::Learn { peer, addresses } => learn_addresses(net, peer, &addresses).await,
+        NetAction::Subscribe { topic, on } => net.subscribe(topic, on).await,
+        NetAction::Request { id, to, request, body } => net.request(id, to, request, body),
+        NetAction::Respond { token, response, body } => respond(net, token, response, body),
     }
+}
+
+fn respond(net: &Net, token: Token, response: Response, body: Bytes) {
+    let parts = if body.is_empty() { vec![] } else { vec![body] };
+    net.respond(token, response, parts);
 }
 
 async fn learn_addresses(net: &Net, peer: PeerKey, addresses: &[String]) {
