@@ -13,7 +13,7 @@ use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::version;
 
 use crate::driver::Node;
-use crate::host::{CompileService, HostConfig, HostError, HostHandle, NativeHost};
+use crate::host::{CompileService, HostConfig, HostError, HostHandle, NativeHost, Served};
 use crate::net::{Net, NetConfig, NetError, identity};
 use crate::platform::files;
 use crate::results::ResultStore;
@@ -74,6 +74,8 @@ pub struct Peer {
     pub node: Node,
     /// The part of the host that a submitter uses.
     pub host: HostHandle,
+    /// What the job that it goes on with needs.
+    _served: Arc<[Served]>,
     /// The lock on the data folder, held while the peer runs.
     _folder: Option<Arc<File>>,
 }
@@ -144,15 +146,16 @@ impl Peer {
             task_memory: config.task_memory,
             compiler: config.compiler,
         })?;
+        let mut served = Vec::new();
         let resumed = config.resumed.map(|job| {
             let (id, module) = (job.resumption.state.job(), job.resumption.state.manifest().module.hash);
-            handle.attach_module(module, job.module);
-            job.inputs.into_iter().for_each(|inputs| handle.attach(inputs));
+            served.push(handle.serve_module(module, job.module));
+            served.extend(job.inputs.map(|inputs| handle.serve(inputs)));
             handle.keep_results(id, job.results);
             job.resumption
         });
         let node = Node::start(net, events, advert, host, outputs, resumed.into_iter().collect());
-        Ok(Self { node, host: handle, _folder: folder })
+        Ok(Self { node, host: handle, _served: served.into(), _folder: folder })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Submits jobs in this tab.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +10,9 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
 use webmesh_node::platform;
-use webmesh_node::progress::{Display, Outline};
+use webmesh_node::progress::{Display, Outline, ProgressEvent, Reporter};
 use webmesh_node::submit::{self, Begin, CompileError, Compilers, cut_name};
 use webmesh_node::survey;
-use webmesh_node::terminal;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
 
 use super::{Tab, error};
@@ -71,17 +69,14 @@ impl Drop for CompiledJob {
 
 #[wasm_bindgen]
 impl Tab {
-    /// Has a source compiled by a peer of the mesh. `sink` is called with progress events, one JSON object at a time, as
-    /// `webmesh run --json` writes them, and with `diagnostics`, which has a `text`, if it does not compile.
+    /// Has a source compiled by a peer of the mesh. `sink` is called with each [`ProgressEvent`] as JSON; with
+    /// [`ProgressEvent::Diagnostics`], too, if it does not compile.
     pub async fn compile(&self, name: String, source: String, sink: Function) -> Result<CompiledJob, JsError> {
-        let display = Display::json(Box::new(Lines::new(sink.clone())));
-        let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &display).await;
+        let reporter = reporter_to(sink);
+        let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &reporter).await;
         let module = compiled.map_err(|why| {
             if let CompileError::DoesNotCompile { diagnostics, .. } = &why {
-                let text = terminal::diagnostics(diagnostics, false);
-                let event = serde_json::json!({ "event": "diagnostics", "text": text });
-                // Errors of the page's own function do not matter here.
-                let _ = sink.call1(&JsValue::NULL, &event.to_string().into());
+                reporter.tell(ProgressEvent::Diagnostics { text: diagnostics.clone() });
             }
             error(why)
         })?;
@@ -112,15 +107,15 @@ impl Tab {
             workers: survey::workers(&self.node).await + own,
             nonce: u64::from_le_bytes(platform::random_bytes()),
         };
-        let display = Display::json(Box::new(Lines::new(sink)));
+        let reporter = reporter_to(sink);
         let outline = Outline { name: spec.name, documents, tasks, bytes, files, source: None };
-        display.outline(outline.clone());
+        reporter.outline(outline.clone());
         let unwanted = async {
             // Whether it resolves or rejects.
             let _ = JsFuture::from(unwanted).await;
         };
         let manifest = Box::new(map_reduce(&options, facts));
-        let shown = (&display, &outline);
+        let shown = (&reporter, &outline);
         // A tab has no disk that outlives it.
         let begin = Begin::New { manifest, kept: false };
         let mut running = None;
@@ -137,34 +132,12 @@ impl Tab {
     }
 }
 
-/// A writer that passes each line to JavaScript.
-struct Lines {
-    sink: SendWrapper<Function>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn new(sink: Function) -> Self {
-        Self { sink: SendWrapper::new(sink), line: Vec::new() }
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = String::from_utf8_lossy(&self.line);
-                // Errors of the page's own function do not matter here.
-                let _ = self.sink.call1(&JsValue::NULL, &JsValue::from_str(&line));
-                self.line.clear();
-            } else {
-                self.line.push(byte);
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// A reporter that gives each event to JavaScript, as `webmesh run --json` writes it.
+fn reporter_to(sink: Function) -> Reporter {
+    let sink = SendWrapper::new(sink);
+    let display = Display::json(move |event| {
+        // Errors of the page's own function do not matter here.
+        let _ = sink.call1(&JsValue::NULL, &JsValue::from_str(event));
+    });
+    Reporter::new(move |event| display.show(&event))
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use libp2p::Multiaddr;
 use serde_json::json;
 use tokio::time::timeout;
+use webmesh_node::client::{Client, Options};
 use webmesh_node::job_folder::{self, FolderError, JobFolder, Stopped};
 use webmesh_node::net::peer_id_of;
-use webmesh_node::survey::connected;
+use webmesh_node::survey::{connected, known_peers};
 use webmesh_node::terminal;
 use webmesh_protocol::JobId;
 use webmesh_protocol::io::Notice;
@@ -19,7 +20,6 @@ use webmesh_protocol::message::{JobState, JobStatus, Outcome, PeerStatus, Reques
 
 use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
-use crate::mesh::{Home, Mesh};
 use crate::resume::begins;
 use crate::{home, out};
 
@@ -29,7 +29,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lists jobs.
 pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
     let stopped = job_folder::stopped(&home::data_dir(args.data.clone())?);
-    let mesh = join(&args).await?;
+    let mesh = join(args.bootstrap.clone(), args.data.clone()).await?;
     let mut jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     // A stopped job is listed once, even if the mesh still counts it as running.
@@ -46,7 +46,7 @@ pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
 
 /// Shows a job's progress.
 pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
-    let mesh = join(&args.ask).await?;
+    let mesh = join(args.ask.bootstrap.clone(), args.ask.data.clone()).await?;
     let jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     let job = find(&jobs, &args.job)?;
@@ -60,7 +60,7 @@ pub(crate) async fn status(args: JobIdArgs) -> Result<(), CliError> {
 
 /// The state of a job according to a mesh, as one line.
 pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, id: &str) -> Result<String, CliError> {
-    let mesh = Mesh::join(bootstrap, &home::data_dir(data)?, Home::default()).await?;
+    let mesh = join(bootstrap, data).await?;
     let jobs = known_jobs(&mesh).await;
     mesh.leave().await;
     Ok(job_line(find(&jobs, id)?).trim_end().to_owned())
@@ -68,7 +68,7 @@ pub(crate) async fn in_words(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>, i
 
 /// Cancels a job of this user.
 pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
-    let mesh = join(&args.ask).await?;
+    let mesh = join(args.ask.bootstrap.clone(), args.ask.data.clone()).await?;
     let jobs = known_jobs(&mesh).await;
     let outcome = cancel_through(&mesh, &jobs, &args).await;
     mesh.leave().await;
@@ -83,7 +83,7 @@ pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Result<JobId, CliError> {
+async fn cancel_through(mesh: &Client, jobs: &[JobStatus], args: &JobIdArgs) -> Result<JobId, CliError> {
     let status = find(jobs, &args.job)?;
     let key = home::owner_key(&home::data_dir(args.ask.data.clone())?)?;
     if status.owner != key.public() {
@@ -96,7 +96,7 @@ async fn cancel_through(mesh: &Mesh, jobs: &[JobStatus], args: &JobIdArgs) -> Re
     if status.state != JobState::Running {
         return Err(CliError::Failed(format!("job {} has ended already", status.job)));
     }
-    let node = &mesh.home().node;
+    let node = &mesh.peer().node;
     let mut notices = node.notices();
     let tried = timeout(CANCEL_TIMEOUT, async {
         loop {
@@ -137,10 +137,10 @@ fn discard(args: &JobIdArgs) -> Result<Option<JobId>, CliError> {
 
 /// Lists peers.
 pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
-    let mesh = join(&args).await?;
-    let mut all = mesh.known_peers().await;
+    let mesh = join(args.bootstrap.clone(), args.data.clone()).await?;
+    let mut all = known_peers(&mesh.peer().node).await;
     all.sort_by_key(|status| status.peer);
-    let links = mesh.home().node.net().peers();
+    let links = mesh.peer().node.net().peers();
     mesh.leave().await;
     if args.json {
         return out::print(&format!("{}\n", serde_json::Value::Array(all.iter().map(peer_json).collect())));
@@ -153,13 +153,14 @@ pub(crate) async fn peers(args: AskArgs) -> Result<(), CliError> {
     out::print(&lines.collect::<String>())
 }
 
-async fn join(args: &AskArgs) -> Result<Mesh, CliError> {
-    Mesh::join(args.bootstrap.clone(), &home::data_dir(args.data.clone())?, Home::default()).await
+async fn join(bootstrap: Vec<Multiaddr>, data: Option<PathBuf>) -> Result<Client, CliError> {
+    let data_dir = Some(home::data_dir(data)?);
+    Ok(Client::connect(Options { bootstrap, data_dir, ..Options::default() }).await?)
 }
 
 /// The jobs that the connected peers know: running ones first, then by age, the youngest first.
-async fn known_jobs(mesh: &Mesh) -> Vec<JobStatus> {
-    let node = &mesh.home().node;
+async fn known_jobs(mesh: &Client) -> Vec<JobStatus> {
+    let node = &mesh.peer().node;
     let mut all: BTreeMap<JobId, JobStatus> = BTreeMap::new();
     for peer in connected(node).await {
         let Ok((Response::Jobs(jobs), _)) = node.ask(peer, Request::Jobs, Default::default()).await else { continue };

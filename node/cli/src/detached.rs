@@ -19,17 +19,15 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, setsid};
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use tokio::process::Command;
 use webmesh_node::advice::for_disk;
-use webmesh_node::inputs::Planned;
 use webmesh_node::job_folder::{self, FolderError, LIFETIME};
-use webmesh_node::progress::{Display, Outline, Style};
+use webmesh_node::progress::{Display, JobProgress, ProgressEvent, StageProgress, Style};
 use webmesh_node::results::{Checksum, OutputFile};
 use webmesh_node::signals::Stop;
 use webmesh_node::terminal;
 use webmesh_protocol::JobId;
-use webmesh_protocol::io::{Notice, Progress};
 
 use crate::args::{JobArgs, ResultsArgs};
 use crate::error::{CliError, interruptible};
@@ -103,7 +101,6 @@ impl Carried {
 /// line.
 struct Log {
     file: File,
-    /// Length in bytes up to the job's submission.
     kept: u64,
 }
 
@@ -113,7 +110,7 @@ impl Write for Log {
             self.file.set_len(self.kept)?;
         }
         self.file.write_all(line)?;
-        if serde_json::from_slice(line).is_ok_and(|event: Value| event["event"] == "submitted") {
+        if matches!(serde_json::from_slice(line), Ok(ProgressEvent::Submitted { .. })) {
             self.kept = self.file.metadata()?.len();
         }
         Ok(line.len())
@@ -171,20 +168,19 @@ async fn carry(
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
     });
     let mut carrier = carrier.map_err(|why| CliError::Failed(format!("cannot start a process for the job: {why}")))?;
-    let mut relay = Relay::new(json);
+    let relay = Relay::new(json);
     let (mut told, mut why) = (false, None);
     loop {
         // Checked first, so that the events below include everything that an ended carrier wrote.
         let ended = carrier.try_wait().map_err(failed)?;
         for event in said.news().map_err(failed)? {
-            match event["event"].as_str() {
-                Some("submitted") => {
+            match event {
+                ProgressEvent::Submitted { job, .. } => {
                     drop(relay);
-                    let id = event["job"].as_str().unwrap_or_default();
-                    return out::print(&if json { format!("{event}\n") } else { format!("{id}\n") });
+                    return out::print(&if json { event.to_json() + "\n" } else { format!("{job}\n") });
                 }
-                Some("error") => why = event["why"].as_str().map(str::to_owned),
-                _ => relay.show(&event),
+                ProgressEvent::Error { why: said } => why = Some(said),
+                event => relay.show(&event),
             }
         }
         if let Some(status) = ended {
@@ -220,7 +216,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     };
     let failed = |why: io::Error| trouble(&job.folder, &why);
     let output = Output::open(args.output.as_deref(), stop).await?;
-    let mut relay = Relay::new(args.json);
+    let relay = Relay::new(args.json);
     let mut said = Reader::begin(&job.folder).map_err(|why| trouble(&job.folder.join(LOG), &why))?;
     let mut last = Last::default();
     loop {
@@ -228,7 +224,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
         let runs = job.is_carried().map_err(failed)?;
         for event in said.news().map_err(failed)? {
             // The outcome is reported after the loop.
-            let is_end = matches!(event["event"].as_str(), Some("error" | "result"));
+            let is_end = matches!(event, ProgressEvent::Error { .. } | ProgressEvent::Result { .. });
             if args.wait && !is_end {
                 relay.show(&event);
             }
@@ -268,7 +264,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     if args.json
         && let Some(event) = last.result
     {
-        out::event(&event);
+        out::complain(&event.to_json());
     }
     Ok(())
 }
@@ -323,29 +319,30 @@ impl Kept {
 /// The last event of each kind in a job's log.
 #[derive(Default)]
 struct Last {
-    progress: Option<Value>,
+    progress: Option<JobProgress>,
     /// What the job waits for; absent while it does not wait.
     waiting: Option<String>,
-    result: Option<Value>,
+    /// The event that tells of the result.
+    result: Option<ProgressEvent>,
     error: Option<String>,
 }
 
 impl Last {
-    fn take(&mut self, event: Value) {
-        match event["event"].as_str() {
-            Some("progress") => self.progress = Some(event),
-            Some("waiting") => self.waiting = event["why"].as_str().map(str::to_owned),
-            Some("waiting_over") => self.waiting = None,
-            Some("result") => self.result = Some(event),
-            Some("error") => self.error = event["why"].as_str().map(str::to_owned),
+    fn take(&mut self, event: ProgressEvent) {
+        match event {
+            ProgressEvent::Progress(progress) => self.progress = Some(progress),
+            ProgressEvent::Waiting { why, .. } => self.waiting = Some(why),
+            ProgressEvent::WaitingOver { .. } => self.waiting = None,
+            ProgressEvent::Result { .. } => self.result = Some(event),
+            ProgressEvent::Error { why } => self.error = Some(why),
             _ => {}
         }
     }
 }
 
-fn progress_text(event: &Value) -> String {
-    let stage = |s: &Value| format!("{} {} of {} tasks", s["name"].as_str().unwrap_or("stage"), s["done"], s["tasks"]);
-    event["stages"].as_array().into_iter().flatten().map(stage).collect::<Vec<_>>().join(", ")
+fn progress_text(progress: &JobProgress) -> String {
+    let stage = |s: &StageProgress| format!("{} {} of {} tasks", s.name, s.done, s.tasks);
+    progress.stages.iter().map(stage).collect::<Vec<_>>().join(", ")
 }
 
 // --- Shared helpers ---------------------------------------------------------------------------------------
@@ -403,7 +400,7 @@ impl Reader {
     }
 
     /// The events since the last call.
-    fn news(&mut self) -> io::Result<Vec<Value>> {
+    fn news(&mut self) -> io::Result<Vec<ProgressEvent>> {
         if self.file.metadata()?.len() < self.file.stream_position()? {
             self.rest.clear();
             self.file.seek(SeekFrom::Start(0))?;
@@ -414,6 +411,8 @@ impl Reader {
         for line in self.rest[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
                 Ok(event) => events.push(event),
+                // An event of another version.
+                Err(_) if serde_json::from_slice::<IgnoredAny>(line).is_ok() => {}
                 Err(_) => self.noise = String::from_utf8_lossy(line).into_owned(),
             }
         }
@@ -426,54 +425,19 @@ impl Reader {
 enum Relay {
     /// Unchanged, as JSON.
     Json,
-    /// As progress bars and text. The job's id is known from its submission on.
-    Display(Box<Display>, Option<JobId>),
+    /// For people.
+    Display(Display),
 }
 
 impl Relay {
     fn new(json: bool) -> Self {
-        if json { Self::Json } else { Self::Display(Box::new(Display::new(Style::of_stderr(false))), None) }
+        if json { Self::Json } else { Self::Display(Display::new(Style::of_stderr(false))) }
     }
 
-    fn show(&mut self, event: &Value) {
-        let (display, job) = match self {
-            Self::Json => return out::event(event),
-            Self::Display(display, job) => (display, job),
-        };
-        let number = |name: &str| event[name].as_u64().unwrap_or(0);
-        let text = |name: &str| event[name].as_str().unwrap_or_default();
-        match text("event") {
-            "phase" => display.phase(text("text")),
-            "reading" => display.reading(Planned { bytes: number("bytes"), of: number("of") }),
-            "warnings" => display.warnings(text("text")),
-            "note" => display.note(text("text")),
-            "submitted" => {
-                *job = text("job").parse().ok();
-                let (name, files) = (text("name").to_owned(), number("files") as u32);
-                let (documents, tasks, bytes) = (number("documents"), number("tasks") as u32, number("bytes"));
-                display.outline(Outline { name, documents, tasks, bytes, files, source: None });
-                if let Some(job) = *job {
-                    display.notice(&Notice::Submitted { job });
-                }
-            }
-            "waiting" | "waiting_over" => {
-                let (Some(job), Some(seconds)) = (*job, event["seconds"].as_f64()) else { return };
-                let quiet = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-                let (peer, why) = (None, text("why").to_owned());
-                display.notice(&match text("event") {
-                    "waiting" => Notice::Waiting { job, peer, why, quiet },
-                    _ => Notice::WaitingOver { job, quiet },
-                });
-            }
-            "progress" => {
-                let Some(job) = *job else { return };
-                let stages = event["stages"].as_array().into_iter().flatten();
-                let count = |value: &Value| value.as_u64().unwrap_or(0) as u32;
-                let stages = stages.map(|stage| (count(&stage["done"]), count(&stage["tasks"]))).collect();
-                let [workers, shufflers, failures] = ["workers", "shufflers", "failures"].map(|n| count(&event[n]));
-                display.notice(&Notice::Progress(Progress { job, stages, workers, shufflers, failures }));
-            }
-            _ => {}
+    fn show(&self, event: &ProgressEvent) {
+        match self {
+            Self::Json => out::complain(&event.to_json()),
+            Self::Display(display) => display.show(event),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Errors of commands: their text and their exit status.
 
 use webmesh_compiler::{StartError, ToolchainError};
+use webmesh_node::client::{ClientError, JobError};
 use webmesh_node::http::HttpError;
-use webmesh_node::inputs::InputError;
 use webmesh_node::job_folder::FolderError;
 use webmesh_node::net::NetError;
 use webmesh_node::peer::PeerError;
@@ -23,12 +23,12 @@ pub(crate) enum CliError {
     /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,
-    /// The job does not compile, or no compiler is available.
+    /// There is no mesh.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Client(#[from] ClientError),
     /// The job ended without a result.
     #[error(transparent)]
-    Follow(#[from] FollowError),
+    Job(#[from] JobError),
     /// The peer cannot start.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -41,9 +41,6 @@ pub(crate) enum CliError {
     /// The folder of a job cannot be found or used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The inputs cannot be read.
-    #[error(transparent)]
-    Inputs(#[from] InputError),
     /// The results cannot be merged or written.
     #[error(transparent)]
     Results(#[from] ResultError),
@@ -63,8 +60,8 @@ impl CliError {
     pub(crate) fn exit_status(&self) -> u8 {
         let usage = match self {
             Self::Usage(_) | Self::Folder(FolderError::Ambiguous { .. }) => true,
-            Self::Inputs(why) => why.is_usage(),
-            Self::Follow(why) => matches!(why, FollowError::Refused(_)),
+            Self::Job(JobError::Inputs(why)) => why.is_usage(),
+            Self::Job(JobError::Follow(why)) => matches!(why, FollowError::Refused(_)),
             _ => false,
         };
         if usage { 2 } else { 1 }
@@ -74,7 +71,9 @@ impl CliError {
     /// kept if `colours` is true.
     pub(crate) fn text(&self, colours: bool) -> String {
         match self {
-            Self::Compile(CompileError::DoesNotCompile { .. }) => terminal::diagnostics(&self.to_string(), colours),
+            Self::Job(JobError::Compile(CompileError::DoesNotCompile { .. })) => {
+                terminal::diagnostics(&self.to_string(), colours)
+            }
             _ => terminal::text(&self.to_string()),
         }
     }

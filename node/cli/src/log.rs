@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, fmt};
 use tracing_subscriber::registry::LookupSpan;
+use webmesh_node::progress::ProgressEvent;
 
 /// Starts the log; `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8, json: bool) {
@@ -24,8 +25,7 @@ pub(crate) fn start(verbose: u8, json: bool) {
     }
 }
 
-/// One JSON object per line, in the format of all other events with `--json`: the event `log`, with `time` (RFC 3339),
-/// `level`, `text` and `fields`.
+/// A [`ProgressEvent::Log`] a line, of the kind that everything else says with `--json`.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -40,7 +40,7 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = event.metadata().level().as_str().to_lowercase();
         let Said { text, fields } = said;
-        writeln!(out, "{}", json!({ "event": "log", "time": time, "level": level, "text": text, "fields": fields }))
+        writeln!(out, "{}", ProgressEvent::Log { time, level, text, fields }.to_json())
     }
 }
 

@@ -9,7 +9,6 @@ mod error;
 mod home;
 mod job;
 mod log;
-mod mesh;
 mod out;
 mod output;
 mod resume;
@@ -18,13 +17,18 @@ mod serve;
 mod stdin;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use webmesh_node::progress::ProgressEvent;
 use webmesh_node::signals::Stop;
 use webmesh_node::terminal;
 
 use crate::args::{Cli, Command};
 use crate::error::{CliError, interruptible};
+
+/// At the second signal, whatever runs is dropped, and its temporary files with it. This is how long it is given.
+const DROP_TIME: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -46,15 +50,19 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let stop = Stop::listen().map_err(|why| CliError::Failed(format!("cannot install signal handlers: {why}")))?;
         tokio::select! {
-            outcome = execute(cli, &stop) => outcome,
-            // The command's future is dropped, and its temporary files with it.
-            () = stop.told_again() => Err(CliError::Interrupted),
+            outcome = execute(cli, &stop) => outcome.map(Some),
+            () = stop.told_again() => Ok(None),
         }
     });
     // Does not wait for blocking threads, such as a task that has not noticed its cancellation yet.
-    runtime.shutdown_background();
+    if matches!(outcome, Ok(None)) {
+        runtime.shutdown_timeout(DROP_TIME);
+    } else {
+        runtime.shutdown_background();
+    }
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Some(())) => ExitCode::SUCCESS,
+        Ok(None) => report(&CliError::Interrupted, json),
         Err(why) => report(&why, json),
     }
 }
@@ -79,7 +87,7 @@ async fn execute(cli: Cli, stop: &Stop) -> Result<(), CliError> {
 
 fn report(why: &CliError, json: bool) -> ExitCode {
     if json {
-        out::event(&serde_json::json!({ "event": "error", "why": why.text(false) }));
+        out::complain(&ProgressEvent::Error { why: why.text(false) }.to_json());
     } else {
         out::complain(&format!("webmesh: {}", why.text(terminal::has_colours())));
     }

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use rustix::fs::{OFlags, fcntl_getfl};
-use serde_json::Value;
 
 use crate::closed;
 use crate::error::CliError;
@@ -43,11 +42,6 @@ pub(crate) fn unless_closed<T>(written: io::Result<T>) -> Result<Option<T>, CliE
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(None),
         Err(why) => Err(CliError::Failed(format!("standard output cannot be written: {why}"))),
     }
-}
-
-/// Writes an event, a JSON object, as one line to standard error.
-pub(crate) fn event(event: &Value) {
-    complain(&event.to_string());
 }
 
 /// Writes a line to standard error with one call, so that concurrent lines do not mix.

@@ -1,10 +1,11 @@
 //! The destination of a result: a file or standard output.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use webmesh_node::results::{OutputFile, ResultError, ResultStore, Stats};
+use webmesh_node::client::Results;
+use webmesh_node::results::{OutputFile, ResultError, Stats};
 use webmesh_node::signals::Stop;
 
 use crate::error::{CliError, interruptible};
@@ -47,13 +48,13 @@ impl Output {
     }
 
     /// Merges the results into it; `None` if the reader of standard output has closed it.
-    pub(crate) async fn write(self, results: ResultStore, stop: &Stop) -> Result<Option<Stats>, CliError> {
+    pub(crate) fn write(self, results: Results) -> Result<Option<Stats>, CliError> {
         let (writer, file) = match self {
             Self::Stdout(out) => (out, None),
             Self::File(file) => (file.writer()?, Some(file)),
         };
-        let stats = match merge(results, writer, stop).await {
-            Err(CliError::Results(ResultError::Write(why))) => {
+        let stats = match results.merge(writer) {
+            Err(ResultError::Write(why)) => {
                 return match file {
                     Some(file) if !(file.is_direct() && why.kind() == io::ErrorKind::BrokenPipe) => {
                         Err(file.error(why).into())
@@ -80,37 +81,5 @@ impl Output {
                 Ok(file.finish()?)
             }
         }
-    }
-}
-
-/// Merges the results into `out`, on a blocking thread.
-pub(crate) async fn merge(
-    results: ResultStore,
-    out: impl Write + Send + 'static,
-    stop: &Stop,
-) -> Result<Stats, CliError> {
-    let mut out = UntilTold { out, stop: stop.clone() };
-    let merging = tokio::task::spawn_blocking(move || results.merge(&mut out));
-    let merged =
-        async { Ok(merging.await.map_err(|e| CliError::Failed(format!("writing the result panicked: {e}")))??) };
-    interruptible(stop, merged).await
-}
-
-/// A writer that fails after the first signal, since a blocking thread cannot be interrupted.
-struct UntilTold<W> {
-    out: W,
-    stop: Stop,
-}
-
-impl<W: Write> Write for UntilTold<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stop.is_told() {
-            return Err(io::Error::other("interrupted"));
-        }
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

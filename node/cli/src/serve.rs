@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use webmesh_node::http;
 use webmesh_node::net::NetConfig;
 use webmesh_node::peer::{Peer, PeerConfig};
+use webmesh_node::platform::cores;
 use webmesh_node::signals::Stop;
 use webmesh_protocol::membership::{Kind, Roles};
 
 use crate::args::{NodeArgs, Role};
 use crate::error::CliError;
-use crate::{compiler, home, mesh};
+use crate::{compiler, home};
 
 /// Runs a node until the first signal.
 pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
@@ -37,7 +38,7 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
             relay: has(Role::Relay),
             ..Roles::default()
         },
-        threads: args.threads.map_or_else(mesh::cores, usize::from),
+        threads: args.threads.map_or_else(cores, usize::from),
         memory: args.memory.as_u64() / SEGMENTS_PART,
         task_memory: args.memory.as_u64() - args.memory.as_u64() / SEGMENTS_PART,
         listen,

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
-use webmesh_node::inputs::{InputError, Note};
+use webmesh_node::client::JobError;
+use webmesh_node::inputs::unpack_advice;
 use webmesh_node::terminal::shell_word;
 
 use crate::args::JobArgs;
@@ -42,24 +43,17 @@ fn is_piped() -> bool {
     })
 }
 
-/// The text of a note. If it is about a packed file, with the command that unpacks it into the job.
-pub(crate) fn note(note: &Note, args: &JobArgs) -> String {
-    match note.unpacked_by() {
-        Some(command) => format!("{}; to read what is in it: {command} | {}", note.text(), this_command(args)),
-        None => note.text(),
-    }
-}
-
 /// The error of an input. If it is about a packed file, with the command that unpacks it into the job.
-pub(crate) fn error(why: InputError, args: &JobArgs) -> CliError {
-    match why.unpacked_by() {
-        Some(command) => CliError::Failed(format!("{why}; to read what is in it: {command} | {}", this_command(args))),
-        None => why.into(),
+pub(crate) fn with_advice(why: CliError, args: &JobArgs) -> CliError {
+    let CliError::Job(JobError::Inputs(inputs)) = &why else { return why };
+    match inputs.unpacked_by() {
+        Some(unpack) => CliError::Failed(format!("{inputs}; {}", unpack_advice(&unpack, &this_command(args)))),
+        None => why,
     }
 }
 
 /// The command line of this process, with standard input in place of its inputs.
-fn this_command(args: &JobArgs) -> String {
+pub(crate) fn this_command(args: &JobArgs) -> String {
     let mut words: Vec<String> = Vec::new();
     let (mut source, mut stdin) = (false, false);
     let mut given = std::env::args_os();

@@ -66,17 +66,18 @@ pub struct HostHandle {
 }
 
 impl HostHandle {
-    /// Serves a job's inputs for as long as this peer runs.
-    pub fn attach(&self, inputs: Arc<dyn BlobSource>) {
-        self.blobs.attach(inputs);
+    /// Serves a job's inputs until the returned value is dropped.
+    pub fn serve(&self, inputs: Arc<dyn BlobSource>) -> Served {
+        self.blobs.attach(inputs.clone());
+        Served { blobs: self.blobs.clone(), source: inputs }
     }
 
-    /// Serves a job's module for as long as this peer runs: from memory, as nobody else has it if the disk loses it.
-    pub fn attach_module(&self, hash: Hash, wasm: Bytes) {
+    /// Serves a job's module until the returned value is dropped: from memory, as nobody else has it if the disk loses it.
+    pub fn serve_module(&self, hash: Hash, wasm: Bytes) -> Served {
         if let Err(why) = self.blobs.put(&hash, &wasm) {
             tracing::warn!("cannot keep a module for the next job: {why}");
         }
-        self.blobs.attach(Arc::new(Module { hash, wasm }));
+        self.serve(Arc::new(Module { hash, wasm }))
     }
 
     /// Stores the results of a job in `store`, which may already hold some. Must be called before the job starts.
@@ -87,6 +88,19 @@ impl HostHandle {
     /// The results of a finished job; `None` if none were ever stored here.
     pub fn take_results(&self, job: JobId) -> Option<ResultStore> {
         self.outputs.take(job)
+    }
+}
+
+/// A blob source that the peer serves until this is dropped.
+#[must_use = "it is served no more once this is dropped"]
+pub struct Served {
+    blobs: Arc<Blobs>,
+    source: Arc<dyn BlobSource>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.blobs.detach(&self.source);
     }
 }
 

@@ -55,7 +55,7 @@ use crate::platform;
 pub use error::InputError;
 pub use format::Format;
 use note::Notes;
-pub use note::{Note, Topic};
+pub use note::{Note, Topic, unpack_advice};
 pub use source::PackSource;
 pub use stepwise::{Planning, Step};
 
@@ -111,7 +111,7 @@ impl Default for Options {
             output: None,
             data_dir: None,
             skip_unreadable: false,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: platform::cores(),
         }
     }
 }

@@ -25,6 +25,11 @@ pub enum Topic {
     Quotes,
 }
 
+/// How to run a job on what is in a file that has to be unpacked: by `unpack`, piped into `piped`.
+pub fn unpack_advice(unpack: &str, piped: &str) -> String {
+    format!("to read what is in it: {unpack} | {piped}")
+}
+
 /// A note on some files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -67,6 +72,15 @@ impl Note {
         let Topic::Format(format) = self.topic else { return None };
         // Archives are unpacked one at a time.
         Some(format.unpacked_by(&shell_word(self.names.first()?)))
+    }
+
+    /// The note as a sentence, with the command line that reads what is in such a file. `piped` is the command that runs
+    /// the job on standard input.
+    pub fn with_advice(&self, piped: Option<&str>) -> String {
+        match (self.unpacked_by(), piped) {
+            (Some(unpack), Some(piped)) => format!("{}; {}", self.text(), unpack_advice(&unpack, piped)),
+            _ => self.text(),
+        }
     }
 
     fn listed(&self) -> String {

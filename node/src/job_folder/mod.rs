@@ -176,6 +176,11 @@ impl JobFolder {
         }
     }
 
+    /// The data folder that it lies in.
+    pub fn data_dir(&self) -> &Path {
+        self.path.ancestors().nth(2).unwrap_or(Path::new(""))
+    }
+
     /// The job's id.
     pub fn job(&self) -> JobId {
         self.job

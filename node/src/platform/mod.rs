@@ -13,3 +13,8 @@ mod web;
 
 #[cfg(target_family = "wasm")]
 pub use web::*;
+
+/// Threads that can run at once; 1 where that is not known.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use webmesh_protocol::message::Outcome;
 
-use super::{Event, Face, View, lines, words};
+use super::display::Face;
+use super::event::{Ending, JobProgress, ProgressEvent};
+use super::{lines, words};
 use crate::terminal;
 
 /// Draws a second, at most: smooth to the eye, nothing to the processor.
@@ -20,6 +21,10 @@ pub(super) struct Bars {
     stages: Vec<ProgressBar>,
     status: ProgressBar,
     failures: u32,
+    /// Bytes that the job reads.
+    input: u64,
+    /// What the job waits for, and since when nothing has been done.
+    waiting: Option<(String, Instant)>,
 }
 
 impl Bars {
@@ -27,11 +32,11 @@ impl Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         let status = all.add(ProgressBar::new_spinner().with_style(style(STATUS)));
         status.enable_steady_tick(BEAT);
-        Self { all, stages: Vec::new(), status, failures: 0 }
+        Self { all, stages: Vec::new(), status, failures: 0, input: 0, waiting: None }
     }
 
-    fn progress(&mut self, view: &View) {
-        for (i, stage) in view.stages.iter().enumerate() {
+    fn progress(&mut self, now: Instant, progress: &JobProgress) {
+        for (i, stage) in progress.stages.iter().enumerate() {
             if self.stages.len() <= i {
                 let bar = ProgressBar::new(u64::from(stage.tasks)).with_style(style(BAR));
                 self.stages.push(self.all.insert_before(&self.status, bar));
@@ -41,10 +46,11 @@ impl Bars {
             bar.set_prefix(stage.name.clone());
             bar.set_position(u64::from(stage.done));
             let pace = words::pace(stage).unwrap_or_default();
-            let left = stage.left.map(|left| format!("about {} left", words::about(left)));
+            let left = stage.seconds_left.map(|left| format!("about {} left", words::about(left)));
             bar.set_message([pace, left.unwrap_or_default()].join("  "));
         }
-        self.status.set_message(words::status(view));
+        let waiting = self.waiting.as_ref().map(|(why, since)| (&why[..], now - *since));
+        self.status.set_message(terminal::line(&words::status(progress, self.input, waiting)));
     }
 
     /// Takes the bars away for good.
@@ -59,32 +65,46 @@ impl Bars {
         // A terminal that is gone is no reason to stop the job.
         let _ = self.all.println(text);
     }
+
+    fn say_line(&self, event: &ProgressEvent) {
+        if let Some(text) = words::line(event) {
+            self.say(terminal::text(&text));
+        }
+    }
 }
 
 impl Face for Bars {
-    fn show(&mut self, _: Instant, event: &Event<'_>) {
+    fn show(&mut self, now: Instant, event: &ProgressEvent) {
         match event {
-            Event::Phase(text) => self.status.set_message(terminal::line(text)),
-            Event::Reading(planned) => self.status.set_message(words::reading(*planned)),
-            Event::Warnings(text) => self.say(terminal::diagnostics(text, terminal::has_colours())),
-            Event::Progress(view) => self.progress(view),
-            Event::TaskFailed { .. } if self.failures >= lines::FAILURES => {}
-            Event::TaskFailed { .. } | Event::Note(_) | Event::Submitted(..) => {
-                self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
-                if let Some(text) = words::line(event) {
-                    self.say(terminal::text(&text));
+            ProgressEvent::Phase { text } => self.status.set_message(terminal::line(text)),
+            ProgressEvent::Reading { bytes, of } => self.status.set_message(words::reading(*bytes, *of)),
+            ProgressEvent::Warnings { text } => self.say(terminal::diagnostics(text, terminal::has_colours())),
+            ProgressEvent::Progress(progress) => self.progress(now, progress),
+            // The status line tells of it, with the next progress.
+            ProgressEvent::Waiting { why, seconds, .. } => {
+                let quiet = Duration::try_from_secs_f64(*seconds).unwrap_or_default();
+                // A clock that began just now cannot be set back.
+                self.waiting = Some((why.clone(), now.checked_sub(quiet).unwrap_or(now)));
+            }
+            ProgressEvent::WaitingOver { .. } => self.waiting = None,
+            ProgressEvent::TaskFailed { .. } => {
+                if self.failures < lines::FAILURES {
+                    self.failures += 1;
+                    self.say_line(event);
                 }
             }
-            // The status line tells of it, with the next progress.
-            Event::Waiting { .. } | Event::WaitingOver { .. } => {}
-            Event::Ended { outcome: Outcome::Done, .. } => self.status.set_message("writing the result"),
+            ProgressEvent::Ended { outcome: Ending::Done, .. } => self.status.set_message("writing the result"),
             // Whoever runs the job says how it ended.
-            Event::Ended { .. } => self.clear(),
-            Event::Written { .. } => {
-                if let Some(text) = words::line(event) {
-                    self.say(terminal::text(&text));
-                }
+            ProgressEvent::Ended { .. } => self.clear(),
+            ProgressEvent::Result { .. } => {
+                self.say_line(event);
                 self.clear();
+            }
+            other => {
+                if let ProgressEvent::Submitted { bytes, .. } = other {
+                    (self.input, self.waiting) = (bytes.unwrap_or(0), None);
+                }
+                self.say_line(other);
             }
         }
     }

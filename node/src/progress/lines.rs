@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{Event, Face, View, words};
+use super::display::Face;
+use super::event::{JobProgress, ProgressEvent};
+use super::words;
 use crate::terminal;
 
 /// The shortest time between two lines of progress.
@@ -15,11 +17,13 @@ pub(super) struct Lines {
     out: Box<dyn Write + Send>,
     last: Option<Instant>,
     failures: u32,
+    /// Bytes that the job reads.
+    input: u64,
 }
 
 impl Lines {
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, last: None, failures: 0 }
+        Self { out, last: None, failures: 0, input: 0 }
     }
 
     fn say(&mut self, text: &str) {
@@ -36,43 +40,43 @@ impl Lines {
 }
 
 impl Face for Lines {
-    fn show(&mut self, now: Instant, event: &Event<'_>) {
+    fn show(&mut self, now: Instant, event: &ProgressEvent) {
         match event {
-            Event::Phase(text) => self.say(text),
-            Event::Reading(planned) => self.say_if_due(now, || words::reading(*planned)),
-            Event::Warnings(text) => self.say(&terminal::diagnostics(text, false)),
-            Event::Progress(view) => self.say_if_due(now, || line(view)),
-            Event::TaskFailed { .. } if self.failures >= FAILURES => {}
-            Event::TaskFailed { .. }
-            | Event::Note(_)
-            | Event::Submitted(..)
-            | Event::Waiting { .. }
-            | Event::WaitingOver { .. }
-            | Event::Written { .. } => {
-                self.failures += u32::from(matches!(event, Event::TaskFailed { .. }));
-                if let Some(text) = words::line(event) {
+            ProgressEvent::Phase { text } => self.say(text),
+            ProgressEvent::Reading { bytes, of } => self.say_if_due(now, || words::reading(*bytes, *of)),
+            ProgressEvent::Warnings { text } => self.say(&terminal::diagnostics(text, false)),
+            ProgressEvent::Progress(progress) => {
+                let input = self.input;
+                self.say_if_due(now, || line(progress, input));
+            }
+            ProgressEvent::TaskFailed { .. } if self.failures >= FAILURES => {}
+            other => {
+                match other {
+                    ProgressEvent::Submitted { bytes, .. } => self.input = bytes.unwrap_or(0),
+                    ProgressEvent::TaskFailed { .. } => self.failures += 1,
+                    _ => {}
+                }
+                if let Some(text) = words::line(other) {
                     self.say(&text);
                 }
             }
-            // Whoever runs the job says how it ended.
-            Event::Ended { .. } => {}
         }
     }
 }
 
-fn line(view: &View) -> String {
+fn line(progress: &JobProgress, input: u64) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for stage in &view.stages {
+    for stage in &progress.stages {
         let mut part = format!("{} {}/{}", stage.name, stage.done, stage.tasks);
         if let Some(pace) = words::pace(stage) {
             part += &format!(" ({pace})");
         }
-        if let Some(left) = stage.left {
+        if let Some(left) = stage.seconds_left {
             part += &format!(", about {} left", words::about(left));
         }
         parts.push(part);
     }
     // A line of its own has said what is waited for.
-    parts.push(words::status(&View { waiting: None, ..view.clone() }));
+    parts.push(words::status(progress, input, None));
     parts.join("; ")
 }

@@ -2,6 +2,8 @@
 
 use webmesh_protocol::message::{Cause, Failure};
 
+use super::event::Limit;
+
 /// What people call a stage. The formats know no more than a map and reduces.
 pub(super) fn stage(i: usize) -> String {
     match i {
@@ -11,13 +13,13 @@ pub(super) fn stage(i: usize) -> String {
     }
 }
 
-/// What programs call a limit.
-pub(super) fn limit(cause: Cause) -> Option<&'static str> {
+/// The limit that a failure is put down to.
+pub(super) fn limit(cause: Cause) -> Option<Limit> {
     match cause {
-        Cause::TimeLimit => Some("time"),
-        Cause::MemoryLimit => Some("memory"),
-        Cause::OutputLimit => Some("output"),
-        Cause::InputLimit => Some("input"),
+        Cause::TimeLimit => Some(Limit::Time),
+        Cause::MemoryLimit => Some(Limit::Memory),
+        Cause::OutputLimit => Some(Limit::Output),
+        Cause::InputLimit => Some(Limit::Input),
         Cause::Job | Cause::Worker => None,
     }
 }
@@ -56,10 +58,14 @@ pub(super) fn explanation(failed: &Failure, input: Option<&str>) -> String {
 }
 
 /// What happened to which task, or which input.
-pub(super) fn failure(failure: &Failure, input: Option<&str>) -> String {
-    let stage = stage(usize::from(failure.stage));
+fn failure(failed: &Failure, input: Option<&str>) -> String {
+    attempt(&stage(usize::from(failed.stage)), failed.task, input, &failed.why)
+}
+
+/// What happened to which task of a stage, or to which input.
+pub(super) fn attempt(stage: &str, task: u32, input: Option<&str>, why: &str) -> String {
     match input {
-        Some(input) => format!("{stage} of {input}: {}", failure.why),
-        None => format!("{stage} task {}: {}", failure.task, failure.why),
+        Some(input) => format!("{stage} of {input}: {why}"),
+        None => format!("{stage} task {task}: {why}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What is written while a job runs.
+//! What is told and written while a job runs.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,8 @@ use webmesh_protocol::io::{Notice, Progress};
 use webmesh_protocol::message::{Cause, Failure, Outcome};
 use webmesh_protocol::{JobId, PeerKey};
 
-use super::{Display, Outline, Style, Traffic};
+use super::tracker::Tracker;
+use super::{Display, Ending, JobProgress, Limit, Outline, ProgressEvent, Reporter, Style, Traffic};
 use crate::inputs::Planned;
 use crate::results::Stats;
 
@@ -42,32 +43,60 @@ fn progress(job: JobId, map: u32, reduce: u32) -> Notice {
     Notice::Progress(Progress { job, stages, workers: 3, shufflers: 2, failures: 1 })
 }
 
+/// A tracker and a display of its events, at times of one's own.
+struct Shown {
+    tracker: Tracker,
+    display: Display,
+    out: Written,
+}
+
+impl Shown {
+    fn new(style: Style, start: Instant) -> Self {
+        let out = Written::default();
+        Self { tracker: Tracker::new(start), display: Display::to(style, Box::new(out.clone())), out }
+    }
+
+    fn notice(&mut self, now: Instant, notice: &Notice) {
+        if let Some(event) = self.tracker.notice(now, notice) {
+            self.display.face().show(now, &event);
+        }
+    }
+}
+
 /// A job of ten seconds that is told of ten times a second, and of another job between.
 fn run(style: Style) -> Written {
-    let out = Written::default();
-    let display = Display::to(style, Box::new(out.clone()));
-    display.phase("compiling wc.cpp");
-    display.reading(Planned { bytes: 5, of: 10 });
-    let (name, documents, tasks) = ("wc.cpp".to_owned(), 5000, 1000);
-    display.outline(Outline { name, documents, tasks, bytes: 1 << 30, files: 70, source: None });
-    display.traffic(Traffic { peers: 4, sent: 1 << 20, received: 2 << 20 });
     let start = Instant::now();
-    let mut inner = display.inner();
-    inner.notice(start, &Notice::Submitted { job: JOB });
+    let mut shown = Shown::new(style, start);
+    shown.display.show(&ProgressEvent::Phase { text: "compiling wc.cpp".to_owned() });
+    shown.display.show(&ProgressEvent::Reading { bytes: 5, of: 10 });
+    let (name, documents, tasks) = ("wc.cpp".to_owned(), 5000, 1000);
+    shown.tracker.outline = Some(Outline { name, documents, tasks, bytes: 1 << 30, files: 70, source: None });
+    shown.tracker.traffic = Some(Traffic { peers: 4, sent: 1 << 20, received: 2 << 20 });
+    shown.notice(start, &Notice::Submitted { job: JOB });
     for i in 0..=100 {
         let now = start + Duration::from_millis(i * 100);
-        inner.notice(now, &progress(JOB, (i * 10) as u32, 0));
-        inner.notice(now, &progress(JobId([2; 32]), 7, 7));
+        shown.notice(now, &progress(JOB, (i * 10) as u32, 0));
+        shown.notice(now, &progress(JobId([2; 32]), 7, 7));
     }
     for task in 0..100 {
         let failure = Failure { job: JOB, stage: 0, task, document: None, why: "it trapped".into(), cause: Cause::Job };
-        inner.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
+        shown.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
     }
     let outcome = Outcome::Done;
-    inner.notice(start + Duration::from_secs(10), &Notice::Ended { job: JOB, outcome, failure: None });
-    drop(inner);
-    display.written(Stats { lines: 12_345, keys: 12_000, bytes: 100_000 });
-    out
+    shown.notice(start + Duration::from_secs(10), &Notice::Ended { job: JOB, outcome, failure: None });
+    let stats = Stats { lines: 12_345, keys: 12_000, bytes: 100_000 };
+    shown.display.show(&shown.tracker.written(start + Duration::from_secs(11), stats));
+    shown.out
+}
+
+/// The events that a reporter tells when it is shown these notices.
+fn told(notices: &[Notice]) -> Vec<ProgressEvent> {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let sink = events.clone();
+    let reporter = Reporter::new(move |event| sink.lock().unwrap().push(event));
+    notices.iter().for_each(|notice| reporter.notice(notice));
+    drop(reporter);
+    Arc::into_inner(events).unwrap().into_inner().unwrap()
 }
 
 #[test]
@@ -106,60 +135,74 @@ fn json_tells_of_everything_in_objects_of_a_line() {
 
 #[test]
 fn the_reason_of_a_failure_is_told() {
-    let out = Written::default();
-    let display = Display::to(Style::Json, Box::new(out.clone()));
-    display.notice(&Notice::Submitted { job: JOB });
     let failure =
         Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), cause: Cause::Job };
     let outcome = Outcome::Failed("a task failed".into());
-    display.notice(&Notice::Ended { job: JOB, outcome, failure: Some(failure) });
-    let last = out.json().pop().unwrap();
-    assert_eq!((&last["outcome"], &last["why"]), (&"failed".into(), &"reduce task 4: out of memory".into()));
+    let ended = Notice::Ended { job: JOB, outcome, failure: Some(failure) };
+    let last = told(&[Notice::Submitted { job: JOB }, ended]).pop();
+    let Some(ProgressEvent::Ended { outcome: Ending::Failed, why: Some(why), .. }) = last else { panic!("{last:?}") };
+    assert_eq!(why, "reduce task 4: out of memory");
+}
+
+#[test]
+fn a_failure_by_a_limit_tells_which_and_what_to_do() {
+    let why = "it took longer than 30 s".to_owned();
+    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::TimeLimit };
+    let failed = Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 };
+    let last = told(&[Notice::Submitted { job: JOB }, failed]).pop();
+    let Some(ProgressEvent::TaskFailed { limit, help, .. }) = last else { panic!("{last:?}") };
+    assert_eq!(limit, Some(Limit::Time));
+    assert!(help.unwrap().contains("--task-timeout"));
+}
+
+#[test]
+fn results_that_no_longer_stand_are_told() {
+    let revoked = |job| Notice::Revoked { job, stage: 0, tasks: 3 };
+    let events = told(&[Notice::Submitted { job: JOB }, revoked(JobId([2; 32])), revoked(JOB)]);
+    assert_eq!(events[1..], [ProgressEvent::Revoked { stage: "map".to_owned(), tasks: 3 }]);
 }
 
 #[test]
 fn what_a_stranger_wrote_cannot_control_the_terminal() {
-    let out = Written::default();
-    let display = Display::to(Style::Lines, Box::new(out.clone()));
-    display.notice(&Notice::Submitted { job: JOB });
+    let start = Instant::now();
+    let mut shown = Shown::new(Style::Lines, start);
+    shown.notice(start, &Notice::Submitted { job: JOB });
     let why = "trap\x1b]0;owned\x07\r\nsecond line".to_owned();
     let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::Job };
-    display.notice(&Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
-    display.warnings("\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J");
-    let text = out.text();
+    shown.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
+    shown.display.show(&ProgressEvent::Warnings { text: "\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J".to_owned() });
+    let text = shown.out.text();
     assert!(text.contains(r"trap\u{1b}]0;owned\u{7}\r") && text.contains("\nsecond line\n"), "{text}");
     assert!(text.contains(r"warning: unused\u{1b}[2J"), "{text}");
 }
 
 #[test]
-fn after_its_end_a_display_shows_nothing() {
-    let out = Written::default();
-    let display = Display::to(Style::Json, Box::new(out.clone()));
-    display.phase("compiling wc.cpp");
-    display.end();
-    display.reading(Planned { bytes: 5, of: 10 });
-    display.warnings("late");
-    assert_eq!(out.json().len(), 1);
+fn after_its_end_a_reporter_tells_nothing() {
+    let events = Arc::new(Mutex::new(0));
+    let sink = events.clone();
+    let reporter = Reporter::new(move |_| *sink.lock().unwrap() += 1);
+    reporter.phase("compiling wc.cpp");
+    reporter.end();
+    reporter.reading(Planned { bytes: 5, of: 10 });
+    reporter.warnings("late");
+    assert_eq!(*events.lock().unwrap(), 1);
 }
 
 /// A job that stands still for some seconds, as a style shows it.
 fn stand_still(style: Style) -> Written {
-    let out = Written::default();
-    let display = Display::to(style, Box::new(out.clone()));
     let start = Instant::now();
-    let mut inner = display.inner();
-    inner.notice(start, &Notice::Submitted { job: JOB });
+    let mut shown = Shown::new(style, start);
+    shown.notice(start, &Notice::Submitted { job: JOB });
     let why = "shuffler abc: it has not answered for 4 s".to_owned();
     let (peer, quiet) = (Some(PeerKey([9; 32])), Duration::from_secs(4));
     for job in [JobId([2; 32]), JOB] {
         let why = if job == JOB { why.clone() } else { "another job".to_owned() };
-        inner.notice(start + quiet, &Notice::Waiting { job, peer, why, quiet });
+        shown.notice(start + quiet, &Notice::Waiting { job, peer, why, quiet });
     }
-    inner.notice(start + Duration::from_secs(7), &progress(JOB, 5, 0));
-    inner.notice(start + Duration::from_secs(9), &Notice::WaitingOver { job: JOB, quiet: Duration::from_secs(9) });
-    inner.notice(start + Duration::from_secs(9), &progress(JOB, 6, 0));
-    drop(inner);
-    out
+    shown.notice(start + Duration::from_secs(7), &progress(JOB, 5, 0));
+    shown.notice(start + Duration::from_secs(9), &Notice::WaitingOver { job: JOB, quiet: Duration::from_secs(9) });
+    shown.notice(start + Duration::from_secs(9), &progress(JOB, 6, 0));
+    shown.out
 }
 
 #[test]
@@ -180,19 +223,9 @@ fn what_a_job_waits_for_is_told_in_lines_and_in_json() {
 
 #[test]
 fn the_status_line_says_first_what_a_job_waits_for_and_for_how_long() {
-    let view = |waiting: Option<(String, Duration)>| {
-        super::words::status(&super::View {
-            elapsed: Duration::from_secs(9),
-            stages: vec![],
-            input: None,
-            workers: 3,
-            shufflers: 2,
-            failures: 0,
-            waiting,
-            traffic: None,
-        })
-    };
-    let waiting = Some(("no worker is connected".to_owned(), Duration::from_millis(7_300)));
-    assert_eq!(view(waiting), "waiting for 7 s: no worker is connected; 3 workers, 2 shufflers");
-    assert_eq!(view(None), "3 workers, 2 shufflers");
+    let progress = JobProgress { workers: 3, shufflers: 2, ..JobProgress::default() };
+    let status = |waiting| super::words::status(&progress, 0, waiting);
+    let waiting = Some(("no worker is connected", Duration::from_millis(7_300)));
+    assert_eq!(status(waiting), "waiting for 7 s: no worker is connected; 3 workers, 2 shufflers");
+    assert_eq!(status(None), "3 workers, 2 shufflers");
 }

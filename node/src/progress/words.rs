@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 
-use super::names::failure;
-use super::{Event, Outline, StageView, View};
-use crate::inputs::Planned;
-use crate::results::Stats;
+use super::event::{JobProgress, ProgressEvent, StageProgress};
+use super::names;
 
 pub(super) fn bytes(n: u64) -> String {
     HumanBytes(n).to_string()
@@ -18,86 +16,88 @@ pub(super) fn count(n: u64, one: &str) -> String {
     format!("{} {one}{plural}", HumanCount(n))
 }
 
-/// A length of time, as exact as a guess should be.
-pub(super) fn about(time: Duration) -> String {
-    match time.as_secs_f64().ceil() as u64 {
+/// A length of time in seconds, as exact as a guess should be.
+pub(super) fn about(seconds: f64) -> String {
+    match seconds.ceil() as u64 {
         s @ 0..100 => format!("{s} s"),
         s @ 100..6000 => format!("{} min", (s + 30) / 60),
         s => format!("{} h", (s + 1800) / 3600),
     }
 }
 
-pub(super) fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
+pub(super) fn reading(done: u64, of: u64) -> String {
+    format!("reading inputs: {} of {}", bytes(done), bytes(of))
 }
 
-pub(super) fn reading(planned: Planned) -> String {
-    format!("reading inputs: {} of {}", bytes(planned.bytes), bytes(planned.of))
-}
-
-pub(super) fn outline(outline: &Outline) -> String {
-    let (name, tasks) = (&outline.name, count(u64::from(outline.tasks), "task"));
-    if outline.files == 0 {
-        return format!("{name}: {tasks}");
-    }
-    let documents = count(outline.documents, "document");
-    let files = count(u64::from(outline.files), "file");
-    format!("{name}: {} in {files}, {documents}, {tasks}", bytes(outline.bytes))
-}
-
-pub(super) fn pace(stage: &StageView) -> Option<String> {
+pub(super) fn pace(stage: &StageProgress) -> Option<String> {
     let rate = stage.per_second?;
     Some(if rate >= 10.0 { format!("{rate:.0}/s") } else { format!("{rate:.1}/s") })
 }
 
-/// Everything about a job but its stages, what matters most first: a narrow terminal cuts the end off.
-pub(super) fn status(view: &View) -> String {
+/// Everything about a job but its stages, what matters most first: a narrow terminal cuts the end off. `input` are the
+/// bytes that it reads; `waiting` says what it waits for, and for how long nothing has been done.
+pub(super) fn status(progress: &JobProgress, input: u64, waiting: Option<(&str, Duration)>) -> String {
     let mut parts = Vec::new();
-    if let Some((done, of, rate)) = view.input {
-        parts.push(format!("{} of {}", bytes(done), bytes(of)));
-        if let Some(rate) = rate {
-            parts.push(format!("{}/s", bytes(rate as u64)));
+    if let Some(done) = progress.input_bytes {
+        parts.push(format!("{} of {}", bytes(done), bytes(input)));
+        let map = progress.stages.first();
+        if let Some((rate, tasks)) = map.and_then(|map| Some((map.per_second?, map.tasks))) {
+            parts.push(format!("{}/s", bytes((rate * input as f64 / f64::from(tasks.max(1))) as u64)));
         }
     }
-    parts.push(count(u64::from(view.workers), "worker"));
-    if view.shufflers > 0 {
-        parts.push(count(u64::from(view.shufflers), "shuffler"));
+    parts.push(count(u64::from(progress.workers), "worker"));
+    if progress.shufflers > 0 {
+        parts.push(count(u64::from(progress.shufflers), "shuffler"));
     }
-    if view.failures > 0 {
-        parts.push(count(u64::from(view.failures), "failed attempt"));
+    if progress.failures > 0 {
+        parts.push(count(u64::from(progress.failures), "failed attempt"));
     }
-    if let Some(traffic) = view.traffic {
-        parts.push(count(u64::from(traffic.peers), "peer"));
-        parts.push(format!("{} sent", bytes(traffic.sent)));
-        parts.push(format!("{} received", bytes(traffic.received)));
+    if let Some(peers) = progress.peers {
+        parts.push(count(u64::from(peers), "peer"));
+    }
+    if let (Some(sent), Some(received)) = (progress.sent_bytes, progress.received_bytes) {
+        parts.push(format!("{} sent", bytes(sent)));
+        parts.push(format!("{} received", bytes(received)));
     }
     let known = parts.join(", ");
-    match &view.waiting {
+    match waiting {
         Some((why, quiet)) => format!("waiting for {} s: {why}; {known}", quiet.as_secs()),
         None => known,
     }
 }
 
 /// The line for an event that has one in both faces for people.
-pub(super) fn line(event: &Event<'_>) -> Option<String> {
+pub(super) fn line(event: &ProgressEvent) -> Option<String> {
     Some(match event {
-        Event::Note(text) => format!("note: {text}"),
-        Event::Submitted(_, known) => (*known).map(outline)?,
-        Event::TaskFailed { failure: what, input, retries_left, .. } => {
-            let what = failure(what, input.as_deref());
+        ProgressEvent::Note { text } => format!("note: {text}"),
+        ProgressEvent::Submitted { name, documents, tasks, bytes: read, files, .. } => {
+            let (name, tasks) = (name.as_ref()?, count(u64::from((*tasks)?), "task"));
+            match files.unwrap_or(0) {
+                0 => format!("{name}: {tasks}"),
+                files => {
+                    let documents = count(documents.unwrap_or(0), "document");
+                    let files = count(u64::from(files), "file");
+                    format!("{name}: {} in {files}, {documents}, {tasks}", bytes(read.unwrap_or(0)))
+                }
+            }
+        }
+        ProgressEvent::TaskFailed { stage, task, input, why, retries_left, .. } => {
+            let what = names::attempt(stage, *task, input.as_deref(), why);
             match retries_left {
                 0 => format!("failed for the last time: {what}"),
                 n => format!("failed, to be tried again ({n} left): {what}"),
             }
         }
-        Event::Waiting { why, .. } => format!("waiting: {why}"),
-        Event::WaitingOver { quiet } => format!("the job makes progress again, after {}", seconds(*quiet)),
-        Event::Written { stats, elapsed } => written(stats, *elapsed),
+        ProgressEvent::Waiting { why, .. } => format!("waiting: {why}"),
+        ProgressEvent::WaitingOver { seconds } => format!("the job makes progress again, after {seconds:.1} s"),
+        ProgressEvent::Revoked { stage, tasks } => {
+            let tasks = count(u64::from(*tasks), "finished task");
+            format!("results of {stage} were lost that other attempts do not give again: {tasks} run anew")
+        }
+        ProgressEvent::Result { lines, keys, bytes: written, seconds } => {
+            let (lines, keys) = (count(*lines, "line"), count(*keys, "key"));
+            format!("done: {lines}, {keys}, {} in {seconds:.1} s", bytes(*written))
+        }
         _ => return None,
     })
-}
-
-fn written(stats: &Stats, elapsed: Duration) -> String {
-    let (lines, keys) = (count(stats.lines, "line"), count(stats.keys, "key"));
-    format!("done: {lines}, {keys}, {} in {}", bytes(stats.bytes), seconds(elapsed))
 }

@@ -185,6 +185,12 @@ impl Blobs {
         self.sources.write().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
+    /// Looks in `source` no more.
+    pub fn detach(&self, source: &Arc<dyn BlobSource>) {
+        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|other| !Arc::ptr_eq(other, source));
+    }
+
     /// Stores a blob in the cache; see [`BlobStore::put`].
     pub fn put(&self, hash: &Hash, bytes: &[u8]) -> Result<(), BlobError> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).put(hash, bytes)
@@ -289,9 +295,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(BlobStore::new(dir.path().to_owned(), 1000).unwrap());
         assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_none());
-        blobs.attach(Arc::new(Pack));
+        let pack: Arc<dyn BlobSource> = Arc::new(Pack);
+        blobs.attach(pack.clone());
         blobs.put(&Hash::of(b"module"), b"module").unwrap();
         assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_some());
         assert!(blobs.load(&Hash::of(b"module")).unwrap().is_some());
+        blobs.detach(&pack);
+        assert!(blobs.load(&Hash::of(b"pack")).unwrap().is_none());
     }
 }

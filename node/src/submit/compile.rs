@@ -13,7 +13,7 @@ use webmesh_protocol::{Hash, PeerKey, limits};
 use super::search::{Failure, SLOW_AFTER, Search, Step};
 use crate::driver::{Answer, Node};
 use crate::platform::{self, Instant};
-use crate::progress::Display;
+use crate::progress::Reporter;
 use crate::survey;
 
 /// A compiled job.
@@ -61,7 +61,7 @@ pub fn cut_name(name: &str) -> &str {
 }
 
 /// Has the source compiled: by the nearest compiler, or by the next ones where that is lost, refuses, or does not answer
-/// for ten seconds. What is waited for meanwhile is shown as a phase.
+/// for ten seconds. What is waited for meanwhile is told as a phase.
 ///
 /// # Errors
 /// [`CompileError`]: it does not compile, or no compiler was found or came back within the limits of the search.
@@ -70,7 +70,7 @@ pub async fn compile(
     compilers: Compilers,
     name: &str,
     source: Bytes,
-    display: &Display,
+    reporter: &Reporter,
 ) -> Result<Module, CompileError> {
     let mut search = Search::new(Instant::now());
     let mut asking = FuturesUnordered::new();
@@ -92,7 +92,7 @@ pub async fn compile(
                 if let Some(slow) = beside {
                     let seconds = SLOW_AFTER.as_secs();
                     let (slow, other) = (slow.short(), peer.short());
-                    display.phase(&format!(
+                    reporter.phase(&format!(
                         "compiler {slow} has not answered for {seconds} s: asking compiler {other} too"
                     ));
                 }
@@ -105,7 +105,7 @@ pub async fn compile(
                 if let Some(slow) = slow.filter(|_| !told_slow) {
                     told_slow = true;
                     let seconds = SLOW_AFTER.as_secs();
-                    display.phase(&match compilers {
+                    reporter.phase(&match compilers {
                         Compilers::Own => format!("still compiling {name} after {seconds} s"),
                         Compilers::OfMesh => {
                             format!("compiler {} has not answered for {seconds} s, and no other is known", slow.short())
@@ -123,14 +123,14 @@ pub async fn compile(
                 let failure = match read(name, peer, answer)? {
                     Answered::Module { bytes, warnings } => {
                         if !warnings.is_empty() {
-                            display.warnings(&warnings);
+                            reporter.warnings(&warnings);
                         }
                         return Ok(Module { hash: Hash::of(&bytes), bytes });
                     }
                     Answered::Failure(failure) => failure,
                 };
                 if let Some(word) = search.failed(Instant::now(), peer, failure) {
-                    display.phase(&word);
+                    reporter.phase(&word);
                 }
             }
             found = &mut look, if !look.is_terminated() => search.looked(Instant::now(), found),

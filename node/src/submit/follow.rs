@@ -10,7 +10,7 @@ use webmesh_protocol::message::Outcome;
 use webmesh_protocol::sign::Keypair;
 
 use crate::driver::Node;
-use crate::progress::{Display, Outline, Traffic};
+use crate::progress::{Outline, Reporter, Traffic};
 
 /// Why a job gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub fn named(node: &Node, manifest: Manifest, key: &Keypair) -> (Manifest, JobId
     (manifest, job)
 }
 
-/// Begins a job and follows it until it is done, with `display` showing how far it is. Once `unwanted` ends, it is
+/// Begins a job and follows it until it is done, with `reporter` telling how far it is. Once `unwanted` ends, it is
 /// cancelled; `told` is told its id once others may hear of it, and may have reasons not to go on.
 ///
 /// # Errors
@@ -62,7 +62,7 @@ pub async fn follow(
     node: &Node,
     begin: Begin,
     key: &Keypair,
-    (display, outline): (&Display, &Outline),
+    (reporter, outline): (&Reporter, &Outline),
     unwanted: impl Future<Output = ()>,
     mut told: impl FnMut(JobId) -> Result<(), String>,
 ) -> Result<JobId, FollowError> {
@@ -98,13 +98,13 @@ pub async fn follow(
         };
         let counters = node.net().counters();
         let peers = node.net().peers().len() as u32;
-        display.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
+        reporter.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
         match &notice {
             Notice::Submitted { job } if *job == ours => told(ours).map_err(FollowError::Failed)?,
             Notice::Submitted { .. } => continue,
             _ => {}
         }
-        display.notice(&notice);
+        reporter.notice(&notice);
         match notice {
             Notice::Submitted { job } => submitted = Some(job),
             Notice::SubmitRefused { nonce: refused, why } if nonce.is_none_or(|nonce| nonce == refused) => {

@@ -1,4 +1,4 @@
-//! The mesh that a command uses: an embedded or an existing one.
+//! The mesh that a client uses: an embedded or an existing one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +8,16 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
-use webmesh_node::host::CompileService;
-use webmesh_node::net::{is_public, other_transport};
-use webmesh_node::peer::{Peer, PeerConfig, ResumedJob};
-use webmesh_node::submit::Compilers;
-use webmesh_node::survey::{self, connected};
 use webmesh_protocol::io::Notice;
 use webmesh_protocol::membership::{Kind, Roles};
-use webmesh_protocol::message::PeerStatus;
 use webmesh_protocol::sign::Keypair;
 
-use crate::error::CliError;
+use super::error::ClientError;
+use crate::host::CompileService;
+use crate::net::{is_public, other_transport};
+use crate::peer::{Peer, PeerConfig, ResumedJob};
+use crate::platform::cores;
+use crate::survey::connected;
 
 /// Timeout for the first peer of a mesh to introduce itself.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,14 +31,9 @@ const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Memory for tasks of this user's own job, in bytes: unlimited here, since the job has its own limit.
 const OWN_TASKS: u64 = u64::MAX;
 
-/// Number of this machine's cores.
-pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Parameters of the first peer, the home of the job.
 #[derive(Default)]
-pub(crate) struct Home {
+pub(super) struct Home {
     /// Its key; generated if absent.
     identity: Option<Keypair>,
     /// The job to resume, if any.
@@ -48,42 +42,40 @@ pub(crate) struct Home {
 
 impl Home {
     /// The home of a job that is yet to be submitted.
-    pub(crate) fn new(identity: Keypair) -> Self {
+    pub(super) fn new(identity: Keypair) -> Self {
         Self { identity: Some(identity), resumed: None }
     }
 
     /// The home of a job that is resumed.
-    pub(crate) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
+    pub(super) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
         Self { identity: Some(identity), resumed: Some(job) }
     }
 }
 
 /// The peers of this process. Jobs are submitted at the first.
-pub(crate) struct Mesh {
-    /// The peers; never empty.
-    pub(crate) peers: Vec<Peer>,
+pub(super) struct Mesh {
+    peers: Vec<Peer>,
     /// The data folders of all embedded peers but the first, removed on drop; absent if the mesh is not embedded.
     scratch: Option<tempfile::TempDir>,
 }
 
 impl Mesh {
     /// The peer at which jobs are submitted.
-    pub(crate) fn home(&self) -> &Peer {
+    pub(super) fn home(&self) -> &Peer {
         &self.peers[0]
     }
 
     /// Starts a mesh within this process, with a compiler if there is something to compile. A single peer does not
     /// listen; several connect over loopback.
-    pub(crate) async fn embedded(
+    pub(super) async fn embedded(
         peers: usize,
         threads: Option<usize>,
         data_dir: &Path,
         compiler: Option<Arc<dyn CompileService>>,
         home: Home,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, ClientError> {
         let threads = threads.unwrap_or_else(|| (cores() / peers).max(1));
-        let scratch =
-            tempfile::tempdir().map_err(|e| CliError::Failed(format!("cannot create a temporary folder: {e}")))?;
+        let scratch = tempfile::tempdir().map_err(ClientError::Scratch)?;
         let listen: Vec<Multiaddr> = match peers {
             1 => vec![],
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],
@@ -118,7 +110,7 @@ impl Mesh {
     }
 
     /// Joins an existing mesh as a submitter, which does no work for others.
-    pub(crate) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, CliError> {
+    pub(super) async fn join(bootstrap: Vec<Multiaddr>, data_dir: &Path, home: Home) -> Result<Self, ClientError> {
         // Over WebRTC too: tabs fetch a job's inputs from its submitter.
         let listen = ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/webrtc-direct"];
         let peer = Peer::start(PeerConfig {
@@ -147,23 +139,21 @@ impl Mesh {
     }
 
     /// Waits until `count` connected peers have introduced themselves.
-    async fn wait_for(&self, count: usize) -> Result<(), CliError> {
+    async fn wait_for(&self, count: usize) -> Result<(), ClientError> {
         let node = &self.home().node;
         let introduced = async {
             while connected(node).await.len() < count {
                 tokio::time::sleep_until(Instant::now() + POLL_INTERVAL).await;
             }
         };
-        timeout(JOIN_TIMEOUT, introduced)
-            .await
-            .map_err(|_| CliError::Failed("the peers of the embedded mesh could not connect to each other".to_owned()))
+        timeout(JOIN_TIMEOUT, introduced).await.map_err(|_| ClientError::Apart)
     }
 
     /// Waits until the first peer of the mesh has introduced itself.
     ///
     /// # Errors
     /// If none does within [`JOIN_TIMEOUT`], or every dial has failed: the reason for each address.
-    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), CliError> {
+    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
         let node = &self.home().node;
         let mut notices = node.notices();
         let mut dials: FuturesUnordered<_> = addresses.iter().map(|address| node.net().dial(address.clone())).collect();
@@ -178,7 +168,7 @@ impl Mesh {
                     reasons.push(format!("no peer introduced itself at {names} within {seconds} s"));
                 }
                 reasons.extend(other_transport(addresses));
-                return Err(CliError::Failed(format!("cannot join the mesh: {}", reasons.join("\n  "))));
+                return Err(ClientError::NoMesh { reasons });
             }
             tokio::select! {
                 Some(dialled) = dials.next() => reasons.extend(dialled.err().map(|why| why.to_string())),
@@ -191,27 +181,12 @@ impl Mesh {
     }
 
     /// Whether the mesh is embedded: then its compiler is in this process, and its peers are workers.
-    fn is_embedded(&self) -> bool {
+    pub(super) fn is_embedded(&self) -> bool {
         self.scratch.is_some()
     }
 
-    /// The compilers to use for jobs of this mesh.
-    pub(crate) fn compilers(&self) -> Compilers {
-        if self.is_embedded() { Compilers::Own } else { Compilers::OfMesh }
-    }
-
-    /// The peers that this one knows, then those that its neighbours know. Requests can be sent to each afterwards.
-    pub(crate) async fn known_peers(&self) -> Vec<PeerStatus> {
-        survey::known_peers(&self.home().node).await
-    }
-
-    /// Number of known workers, including this peer if it is one.
-    pub(crate) async fn workers(&self) -> u32 {
-        survey::workers(&self.home().node).await + u32::from(self.is_embedded())
-    }
-
     /// Shuts all peers down, the first last.
-    pub(crate) async fn leave(self) {
+    pub(super) async fn leave(self) {
         for peer in self.peers.iter().rev() {
             peer.node.shutdown().await;
         }
@@ -247,7 +222,7 @@ mod tests {
             }
         });
         let address = address.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-        webmesh_node::platform::install_crypto();
+        crate::platform::install_crypto();
         let folder = tempfile::tempdir().unwrap();
         let begun = Instant::now();
         let Err(why) = Mesh::join(vec![address], folder.path(), Home::default()).await else {

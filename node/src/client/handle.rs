@@ -1,0 +1,185 @@
+//! A job under way.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use webmesh_protocol::JobId;
+
+use super::error::JobError;
+use super::result::JobResult;
+use crate::progress::{ProgressEvent, Reporter};
+use crate::submit::FollowError;
+
+/// Events kept for a slow reader; it then misses the oldest.
+const EVENTS: usize = 1024;
+
+/// A job that was submitted. One whose handle is dropped is cancelled.
+pub struct JobHandle {
+    control: Control,
+    /// All events so far, for whoever asks first.
+    first: Mutex<Option<broadcast::Receiver<ProgressEvent>>>,
+    /// Never read, to subscribe by.
+    later: broadcast::Receiver<ProgressEvent>,
+    task: JoinHandle<Result<JobResult, JobError>>,
+}
+
+/// What ends a job, and tells when it has ended.
+#[derive(Clone)]
+pub(super) struct Control {
+    cancelled: Arc<watch::Sender<bool>>,
+    /// Closed once it has ended.
+    ended: watch::Receiver<()>,
+    id: Arc<OnceLock<JobId>>,
+}
+
+/// What the task that sees a job through has of its handle.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) cancelled: Cancelled,
+    id: Arc<OnceLock<JobId>>,
+}
+
+/// Whether nobody wants a job any more.
+#[derive(Clone)]
+pub(super) struct Cancelled(watch::Receiver<bool>);
+
+impl JobHandle {
+    /// Starts `work` on a task of its own.
+    pub(super) fn start<F>(work: impl FnOnce(Link) -> F) -> Self
+    where
+        F: Future<Output = Result<JobResult, JobError>> + Send + 'static,
+    {
+        let (sender, first) = broadcast::channel(EVENTS);
+        let later = sender.subscribe();
+        // An error says that nobody reads.
+        let reporter = Arc::new(Reporter::new(move |event| drop(sender.send(event))));
+        let (cancelled, is_cancelled) = watch::channel(false);
+        let (alive, ended) = watch::channel(());
+        let id = Arc::new(OnceLock::new());
+        let link = Link { reporter: reporter.clone(), cancelled: Cancelled(is_cancelled), id: id.clone() };
+        let work = work(link);
+        let task = tokio::spawn(async move {
+            let outcome = work.await;
+            // After an error, another thread may still be reading inputs; it must not report its progress any more.
+            reporter.end();
+            drop(alive);
+            outcome
+        });
+        let control = Control { cancelled: Arc::new(cancelled), ended, id };
+        Self { control, first: Mutex::new(Some(first)), later, task }
+    }
+
+    pub(super) fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// The job's id; `None` before it is announced.
+    pub fn id(&self) -> Option<JobId> {
+        self.control.id.get().copied()
+    }
+
+    /// What there is to tell of the job, from its beginning at the first call, from now on at any other. It ends with the
+    /// job. A slow reader misses the oldest.
+    pub fn events(&self) -> Events {
+        // A panic of another holder leaves it usable.
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Events(first.unwrap_or_else(|| self.later.resubscribe()))
+    }
+
+    /// Waits for the job's end, and gives its result.
+    ///
+    /// # Errors
+    /// [`JobError`]: there is none.
+    pub async fn result(mut self) -> Result<JobResult, JobError> {
+        match (&mut self.task).await {
+            Ok(outcome) => outcome,
+            Err(why) if why.is_panic() => Err(JobError::Panicked("the job", why)),
+            // The runtime is ending.
+            Err(_) => Err(FollowError::Gone.into()),
+        }
+    }
+
+    /// Cancels the job. Ready when it has ended, which it may have done before; [`result`](Self::result) says how.
+    pub async fn cancel(&self) {
+        self.control.stop();
+        self.control().ended().await;
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.control.stop();
+    }
+}
+
+impl Control {
+    /// Nobody wants the job any more.
+    pub(super) fn stop(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    /// Whether the job has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.has_changed().is_err()
+    }
+
+    /// Waits for the job's end.
+    pub(super) async fn ended(mut self) {
+        while self.ended.changed().await.is_ok() {}
+    }
+}
+
+impl Link {
+    /// Takes note of the job's id.
+    pub(super) fn named(&self, job: JobId) {
+        // It is named once.
+        let _ = self.id.set(job);
+    }
+
+    /// The job's id, once it has one.
+    pub(super) fn id(&self) -> Option<JobId> {
+        self.id.get().copied()
+    }
+
+    /// Does `work` unless nobody wants the job any more.
+    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.cancelled.told() => Err(JobError::Interrupted),
+        }
+    }
+}
+
+impl Cancelled {
+    /// Whether it is so.
+    pub(super) fn is_told(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is so.
+    pub(super) async fn told(&self) {
+        if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
+            // Nobody is left to say so.
+            std::future::pending().await
+        }
+    }
+}
+
+/// The events of a job, see [`JobHandle::events`].
+pub struct Events(broadcast::Receiver<ProgressEvent>);
+
+impl Events {
+    /// The next event; `None` once the job has ended.
+    pub async fn next(&mut self) -> Option<ProgressEvent> {
+        loop {
+            match self.0.recv().await {
+                Ok(event) => return Some(event),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
