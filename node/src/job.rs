@@ -93,6 +93,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
     let map = Stage {
         operator: Operator::Map,
         source: Source::Inputs,
+        further: Vec::new(),
         sink: Sink::Shuffle { partitions, buckets },
         tasks: facts.tasks,
         task_bytes: 0,
@@ -103,6 +104,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
     let reduce = Stage {
         operator: Operator::Reduce,
         source: Source::Shuffle { stage: 0 },
+        further: Vec::new(),
         sink: Sink::Collect,
         tasks: buckets,
         task_bytes: REDUCE_BYTES.min(options.task_memory / REDUCE_PART_OF_MEMORY),

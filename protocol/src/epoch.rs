@@ -27,7 +27,7 @@ pub struct Epoch {
 /// number of the last revocation that touched a stage's partitions, 0 before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generations {
-    /// Of the partitions that its tasks read.
+    /// Of the partitions that its tasks read; of several sources, the newest: any that is revoked raises it.
     pub reads: u32,
     /// Of the partitions that it writes.
     pub writes: u32,

@@ -15,6 +15,8 @@ pub const INLINE_MANIFEST_BYTES: usize = 4 * 1024;
 pub const NAME_BYTES: usize = 128;
 /// Stages of a job.
 pub const STAGES: usize = 16;
+/// Sources of a stage beside its first: a task holds what it reads of all of them, and a summary tells of their seals.
+pub const FURTHER_SOURCES: usize = 7;
 /// One gossip message. Gossipsub itself carries 64 KiB; ours stay far below, so that forwards are never dropped.
 pub const GOSSIP_BYTES: usize = 16 * 1024;
 /// The head of a request or response, without its body. A push names up to [`PUSH_ENTRIES`] attempts in it.

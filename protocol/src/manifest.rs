@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Wire;
+use crate::codec::{Wire, at_most};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::sign::{Document, Signed};
 use crate::split::Split;
+use crate::version;
 
 /// Some bytes by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,6 +91,14 @@ pub struct Stage {
     pub operator: Operator,
     /// Where its tasks' inputs come from.
     pub source: Source,
+    /// What each of its tasks reads besides, in the order of its ports: shuffles of the same partitions and buckets as the
+    /// first one's, of which it reads the same buckets. A job with such a stage needs [`version::SEVERAL_SOURCES`].
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
+    )]
+    pub further: Vec<Source>,
     /// Where their outputs go.
     pub sink: Sink,
     /// How many tasks it has. One that reads a shuffle has one for each bucket; if it gives the result, that is the most:
@@ -118,8 +127,10 @@ pub enum Operator {
 /// engine, executors and the simulator all follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// What a task reads.
+    /// What a task reads of each source.
     pub reads: Reads,
+    /// The version of the guest interface from which on it can have several sources; `None` where it has one ever.
+    pub several_from: Option<u8>,
     /// The version of the guest interface from which on its output can go to a shuffle.
     pub shuffles_from: u8,
     /// The version of the guest interface from which on its output can be the job's result.
@@ -139,9 +150,39 @@ impl Operator {
     /// What the operator reads and what it can give.
     pub fn signature(self) -> Signature {
         match self {
-            Self::Map => Signature { reads: Reads::Documents, shuffles_from: 1, collects_from: 2 },
-            Self::Reduce => Signature { reads: Reads::Bucket, shuffles_from: 2, collects_from: 1 },
+            Self::Map => Signature { reads: Reads::Documents, several_from: None, shuffles_from: 1, collects_from: 2 },
+            Self::Reduce => {
+                Signature { reads: Reads::Bucket, several_from: Some(2), shuffles_from: 2, collects_from: 1 }
+            }
         }
+    }
+
+    /// What a guest of this version of the interface cannot do, if it is to read so many sources and give its output
+    /// there.
+    pub fn unsupported(self, sources: usize, sink: Sink, interface: u8) -> Option<&'static str> {
+        let signature = self.signature();
+        if sources > 1 && signature.several_from.is_none_or(|from| from > interface) {
+            return Some(
+                "a stage that reads several shuffles, which this version's guests cannot do: \
+                 let one map write all that it reads",
+            );
+        }
+        let from = match sink {
+            Sink::Shuffle { .. } => signature.shuffles_from,
+            Sink::Collect => signature.collects_from,
+        };
+        if from <= interface {
+            return None;
+        }
+        Some(match self {
+            Self::Map => {
+                "a map that gives the result itself, which this version's guests cannot do: let a reduce give it"
+            }
+            Self::Reduce => {
+                "a reduce that feeds a shuffle, which this version's guests cannot do: \
+                 submit what follows as a job of its own that reads the result of the first"
+            }
+        })
     }
 }
 
@@ -181,6 +222,16 @@ pub enum Sink {
     Collect,
 }
 
+impl Sink {
+    /// Partitions and buckets of the shuffle, if it is one.
+    pub fn shuffle(self) -> Option<(u16, u32)> {
+        match self {
+            Self::Shuffle { partitions, buckets } => Some((partitions, buckets)),
+            Self::Collect => None,
+        }
+    }
+}
+
 /// What one task may use before it is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskLimits {
@@ -202,12 +253,27 @@ impl TaskLimits {
 }
 
 impl Stage {
+    /// What each of its tasks reads, in the order of its ports.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        std::iter::once(self.source).chain(self.further.iter().copied())
+    }
+
+    /// The stages whose shuffles its tasks read, in the order of its ports; none for a stage that reads documents.
+    pub fn reads(&self) -> impl Iterator<Item = u8> + '_ {
+        self.sources().filter_map(|source| match source {
+            Source::Shuffle { stage } => Some(stage),
+            Source::Inputs => None,
+        })
+    }
+
+    /// Whether its tasks read documents.
+    pub fn reads_inputs(&self) -> bool {
+        self.source == Source::Inputs
+    }
+
     /// Partitions and buckets of its shuffle, if it has one.
     pub fn shuffle(&self) -> Option<(u16, u32)> {
-        match self.sink {
-            Sink::Shuffle { partitions, buckets } => Some((partitions, buckets)),
-            Sink::Collect => None,
-        }
+        self.sink.shuffle()
     }
 
     /// How many blocks its tasks make.
@@ -254,16 +320,14 @@ impl Manifest {
             }
             (Authority::Owner, Verify::Off) => {}
         }
-        let beyond = |stage: &&Stage| stage.interface() > interface;
-        self.stages.iter().find(beyond).map(|stage| match stage.operator {
-            Operator::Map => {
-                "a map that gives the result itself, which this version's guests cannot do: let a reduce give it"
-            }
-            Operator::Reduce => {
-                "a reduce that feeds a shuffle, which this version's guests cannot do: \
-                 submit what follows as a job of its own that reads the result of the first"
-            }
-        })
+        let beyond = |stage: &Stage| stage.operator.unsupported(stage.sources().count(), stage.sink, interface);
+        self.stages.iter().find_map(beyond)
+    }
+
+    /// The least minor version of the protocol whose peers can work on it.
+    pub fn least_minor(&self) -> u16 {
+        let several = self.stages.iter().any(|stage| !stage.further.is_empty());
+        if several { version::SEVERAL_SOURCES } else { 0 }
     }
 
     /// The id of the job that this signed manifest describes.
@@ -273,17 +337,19 @@ impl Manifest {
 
     /// The stages that read the shuffle of stage `stage`, ascending.
     pub fn readers_of(&self, stage: u8) -> impl Iterator<Item = u8> + '_ {
-        let reads = move |described: &Stage| described.source == Source::Shuffle { stage };
-        (0u8..).zip(&self.stages).filter(move |(_, described)| reads(described)).map(|(number, _)| number)
+        let stages =
+            (0u8..).zip(&self.stages).filter(move |(_, described)| described.reads().any(|read| read == stage));
+        stages.map(|(number, _)| number)
     }
 
-    /// The stage that gives the job's result, where it alone reads what stage `stage` writes. How many tasks it has is
-    /// settled by what is written; what other stages read is divided bucket by bucket, since their own output is kept
-    /// by task.
+    /// The stage that gives the job's result, where it alone reads what stage `stage` writes, and alone what its other
+    /// sources write. How many tasks it has is settled by what is written; what other stages read is divided bucket by
+    /// bucket, since their own output is kept by task.
     pub fn flexible_reader_of(&self, stage: u8) -> Option<u8> {
-        let mut readers = self.readers_of(stage);
-        let reader = readers.next().filter(|&reader| self.stages[usize::from(reader)].sink == Sink::Collect)?;
-        readers.next().is_none().then_some(reader)
+        let reader = self.readers_of(stage).next()?;
+        let described = &self.stages[usize::from(reader)];
+        let alone = |source: u8| self.readers_of(source).eq([reader]);
+        (described.sink == Sink::Collect && described.reads().all(alone)).then_some(reader)
     }
 
     /// How tasks divide what stage `stage` writes, if that is settled from the start.
@@ -331,26 +397,37 @@ impl Wire for Manifest {
         if self.stages.last().is_none_or(|last| last.sink != Sink::Collect) {
             return Err("a last stage that does not give a result");
         }
+        if self.minor < self.least_minor() {
+            return Err("a minor version whose peers do not know what it asks for");
+        }
         let mut documents = None;
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check()?;
-            if stage.operator.signature().reads != stage.source.reads() {
+            let signature = stage.operator.signature();
+            if stage.sources().any(|source| source.reads() != signature.reads) {
                 return Err("a stage that cannot read what it names");
             }
-            match stage.source {
-                Source::Shuffle { stage: from } => {
-                    let read = self.stages[..i].get(usize::from(from)).and_then(Stage::shuffle);
-                    if read.is_none_or(|(_, buckets)| buckets != stage.tasks) {
-                        return Err("a stage whose tasks are not the buckets of an earlier stage that it reads");
-                    }
-                    if stage.block != 1 {
-                        return Err("a stage that claims several buckets as one block");
-                    }
+            if !stage.further.is_empty() && signature.several_from.is_none() {
+                return Err("a stage with several sources that can have one");
+            }
+            if stage.reads_inputs() && documents.replace(stage.tasks).is_some_and(|tasks| tasks != stage.tasks) {
+                return Err("stages that cut the same inputs into different tasks");
+            }
+            let mut shape = None;
+            for (port, from) in stage.reads().enumerate() {
+                let read = self.stages[..i].get(usize::from(from)).and_then(Stage::shuffle);
+                if read.is_none_or(|(_, buckets)| buckets != stage.tasks) {
+                    return Err("a stage whose tasks are not the buckets of an earlier stage that it reads");
                 }
-                Source::Inputs if documents.replace(stage.tasks).is_some_and(|tasks| tasks != stage.tasks) => {
-                    return Err("stages that cut the same inputs into different tasks");
+                if shape.replace(read).is_some_and(|before| before != read) {
+                    return Err("a stage that reads shuffles of different partitions");
                 }
-                Source::Inputs => {}
+                if stage.reads().take(port).any(|before| before == from) {
+                    return Err("a stage that reads one shuffle twice");
+                }
+                if stage.block != 1 {
+                    return Err("a stage that claims several buckets as one block");
+                }
             }
             let last = i + 1 == self.stages.len();
             if last != (stage.sink == Sink::Collect) {
@@ -365,15 +442,6 @@ impl Wire for Manifest {
 }
 
 impl Stage {
-    /// The version of the guest interface that its tasks need.
-    fn interface(&self) -> u8 {
-        let signature = self.operator.signature();
-        match self.sink {
-            Sink::Shuffle { .. } => signature.shuffles_from,
-            Sink::Collect => signature.collects_from,
-        }
-    }
-
     fn check(&self) -> Result<(), &'static str> {
         if self.tasks == 0 || self.tasks > limits::TASKS {
             return Err("a stage without tasks, or with too many");
@@ -383,6 +451,9 @@ impl Stage {
         }
         if self.shards == 0 || u32::from(self.shards) > self.blocks() || self.shards > limits::SHARDS {
             return Err("no shards, or more than there are blocks");
+        }
+        if self.further.len() > limits::FURTHER_SOURCES {
+            return Err("a stage with too many sources");
         }
         if let Sink::Shuffle { partitions, buckets } = self.sink {
             let fits = partitions > 0 && partitions <= limits::PARTITIONS && buckets <= limits::BUCKETS;

@@ -4,7 +4,10 @@
 /// Peers of another major version do not understand each other.
 pub const MAJOR: u16 = 2;
 /// Counts what was added since: messages, fields, kinds of jobs. A peer does without what another does not know.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
+/// The minor version from which on peers can work on a job with a stage of several sources. Earlier ones would read its
+/// first source only, and give another result: such a manifest names this version, so that they refuse it.
+pub const SEVERAL_SOURCES: u16 = 1;
 /// What peers tell each other before anything else: two of different names do not stay connected.
 pub const NAME: &str = "webmesh/2";
 

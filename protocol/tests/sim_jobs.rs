@@ -220,7 +220,7 @@ fn attempts_that_differ_and_were_lost_with_their_only_shuffler_are_made_again_wi
 #[test]
 fn reduces_may_feed_shuffles() {
     let shuffle = Some((4, 16));
-    let graph = [(None, shuffle), (Some(0), shuffle), (Some(1), shuffle), (Some(2), None)];
+    let graph = [(vec![], shuffle), (vec![0], shuffle), (vec![1], shuffle), (vec![2], None)];
     let graph: Vec<Node> = graph.map(|(reads, shuffle)| Node { reads, shuffle }).into();
     let job = Job { graph, ..Job::new(200, millis(50), 6) };
     run_twice(Scenario { shufflers: 3, ..Scenario::new(39, 6) }.with(job.clone()), all_done);
@@ -232,8 +232,41 @@ fn reduces_may_feed_shuffles() {
 }
 
 #[test]
+fn a_stage_may_read_several_shuffles_and_a_shuffle_may_have_several_readers() {
+    let shuffle = Some((4, 16));
+    let reads = [vec![], vec![], vec![0], vec![1, 0], vec![2, 3]];
+    let graph: Vec<Node> =
+        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 4) }).collect();
+    let job = Job { graph, reduce_bytes: 200, ..Job::new(200, millis(50), 6) };
+    run_twice(Scenario { shufflers: 3, ..Scenario::new(42, 6) }.with(job.clone()), all_done);
+    // Attempts that differ are lost with their only shuffler while they are read: all that read any of them is done again.
+    for (seed, at) in [(43, 8), (44, 15), (45, 25), (46, 40)] {
+        let job = Job { unrepeatable: true, task_time: millis(200), ..job.clone() };
+        let scenario =
+            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::KillShuffler(0));
+        run_twice(scenario, all_done);
+    }
+}
+
+#[test]
+fn a_shuffler_waits_for_the_other_source_and_is_not_taken_for_stalled() {
+    let shuffle = Some((4, 16));
+    let graph = [(vec![], shuffle), (vec![], shuffle), (vec![0, 1], None)];
+    let graph = graph.map(|(reads, shuffle)| Node { reads, shuffle }).into();
+    // Each of the maps takes two peers two minutes: long after one is written, the other is not.
+    let job = Job { graph, reduce_bytes: 1 << 20, ..Job::new(240, secs(1), 2) };
+    run_twice(Scenario { shufflers: 2, ..Scenario::new(47, 2) }.with(job), |report| {
+        all_done(report);
+        assert!(report.jobs[0].took > secs(240), "{report}");
+        let lost = report.log.iter().find(|(_, _, text)| text.contains("lost shuffler"));
+        assert_eq!(lost, None);
+        assert_eq!(report.jobs[0].tasks, 2 * 240 + 4, "all that is read together makes one task for each partition");
+    });
+}
+
+#[test]
 fn a_map_may_give_the_result() {
-    let graph = vec![Node { reads: None, shuffle: None }];
+    let graph = vec![Node { reads: vec![], shuffle: None }];
     let job = Job { graph, pack: Some(20), ..Job::new(300, millis(50), 5) };
     run_twice(Scenario::new(41, 5).with(job), all_done);
 }

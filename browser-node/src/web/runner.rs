@@ -10,8 +10,9 @@ use bytes::Bytes;
 use js_sys::{Uint8Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use webmesh_node::driver::HostOutput;
-use webmesh_protocol::io::{Event, RunId, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
-use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::guest;
+use webmesh_protocol::io::{Event, Port, RunId, TaskFailure, TaskOutput, TaskResult, Work};
+use webmesh_protocol::manifest::{Manifest, Operator, Sink};
 use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::Pack;
 use webmesh_protocol::segment::Attempt;
@@ -86,7 +87,7 @@ pub(super) struct Runs {
 
 struct Running {
     job: JobId,
-    shuffle: Option<(u16, u32)>,
+    output: Sink,
 }
 
 impl Runs {
@@ -95,7 +96,7 @@ impl Runs {
     }
 
     pub(super) fn run(&self, work: Work) {
-        let (run, tasks) = (work.run, tasks_of(&work.input));
+        let (run, tasks) = (work.run, work.tasks.clone());
         if let Err((why, cause)) = self.begin(work) {
             let failure = || TaskFailure { document: None, why: why.clone(), cause };
             let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(failure()) };
@@ -104,23 +105,29 @@ impl Runs {
     }
 
     fn begin(&self, work: Work) -> Result<(), (String, Cause)> {
+        if let Some(what) = work.unsupported(guest::INTERFACE) {
+            return Err((format!("the job has {what}"), Cause::Worker));
+        }
         let module = self.load(&work.module, work.limits.memory)?;
-        let (bytes, ends, inputs_per_task, tasks) = inputs_of(work.input).map_err(|why| (why, Cause::Worker))?;
-        let seeds: Vec<u8> = tasks.clone().flat_map(|task| Manifest::task_seed(work.job, work.stage, task)).collect();
+        let seed = |task| Manifest::task_seed(work.job, work.stage, task);
+        let seeds: Vec<u8> = work.tasks.clone().flat_map(seed).collect();
+        let (first_task, output) = (work.tasks.start, work.output);
+        let (bytes, ends, inputs_per_task) =
+            inputs_of(work.operator, work.tasks, work.inputs).map_err(|why| (why, Cause::Worker))?;
         let unit = Unit {
             run: work.run.0 as f64,
             job: hex::encode(work.job.0),
             module,
             millis: work.limits.millis,
             output: work.limits.output as f64,
-            buckets: work.shuffle.map(|(_, buckets)| buckets),
-            first_task: tasks.start,
+            buckets: output.shuffle().map(|(_, buckets)| buckets),
+            first_task,
             seeds: Uint8Array::from(&seeds[..]),
             bytes,
             ends: Uint32Array::from(&ends[..]),
             inputs_per_task,
         };
-        self.running.borrow_mut().insert(work.run.0, Running { job: work.job, shuffle: work.shuffle });
+        self.running.borrow_mut().insert(work.run.0, Running { job: work.job, output });
         self.runner.run(unit);
         Ok(())
     }
@@ -156,9 +163,9 @@ impl Runs {
         offsets: Option<Vec<u32>>,
         last: bool,
     ) {
-        let Some(shuffle) = self.shuffle_of(run, last) else { return };
+        let Some(output) = self.output_of(run, last) else { return };
         let outcome = match offsets {
-            Some(offsets) => Attempt::cut(&data, &offsets, shuffle.map_or(1, |(partitions, _)| partitions))
+            Some(offsets) => Attempt::cut(&data, &offsets, output.shuffle().map_or(1, |(partitions, _)| partitions))
                 .map(TaskOutput::Shuffle)
                 .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job }),
             None => Ok(TaskOutput::Collect { digest: Hash::of(&data), bytes: data }),
@@ -177,7 +184,7 @@ impl Runs {
         cause: &str,
         last: bool,
     ) {
-        if self.shuffle_of(run, last).is_some() {
+        if self.output_of(run, last).is_some() {
             let cause = match cause {
                 "time" => Cause::TimeLimit,
                 "memory" => Cause::MemoryLimit,
@@ -197,14 +204,13 @@ impl Runs {
         }
     }
 
-    /// The shuffle that a run's output belongs to; the outer `None` if nobody waits for it any more. `last` ends the
-    /// run.
-    fn shuffle_of(&self, run: u64, last: bool) -> Option<Option<(u16, u32)>> {
+    /// The sink of a run's output; `None` if nobody waits for it any more. `last` ends the run.
+    fn output_of(&self, run: u64, last: bool) -> Option<Sink> {
         let mut running = self.running.borrow_mut();
         if last {
-            return running.remove(&run).map(|running| running.shuffle);
+            return running.remove(&run).map(|running| running.output);
         }
-        running.get(&run).map(|running| running.shuffle)
+        running.get(&run).map(|running| running.output)
     }
 
     fn tell(&self, run: RunId, results: Vec<TaskResult>, last: bool) {
@@ -223,17 +229,15 @@ fn duration(millis: f64) -> Duration {
     Duration::try_from_secs_f64(millis / 1000.0).unwrap_or_default()
 }
 
-fn tasks_of(input: &WorkInput) -> Range<u32> {
-    match input {
-        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
-        WorkInput::Bucket { task, .. } => *task..*task + 1,
-    }
-}
-
-/// The inputs concatenated, the end of each, the number of inputs for each task, and the tasks.
-fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>), String> {
-    match input {
-        WorkInput::Pack { pack, tasks, first_document, docs_per_task } => {
+/// The inputs concatenated, the end of each, and the number of inputs for each task, as guests of interface version 1
+/// take them.
+fn inputs_of(
+    operator: Operator,
+    tasks: Range<u32>,
+    mut inputs: Vec<Port>,
+) -> Result<(Uint8Array, Vec<u32>, u32), String> {
+    match (operator, inputs.pop()) {
+        (Operator::Map, Some(Port::Documents { pack, first_document, docs_per_task })) => {
             let parsed = Pack::parse(pack.clone()).map_err(|e| e.to_string())?;
             let count = (tasks.len() as u32).saturating_mul(docs_per_task);
             let last_document = first_document.saturating_add(count).min(parsed.documents());
@@ -242,17 +246,17 @@ fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>)
             let start = ranges.first().map_or(0, |range| range.start);
             let end = ranges.last().map_or(start, |range| range.end);
             let ends = ranges.iter().map(|range| range.end - start).collect();
-            Ok((Uint8Array::from(&pack[start as usize..end as usize]), ends, docs_per_task, tasks))
+            Ok((Uint8Array::from(&pack[start as usize..end as usize]), ends, docs_per_task))
         }
-        WorkInput::Numbers { tasks } => {
+        (Operator::Map, Some(Port::Numbers)) => {
             let (mut text, mut ends) = (String::new(), Vec::new());
-            for task in tasks.clone() {
+            for task in tasks {
                 text += &task.to_string();
                 ends.push(text.len() as u32);
             }
-            Ok((Uint8Array::from(text.as_bytes()), ends, 1, tasks))
+            Ok((Uint8Array::from(text.as_bytes()), ends, 1))
         }
-        WorkInput::Bucket { task, records } => {
+        (Operator::Reduce, Some(Port::Records(records))) => {
             let len: usize = records.iter().map(Bytes::len).sum();
             let bytes = Uint8Array::new_with_length(u32::try_from(len).map_err(|_| "a bucket of over 4 GiB")?);
             let (mut at, mut ends) = (0, Vec::with_capacity(records.len()));
@@ -263,7 +267,8 @@ fn inputs_of(input: WorkInput) -> Result<(Uint8Array, Vec<u32>, u32, Range<u32>)
                 at = end;
             }
             let inputs = records.len() as u32;
-            Ok((bytes, ends, inputs.max(1), task..task + 1))
+            Ok((bytes, ends, inputs.max(1)))
         }
+        _ => Err("the task reads what its stage does not".to_owned()),
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use webmesh_protocol::io::{self, Event, RunId, TaskFailure, TaskResult, Work, WorkInput};
-use webmesh_protocol::manifest::Manifest;
+use webmesh_protocol::guest;
+use webmesh_protocol::io::{self, Event, Port, RunId, TaskFailure, TaskResult, Work};
+use webmesh_protocol::manifest::{Manifest, Operator, Sink};
 use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::{self, Pack};
 use webmesh_protocol::segment::Attempt;
@@ -152,7 +153,7 @@ impl Shared {
                 drop(state);
                 for work in waiting {
                     let why = format!("the module cannot be loaded: {why}");
-                    self.refuse(work.run, tasks_of(&work.input), &why, cause);
+                    self.refuse(work.run, work.tasks, &why, cause);
                 }
             }
         }
@@ -190,24 +191,8 @@ impl Shared {
         let (run, job, stage) = (work.run, work.job, work.stage);
         let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
         let cancel = state.running.entry(job).or_default().clone();
-        let buckets = work.shuffle.map_or(1, |(_, buckets)| buckets);
-        let buckets = NonZeroU32::new(buckets).unwrap_or(NonZeroU32::MIN);
-        let tasks = tasks_of(&work.input);
-        let exec_work = match work.input {
-            WorkInput::Pack { pack, tasks, first_document, docs_per_task } => {
-                pack_work(pack, tasks, first_document, docs_per_task, buckets)
-            }
-            WorkInput::Numbers { tasks } => {
-                let texts: Vec<String> = tasks.clone().map(|n| n.to_string()).collect();
-                let pack = Bytes::from(pack::build(texts.iter().map(|t| t.as_bytes())));
-                pack_work(pack, tasks, 0, 1, buckets)
-            }
-            WorkInput::Bucket { task, records } => {
-                let chunks = Box::new(records.into_iter().map(Ok));
-                Ok(crate::exec::Work::Reduce(vec![ReduceTask { task, chunks }]))
-            }
-        };
-        let exec_work = match exec_work {
+        let (tasks, output) = (work.tasks.clone(), work.output);
+        let exec_work = match work_of(work) {
             Ok(exec_work) => exec_work,
             Err(why) => {
                 let shared = self.clone();
@@ -218,7 +203,7 @@ impl Shared {
         let shared = Arc::downgrade(self);
         let deliver = Deliver::new(move |delivery: Delivery| {
             let Some(shared) = shared.upgrade() else { return };
-            let results = delivery.done.into_iter().map(|done| result_of(done, work.shuffle)).collect();
+            let results = delivery.done.into_iter().map(|done| result_of(done, output)).collect();
             shared.tell(Event::RunProgress { run, results, last: delivery.last });
             if delivery.last {
                 let mut state = shared.lock();
@@ -230,10 +215,27 @@ impl Shared {
     }
 }
 
-fn tasks_of(input: &WorkInput) -> std::ops::Range<u32> {
-    match input {
-        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
-        WorkInput::Bucket { task, .. } => *task..*task + 1,
+/// A unit of work as guests of interface version 1 do it.
+fn work_of(work: Work) -> Result<crate::exec::Work, String> {
+    if let Some(what) = work.unsupported(guest::INTERFACE) {
+        return Err(format!("the job has {what}"));
+    }
+    let Work { operator, tasks, mut inputs, output, .. } = work;
+    let buckets = output.shuffle().and_then(|(_, buckets)| NonZeroU32::new(buckets)).unwrap_or(NonZeroU32::MIN);
+    match (operator, inputs.pop()) {
+        (Operator::Map, Some(Port::Documents { pack, first_document, docs_per_task })) => {
+            pack_work(pack, tasks, first_document, docs_per_task, buckets)
+        }
+        (Operator::Map, Some(Port::Numbers)) => {
+            let texts: Vec<String> = tasks.clone().map(|n| n.to_string()).collect();
+            let pack = Bytes::from(pack::build(texts.iter().map(|t| t.as_bytes())));
+            pack_work(pack, tasks, 0, 1, buckets)
+        }
+        (Operator::Reduce, Some(Port::Records(records))) => {
+            let chunks = Box::new(records.into_iter().map(Ok));
+            Ok(crate::exec::Work::Reduce(vec![ReduceTask { task: tasks.start, chunks }]))
+        }
+        _ => Err("the task reads what its stage does not".to_owned()),
     }
 }
 
@@ -258,16 +260,16 @@ fn pack_work(
 }
 
 /// Computes the digest of a finished task's output. Runs on the pool's thread, since hashing takes time.
-fn result_of(done: TaskDone, shuffle: Option<(u16, u32)>) -> TaskResult {
+fn result_of(done: TaskDone, output: Sink) -> TaskResult {
     let outcome = match done.result {
-        Ok(TaskOutput::Map(output)) => {
-            let partitions = shuffle.map_or(1, |(partitions, _)| partitions);
-            Attempt::cut(&output.data, &output.offsets, partitions)
+        Ok(TaskOutput::Map(mapped)) => {
+            let partitions = output.shuffle().map_or(1, |(partitions, _)| partitions);
+            Attempt::cut(&mapped.data, &mapped.offsets, partitions)
                 .map(io::TaskOutput::Shuffle)
                 .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job })
         }
-        Ok(TaskOutput::Reduce(output)) => {
-            Ok(io::TaskOutput::Collect { digest: Hash::of(&output.data), bytes: output.data })
+        Ok(TaskOutput::Reduce(reduced)) => {
+            Ok(io::TaskOutput::Collect { digest: Hash::of(&reduced.data), bytes: reduced.data })
         }
         Err(error) => {
             let mut why = error.to_string();
@@ -297,6 +299,34 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 mod tests {
     use super::*;
 
+    const SHUFFLE: Sink = Sink::Shuffle { partitions: 1, buckets: 1 };
+
+    /// Task 7 of some stage.
+    fn work(module: Hash, operator: Operator, inputs: Vec<Port>, output: Sink) -> Work {
+        let (run, job) = (RunId(1), JobId([1; 32]));
+        let limits =
+            webmesh_protocol::manifest::TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 0 };
+        Work { run, job, stage: 0, module, limits, operator, tasks: 7..8, inputs, output }
+    }
+
+    #[test]
+    fn what_guests_of_this_version_cannot_do_is_refused_with_the_reason() {
+        let records = || Port::Records(vec![]);
+        let made = |operator, inputs, output| work_of(work(Hash([1; 32]), operator, inputs, output));
+        assert!(made(Operator::Map, vec![Port::Numbers], SHUFFLE).is_ok());
+        assert!(made(Operator::Reduce, vec![records()], Sink::Collect).is_ok());
+        let refused = [
+            (made(Operator::Map, vec![Port::Numbers], Sink::Collect), "a map that gives the result"),
+            (made(Operator::Reduce, vec![records()], SHUFFLE), "a reduce that feeds a shuffle"),
+            (made(Operator::Reduce, vec![records(), records()], Sink::Collect), "reads several shuffles"),
+            (made(Operator::Map, vec![records()], SHUFFLE), "reads what its stage does not"),
+        ];
+        for (made, expected) in refused {
+            let why = made.unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
     /// Runs task 7 with a module that this peer has, or has lost; returns the failure.
     async fn failure_with(wasm: &[u8], kept: bool) -> TaskFailure {
         let dir = tempfile::tempdir().unwrap();
@@ -309,10 +339,7 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(10);
         let runtime = Runtime::new(crate::exec::RuntimeConfig::new(1)).unwrap();
         let mut tasks = Tasks::start(1, runtime, blobs, sender).unwrap();
-        let limits =
-            webmesh_protocol::manifest::TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 0 };
-        let input = WorkInput::Numbers { tasks: 7..8 };
-        tasks.run(Work { run: RunId(1), job: JobId([1; 32]), stage: 0, module, limits, input, shuffle: None });
+        tasks.run(work(module, Operator::Map, vec![Port::Numbers], SHUFFLE));
         match receiver.recv().await {
             Some(HostOutput::Event(Event::RunProgress { mut results, last: true, .. })) => {
                 results.remove(0).outcome.unwrap_err()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use webmesh_protocol::decisions::{Cut, State, replay};
-use webmesh_protocol::manifest::{Sink, Source};
+use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::ranges::{Run, runs_of};
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
@@ -71,11 +71,12 @@ pub fn stages(state: &State) -> Vec<(u32, u32)> {
     let manifest = state.manifest();
     let counted = (0u8..).zip(&manifest.stages).filter_map(|(number, stage)| {
         let accepted = state.stage(number)?.accepted();
-        let tasks = match stage.source {
-            Source::Shuffle { stage: read } if state.stage(read)?.split().is_none() => {
+        let is_unsettled = |read: &u8| state.stage(*read).is_some_and(|read| read.split().is_none());
+        let tasks = match stage.reads().find(is_unsettled) {
+            Some(read) => {
                 manifest.stages[usize::from(read)].shuffle().map_or(0, |(partitions, _)| u32::from(partitions))
             }
-            _ => accepted.size(),
+            None => accepted.size(),
         };
         Some((accepted.count(), tasks))
     });

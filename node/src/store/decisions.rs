@@ -153,6 +153,7 @@ mod tests {
         let map = Stage {
             operator: Operator::Map,
             source: Source::Inputs,
+            further: Vec::new(),
             sink: Sink::Collect,
             tasks: 1,
             task_bytes: 0,

@@ -28,7 +28,8 @@ pub enum Decision {
         attempts: Attempts,
     },
     /// So many neighbouring buckets of what a stage wrote make one task of the stage that reads it ([`crate::split`]).
-    /// Decided once, when an attempt of every task is accepted for the first time; it stands through revocations.
+    /// Decided once, when an attempt of every task is accepted for the first time; it stands through revocations. Of a
+    /// stage with several sources one is decided for each of them, with the same width, once all are written.
     Split {
         /// The stage that wrote them.
         stage: u8,

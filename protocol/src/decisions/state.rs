@@ -7,7 +7,7 @@ use super::batch::{Batch, BatchError, Certified, Decision, Revoked};
 use super::certificate::Certifiers;
 use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::manifest::{Manifest, Sink, Source, Stage};
+use crate::manifest::{Manifest, Sink, Stage};
 use crate::message::{Attempts, Outcome};
 use crate::provenance::Provenance;
 use crate::ranges::BitSet;
@@ -67,7 +67,7 @@ pub struct StageState {
     authors: Provenance,
     /// The generation of the partitions that it writes.
     generation: u32,
-    /// The generation that its tasks must have read: that of the stages upstream.
+    /// The generation that its tasks must have read: the newest of its sources, so that it rises with each of them.
     reads: u32,
     /// The roots of the sealed partitions of this generation.
     sealed: BTreeMap<u16, Hash>,
@@ -190,7 +190,7 @@ impl State {
 
     fn accept(&mut self, number: u8, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
         let described = self.manifest.stages.get(usize::from(number)).ok_or("a stage that the job does not have")?;
-        if matches!(described.source, Source::Shuffle { stage } if self.stages[usize::from(stage)].split.is_none()) {
+        if described.reads().any(|read| self.stages[usize::from(read)].split.is_none()) {
             return Err("a task that reads what is not divided into tasks yet");
         }
         let stage = &mut self.stages[usize::from(number)];
@@ -219,13 +219,17 @@ impl State {
     }
 
     fn split(&mut self, number: u8, width: u32) -> Result<(), &'static str> {
-        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
-        if stage.split.is_some() || !stage.accepted.is_full() {
+        let manifest = &self.manifest;
+        let reader = manifest.flexible_reader_of(number).ok_or("a division of what nobody reads")?;
+        let split = manifest.split_of(number, width).ok_or("a division that leaves buckets out")?;
+        let sources = || manifest.stages[usize::from(reader)].reads().map(|read| &self.stages[usize::from(read)]);
+        if self.stages[usize::from(number)].split.is_some() || sources().any(|source| !source.accepted.is_full()) {
             return Err("a division into tasks that is settled already, or before all is written");
         }
-        let reader = self.manifest.flexible_reader_of(number).ok_or("a division of what nobody reads")?;
-        let split = self.manifest.split_of(number, width).ok_or("a division that leaves buckets out")?;
-        stage.split = Some(split);
+        if sources().any(|source| source.split.is_some_and(|settled| settled != split)) {
+            return Err("a division into other tasks than those that read it");
+        }
+        self.stages[usize::from(number)].split = Some(split);
         // Nothing of it can have been accepted before: its tasks had nothing to read.
         let reader = &mut self.stages[usize::from(reader)];
         (reader.accepted, reader.digests) = (BitSet::new(split.tasks()), Vec::new());
@@ -412,7 +416,7 @@ pub(crate) fn downstream(manifest: &Manifest, stage: u8) -> Vec<u8> {
     let mut touched = BTreeSet::from([stage]);
     // A stage reads earlier ones only.
     for (number, described) in (0u8..).zip(&manifest.stages) {
-        if matches!(described.source, Source::Shuffle { stage } if touched.contains(&stage)) {
+        if described.reads().any(|read| touched.contains(&read)) {
             touched.insert(number);
         }
     }

@@ -9,6 +9,7 @@ use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Sour
 use crate::message::{Attempts, Outcome};
 use crate::ranges::{Run, runs_of};
 use crate::sign::{Keypair, Signed};
+use crate::version;
 
 const MAPS: u32 = 9;
 const BUCKETS: u32 = 4;
@@ -28,6 +29,7 @@ fn manifest(authority: Authority) -> Manifest {
     let map = Stage {
         operator: Operator::Map,
         source: Source::Inputs,
+        further: Vec::new(),
         sink: shuffle,
         tasks: MAPS,
         task_bytes: 1,
@@ -57,6 +59,15 @@ fn manifest(authority: Authority) -> Manifest {
     }
 }
 
+/// Two maps, and a reduce of what both write that gives the result.
+fn joined() -> Manifest {
+    let chain = manifest(Authority::Owner);
+    let (map, last) = (&chain.stages[0], &chain.stages[2]);
+    let [source, further] = [0, 1].map(|stage| Source::Shuffle { stage });
+    let last = Stage { source, further: vec![further], ..last.clone() };
+    Manifest { minor: version::SEVERAL_SOURCES, stages: vec![map.clone(), map.clone(), last], ..chain }
+}
+
 /// A log that grows, with the state after each of its batches.
 #[derive(Debug)]
 struct Grown {
@@ -66,7 +77,11 @@ struct Grown {
 
 impl Grown {
     fn new() -> Self {
-        let signed = owner().sign(&manifest(Authority::Owner));
+        Self::of(&manifest(Authority::Owner))
+    }
+
+    fn of(manifest: &Manifest) -> Self {
+        let signed = owner().sign(manifest);
         let job = Manifest::id_of(&signed);
         let decisions = vec![Decision::Open(signed), Decision::Epoch(epoch(job, 0, None, vec![]))];
         let batch = Batch { job, number: 0, previous: Hash([0; 32]), decisions };
@@ -239,14 +254,51 @@ fn revoking_an_author_opens_its_tasks_and_undoes_what_was_computed_from_them() {
     assert_eq!(state.author(1, 1), None);
 }
 
+fn split(stage: u8, width: u32) -> Decision {
+    Decision::Split { stage, width }
+}
+
+fn refused(grown: &Grown, decision: Decision) {
+    let certified = grown.certify(vec![decision.clone()]);
+    assert!(grown.state().clone().apply(&certified).is_err(), "{decision:?}");
+}
+
+#[test]
+fn what_is_read_together_is_divided_alike_once_all_of_it_is_written() {
+    let mut grown = Grown::of(&joined());
+    let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
+    let output = Decision::Output { stage: 2, attempts: result };
+    accept_all(&mut grown, 0);
+    refused(&grown, split(0, 2));
+    accept_all(&mut grown, 1);
+    grown.add(vec![split(0, 2)]);
+    refused(&grown, output.clone());
+    refused(&grown, split(1, 1));
+    grown.add(vec![split(1, 2)]);
+    assert_eq!(grown.state().stage(2).unwrap().accepted().size(), 2);
+    grown.add(vec![output]);
+}
+
+#[test]
+fn revoking_one_of_several_sources_takes_back_its_reader_and_leaves_the_others() {
+    for revoked in 0..2 {
+        let mut grown = Grown::of(&joined());
+        (0..2).for_each(|stage| accept_all(&mut grown, stage));
+        grown.add(vec![split(0, 1), split(1, 1)]);
+        accept_all(&mut grown, 2);
+        let of = Revoked::Tasks(vec![Run::new(3, 1)]);
+        grown.add(vec![Decision::Revoke { stage: revoked, generation: 1, of }]);
+        let state = grown.state();
+        let open = |stage: u8| state.stage(stage).unwrap().accepted().iter_missing().count();
+        assert_eq!((open(revoked), open(1 - revoked), open(2)), (1, 0, BUCKETS as usize));
+        let generations = |stage: u8| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
+        assert_eq!([revoked, 1 - revoked, 2].map(generations), [(0, 1), (0, 0), (1, 1)]);
+    }
+}
+
 #[test]
 fn the_division_into_tasks_is_decided_once_when_all_is_written_and_outlives_revocations() {
     let mut grown = Grown::new();
-    let split = |stage, width| Decision::Split { stage, width };
-    let refused = |grown: &Grown, decision: Decision| {
-        let certified = grown.certify(vec![decision.clone()]);
-        assert!(grown.state().clone().apply(&certified).is_err(), "{decision:?}");
-    };
     let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
     let output = Decision::Output { stage: 2, attempts: result };
     accept_all(&mut grown, 0);

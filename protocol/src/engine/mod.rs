@@ -31,7 +31,7 @@ use self::jobs::Jobs;
 use self::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
 use self::shuffler::Shuffler;
 use self::worker::Worker;
-use crate::id::{JobId, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Event, NetAction, Notice, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
@@ -159,7 +159,9 @@ impl Engine {
                 }
             }
             Event::RunProgress { run, results, last } => self.worker.on_results(&mut self.core, run, results, last),
-            Event::BucketRead { read, records } => self.worker.on_bucket_read(&mut self.core, read, records),
+            Event::BucketRead { read, records } => {
+                self.worker.on_bucket_read(&mut self.core, &self.shuffler, read, records);
+            }
             Event::OutputStored { job, task, result } => {
                 self.authority.on_stored(&mut self.core, job, task, result);
             }
@@ -409,8 +411,9 @@ impl Engine {
             Request::Bucket { job, stage, task, width, root, from } => {
                 self.shuffler.on_bucket(core, token, (job, stage, task), (root, width), from);
             }
-            Request::Output { job, stage, task, digest, root } => {
-                self.authority.on_output(core, from, token, (job, stage, task), digest, root, body);
+            Request::Output { job, stage, task, digest, root, further } => {
+                let roots: Vec<Hash> = root.into_iter().chain(further).collect();
+                self.authority.on_output(core, from, token, (job, stage, task), digest, &roots, body);
             }
             Request::Failed(failure) => {
                 core.respond(token, Response::Ok);
@@ -487,7 +490,7 @@ impl Engine {
                     self.worker.on_blob(core, hash, bytes);
                 }
             }
-            Pending::Worker(request) => self.worker.on_response(core, request, answer),
+            Pending::Worker(request) => self.worker.on_response(core, &self.shuffler, request, answer),
             Pending::Shuffler(request) => self.shuffler.on_response(core, request, answer),
             Pending::Authority(request) => self.authority.on_response(core, request, &answer),
         }

@@ -1,8 +1,8 @@
 //! Requests under way. Each role has its own kinds, which say what the answer is for.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::stage::Unit;
+use super::worker::Fetch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::RequestError;
 use crate::message::{Attempts, Response};
@@ -53,7 +53,7 @@ pub(super) enum WorkerRequest {
     Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
     Push(PushRequest),
     Output { job: JobId, stage: u8, task: u32 },
-    Bucket(BucketRequest),
+    Bucket(Fetch),
 }
 
 /// Attempts on their way to an owner of their partitions.
@@ -64,19 +64,6 @@ pub(super) struct PushRequest {
     pub(super) owner: PeerKey,
     pub(super) epoch: u32,
     pub(super) tasks: Vec<u32>,
-}
-
-/// A bucket on its way from the owner of its partition.
-#[derive(Debug)]
-pub(super) struct BucketRequest {
-    pub(super) job: JobId,
-    /// The unit that reads it.
-    pub(super) unit: Unit,
-    pub(super) owner: PeerKey,
-    /// The stage that wrote it.
-    pub(super) from: u8,
-    /// The pieces that have arrived.
-    pub(super) got: BytesMut,
 }
 
 /// Requests of a shuffler.

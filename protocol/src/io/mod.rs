@@ -16,7 +16,7 @@ pub use self::event::{Event, Resumption, Submission};
 pub use self::net::{NetAction, RequestError};
 pub use self::notice::{Notice, Progress};
 pub use self::store::{BlobAction, BlobClass, BucketRef, ReadError, SegmentAction, StoreAction};
-pub use self::work::{RunAction, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
+pub use self::work::{Port, RunAction, TaskFailure, TaskOutput, TaskResult, Work};
 
 /// Names a request that this engine sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

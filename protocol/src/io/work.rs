@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::RunId;
 use crate::id::{Hash, JobId};
-use crate::manifest::TaskLimits;
+use crate::manifest::{Operator, Sink, TaskLimits};
 use crate::message::Cause;
 use crate::segment::Attempt;
 
@@ -36,38 +36,39 @@ pub struct Work {
     pub module: Hash,
     /// The limits of each task.
     pub limits: TaskLimits,
-    /// The tasks and their inputs.
-    pub input: WorkInput,
-    /// The number of partitions and of buckets to write; `None` if the tasks give the job's result.
-    pub shuffle: Option<(u16, u32)>,
+    /// The operator of the stage.
+    pub operator: Operator,
+    /// The tasks, consecutive.
+    pub tasks: Range<u32>,
+    /// Their inputs, one port for each source of the stage.
+    pub inputs: Vec<Port>,
+    /// The sink of their output.
+    pub output: Sink,
 }
 
-/// The inputs of a unit of work.
+/// The input of a unit's tasks from one source.
 #[derive(Debug)]
-pub enum WorkInput {
-    /// Map documents of one pack.
-    Pack {
+pub enum Port {
+    /// Documents of one pack.
+    Documents {
         /// The pack.
         pack: Bytes,
-        /// The tasks, consecutive.
-        tasks: Range<u32>,
         /// The place of the first task's first document in the pack.
         first_document: u32,
         /// Documents per task.
         docs_per_task: u32,
     },
-    /// Map numbers: the document of task *t* is *t* in decimal.
-    Numbers {
-        /// The tasks.
-        tasks: Range<u32>,
-    },
-    /// Reduce one bucket.
-    Bucket {
-        /// The task.
-        task: u32,
-        /// Its records, in order of the tasks that wrote them.
-        records: Vec<Bytes>,
-    },
+    /// Numbers: the only document of task *t* is *t* in decimal.
+    Numbers,
+    /// The records that the only task reads of a shuffle: those of each task that wrote any, in order of task.
+    Records(Vec<Bytes>),
+}
+
+impl Work {
+    /// What of this a guest of this version of the interface cannot do.
+    pub fn unsupported(&self, interface: u8) -> Option<&'static str> {
+        self.operator.unsupported(self.inputs.len(), self.output, interface)
+    }
 }
 
 /// The outcome of one task of a run.

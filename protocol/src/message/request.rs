@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Announce, Attempts, End, Push};
-use crate::codec::Wire;
+use crate::codec::{Wire, at_most};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
@@ -153,6 +153,13 @@ pub enum Request {
         digest: Hash,
         /// The root of the partition that was read, for a stage that reads a shuffle.
         root: Option<Hash>,
+        /// Those of the stage's further sources, in the order of its ports.
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
+        )]
+        further: Vec<Hash>,
     },
     /// A task gave no result.
     Failed(Failure),

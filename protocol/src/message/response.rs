@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{JobStatus, PeerStatus, Push, Standing};
-use crate::codec::Wire;
+use crate::codec::{Wire, at_most};
 use crate::epoch::Epoch;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
@@ -79,6 +79,13 @@ pub struct Summary {
     pub done: Vec<u32>,
     /// Sealed partitions of the shuffle that the stage reads.
     pub seals: Vec<(u16, Hash)>,
+    /// Those of its further sources, in the order of its ports.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
+    )]
+    pub further: Vec<Vec<(u16, Hash)>>,
     /// How many of its buckets make one task ([`crate::split`]), once that is settled. The shards below, and the body,
     /// are those of the tasks that there are then.
     pub width: Option<u32>,
@@ -86,6 +93,13 @@ pub struct Summary {
     pub shards: Vec<ShardLeft>,
     /// Some who work on the shard asked for: to be heard through, where few neighbours listen to its topic.
     pub peers: Vec<PeerKey>,
+}
+
+impl Summary {
+    /// The sealed partitions of each shuffle that the stage reads, in the order of its ports.
+    pub fn ports(&self) -> impl Iterator<Item = &[(u16, Hash)]> {
+        std::iter::once(&self.seals).chain(&self.further).map(Vec::as_slice)
+    }
 }
 
 /// How much is left of one shard.
@@ -111,7 +125,9 @@ impl Wire for Response {
             Response::Peers(peers) if peers.len() > limits::ADVERTS => Err("too many peers"),
             Response::Peers(peers) => peers.iter().try_for_each(|p| p.advert.check()),
             Response::Summary(s) if s.done.len() > limits::STAGES => Err("a summary of too many stages"),
-            Response::Summary(s) if s.seals.len() > usize::from(limits::PARTITIONS) => Err("too many seals"),
+            Response::Summary(s) if s.ports().any(|seals| seals.len() > usize::from(limits::PARTITIONS)) => {
+                Err("too many seals")
+            }
             Response::Summary(s) if s.shards.len() > usize::from(limits::SHARDS) => Err("too many shards"),
             Response::Summary(s) if s.peers.len() > limits::SHARD_PEERS => Err("too many peers"),
             Response::Claims(claims) if claims.len() > limits::SHARD_WORKERS => Err("the claims of too many"),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::guest::{self, Given};
+use super::guest;
 use super::world::{What, World};
 use crate::id::{Hash, JobId};
-use crate::io::{Event, TaskFailure, TaskOutput, TaskResult, Work, WorkInput};
+use crate::io::{Event, Port, TaskFailure, TaskOutput, TaskResult, Work};
+use crate::manifest::{Operator, Sink};
 use crate::message::Cause;
 use crate::pack::Pack;
 
@@ -55,14 +56,6 @@ impl Executor {
     }
 }
 
-/// The tasks of a unit of work.
-pub(super) fn tasks_of(input: &WorkInput) -> std::ops::Range<u32> {
-    match input {
-        WorkInput::Pack { tasks, .. } | WorkInput::Numbers { tasks } => tasks.clone(),
-        WorkInput::Bucket { task, .. } => *task..*task + 1,
-    }
-}
-
 impl World {
     pub(super) fn run(&mut self, peer: u32, work: Box<Work>) {
         self.oracle.started(self.now, peer, &work);
@@ -88,7 +81,7 @@ impl World {
         let plan = self.oracle.plan(&running.work.job);
         let mut total = Duration::ZERO;
         running.now.clear();
-        for task in tasks_of(&running.work.input).skip(running.reported) {
+        for task in running.work.tasks.clone().skip(running.reported) {
             let time =
                 plan.map_or(REPORT, |p| p.time_of(self.scenario.seed, running.work.stage, task)).mul_f64(slowness);
             running.now.push((task, time));
@@ -115,7 +108,7 @@ impl World {
         let Some(running) = running.filter(|r| r.step == step) else { return };
         let now = std::mem::take(&mut running.now);
         running.reported += now.len();
-        let last = running.reported == tasks_of(&running.work.input).len();
+        let last = running.reported == running.work.tasks.len();
         let plan = self.oracle.plan(&running.work.job);
         let fails = plan.and_then(|p| p.fails);
         let mark = plan.filter(|p| p.unrepeatable).map(|_| step as u32 ^ peer << 20);
@@ -142,35 +135,43 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Res
     if work.stage == 0 && fails == Some(task) {
         return Err(failure("this document fails everywhere"));
     }
-    let mapped = || {
-        let given = guest::map(work.stage, task, mark);
-        output(work, || given.collected(), &given)
-    };
-    match &work.input {
-        WorkInput::Bucket { records, .. } => {
-            let totals = guest::reduce(records);
-            Ok(output(work, || totals.collected(), &totals.given()))
+    let given = match work.operator {
+        Operator::Map => {
+            read_document(work, task).map_err(failure)?;
+            guest::map(work.stage, task, mark)
         }
-        WorkInput::Numbers { .. } => Ok(mapped()),
-        WorkInput::Pack { pack, tasks, first_document, .. } => {
-            // Each document holds the number of its task, so that a wrong one is noticed.
-            let pack = Pack::parse(pack.clone()).map_err(|e| failure(&e.to_string()))?;
-            let document = pack.document(first_document + task - tasks.start);
-            if document != Some(task.to_string().as_bytes()) {
-                return Err(failure("this is not the task's document"));
+        Operator::Reduce => {
+            let ports: Option<Vec<&[Bytes]>> = work.inputs.iter().map(records).collect();
+            let totals = guest::reduce(&ports.ok_or_else(|| failure("a reduce reads shuffles only"))?);
+            if work.output == Sink::Collect {
+                return Ok(collected(totals.collected()));
             }
-            Ok(mapped())
+            totals.given()
         }
+    };
+    Ok(match work.output {
+        Sink::Shuffle { partitions, buckets } => TaskOutput::Shuffle(given.shuffled(partitions, buckets)),
+        Sink::Collect => collected(given.collected()),
+    })
+}
+
+/// Each document holds the number of its task, so that a wrong one is noticed.
+fn read_document(work: &Work, task: u32) -> Result<(), &'static str> {
+    match &work.inputs[..] {
+        [Port::Numbers] => Ok(()),
+        [Port::Documents { pack, first_document, .. }] => {
+            let pack = Pack::parse(pack.clone()).map_err(|_| "this is no pack")?;
+            let document = pack.document(first_document + task - work.tasks.start);
+            if document == Some(task.to_string().as_bytes()) { Ok(()) } else { Err("this is not the task's document") }
+        }
+        _ => Err("a map reads documents only"),
     }
 }
 
-/// What a task gave, as its stage wants it.
-fn output(work: &Work, collected: impl FnOnce() -> Bytes, given: &Given) -> TaskOutput {
-    match work.shuffle {
-        Some((partitions, buckets)) => TaskOutput::Shuffle(given.shuffled(partitions, buckets)),
-        None => {
-            let bytes = collected();
-            TaskOutput::Collect { digest: Hash::of(&bytes), bytes }
-        }
-    }
+fn records(port: &Port) -> Option<&[Bytes]> {
+    if let Port::Records(records) = port { Some(records) } else { None }
+}
+
+fn collected(bytes: Bytes) -> TaskOutput {
+    TaskOutput::Collect { digest: Hash::of(&bytes), bytes }
 }

@@ -1,9 +1,9 @@
 //! The guest that simulated peers run, and what its output must be.
 //!
 //! A map task emits some keys drawn from its number, each with that number as its value. A reduce gives for each key how
-//! often it was emitted, the sum of its values, and a hash over them in order: a task that is missing, counted twice or
-//! out of order changes the result. A reduce that feeds a shuffle emits another key for each of its own, with a value
-//! that depends on all of that.
+//! often it was emitted, the sum of its values, and a hash over them and the ports at which they were read, in order: a
+//! task that is missing, counted twice, out of order or read at another port changes the result. A reduce that feeds a
+//! shuffle emits another key for each of its own, with a value that depends on all of that.
 //!
 //! Attempts that are not repeatable bear a mark, which differs from attempt to attempt and goes into every bucket. It
 //! changes no result but its last bytes: these must be equal in all results of a job, or some were computed from one
@@ -99,7 +99,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, (key, value): Pair) {
+    fn add(&mut self, port: usize, (key, value): Pair) {
         if key == MARK {
             if self.last_mark.replace(value) != Some(value) {
                 self.marks = draw(&[self.marks, u64::from(value)]);
@@ -109,7 +109,7 @@ impl Totals {
         let total = self.keys.entry(key).or_default();
         total.count += 1;
         total.sum += u64::from(value);
-        total.order = draw(&[total.order, u64::from(value)]);
+        total.order = draw(&[total.order, port as u64, u64::from(value)]);
     }
 
     /// What goes on to the next shuffle.
@@ -136,12 +136,14 @@ impl Totals {
     }
 }
 
-/// Reduces the records of one bucket.
-pub(super) fn reduce(records: &[Bytes]) -> Totals {
+/// Reduces the records of one bucket, of each port one after another.
+pub(super) fn reduce(ports: &[&[Bytes]]) -> Totals {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("half a record"));
     let mut totals = Totals::default();
-    for record in records.iter().flat_map(|r| r.chunks_exact(RECORD)) {
-        totals.add((number(&record[..4]), number(&record[4..])));
+    for (port, records) in ports.iter().enumerate() {
+        for record in records.iter().flat_map(|r| r.chunks_exact(RECORD)) {
+            totals.add(port, (number(&record[..4]), number(&record[4..])));
+        }
     }
     totals
 }
@@ -152,18 +154,20 @@ pub(super) fn expected(graph: &[Node], inputs: u32, split: Option<Split>) -> Vec
     // What each task of each stage emits.
     let mut emitted: Vec<Vec<Vec<Pair>>> = Vec::new();
     for (stage, node) in (0u8..).zip(graph) {
-        let Some(read) = node.reads else {
+        let Some(&first) = node.reads.first() else {
             emitted.push((0..inputs).map(|task| mapped(stage, task)).collect());
             continue;
         };
-        let (_, buckets) = graph[usize::from(read)].shuffle.expect("only shuffles are read");
+        let (_, buckets) = graph[usize::from(first)].shuffle.expect("only shuffles are read");
         let mut totals = vec![Totals::default(); buckets as usize];
-        for &pair in emitted[usize::from(read)].iter().flatten() {
-            totals[bucket_of(pair.0, buckets) as usize].add(pair);
+        for (port, &read) in node.reads.iter().enumerate() {
+            for &pair in emitted[usize::from(read)].iter().flatten() {
+                totals[bucket_of(pair.0, buckets) as usize].add(port, pair);
+            }
         }
         if node.shuffle.is_none() {
             let split = split.expect("a job whose last stage reduces settles how");
-            return divided(&totals, graph[usize::from(read)].shuffle, split);
+            return divided(&totals, graph[usize::from(first)].shuffle, split);
         }
         emitted.push(totals.iter().map(|totals| totals.given().pairs).collect());
     }
@@ -210,17 +214,20 @@ mod tests {
         attempts.iter().filter_map(of).collect()
     }
 
-    /// A map, a reduce that feeds a shuffle, and a reduce.
+    /// Two maps, a reduce of what both wrote that feeds a shuffle, and a reduce.
     fn graph() -> Vec<Node> {
         let shuffle = Some((2, 6));
-        [(None, shuffle), (Some(0), shuffle), (Some(1), None)].map(|(reads, shuffle)| Node { reads, shuffle }).into()
+        let nodes = [(vec![], shuffle), (vec![], shuffle), (vec![0, 1], shuffle), (vec![2], None)];
+        nodes.map(|(reads, shuffle)| Node { reads, shuffle }).into()
     }
 
     fn run(tasks: Vec<(u32, Option<u32>)>) -> Vec<Bytes> {
-        let mapped: Vec<Attempt> = tasks.into_iter().map(|(t, mark)| map(0, t, mark).shuffled(2, 6)).collect();
-        let next = |b| reduce(&records(&mapped, b)).given().shuffled(2, 6);
+        let mapped =
+            |stage| tasks.iter().map(|&(t, mark)| map(stage, t, mark).shuffled(2, 6)).collect::<Vec<Attempt>>();
+        let (first, second) = (mapped(0), mapped(1));
+        let next = |b| reduce(&[&records(&first, b), &records(&second, b)]).given().shuffled(2, 6);
         let reduced: Vec<Attempt> = (0..6).map(next).collect();
-        (0..6).map(|b| reduce(&records(&reduced, b)).collected()).collect()
+        (0..6).map(|b| reduce(&[&records(&reduced, b)]).collected()).collect()
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::exec::tasks_of;
 use super::rng::draw;
 use super::scenario::Job;
 use super::store::framed;
@@ -42,7 +41,7 @@ impl World {
             }
             Action::Store(StoreAction::DropJob { job }) => self.peers[peer as usize].store.drop_job(job),
             Action::Run(RunAction::Start(work)) => {
-                let tasks = tasks_of(&work.input);
+                let tasks = work.tasks.clone();
                 self.tell(peer, || format!("begins tasks {tasks:?} of stage {}", work.stage));
                 self.note(&[tasks.start.to_le_bytes(), tasks.end.to_le_bytes()].concat());
                 self.run(peer, work);

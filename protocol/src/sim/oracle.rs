@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::exec::tasks_of;
 use super::guest;
 use super::scenario::Job;
 use crate::decisions::{State, replay, take_frame};
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{Progress, Work, WorkInput};
+use crate::io::{Progress, Work};
+use crate::manifest::Operator;
 use crate::message::{Attempts, Claim, Failure, Outcome};
 use crate::split::Split;
 
@@ -165,9 +165,9 @@ impl Oracle {
         let Some(&number) = self.by_id.get(&work.job) else { return };
         let speculative = self.speculative.get(&(peer, work.job, work.stage));
         let fate = &mut self.fates[number];
-        let block = if matches!(work.input, WorkInput::Bucket { .. }) { 1 } else { fate.plan.block };
+        let block = if work.operator == Operator::Map { fate.plan.block } else { 1 };
         fate.last_start[usize::from(work.stage.min(1))] = now;
-        for task in tasks_of(&work.input) {
+        for task in work.tasks.clone() {
             let reopened = fate.reopened;
             let Some(start) = fate.starts[usize::from(work.stage)].get_mut(task as usize) else { continue };
             fate.counts.starts += 1;
@@ -314,7 +314,7 @@ impl Fate {
     /// How the last stage divides what it reads, once that is settled.
     fn split(&self) -> Option<Split> {
         let graph = self.plan.stages();
-        let read = graph.last()?.reads?;
+        let &read = graph.last()?.reads.first()?;
         let (partitions, buckets) = graph[usize::from(read)].shuffle?;
         Split::of_width(partitions, buckets, *self.widths.get(&read)?)
     }

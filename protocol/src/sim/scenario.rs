@@ -103,10 +103,10 @@ pub struct Job {
 }
 
 /// A stage of a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// The stage whose shuffle it reduces; a map of the job's inputs without one.
-    pub reads: Option<u8>,
+    /// The stages whose shuffles it reduces, all of the same partitions and buckets; a map of the job's inputs without any.
+    pub reads: Vec<u8>,
     /// Partitions and buckets of its shuffle; the last stage has none.
     pub shuffle: Option<(u16, u32)>,
 }
@@ -225,7 +225,7 @@ impl Scenario {
             job.kept = pick(1) == 0;
             job.reduce_bytes = [1, 200, 1 << 20][pick(2) as usize];
             job.pack = (pick(2) == 0).then(|| 1 + pick(40));
-            if pick(2) == 0 {
+            if pick(1) == 0 {
                 let partitions = job.partitions;
                 job.graph = random_graph(&mut pick, partitions);
             }
@@ -314,13 +314,13 @@ impl Job {
         if !self.graph.is_empty() {
             return self.graph.clone();
         }
-        let map = Node { reads: None, shuffle: Some((self.partitions, self.buckets)) };
-        vec![map, Node { reads: Some(0), shuffle: None }]
+        let map = Node { reads: vec![], shuffle: Some((self.partitions, self.buckets)) };
+        vec![map, Node { reads: vec![0], shuffle: None }]
     }
 
     /// How many tasks a stage has.
     pub(super) fn tasks_of(&self, node: &Node) -> u32 {
-        let read = node.reads.and_then(|stage| self.stages()[usize::from(stage)].shuffle);
+        let read = node.reads.first().and_then(|&stage| self.stages()[usize::from(stage)].shuffle);
         read.map_or(self.tasks, |(_, buckets)| buckets)
     }
 
@@ -346,6 +346,7 @@ impl Job {
             let map = Stage {
                 operator: Operator::Map,
                 source: Source::Inputs,
+                further: Vec::new(),
                 sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
                 tasks: self.tasks_of(&node),
                 task_bytes: self.reduce_bytes,
@@ -353,11 +354,13 @@ impl Job {
                 block: self.block,
                 limits,
             };
-            match node.reads {
+            let mut sources = node.reads.iter().map(|&stage| Source::Shuffle { stage });
+            match sources.next() {
                 None => map,
-                Some(stage) => Stage {
+                Some(source) => Stage {
                     operator: Operator::Reduce,
-                    source: Source::Shuffle { stage },
+                    source,
+                    further: sources.collect(),
                     shards: shards_for(map.tasks, u32::from(self.shards) * SHARD),
                     block: 1,
                     ..map
@@ -380,14 +383,41 @@ impl Job {
     }
 }
 
-/// A map alone, or a map and up to five reduces, each of which reads the stage before it.
+/// Stages of a random graph.
+const GRAPH: usize = 6;
+
+/// A graph of up to six stages: a map alone, or maps and reduces of some of the shuffles before them. The last stage reads
+/// whatever nobody else does.
 fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Node> {
-    let last = pick(5) as u8;
-    let node = |place: u8| {
-        let buckets = u32::from(partitions) * (1 + pick(2));
-        Node { reads: place.checked_sub(1), shuffle: (place < last).then_some((partitions, buckets)) }
-    };
-    (0..=last).map(node).collect()
+    let last = pick(GRAPH - 1) as usize;
+    let mut nodes: Vec<Node> = Vec::new();
+    for _ in 0..last {
+        let shuffle = Some((partitions, u32::from(partitions) * (1 + pick(2))));
+        let reads = if nodes.is_empty() || pick(3) == 0 { Vec::new() } else { some_of(pick, &nodes) };
+        nodes.push(Node { reads, shuffle });
+    }
+    let is_read = |stage: &usize| nodes.iter().any(|node| node.reads.contains(&(*stage as u8)));
+    let unread: Vec<usize> = (0..last).filter(|stage| !is_read(stage)).collect();
+    let mut reads: Vec<u8> = unread.iter().map(|&stage| stage as u8).collect();
+    if let Some(&first) = unread.first() {
+        let shuffle = nodes[first].shuffle;
+        unread.iter().for_each(|&stage| nodes[stage].shuffle = shuffle);
+        let others = some_of(pick, &nodes);
+        reads.extend(others.into_iter().filter(|&stage| {
+            let alike = nodes[usize::from(stage)].shuffle == shuffle;
+            alike && !unread.contains(&usize::from(stage))
+        }));
+    }
+    nodes.push(Node { reads, shuffle: None });
+    nodes
+}
+
+/// Some stages whose shuffles can be read together, in any order.
+fn some_of(pick: &mut impl FnMut(usize) -> u32, nodes: &[Node]) -> Vec<u8> {
+    let first = pick(nodes.len() - 1) as usize;
+    let alike = (0..nodes.len()).filter(|&stage| stage != first && nodes[stage].shuffle == nodes[first].shuffle);
+    let others: Vec<u8> = alike.filter(|_| pick(1) == 0).map(|stage| stage as u8).collect();
+    std::iter::once(first as u8).chain(others).collect()
 }
 
 /// What a task may ask for, and what the workers give that are [`Scenario::small`].

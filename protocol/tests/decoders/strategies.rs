@@ -87,6 +87,7 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
             let mut stage = Stage {
                 operator: if i == 0 { Operator::Map } else { Operator::Reduce },
                 source: if i == 0 { Source::Inputs } else { Source::Shuffle { stage: i as u8 - 1 } },
+                further: Vec::new(),
                 sink: Sink::Collect,
                 tasks,
                 shards: 1,
@@ -290,8 +291,15 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (job(), any::<u8>(), any::<(u32, u32)>(), hash(), any::<u64>()).prop_map(
             |(job, stage, (task, width), root, from)| Request::Bucket { from, job, stage, task, width, root }
         ),
-        (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()))
-            .prop_map(|(job, stage, task, digest, root)| Request::Output { job, stage, task, digest, root }),
+        (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()), vec(hash(), 0..=limits::FURTHER_SOURCES))
+            .prop_map(|(job, stage, task, digest, root, further)| Request::Output {
+                job,
+                stage,
+                task,
+                digest,
+                root,
+                further
+            }),
         failure().prop_map(Request::Failed),
         signed(end()).prop_map(Request::Ended),
         Just(Request::Jobs),
@@ -311,10 +319,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
 prop_compose! {
     fn summary()(
         epoch in signed(epoch()), reopened: u32, done in vec(any::<u32>(), 0..=limits::STAGES), seals in seals(),
-        width: Option<u32>, shards in vec(any::<(u32, u16)>(), 0..20), peers in vec(peer(), 0..=limits::SHARD_PEERS),
+        further in vec(seals(), 0..=limits::FURTHER_SOURCES), width: Option<u32>,
+        shards in vec(any::<(u32, u16)>(), 0..20), peers in vec(peer(), 0..=limits::SHARD_PEERS),
     ) -> Summary {
         let shards = shards.into_iter().map(|(blocks, workers)| ShardLeft { blocks, workers }).collect();
-        Summary { epoch, reopened, done, seals, width, shards, peers }
+        Summary { epoch, reopened, done, seals, further, width, shards, peers }
     }
 }
 

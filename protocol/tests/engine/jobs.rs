@@ -303,8 +303,15 @@ fn a_job_that_this_versions_guests_cannot_do_is_refused_and_says_what_to_do_inst
     let chain = Manifest { stages: vec![manifest().stages[0].clone(), reduce, last], ..manifest() };
     let map = Stage { sink: Sink::Collect, ..manifest().stages[0].clone() };
     let map_only = Manifest { stages: vec![map], ..manifest() };
-    for (manifest, expected) in [(chain, "submit what follows as a job of its own"), (map_only, "let a reduce give it")]
-    {
+    let join = Stage { further: vec![Source::Shuffle { stage: 1 }], ..manifest().stages[1].clone() };
+    let map = manifest().stages[0].clone();
+    let joining = Manifest { stages: vec![map.clone(), map, join], ..manifest() };
+    let refused = [
+        (chain, "submit what follows as a job of its own"),
+        (map_only, "let a reduce give it"),
+        (joining, "let one map write all that it reads"),
+    ];
+    for (manifest, expected) in refused {
         let mut home = Peer::new(0, NOTHING);
         home.meet(key(4), WORKER);
         home.feed(Event::Submit(Box::new(Submission { manifest, key: owner(), kept: false })));

@@ -155,6 +155,7 @@ pub(super) fn manifest() -> Manifest {
     let map = Stage {
         operator: Operator::Map,
         source: Source::Inputs,
+        further: Vec::new(),
         sink: Sink::Shuffle { partitions: PARTITIONS, buckets },
         tasks: TASKS,
         task_bytes: 1,
@@ -165,6 +166,7 @@ pub(super) fn manifest() -> Manifest {
     let reduce = Stage {
         operator: Operator::Reduce,
         source: Source::Shuffle { stage: 0 },
+        further: Vec::new(),
         sink: Sink::Collect,
         tasks: buckets,
         ..map.clone()

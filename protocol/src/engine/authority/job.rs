@@ -20,7 +20,7 @@ use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Notice, Progress};
 use crate::limits;
-use crate::manifest::{self, Manifest, Source};
+use crate::manifest::{self, Manifest};
 use crate::message::{Announce, End, Failure, Outcome, Request};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
@@ -168,11 +168,12 @@ impl Job {
 
     /// How many tasks each stage has; of one that reads what is still being written, how many it has at least.
     pub(super) fn tasks(&self) -> Vec<u32> {
-        let tasks = self.stages.iter().map(|stage| match stage.plan.source {
-            Source::Shuffle { stage: read } if self.split_of(read).is_none() => {
+        let unsettled = |stage: &Stage| stage.plan.reads().find(|&read| self.split_of(read).is_none());
+        let tasks = self.stages.iter().map(|stage| match unsettled(stage) {
+            Some(read) => {
                 self.manifest.stages[usize::from(read)].shuffle().map_or(0, |(partitions, _)| u32::from(partitions))
             }
-            _ => stage.plan.tasks,
+            None => stage.plan.tasks,
         });
         tasks.collect()
     }
@@ -187,12 +188,16 @@ impl Job {
         self.split_of(stage).map(|split| split.width())
     }
 
-    /// It is settled how many tasks read what a stage writes.
+    /// It is settled how many tasks read what a stage writes, once it is for all that they read.
     pub(super) fn settle_reader_of(&mut self, stage: u8) {
         let (Some(split), Some(reader)) = (self.split_of(stage), self.manifest.flexible_reader_of(stage)) else {
             return;
         };
-        let plan = self.manifest.stages[usize::from(reader)].settled(&split);
+        let described = &self.manifest.stages[usize::from(reader)];
+        if described.reads().any(|read| self.split_of(read).is_none()) {
+            return;
+        }
+        let plan = described.settled(&split);
         let reader = &mut self.stages[usize::from(reader)];
         reader.done = BitSet::new(plan.tasks);
         reader.shards = Shards::new(plan.shards);
@@ -274,6 +279,7 @@ impl Job {
         // Nothing follows the end, not even what was taken before it and is not decided.
         if self.is_open && !self.ending && !self.awaits_epoch() {
             (0..self.stages.len()).for_each(|stage| self.decide_acceptances(core, stage));
+            (0..self.stages.len() as u8).for_each(|stage| self.decide_split(stage));
             self.decide_seals_and_outputs();
             self.revoke_what_differs(core);
             if let Some(why) = self.failures.why_nobody_can(core, &self.manifest, &self.workers, self.progressed) {

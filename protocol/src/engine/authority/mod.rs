@@ -85,6 +85,7 @@ impl Authority {
         let Submission { mut manifest, key, kept } = submission;
         manifest.owner = key.public();
         manifest.home = core.me;
+        manifest.minor = manifest.minor.max(manifest.least_minor());
         let check = crate::codec::Wire::check(&manifest);
         if let Err(why) = check.and_then(|()| manifest.unsupported(core.interface).map_or(Ok(()), Err)) {
             return refuse(core, &manifest, &format!("the job has {why}"));
@@ -299,12 +300,12 @@ impl Authority {
         token: Token,
         (id, stage, task): (JobId, u8, u32),
         digest: Hash,
-        root: Option<Hash>,
+        roots: &[Hash],
         body: Bytes,
     ) {
         let answer = match self.jobs.get_mut(&id) {
             None => Some(Response::Missing),
-            Some(job) => job.take_output(core, from, token, (stage, task), digest, root, body),
+            Some(job) => job.take_output(core, from, token, (stage, task), digest, roots, body),
         };
         if let Some(answer) = answer {
             core.respond(token, answer);

@@ -6,7 +6,7 @@ use super::job::Job;
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
 use crate::io::{StoreAction, Token};
-use crate::manifest::{Sink, Source};
+use crate::manifest::Sink;
 use crate::message::Response;
 
 /// An output on its way to this peer's disk and into the log.
@@ -29,7 +29,7 @@ impl Job {
         token: Token,
         (stage, task): (u8, u32),
         digest: Hash,
-        root: Option<Hash>,
+        roots: &[Hash],
         body: Bytes,
     ) -> Option<Response> {
         if self.ending {
@@ -47,13 +47,13 @@ impl Job {
         if self.stages[usize::from(stage)].done.contains(task) {
             return Some(Response::Ok);
         }
-        if let Source::Shuffle { stage: read } = of.source {
+        for (port, read) in of.reads().enumerate() {
             let decided = self.ledger.state().stage(read)?;
             let place = decided.split().and_then(|split| split.place(task));
             match place.and_then(|place| decided.sealed(place.partition)) {
                 // The seal may still be on its way here; the worker sends the result again.
                 None => return Some(Response::Busy),
-                Some(sealed) if Some(sealed) != root => return Some(Response::Missing),
+                Some(sealed) if roots.get(port) != Some(&sealed) => return Some(Response::Missing),
                 Some(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use super::ACCEPT_ATTEMPTS;
 use super::choice::choose_shufflers;
 use super::job::Job;
 use super::missing::Missing;
-use super::shuffle::RESUME_GRACE;
+use super::shuffle::{RESUME_GRACE, Shuffle};
 use crate::decisions::{Decision, Revoked};
 use crate::engine::core::Core;
 use crate::epoch::{Epoch, Generations, Shuffler};
@@ -147,20 +147,31 @@ impl Job {
         }
     }
 
-    /// Once an attempt of every task of a stage is accepted, it is known how much was written: decides how many tasks
-    /// read it.
+    /// Once an attempt of every task of a stage is accepted, and of every task of those that are read together with it,
+    /// it is known how much was written: decides how many tasks read it. A revocation that is decided goes first.
     pub(super) fn decide_split(&mut self, number: u8) {
-        let Some(reader) = self.manifest.flexible_reader_of(number) else { return };
-        let Some(shuffle) = &self.stages[usize::from(number)].shuffle else { return };
         let is_decided = |decision: &Decision| matches!(decision, Decision::Split { stage, .. } if *stage == number);
-        let complete = self.ledger.state().stage(number).is_some_and(|stage| stage.accepted().is_full());
-        if !complete || self.split_of(number).is_some() || self.ledger.awaits(is_decided) {
+        if self.split_of(number).is_some() || self.ledger.awaits(is_decided) || self.awaits_epoch() {
+            return;
+        }
+        let Some(reader) = self.manifest.flexible_reader_of(number) else { return };
+        let reads: Vec<u8> = self.manifest.stages[usize::from(reader)].reads().collect();
+        let is_complete = |read: &u8| self.ledger.state().stage(*read).is_some_and(|stage| stage.accepted().is_full());
+        if !reads.iter().all(is_complete) {
             return;
         }
         let Some((partitions, buckets)) = self.manifest.stages[usize::from(number)].shuffle() else { return };
+        let written = |read: &u8| self.stages[usize::from(*read)].shuffle.as_ref().map_or(0, Shuffle::written);
+        let written = reads.iter().map(written).fold(0u64, u64::saturating_add);
         let per_task = self.manifest.stages[usize::from(reader)].task_bytes;
-        let split = Split::by_size(partitions, buckets, shuffle.written(), per_task);
-        self.ledger.decide(Decision::Split { stage: number, width: split.width() });
+        // What an earlier run of this peer has settled for one of them stands for all.
+        let settled = reads.iter().find_map(|&read| self.width_of(read));
+        let width = settled.unwrap_or_else(|| Split::by_size(partitions, buckets, written, per_task).width());
+        for stage in reads {
+            if self.split_of(stage).is_none() {
+                self.ledger.decide(Decision::Split { stage, width });
+            }
+        }
     }
 
     /// Decides what was taken since the last time: one decision for all seals of a stage, and one for all its results.

@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::Authority;
 use super::job::Stage;
 use crate::engine::core::Core;
-use crate::id::{JobId, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{NetAction, Token};
-use crate::manifest::Source;
 use crate::message::{Response, ShardLeft, Summary};
 use crate::ranges::BitSet;
 
@@ -38,10 +37,11 @@ impl Authority {
                 bits.insert(block - blocks.start);
             }
         }
-        let (seals, width) = match of.source {
-            Source::Shuffle { stage } => (job.stages[usize::from(stage)].shuffle.as_ref(), job.width_of(stage)),
-            Source::Inputs => (None, None),
+        let seals_of = |read: u8| -> Vec<(u16, Hash)> {
+            let shuffle = job.stages[usize::from(read)].shuffle.as_ref();
+            shuffle.map(|shuffle| shuffle.sealed.iter().map(|(&p, &root)| (p, root)).collect()).unwrap_or_default()
         };
+        let mut seals = of.reads().map(seals_of);
         let shards = job.stages[usize::from(stage)].shards.iter().zip(0..).map(|(s, shard)| {
             let tasks = of.tasks_of_blocks(of.shard_blocks(shard));
             let left = tasks.len() as u32 - done.count_in(tasks);
@@ -51,8 +51,10 @@ impl Authority {
             epoch: job.signed_epoch.clone(),
             reopened: job.reopened,
             done: job.done(),
-            seals: seals.map(|s| s.sealed.iter().map(|(&p, &r)| (p, r)).collect()).unwrap_or_default(),
-            width,
+            seals: seals.next().unwrap_or_default(),
+            further: seals.collect(),
+            // All that it reads is divided alike.
+            width: of.reads().next().and_then(|read| job.width_of(read)),
             shards: shards.collect(),
             peers,
         };

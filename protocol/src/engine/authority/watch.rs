@@ -65,8 +65,10 @@ impl Job {
             return;
         }
         let (now, me) = (core.now, core.me);
-        let shuffles = self.stages.iter_mut().filter_map(|s| s.shuffle.as_mut());
-        let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|s| s.stalled(now)).collect();
+        let state = self.ledger.state();
+        let shuffles = (0u8..).zip(&mut self.stages).filter_map(|(n, stage)| Some((n, stage.shuffle.as_mut()?)));
+        let can_seal = |stage| state.stage(stage).is_some_and(|stage| stage.split().is_some());
+        let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|(n, shuffle)| shuffle.stalled(now, can_seal(n))).collect();
         for peer in stalled.into_iter().filter(|peer| *peer != me) {
             let why = format!("it lacks what others hold, and made no progress for {} s", STALLED_AFTER.as_secs());
             self.miss(now, peer, Duration::ZERO, why);
@@ -106,15 +108,16 @@ impl Job {
 }
 
 impl Shuffle {
-    /// Owners that lack what others hold, or have not sealed what is complete, and have come no further for long.
-    fn stalled(&mut self, now: Time) -> Vec<PeerKey> {
+    /// Owners that lack what others hold, or have not sealed what is complete, and have come no further for long. Nothing
+    /// can be sealed before it is settled how tasks divide it, which waits for all that is read together with it.
+    fn stalled(&mut self, now: Time, can_seal: bool) -> Vec<PeerKey> {
         let most = self.held.iter().map(|held| held.count()).max().unwrap_or(0);
         let mut stalled = Vec::new();
         for owner in self.ring.owners() {
             let owned: Vec<u16> = self.ring.partitions_of(owner).collect();
             let held = || owned.iter().map(|&p| self.held[usize::from(p)].count());
             let sealed = owned.iter().filter(|p| self.sealed.contains_key(p)).count();
-            let is_behind = held().any(|n| n < most) || (self.accepted.is_full() && sealed < owned.len());
+            let is_behind = held().any(|n| n < most) || (can_seal && self.accepted.is_full() && sealed < owned.len());
             let standing = Standing { held: held().map(u64::from).sum(), sealed, is_behind };
             match self.standings.get(&owner) {
                 Some((before, since)) if is_behind && *before == standing => {

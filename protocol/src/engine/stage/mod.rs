@@ -1,6 +1,7 @@
 //! One stage of one job as this worker sees it: what it claimed, what it runs, what became of it.
 
 mod budget;
+mod ports;
 mod shards;
 mod units;
 
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::budget::EXPECTED;
+use self::ports::Port;
+pub(super) use self::ports::Read;
 use self::shards::SUMMARY_WAIT;
 use self::units::Avoided;
 pub(super) use self::units::Unit;
@@ -17,15 +20,13 @@ use super::outbox::Outbox;
 use crate::claims::ClaimTable;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
-use crate::manifest::{Manifest, Source, Stage};
-use crate::message::{Claim, Gossip, Seals, ShardLeft, Topic};
-use crate::split::{Place, Split};
+use crate::manifest::{Manifest, Stage};
+use crate::message::{Claim, Gossip, ShardLeft, Topic};
+use crate::split::Split;
 use crate::time::Time;
 
 /// Where nothing is free, this peer looks again after so long.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The owner of a sealed partition, if it works, has so long before others reduce its buckets.
-const OWNER_FIRST: Duration = Duration::from_millis(150);
 /// A worker without progress for so long (or four of this peer's units) gets second attempts beside it.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -53,8 +54,8 @@ pub(super) struct StageWork {
     /// Microseconds a block takes on one thread, smoothed.
     pace: Option<f64>,
     avoid: BTreeMap<u32, Avoided>,
-    /// Sealed partitions of the shuffle that the stage reads, with their owner and when this peer may reduce them.
-    seals: BTreeMap<u16, (Hash, PeerKey, Time)>,
+    /// The shuffles that its tasks read, one for each source.
+    ports: Vec<Port>,
     pub(super) outbox: Outbox,
     /// How near its job's turn is.
     pub(super) turn: Turn,
@@ -94,19 +95,6 @@ pub(super) struct Turn {
     pub(super) rivals: u32,
 }
 
-/// What a task reads of a shuffle.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Read {
-    /// The stage that wrote it.
-    pub(super) from: u8,
-    pub(super) place: Place,
-    /// The root of the partition, and who sealed it.
-    pub(super) root: Hash,
-    pub(super) owner: PeerKey,
-    /// When this peer may reduce it.
-    open: Time,
-}
-
 impl StageWork {
     pub(super) fn new(
         core: &mut Core,
@@ -118,14 +106,13 @@ impl StageWork {
         let stage = &manifest.stages[usize::from(number)];
         let draw = Hash::of_parts("webmesh 1 first place", &[&job.0, &[number], &core.me.0]).draw();
         let shard = (draw % u64::from(stage.shards)) as u16;
+        let ports: Vec<Port> = stage.reads().map(Port::new).collect();
         let mut work = Self {
             job,
             number,
             plan: stage.clone(),
-            split: match stage.source {
-                Source::Shuffle { stage } => manifest.fixed_split_of(stage).map(|split| (split, true)),
-                Source::Inputs => None,
-            },
+            // Whatever it reads is divided alike.
+            split: ports.first().and_then(|port| manifest.fixed_split_of(port.from)).map(|split| (split, true)),
             early: BTreeMap::new(),
             home: manifest.home,
             table: ClaimTable::new(core.me, job, number, shard, stage.shard_blocks(shard), 0),
@@ -135,7 +122,7 @@ impl StageWork {
             tasks_left: BTreeMap::new(),
             pace: None,
             avoid: BTreeMap::new(),
-            seals: BTreeMap::new(),
+            ports,
             outbox: Outbox::default(),
             turn: Turn { near: true, rivals: 1 },
             said: 0,
@@ -161,7 +148,7 @@ impl StageWork {
 
     /// Whether its tasks read documents.
     pub(super) fn reads_inputs(&self) -> bool {
-        self.stage().source == Source::Inputs
+        self.ports.is_empty()
     }
 
     fn stage(&self) -> &Stage {
@@ -191,35 +178,23 @@ impl StageWork {
         !self.queue.is_empty() || !self.tasks_left.is_empty() || !self.outbox.is_empty()
     }
 
-    /// Whether none of its tasks can be run yet.
-    fn is_closed(&self) -> bool {
-        self.seals.is_empty() && self.stage().source != Source::Inputs
-    }
-
     /// Whether a block's tasks can be run now.
     fn is_open(&self, now: Time, block: u32) -> bool {
         if self.avoid.get(&block).is_some_and(|avoided| avoided.until > now) {
             return false;
         }
-        if self.stage().source == Source::Inputs {
+        if self.reads_inputs() {
             return true;
         }
         let mut tasks = self.stage().tasks_of_blocks(block..block + 1);
-        tasks.all(|task| self.reads(task).is_some_and(|read| read.open <= now))
-    }
-
-    /// What a task reads of a shuffle; `None` before the partition is sealed.
-    pub(super) fn reads(&self, task: u32) -> Option<Read> {
-        let Source::Shuffle { stage: from } = self.stage().source else { return None };
-        let place = self.split?.0.place(task)?;
-        self.seals.get(&place.partition).map(|&(root, owner, open)| Read { from, place, root, owner, open })
+        tasks.all(|task| self.opens(task).is_some_and(|at| at <= now))
     }
 
     /// Somebody, or the authority itself, says how many buckets make one task: from now on the stage has as many tasks as
     /// that makes. Among others the first is believed, which may be mistaken only if it is no honest shuffler.
     fn set_split(&mut self, core: &Core, width: u32, by_authority: bool) {
-        let Source::Shuffle { stage: from } = self.stage().source else { return };
-        let Some(split) = self.manifest.split_of(from, width) else { return };
+        let Some(port) = self.ports.first() else { return };
+        let Some(split) = self.manifest.split_of(port.from, width) else { return };
         match &mut self.split {
             Some((known, certain)) if *known == split => {
                 *certain |= by_authority;
@@ -308,7 +283,7 @@ impl StageWork {
         let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
         let mut table = std::mem::replace(&mut self.table, nothing);
         let first = |block| self.stage().tasks_of_blocks(block..block + 1).start;
-        let mine = |block| self.reads(first(block)).is_none_or(|read| read.owner == me);
+        let mine = |block| self.first_owner(first(block)).is_none_or(|owner| owner == me);
         let mut chosen = table.choose(now, want, |b| self.is_open(now, b), mine);
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
@@ -403,7 +378,7 @@ impl StageWork {
 
     /// Another worker's standing in this shard.
     pub(super) fn hear(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
-        if self.split.is_none() && self.stage().source != Source::Inputs {
+        if self.split.is_none() && !self.reads_inputs() {
             if self.early.len() < limits::SHARD_WORKERS || self.early.contains_key(&from) {
                 self.early.insert(from, claim.clone());
             }
@@ -424,41 +399,6 @@ impl StageWork {
             let at = core.now + self.thin(core);
             self.look_at = if heard.lost.is_empty() { self.look_at.min(at) } else { at };
         }
-    }
-
-    /// The owner of partitions says that they are sealed.
-    pub(super) fn hear_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
-        if self.stage().source != (Source::Shuffle { stage: seals.stage }) {
-            return;
-        }
-        self.set_split(core, seals.width, false);
-        for &(partition, root) in &seals.seals {
-            self.hear_seal(core, partition, root, from);
-        }
-    }
-
-    fn hear_seal(&mut self, core: &Core, partition: u16, root: Hash, owner: PeerKey) {
-        if self.seals.get(&partition).is_some_and(|s| (s.0, s.1) == (root, owner)) {
-            return;
-        }
-        let works = core.directory.get(&owner).is_none_or(|member| member.advert.roles.worker);
-        let open = if works && owner != core.me { core.now + OWNER_FIRST } else { core.now };
-        self.seals.insert(partition, (root, owner, open));
-        let thin = if owner == core.me { Duration::ZERO } else { self.thin(core) };
-        if !self.entering {
-            self.look_at = self.look_at.min(open + thin);
-        }
-    }
-
-    /// What it read has been revoked: nothing is sealed any more.
-    pub(super) fn unseal(&mut self) {
-        self.seals.clear();
-    }
-
-    /// The shufflers changed: what was sealed is sealed again by its owners.
-    pub(super) fn new_epoch(&mut self, now: Time, owner_of: impl Fn(u16) -> Option<PeerKey>) {
-        self.seals.retain(|&partition, (_, owner, _)| owner_of(partition) == Some(*owner));
-        self.look_at = now;
     }
 
     /// Lets everything go and says so.

@@ -103,14 +103,14 @@ impl StageWork {
         self.asked.take_if(|asked| *asked == shard);
     }
 
-    /// The authority's view of this shard.
+    /// The authority's view of this shard. `owner_of` tells the owner of a partition of the shuffle that is read at a port.
     pub(in crate::engine) fn hear_summary(
         &mut self,
         core: &mut Core,
         shard: u16,
         summary: &Summary,
         done: impl Iterator<Item = u32>,
-        owner_of: impl Fn(u16) -> Option<PeerKey>,
+        owner_of: impl Fn(usize, u16) -> Option<PeerKey>,
     ) {
         if let Some(width) = summary.width {
             self.set_split(core, width, true);
@@ -129,9 +129,11 @@ impl StageWork {
         let needless = self.table.set_done(now, done.take_while(|&block| block < size));
         // They ascend.
         self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
-        for &(partition, root) in &summary.seals {
-            if let Some(owner) = owner_of(partition) {
-                self.hear_seal(core, partition, root, owner);
+        for (port, seals) in summary.ports().enumerate() {
+            for &(partition, root) in seals {
+                if let Some(owner) = owner_of(port, partition) {
+                    self.hear_seal(core, port, (partition, root), owner);
+                }
             }
         }
         let left = |shards: &[ShardLeft]| shards.iter().map(|s| s.blocks).collect::<Vec<u32>>();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::StageWork;
 use crate::engine::core::Core;
 use crate::id::Hash;
-use crate::manifest::Source;
 use crate::pack::Layout;
 use crate::time::Time;
 
@@ -41,9 +40,9 @@ pub(in crate::engine) struct Avoided {
 pub(in crate::engine) struct Unit {
     pub(in crate::engine) stage: u8,
     pub(in crate::engine) tasks: Range<u32>,
-    /// The root of the partition that they read, once that is known.
-    pub(in crate::engine) root: Option<Hash>,
-    /// The generation of that partition.
+    /// The root of the partition that they read at each port, once that is known.
+    pub(in crate::engine) roots: Vec<Hash>,
+    /// The newest generation of those partitions: it rises whenever one of them is revoked.
     pub(in crate::engine) reads: u32,
     /// How many buckets each of them reads, once that is known.
     pub(in crate::engine) width: u32,
@@ -116,7 +115,7 @@ impl StageWork {
         // A unit lies in one pack; where several are read for one block, the block alone makes the unit.
         let pack_of = |task: u32| layout.and_then(|l| l.pack_of(task)).map(|(_, tasks)| tasks.start);
         let pack = pack_of(tasks_of(first).start);
-        let one_bucket = matches!(stage.source, Source::Shuffle { .. });
+        let one_bucket = !stage.reads_inputs();
         let pace = self.pace.unwrap_or(f64::MAX);
         let room = (UNIT_TIME.as_micros() as f64 / pace.max(1.0)) as u32;
         let mut blocks = first..first + 1;
@@ -135,7 +134,7 @@ impl StageWork {
             let count = self.stage().tasks_of_blocks(block..block + 1).len() as u32;
             self.tasks_left.insert(block, count);
         }
-        Some(Unit { stage: self.number, tasks, root: None, reads: 0, width: 0, input: 0 })
+        Some(Unit { stage: self.number, tasks, roots: Vec::new(), reads: 0, width: 0, input: 0 })
     }
 
     /// A task of this stage took so long.

@@ -12,7 +12,6 @@ use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Turn, Unit};
 use crate::id::{JobId, PeerKey};
 use crate::limits;
-use crate::manifest::Source;
 use crate::time::Time;
 
 /// Jobs that this worker takes part in at a time; others wait until one ends. Each may cost a claim table.
@@ -141,10 +140,7 @@ impl Worker {
             }
             // Later stages first: what they need is here, and their results free it.
             for i in (0..job.stages.len()).rev() {
-                let upstream_over = match job.manifest.stages[i].source {
-                    Source::Shuffle { stage } => job.stages[usize::from(stage)].is_over(),
-                    Source::Inputs => true,
-                };
+                let upstream_over = job.manifest.stages[i].reads().all(|read| job.stages[usize::from(read)].is_over());
                 let stage = &mut job.stages[i];
                 stage.turn = turn;
                 claimed |= stage.claim(core, self.threads, upstream_over);

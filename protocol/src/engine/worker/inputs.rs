@@ -8,29 +8,26 @@ use super::job::Waiting;
 use super::{PACK_SOON, PACK_WAIT, RETRY_INPUT, Running, Worker};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
-use crate::engine::pending::{Answer, BucketRequest, Pending, WorkerRequest};
+use crate::engine::pending::{Answer, Pending, WorkerRequest};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{Read, Unit};
 use crate::epoch::Epoch;
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::{Hash, JobId};
 use crate::io::{
-    BucketRef, ReadError, ReadId, RunAction, SegmentAction, TaskFailure, TaskOutput, TaskResult, Work, WorkInput,
+    BucketRef, Port, ReadError, ReadId, RunAction, SegmentAction, TaskFailure, TaskOutput, TaskResult, Work,
 };
 use crate::limits;
-use crate::manifest::{BlobRef, Sink, Source, Stage};
+use crate::manifest::{BlobRef, Sink, Stage};
 use crate::message::{Cause, Request, Response};
 
 impl Worker {
     /// Gets a unit's input, and runs it once that is here.
     pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler, id: JobId, unit: Unit) {
         let Some(job) = self.jobs.get(&id) else { return };
-        if job.manifest.stages[usize::from(unit.stage)].source != Source::Inputs {
-            return self.fetch_bucket(core, shuffler, id, unit);
+        if !job.manifest.stages[usize::from(unit.stage)].reads_inputs() {
+            return self.fetch(core, shuffler, id, unit);
         }
-        let Some(layout) = job.layout.clone() else {
-            let input = WorkInput::Numbers { tasks: unit.tasks.clone() };
-            return self.run(core, id, unit, input);
-        };
+        let Some(layout) = job.layout.clone() else { return self.run(core, id, unit, vec![Port::Numbers]) };
         // A block may lie in two packs.
         let mut tasks = unit.tasks.clone();
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
@@ -72,42 +69,62 @@ impl Worker {
         }
     }
 
-    fn fetch_bucket(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
+    /// Gets what a unit's task reads of shuffles, port by port.
+    fn fetch(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let work = &mut job.stages[usize::from(stage)];
-        // Others may say that this peer sealed a partition; what lies here is whole if its own shuffler says so.
-        let sealed = work.reads(task).filter(|read| {
-            read.owner != core.me || shuffler.has_sealed(&id, read.from, read.place.partition, &read.root)
-        });
-        let Some(Read { from, place, root, owner, .. }) = sealed else {
+        let Some(reads) = job.stages[usize::from(stage)].reads(task) else {
             // Unsealed since it was claimed.
-            work.task_failed(core.now, task, RETRY_INPUT);
+            job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
             return;
         };
-        unit.root = Some(root);
+        unit.roots = reads.iter().map(|read| read.root).collect();
         unit.reads = job.epoch.generations_of(stage).reads;
-        unit.width = place.width;
+        unit.width = reads.first().map_or(0, |read| read.place.width);
         self.fetching += 1;
+        let fetch = Fetch { job: id, unit, reads, here: Vec::new(), got: BytesMut::new() };
+        self.fetch_next(core, shuffler, fetch);
+    }
+
+    /// Gets what is read at the next port, or runs the unit if all is here.
+    fn fetch_next(&mut self, core: &mut Core, shuffler: &Shuffler, mut fetch: Fetch) {
+        let Some(&Read { from, place, owner, .. }) = fetch.next() else { return self.all_here(core, fetch) };
+        if !self.is_sealed(core, shuffler, &fetch) {
+            return self.no_input(core, fetch.job, &fetch.unit, NoInput::Missing);
+        }
         if owner == core.me {
             let read = core.next_read();
-            let bucket = BucketRef { job: id, stage: from, place };
-            let most = job.manifest.stages[usize::from(stage)].limits.memory;
-            unit.input = most;
-            self.reads.insert(read, (id, unit));
+            let bucket = BucketRef { job: fetch.job, stage: from, place };
+            let all = self.memory_of(&fetch.job, fetch.unit.stage);
+            let most = all.saturating_sub(fetch.bytes());
+            fetch.unit.input = all;
+            self.reads.insert(read, fetch);
             core.act(SegmentAction::ReadBucket { read, bucket, most });
         } else {
-            unit.input = limits::BUCKET_PIECE as u64;
-            ask_for_bucket(core, id, unit, (owner, from), BytesMut::new());
+            fetch.unit.input = fetch.bytes() + limits::BUCKET_PIECE as u64;
+            ask_for_bucket(core, fetch);
         }
+    }
+
+    /// Whether all that is not here yet is still sealed by those who are to be asked for it. Others may say that this peer
+    /// sealed a partition; what lies here is whole if its own shuffler says so.
+    fn is_sealed(&self, core: &Core, shuffler: &Shuffler, fetch: &Fetch) -> bool {
+        let stages = self.jobs.get(&fetch.job).map(|job| &job.stages);
+        let known = stages.and_then(|stages| stages.get(usize::from(fetch.unit.stage))?.reads(fetch.unit.tasks.start));
+        let rest = fetch.here.len()..;
+        let here = |read: &Read| {
+            read.owner != core.me || shuffler.has_sealed(&fetch.job, read.from, read.place.partition, &read.root)
+        };
+        known.is_some_and(|known| known.get(rest.clone()) == fetch.reads.get(rest.clone()))
+            && fetch.reads[rest].iter().all(here)
     }
 
     /// Bytes of the inputs in hand, of all jobs.
     pub(super) fn input_in_hand(&self, core: &Core) -> u64 {
         let running = self.running.values().map(|r| &r.unit);
-        let read = self.reads.values().map(|(_, unit)| unit);
+        let read = self.reads.values().map(|fetch| &fetch.unit);
         let asked = core.pending.values().filter_map(|pending| match pending {
-            Pending::Worker(WorkerRequest::Bucket(request)) => Some(&request.unit),
+            Pending::Worker(WorkerRequest::Bucket(fetch)) => Some(&fetch.unit),
             _ => None,
         });
         let waiting = self.jobs.values().flat_map(|job| job.waiting.values()).flat_map(|waiting| &waiting.units);
@@ -118,12 +135,11 @@ impl Worker {
         let Some(layout) = self.jobs.get(&id).and_then(|j| j.layout.clone()) else { return };
         let Some((of, _)) = layout.pack_of(unit.tasks.start) else { return };
         let first_document = layout.documents_of(unit.tasks.start).map_or(0, |d| d.start);
-        let input =
-            WorkInput::Pack { pack, tasks: unit.tasks.clone(), first_document, docs_per_task: of.docs_per_task };
-        self.run(core, id, unit, input);
+        let documents = Port::Documents { pack, first_document, docs_per_task: of.docs_per_task };
+        self.run(core, id, unit, vec![documents]);
     }
 
-    fn run(&mut self, core: &mut Core, id: JobId, unit: Unit, input: WorkInput) {
+    fn run(&mut self, core: &mut Core, id: JobId, unit: Unit, inputs: Vec<Port>) {
         let Some(job) = self.jobs.get(&id) else { return };
         let stage = &job.manifest.stages[usize::from(unit.stage)];
         let run = core.next_run();
@@ -133,8 +149,10 @@ impl Worker {
             stage: unit.stage,
             module: job.manifest.module.hash,
             limits: stage.limits,
-            input,
-            shuffle: stage.shuffle(),
+            operator: stage.operator,
+            tasks: unit.tasks.clone(),
+            inputs,
+            output: stage.sink,
         };
         let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
         self.running.insert(run, Running::new(id, unit, estimate));
@@ -175,64 +193,68 @@ impl Worker {
     pub(in crate::engine) fn on_bucket_read(
         &mut self,
         core: &mut Core,
+        shuffler: &Shuffler,
         read: ReadId,
         records: Result<Vec<Bytes>, ReadError>,
     ) {
-        let Some((job, unit)) = self.reads.remove(&read) else { return };
-        self.bucket_here(core, job, unit, records.map_err(NoBucket::Unreadable));
+        let Some(fetch) = self.reads.remove(&read) else { return };
+        self.port_here(core, shuffler, fetch, records.map_err(NoInput::Unreadable));
     }
 
-    /// The owner of a partition, written by the stage `from`, answered with one more piece of a bucket.
-    pub(super) fn on_bucket_answer(&mut self, core: &mut Core, request: BucketRequest, answer: Answer) {
-        let BucketRequest { job, mut unit, owner, from, mut got } = request;
-        let unreadable = |why: String| NoBucket::Unreadable(ReadError::Failed(why));
+    /// The owner of a partition answered with one more piece of what is read at a port.
+    pub(super) fn on_bucket_answer(&mut self, core: &mut Core, shuffler: &Shuffler, mut fetch: Fetch, answer: Answer) {
+        let job = fetch.job;
+        let unreadable = |why: String| NoInput::Unreadable(ReadError::Failed(why));
         let malformed = || unreadable("its owner sent malformed records".to_owned());
         let records = match answer {
             Ok((Response::Piece { of }, piece)) => {
-                let (here, most) = ((got.len() + piece.len()) as u64, self.memory_of(&job, unit.stage));
-                if of > most {
-                    Err(NoBucket::Unreadable(ReadError::TooLarge(of)))
+                let here = (fetch.got.len() + piece.len()) as u64;
+                let all = fetch.bytes().saturating_add(of);
+                if all > self.memory_of(&job, fetch.unit.stage) {
+                    Err(NoInput::Unreadable(ReadError::TooLarge(of)))
                 } else if here == of {
+                    let mut got = std::mem::take(&mut fetch.got);
                     let whole = if got.is_empty() {
                         piece
                     } else {
                         got.extend_from_slice(&piece);
                         got.freeze()
                     };
-                    split_records(&whole, self.tasks_of(&job, from)).ok_or_else(malformed)
-                } else if self.input_in_hand(core).saturating_add(of) > self.memory.inputs.max(of) {
+                    let most = fetch.next().map_or(0, |read| self.tasks_of(&job, read.from));
+                    split_records(&whole, most).ok_or_else(malformed)
+                } else if self.input_in_hand(core).saturating_add(all) > self.memory.inputs.max(all) {
                     // Its turn comes, here or elsewhere, when less is in hand: alone it would have room.
-                    Err(NoBucket::Missing)
+                    Err(NoInput::Missing)
                 } else if here < of && !piece.is_empty() {
-                    unit.input = of;
-                    got.extend_from_slice(&piece);
-                    return ask_for_bucket(core, job, unit, (owner, from), got);
+                    fetch.unit.input = all;
+                    fetch.got.extend_from_slice(&piece);
+                    return ask_for_bucket(core, fetch);
                 } else {
                     Err(malformed())
                 }
             }
             Ok((Response::Refused(why), _)) => Err(unreadable(why)),
-            _ => Err(NoBucket::Missing),
+            _ => Err(NoInput::Missing),
         };
-        if let (Err(_), Some(work)) = (&records, self.stage(&job, unit.stage)) {
+        if let (Err(_), Some(work)) = (&records, self.stage(&job, fetch.unit.stage)) {
             work.ask_summary(core);
         }
-        self.bucket_here(core, job, unit, records);
+        self.port_here(core, shuffler, fetch, records);
     }
 
     /// Whoever shuffles no more is waited for no more either: where it hangs, its answers do not come before their time
     /// is up.
     pub(super) fn leave_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
-        let lost = |owner: &PeerKey| !epoch.shufflers.iter().any(|s| s.peer == *owner);
+        let lost = |read: &Read| !epoch.shufflers.iter().any(|s| s.peer == read.owner);
         let is_lost = |pending: &Pending| match pending {
-            Pending::Worker(WorkerRequest::Bucket(request)) => request.job == id && lost(&request.owner),
+            Pending::Worker(WorkerRequest::Bucket(fetch)) => fetch.job == id && fetch.next().is_some_and(lost),
             _ => false,
         };
         let asked = core.pending.values_mut().filter(|pending| is_lost(pending));
         let asked: Vec<Pending> = asked.map(|pending| std::mem::replace(pending, Pending::Ignored)).collect();
         for pending in asked {
-            if let Pending::Worker(WorkerRequest::Bucket(request)) = pending {
-                self.bucket_here(core, id, request.unit, Err(NoBucket::Missing));
+            if let Pending::Worker(WorkerRequest::Bucket(fetch)) = pending {
+                self.no_input(core, id, &fetch.unit, NoInput::Missing);
             }
         }
     }
@@ -252,50 +274,102 @@ impl Worker {
         self.jobs.get(job)?.manifest.stages.get(usize::from(stage))
     }
 
-    fn bucket_here(&mut self, core: &mut Core, id: JobId, mut unit: Unit, records: Result<Vec<Bytes>, NoBucket>) {
+    /// What is read at a port is here, or cannot be had.
+    fn port_here(
+        &mut self,
+        core: &mut Core,
+        shuffler: &Shuffler,
+        mut fetch: Fetch,
+        records: Result<Vec<Bytes>, NoInput>,
+    ) {
+        match records {
+            Ok(records) => {
+                fetch.here.push(records);
+                self.fetch_next(core, shuffler, fetch);
+            }
+            Err(NoInput::Unreadable(ReadError::TooLarge(bytes))) => {
+                let all = ReadError::TooLarge(fetch.bytes().saturating_add(bytes));
+                self.no_input(core, fetch.job, &fetch.unit, NoInput::Unreadable(all));
+            }
+            Err(why) => self.no_input(core, fetch.job, &fetch.unit, why),
+        }
+    }
+
+    /// All that a task reads is here.
+    fn all_here(&mut self, core: &mut Core, fetch: Fetch) {
         self.fetching -= 1;
+        let bytes = fetch.bytes();
+        let Fetch { job: id, mut unit, here, .. } = fetch;
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
         let collects = job.manifest.stages[usize::from(stage)].sink == Sink::Collect;
-        match records {
-            Ok(records) if records.is_empty() && collects => {
-                // Where there are no keys there is nothing for the guest to do.
-                let empty = TaskOutput::Collect { digest: Hash::of(b""), bytes: Bytes::new() };
-                let result = TaskResult { task, elapsed: Duration::ZERO, outcome: Ok(empty) };
-                job.stages[usize::from(stage)].measure(1, result.elapsed);
-                job.take_result(core, id, &unit, result);
-            }
-            Ok(records) => {
-                unit.input = records.iter().map(|r| r.len() as u64).sum();
-                self.run(core, id, unit, WorkInput::Bucket { task, records });
-            }
-            Err(NoBucket::Missing) => job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
-            Err(NoBucket::Unreadable(why)) => {
-                let most = job.manifest.stages[usize::from(stage)].limits.memory;
-                let (why, cause) = match why {
-                    ReadError::TooLarge(bytes) => {
-                        let why = format!("would read {bytes} bytes, and may take {most} bytes of memory");
-                        (why, Cause::InputLimit)
-                    }
-                    ReadError::Failed(why) => (format!("could not read its input: {why}"), Cause::Job),
-                };
-                let failure = TaskFailure { document: None, why, cause };
-                job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
-            }
+        if collects && here.iter().all(Vec::is_empty) {
+            // Where there are no keys there is nothing for the guest to do.
+            let empty = TaskOutput::Collect { digest: Hash::of(b""), bytes: Bytes::new() };
+            let result = TaskResult { task, elapsed: Duration::ZERO, outcome: Ok(empty) };
+            job.stages[usize::from(stage)].measure(1, result.elapsed);
+            job.take_result(core, id, &unit, result);
+        } else {
+            unit.input = bytes;
+            self.run(core, id, unit, here.into_iter().map(Port::Records).collect());
         }
+    }
+
+    /// What a task reads cannot be had.
+    fn no_input(&mut self, core: &mut Core, id: JobId, unit: &Unit, why: NoInput) {
+        self.fetching -= 1;
+        let (stage, task) = (unit.stage, unit.tasks.start);
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
+        let (why, cause) = match why {
+            NoInput::Missing => return job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
+            NoInput::Unreadable(ReadError::TooLarge(bytes)) => {
+                let most = job.manifest.stages[usize::from(stage)].limits.memory;
+                let why = format!("would read {bytes} bytes, and may take {most} bytes of memory");
+                (why, Cause::InputLimit)
+            }
+            NoInput::Unreadable(ReadError::Failed(why)) => (format!("could not read its input: {why}"), Cause::Job),
+        };
+        let failure = TaskFailure { document: None, why, cause };
+        job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
     }
 }
 
-/// Asks for what is missing of a bucket, which the stage `from` wrote.
-fn ask_for_bucket(core: &mut Core, job: JobId, unit: Unit, (owner, from): (PeerKey, u8), got: BytesMut) {
-    let Some(root) = unit.root else { return };
-    let (task, width) = (unit.tasks.start, unit.width);
-    let request = Request::Bucket { job, stage: from, task, width, root, from: got.len() as u64 };
-    core.request(owner, request, vec![], WorkerRequest::Bucket(BucketRequest { job, unit, owner, from, got }));
+/// A unit whose task reads shuffles, while that is on its way. The ports are read one after another: a unit has one request
+/// under way at a time, whatever the number of its sources, and what it takes up is one number.
+#[derive(Debug)]
+pub(in crate::engine) struct Fetch {
+    pub(super) job: JobId,
+    unit: Unit,
+    /// What its task reads at each port.
+    reads: Vec<Read>,
+    /// The records that were read at the first of them.
+    here: Vec<Vec<Bytes>>,
+    /// What is here of the next one's.
+    got: BytesMut,
 }
 
-/// Why there is no bucket to reduce.
-enum NoBucket {
+impl Fetch {
+    /// What is to be read next.
+    fn next(&self) -> Option<&Read> {
+        self.reads.get(self.here.len())
+    }
+
+    /// Bytes of the records that are here.
+    fn bytes(&self) -> u64 {
+        self.here.iter().flatten().map(|records| records.len() as u64).sum()
+    }
+}
+
+/// Asks for what is missing of what is read at a port.
+fn ask_for_bucket(core: &mut Core, fetch: Fetch) {
+    let Some(&Read { from: stage, root, owner, .. }) = fetch.next() else { return };
+    let (task, width) = (fetch.unit.tasks.start, fetch.unit.width);
+    let request = Request::Bucket { job: fetch.job, stage, task, width, root, from: fetch.got.len() as u64 };
+    core.request(owner, request, vec![], WorkerRequest::Bucket(fetch));
+}
+
+/// Why a task's input is not here.
+enum NoInput {
     /// It lies elsewhere, or its owner was not reached: no fault of the task's.
     Missing,
     /// It lies where it should and cannot be read, which trying elsewhere does not help: the task's failure, so that

@@ -13,9 +13,9 @@ use crate::engine::core::Core;
 use crate::engine::pending::{Pending, WorkerRequest};
 use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
-use crate::manifest::{Inputs, Manifest, Source};
+use crate::manifest::{Inputs, Manifest};
 use crate::message::{Cause, Failure, Request, cut_text};
 use crate::pack::{Index, Layout};
 use crate::ring::{Assignment, Ring};
@@ -85,7 +85,8 @@ pub(super) enum Have {
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) digest: Hash,
-    pub(super) root: Option<Hash>,
+    /// The roots of the partitions that were read, one for each port.
+    pub(super) roots: Vec<Hash>,
     pub(super) bytes: Bytes,
     /// `NEVER` while an answer is awaited.
     pub(super) send_at: Time,
@@ -178,9 +179,8 @@ impl WorkerJob {
         let Inputs::Packs { index, .. } = &self.manifest.inputs else { return };
         if hash == index.hash && self.index != Have::Yes {
             let parsed = bytes.and_then(|b| codec::decode::<Index>(b).ok()).map(Layout::new);
-            let fits = parsed.filter(|layout| {
-                self.manifest.stages.iter().all(|s| s.source != Source::Inputs || layout.tasks() == s.tasks)
-            });
+            let fits = parsed
+                .filter(|layout| self.manifest.stages.iter().all(|s| !s.reads_inputs() || layout.tasks() == s.tasks));
             self.index = match (&fits, bytes) {
                 (Some(_), _) => Have::Yes,
                 (None, Some(_)) => Have::Useless,
@@ -224,7 +224,8 @@ impl WorkerJob {
             Ok(TaskOutput::Collect { digest, bytes }) if self.rings[usize::from(stage)].is_none() => {
                 self.drop_output(stage, task);
                 self.output_bytes += bytes.len();
-                self.outputs.insert((stage, task), Output { digest, root: unit.root, bytes, send_at: core.now });
+                self.outputs
+                    .insert((stage, task), Output { digest, roots: unit.roots.clone(), bytes, send_at: core.now });
                 self.outputs_at = core.now;
             }
             Ok(_) => {
@@ -269,8 +270,11 @@ impl WorkerJob {
                 continue;
             }
             output.send_at = Time::NEVER;
-            let (digest, root) = (output.digest, output.root);
-            let request = Request::Output { job: id, stage, task, digest, root };
+            let (root, further) = match output.roots.split_first() {
+                Some((first, further)) => (Some(*first), further.to_vec()),
+                None => (None, Vec::new()),
+            };
+            let request = Request::Output { job: id, stage, task, digest: output.digest, root, further };
             core.request(
                 self.manifest.home,
                 request,
@@ -285,7 +289,6 @@ impl WorkerJob {
         let work = &mut self.stages[usize::from(number)];
         let mut tasks = work.outbox.clear();
         tasks.extend(self.outputs.keys().filter(|(stage, _)| *stage == number).map(|&(_, task)| task));
-        work.unseal();
         tasks.iter().for_each(|&task| work.task_failed(now, task, Duration::ZERO));
         tasks.into_iter().for_each(|task| self.drop_output(number, task));
     }
@@ -294,20 +297,28 @@ impl WorkerJob {
         let before = std::mem::replace(&mut self.epoch, epoch.clone());
         self.rings = rings(&self.manifest, epoch);
         for number in 0..self.stages.len() as u8 {
-            if epoch.generations_of(number).reads != before.generations_of(number).reads {
+            let (old, new) = (before.generations_of(number), epoch.generations_of(number));
+            if new.reads != old.reads {
                 self.drop_what_was_revoked(now, number);
+            }
+            if new.writes != old.writes {
+                self.stages.iter_mut().for_each(|reader| reader.unseal(number));
             }
         }
         for stage in &mut self.stages {
             if let Some(ring) = &self.rings[usize::from(stage.number)] {
                 stage.outbox.redirect(now, ring);
             }
-            if let Source::Shuffle { stage: from } = self.manifest.stages[usize::from(stage.number)].source {
-                let ring = self.rings[usize::from(from)].as_ref();
-                stage.new_epoch(now, |p| ring.and_then(|r| r.replicas(p).first().copied()));
+            if !stage.reads_inputs() {
+                stage.new_epoch(now, |from, partition| owner_of(&self.rings, from, partition));
             }
         }
     }
+}
+
+/// Who owns a partition of what a stage writes.
+pub(super) fn owner_of(rings: &[Option<Assignment>], stage: u8, partition: u16) -> Option<PeerKey> {
+    rings.get(usize::from(stage))?.as_ref()?.replicas(partition).first().copied()
 }
 
 /// The holders of each stage's shuffle.

@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub(super) use self::inputs::Fetch;
 use self::job::{Waiting, WorkerJob};
 use self::turns::Turns;
 use super::Memory;
@@ -20,7 +21,7 @@ use super::blobs::Blobs;
 use super::core::Core;
 use super::jobs::Change;
 use super::packs::Packs;
-use super::pending::{BucketRequest, Pending, WorkerRequest};
+use super::pending::{Pending, WorkerRequest};
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
 use crate::id::{Hash, JobId, PeerKey};
@@ -58,7 +59,8 @@ pub(super) struct Worker {
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,
     running: BTreeMap<RunId, Running>,
-    reads: BTreeMap<ReadId, (JobId, Unit)>,
+    /// Units of which a port is read from this peer's own segment store.
+    reads: BTreeMap<ReadId, Fetch>,
     /// Units that wait for a pack, a bucket or a module.
     fetching: usize,
     packs: Packs,
@@ -229,15 +231,14 @@ impl Worker {
             listen(&mut self.topics, core, stage.listening, false);
         }
         self.fetching -= job.waiting.values().map(Waiting::in_hand).sum::<usize>();
-        let reads_bucket =
-            |p: &Pending| matches!(p, Pending::Worker(WorkerRequest::Bucket(BucketRequest { job, .. })) if *job == id);
+        let reads_bucket = |p: &Pending| matches!(p, Pending::Worker(WorkerRequest::Bucket(fetch)) if fetch.job == id);
         let buckets = core.pending.values_mut().filter(|p| reads_bucket(p));
         for pending in buckets {
             *pending = Pending::Ignored;
             self.fetching -= 1;
         }
-        self.reads.retain(|_, (job, _)| {
-            *job != id || {
+        self.reads.retain(|_, fetch| {
+            fetch.job != id || {
                 self.fetching -= 1;
                 false
             }

@@ -1,16 +1,23 @@
 //! What follows from the answers to a worker's requests.
 
+use super::job::{WorkerJob, owner_of};
 use super::{RETRY_INPUT, SUMMARY_AGAIN, SUMMARY_TROUBLE, Worker};
 use crate::engine::core::Core;
 use crate::engine::pending::{Answer, PushRequest, WorkerRequest};
+use crate::engine::shuffler::Shuffler;
 use crate::id::{JobId, PeerKey};
-use crate::manifest::Source;
 use crate::message::Response;
 use crate::ranges::numbers_in_bytes;
 
 impl Worker {
     /// A request of this worker's was answered, or failed.
-    pub(in crate::engine) fn on_response(&mut self, core: &mut Core, request: WorkerRequest, answer: Answer) {
+    pub(in crate::engine) fn on_response(
+        &mut self,
+        core: &mut Core,
+        shuffler: &Shuffler,
+        request: WorkerRequest,
+        answer: Answer,
+    ) {
         match request {
             WorkerRequest::Summary { job, stage, shard } => self.on_summary(core, job, (stage, shard), answer),
             WorkerRequest::Claims { job, stage, shard, from } => {
@@ -18,7 +25,7 @@ impl Worker {
             }
             WorkerRequest::Push(push) => self.on_pushed(core, &push, &answer),
             WorkerRequest::Output { job, stage, task } => self.on_output_answer(core, job, (stage, task), &answer),
-            WorkerRequest::Bucket(bucket) => self.on_bucket_answer(core, bucket, answer),
+            WorkerRequest::Bucket(fetch) => self.on_bucket_answer(core, shuffler, fetch, answer),
         }
     }
 
@@ -74,23 +81,23 @@ impl Worker {
             // It was on its way when tasks were opened again.
             return work.ask_summary(core);
         }
-        let source = open.manifest.stages[usize::from(stage)].source;
-        let ring = match source {
-            // Under another epoch others may have sealed them than those that this peer takes for their owners.
-            Source::Shuffle { .. } if summary.epoch.peek(|e| e.number) != Ok(open.epoch.number) => {
-                work.ask_summary_within(core.now, SUMMARY_AGAIN);
-                None
-            }
-            Source::Shuffle { stage } => open.rings[usize::from(stage)].clone(),
-            Source::Inputs => None,
-        };
-        let owner_of = |p: u16| ring.as_ref().and_then(|r| r.replicas(p).first().copied());
+        let reads: Vec<u8> = open.manifest.stages[usize::from(stage)].reads().collect();
+        // Under another epoch others may have sealed them than those that this peer takes for their owners.
+        let is_of_this_epoch = summary.epoch.peek(|e| e.number) == Ok(open.epoch.number);
+        if !reads.is_empty() && !is_of_this_epoch {
+            work.ask_summary_within(core.now, SUMMARY_AGAIN);
+        }
         if summary.reopened > open.reopened {
             open.reopened = summary.reopened;
             // It tells of one stage, and those tasks may be another's.
             open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
         }
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let WorkerJob { stages, rings, .. } = open;
+        let Some(work) = stages.get_mut(usize::from(stage)) else { return };
+        let owner_of = |port: usize, partition| {
+            let from = reads.get(port).filter(|_| is_of_this_epoch)?;
+            owner_of(rings, *from, partition)
+        };
         let done = numbers_in_bytes(&body, 0);
         work.hear_summary(core, shard, &summary, done, owner_of);
     }

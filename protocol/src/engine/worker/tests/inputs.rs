@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::worker::{PACK_WAIT, RETRY_MODULE};
+use crate::io::Port;
 use crate::message::{Cause, Hold};
 use crate::ranges::Run;
 
@@ -50,8 +51,7 @@ fn a_result_names_the_root_that_was_read() {
     // Sealed anew while it runs: what it read is the old data.
     let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
     bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
-    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
-    bench.results(&reduce, [task], true);
+    bench.results(&reduce, reduce.tasks.clone(), true);
     let root = bench.take(|action| match action {
         Action::Net(NetAction::Request { request: Request::Output { root, .. }, .. }) => Some(*root),
         _ => None,
@@ -178,8 +178,8 @@ fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
         bench.answer_bucket(id, Response::Piece { of }, Bytes::copy_from_slice(piece));
     }
     let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the reduce task");
-    let crate::io::WorkInput::Bucket { records: read, .. } = reduce.input else { panic!("not a reduce") };
-    assert_eq!(read, records);
+    let [Port::Records(read)] = &reduce.inputs[..] else { panic!("not a reduce of one shuffle") };
+    assert_eq!(*read, records);
 }
 
 #[test]
@@ -227,7 +227,8 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
     let (_, epoch) = REDUCES.epoch(job, 0, other());
     let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
     let seals = vec![(0, ROOT)];
-    let summary = Summary { epoch, reopened: 0, done: vec![4, 0], seals, width: Some(4), shards, peers: vec![] };
+    let (done, further, peers) = (vec![4, 0], vec![], vec![]);
+    let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(4), shards, peers };
     bench.hear_summary(job, (1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
@@ -275,8 +276,7 @@ fn buckets_in_hand_take_no_more_together_than_tasks_may() {
 
     bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
     let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
-    let crate::io::WorkInput::Bucket { task, .. } = reduce.input else { panic!("not a reduce") };
-    bench.results(&reduce, [task], true);
+    bench.results(&reduce, reduce.tasks.clone(), true);
     bench.go_on(Duration::from_secs(3));
     let (next, _) = bench.bucket_asked().expect("the next one");
     bench.answer_bucket(next, Response::Piece { of }, start);
@@ -313,4 +313,97 @@ fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
     let (epoch, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));
     bench.change(&job, &Change::Epoch { epoch, signed_epoch });
     assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
+}
+
+/// A job of two maps, and a reduce of what both write, with nothing sealed yet.
+fn joining() -> (Bench, JobId) {
+    let mut manifest = REDUCES.manifest();
+    manifest.minor = version::SEVERAL_SOURCES;
+    manifest.stages.insert(1, manifest.stages[0].clone());
+    manifest.stages[2].further = vec![Source::Shuffle { stage: 1 }];
+    assert_eq!(manifest.check(), Ok(()));
+    let mut bench = Bench::new();
+    let job = bench.open_as(&REDUCES, manifest, other());
+    (bench, job)
+}
+
+/// Another peer says that it sealed all that a stage wrote.
+fn seal(bench: &mut Bench, job: JobId, (stage, epoch): (u8, u32), root: Hash) {
+    let seals = (0..BUCKETS).map(|p| (p, root)).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage, epoch, width: 1, seals });
+    bench.go_on(Duration::from_secs(1));
+}
+
+/// What is asked for of what a stage wrote: the request, the task and the root.
+fn asked(bench: &mut Bench, of: u8) -> Option<(RequestId, u32, Hash)> {
+    bench.take(|action| match action {
+        Action::Net(NetAction::Request { id, request: Request::Bucket { stage, task, root, .. }, .. })
+            if *stage == of =>
+        {
+            Some((*id, *task, *root))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn several_sources_are_read_one_after_another_and_the_result_names_the_root_of_each() {
+    let (mut bench, job) = joining();
+    let roots = [ROOT, Hash([3; 32])];
+    seal(&mut bench, job, (0, 0), roots[0]);
+    assert_eq!(bench.bucket_asked(), None, "the other source is not sealed");
+    seal(&mut bench, job, (1, 0), roots[1]);
+    let (first, task, root) = asked(&mut bench, 0).expect("what it reads of the first source");
+    assert_eq!(root, roots[0]);
+    assert_eq!(asked(&mut bench, 1), None);
+    bench.answer_bucket(first, Response::Piece { of: 0 }, Bytes::new());
+    let (second, same, root) = asked(&mut bench, 1).expect("and of the second");
+    assert_eq!((same, root), (task, roots[1]));
+    bench.answer_bucket(second, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 2).expect("the reduce task");
+    let [Port::Records(first), Port::Records(second)] = &reduce.inputs[..] else { panic!("{:?}", reduce.inputs) };
+    assert!(first.is_empty() && *second == [&b"record"[..]], "{first:?} {second:?}");
+    bench.results(&reduce, reduce.tasks.clone(), true);
+    let named = bench.take(|action| match action {
+        Action::Net(NetAction::Request { request: Request::Output { root, further, .. }, .. }) => {
+            Some((*root, further.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!(named, Some((Some(roots[0]), vec![roots[1]])));
+}
+
+#[test]
+fn where_one_of_several_sources_is_revoked_only_that_has_to_be_sealed_again() {
+    let (mut bench, job) = joining();
+    seal(&mut bench, job, (0, 0), ROOT);
+    seal(&mut bench, job, (1, 0), ROOT);
+    let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
+    let generations = [(0, 0), (0, 1), (1, 1)].map(|(reads, writes)| epoch::Generations { reads, writes }).to_vec();
+    let shufflers = vec![epoch::Shuffler { peer: other(), weight: 1 }];
+    let newer = Epoch { job, number: 1, previous: Some(ROOT), shufflers, generations };
+    let signed_epoch = REDUCES.key().sign(&newer);
+    bench.change(&job, &Change::Epoch { epoch: Arc::new(newer), signed_epoch });
+    bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
+    while bench.bucket_asked().is_some() {}
+    bench.go_on(Duration::from_secs(5));
+    assert_eq!(bench.bucket_asked(), None, "what the second source wrote is not sealed");
+    seal(&mut bench, job, (1, 1), Hash([3; 32]));
+    bench.go_on(Duration::from_secs(5));
+    assert!(bench.bucket_asked().is_some(), "the first stayed sealed");
+}
+
+#[test]
+fn what_a_task_reads_of_all_sources_together_is_bounded() {
+    let (mut bench, job) = joining();
+    seal(&mut bench, job, (0, 0), ROOT);
+    seal(&mut bench, job, (1, 0), ROOT);
+    let memory = REDUCES.manifest().stages[1].limits.memory;
+    let (first, _) = bench.bucket_asked().expect("a bucket to reduce");
+    bench.answer_bucket(first, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
+    let (second, ..) = asked(&mut bench, 1).expect("what it reads of the other source");
+    bench.answer_bucket(second, Response::Piece { of: memory }, Bytes::from_static(b"its first piece"));
+    let failure = bench.failure().expect("the task fails");
+    let all = memory + b"record".len() as u64;
+    assert!(failure.cause == Cause::InputLimit && failure.why.contains(&format!("{all} bytes")), "{failure:?}");
 }

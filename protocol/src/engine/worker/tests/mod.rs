@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::job::WorkerJob;
 use super::{Worker, choice};
+use crate::codec::Wire;
 use crate::engine::Memory;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
@@ -32,6 +33,7 @@ use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, ShardLeft
 use crate::pack::{Index, Layout, PackRef};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
+use crate::version;
 
 const ROOT: Hash = Hash([1; 32]);
 /// Buckets of the shuffles below, each a partition of its own.
@@ -149,7 +151,7 @@ impl Bench {
     fn answer_bucket(&mut self, id: RequestId, response: Response, body: Bytes) {
         let pending = self.core.pending.remove(&id);
         let Some(Pending::Worker(request @ WorkerRequest::Bucket(_))) = pending else { panic!("no bucket is awaited") };
-        self.worker.on_response(&mut self.core, request, Ok((response, body)));
+        self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((response, body)));
         self.go_on(Duration::ZERO);
     }
 
@@ -158,7 +160,8 @@ impl Bench {
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
-        let summary = Summary { epoch, reopened: 0, done, seals, width: Some(1), shards, peers: vec![] };
+        let (further, peers) = (vec![], vec![]);
+        let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
         self.hear_summary(job, (1, 0), summary, Bytes::new());
         self.go_on(Duration::from_secs(1));
     }
@@ -177,7 +180,8 @@ impl Bench {
             let (epoch, peers) = (epoch.clone(), vec![]);
             let done_tasks = vec![16 - left[0] - left[1]];
             let (seals, width) = (vec![], None);
-            let summary = Summary { epoch, reopened, done: done_tasks, seals, width, shards, peers };
+            let further = vec![];
+            let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
             self.hear_summary(job, (0, shard), summary, done);
         }
         self.go_on(Duration::ZERO);
@@ -200,10 +204,10 @@ impl Bench {
     /// many tasks.
     fn run_unit(&mut self, task_time: Duration) -> Option<(JobId, usize)> {
         let work = self.run()?;
-        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
+        assert!(work.operator == Operator::Map, "not a map");
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
         let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
-        let results: Vec<_> = tasks.clone().map(result).collect();
+        let results: Vec<_> = work.tasks.clone().map(result).collect();
         self.core.now = self.core.now + task_time * results.len() as u32;
         let ran = (work.job, results.len());
         self.worker.on_results(&mut self.core, work.run, results, true);
@@ -220,7 +224,7 @@ impl Bench {
     /// The home answers with the summary of a shard; `done` numbers its finished tasks.
     fn hear_summary(&mut self, job: JobId, (stage, shard): (u8, u16), summary: Summary, done: Bytes) {
         let request = WorkerRequest::Summary { job, stage, shard };
-        self.worker.on_response(&mut self.core, request, Ok((Response::Summary(summary), done)));
+        self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((Response::Summary(summary), done)));
     }
 
     fn take_outputs(&mut self) {
@@ -228,7 +232,7 @@ impl Bench {
         let outputs: Vec<_> = self.core.pending.extract_if(.., |_, pending| is_output(pending)).collect();
         for (_, pending) in outputs {
             if let Pending::Worker(output) = pending {
-                self.worker.on_response(&mut self.core, output, Ok((Response::Ok, Bytes::new())));
+                self.worker.on_response(&mut self.core, &self.shuffler, output, Ok((Response::Ok, Bytes::new())));
             }
         }
         self.go_on(Duration::ZERO);
@@ -274,6 +278,7 @@ impl Plan {
         let first = Stage {
             operator: Operator::Map,
             source: Source::Inputs,
+            further: Vec::new(),
             sink: if self.reduces { shuffle } else { Sink::Collect },
             tasks: self.tasks,
             task_bytes: 1,
@@ -284,6 +289,7 @@ impl Plan {
         let second = Stage {
             operator: Operator::Reduce,
             source: Source::Shuffle { stage: 0 },
+            further: Vec::new(),
             sink: Sink::Collect,
             tasks: u32::from(BUCKETS),
             task_bytes: 1,

@@ -51,9 +51,8 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
             }
         };
         let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
-        let crate::io::WorkInput::Numbers { tasks } = &work.input else { panic!("not a map") };
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
-        let results = tasks.clone().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
+        let results = work.tasks.clone().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
         let results: Vec<_> = results.collect();
         bench.core.now = bench.core.now + time * results.len() as u32;
         bench.worker.on_results(&mut bench.core, work.run, results, true);

@@ -1,0 +1,116 @@
+//! What the tasks of a stage read of shuffles: which partitions are sealed, by whom, and under which roots.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::StageWork;
+use crate::engine::core::Core;
+use crate::id::{Hash, PeerKey};
+use crate::message::Seals;
+use crate::split::Place;
+use crate::time::Time;
+
+/// The owner of a sealed partition, if it works, has so long before others reduce its buckets. Of several sources, this
+/// is the owner of the first one's.
+const OWNER_FIRST: Duration = Duration::from_millis(150);
+
+/// A shuffle that the tasks of a stage read. A task reads the same place of each.
+#[derive(Debug)]
+pub(super) struct Port {
+    /// The stage that writes it.
+    pub(super) from: u8,
+    /// Its sealed partitions.
+    seals: BTreeMap<u16, Seal>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seal {
+    root: Hash,
+    owner: PeerKey,
+    /// When this peer may begin what reads it.
+    open: Time,
+}
+
+/// What a task reads at one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Read {
+    /// The stage that wrote it.
+    pub(in crate::engine) from: u8,
+    pub(in crate::engine) place: Place,
+    /// The root of the partition, and who sealed it.
+    pub(in crate::engine) root: Hash,
+    pub(in crate::engine) owner: PeerKey,
+}
+
+impl Port {
+    pub(super) fn new(from: u8) -> Self {
+        Self { from, seals: BTreeMap::new() }
+    }
+}
+
+impl StageWork {
+    /// What a task reads at each port; `None` before all of it is sealed, and for a task that reads documents.
+    pub(in crate::engine) fn reads(&self, task: u32) -> Option<Vec<Read>> {
+        let place = self.split?.0.place(task)?;
+        let read = |port: &Port| {
+            let &Seal { root, owner, .. } = port.seals.get(&place.partition)?;
+            Some(Read { from: port.from, place, root, owner })
+        };
+        self.ports.iter().map(read).collect()
+    }
+
+    /// When this peer may begin a task; `None` before all that it reads is sealed.
+    pub(super) fn opens(&self, task: u32) -> Option<Time> {
+        let partition = self.split?.0.place(task)?.partition;
+        let mut seals = self.ports.iter().map(|port| port.seals.get(&partition));
+        seals.try_fold(Time(0), |latest, seal| Some(latest.max(seal?.open)))
+    }
+
+    /// Who owns what a task reads at the first port, once that is sealed.
+    pub(super) fn first_owner(&self, task: u32) -> Option<PeerKey> {
+        let partition = self.split?.0.place(task)?.partition;
+        Some(self.ports.first()?.seals.get(&partition)?.owner)
+    }
+
+    /// Whether none of its tasks can be run yet.
+    pub(super) fn is_closed(&self) -> bool {
+        self.ports.iter().any(|port| port.seals.is_empty())
+    }
+
+    /// The owner of partitions says that they are sealed.
+    pub(in crate::engine) fn hear_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
+        let Some(port) = self.ports.iter().position(|port| port.from == seals.stage) else { return };
+        self.set_split(core, seals.width, false);
+        for &(partition, root) in &seals.seals {
+            self.hear_seal(core, port, (partition, root), from);
+        }
+    }
+
+    pub(super) fn hear_seal(&mut self, core: &Core, port: usize, (partition, root): (u16, Hash), owner: PeerKey) {
+        let Some(seals) = self.ports.get_mut(port).map(|port| &mut port.seals) else { return };
+        if seals.get(&partition).is_some_and(|known| (known.root, known.owner) == (root, owner)) {
+            return;
+        }
+        let works = core.directory.get(&owner).is_none_or(|member| member.advert.roles.worker);
+        let open = if port == 0 && works && owner != core.me { core.now + OWNER_FIRST } else { core.now };
+        seals.insert(partition, Seal { root, owner, open });
+        let thin = if owner == core.me { Duration::ZERO } else { self.thin(core) };
+        if !self.entering {
+            self.look_at = self.look_at.min(open + thin);
+        }
+    }
+
+    /// What the stage `from` wrote has been revoked: nothing of it is sealed any more.
+    pub(in crate::engine) fn unseal(&mut self, from: u8) {
+        self.ports.iter_mut().filter(|port| port.from == from).for_each(|port| port.seals.clear());
+    }
+
+    /// The shufflers changed: what was sealed is sealed again by its owners. `owner_of` tells the owner of a partition of
+    /// what a stage writes.
+    pub(in crate::engine) fn new_epoch(&mut self, now: Time, owner_of: impl Fn(u8, u16) -> Option<PeerKey>) {
+        for Port { from, seals } in &mut self.ports {
+            seals.retain(|&partition, seal| owner_of(*from, partition) == Some(seal.owner));
+        }
+        self.look_at = now;
+    }
+}

@@ -1,0 +1,227 @@
+//! Graphs of stages, drawn at random: manifests are refused that no mesh could do, and every other job ends.
+#![cfg(feature = "sim")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use webmesh_protocol::codec::{Wire, decode, encode};
+use webmesh_protocol::manifest::{
+    Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
+};
+use webmesh_protocol::sim::{Fault, Job, Node, Scenario, run};
+use webmesh_protocol::{Hash, PeerKey, version};
+
+/// Map tasks of each job.
+const MAPS: u32 = 12;
+
+/// The job of a graph, as a submitter would describe it.
+fn manifest(graph: &[Node]) -> Manifest {
+    let limits = TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 1 };
+    let stage = |node: &Node| {
+        let mut sources = node.reads.iter().map(|&stage| Source::Shuffle { stage });
+        let source = sources.next();
+        let first = node.reads.first().and_then(|&first| graph.get(usize::from(first))?.shuffle);
+        Stage {
+            operator: if source.is_some() { Operator::Reduce } else { Operator::Map },
+            source: source.unwrap_or(Source::Inputs),
+            further: sources.collect(),
+            sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
+            tasks: if source.is_some() { first.map_or(1, |(_, buckets)| buckets) } else { MAPS },
+            task_bytes: 200,
+            shards: 1,
+            block: 1,
+            limits,
+        }
+    };
+    Manifest {
+        owner: PeerKey([1; 32]),
+        home: PeerKey([2; 32]),
+        nonce: 1,
+        name: "graph".to_owned(),
+        minor: version::MINOR,
+        module: BlobRef { hash: Hash([3; 32]), len: 1 },
+        inputs: Inputs::Numbers,
+        stages: graph.iter().map(stage).collect(),
+        authority: Authority::Owner,
+        verify: Verify::Off,
+        replicas: 1,
+    }
+}
+
+/// Whether a mesh can do it, by what the words mean: everything flows from maps to one result, and what is read together
+/// was cut alike.
+fn can_be_done(graph: &[Node]) -> bool {
+    let is_read = |stage: usize| graph.iter().any(|node| node.reads.iter().any(|&read| usize::from(read) == stage));
+    graph.iter().enumerate().all(|(stage, node)| {
+        let is_last = stage + 1 == graph.len();
+        let shapes: Vec<_> =
+            node.reads.iter().map(|&read| graph.get(usize::from(read)).and_then(|read| read.shuffle)).collect();
+        let comes_later = node.reads.iter().any(|&read| usize::from(read) >= stage);
+        let twice = node.reads.iter().enumerate().any(|(port, read)| node.reads[..port].contains(read));
+        let alike = shapes.iter().all(|shape| shape.is_some() && *shape == shapes[0]);
+        alike && !comes_later && !twice && is_last == node.shuffle.is_none() && (is_last || is_read(stage))
+    })
+}
+
+prop_compose! {
+    /// A graph that can be done.
+    fn sound()(
+        reads in prop::collection::vec(prop::collection::vec(any::<Index>(), 0..4), 1..=6), partitions in 1u16..=4,
+        each in 1u32..=3,
+    ) -> Vec<Node> {
+        let last = reads.len() - 1;
+        let shuffle = Some((partitions, u32::from(partitions) * each));
+        let mut nodes: Vec<Node> = Vec::new();
+        for (stage, of) in reads.into_iter().enumerate() {
+            let mut reads: Vec<u8> = of.into_iter().filter(|_| stage > 0).map(|of| of.index(stage) as u8).collect();
+            if stage == last {
+                let unread = |of: &u8| !nodes.iter().any(|node| node.reads.contains(of));
+                reads.extend((0..stage as u8).filter(unread));
+            }
+            let mut known = std::collections::BTreeSet::new();
+            reads.retain(|&of| known.insert(of));
+            nodes.push(Node { reads, shuffle: shuffle.filter(|_| stage < last) });
+        }
+        nodes
+    }
+}
+
+/// What is wrong with a graph.
+#[derive(Clone, Copy, Debug)]
+enum Flaw {
+    /// A stage reads what comes later, or itself.
+    Forward,
+    /// A stage reads a shuffle twice.
+    Twice,
+    /// What a stage reads was cut into other partitions, or other buckets.
+    OtherShape(bool),
+    /// A stage before the last gives a result.
+    EarlyResult,
+    /// The last stage shuffles.
+    NoResult,
+    /// Nobody reads what a stage writes.
+    Unread,
+    /// A stage reads what there is not.
+    Nowhere,
+}
+
+fn flaw() -> impl Strategy<Value = Flaw> {
+    prop::sample::select(vec![
+        Flaw::Forward,
+        Flaw::Twice,
+        Flaw::OtherShape(true),
+        Flaw::OtherShape(false),
+        Flaw::EarlyResult,
+        Flaw::NoResult,
+        Flaw::Unread,
+        Flaw::Nowhere,
+    ])
+}
+
+/// A graph with a flaw at one of its stages, where it can have it there.
+fn flawed(mut graph: Vec<Node>, flaw: Flaw, at: Index, to: Index) -> Vec<Node> {
+    let (stage, last) = (at.index(graph.len()), graph.len() - 1);
+    match flaw {
+        Flaw::Forward => {
+            let later = stage + to.index(graph.len() - stage);
+            graph[stage].reads.push(later as u8);
+        }
+        Flaw::Twice => {
+            let again = graph[stage].reads.first().copied();
+            graph[stage].reads.extend(again);
+        }
+        Flaw::OtherShape(partitions) => {
+            let other =
+                |(p, buckets): (u16, u32)| if partitions { (2 * p, 2 * buckets) } else { (p, buckets + u32::from(p)) };
+            graph[stage].shuffle = graph[stage].shuffle.map(other);
+        }
+        Flaw::EarlyResult => graph[stage].shuffle = None,
+        Flaw::NoResult => graph[last].shuffle = Some((1, 1)),
+        Flaw::Unread => graph.insert(last, Node { reads: vec![], shuffle: Some((1, 1)) }),
+        Flaw::Nowhere => graph[stage].reads.push(last as u8 + 1),
+    }
+    graph
+}
+
+/// Jobs are simulated for so long at most.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_can_be_done_is_accepted_and_ends(
+        graph in sound(), seed: u64, pack: bool, unrepeatable: bool, at in prop::option::of(5_500u64..9_000),
+    ) {
+        prop_assert!(can_be_done(&graph));
+        let described = manifest(&graph);
+        prop_assert_eq!(described.check(), Ok(()));
+        prop_assert_eq!(decode::<Manifest>(&encode(&described)), Ok(described));
+        let job = Job {
+            graph,
+            unrepeatable,
+            reduce_bytes: 200,
+            pack: pack.then_some(5),
+            ..Job::new(MAPS, Duration::from_millis(50), 4)
+        };
+        let mut scenario = Scenario { shufflers: 2, deadline: PATIENCE, ..Scenario::new(seed, 4) }.with(job);
+        scenario.faults.extend(at.map(|at| (Duration::from_millis(at), Fault::KillShuffler(0))));
+        let report = run(&scenario);
+        prop_assert!(report.violations.is_empty() && report.jobs[0].is_done(), "{}", report);
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_cannot_be_done_is_refused(graph in sound(), flaw in flaw(), at: Index, to: Index) {
+        let graph = flawed(graph, flaw, at, to);
+        prop_assert_eq!(manifest(&graph).check().is_ok(), can_be_done(&graph), "{:?}", graph);
+    }
+
+    #[test]
+    fn nothing_but_what_can_be_done_is_accepted(
+        nodes in prop::collection::vec((prop::collection::vec(0u8..7, 0..4), prop::option::of((1u16..3, 1u32..3))), 1..5),
+    ) {
+        let node = |(reads, shuffle): (Vec<u8>, Option<(u16, u32)>)| {
+            Node { reads, shuffle: shuffle.map(|(partitions, each)| (partitions, u32::from(partitions) * each)) }
+        };
+        let graph: Vec<Node> = nodes.into_iter().map(node).collect();
+        prop_assert_eq!(manifest(&graph).check().is_ok(), can_be_done(&graph), "{:?}", graph);
+    }
+}
+
+#[test]
+fn a_cycle_is_refused() {
+    let shuffle = Some((2, 4));
+    let reads = [vec![], vec![0, 2], vec![1], vec![2]];
+    let graph: Vec<Node> =
+        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 3) }).collect();
+    assert_eq!(
+        manifest(&graph).check(),
+        Err("a stage whose tasks are not the buckets of an earlier stage that it reads")
+    );
+}
+
+#[test]
+fn a_stage_of_several_sources_needs_peers_that_know_of_them() {
+    let shuffle = Some((2, 4));
+    let reads = [vec![], vec![], vec![0, 1]];
+    let graph: Vec<Node> =
+        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 2) }).collect();
+    let joined = manifest(&graph);
+    assert_eq!(joined.least_minor(), version::SEVERAL_SOURCES);
+    let unaware = Manifest { minor: version::SEVERAL_SOURCES - 1, ..joined.clone() };
+    assert!(unaware.check().is_err());
+    let one_source = manifest(&[Node { reads: vec![], shuffle: None }]);
+    assert_eq!(one_source.least_minor(), 0);
+    // A guest of the first interface can have one source.
+    assert!(joined.unsupported(1).is_some_and(|why| why.contains("several shuffles")));
+    assert_eq!(joined.unsupported(2), None);
+}
+
+#[test]
+fn a_manifest_without_further_sources_is_encoded_as_before_there_were_any() {
+    let bytes = encode(&manifest(&[Node { reads: vec![], shuffle: None }]));
+    assert!(!bytes.windows(7).any(|part| part == b"further"));
+}
