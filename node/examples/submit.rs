@@ -1,3 +1,5 @@
+//! Submits a job and prints its result: `cargo run --example submit -- ADDRESS JOB.cpp INPUT...`
+
 use std::error::Error;
 use std::io::Read;
 use std::path::{Path, PathBuf};
