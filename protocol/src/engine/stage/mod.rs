@@ -450,9 +450,14 @@ impl StageWork {
         }
     }
 
-    /// What it read has been revoked: nothing is sealed any more.
+    /// What it read has been revoked: nothing is sealed any more. The authority may divide it anew, if it has lost how it
+    /// was divided.
     pub(super) fn unseal(&mut self) {
         self.seals.clear();
+        let is_fixed = |from: u8| self.manifest.fixed_split_of(from).is_some();
+        if let (Source::Shuffle { stage }, Some((_, certain))) = (self.plan.source, &mut self.split) {
+            *certain = is_fixed(stage);
+        }
     }
 
     /// The shufflers changed: what was sealed is sealed again by its owners.
