@@ -12,7 +12,9 @@ use crate::sign::Document;
 pub struct Epoch {
     /// The job.
     pub job: JobId,
-    /// Counts up from 0; the highest number that carries the authority's signature holds.
+    /// 0 in the first, and greater in each later one; the highest number that carries the authority's signature holds. A
+    /// home that was started again continues with the seconds of its clock: past any number of an epoch whose record
+    /// it may have lost.
     pub number: u32,
     /// The hash of the epoch before, as it was encoded; none before the first. So epochs make a chain.
     pub previous: Option<Hash>,
@@ -24,7 +26,8 @@ pub struct Epoch {
 }
 
 /// What of a stage stands: whatever was computed from partitions of an older generation does not. A generation is the
-/// number of the last revocation that touched a stage's partitions, 0 before the first.
+/// number of the last revocation that touched a stage's partitions, 0 before the first. These numbers grow as those of
+/// epochs do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generations {
     /// Of the partitions that its tasks read; of several sources, the newest: any that is revoked raises it.
@@ -37,6 +40,21 @@ impl Epoch {
     /// The generations of a stage.
     pub fn generations_of(&self, stage: u8) -> Generations {
         self.generations.get(usize::from(stage)).copied().unwrap_or_default()
+    }
+
+    /// The highest generation of any stage.
+    pub fn generation(&self) -> u32 {
+        self.generations.iter().map(|of| of.reads.max(of.writes)).max().unwrap_or(0)
+    }
+
+    /// Whether it takes nothing back that `before` says: no stage has an older generation. The two contradict each other
+    /// otherwise, and their home has lost a revocation.
+    pub fn keeps_generations_of(&self, before: &Epoch) -> bool {
+        let stages = 0..self.generations.len().max(before.generations.len()) as u8;
+        stages.into_iter().all(|stage| {
+            let (before, now) = (before.generations_of(stage), self.generations_of(stage));
+            before.reads <= now.reads && before.writes <= now.writes
+        })
     }
 }
 

@@ -276,8 +276,9 @@ fn a_home_that_was_killed_goes_on_with_its_job_from_the_log() {
     // While tasks are mapped, while they are reduced; away for a moment, and for so long that others forget the job.
     for (seed, at, down) in [(35, 8, 1), (36, 12, 1), (37, 8, 60), (38, 12, 60)] {
         let job = Job { kept: true, buckets: 64, ..Job::new(300, millis(200), 6) };
-        let scenario =
-            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::RestartHome(secs(down)));
+        let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
+            .with(job)
+            .but(secs(at), Fault::RestartHome(secs(down), None));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(60 + 2 * down), "{report}");

@@ -41,7 +41,7 @@ pub enum Decision {
     Revoke {
         /// The stage.
         stage: u8,
-        /// The generation of its partitions from here on: one more than that of the revocation before, or 1.
+        /// The generation of its partitions from here on: greater than that of any revocation before.
         generation: u32,
         /// Which acceptances.
         of: Revoked,

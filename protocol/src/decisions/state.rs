@@ -173,11 +173,11 @@ impl State {
 
     fn begin_epoch(&mut self, signed: &Signed<Epoch>) -> Result<(), &'static str> {
         let epoch = signed.open().map_err(|_| "an epoch that does not hold")?;
-        let (number, previous) = match &self.epoch {
-            Some((before, signed)) => (before.number.checked_add(1), Some(signed.hash())),
-            None => (Some(0), None),
+        // Numbers that an earlier run of the home may have given, and whose record is lost, are passed over.
+        let follows = match &self.epoch {
+            Some((before, signed)) => epoch.number > before.number && epoch.previous == Some(signed.hash()),
+            None => epoch.number == 0,
         };
-        let follows = Some(epoch.number) == number && epoch.previous == previous;
         if epoch.generations != self.generations() {
             return Err("an epoch of other generations than those that were decided");
         }
@@ -237,8 +237,8 @@ impl State {
     }
 
     fn revoke(&mut self, number: u8, generation: u32, of: &Revoked) -> Result<(), &'static str> {
-        if self.generation.checked_add(1) != Some(generation) {
-            return Err("a generation that is not the next");
+        if generation <= self.generation {
+            return Err("a generation that is not a new one");
         }
         let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
         match of {
@@ -334,14 +334,15 @@ impl State {
         self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation }).collect()
     }
 
-    /// The generations of all stages after the next revocation, if that is of a stage's acceptances.
-    pub(crate) fn generations_after_revoking(&self, stage: u8) -> Vec<Generations> {
-        let generation = self.generation + 1;
+    /// The generations of all stages after revocations, each of a stage with its generation.
+    pub(crate) fn generations_after(&self, revocations: impl IntoIterator<Item = (u8, u32)>) -> Vec<Generations> {
         let now = self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation });
         let mut after: Vec<Generations> = now.collect();
-        after[usize::from(stage)].writes = generation;
-        for reader in downstream(&self.manifest, stage) {
-            after[usize::from(reader)] = Generations { reads: generation, writes: generation };
+        for (stage, generation) in revocations {
+            after[usize::from(stage)].writes = generation;
+            for reader in downstream(&self.manifest, stage) {
+                after[usize::from(reader)] = Generations { reads: generation, writes: generation };
+            }
         }
         after
     }

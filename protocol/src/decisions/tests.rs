@@ -136,7 +136,7 @@ impl Grown {
                     0 => Revoked::Author(worker(1 + b % 4)),
                     _ => Revoked::Tasks(runs_of((0..tasks).filter(|t| (t ^ a) % 2 == 0))),
                 };
-                Decision::Revoke { stage: number, generation: state.generation() + 1, of }
+                Decision::Revoke { stage: number, generation: state.generation() + 1 + a % 2, of }
             }
             5 if number < 2 && stage.accepted().is_full() => Decision::Seal {
                 stage: number,
@@ -147,7 +147,8 @@ impl Grown {
             6 => {
                 let (epoch_before, signed) = (state.epoch().unwrap(), state.signed_epoch().unwrap());
                 let generations = state.generations();
-                Decision::Epoch(epoch(state.job(), epoch_before.number + 1, Some(signed.hash()), generations))
+                let number = epoch_before.number + 1 + a % 2;
+                Decision::Epoch(epoch(state.job(), number, Some(signed.hash()), generations))
             }
             7 if b == 0 => Decision::End(Outcome::Done),
             _ => return,
@@ -335,10 +336,10 @@ fn what_does_not_follow_is_refused() {
         Decision::Accept { stage: 1, attempts: beyond },
         Decision::Output { stage: 1, attempts: again.clone() },
         Decision::Accept { stage: 3, attempts: again },
-        Decision::Revoke { stage: 0, generation: 2, of: Revoked::Author(worker(1)) },
+        Decision::Revoke { stage: 0, generation: 0, of: Revoked::Author(worker(1)) },
         seal(1, root),
         seal(0, Hash::of(b"another root")),
-        Decision::Epoch(epoch(job, 2, grown.state().signed_epoch().map(Signed::hash), vec![])),
+        Decision::Epoch(epoch(job, 1, Some(Hash::of(b"another epoch")), vec![])),
         Decision::Epoch(epoch(
             job,
             1,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::pending::{Answer, JobsRequest};
+use super::pending::{Answer, JobsRequest, Pending};
 use crate::codec::DecodeError;
 use crate::epoch::Epoch;
 use crate::id::{JobId, PeerKey};
@@ -20,7 +20,7 @@ use crate::time::Time;
 pub(super) struct Jobs {
     known: BTreeMap<JobId, Known>,
     /// Ended jobs, oldest first, so that a late announcement does not bring one back.
-    ended: VecDeque<(JobId, JobStatus)>,
+    ended: VecDeque<Ended>,
     /// Ends of jobs that were not known, with who signed them: the announcement may be on its way yet.
     early: VecDeque<(JobId, PeerKey)>,
     changes: VecDeque<(JobId, Change)>,
@@ -31,6 +31,19 @@ pub(super) struct Jobs {
 const ANNOUNCEMENTS_LOST: u32 = 4;
 /// Ends kept of jobs that were not known.
 const EARLY: usize = 64;
+/// Interval between messages to a home that has lost an epoch.
+const SHOW_AGAIN: Duration = Duration::from_secs(2);
+
+/// A job that is over.
+#[derive(Debug)]
+struct Ended {
+    job: JobId,
+    status: JobStatus,
+    /// The number of the newest epoch that was known.
+    epoch: Option<u32>,
+    /// Its owner's word; absent while all that is known is that its home said goodbye.
+    end: Option<Signed<End>>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -42,6 +55,8 @@ struct Known {
     epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
     heard: Time,
     asked: Option<Time>,
+    /// When its home was last shown an epoch that it seems to have lost.
+    shown: Option<Time>,
     /// When somebody else who announced it was asked for its manifest.
     rival_asked: Option<Time>,
     submitted: Time,
@@ -74,7 +89,7 @@ impl Jobs {
     /// Takes an announcement, by gossip or as an offer. Only a job's home announces it.
     pub(super) fn announced(&mut self, core: &mut Core, from: PeerKey, announce: Announce) {
         let job = announce.job;
-        if from != announce.home || self.ended.iter().any(|(id, _)| *id == job) {
+        if from != announce.home || !self.may_live(&announce) {
             return;
         }
         if !self.known.contains_key(&job) {
@@ -108,6 +123,27 @@ impl Jobs {
             known.reopened = announce.reopened;
             self.changes.push_back((job, Change::Reopened(announce.reopened)));
         }
+    }
+
+    /// Whether a job that is announced is not over. One whose home said goodbye goes on once that home announces a later
+    /// epoch.
+    fn may_live(&mut self, announce: &Announce) -> bool {
+        let Some(place) = self.ended.iter().position(|ended| ended.job == announce.job) else { return true };
+        let ended = &self.ended[place];
+        let is_later = |epoch: &Epoch| ended.epoch.is_none_or(|known| epoch.number > known);
+        let goes_on = ended.status.state == JobState::Left
+            && ended.status.owner == announce.owner
+            && announce.epoch.peek(is_later).unwrap_or(false)
+            && announce.is_signed_by_owner();
+        if goes_on {
+            self.ended.remove(place);
+        }
+        goes_on
+    }
+
+    /// The end of a job, in its owner's word, if it is over.
+    pub(super) fn end_of(&self, job: &JobId) -> Option<Signed<End>> {
+        self.ended.iter().find(|ended| ended.job == *job)?.end.clone()
     }
 
     /// Whether one more job of an owner may be known. Where the tables are full, the longest silent job whose manifest
@@ -185,9 +221,9 @@ impl Jobs {
         // The signature is checked last: most epochs heard are known already.
         let Ok(job) = signed.peek(|e| e.job) else { return };
         let Some(known) = self.known.get_mut(&job) else { return };
-        let newest = known.epoch.as_ref().map(|(_, e)| e.number);
-        let newer = signed.peek(|e| newest.is_none_or(|n| e.number > n)).unwrap_or(false);
-        if !newer || signed.signer() != known.owner {
+        let newest = known.epoch.as_ref().map(|(_, e)| e.clone());
+        let is_newer = |e: &Epoch| newest.as_ref().is_none_or(|n| e.number > n.number && e.keeps_generations_of(n));
+        if !signed.peek(is_newer).unwrap_or(false) || signed.signer() != known.owner {
             return;
         }
         let Ok(epoch) = signed.open() else { return };
@@ -197,6 +233,20 @@ impl Jobs {
             self.open_if_complete(core.interface, job);
         } else if known.manifest.is_some() {
             self.changes.push_back((job, Change::Epoch { epoch, signed_epoch: signed.clone() }));
+        }
+    }
+
+    /// The home of a job told of this epoch. If the home has lost a later one, or one that takes back what this one says
+    /// (its log was damaged), it is shown what its owner signed.
+    pub(super) fn show_what_is_lost(&mut self, core: &mut Core, told: &Signed<Epoch>) {
+        let Ok(job) = told.peek(|e| e.job) else { return };
+        let Some(known) = self.known.get_mut(&job).filter(|known| known.home != core.me) else { return };
+        let Some((signed, newest)) = &known.epoch else { return };
+        let is_behind = |e: &Epoch| e.number <= newest.number || !e.keeps_generations_of(newest);
+        let again = known.shown.is_none_or(|at| core.now.since(at) >= SHOW_AGAIN);
+        if again && signed.hash() != told.hash() && told.peek(is_behind).unwrap_or(false) {
+            known.shown = Some(core.now);
+            core.request(known.home, Request::NewEpoch(signed.clone()), vec![], Pending::Ignored);
         }
     }
 
@@ -243,12 +293,13 @@ impl Jobs {
     pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
         let end = signed.open().ok()?;
         let Some(known) = self.known.get(&end.job) else {
-            let over = self.ended.iter_mut().map(|(_, status)| status).find(|status| status.job == end.job);
-            if let Some(status) = over.filter(|status| status.owner == signed.signer()) {
+            let over = self.ended.iter_mut().find(|ended| ended.job == end.job);
+            if let Some(ended) = over.filter(|ended| ended.status.owner == signed.signer()) {
                 // Its submitter's goodbye was faster than its last word. Of two words the first holds: a tab that is
                 // closed says one by HTTP, and may still say another over its connections.
-                if status.state == JobState::Left {
-                    status.state = JobState::Ended(end.outcome);
+                if ended.status.state == JobState::Left {
+                    ended.status.state = JobState::Ended(end.outcome);
+                    ended.end = Some(signed.clone());
                 }
                 return None;
             }
@@ -267,7 +318,7 @@ impl Jobs {
             status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
         }
         status.state = JobState::Ended(end.outcome.clone());
-        self.forget(end.job, Some(status));
+        self.forget(end.job, Some((status, Some(signed.clone()))));
         Some(end)
     }
 
@@ -286,19 +337,21 @@ impl Jobs {
                 status.state = JobState::Left;
             }
             // What was announced without a manifest may be another's job: it may come back.
-            self.forget(job, status);
+            self.forget(job, status.map(|status| (status, None)));
         }
     }
 
-    fn forget(&mut self, job: JobId, status: Option<JobStatus>) {
-        if self.known.remove(&job).is_some() {
+    fn forget(&mut self, job: JobId, over: Option<(JobStatus, Option<Signed<End>>)>) {
+        let known = self.known.remove(&job);
+        if known.is_some() {
             self.changes.push_back((job, Change::Over));
         }
-        if let Some(status) = status {
+        if let Some((status, end)) = over {
             if self.ended.len() == limits::JOBS {
                 self.ended.pop_front();
             }
-            self.ended.push_back((job, status));
+            let epoch = known.and_then(|known| known.epoch).map(|(_, epoch)| epoch.number);
+            self.ended.push_back(Ended { job, status, epoch, end });
         }
     }
 
@@ -384,7 +437,7 @@ impl Jobs {
             let quiet = now.since(k.heard);
             JobStatus { silent: (quiet > late).then_some(quiet.as_secs() as u32), ..k.status(now, job) }
         });
-        let ended = self.ended.iter().rev().map(|(_, status)| status.clone());
+        let ended = self.ended.iter().rev().map(|ended| ended.status.clone());
         message::as_many_as_fit(alive.chain(ended).take(limits::JOBS), JobStatus::size)
     }
 }
@@ -399,6 +452,7 @@ impl Known {
             epoch: None,
             heard: now,
             asked: None,
+            shown: None,
             rival_asked: None,
             submitted: now - Duration::from_secs(u64::from(announce.age)),
             done: Vec::new(),

@@ -31,11 +31,13 @@ use self::jobs::Jobs;
 use self::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
 use self::shuffler::Shuffler;
 use self::worker::Worker;
+use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Action, Event, NetAction, Notice, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
-use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Topic};
+use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Summary, Topic};
+use crate::sign::Signed;
 use crate::time::Time;
 
 /// Housekeeping (leases, lifetimes, repeats) is done this often.
@@ -365,7 +367,14 @@ impl Engine {
             Request::Offer { announce, slot, of } => {
                 core.respond(token, Response::Ok);
                 let job = announce.job;
+                if let Some(end) = self.jobs.end_of(&job) {
+                    // A home that goes on with a job which is over has lost the end of its log.
+                    core.request(from, Request::Ended(end), vec![], Pending::Ignored);
+                }
+                let epoch = announce.epoch.clone();
                 self.jobs.announced(core, from, announce);
+                self.told_of_epoch(from, &epoch);
+                let core = &mut self.core;
                 // A place in a job that was not taken up would only fill the room for others.
                 if self.jobs.home(&job) == Some(from) {
                     self.worker.place(core, job, slot, of);
@@ -400,6 +409,7 @@ impl Engine {
             Request::NewEpoch(epoch) => {
                 self.jobs.take_epoch(core, &epoch);
                 core.respond(token, Response::Ok);
+                self.told_of_epoch(from, &epoch);
             }
             Request::Pull { job, stage, partition, from: task } => {
                 self.shuffler.on_pull(core, token, job, stage, partition, task);
@@ -458,12 +468,26 @@ impl Engine {
         }
     }
 
+    /// A peer told of an epoch of a job: the job's home, or somebody who shows this home what it has lost.
+    fn told_of_epoch(&mut self, from: PeerKey, epoch: &Signed<Epoch>) {
+        let Ok(home) = epoch.peek(|e| self.jobs.home(&e.job)) else { return };
+        if home == Some(self.core.me) {
+            self.authority.on_epoch_shown(epoch);
+        } else if home == Some(from) {
+            self.jobs.show_what_is_lost(&mut self.core, epoch);
+        }
+    }
+
     fn response(&mut self, id: RequestId, answer: Answer) {
         let Some(pending) = self.core.pending.remove(&id) else { return };
         let core = &mut self.core;
         match &answer {
-            Ok((Response::NotOwner(epoch), _)) => self.jobs.take_epoch(core, epoch),
-            Ok((Response::Summary(summary), _)) => self.jobs.take_epoch(core, &summary.epoch),
+            Ok((Response::NotOwner(epoch) | Response::Summary(Summary { epoch, .. }), _)) => {
+                self.jobs.take_epoch(core, epoch);
+                if pending.asks_home() {
+                    self.jobs.show_what_is_lost(core, epoch);
+                }
+            }
             Ok((Response::Missing, _)) => {
                 if let Pending::Worker(WorkerRequest::Summary { job, .. }) = pending {
                     self.jobs.gone(job);

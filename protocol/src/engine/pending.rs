@@ -23,6 +23,17 @@ pub(super) enum Pending {
     Authority(AuthorityRequest),
 }
 
+impl Pending {
+    /// Whether only a job's home is asked such a thing.
+    pub(super) fn asks_home(&self) -> bool {
+        matches!(
+            self,
+            Self::Worker(WorkerRequest::Summary { .. })
+                | Self::Shuffler(ShufflerRequest::Commit(_) | ShufflerRequest::Sealed { .. })
+        )
+    }
+}
+
 /// Requests for what neighbours know of peers.
 #[derive(Debug)]
 pub(super) enum DiscoveryRequest {

@@ -11,6 +11,7 @@
 mod exec;
 mod gossip;
 mod guest;
+mod home;
 mod host;
 mod net;
 mod oracle;
@@ -22,7 +23,7 @@ mod store;
 mod world;
 
 pub use report::{Counts, JobReport, Report};
-pub use scenario::{Fault, Job, Links, Node, Scenario};
+pub use scenario::{Damage, Fault, Job, Links, Node, Scenario};
 
 /// Simulates a scenario.
 pub fn run(scenario: &Scenario) -> Report {

@@ -41,15 +41,17 @@ pub(super) struct Fate {
     pub(super) counts: Counts,
     starts: Vec<Vec<Start>>,
     /// How often acceptances were revoked; what was accepted or stored before the last time may be again.
-    revoked: u32,
+    pub(super) revoked: u32,
     accepted: BTreeMap<(u8, u32), (Hash, u32)>,
     /// How many buckets of what a stage wrote make a task.
-    widths: BTreeMap<u8, u32>,
-    outputs: BTreeMap<u32, (Bytes, u32)>,
+    pub(super) widths: BTreeMap<u8, u32>,
+    pub(super) outputs: BTreeMap<u32, (Bytes, u32)>,
     /// The log, where it is kept: what is being written, what lies safe, and what follows from that.
-    writing: VecDeque<(u64, Bytes)>,
-    log: Vec<u8>,
-    state: Option<State>,
+    pub(super) writing: VecDeque<(u64, Bytes)>,
+    pub(super) log: Vec<u8>,
+    pub(super) state: Option<State>,
+    /// Not even the first batch of its log is whole any more: nobody can go on with it.
+    pub(super) log_is_lost: bool,
     id: Option<JobId>,
     /// When the last map task began, and the last reduce.
     pub(super) last_start: [u64; 2],
@@ -103,6 +105,7 @@ impl Oracle {
             writing: VecDeque::new(),
             log: Vec::new(),
             state: None,
+            log_is_lost: false,
             id: None,
             last_start: [0; 2],
             done: 0,
@@ -232,20 +235,6 @@ impl Oracle {
         if let Some(fate) = self.fate(job) {
             fate.waits.push((now, why.to_owned()));
         }
-    }
-
-    /// A submitter ended: what its disk had not taken yet is lost, and results that were not in the log come again.
-    pub(super) fn home_ended(&mut self, submitter: u32) {
-        for fate in self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter) {
-            fate.writing.clear();
-            fate.revoked += 1;
-        }
-    }
-
-    /// The states of a submitter's jobs that are not over, as their logs give them.
-    pub(super) fn logs_of(&self, submitter: u32) -> Vec<State> {
-        let living = self.fates.iter().filter(|fate| fate.plan.submitter == submitter && fate.ended.is_none());
-        living.filter_map(|fate| replay(&fate.log).state).filter(|state| state.outcome().is_none()).collect()
     }
 
     /// A home writes a batch of a job's log.

@@ -47,6 +47,8 @@ pub struct JobReport {
     pub outcome: Option<Outcome>,
     /// The failure that ended it.
     pub failure: Option<Failure>,
+    /// It could not end otherwise: the beginning of its log was damaged while its home was away.
+    pub log_is_lost: bool,
     /// From submission to end.
     pub took: Duration,
     /// What it would take if all threads of all peers did nothing else and nothing took time but its map tasks.
@@ -94,6 +96,7 @@ impl Report {
             JobReport {
                 outcome: fate.ended.as_ref().map(|e| e.1.clone()),
                 failure: fate.failure.clone(),
+                log_is_lost: fate.log_is_lost,
                 took: micros(fate.ended.as_ref().map_or(world.now, |e| e.0).saturating_sub(fate.submitted)),
                 ideal: work.div_f64(speed),
                 last_start: fate.last_start.map(|at| micros(at.saturating_sub(fate.submitted))),

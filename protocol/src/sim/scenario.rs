@@ -130,8 +130,9 @@ pub enum Fault {
     CutShuffler(usize),
     /// The disks of the workers of these numbers are full from now on: no segment that is sent to them can be kept.
     FillDisks(std::ops::Range<u32>),
-    /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk.
-    RestartHome(Duration),
+    /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk:
+    /// as they were, or with the logs of all its jobs damaged.
+    RestartHome(Duration, Option<Damage>),
     /// A worker does nothing for some time, and goes on: its process is stopped, or its machine sleeps.
     Sleep(u32, Duration),
     /// The same of a submitter.
@@ -144,6 +145,17 @@ pub enum Fault {
     Cut(std::ops::Range<u32>),
     /// All are connected again.
     Heal,
+}
+
+/// How a log is damaged; where is drawn at random.
+#[derive(Clone, Copy, Debug)]
+pub enum Damage {
+    /// It ends within a batch.
+    Torn,
+    /// One bit is another.
+    BitFlipped,
+    /// Whole batches are missing at its end, which nobody can see.
+    LastBatchesLost,
 }
 
 impl Scenario {
@@ -269,8 +281,15 @@ impl Scenario {
             scenario.jobs.iter_mut().filter(|job| job.submitter == home).for_each(|job| job.kept = true);
             let down = Duration::from_millis([500, 5_000, 60_000][pick(2) as usize]);
             let at = Duration::from_millis(9_500 + u64::from(pick(15_000)));
-            scenario.faults.push((at, Fault::RestartHome(down)));
+            let damages = [None, Some(Damage::Torn), Some(Damage::BitFlipped), Some(Damage::LastBatchesLost)];
+            scenario.faults.push((at, Fault::RestartHome(down, damages[pick(3) as usize])));
             scenario.deadline += 3 * down;
+            if pick(3) == 0 {
+                // Once more, soon after it has come back.
+                let again = at + down + Duration::from_millis(u64::from(pick(10_000)));
+                scenario.faults.push((again, Fault::RestartHome(down, damages[pick(3) as usize])));
+                scenario.deadline += 3 * down;
+            }
         }
         let healed = Duration::from_secs(20 + u64::from(pick(40)));
         scenario.but(healed, Fault::Heal)

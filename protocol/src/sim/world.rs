@@ -15,7 +15,7 @@ use super::scenario::{Fault, SMALL_MEMORY, Scenario, key_of};
 use super::store::Store;
 use crate::engine::{Config, Engine, Memory};
 use crate::id::{Hash, PeerKey};
-use crate::io::{Event, RequestError, RequestId, Resumption, Token};
+use crate::io::{Event, RequestError, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::Response;
@@ -231,7 +231,10 @@ impl World {
             if end == deadline && self.oracle.all_ended() {
                 // A sleeping peer learns of the end when it wakes, and so do the peers that ask it.
                 let awake = self.peers.iter().map(|peer| peer.sleeps_until).max().unwrap_or(0).max(self.now);
-                end = deadline.min(awake + GRACE.as_micros() as u64);
+                // Of a job that nobody can go on with, peers tell those who come later for as long as they remember it.
+                let is_lost = self.oracle.fates.iter().any(|fate| fate.log_is_lost);
+                let grace = if is_lost { 3 * GRACE } else { GRACE };
+                end = deadline.min(awake + grace.as_micros() as u64);
                 self.peers.iter_mut().for_each(|p| p.delivered_at_end = Some(p.router.delivered));
             }
             let Some((at, what)) = self.queue.pop() else { break };
@@ -279,7 +282,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, number: u32) {
+    pub(super) fn arrive(&mut self, number: u32) {
         let submits = number < self.scenario.submitters;
         let worker = number.wrapping_sub(self.scenario.submitters);
         let roles =
@@ -296,7 +299,8 @@ impl World {
         let peer = &mut self.peers[number as usize];
         peer.engine = Some(Box::new(Engine::new(Config {
             me: peer.key,
-            started: self.now,
+            // A microsecond here is a millisecond of the wall clock: simulated restarts follow each other within seconds.
+            started: self.now * 1_000,
             advert,
             memory: Memory::native(if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX }),
             // Simulated guests do all that a manifest can ask for.
@@ -448,12 +452,7 @@ impl World {
                     self.peers[peer].is_full = true;
                 }
             }
-            Fault::RestartHome(down) => {
-                let home = self.scenario.jobs[0].submitter;
-                self.end_engine(home);
-                self.oracle.home_ended(home);
-                self.after(down, What::RestartHome(home));
-            }
+            Fault::RestartHome(down, damage) => self.kill_home(down, damage),
             Fault::Sleep(worker, time) => self.sleep(self.worker(worker), time),
             Fault::SubmitterSleeps(submitter, time) => self.sleep(submitter, time),
             Fault::Leave(worker) => self.leave(self.worker(worker)),
@@ -480,16 +479,6 @@ impl World {
         (peer >= self.scenario.submitters && self.peers[peer as usize].engine.is_some()).then_some(peer)
     }
 
-    /// Starts a submitter again that was killed; its jobs go on as their logs say.
-    fn restart_home(&mut self, number: u32) {
-        self.peers[number as usize].store.drop_segments();
-        self.arrive(number);
-        for state in self.oracle.logs_of(number) {
-            let resumption = Resumption { state, key: self.owner_key(number), lost: Vec::new() };
-            self.feed(number, Event::Resume(Box::new(resumption)));
-        }
-    }
-
     /// Ends a peer and starts it again at once, with its key and nothing else.
     fn restart(&mut self, number: u32) {
         self.end_engine(number);
@@ -497,10 +486,10 @@ impl World {
         self.arrive(number);
     }
 
-    /// Ends a peer's process; its neighbours notice at once.
-    fn end_engine(&mut self, number: u32) {
+    /// Ends a peer's process; its neighbours notice at once. Says whether there was one.
+    pub(super) fn end_engine(&mut self, number: u32) -> bool {
         let peer = &mut self.peers[number as usize];
-        peer.engine = None;
+        let ran = peer.engine.take().is_some();
         peer.exec = Executor::new(self.scenario.threads);
         peer.router = Router::new();
         peer.tick_at = u64::MAX;
@@ -510,6 +499,7 @@ impl World {
         for other in std::mem::take(&mut self.peers[number as usize].connected) {
             self.broken(other, number);
         }
+        ran
     }
 
     /// When the submitter of a job wakes, if it sleeps.

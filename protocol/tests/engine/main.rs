@@ -3,6 +3,7 @@
 mod authority;
 mod homes;
 mod jobs;
+mod lost;
 mod peer;
 mod relay;
 mod shuffler;

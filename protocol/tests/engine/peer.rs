@@ -57,9 +57,14 @@ pub(super) fn advert(roles: Roles) -> Advert {
 
 impl Peer {
     pub(super) fn new(number: u8, roles: Roles) -> Self {
+        Self::started(number, roles, 1)
+    }
+
+    /// One whose clock says so many microseconds.
+    pub(super) fn started(number: u8, roles: Roles, started: u64) -> Self {
         let engine = Engine::new(Config {
             me: key(number),
-            started: 1,
+            started,
             advert: advert(roles),
             memory: Memory::native(u64::MAX),
             interface: guest::INTERFACE,

@@ -215,6 +215,9 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
     assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
     assert_eq!(resigned(&mut shuffler), 0);
+    // A home that was started again may have forgotten that.
+    shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(2)])), Bytes::new());
+    assert!(resigned(&mut shuffler) > 1);
 }
 
 /// The questions for what there is of a partition, since the last look: to whom, and of what.

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::{ACCEPT_ATTEMPTS, send_accept};
-use crate::decisions::{Decision, downstream};
+use crate::decisions::{Decision, Revoked, downstream};
 use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
 use crate::epoch::Epoch;
@@ -48,7 +48,7 @@ impl Job {
             Decision::End(outcome) => self.ended = Some(outcome),
             // Summaries tell of seals; nothing is sent for them.
             Decision::Seal { .. } | Decision::Ban(_) => {}
-            Decision::Revoke { stage, .. } => self.revoked(core, stage),
+            Decision::Revoke { stage, of, .. } => self.revoked(core, stage, &of),
         }
     }
 
@@ -91,8 +91,9 @@ impl Job {
 
     /// Acceptances in a stage do not stand any more, nor does what was computed from them. The epoch that follows tells
     /// everyone.
-    fn revoked(&mut self, core: &mut Core, stage: u8) {
-        let since = self.epoch.number + 1;
+    fn revoked(&mut self, core: &mut Core, stage: u8, of: &Revoked) {
+        // That epoch is decided in the same breath.
+        let since = self.ledger.state().epoch().map_or(0, |epoch| epoch.number).max(self.epoch.number + 1);
         let mut open = self.reopen_what_was_revoked(stage, since);
         for reader in downstream(&self.manifest, stage) {
             let of = &mut self.stages[usize::from(reader)];
@@ -110,8 +111,10 @@ impl Job {
             self.failures.forget_stage(reader);
         }
         self.seals.retain(|(sealed, _), _| *sealed != stage);
-        self.reopened += 1;
-        core.act(Notice::Revoked { job: self.id, stage, tasks: open });
+        self.reopened = self.reopened.saturating_add(1);
+        if *of != Revoked::Tasks(Vec::new()) {
+            core.act(Notice::Revoked { job: self.id, stage, tasks: open });
+        }
     }
 
     /// Opens the tasks of a stage whose acceptances do not stand any more; gives how many they are.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::failures::Failures;
 use super::ledger::Ledger;
+use super::lost::Lost;
 use super::missing::Missing;
 use super::outputs::Storing;
 use super::shards::Shards;
@@ -76,6 +77,7 @@ pub(super) struct Job {
     pub(super) gone: BTreeSet<PeerKey>,
     pub(super) offered: BTreeSet<PeerKey>,
     pub(super) watch: Watch,
+    pub(super) lost: Lost,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Job {
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
             watch: Watch::new(core.now),
+            lost: Lost::default(),
         }
     }
 
@@ -270,6 +273,7 @@ impl Job {
         if self.is_open {
             self.watch(core);
             self.probe(core);
+            self.go_past_what_is_lost(core);
             self.replace_lost_shufflers(core);
             for stage in 0..self.stages.len() {
                 self.reopen(core, stage);
@@ -316,7 +320,7 @@ impl Job {
             let failed = s.accept_failed.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER);
             [s.accept_at, s.reopen_at, failed]
         });
-        missing.chain(shuffles).chain([always]).min().unwrap_or(Time::NEVER)
+        missing.chain(shuffles).chain([always, self.lost.deadline()]).min().unwrap_or(Time::NEVER)
     }
 
     /// This peer did nothing for as long as `asleep`: whoever was silent meanwhile may have spoken.
@@ -339,7 +343,7 @@ impl Job {
         }
         // The lost may have acknowledged more than they told of: its workers take that for done, and are to ask.
         if !of.done.is_full() {
-            self.reopened += 1;
+            self.reopened = self.reopened.saturating_add(1);
             self.announce_at = core.now;
         }
         if count > 0 {

@@ -9,6 +9,7 @@ mod effects;
 mod failures;
 mod job;
 mod ledger;
+mod lost;
 mod missing;
 mod outputs;
 mod proposals;
@@ -29,6 +30,7 @@ use self::choice::choose_shufflers;
 use self::failures::Unable;
 use self::job::Job;
 use self::ledger::Ledger;
+use self::lost::Lost;
 use self::missing::{SHUFFLER_DIAL, SHUFFLER_GRACE};
 use self::shuffle::NotSealed;
 use super::core::Core;
@@ -58,6 +60,10 @@ const WORKERS: usize = 4096;
 const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 /// and so often in all.
 const CANCEL_TRIES: u32 = 10;
+
+/// Why a job that was done fails after all.
+const LOST_AFTER_DONE: &str = "the job was done, and the end of its log, which names its last results, is lost; submit it \
+                               again";
 
 /// A job that was cancelled here, and whose home is elsewhere.
 #[derive(Debug)]
@@ -125,8 +131,17 @@ impl Authority {
             );
         }
         let mut job = Job::new(core, Ledger::new(key, state, true), epoch, signed_epoch);
+        job.lost = Lost::since(core.started);
         job.restore(core, lost);
         self.jobs.entry(job.id).or_insert(job);
+    }
+
+    /// Somebody knows an epoch of a job. One that an earlier run of this peer signed and whose record is lost has to be
+    /// gone past.
+    pub(super) fn on_epoch_shown(&mut self, signed: &Signed<Epoch>) {
+        if let Some(job) = signed.peek(|e| e.job).ok().and_then(|id| self.jobs.get_mut(&id)) {
+            job.shown(signed);
+        }
     }
 
     /// The manifest of a job that an earlier run of this peer has announced.
@@ -413,12 +428,17 @@ impl Authority {
     pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) -> bool {
         let Some(end) = jobs.end(core, signed) else { return false };
         if let Some(mut job) = self.jobs.remove(&end.job) {
+            let outcome = match end.outcome {
+                // An earlier run said so, whose last decisions are lost. Everybody has put the job away since.
+                Outcome::Done if !job.is_all_done() => Outcome::Failed(LOST_AFTER_DONE.to_owned()),
+                outcome => outcome,
+            };
             // It ends whether or not its log can say so.
-            if let Err(why) = job.ledger.close(core, Decision::End(end.outcome.clone())) {
+            if let Err(why) = job.ledger.close(core, Decision::End(outcome.clone())) {
                 core.log(format!("job {}: {why}", end.job.short()));
             }
             job.tell_everyone(core, signed);
-            core.act(Notice::Ended { job: end.job, outcome: end.outcome, failure: None });
+            core.act(Notice::Ended { job: end.job, outcome, failure: None });
         }
         true
     }

@@ -16,9 +16,6 @@ use crate::message::{Attempts, Failure, Outcome};
 use crate::ranges::{Run, runs_of};
 use crate::split::Split;
 
-/// More than tasks are opened again in one epoch: each time takes seconds, and an epoch lasts days at most.
-const REOPENED_IN_EPOCH: u32 = 1 << 16;
-
 impl Job {
     /// Decides the end.
     pub(super) fn end_with(&mut self, outcome: Outcome, failure: Option<Failure>) {
@@ -43,10 +40,15 @@ impl Job {
 
     /// Decides the end of a job whose results are all in.
     pub(super) fn end_where_all_is_done(&mut self) {
-        let mut last = self.stages.iter().zip(&self.manifest.stages).filter(|(_, s)| s.sink == Sink::Collect);
-        if last.all(|(stage, _)| stage.done.is_full()) {
+        if self.is_all_done() {
             self.end_with(Outcome::Done, None);
         }
+    }
+
+    /// Whether all results are in.
+    pub(super) fn is_all_done(&self) -> bool {
+        let mut last = self.stages.iter().zip(&self.manifest.stages).filter(|(_, s)| s.sink == Sink::Collect);
+        last.all(|(stage, _)| stage.done.is_full())
     }
 
     /// Decides on an epoch without the shufflers that are lost.
@@ -74,12 +76,12 @@ impl Job {
             }
         }
         shufflers.sort_unstable_by_key(|s| s.peer);
-        let number = self.epoch.number + 1;
+        let number = self.next_epoch();
         for (peer, Missing { why, .. }) in given_up {
             core.log(format!("job {}: lost shuffler {}: {why}; epoch {number}", self.id.short(), peer.short()));
             self.replaced(peer, why);
         }
-        self.decide_epoch(shufflers, self.epoch.generations.clone());
+        self.decide_epoch(number, shufflers, self.epoch.generations.clone());
     }
 
     /// Whether an epoch is decided and not in force yet: what comes meanwhile may be computed from what was revoked with
@@ -107,22 +109,13 @@ impl Job {
              what was computed from them is revoked",
             self.id.short()
         ));
-        let state = self.ledger.state();
-        let generation = state.generation() + 1;
-        let generations = state.generations_after_revoking(stage);
-        self.ledger.decide(Decision::Revoke { stage, generation, of: Revoked::Tasks(runs) });
-        self.decide_epoch(self.epoch.shufflers.clone(), generations);
+        let generations = self.decide_revocations(vec![(stage, Revoked::Tasks(runs))]);
+        self.decide_epoch(self.next_epoch(), self.epoch.shufflers.clone(), generations);
     }
 
     /// Decides on the next epoch.
-    pub(super) fn decide_epoch(&mut self, shufflers: Vec<Shuffler>, generations: Vec<Generations>) {
-        let epoch = Epoch {
-            job: self.id,
-            number: self.epoch.number + 1,
-            previous: Some(self.signed_epoch.hash()),
-            shufflers,
-            generations,
-        };
+    pub(super) fn decide_epoch(&mut self, number: u32, shufflers: Vec<Shuffler>, generations: Vec<Generations>) {
+        let epoch = Epoch { job: self.id, number, previous: Some(self.signed_epoch.hash()), shufflers, generations };
         let signed = self.ledger.sign(&epoch);
         self.ledger.decide(Decision::Epoch(signed));
     }
@@ -204,19 +197,22 @@ impl Job {
                 shuffle.restore(reopen_at, number, state);
             }
         }
-        let mut generations = state.generations();
         let last = self.stages.len() as u8 - 1;
+        let done = &mut self.stages[usize::from(last)].done;
+        lost.iter().flat_map(Run::iter).for_each(|task| {
+            done.remove(task);
+        });
+        // Shufflers may have been told of acceptances that this log has lost. With a new generation they forget those,
+        // and say what they hold.
+        let mut revocations: Vec<(u8, Revoked)> =
+            self.unsettled().into_iter().map(|stage| (stage, Revoked::Tasks(Vec::new()))).collect();
         if !lost.is_empty() {
-            let done = &mut self.stages[usize::from(last)].done;
-            lost.iter().flat_map(Run::iter).for_each(|task| {
-                done.remove(task);
-            });
-            generations = state.generations_after_revoking(last);
-            let generation = state.generation() + 1;
-            self.ledger.decide(Decision::Revoke { stage: last, generation, of: Revoked::Tasks(lost) });
+            revocations.push((last, Revoked::Tasks(lost)));
         }
-        // Workers take a smaller number than they know for an answer from the past.
-        self.reopened = (self.epoch.number + 1).saturating_mul(REOPENED_IN_EPOCH);
-        self.decide_epoch(self.epoch.shufflers.clone(), generations);
+        let generations = self.decide_revocations(revocations);
+        let number = self.next_epoch();
+        // Workers take a smaller number than they know for an answer from the past; of earlier runs it was smaller.
+        self.reopened = number;
+        self.decide_epoch(number, self.epoch.shufflers.clone(), generations);
     }
 }

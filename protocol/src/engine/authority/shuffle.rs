@@ -278,6 +278,12 @@ impl Shuffle {
         opened >= known
     }
 
+    /// Nobody holds anything, until owners say that they do.
+    pub(super) fn forget_all(&mut self, now: Time) {
+        (0..self.ring.partitions()).for_each(|partition| self.forget(partition));
+        self.reopen_at = now + REOPEN_AFTER;
+    }
+
     /// Nobody holds a partition any more.
     fn forget(&mut self, partition: u16) {
         self.sealed.remove(&partition);

@@ -45,7 +45,7 @@ struct Resigned {
     home: PeerKey,
     /// How they were lost.
     why: String,
-    /// When the home is told next.
+    /// When the home is told next: `NEVER` once it goes on without this peer.
     tell_at: Time,
 }
 
@@ -73,8 +73,10 @@ impl Shuffler {
                 self.jobs.insert(*job, stages);
             }
             Change::Epoch { epoch, signed_epoch } => {
-                if !epoch.shufflers.iter().any(|s| s.peer == core.me) {
-                    self.resigned.remove(job);
+                if let Some(resigned) = self.resigned.get_mut(job) {
+                    // A home that was started again may have forgotten it, and name this peer once more.
+                    let is_named = epoch.shufflers.iter().any(|s| s.peer == core.me);
+                    resigned.tell_at = if is_named { core.now } else { Time::NEVER };
                 }
                 for shuffle in self.jobs.get_mut(job).into_iter().flatten().flatten() {
                     shuffle.new_epoch(core, epoch, signed_epoch);

@@ -401,7 +401,7 @@ impl Shuffle {
         let before =
             std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
         self.owned = self.ring.partitions_of(core.me).collect();
-        let next = self.epoch.number.checked_add(1) == Some(epoch.number);
+        let next = epoch.previous == Some(self.signed_epoch.hash());
         let (old, new) = (self.epoch.generations_of(self.stage), epoch.generations_of(self.stage));
         if new.reads > old.reads {
             self.drop_everything(core);
@@ -449,10 +449,11 @@ impl Shuffle {
         self.pulling.clear();
     }
 
-    /// The authority repeats what is accepted in each generation.
+    /// The authority repeats in each generation what is accepted, and how many buckets make one task.
     fn forget_what_is_accepted(&mut self) {
         self.accepted = BitSet::new(self.accepted.size());
         self.sealed.clear();
+        self.split = self.manifest.fixed_split_of(self.stage);
     }
 
     pub(super) fn commit_partition(&self, core: &mut Core, partition: u16) {

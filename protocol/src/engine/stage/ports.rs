@@ -100,9 +100,14 @@ impl StageWork {
         }
     }
 
-    /// What the stage `from` wrote has been revoked: nothing of it is sealed any more.
+    /// What the stage `from` wrote has been revoked: nothing of it is sealed any more. An authority whose log has lost how
+    /// it was divided may divide it anew.
     pub(in crate::engine) fn unseal(&mut self, from: u8) {
-        self.ports.iter_mut().filter(|port| port.from == from).for_each(|port| port.seals.clear());
+        let Some(port) = self.ports.iter_mut().find(|port| port.from == from) else { return };
+        port.seals.clear();
+        if let Some((_, is_certain)) = &mut self.split {
+            *is_certain = self.manifest.fixed_split_of(from).is_some();
+        }
     }
 
     /// The shufflers changed: what was sealed is sealed again by its owners. `owner_of` tells the owner of a partition of

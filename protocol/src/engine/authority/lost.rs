@@ -1,0 +1,132 @@
+//! What an earlier run of this peer decided, and the end of a damaged log has lost.
+//!
+//! Acceptances, seals and results that are lost are decided again. An epoch or a revocation is known to peers, who
+//! refuse whatever falls behind it. So a run that goes on numbers its epochs and revocations from its clock, past all
+//! that earlier runs can have given; and a peer that is told of an epoch which takes a revocation back shows this peer
+//! the epoch that it signed itself. The division into tasks is decided again with a new generation.
+
+use std::time::Duration;
+
+use super::job::Job;
+use crate::decisions::{Decision, Revoked};
+use crate::engine::core::Core;
+use crate::epoch::{Epoch, Generations};
+use crate::ranges::Run;
+use crate::sign::Signed;
+use crate::time::Time;
+
+/// Numbers from a clock end here, long before numbers do.
+const LAST_FENCE: u32 = 1 << 31;
+/// Interval between epochs that go past lost ones: there may be two runs of one home, each of which goes past the other.
+const GO_PAST_AGAIN: Duration = Duration::from_secs(1);
+
+/// What earlier runs of this peer have decided for a job and this one does not know.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// Numbers of epochs and generations begin here: 0 in a job's first run, and the seconds of this peer's clock when
+    /// it went on with the job.
+    fence: u32,
+    /// An epoch that this peer signed in an earlier run.
+    shown: Option<Epoch>,
+    /// The next epoch goes past it no sooner.
+    past_at: Time,
+}
+
+impl Lost {
+    /// A run that goes on with a job began at this time, in microseconds of its clock.
+    pub(super) fn since(started: u64) -> Self {
+        let fence = u32::try_from(started / 1_000_000).unwrap_or(LAST_FENCE).min(LAST_FENCE);
+        Self { fence, ..Self::default() }
+    }
+
+    /// When this job goes past what it was shown.
+    pub(super) fn deadline(&self) -> Time {
+        if self.shown.is_some() { self.past_at } else { Time::NEVER }
+    }
+}
+
+impl Job {
+    /// The number of the next epoch.
+    pub(super) fn next_epoch(&self) -> u32 {
+        (self.epoch.number + 1).max(self.lost.fence)
+    }
+
+    /// Decides on revocations, each of acceptances of a stage; gives the generations of the epoch that has to follow.
+    pub(super) fn decide_revocations(&mut self, revocations: Vec<(u8, Revoked)>) -> Vec<Generations> {
+        let shown = self.lost.shown.as_ref().map_or(0, Epoch::generation);
+        let state = self.ledger.state();
+        if revocations.is_empty() {
+            return state.generations();
+        }
+        let first = (state.generation().max(shown) + 1).max(self.lost.fence);
+        let numbered: Vec<(u8, u32)> = revocations.iter().zip(first..).map(|((stage, _), of)| (*stage, of)).collect();
+        let generations = state.generations_after(numbered.iter().copied());
+        for ((stage, of), (_, generation)) in revocations.into_iter().zip(numbered) {
+            self.ledger.decide(Decision::Revoke { stage, generation, of });
+        }
+        generations
+    }
+
+    /// The stages whose acceptances may have been lost with the end of the log, or how what they wrote is divided. By
+    /// the log nothing is accepted of those that read it.
+    pub(super) fn unsettled(&self) -> Vec<u8> {
+        let state = self.ledger.state();
+        let is_settled = |number: u8| {
+            let of = state.stage(number)?;
+            Some(of.accepted().is_full() && of.split().is_some())
+        };
+        let shuffling = (0u8..).zip(&self.stages).filter(|(_, stage)| stage.shuffle.is_some());
+        shuffling.map(|(number, _)| number).filter(|&number| is_settled(number) == Some(false)).collect()
+    }
+
+    /// Somebody knows this epoch. Notes it where an earlier run of this peer has signed it, and this one has to go past.
+    pub(super) fn shown(&mut self, signed: &Signed<Epoch>) {
+        let generation = self.ledger.state().generation();
+        let (own, known) = (self.epoch.number, signed.hash() == self.signed_epoch.hash());
+        let is_lost = |e: &Epoch| !known && (e.number >= own || e.generation() > generation);
+        let is_past = |e: &Epoch| self.lost.shown.as_ref().is_none_or(|shown| shown.number < e.number);
+        if signed.signer() != self.manifest.owner || !signed.peek(|e| is_lost(e) && is_past(e)).unwrap_or(false) {
+            return;
+        }
+        if let Ok(epoch) = signed.open() {
+            self.lost.shown = Some(epoch);
+        }
+    }
+
+    /// Goes past an epoch that was lost with the end of the log, and takes back what that one says was revoked.
+    pub(super) fn go_past_what_is_lost(&mut self, core: &mut Core) {
+        if core.now < self.lost.past_at || self.awaits_epoch() {
+            return;
+        }
+        let Some(shown) = self.lost.shown.clone() else { return };
+        self.lost.past_at = core.now + GO_PAST_AGAIN;
+        let state = self.ledger.state();
+        let mut revoked: Vec<(u8, Revoked)> = Vec::new();
+        let mut downstream = Vec::new();
+        for (number, stage) in (0u8..).zip(&self.stages) {
+            let own = state.stage(number).map_or(0, |of| of.generation());
+            if shown.generations_of(number).writes <= own || downstream.contains(&number) {
+                continue;
+            }
+            downstream.extend(crate::decisions::downstream(&self.manifest, number));
+            // What their owners hold is accepted again, whichever attempts those are.
+            let all: Vec<Run> = (stage.plan.tasks > 0).then(|| Run::new(0, stage.plan.tasks)).into_iter().collect();
+            revoked.push((number, Revoked::Tasks(all)));
+        }
+        let number = self.next_epoch().max(shown.number + 1);
+        core.log(format!(
+            "job {}: epoch {} is not in the log, which has lost its end; the job goes on with epoch {number}, and what \
+             stages {:?} wrote is accepted anew",
+            self.id.short(),
+            shown.number,
+            revoked.iter().map(|(stage, _)| *stage).collect::<Vec<u8>>(),
+        ));
+        if shown.number >= self.epoch.number {
+            // Who has followed that epoch may own other partitions than it seemed.
+            self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|s| s.forget_all(core.now));
+        }
+        let generations = self.decide_revocations(revoked);
+        self.decide_epoch(number, self.epoch.shufflers.clone(), generations);
+        self.lost.shown = None;
+    }
+}

@@ -1,0 +1,326 @@
+//! Homes that have lost the end of a job's log, and the peers that know better.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use webmesh_protocol::decisions::replay;
+use webmesh_protocol::epoch::{Epoch, Generations};
+use webmesh_protocol::io::{Action, Event, NetAction, Resumption, StoreAction, Submission};
+use webmesh_protocol::message::{Announce, Attempts, End, Gossip, Outcome, Request, Response};
+use webmesh_protocol::sign::{Keypair, Signed};
+use webmesh_protocol::{Hash, JobId};
+
+use super::peer::{
+    NOTHING, Peer, SHUFFLER, TASKS, WORKER, announced, commit, digest, epoch, key, manifest, owner, push,
+};
+
+/// A home whose job's log is kept, with what it has written of it: a frame for each batch.
+struct Kept {
+    home: Peer,
+    job: JobId,
+    log: Vec<Bytes>,
+    /// The epochs that it told of.
+    epochs: Vec<Signed<Epoch>>,
+}
+
+impl Kept {
+    fn submit() -> Self {
+        let mut home = Peer::new(0, NOTHING);
+        (1..4).for_each(|shuffler| home.meet(key(shuffler), SHUFFLER));
+        home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: true })));
+        let mut kept = Self { home, job: JobId([0; 32]), log: Vec::new(), epochs: Vec::new() };
+        kept.go_on();
+        kept
+    }
+
+    /// Goes on with a job as the first so many batches of its log say, by a clock of so many seconds.
+    fn resume(batches: &[Bytes], seconds: u64) -> Self {
+        let mut home = Peer::started(0, NOTHING, seconds * 1_000_000);
+        let state = replay(&batches.concat()).state.expect("a state");
+        let job = state.job();
+        home.feed(Event::Resume(Box::new(Resumption { state, key: owner(), lost: vec![] })));
+        (1..4).for_each(|shuffler| home.meet(key(shuffler), SHUFFLER));
+        let mut kept = Self { home, job, log: batches.to_vec(), epochs: Vec::new() };
+        kept.go_on();
+        kept
+    }
+
+    /// Lets its disk write, and time pass.
+    fn go_on(&mut self) {
+        for _ in 0..10 {
+            self.home.wait(Duration::from_millis(200));
+            for action in self.home.actions() {
+                match action {
+                    Action::Store(StoreAction::Persist { job, number, bytes, .. }) => {
+                        self.job = job;
+                        self.log.push(bytes);
+                        self.home.feed(Event::Persisted { job, number, result: Ok(()) });
+                    }
+                    Action::Net(NetAction::Request { id, request: Request::NewEpoch(told), .. }) => {
+                        if self.newest().0 != Some(&told) {
+                            self.epochs.push(told);
+                        }
+                        self.home.answer(id, Response::Ok);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The newest epoch that it told its shufflers of.
+    fn newest(&self) -> (Option<&Signed<Epoch>>, Option<Epoch>) {
+        let newest = self.epochs.last();
+        (newest, newest.map(|epoch| epoch.open().expect("an epoch")))
+    }
+
+    fn number(&self) -> u32 {
+        self.newest().1.expect("it told of an epoch").number
+    }
+
+    /// Shufflers of the first number hold attempts of all tasks under the newest epoch.
+    fn commit(&mut self, what: &str, opened: u64) {
+        let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
+        let number = self.number();
+        for shuffler in 1..4 {
+            let mut committed = commit(self.job, number, &all);
+            if let Request::Commit { opened: of, .. } = &mut committed {
+                *of = opened;
+            }
+            self.home.ask(key(shuffler), committed, Bytes::new());
+        }
+        self.go_on();
+    }
+
+    fn show(&mut self, epoch: &Signed<Epoch>) {
+        self.home.ask(key(2), Request::NewEpoch(epoch.clone()), Bytes::new());
+        self.go_on();
+    }
+}
+
+/// A log that goes on after an epoch without peer 1, and that epoch.
+fn second_epoch() -> (Vec<Bytes>, Signed<Epoch>) {
+    let mut first = Kept::submit();
+    first.home.ask(key(1), Request::Resign { job: first.job, why: String::new() }, Bytes::new());
+    first.go_on();
+    assert_eq!((first.number(), first.log.len()), (1, 2));
+    let second = first.epochs.last().cloned().expect("an epoch");
+    (first.log, second)
+}
+
+#[test]
+fn a_home_that_was_started_again_numbers_its_epochs_past_all_that_it_may_have_lost() {
+    let (log, _) = second_epoch();
+    let first = Kept::resume(&log[..1], 1_000_000);
+    assert_eq!(first.number(), 1_000_000);
+    // A clock that was put back takes no number back.
+    let second = Kept::resume(&first.log, 10);
+    assert_eq!(second.number(), 1_000_001);
+}
+
+#[test]
+fn an_epoch_that_the_log_has_lost_is_gone_past_once_a_peer_shows_it() {
+    let (log, lost) = second_epoch();
+    // By a clock that says nothing, the first epoch of the second run has the same number.
+    let mut again = Kept::resume(&log[..1], 0);
+    assert_eq!(again.number(), 1);
+    assert_ne!(again.newest().0.map(Signed::hash), Some(lost.hash()));
+    again.show(&lost);
+    assert_eq!(again.number(), 2);
+    // It is in the log, and is gone past once.
+    assert_eq!(replay(&again.log.concat()).state.and_then(|state| Some(state.epoch()?.number)), Some(2));
+    again.show(&lost);
+    assert_eq!(again.number(), 2);
+}
+
+#[test]
+fn nobody_but_its_owner_can_move_a_job_to_another_epoch() {
+    let (log, lost) = second_epoch();
+    let mut again = Kept::resume(&log[..1], 0);
+    let mut forged = lost.open().expect("an epoch");
+    forged.number = 1_000;
+    let forged = Keypair::from_secret([9; 32]).sign(&forged);
+    again.show(&forged);
+    // One of another job of the same owner says nothing of this one.
+    again.show(&epoch(JobId([1; 32]), 1_000, &[key(1)]));
+    assert_eq!(again.number(), 1);
+}
+
+#[test]
+fn a_revocation_that_the_log_has_lost_is_made_good_once_a_peer_shows_its_epoch() {
+    let mut first = Kept::submit();
+    first.commit("first", 1);
+    let settled = first.log.len();
+    // All are restarted, and the tasks give something else.
+    first.commit("first", 1);
+    for shuffler in 1..4 {
+        let (job, partitions, attempts) = (first.job, vec![], Attempts::default());
+        let greeting = Request::Commit { job, stage: 0, epoch: 0, opened: 2, partitions, attempts, bytes: 0 };
+        first.home.ask(key(shuffler), greeting, Bytes::new());
+    }
+    (0..3).for_each(|_| first.go_on());
+    first.commit("second", 2);
+    let lost = first.epochs.last().cloned().expect("an epoch");
+    let generation = |epoch: &Signed<Epoch>| epoch.open().expect("an epoch").generation();
+    assert_eq!(generation(&lost), 1, "what the tasks gave at first is revoked");
+    // The log is cut before that. The clock is past the number of the epoch, and not past what was revoked.
+    let mut again = Kept::resume(&first.log[..settled], 50);
+    assert_eq!((again.number(), generation(again.newest().0.expect("an epoch"))), (50, 0));
+    again.commit("second", 2);
+    again.show(&lost);
+    assert!(generation(again.newest().0.expect("an epoch")) > 1);
+    let state = replay(&again.log.concat()).state.expect("a state");
+    assert_eq!(state.stage(0).map(|stage| stage.accepted().count()), Some(0));
+    again.commit("second", 2);
+    let state = replay(&again.log.concat()).state.expect("a state");
+    let digests: Vec<Option<Hash>> = (0..TASKS).map(|task| state.stage(0)?.digest(task)).collect();
+    assert_eq!(digests, vec![Some(digest("second")); TASKS as usize]);
+}
+
+#[test]
+fn shufflers_forget_acceptances_that_the_log_of_a_home_may_have_lost() {
+    let mut first = Kept::submit();
+    let opened = first.log.len();
+    first.commit("first", 1);
+    assert!(first.log.len() > opened, "acceptances were written");
+    let whole = Kept::resume(&first.log, 50);
+    assert_eq!(whole.newest().1.map(|epoch| epoch.generation()), Some(0), "nothing can be lost of what is complete");
+    let again = Kept::resume(&first.log[..opened], 50);
+    let writes = again.newest().1.expect("an epoch").generations_of(0).writes;
+    assert_eq!(writes, 50, "past any revocation that is lost, too");
+}
+
+#[test]
+fn a_job_whose_home_has_lost_its_end_fails_and_says_so() {
+    let (log, _) = second_epoch();
+    let mut again = Kept::resume(&log, 50);
+    let done = owner().sign(&End { job: again.job, outcome: Outcome::Done });
+    again.home.ask(key(2), Request::Ended(done), Bytes::new());
+    match again.home.ended() {
+        Some(Outcome::Failed(why)) => assert!(why.contains("the job was done") && why.contains("submit it again")),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The requests of a peer to a job's home that show it an epoch.
+fn shown(peer: &mut Peer) -> Vec<Signed<Epoch>> {
+    let shows = |(_, to, request)| match request {
+        Request::NewEpoch(epoch) if to == key(0) => Some(epoch),
+        _ => None,
+    };
+    peer.requests().into_iter().filter_map(shows).collect()
+}
+
+fn offer(peer: &mut Peer, announce: &Announce) {
+    peer.ask(key(0), Request::Offer { announce: announce.clone(), slot: 0, of: 1 }, Bytes::new());
+}
+
+/// A later epoch of a job, of a generation.
+fn later(announce: &Announce, number: u32, generation: u32) -> Announce {
+    let mut epoch = announce.epoch.open().expect("an epoch");
+    (epoch.number, epoch.previous) = (number, Some(announce.epoch.hash()));
+    epoch.generations = [0, generation].map(|reads| Generations { reads, writes: generation }).to_vec();
+    Announce { epoch: owner().sign(&epoch), ..announce.clone() }
+}
+
+#[test]
+fn a_peer_shows_a_home_the_epoch_that_it_has_lost_now_and_then() {
+    for roles in [WORKER, SHUFFLER] {
+        let mut peer = Peer::new(3, roles);
+        peer.meet(key(0), NOTHING);
+        let first = announced(&manifest(), 0, &[key(1), key(2)]);
+        let known = later(&first, 5, 3);
+        offer(&mut peer, &known);
+        assert_eq!(shown(&mut peer), []);
+        for behind in [first.clone(), later(&first, 5, 4), later(&first, 9, 2)] {
+            offer(&mut peer, &behind);
+            assert_eq!(shown(&mut peer), [known.epoch.clone()], "{:?}", behind.epoch.open());
+            offer(&mut peer, &behind);
+            assert_eq!(shown(&mut peer), [], "it was shown just now");
+            peer.wait(Duration::from_secs(3));
+            peer.requests();
+        }
+        // Nobody else is shown anything, and gossip, which may be late, shows nothing.
+        peer.ask(key(7), Request::NewEpoch(first.epoch.clone()), Bytes::new());
+        assert_eq!(shown(&mut peer), []);
+        offer(&mut peer, &later(&first, 9, 3));
+        assert_eq!(shown(&mut peer), [], "it has lost nothing");
+    }
+}
+
+#[test]
+fn an_epoch_that_takes_a_revocation_back_is_not_followed() {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), NOTHING);
+    let first = announced(&manifest(), 0, &[key(1), key(2)]);
+    offer(&mut shuffler, &later(&first, 5, 3));
+    offer(&mut shuffler, &later(&first, 9, 2));
+    let answer = |shuffler: &mut Peer, epoch: u32| {
+        shuffler.ask(key(5), push(first.job, epoch, &[(0, digest("it"))]), Bytes::new())
+    };
+    assert_eq!(answer(&mut shuffler, 5), Some(Response::Ok));
+    offer(&mut shuffler, &later(&first, 10, 4));
+    assert_eq!(answer(&mut shuffler, 10), Some(Response::Ok));
+}
+
+#[test]
+fn a_new_generation_may_divide_what_was_written_anew() {
+    let mut shuffler = Peer::new(1, SHUFFLER);
+    shuffler.meet(key(0), NOTHING);
+    let mut described = manifest();
+    described.replicas = 1;
+    described.stages[0].sink =
+        webmesh_protocol::manifest::Sink::Shuffle { partitions: super::peer::PARTITIONS, buckets: 64 };
+    described.stages[1].tasks = 64;
+    let first = announced(&described, 0, &[key(1)]);
+    offer(&mut shuffler, &first);
+    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    shuffler.ask(key(5), push(first.job, 0, &all), Bytes::new());
+    let mut seals_with = |epoch: u32, width: u32| -> Vec<u32> {
+        let (job, attempts) = (first.job, Attempts::pack(&all));
+        let accept = Request::Accept { job, stage: 0, epoch, attempts, width: Some(width) };
+        assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
+        shuffler.wait(Duration::from_millis(50));
+        let widths = shuffler.actions().into_iter().filter_map(|action| match action {
+            Action::Net(NetAction::Publish { message: Gossip::Seals(seals), .. }) => Some(seals.width),
+            _ => None,
+        });
+        let widths = widths.collect();
+        if epoch == 0 {
+            offer(&mut shuffler, &later(&first, 7, 7));
+            shuffler.actions();
+        }
+        widths
+    };
+    assert_eq!(seals_with(0, 4), [4]);
+    assert_eq!(seals_with(7, 2), [2]);
+}
+
+#[test]
+fn a_job_whose_home_said_goodbye_goes_on_once_its_home_announces_a_later_epoch() {
+    let mut peer = Peer::new(3, WORKER);
+    peer.meet(key(0), NOTHING);
+    let first = announced(&manifest(), 0, &[key(1), key(2)]);
+    offer(&mut peer, &first);
+    peer.ask(key(0), Request::Goodbye, Bytes::new());
+    let jobs = |peer: &mut Peer| peer.engine.load().jobs;
+    assert_eq!(jobs(&mut peer), 0);
+    offer(&mut peer, &first);
+    assert_eq!(jobs(&mut peer), 0, "that is late");
+    offer(&mut peer, &later(&first, 1, 0));
+    assert_eq!(jobs(&mut peer), 1);
+}
+
+#[test]
+fn a_home_that_goes_on_with_a_job_which_is_over_is_shown_its_end() {
+    let mut peer = Peer::new(3, WORKER);
+    peer.meet(key(0), NOTHING);
+    let first = announced(&manifest(), 0, &[key(1), key(2)]);
+    offer(&mut peer, &first);
+    let end = owner().sign(&End { job: first.job, outcome: Outcome::Done });
+    peer.ask(key(0), Request::Ended(end.clone()), Bytes::new());
+    peer.requests();
+    offer(&mut peer, &later(&first, 1, 0));
+    let told = |(_, to, request)| matches!(request, Request::Ended(told) if to == key(0) && told == end);
+    assert!(peer.requests().into_iter().any(told));
+}
