@@ -191,6 +191,32 @@ fn shufflers_forget_acceptances_that_the_log_of_a_home_may_have_lost() {
 }
 
 #[test]
+fn what_no_shuffler_holds_is_computed_again_soon_after_all_of_them_were_reached() {
+    let mut first = Kept::submit();
+    first.commit("first", 1);
+    let done = |again: &mut Kept| match again.home.ask(
+        key(9),
+        Request::Summary { job: again.job, stage: 0, shard: 0 },
+        Bytes::new(),
+    ) {
+        Some(Response::Summary(summary)) => summary.done[0],
+        other => panic!("{other:?}"),
+    };
+    for reached in [3, 2] {
+        let mut again = Kept::resume(&first.log, 50);
+        let (job, epoch) = (again.job, again.number());
+        for shuffler in (1..4).take(reached) {
+            let (partitions, attempts) = (vec![], Attempts::default());
+            let greeting = Request::Commit { job, stage: 0, epoch, opened: 9, partitions, attempts, bytes: 0 };
+            again.home.ask(key(shuffler), greeting, Bytes::new());
+        }
+        assert_eq!(done(&mut again), TASKS, "replicas may still come forward");
+        (0..2).for_each(|_| again.go_on());
+        assert_eq!(done(&mut again), if reached == 3 { 0 } else { TASKS }, "{reached} of 3 were reached");
+    }
+}
+
+#[test]
 fn a_job_whose_home_has_lost_its_end_fails_and_says_so() {
     let (log, _) = second_epoch();
     let mut again = Kept::resume(&log, 50);

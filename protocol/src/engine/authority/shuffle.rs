@@ -18,7 +18,7 @@ use crate::time::Time;
 /// are opened again: until then replicas may come forward, and new owners pull from them.
 const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 
-/// After a restart of this peer, likewise: shufflers have to be reached first.
+/// After a restart of this peer, likewise, until all owners have been reached.
 pub(super) const RESUME_GRACE: Duration = Duration::from_secs(10);
 
 /// What is known of one stage's shuffle.
@@ -269,7 +269,15 @@ impl Shuffle {
     /// Whether an owner still knows what it commits: it opened the job then, and not again. If it did so just now, it
     /// has lost all that it held before.
     pub(super) fn is_of_this_life(&mut self, now: Time, owner: PeerKey, opened: u64) -> bool {
+        let is_first = !self.opened.contains_key(&owner);
         let known = *self.opened.entry(owner).or_insert(opened);
+        if is_first
+            && self.reopen_at != Time::NEVER
+            && self.ring.owners().iter().all(|owner| self.opened.contains_key(owner))
+        {
+            // All owners have been reached: what they hold follows at once.
+            self.reopen_at = self.reopen_at.min(now + REOPEN_AFTER);
+        }
         if opened > known {
             self.opened.insert(owner, opened);
             self.ring.partitions_of(owner).collect::<Vec<_>>().into_iter().for_each(|p| self.forget(p));
