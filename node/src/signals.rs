@@ -14,7 +14,15 @@ const STATUS: i32 = 130;
 ///
 /// The first signal asks for an orderly shutdown, the second for an immediate one, which still removes temporary files.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<u32>);
+pub struct Stop(watch::Receiver<Told>);
+
+/// The signals so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    times: u32,
+    /// The first was SIGTERM.
+    by_service: bool,
+}
 
 impl Stop {
     /// Installs the handlers: from now on, these signals do not end the process by themselves, nor does a file that
@@ -28,18 +36,20 @@ impl Stop {
         let mut hang_up = if outlives_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
         // Installing a handler is enough: the write then fails with an error.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
-        let (times, told) = watch::channel(0);
+        let (tell, told) = watch::channel(Told::default());
         tokio::spawn(async move {
-            for time in 1.. {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    () = heard(&mut hang_up) => {}
-                }
-                if time >= PATIENCE {
+            for times in 1.. {
+                let terminated = tokio::select! {
+                    _ = interrupt.recv() => false,
+                    _ = terminate.recv() => true,
+                    () = heard(&mut hang_up) => false,
+                };
+                if times >= PATIENCE {
                     std::process::exit(STATUS);
                 }
-                times.send_replace(time);
+                tell.send_modify(|told| {
+                    *told = Told { times, by_service: if times == 1 { terminated } else { told.by_service } };
+                });
             }
         });
         Ok(Self(told))
@@ -47,7 +57,13 @@ impl Stop {
 
     /// Whether there was a signal.
     pub fn is_told(&self) -> bool {
-        *self.0.borrow() > 0
+        self.0.borrow().times > 0
+    }
+
+    /// Whether the first signal was SIGTERM, which a machine that shuts down sends, or a service that is stopped: nobody
+    /// has said that the work is unwanted.
+    pub fn is_by_service(&self) -> bool {
+        self.0.borrow().by_service
     }
 
     /// Waits for the first signal; returns at once if there was one.
@@ -69,7 +85,7 @@ impl Stop {
     }
 
     async fn wait_for(&self, times: u32) {
-        if self.0.clone().wait_for(|told| *told >= times).await.is_err() {
+        if self.0.clone().wait_for(|told| told.times >= times).await.is_err() {
             // The runtime is shutting down, and this with it.
             std::future::pending().await
         }

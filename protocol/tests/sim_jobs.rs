@@ -257,7 +257,8 @@ fn a_shuffler_waits_for_the_other_source_and_is_not_taken_for_stalled() {
     let job = Job { graph, reduce_bytes: 1 << 20, ..Job::new(240, secs(1), 2) };
     run_twice(Scenario { shufflers: 2, ..Scenario::new(47, 2) }.with(job), |report| {
         all_done(report);
-        assert!(report.jobs[0].took > secs(240), "{report}");
+        // A stalled shuffler is replaced after a minute.
+        assert!(report.jobs[0].took > secs(180), "{report}");
         let lost = report.log.iter().find(|(_, _, text)| text.contains("lost shuffler"));
         assert_eq!(lost, None);
         assert_eq!(report.jobs[0].tasks, 2 * 240 + 4, "all that is read together makes one task for each partition");
@@ -311,9 +312,9 @@ fn a_shuffler_that_is_cut_off_for_ever_stops_the_job_for_some_ten_seconds() {
             all_done(report);
             let job = &report.jobs[0];
             assert!(job.standstill < secs(14), "{report}");
-            // It was told of within the first half of that time.
+            // The user is told before the shuffler is replaced, ten seconds after the fault at most.
             let told = job.waits.iter().find(|(_, why)| why.starts_with("shuffler") && why.contains("not answered"));
-            assert!(told.is_some_and(|(after, _)| *after < secs(at - 5 + 7)), "{:?}: {report}", job.waits);
+            assert!(told.is_some_and(|(after, _)| *after < secs(at - 5 + 10)), "{:?}: {report}", job.waits);
         });
     }
 }

@@ -211,6 +211,35 @@ fn a_detached_job_whose_process_was_killed_resumes_in_the_background() {
 }
 
 #[test]
+fn sigterm_stops_a_detached_job_and_leaves_it_resumable() {
+    let case = Case::new(60, 67);
+    let mut submit = case.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
+    let submitted = output(submit.arg(&case.source).arg(case.mesh.path("corpus")));
+    assert_success(&submitted);
+    let id = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();
+    let results = || {
+        let mut results = webmesh(&case.data());
+        results.args(["results", &id, "--wait", "--data"]).arg(case.data()).arg("-o").arg(&case.result);
+        results
+    };
+    // Twice: the second time it is a process that goes on with the job.
+    for share in [0.3, 0.6] {
+        let mut waiting = Submission::start(&mut results());
+        waiting.wait_for_share(share);
+        kill_process(carrier(&case.data()).expect("a carrier"), Signal::TERM).expect("it can be told");
+        let (code, said) = waiting.finish();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("has stopped") && said.contains(&format!("webmesh resume {}", &id[..8])), "{said}");
+        assert_eq!(kept(&case.data()).len(), 1);
+        let resumed = output(&mut resume(&case.data(), &[&id]));
+        assert_success(&resumed);
+    }
+    assert_success(&output(&mut results()));
+    assert_same(&case.result, &case.expected);
+    assert_eq!(kept(&case.data()), [] as [PathBuf; 0]);
+}
+
+#[test]
 fn changed_inputs_are_named_and_nothing_is_lost() {
     let case = Case::new(40, 64);
     let id = case.killed_at(0.2);

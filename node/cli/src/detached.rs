@@ -193,7 +193,7 @@ async fn carry(
                 told = true;
                 // The carrier reports the interruption itself. If it has exited already, its log has another reason.
                 if let Some(pid) = carrier.id().and_then(|id| Pid::from_raw(id as i32)) {
-                    let _ = kill_process(pid, Signal::TERM);
+                    let _ = kill_process(pid, Signal::INT);
                 }
             }
         }
@@ -235,15 +235,19 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             break;
         }
         if !runs {
-            let why = last.error.unwrap_or_else(|| {
-                let ended = "its process was killed, or the machine went down";
-                match job.id.get(..8).filter(|_| job_folder::is_stopped(&data_dir, &job.id)) {
-                    Some(begins) => {
-                        format!("job {} has stopped: {ended}; `webmesh resume {begins}` continues it", job.id)
+            let stopped = CliError::Stopped.to_string();
+            let why = match last.error.filter(|why| *why != stopped) {
+                Some(why) => why,
+                None => {
+                    let ended = "its process was ended, or the machine went down";
+                    match job.id.get(..8).filter(|_| job_folder::is_stopped(&data_dir, &job.id)) {
+                        Some(begins) => {
+                            format!("job {} has stopped: {ended}; `webmesh resume {begins}` continues it", job.id)
+                        }
+                        None => format!("job {} is lost: {ended}; submit it again", job.id),
                     }
-                    None => format!("job {} is lost: {ended}; submit it again", job.id),
                 }
-            });
+            };
             return Err(CliError::Failed(why));
         }
         if !args.wait {

@@ -23,6 +23,9 @@ pub(crate) enum CliError {
     /// The user interrupted the command.
     #[error("interrupted")]
     Interrupted,
+    /// SIGTERM stopped the process of a detached job, which can be resumed.
+    #[error("its process was stopped (SIGTERM)")]
+    Stopped,
     /// There is no mesh.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -21,18 +21,21 @@ pub(crate) enum Destination {
     Folder(Carried),
 }
 
-impl Destination {
-    /// The display of the job's progress.
-    pub(crate) fn display(&self, json: bool) -> Result<Display, CliError> {
-        match self {
-            Self::Folder(carried) => carried.display(),
-            Self::User(_) => Ok(Display::new(Style::of_stderr(json))),
-        }
-    }
+/// Where a job's progress is shown.
+pub(crate) struct Shown {
+    display: Display,
+    /// This process is the carrier of a detached job, and the display its log.
+    is_detached: bool,
+}
 
-    /// How `webmesh resume` is told where to write the result.
-    pub(crate) fn resume_option(&self) -> &'static str {
-        if matches!(self, Self::User(_)) { " -o FILE" } else { "" }
+impl Destination {
+    /// Where the job's progress is shown.
+    pub(crate) fn shown(&self, json: bool) -> Result<Shown, CliError> {
+        let display = match self {
+            Self::Folder(carried) => carried.display()?,
+            Self::User(_) => Display::new(Style::of_stderr(json)),
+        };
+        Ok(Shown { display, is_detached: self.is_detached() })
     }
 }
 
@@ -69,14 +72,10 @@ impl Receiver for Destination {
     }
 }
 
-/// Shows how far a job is until it ends; a `stop` on the way cancels it. `resume_option` is what `webmesh resume` is given to
-/// write its result.
-pub(crate) async fn see_through(
-    job: JobHandle,
-    display: Display,
-    resume_option: &str,
-    stop: &Stop,
-) -> Result<(), CliError> {
+/// Shows a job's progress until it ends. A `stop` on the way cancels it, except that SIGTERM only stops the carrier of a
+/// detached job, which is then abandoned: a machine that shuts down does not mean its jobs.
+pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Result<(), CliError> {
+    let Shown { display, is_detached } = shown;
     let mut events = job.events();
     let show = async {
         while let Some(event) = events.next().await {
@@ -85,23 +84,31 @@ pub(crate) async fn see_through(
     };
     let cancel = async {
         stop.told().await;
+        // Nothing would be left of a job that has no id yet.
+        if is_detached && stop.is_by_service() && job.id().is_some() {
+            return;
+        }
         job.cancel().await;
-        // What is still to be shown says when it has ended.
+        // The remaining events tell when it has ended.
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        () = show => {}
-        () = cancel => {}
-    }
-    // Standard error is free for the last word.
+    let is_abandoned = tokio::select! {
+        () = show => false,
+        () = cancel => true,
+    };
+    // Standard error is free for the outcome.
     drop(display);
+    if is_abandoned {
+        job.abandon();
+        return Err(CliError::Stopped);
+    }
     match job.result().await {
         Ok(_) => Ok(()),
         Err(JobError::Interrupted) => Err(CliError::Interrupted),
         Err(JobError::Write { job, why }) => {
-            let begins = &job.to_string()[..8];
+            let (begins, option) = (&job.to_string()[..8], if is_detached { "" } else { " -o FILE" });
             Err(CliError::Failed(format!(
-                "{why}; the job is done, and `webmesh resume {begins}{resume_option}` writes its result"
+                "{why}; the job is done, and `webmesh resume {begins}{option}` writes its result"
             )))
         }
         Err(why) => Err(why.into()),

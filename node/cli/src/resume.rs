@@ -47,9 +47,9 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
             Destination::User(Output::open(path.as_deref(), stop).await?)
         }
     };
-    let (display, resume_option) = (destination.display(args.json)?, destination.resume_option());
+    let shown = destination.shown(args.json)?;
     let job = Client::resume(folder, args.bootstrap, Box::new(destination));
-    see_through(job, display, resume_option, stop).await
+    see_through(job, shown, stop).await
 }
 
 /// Lists the jobs that can be resumed.

@@ -50,10 +50,15 @@ pub(crate) async fn submit(
 
 async fn see_request_through(args: &JobArgs, client: Client, request: Request, stop: &Stop) -> Result<(), CliError> {
     let Request { spec, destination, .. } = request;
-    let (display, resume_option) = (destination.display(args.json)?, destination.resume_option());
+    let shown = destination.shown(args.json)?;
     let job = client.submit_to(spec, Box::new(destination));
-    let outcome = see_through(job, display, resume_option, stop).await;
-    client.leave().await;
+    let outcome = see_through(job, shown, stop).await;
+    if matches!(outcome, Err(CliError::Stopped)) {
+        // Peers that get a goodbye forget what they hold of the job, and a client that is dropped says one.
+        std::mem::forget(client);
+    } else {
+        client.leave().await;
+    }
     outcome.map_err(|why| stdin::with_advice(why, args))
 }
 

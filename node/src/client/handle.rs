@@ -23,6 +23,7 @@ pub struct JobHandle {
     /// Never read, to subscribe by.
     later: broadcast::Receiver<ProgressEvent>,
     task: JoinHandle<Result<JobResult, JobError>>,
+    is_abandoned: bool,
 }
 
 /// What ends a job, and tells when it has ended.
@@ -69,7 +70,7 @@ impl JobHandle {
             outcome
         });
         let control = Control { cancelled: Arc::new(cancelled), ended, id };
-        Self { control, first: Mutex::new(Some(first)), later, task }
+        Self { control, first: Mutex::new(Some(first)), later, task, is_abandoned: false }
     }
 
     pub(super) fn control(&self) -> Control {
@@ -102,6 +103,13 @@ impl JobHandle {
         }
     }
 
+    /// Forgets the job without cancelling it, for a process that is about to exit: as if it were killed, a job that is kept
+    /// in a data folder can be resumed from it. The client must not [leave](super::Client::leave) then, which would cancel
+    /// the job.
+    pub fn abandon(mut self) {
+        self.is_abandoned = true;
+    }
+
     /// Cancels the job. Ready when it has ended, which it may have done before; [`result`](Self::result) says how.
     pub async fn cancel(&self) {
         self.control.stop();
@@ -111,7 +119,9 @@ impl JobHandle {
 
 impl Drop for JobHandle {
     fn drop(&mut self) {
-        self.control.stop();
+        if !self.is_abandoned {
+            self.control.stop();
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) async fn resume(
     link: Link,
 ) -> Result<JobResult, JobError> {
     let (begun, job, data_dir) = (Instant::now(), folder.job(), folder.data_dir().to_owned());
+    link.named(job);
     let loading = tokio::task::spawn_blocking(move || (folder.load(), folder));
     let (loaded, folder) = loading.await.map_err(|why| JobError::Panicked("reading the job back", why))?;
     let loaded = loaded?;
