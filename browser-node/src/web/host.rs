@@ -7,7 +7,6 @@ use bytes::Bytes;
 use send_wrapper::SendWrapper;
 use tokio::sync::mpsc;
 use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
-use webmesh_node::platform;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{BlobAction, BlobClass, Event, RunAction, StoreAction, Token};
@@ -15,25 +14,12 @@ use webmesh_protocol::message::Response;
 
 use super::blobs::Blobs;
 use super::runner::{Runner, Runs};
+use super::sender::Sender;
 use super::storage::{Bridge, StorageWorker};
 
 /// Browsers end a tab at about four gibibytes. Tasks may take half of that, each in its own memory; the rest is for
 /// this program.
 const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20 };
-
-/// The host's channel to the driver. When it is full, outputs wait in a task, as no thread can block here.
-#[derive(Clone)]
-pub(super) struct Sender(mpsc::Sender<HostOutput>);
-
-impl Sender {
-    pub(super) fn tell(&self, output: HostOutput) {
-        let sender = self.0.clone();
-        platform::spawn(async move {
-            // Fails only if the driver has ended.
-            let _ = sender.send(output).await;
-        });
-    }
-}
 
 /// The host of a tab. There is only one thread, as `SendWrapper` asserts.
 pub(super) struct TabHost(SendWrapper<Inner>);
@@ -55,7 +41,7 @@ pub(super) struct HostHandle {
 impl TabHost {
     pub(super) fn new(runner: Runner, storage: StorageWorker) -> (Self, HostHandle, mpsc::Receiver<HostOutput>) {
         let (sender, receiver) = mpsc::channel(HOST_OUTPUTS);
-        let sender = Sender(sender);
+        let sender = Sender::new(sender);
         let blobs = Rc::new(RefCell::new(Blobs::default()));
         let runs = Rc::new(Runs::new(runner, blobs.clone(), sender.clone()));
         let storage = Rc::new(Bridge::new(storage, sender.clone()));

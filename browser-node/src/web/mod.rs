@@ -3,6 +3,7 @@
 mod blobs;
 mod host;
 mod runner;
+mod sender;
 mod storage;
 mod submit;
 

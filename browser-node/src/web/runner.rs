@@ -19,7 +19,7 @@ use webmesh_protocol::segment::Attempt;
 use webmesh_protocol::{Hash, JobId};
 
 use super::blobs::Blobs;
-use super::host::Sender;
+use super::sender::Sender;
 use crate::memory_limit::{self, LimitError};
 
 #[wasm_bindgen]

@@ -20,7 +20,6 @@ use webmesh_protocol::message::{JobState, JobStatus, Outcome, PeerStatus, Reques
 
 use crate::args::{AskArgs, JobIdArgs};
 use crate::error::CliError;
-use crate::resume::begins;
 use crate::{home, out};
 
 /// Timeout for the news of a cancelled job's end, which spreads by gossip.
@@ -217,7 +216,7 @@ fn stages_json(stages: &[(u32, u32)]) -> serde_json::Value {
 
 /// A job that has stopped on this machine, as one line.
 pub(crate) fn stopped_line(job: &Stopped) -> String {
-    let (name, begins) = (terminal::line(&job.name), begins(&job.job));
+    let (name, begins) = (terminal::line(&job.name), job.job.short());
     let (age, percent) = (age(job), percent(&job.stages));
     format!("{}  {name:20}  {age:>6} s  stopped here at {percent:.0}%: webmesh resume {begins}\n", job.job)
 }

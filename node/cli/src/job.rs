@@ -106,7 +106,7 @@ pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Re
         Ok(_) => Ok(()),
         Err(JobError::Interrupted) => Err(CliError::Interrupted),
         Err(JobError::Write { job, why }) => {
-            let (begins, option) = (&job.to_string()[..8], if is_detached { "" } else { " -o FILE" });
+            let (begins, option) = (job.short(), if is_detached { "" } else { " -o FILE" });
             Err(CliError::Failed(format!(
                 "{why}; the job is done, and `webmesh resume {begins}{option}` writes its result"
             )))

@@ -36,7 +36,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
                 return Err(CliError::Usage(format!(
                     "job {job} was submitted with --detach and continues in the background: leave out -o, and fetch its \
                      result with `webmesh results {} --wait -o FILE`",
-                    begins(&job)
+                    job.short()
                 )));
             }
             drop(folder);
@@ -62,9 +62,4 @@ fn list(data_dir: &Path, as_json: bool) -> Result<(), CliError> {
         out::complain("there are no stopped jobs on this machine");
     }
     out::print(&stopped.iter().map(ask::stopped_line).collect::<String>())
-}
-
-/// The first 8 characters of a job's id, which suffice to name it.
-pub(crate) fn begins(job: &JobId) -> String {
-    job.to_string()[..8].to_owned()
 }

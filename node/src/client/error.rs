@@ -86,7 +86,7 @@ pub enum JobError {
     #[error(
         "job {job} is done, but its result on this disk is damaged: submit it again, and remove the files of this one with \
          `webmesh resume {} --discard`",
-        begins(job)
+        job.short()
     )]
     Damaged {
         /// The job.
@@ -95,7 +95,7 @@ pub enum JobError {
     /// The inputs of a job that should go on have changed.
     #[error(
         "the inputs of job {} have changed since it was submitted:\n  {}\nput them back as they were and run `webmesh resume \
-         {}` again, or submit the job again and remove the files of this one with `webmesh resume {} --discard`", begins(job), names.join("\n  "), begins(job), begins(job)
+         {}` again, or submit the job again and remove the files of this one with `webmesh resume {} --discard`", job.short(), names.join("\n  "), job.short(), job.short()
     )]
     InputsChanged {
         /// The job.
@@ -112,9 +112,4 @@ pub enum JobError {
     /// A fault of this library.
     #[error("{0} panicked: {1}")]
     Panicked(&'static str, tokio::task::JoinError),
-}
-
-/// The first 8 characters of a job's id, which suffice to name it.
-fn begins(job: &JobId) -> String {
-    job.to_string()[..8].to_owned()
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use webmesh_protocol::JobId;
 
 use super::error::JobError;
+use super::link::Link;
 use super::result::JobResult;
 use crate::progress::{ProgressEvent, Reporter};
 use crate::submit::FollowError;
@@ -35,18 +36,6 @@ pub(super) struct Control {
     id: Arc<OnceLock<JobId>>,
 }
 
-/// What the task that sees a job through has of its handle.
-#[derive(Clone)]
-pub(super) struct Link {
-    pub(super) reporter: Arc<Reporter>,
-    pub(super) cancelled: Cancelled,
-    id: Arc<OnceLock<JobId>>,
-}
-
-/// Whether nobody wants a job any more.
-#[derive(Clone)]
-pub(super) struct Cancelled(watch::Receiver<bool>);
-
 impl JobHandle {
     /// Starts `work` on a task of its own.
     pub(super) fn start<F>(work: impl FnOnce(Link) -> F) -> Self
@@ -60,7 +49,7 @@ impl JobHandle {
         let (cancelled, is_cancelled) = watch::channel(false);
         let (alive, ended) = watch::channel(());
         let id = Arc::new(OnceLock::new());
-        let link = Link { reporter: reporter.clone(), cancelled: Cancelled(is_cancelled), id: id.clone() };
+        let link = Link::new(reporter.clone(), is_cancelled, id.clone());
         let work = work(link);
         let task = tokio::spawn(async move {
             let outcome = work.await;
@@ -139,42 +128,6 @@ impl Control {
     /// Waits for the job's end.
     pub(super) async fn ended(mut self) {
         while self.ended.changed().await.is_ok() {}
-    }
-}
-
-impl Link {
-    /// Takes note of the job's id.
-    pub(super) fn named(&self, job: JobId) {
-        // It is named once.
-        let _ = self.id.set(job);
-    }
-
-    /// The job's id, once it has one.
-    pub(super) fn id(&self) -> Option<JobId> {
-        self.id.get().copied()
-    }
-
-    /// Does `work` unless nobody wants the job any more.
-    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
-        tokio::select! {
-            done = work => Ok(done),
-            () = self.cancelled.told() => Err(JobError::Interrupted),
-        }
-    }
-}
-
-impl Cancelled {
-    /// Whether it is so.
-    pub(super) fn is_told(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is so.
-    pub(super) async fn told(&self) {
-        if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
-            // Nobody is left to say so.
-            std::future::pending().await
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod error;
 mod handle;
+mod link;
 mod mesh;
 mod prepare;
 mod receiver;

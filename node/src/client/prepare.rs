@@ -11,7 +11,7 @@ use webmesh_protocol::sign::Keypair;
 
 use super::compilers;
 use super::error::JobError;
-use super::handle::Link;
+use super::link::Link;
 use super::result::{Destination, JobResult, Kept, Writing};
 use super::spec::JobSpec;
 use crate::host::Served;

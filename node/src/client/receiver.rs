@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use webmesh_protocol::JobId;
 
-use super::handle::Cancelled;
+use super::link::Cancelled;
 use crate::results::{OutputFile, ResultError, ResultStore, Stats};
 
 /// Where the result of a job goes.

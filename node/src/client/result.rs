@@ -8,7 +8,7 @@ use std::time::Instant;
 use webmesh_protocol::JobId;
 
 use super::error::JobError;
-use super::handle::{Cancelled, Link};
+use super::link::{Cancelled, Link};
 use super::receiver::{Receiver, Results};
 use crate::job_folder::JobFolder;
 use crate::results::{OutputFile, ResultStore};

@@ -12,7 +12,7 @@ use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Outcome;
 
 use super::error::JobError;
-use super::handle::Link;
+use super::link::Link;
 use super::mesh::{Home, Mesh};
 use super::prepare::{Ready, owner_key};
 use super::receiver::Receiver;
@@ -59,7 +59,7 @@ pub(super) async fn resume(
         }
     }
     let name = &state.manifest().name;
-    link.reporter.phase(&format!("resuming {name} {}", &job.to_string()[..8]));
+    link.reporter.phase(&format!("resuming {name} {}", job.short()));
     let planning = plan_again(&record, &state, files, &link.reporter, writing.receiver.path());
     let plan = link.unless_cancelled(planning).await??;
     let outline = Outline::new(name, &plan);

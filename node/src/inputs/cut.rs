@@ -12,13 +12,12 @@ use super::error::InputError;
 use super::files::Files;
 use super::note::{Notes, Topic};
 use super::records::{self, Part, Track};
+use super::window::{WINDOW_BYTES, for_each_window, too_long};
 use super::{DOCUMENTS, LINE_BYTES, Options, WHOLE_FILE_BYTES};
 use crate::platform::OpenFile;
 
 /// Approximate number of bytes that one thread cuts at a time.
 const SPAN_BYTES: u64 = 8 << 20;
-/// Size of a read: it stays in the processor's cache until it is searched.
-const WINDOW_BYTES: usize = 128 * 1024;
 /// Size of the first read at a cut if cuts are far apart: most lines end within it.
 const FIRST_WINDOW_BYTES: usize = 4 * 1024;
 
@@ -254,33 +253,4 @@ fn refuse_long_lines(files: &Files, index: usize, at: Range<u64>) -> Result<(), 
         }
         Ok(())
     })
-}
-
-/// The error for the line around `at`, whose number is counted only now that it is needed.
-pub(super) fn too_long(files: &Files, index: usize, at: u64) -> InputError {
-    if let Ok(Some(format)) = files.format(index) {
-        return InputError::NoLines { name: files.name(index), format };
-    }
-    let mut line = 1;
-    let counted = for_each_window(files, index, 0..at, |_, window| {
-        line += memchr_iter(b'\n', window).count() as u64;
-        Ok(())
-    });
-    counted.err().unwrap_or_else(|| InputError::LineTooLong { name: files.name(index), line, bytes: files.size(index) })
-}
-
-fn for_each_window(
-    files: &Files,
-    index: usize,
-    range: Range<u64>,
-    mut show: impl FnMut(u64, &[u8]) -> Result<(), InputError>,
-) -> Result<(), InputError> {
-    let file = files.open(index)?;
-    let mut buf = vec![0; WINDOW_BYTES];
-    for at in range.clone().step_by(WINDOW_BYTES) {
-        let len = (range.end - at).min(WINDOW_BYTES as u64) as usize;
-        files.read(index, &file, &mut buf[..len], at)?;
-        show(at, &buf[..len])?;
-    }
-    Ok(())
 }

@@ -40,6 +40,7 @@ mod stepwise;
 mod tests;
 #[cfg(not(target_family = "wasm"))]
 mod walk;
+mod window;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

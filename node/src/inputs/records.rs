@@ -14,9 +14,9 @@ use std::ops::Range;
 use memchr::{memchr, memchr_iter};
 
 use super::LINE_BYTES;
-use super::cut::too_long;
 use super::error::InputError;
 use super::files::Files;
+use super::window::too_long;
 
 /// Maximum length of an uncut record: a longer one probably has an unterminated quote.
 const RECORD_BYTES: u64 = 1 << 20;

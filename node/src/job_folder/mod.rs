@@ -71,7 +71,7 @@ pub enum FolderError {
     /// A file is damaged.
     #[error(
         "{} is damaged ({what}), and job {job} cannot go on without it: submit the job again, and remove what is left \
-         of this one with `webmesh resume {} --discard`", path.display(), &job.to_string()[..8]
+         of this one with `webmesh resume {} --discard`", path.display(), job.short()
     )]
     Damaged {
         /// The job.

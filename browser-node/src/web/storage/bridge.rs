@@ -11,7 +11,7 @@ use webmesh_protocol::message::Response;
 
 use super::report::{self, Asker, Report};
 use crate::web::complain;
-use crate::web::host::Sender;
+use crate::web::sender::Sender;
 
 /// Most bytes of actions that wait for the Worker; beyond, this peer stops reading from the network.
 const BACKLOG_BYTES: usize = 32 << 20;

@@ -1,0 +1,61 @@
+//! What the task that carries out a job shares with the job's handle.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+use webmesh_protocol::JobId;
+
+use super::error::JobError;
+use crate::progress::Reporter;
+
+/// Shared by a job's handle and the task that carries the job out.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) cancelled: Cancelled,
+    id: Arc<OnceLock<JobId>>,
+}
+
+/// Whether a job's handle has cancelled it, or was dropped.
+#[derive(Clone)]
+pub(super) struct Cancelled(watch::Receiver<bool>);
+
+impl Link {
+    pub(super) fn new(reporter: Arc<Reporter>, cancelled: watch::Receiver<bool>, id: Arc<OnceLock<JobId>>) -> Self {
+        Self { reporter, cancelled: Cancelled(cancelled), id }
+    }
+
+    /// Sets the job's id, once.
+    pub(super) fn named(&self, job: JobId) {
+        // A job that is resumed knows it before it is announced.
+        let _ = self.id.set(job);
+    }
+
+    /// The job's id, once it has one.
+    pub(super) fn id(&self) -> Option<JobId> {
+        self.id.get().copied()
+    }
+
+    /// Does `work`, but drops it when the job is cancelled.
+    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.cancelled.told() => Err(JobError::Interrupted),
+        }
+    }
+}
+
+impl Cancelled {
+    /// Whether the job is cancelled.
+    pub(super) fn is_told(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until the job is cancelled.
+    pub(super) async fn told(&self) {
+        if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
+            // The handle is gone, which has cancelled the job unless it was abandoned.
+            std::future::pending().await
+        }
+    }
+}
