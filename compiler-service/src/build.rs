@@ -112,7 +112,7 @@ fn judge(
     // it. A crash, which leaves a dump too, ends it by the crash's own signal.
     let is_too_long = match ending {
         Ending::Signal(libc::SIGXCPU) => true,
-        Ending::Signal(libc::SIGKILL) | Ending::Exit(_) => stopped.is_some(),
+        Ending::Signal(libc::SIGKILL) | Ending::Exit(_) => stack_dump::is_in(&messages),
         Ending::Signal(_) => false,
     };
     if is_too_long {
@@ -203,6 +203,8 @@ mod tests {
             assert_eq!(greedy, CompileError::TooLong { seconds: 9, place }, "{status}");
             assert!(!greedy.is_transient());
         }
+        let placeless = "Stack dump:\n0.\tProgram arguments: clang\n1.\t<unknown> parser at unknown location\n";
+        assert_eq!(judged(placeless, REFUSED << 8, None), CompileError::TooLong { seconds: 9, place: None });
         assert!(matches!(judged(DUMP, libc::SIGSEGV, None), CompileError::Crashed(_)));
         let killed = judged("", libc::SIGKILL, None);
         assert!(killed.is_transient(), "by the kernel, for lack of memory: {killed}");

@@ -16,7 +16,13 @@ const OPTIMIZER: [&str; 2] = ["Optimizer", "Code generation"];
 /// Bytes of an entry that are shown: a template's name can have any length.
 const MAX_ENTRY: usize = 200;
 
-/// What clang was doing, as a phrase to follow "was stopped"; `None` if `messages` have no dump.
+/// Whether `messages` have a dump. It may name no place: clang was stopped before it had one.
+pub(crate) fn is_in(messages: &str) -> bool {
+    messages.lines().any(|line| line == START)
+}
+
+/// What clang was doing, as a phrase to follow "was stopped"; `None` if `messages` have no dump, or it names
+/// no place.
 pub(crate) fn place(messages: &str) -> Option<String> {
     let mut lines = messages.lines().skip_while(|line| *line != START).skip(1);
     let mut entries = Vec::new();
@@ -103,6 +109,8 @@ mod tests {
     #[test]
     fn without_a_dump_there_is_no_place_and_a_long_name_is_cut() {
         assert_eq!(place("a.cpp:1:1: error: no\n"), None);
+        let text = dump(&["<unknown> parser at unknown location"]);
+        assert_eq!((place(&text), is_in(&text)), (None, true));
         assert_eq!(place("Stack dump:\n0.\tProgram arguments: clang\n"), None);
         let long = format!("a.cpp:1:1: instantiating class definition '{}'", "ä".repeat(1000));
         let text = place(&dump(&["a.cpp:2:2: current parser token ';'", &long])).unwrap();

@@ -67,8 +67,8 @@ impl Shown {
 fn run(style: Style) -> Written {
     let start = Instant::now();
     let mut shown = Shown::new(style, start);
-    shown.display.show(&ProgressEvent::Phase { text: "compiling wc.cpp".to_owned() });
-    shown.display.show(&ProgressEvent::Reading { bytes: 5, of: 10 });
+    shown.display.face().show(start, &ProgressEvent::Phase { text: "compiling wc.cpp".to_owned() });
+    shown.display.face().show(start, &ProgressEvent::Reading { bytes: 5, of: 10 });
     let (name, documents, tasks) = ("wc.cpp".to_owned(), 5000, 1000);
     shown.tracker.outline = Some(Outline { name, documents, tasks, bytes: 1 << 30, files: 70, source: None });
     shown.tracker.traffic = Some(Traffic { peers: 4, sent: 1 << 20, received: 2 << 20 });

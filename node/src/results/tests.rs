@@ -123,8 +123,8 @@ fn a_malformed_output_is_refused_and_its_task_named() {
     };
     let good = encode(&vec![one("a", "1"), one("b", "2")]);
     assert!(refuse(good.slice(..good.len() - 1)).contains("truncated"));
-    assert!(refuse(encode(&vec![one("b", "1"), one("a", "1")])).contains("follow"));
-    assert!(refuse(encode(&vec![one("a", "2"), one("a", "1")])).contains("follow"));
+    assert!(refuse(encode(&vec![one("b", "1"), one("a", "1")])).contains("out of order"));
+    assert!(refuse(encode(&vec![one("a", "2"), one("a", "1")])).contains("out of order"));
     assert!(refuse(encode(&vec![one("a", "1\n2")])).contains("line break"));
     assert!(store.is_empty());
 }
