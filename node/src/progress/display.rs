@@ -1,5 +1,6 @@
 //! What shows events.
 
+#[cfg(not(target_family = "wasm"))]
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
