@@ -2,6 +2,7 @@
 
 mod blobs;
 mod host;
+mod options;
 mod runner;
 mod sender;
 mod storage;
@@ -58,6 +59,11 @@ fn roles(threads: u16) -> Roles {
 
 fn error(error: impl std::fmt::Display) -> JsError {
     JsError::new(&error.to_string())
+}
+
+/// JSON as text. Unlike `to_string`, it brings no code for indented JSON into the program.
+fn json_text(value: &serde_json::Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Logs an internal error to the console.
@@ -197,7 +203,7 @@ impl Tab {
         let counters: serde_json::Map<_, _> =
             net.counters().named().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
         let connected = links.len();
-        json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }).to_string()
+        json_text(&json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }))
     }
 
     /// The signed ends of all running jobs of this tab, each to be sent to a node's `/job-ends`: for a closing tab,

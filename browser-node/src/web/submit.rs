@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use js_sys::{Function, Promise};
 use send_wrapper::SendWrapper;
-use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use webmesh_node::job::{JobFacts, JobOptions, map_reduce};
@@ -15,43 +14,21 @@ use webmesh_node::submit::{self, Begin, CompileError, Compilers, cut_name};
 use webmesh_node::survey;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
 
+use super::options::Options;
 use super::{Tab, error};
 
-/// The page's options, and what its storage Worker has found out about the inputs.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    name: String,
-    partitions: Option<u16>,
-    replicas: Option<u8>,
-    retries: Option<u8>,
-    task_millis: Option<u32>,
-    task_memory: Option<u64>,
-    plan: PlanFacts,
-}
-
-/// The result of [`Storage::hold`](super::storage::Storage::hold).
-#[derive(Deserialize)]
-struct PlanFacts {
-    inputs: String,
-    tasks: u32,
-    documents: u64,
-    bytes: u64,
-    files: u32,
-}
-
-impl Spec {
-    fn options(&self) -> JobOptions {
-        let usual = JobOptions::default();
-        JobOptions {
-            name: cut_name(&self.name).to_owned(),
-            partitions: self.partitions,
-            replicas: self.replicas.unwrap_or(usual.replicas),
-            task_timeout: self.task_millis.map_or(usual.task_timeout, |millis| Duration::from_millis(millis.into())),
-            task_memory: self.task_memory.unwrap_or(usual.task_memory),
-            retries: self.retries.unwrap_or(usual.retries),
-        }
-    }
+/// The page's options of a job.
+fn job_options(options: &Options) -> Result<JobOptions, JsError> {
+    let usual = JobOptions::default();
+    let millis = options.number::<u32>("taskMillis")?;
+    Ok(JobOptions {
+        name: cut_name(&options.text("name").unwrap_or_default()).to_owned(),
+        partitions: options.number("partitions")?,
+        replicas: options.number("replicas")?.unwrap_or(usual.replicas),
+        task_timeout: millis.map_or(usual.task_timeout, |millis| Duration::from_millis(millis.into())),
+        task_memory: options.number("taskMemory")?.unwrap_or(usual.task_memory),
+        retries: options.number("retries")?.unwrap_or(usual.retries),
+    })
 }
 
 /// A compiled job, whose module is served until this is freed.
@@ -95,10 +72,14 @@ impl Tab {
         unwanted: Promise,
         sink: Function,
     ) -> Result<String, JsError> {
-        let spec: Spec = serde_json::from_str(&spec)?;
-        let options = spec.options();
-        let PlanFacts { inputs, tasks, documents, bytes, files } = spec.plan;
+        let spec = Options::parse(&spec)?;
+        let options = job_options(&spec)?;
+        // What `Storage::hold` gave.
+        let plan = spec.object("plan");
+        let inputs = plan.text("inputs").unwrap_or_default();
         let inputs: Inputs = super::storage::inputs_of(&inputs).map_err(error)?;
+        let tasks = plan.required("tasks")?;
+        let (documents, bytes, files) = (plan.required("documents")?, plan.required("bytes")?, plan.required("files")?);
         let own = u32::from(self.works.get());
         let facts = JobFacts {
             module: job.module,
@@ -108,7 +89,7 @@ impl Tab {
             nonce: u64::from_le_bytes(platform::random_bytes()),
         };
         let reporter = reporter_to(sink);
-        let outline = Outline { name: spec.name, documents, tasks, bytes, files, source: None };
+        let outline = Outline { name: options.name.clone(), documents, tasks, bytes, files, source: None };
         reporter.outline(outline.clone());
         let unwanted = async {
             // Whether it resolves or rejects.

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use js_sys::{Function, Uint8Array};
-use serde::Deserialize;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 use web_sys::File;
-use webmesh_node::inputs::{self, Options, PackSource, Plan, Planned, Step};
+use webmesh_node::inputs::{self, PackSource, Plan, Planned, Step};
 use webmesh_node::platform::FileList;
 use webmesh_node::results::ResultStore;
 use webmesh_node::store::actions::carry_out;
@@ -24,7 +23,8 @@ use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId};
 
 use super::report::{self, Asker, Report};
-use crate::web::{complain, error};
+use crate::web::options::Options;
+use crate::web::{complain, error, json_text};
 
 /// Size limit of segments held for others: a Worker can have up to four gibibytes of memory, less on a phone.
 const SEGMENT_BYTES: u64 = 512 << 20;
@@ -41,16 +41,6 @@ pub struct Storage {
     outputs: HashMap<JobId, ResultStore>,
     /// Inputs of running jobs by the hash of their index, with the number of jobs that read them.
     inputs: HashMap<Hash, (Arc<PackSource>, usize)>,
-}
-
-/// The page's options for cutting inputs.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Cut {
-    chunk: Option<u64>,
-    whole_files: Option<bool>,
-    documents_per_task: Option<NonZeroU32>,
-    tasks: Option<u32>,
 }
 
 /// The answer to an action.
@@ -113,7 +103,7 @@ impl Storage {
             "files": files,
             "notes": notes,
         });
-        Ok(plan.to_string())
+        Ok(json_text(&plan))
     }
 
     /// The user's name for a document of a map task, or for the task's first; `None` if there are no files. `inputs`
@@ -143,7 +133,7 @@ impl Storage {
         let job: JobId = job.parse().map_err(|_| error("no id of a job"))?;
         let results = self.outputs.remove(&job).ok_or_else(|| error("the job is done, but its result is not here"))?;
         let stats = results.merge(&mut Pieces(sink))?;
-        Ok(json!({ "lines": stats.lines, "keys": stats.keys, "bytes": stats.bytes }).to_string())
+        Ok(json_text(&json!({ "lines": stats.lines, "keys": stats.keys, "bytes": stats.bytes })))
     }
 }
 
@@ -160,13 +150,17 @@ impl Planning {
     /// Starts a plan; reads nothing yet. Without files, the job's documents are numbers. `options` is JSON.
     #[wasm_bindgen(constructor)]
     pub fn new(files: Vec<File>, options: &str) -> Result<Self, JsError> {
-        let cut: Cut = serde_json::from_str(options)?;
-        let usual = Options::default();
-        let options = Options {
-            chunk: cut.chunk.unwrap_or(usual.chunk),
-            whole_files: cut.whole_files.unwrap_or(usual.whole_files),
-            docs_per_task: cut.documents_per_task,
-            numbers: cut.tasks.unwrap_or(usual.numbers),
+        let given = Options::parse(options)?;
+        let docs_per_task = given.number("documentsPerTask")?.map(|count| {
+            NonZeroU32::new(count).ok_or_else(|| error("the option `documentsPerTask` must be at least 1"))
+        });
+        let docs_per_task = docs_per_task.transpose()?;
+        let usual = inputs::Options::default();
+        let options = inputs::Options {
+            chunk: given.number("chunk")?.unwrap_or(usual.chunk),
+            whole_files: given.flag("wholeFiles").unwrap_or(usual.whole_files),
+            docs_per_task,
+            numbers: given.number("tasks")?.unwrap_or(usual.numbers),
             ..usual
         };
         let (rest, plan) = if files.is_empty() {
