@@ -95,7 +95,8 @@ pub enum JobError {
     /// The inputs of the job to resume have changed.
     #[error(
         "the inputs of job {} have changed since it was submitted:\n  {}\nput them back as they were, and run `webmesh \
-         resume {}` again; or submit the job again, and remove the files of this one with `webmesh resume {} --discard`",
+         resume {}` again; or submit the job again, and remove the files of this one with `webmesh resume {} \
+         --discard`",
         job.short(), names.join("\n  "), job.short(), job.short()
     )]
     InputsChanged {
