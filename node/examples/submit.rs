@@ -1,4 +1,4 @@
-//! Submits a job and prints its result: `cargo run --example submit -- ADDRESS JOB.cpp INPUT...`
+//! Submits a job and prints its result: `cargo run --example submit -- ADDRESS JOB.cpp INPUT…`
 
 use std::error::Error;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use webmesh_node::client::{Client, JobSpec, Options};
 use webmesh_node::progress::ProgressEvent;
 
-/// Runs a job over files on the mesh of a peer; gives its result.
+/// Runs a job over `inputs` on the mesh of `peer` and returns its result.
 pub(crate) async fn submit(peer: &str, source: &Path, inputs: Vec<PathBuf>) -> Result<String, Box<dyn Error>> {
     let client = Client::connect(Options { bootstrap: vec![peer.parse()?], ..Options::default() }).await?;
     let job = client.submit(JobSpec { source: std::fs::read(source)?.into(), inputs, ..JobSpec::default() });
@@ -28,7 +28,9 @@ pub(crate) async fn submit(peer: &str, source: &Path, inputs: Vec<PathBuf>) -> R
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [peer, source, inputs @ ..] = &arguments[..] else { return Err("submit PEER JOB.cpp INPUT…".into()) };
+    let [peer, source, inputs @ ..] = &arguments[..] else {
+        return Err("usage: submit ADDRESS JOB.cpp INPUT…".into());
+    };
     print!("{}", submit(peer, source.as_ref(), inputs.iter().map(PathBuf::from).collect()).await?);
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! What a person, or a program, sees of a job while it runs.
+//! Progress of a job, for users and programs.
 //!
-//! A [`Reporter`] turns what a submitter does, and what the engine says of its job, into [`ProgressEvent`]s. That is the
-//! only format of progress: [`Client`](crate::client::Client) gives its users these events, `--json` writes them as JSON, a
-//! line each, and so do the log of a detached job and a tab. A [`Display`] shows them: on a terminal as bars, elsewhere as
-//! lines, at most one every two seconds.
+//! A [`Reporter`] turns the submitter's own steps and the engine's notices into [`ProgressEvent`]s, the only format of
+//! progress: [`Client`](crate::client::Client) returns these events, `--json` and the log of a detached job contain
+//! them as lines of JSON, and a tab passes them to JavaScript. A [`Display`] shows them: as bars on a terminal,
+//! elsewhere as lines, at most one every two seconds.
 //!
-//! Everything goes to standard error: standard output carries the result and nothing else. With `--json`, every line there
-//! is such an event, whatever a command does.
+//! Displays write to standard error, because standard output is for the result only. With `--json`, every line on
+//! standard error is such an event.
 
 #[cfg(not(target_family = "wasm"))]
 mod bars;

@@ -1,16 +1,16 @@
-//! Ctrl-C, SIGTERM, and SIGHUP.
+//! Shutdown signals: SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// The number of signals at which the process exits immediately: a user who sends so many knows that it hangs.
-const PATIENCE: u32 = 3;
-/// The exit status after such a signal.
-const STATUS: i32 = 130;
+/// Number of signals at which the process exits immediately: a user who sends this many sees that it hangs.
+const MAX_SIGNALS: u32 = 3;
+/// Exit status of an immediate exit.
+const EXIT_STATUS: i32 = 130;
 
-/// Whether this process was asked to end: by Ctrl-C, SIGTERM, or closing its terminal. Cheap to clone.
+/// Whether this process was asked to stop, by Ctrl-C, SIGTERM or closing its terminal. Cheap to clone.
 ///
 /// The first signal asks for an orderly shutdown, the second for an immediate one, which still removes temporary files.
 #[derive(Clone, Debug)]
@@ -19,14 +19,15 @@ pub struct Stop(watch::Receiver<Told>);
 /// The signals so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
+    /// Number of signals.
     times: u32,
-    /// The first was SIGTERM.
+    /// Whether the first was SIGTERM.
     by_service: bool,
 }
 
 impl Stop {
-    /// Installs the handlers: from now on, these signals do not end the process by themselves, nor does a file that
-    /// reaches the shell's size limit (`ulimit -f`); its writer gets an error instead. Must be called on a runtime.
+    /// Installs the signal handlers: these signals no longer end the process by themselves. Nor does a write beyond the
+    /// shell's file size limit (`ulimit -f`), which fails with an error instead. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// The system cannot install a signal handler.
@@ -44,8 +45,8 @@ impl Stop {
                     _ = terminate.recv() => true,
                     () = heard(&mut hang_up) => false,
                 };
-                if times >= PATIENCE {
-                    std::process::exit(STATUS);
+                if times >= MAX_SIGNALS {
+                    std::process::exit(EXIT_STATUS);
                 }
                 tell.send_modify(|told| {
                     *told = Told { times, by_service: if times == 1 { terminated } else { told.by_service } };
@@ -55,18 +56,18 @@ impl Stop {
         Ok(Self(told))
     }
 
-    /// Whether there was a signal.
+    /// Whether a signal was received.
     pub fn is_told(&self) -> bool {
         self.0.borrow().times > 0
     }
 
-    /// Whether the first signal was SIGTERM, which a machine that shuts down sends, or a service that is stopped: nobody
-    /// has said that the work is unwanted.
+    /// Whether the first signal was SIGTERM, as sent when the machine shuts down or a service manager stops the
+    /// process: the user has not cancelled the work.
     pub fn is_by_service(&self) -> bool {
         self.0.borrow().by_service
     }
 
-    /// Waits for the first signal; returns at once if there was one.
+    /// Waits for the first signal; returns at once if one was received.
     pub async fn told(&self) {
         self.wait_for(1).await;
     }
@@ -99,8 +100,8 @@ async fn heard(signal: &mut Option<Signal>) {
     }
 }
 
-/// Whether this process should outlive its terminal, as requested by `nohup`, which makes SIGHUP ignored. This can be
-/// read on Linux only; elsewhere, closing the terminal ends the process.
+/// Whether this process should outlive its terminal: `nohup` starts it with SIGHUP ignored. Only Linux reports this;
+/// elsewhere, closing the terminal stops the process.
 fn outlives_terminal() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Jobs that a program submits by the library, on a mesh of real processes and on one within itself.
+//! Jobs submitted with the client library, on a mesh of processes and on an embedded mesh.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,10 +15,10 @@ use webmesh_protocol::PeerKey;
 use webmesh_tests::mesh::{Mesh, assert_same, corpus_of, endless};
 use webmesh_tests::process::{assert_success, example, output};
 
-/// The example on the first page of the library's documentation.
+/// The example that README.md runs.
 #[path = "../../node/examples/submit.rs"]
-#[allow(dead_code, reason = "its program is not run here")]
-mod front_page;
+#[allow(dead_code, reason = "its `main` is not called")]
+mod submit_example;
 
 async fn join(mesh: &Mesh, data: Option<&Path>) -> Client {
     let bootstrap = vec![mesh.bootstrap.address.parse().expect("an address")];
@@ -36,7 +36,7 @@ fn word_count(input: &Path) -> JobSpec {
     }
 }
 
-/// A job that never ends by itself.
+/// A job that runs until it is cancelled.
 fn endless_job(dir: &Path) -> JobSpec {
     let (source, input) = endless(dir);
     let source = std::fs::read(source).expect("the source").into();
@@ -53,7 +53,7 @@ async fn all_events(job: &JobHandle) -> Vec<ProgressEvent> {
 
 async fn wait_for_progress(job: &JobHandle) {
     let mut events = job.events();
-    while !matches!(events.next().await.expect("it goes on"), ProgressEvent::Progress(_)) {}
+    while !matches!(events.next().await.expect("the job has not ended"), ProgressEvent::Progress(_)) {}
 }
 
 fn read(result: JobResult) -> Vec<u8> {
@@ -62,7 +62,7 @@ fn read(result: JobResult) -> Vec<u8> {
     lines
 }
 
-/// What anybody in the mesh is told of a job.
+/// The job's state as any other peer sees it.
 fn state(mesh: &Mesh, job: &str) -> Value {
     let status = output(&mut mesh.ask("anybody", &["status", job, "--json"]));
     assert_success(&status);
@@ -71,16 +71,16 @@ fn state(mesh: &Mesh, job: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_of_the_front_page_runs() {
+async fn the_example_of_the_readme_runs() {
     let mesh = Mesh::start(1, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 3, 71);
     let source = example("wordcount/wordcount.cpp");
-    let result = front_page::submit(&mesh.bootstrap.address, &source, vec![mesh.path("corpus")]).await;
+    let result = submit_example::submit(&mesh.bootstrap.address, &source, vec![mesh.path("corpus")]).await;
     assert!(result.expect("a result").into_bytes() == expected, "not the independent count");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_tells_how_far_it_is_and_gives_its_result() {
+async fn a_job_reports_its_progress_and_returns_its_result() {
     let mesh = Mesh::start(2, &[]);
     let expected = corpus_of(&mesh.path("corpus"), 20, 72);
     let client = join(&mesh, None).await;
@@ -111,7 +111,7 @@ async fn a_job_tells_how_far_it_is_and_gives_its_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_has_several_jobs_and_writes_their_results_to_files() {
+async fn a_client_runs_several_jobs_and_writes_their_results_to_files() {
     let mesh = Mesh::start(2, &[]);
     let data = mesh.path("data");
     let client = join(&mesh, Some(&data)).await;
@@ -127,13 +127,13 @@ async fn a_client_has_several_jobs_and_writes_their_results_to_files() {
         assert_same(result.path().expect("a file"), &expected);
         assert!(read(result) == expected, "not the independent count");
     }
-    // Nothing is kept of a job that has its result.
+    // The folders of finished jobs are removed.
     assert_eq!(std::fs::read_dir(data.join("jobs")).expect("the folder of jobs").count(), 0);
     client.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_job_ends_for_everybody_and_has_no_result() {
+async fn a_cancelled_job_ends_on_all_peers_and_has_no_result() {
     let mesh = Mesh::start(1, &[]);
     let client = join(&mesh, Some(&mesh.path("data"))).await;
     let job = client.submit(endless_job(mesh.dir.path()));
@@ -142,7 +142,7 @@ async fn a_cancelled_job_ends_for_everybody_and_has_no_result() {
     assert_eq!(state(&mesh, &id), "running");
     job.cancel().await;
     let ended = all_events(&job).await;
-    assert_eq!(ended, [], "nothing is told of a job that has ended");
+    assert_eq!(ended, [], "there are no events after the job has ended");
     let outcome = job.result().await;
     assert!(matches!(outcome, Err(JobError::Follow(FollowError::Cancelled))), "{outcome:?}");
     client.leave().await;
@@ -159,7 +159,7 @@ async fn a_job_whose_handle_is_dropped_is_cancelled() {
     let (mut events, id) = (job.events(), job.id().expect("it was announced").to_string());
     drop(job);
     let ended = loop {
-        match events.next().await.expect("it tells of its end") {
+        match events.next().await.expect("an event of its end") {
             ProgressEvent::Ended { outcome, .. } => break outcome,
             _ => {}
         }
@@ -170,7 +170,7 @@ async fn a_job_whose_handle_is_dropped_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_does_not_compile_is_an_error_with_what_clang_said() {
+async fn a_source_that_does_not_compile_is_an_error_with_the_diagnostics() {
     let mesh = Mesh::start(0, &[]);
     let client = join(&mesh, None).await;
     let job = client.submit(JobSpec { source: "nonsense".into(), ..JobSpec::default() });
@@ -182,7 +182,7 @@ async fn a_source_that_does_not_compile_is_an_error_with_what_clang_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_runs_on_a_mesh_within_the_process() {
+async fn a_job_runs_on_an_embedded_mesh() {
     let cache = tempfile::tempdir().expect("a temporary folder");
     let toolchain = Toolchain::find(None).expect("the toolchain");
     let compiler = Arc::new(Compiler::new(toolchain, CompilerConfig::new(cache.path().into())).expect("a compiler"));

@@ -255,7 +255,7 @@ fn changed_inputs_are_named_and_nothing_is_lost() {
     // One file is gone, one is shorter.
     fs::remove_file(&files[3]).expect("it can be removed");
     fs::write(&files[5], &whole[5][..100]).expect("it can be written");
-    let shorter = format!("it had {} bytes, and has 100", whole[5].len());
+    let shorter = format!("it had {} bytes, and now has 100", whole[5].len());
     assert_refused(&again(), &[name(3), name(5), &shorter, "put them back", "--discard"]);
     fs::write(&files[3], &whole[3]).expect("it can be written");
     // One has other text of the same length.

@@ -48,8 +48,8 @@ const CHECKSUM: &str = "result.blake3";
 
 // --- The carrier ------------------------------------------------------------------------------------------
 
-/// Holds the carrier's lock until the process exits: the reason of a failure is the last event, and readers that find
-/// the log unlocked take it as complete.
+/// Holds the carrier's lock until the process exits: the last event is the reason of a failure, and readers take an
+/// unlocked log as complete.
 static LOCK: OnceLock<File> = OnceLock::new();
 
 /// A job's folder, locked by this process, its carrier.
@@ -60,7 +60,7 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// Starts a session of its own, so that the terminal's end does not end this process, and locks the folder.
+    /// Starts a new session, so that closing the terminal does not stop this process, and locks the folder.
     pub(crate) fn take(folder: PathBuf) -> Result<Self, CliError> {
         let failed = |why: io::Error| trouble(&folder, &why);
         setsid().map_err(|why| failed(why.into()))?;
@@ -127,7 +127,8 @@ impl Write for Log {
 pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
     if stdin::inputs(args)?.iter().any(|input| input.as_os_str() == stdin::STDIN) {
         return Err(CliError::Usage(
-            "a detached job cannot read standard input, which it outlives: name files or folders".to_owned(),
+            "a detached job cannot read standard input, because it outlives this command: name files or folders"
+                .to_owned(),
         ));
     }
     let all = home::data_dir(args.data.clone())?.join(FOLDER);
@@ -139,7 +140,7 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
     carry(folder.path(), std::env::args_os().skip(1), args.json, stop).await
 }
 
-/// Starts a carrier for a job that has stopped, and prints the job's id once it is resumed.
+/// Starts a carrier for a stopped job, and prints the job's id once it has resumed the job.
 pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Stop) -> Result<(), CliError> {
     let folder = data_dir.join(FOLDER).join(job.to_string());
     let failed = |why: io::Error| trouble(&folder, &why);
@@ -152,7 +153,7 @@ pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Sto
     carry(&folder, std::env::args_os().skip(1), json, stop).await
 }
 
-/// Starts a carrier with these arguments, and prints the job's id once the job is submitted.
+/// Starts a carrier with these arguments, and prints the job's id once it has submitted or resumed the job.
 async fn carry(
     folder: &Path,
     arguments: impl Iterator<Item = OsString>,
@@ -239,10 +240,10 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             let why = match last.error.filter(|why| *why != stopped) {
                 Some(why) => why,
                 None => {
-                    let ended = "its process was ended, or the machine went down";
+                    let ended = "its process was killed, or the machine went down";
                     match job.id.get(..8).filter(|_| job_folder::is_stopped(&data_dir, &job.id)) {
                         Some(begins) => {
-                            format!("job {} has stopped: {ended}; `webmesh resume {begins}` continues it", job.id)
+                            format!("job {} has stopped: {ended}; `webmesh resume {begins}` resumes it", job.id)
                         }
                         None => format!("job {} is lost: {ended}; submit it again", job.id),
                     }
@@ -251,7 +252,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             return Err(CliError::Failed(why));
         }
         if !args.wait {
-            let mut progress = last.progress.as_ref().map_or("it has just started".to_owned(), progress_text);
+            let mut progress = last.progress.as_ref().map_or("no progress yet".to_owned(), progress_text);
             if let Some(why) = &last.waiting {
                 progress += &format!("; waiting: {}", terminal::text(why));
             }
@@ -324,9 +325,9 @@ impl Kept {
 #[derive(Default)]
 struct Last {
     progress: Option<JobProgress>,
-    /// What the job waits for; absent while it does not wait.
+    /// What the job waits for; absent while it makes progress.
     waiting: Option<String>,
-    /// The event that tells of the result.
+    /// The event of the written result.
     result: Option<ProgressEvent>,
     error: Option<String>,
 }
@@ -361,7 +362,7 @@ fn name(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Whether a carrier runs. The check holds a shared lock for a moment, which delays only a carrier that starts.
+/// Whether a carrier is running. The check holds a shared lock briefly, which can only delay a carrier's start.
 fn is_carried(folder: &Path) -> io::Result<bool> {
     match File::open(folder.join(LOG))?.try_lock_shared() {
         Ok(()) => Ok(false),
@@ -392,9 +393,9 @@ fn trouble(path: &Path, why: &io::Error) -> CliError {
 /// Reads a log while it grows.
 struct Reader {
     file: File,
-    /// The last line, as far as it has been written.
+    /// The last line, if it is still incomplete.
     rest: Vec<u8>,
-    /// The last line that was not an event, such as the message of a panic.
+    /// The last line that was not an event, such as a panic message.
     noise: String,
 }
 
@@ -427,9 +428,9 @@ impl Reader {
 
 /// Shows a carrier's events as if this process ran the job.
 enum Relay {
-    /// Unchanged, as JSON.
+    /// As JSON.
     Json,
-    /// For people.
+    /// As text or bars for users.
     Display(Display),
 }
 

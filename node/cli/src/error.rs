@@ -1,4 +1,4 @@
-//! Errors of commands: their text and their exit status.
+//! Errors of commands: text and exit status.
 
 use webmesh_compiler::{StartError, ToolchainError};
 use webmesh_node::client::{ClientError, JobError};
@@ -11,7 +11,7 @@ use webmesh_node::signals::Stop;
 use webmesh_node::submit::{CompileError, FollowError};
 use webmesh_node::terminal;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// The command line is invalid.
@@ -26,7 +26,7 @@ pub(crate) enum CliError {
     /// SIGTERM stopped the process of a detached job, which can be resumed.
     #[error("its process was stopped (SIGTERM)")]
     Stopped,
-    /// There is no mesh.
+    /// The client cannot connect to a mesh.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The job ended without a result.
@@ -70,8 +70,8 @@ impl CliError {
         if usage { 2 } else { 1 }
     }
 
-    /// The text for standard error, without control characters, which strangers may have written. clang's colours are
-    /// kept if `colours` is true.
+    /// The text for standard error. Control characters are escaped, because other peers may have written them; clang's
+    /// colours are kept if `colours` is true.
     pub(crate) fn text(&self, colours: bool) -> String {
         match self {
             Self::Job(JobError::Compile(CompileError::DoesNotCompile { .. })) => {

@@ -1,4 +1,4 @@
-//! A job that this process runs: shows its progress and writes its result.
+//! Shows the progress of a job that this process runs, and writes its result.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ use crate::output::Output;
 pub(crate) enum Destination {
     /// The user's file or standard output.
     User(Output),
-    /// The folder of a detached job, where its owner fetches it.
+    /// The folder of a detached job, from which the user fetches it with `webmesh results`.
     Folder(Carried),
 }
 
 /// Where a job's progress is shown.
 pub(crate) struct Shown {
     display: Display,
-    /// This process is the carrier of a detached job, and the display its log.
+    /// Whether this process is the carrier of a detached job; the display then writes to its log.
     is_detached: bool,
 }
 
@@ -72,8 +72,8 @@ impl Receiver for Destination {
     }
 }
 
-/// Shows a job's progress until it ends. A `stop` on the way cancels it, except that SIGTERM only stops the carrier of a
-/// detached job, which is then abandoned: a machine that shuts down does not mean its jobs.
+/// Shows a job's progress until it ends. A `stop` signal cancels the job, except that SIGTERM stops the carrier of a
+/// detached job without cancelling the job, which can then be resumed: the machine may just be shutting down.
 pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Result<(), CliError> {
     let Shown { display, is_detached } = shown;
     let mut events = job.events();
@@ -84,19 +84,19 @@ pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Re
     };
     let cancel = async {
         stop.told().await;
-        // Nothing would be left of a job that has no id yet.
+        // A job without an id cannot be resumed.
         if is_detached && stop.is_by_service() && job.id().is_some() {
             return;
         }
         job.cancel().await;
-        // The remaining events tell when it has ended.
+        // The remaining events show when the job has ended.
         std::future::pending::<()>().await;
     };
     let is_abandoned = tokio::select! {
         () = show => false,
         () = cancel => true,
     };
-    // Standard error is free for the outcome.
+    // Removes the bars before the outcome is printed.
     drop(display);
     if is_abandoned {
         job.abandon();

@@ -1,4 +1,4 @@
-//! `webmesh resume`: continues a job whose process was killed.
+//! `webmesh resume`: resumes a job whose process was killed.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ use crate::job::{Destination, see_through};
 use crate::output::Output;
 use crate::{ask, home, out};
 
-/// Resumes a job, lists the jobs that can be resumed, or removes the files of one. With `carry`, this process is the
-/// carrier of a detached job, whose folder in `detached` it is.
+/// Resumes a job, lists the jobs that can be resumed, or removes the files of one. With `carry`, the folder of a
+/// detached job in `detached`, this process is its carrier.
 pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop) -> Result<(), CliError> {
     let data_dir = home::data_dir(args.data.clone())?;
     job_folder::sweep(&data_dir);
@@ -34,7 +34,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
         None if record.detached => {
             if args.output.is_some() {
                 return Err(CliError::Usage(format!(
-                    "job {job} was submitted with --detach and continues in the background: leave out -o, and fetch its \
+                    "job {job} was submitted with --detach and resumes in the background: leave out -o, and fetch its \
                      result with `webmesh results {} --wait -o FILE`",
                     job.short()
                 )));

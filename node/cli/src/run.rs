@@ -1,4 +1,4 @@
-//! `webmesh run` and `webmesh submit`: from a command line to a job.
+//! `webmesh run` and `webmesh submit`.
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ async fn see_request_through(args: &JobArgs, client: Client, request: Request, s
     let job = client.submit_to(spec, Box::new(destination));
     let outcome = see_through(job, shown, stop).await;
     if matches!(outcome, Err(CliError::Stopped)) {
-        // Peers that get a goodbye forget what they hold of the job, and a client that is dropped says one.
+        // Dropping the client would send a goodbye, at which peers discard their data of the job.
         std::mem::forget(client);
     } else {
         client.leave().await;
@@ -71,7 +71,7 @@ fn read_source(path: &Path) -> Result<Bytes, CliError> {
     std::fs::read(path).map(Bytes::from).map_err(|e| wrong(e.to_string()))
 }
 
-/// The parts of a job that do not depend on the mesh.
+/// The parts of a job that do not depend on the mesh, from the command line.
 struct Request {
     spec: JobSpec,
     destination: Destination,

@@ -1,4 +1,4 @@
-//! Why there is no mesh, or no result.
+//! Errors of the client and of its jobs.
 
 use std::error::Error;
 use std::io;
@@ -12,22 +12,22 @@ use crate::peer::PeerError;
 use crate::results::OutputError;
 use crate::submit::{CompileError, FollowError};
 
-/// Why a client cannot get to a mesh.
+/// Why a client cannot connect to a mesh.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Its peer does not start.
+    /// The client's peer cannot start.
     #[error(transparent)]
     Peer(#[from] PeerError),
-    /// No peer of a mesh answers.
+    /// No peer of the mesh could be reached.
     #[error("cannot join the mesh: {}", reasons.join("\n  "))]
     NoMesh {
-        /// Why, of each address; then what to do.
+        /// The error of each address, then what to do about it.
         reasons: Vec<String>,
     },
-    /// Peers of the mesh within this process do not connect to each other.
+    /// The peers of an embedded mesh did not connect to each other in time.
     #[error("the peers of the embedded mesh could not connect to each other")]
     Apart,
-    /// There is no room for temporary files.
+    /// Temporary files cannot be created.
     #[error("cannot create a temporary folder: {0}")]
     Scratch(io::Error),
 }
@@ -35,7 +35,7 @@ pub enum ClientError {
 /// Why a job gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// It was cancelled before it was submitted, or while its result was written.
+    /// The job was cancelled before it was submitted, or while its result was being written.
     #[error("interrupted")]
     Interrupted,
     /// The job does not compile, or no compiler is available.
@@ -44,72 +44,74 @@ pub enum JobError {
     /// The inputs cannot be read.
     #[error(transparent)]
     Inputs(#[from] InputError),
-    /// It was refused, it failed, or it was cancelled.
+    /// The job was refused, failed, or was cancelled.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// The key of its owner cannot be used.
+    /// The owner's key cannot be read or created.
     #[error(transparent)]
     Key(#[from] NetError),
-    /// What is needed to go on with it cannot be kept, or be used.
+    /// The folder for resuming the job cannot be written or read.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The file for its result cannot be written.
+    /// The output file cannot be created.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// There is no room for its result.
-    #[error("the result cannot be kept: {0}")]
+    /// The temporary file for the result cannot be created.
+    #[error("cannot create a temporary file for the result: {0}")]
     Scratch(io::Error),
-    /// The job is done, and its result is not written. Where the client has a data folder, the job can be resumed, which
-    /// writes the result again.
+    /// The job is done, but writing its result failed. If the client has a data folder, resuming the job writes the
+    /// result again.
     #[error("{why}")]
     Write {
         /// The job.
         job: JobId,
-        /// What went wrong.
+        /// The error.
         why: Box<dyn Error + Send + Sync>,
     },
-    /// The job is done, and nothing of its result was kept.
+    /// The job is done, but this peer has no results of it.
     #[error("job {job} is done, but its result is missing on this machine")]
     NoResult {
         /// The job.
         job: JobId,
     },
-    /// A job that should go on has ended.
-    #[error("job {job} has ended: {why}")]
+    /// The job to resume had already failed or been cancelled.
+    #[error("job {job} cannot be resumed: {why}")]
     Over {
         /// The job.
         job: JobId,
         /// How it ended.
         why: String,
     },
-    /// A job that should go on is done, and its result is damaged.
+    /// The job to resume is done, but its stored result is damaged.
     #[error(
-        "job {job} is done, but its result on this disk is damaged: submit it again, and remove the files of this one with \
-         `webmesh resume {} --discard`",
+        "job {job} is done, but its stored result is damaged: submit the job again, and remove the files of this one \
+         with `webmesh resume {} --discard`",
         job.short()
     )]
     Damaged {
         /// The job.
         job: JobId,
     },
-    /// The inputs of a job that should go on have changed.
+    /// The inputs of the job to resume have changed.
     #[error(
-        "the inputs of job {} have changed since it was submitted:\n  {}\nput them back as they were and run `webmesh resume \
-         {}` again, or submit the job again and remove the files of this one with `webmesh resume {} --discard`", job.short(), names.join("\n  "), job.short(), job.short()
+        "the inputs of job {} have changed since it was submitted:\n  {}\nput them back as they were, and run `webmesh \
+         resume {}` again; or submit the job again, and remove the files of this one with `webmesh resume {} \
+         --discard`",
+        job.short(), names.join("\n  "), job.short(), job.short()
     )]
     InputsChanged {
         /// The job.
         job: JobId,
-        /// The first of the files, with what is different.
+        /// The first changed files, each with how it changed.
         names: Vec<String>,
     },
-    /// What is kept of a job names no mesh.
+    /// The job's record contains no valid address of a mesh.
     #[error("the job's record is damaged: {0}")]
     Record(String),
-    /// A job that should go on finds no mesh.
+    /// A resumed job cannot connect to its mesh.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A fault of this library.
+    /// A task of this library panicked: what it was doing, and the panic.
     #[error("{0} panicked: {1}")]
     Panicked(&'static str, tokio::task::JoinError),
 }

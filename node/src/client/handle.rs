@@ -1,4 +1,4 @@
-//! A job under way.
+//! The handle of a submitted job.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,38 +13,38 @@ use super::result::JobResult;
 use crate::progress::{ProgressEvent, Reporter};
 use crate::submit::FollowError;
 
-/// Events kept for a slow reader; it then misses the oldest.
+/// Number of events buffered for a slow reader; beyond it, the oldest are dropped.
 const EVENTS: usize = 1024;
 
-/// A job that was submitted. One whose handle is dropped is cancelled.
+/// A submitted job. Dropping the handle cancels the job.
 pub struct JobHandle {
     control: Control,
-    /// All events so far, for whoever asks first.
+    /// All events since the start, for the first subscriber.
     first: Mutex<Option<broadcast::Receiver<ProgressEvent>>>,
-    /// Never read, to subscribe by.
+    /// Never read; later subscribers are made from it.
     later: broadcast::Receiver<ProgressEvent>,
     task: JoinHandle<Result<JobResult, JobError>>,
     is_abandoned: bool,
 }
 
-/// What ends a job, and tells when it has ended.
+/// Cancels a job and waits for its end.
 #[derive(Clone)]
 pub(super) struct Control {
     cancelled: Arc<watch::Sender<bool>>,
-    /// Closed once it has ended.
+    /// Closed once the job has ended.
     ended: watch::Receiver<()>,
     id: Arc<OnceLock<JobId>>,
 }
 
 impl JobHandle {
-    /// Starts `work` on a task of its own.
+    /// Spawns `work` on its own task.
     pub(super) fn start<F>(work: impl FnOnce(Link) -> F) -> Self
     where
         F: Future<Output = Result<JobResult, JobError>> + Send + 'static,
     {
         let (sender, first) = broadcast::channel(EVENTS);
         let later = sender.subscribe();
-        // An error says that nobody reads.
+        // An error only means that there are no subscribers.
         let reporter = Arc::new(Reporter::new(move |event| drop(sender.send(event))));
         let (cancelled, is_cancelled) = watch::channel(false);
         let (alive, ended) = watch::channel(());
@@ -53,7 +53,7 @@ impl JobHandle {
         let work = work(link);
         let task = tokio::spawn(async move {
             let outcome = work.await;
-            // After an error, another thread may still be reading inputs; it must not report its progress any more.
+            // After an error, another thread may still be reading inputs; its progress must no longer be reported.
             reporter.end();
             drop(alive);
             outcome
@@ -66,40 +66,40 @@ impl JobHandle {
         self.control.clone()
     }
 
-    /// The job's id; `None` before it is announced.
+    /// The job's id; `None` until the job is announced.
     pub fn id(&self) -> Option<JobId> {
         self.control.id.get().copied()
     }
 
-    /// What there is to tell of the job, from its beginning at the first call, from now on at any other. It ends with the
-    /// job. A slow reader misses the oldest.
+    /// The job's progress events: the first call returns them from the job's start, later calls from the time of the
+    /// call. The stream ends with the job. A slow reader misses the oldest events.
     pub fn events(&self) -> Events {
-        // A panic of another holder leaves it usable.
+        // A panic while the lock was held leaves the value usable.
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         Events(first.unwrap_or_else(|| self.later.resubscribe()))
     }
 
-    /// Waits for the job's end, and gives its result.
+    /// Waits for the job to end and returns its result.
     ///
     /// # Errors
-    /// [`JobError`]: there is none.
+    /// [`JobError`]: why there is no result.
     pub async fn result(mut self) -> Result<JobResult, JobError> {
         match (&mut self.task).await {
             Ok(outcome) => outcome,
             Err(why) if why.is_panic() => Err(JobError::Panicked("the job", why)),
-            // The runtime is ending.
+            // The runtime is shutting down.
             Err(_) => Err(FollowError::Gone.into()),
         }
     }
 
-    /// Forgets the job without cancelling it, for a process that is about to exit: as if it were killed, a job that is kept
-    /// in a data folder can be resumed from it. The client must not [leave](super::Client::leave) then, which would cancel
-    /// the job.
+    /// Drops the handle without cancelling the job, for a process that is about to exit: as after a kill, a job with a
+    /// data folder can be resumed. Do not call [`Client::leave`](super::Client::leave) afterwards: it would cancel the
+    /// job.
     pub fn abandon(mut self) {
         self.is_abandoned = true;
     }
 
-    /// Cancels the job. Ready when it has ended, which it may have done before; [`result`](Self::result) says how.
+    /// Cancels the job and waits until it has ended. It may have ended before, so [`result`](Self::result) says how.
     pub async fn cancel(&self) {
         self.control.stop();
         self.control().ended().await;
@@ -115,7 +115,7 @@ impl Drop for JobHandle {
 }
 
 impl Control {
-    /// Nobody wants the job any more.
+    /// Requests cancellation of the job.
     pub(super) fn stop(&self) {
         self.cancelled.send_replace(true);
     }
@@ -125,17 +125,17 @@ impl Control {
         self.ended.has_changed().is_err()
     }
 
-    /// Waits for the job's end.
+    /// Waits for the job to end.
     pub(super) async fn ended(mut self) {
         while self.ended.changed().await.is_ok() {}
     }
 }
 
-/// The events of a job, see [`JobHandle::events`].
+/// The event stream of a job; see [`JobHandle::events`].
 pub struct Events(broadcast::Receiver<ProgressEvent>);
 
 impl Events {
-    /// The next event; `None` once the job has ended.
+    /// Waits for the next event; `None` once the job has ended.
     pub async fn next(&mut self) -> Option<ProgressEvent> {
         loop {
             match self.0.recv().await {

@@ -1,4 +1,4 @@
-//! What the task that carries out a job shares with the job's handle.
+//! State shared by a job's handle and the task that runs the job.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use webmesh_protocol::JobId;
 use super::error::JobError;
 use crate::progress::Reporter;
 
-/// Shared by a job's handle and the task that carries the job out.
+/// State shared by a job's handle and the task that runs the job.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) reporter: Arc<Reporter>,
@@ -16,7 +16,7 @@ pub(super) struct Link {
     id: Arc<OnceLock<JobId>>,
 }
 
-/// Whether a job's handle has cancelled it, or was dropped.
+/// Cancellation flag of a job: set by its handle, also when the handle is dropped.
 #[derive(Clone)]
 pub(super) struct Cancelled(watch::Receiver<bool>);
 
@@ -27,16 +27,16 @@ impl Link {
 
     /// Sets the job's id, once.
     pub(super) fn named(&self, job: JobId) {
-        // A job that is resumed knows it before it is announced.
+        // Already set for a resumed job, whose id is known before its announcement.
         let _ = self.id.set(job);
     }
 
-    /// The job's id, once it has one.
+    /// The job's id; `None` until it is set.
     pub(super) fn id(&self) -> Option<JobId> {
         self.id.get().copied()
     }
 
-    /// Does `work`, but drops it when the job is cancelled.
+    /// Runs `work`, but drops it when the job is cancelled.
     pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
         tokio::select! {
             done = work => Ok(done),
@@ -54,7 +54,7 @@ impl Cancelled {
     /// Waits until the job is cancelled.
     pub(super) async fn told(&self) {
         if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
-            // The handle is gone, which has cancelled the job unless it was abandoned.
+            // The handle was dropped without cancelling: the job was abandoned.
             std::future::pending().await
         }
     }

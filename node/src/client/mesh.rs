@@ -1,4 +1,4 @@
-//! The mesh that a client uses: an embedded or an existing one.
+//! The mesh that a client uses, embedded or existing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::survey::connected;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Poll interval for peers that have introduced themselves.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Delay after the first introduction, in which other peers introduce themselves: a job's first offers go only to peers
+/// Delay after the first introduction, to let other peers introduce themselves: a job's first offers go only to peers
 /// that have.
 const GATHER_DELAY: Duration = Duration::from_millis(150);
-/// Intermediate data that all embedded peers together hold in memory, in bytes.
+/// Memory for intermediate data, of all embedded peers together, in bytes.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Memory for tasks of this user's own job, in bytes: unlimited here, since the job has its own limit.
 const OWN_TASKS: u64 = u64::MAX;
@@ -41,18 +41,18 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// The home of a job that is yet to be submitted.
+    /// The home of a new job.
     pub(super) fn new(identity: Keypair) -> Self {
         Self { identity: Some(identity), resumed: None }
     }
 
-    /// The home of a job that is resumed.
+    /// The home of a resumed job.
     pub(super) fn resuming(identity: Keypair, job: ResumedJob) -> Self {
         Self { identity: Some(identity), resumed: Some(job) }
     }
 }
 
-/// The peers of this process. Jobs are submitted at the first.
+/// The peers of this process. Jobs are submitted through the first.
 pub(super) struct Mesh {
     peers: Vec<Peer>,
     /// The data folders of all embedded peers but the first, removed on drop; absent if the mesh is not embedded.
@@ -60,12 +60,12 @@ pub(super) struct Mesh {
 }
 
 impl Mesh {
-    /// The peer at which jobs are submitted.
+    /// The peer through which jobs are submitted.
     pub(super) fn home(&self) -> &Peer {
         &self.peers[0]
     }
 
-    /// Starts a mesh within this process, with a compiler if there is something to compile. A single peer does not
+    /// Starts a mesh within this process; `compiler` is absent if the job is compiled already. A single peer does not
     /// listen; several connect over loopback.
     pub(super) async fn embedded(
         peers: usize,
@@ -152,7 +152,7 @@ impl Mesh {
     /// Waits until the first peer of the mesh has introduced itself.
     ///
     /// # Errors
-    /// If none does within [`JOIN_TIMEOUT`], or every dial has failed: the reason for each address.
+    /// No peer does within [`JOIN_TIMEOUT`], or every dial failed: the reason for each address.
     async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
         let node = &self.home().node;
         let mut notices = node.notices();
@@ -185,7 +185,7 @@ impl Mesh {
         self.scratch.is_some()
     }
 
-    /// Shuts all peers down, the first last.
+    /// Shuts all peers down, the home last.
     pub(super) async fn leave(self) {
         for peer in self.peers.iter().rev() {
             peer.node.shutdown().await;

@@ -1,6 +1,6 @@
-//! Jobs, submitted from a program of one's own: [`Client::connect`], [`Client::submit`], and a [`JobHandle`] that tells
-//! how far the job is and gives its result. `webmesh run`, `submit` and `resume` are built on it; what is called `join`,
-//! `Mesh` and `Job` in the library for browsers has the same shape.
+//! Submits jobs from a Rust program: [`Client::connect`], then [`Client::submit`], whose [`JobHandle`] reports the
+//! job's progress and returns its result. `webmesh run`, `submit` and `resume` are built on it; `join`, `Mesh` and
+//! `Job` of the browser library have the same shape.
 
 mod error;
 mod handle;
@@ -36,32 +36,32 @@ use self::result::Destination;
 pub use self::result::JobResult;
 pub use self::spec::JobSpec;
 
-/// How a client gets to a mesh.
+/// The mesh that a client uses, and where it stores data.
 #[derive(Default)]
 pub struct Options {
-    /// Addresses of peers of the mesh. Without any, the mesh is one within this process.
+    /// Addresses of peers of the mesh. If empty, the client starts an embedded mesh within this process.
     pub bootstrap: Vec<Multiaddr>,
-    /// Peers of the mesh within this process; one, if it is not said.
+    /// Number of peers of the embedded mesh. Default: 1.
     pub peers: Option<usize>,
-    /// Threads of each of them; all cores, shared, if it is not said.
+    /// Threads of each embedded peer. Default: all cores, shared among the peers.
     pub threads: Option<usize>,
-    /// What compiles jobs of the mesh within this process. In a mesh that is joined, peers with the role do.
+    /// The compiler of the embedded mesh. In an existing mesh, peers with the compiler role compile.
     pub compiler: Option<Arc<dyn CompileService>>,
-    /// Where caches and the key of the jobs' owner lie. What is needed to go on with a job is kept there, too, until its
-    /// result is written, so that [`Client::resume`] and `webmesh resume` can if this process is killed. Without it,
-    /// nothing outlives the client.
+    /// Folder for caches, the owner's key, and, until a job's result is written, everything needed to resume the job
+    /// with [`Client::resume`] or `webmesh resume` if this process is killed. If absent, a temporary folder is used,
+    /// and no job can be resumed.
     pub data_dir: Option<PathBuf>,
 }
 
-/// A peer that submits jobs.
+/// A peer, or an embedded mesh, that submits jobs.
 pub struct Client {
     mesh: Mesh,
     data_dir: PathBuf,
-    /// The same, where it is gone with this client.
+    /// The data folder if it is temporary; removed on drop.
     scratch: Option<TempDir>,
     identity: Keypair,
     origin: Origin,
-    /// The jobs that were submitted here and go on.
+    /// The jobs of this client that have not ended.
     jobs: Mutex<Vec<Control>>,
 }
 
@@ -69,7 +69,7 @@ impl Client {
     /// Joins a mesh, or starts one within this process.
     ///
     /// # Errors
-    /// [`ClientError`], which says of each address why it does not lead to a mesh.
+    /// [`ClientError`], with the reason for each address if no peer could be reached.
     pub async fn connect(options: Options) -> Result<Self, ClientError> {
         platform::install_crypto();
         let Options { bootstrap, peers, threads, compiler, data_dir } = options;
@@ -93,13 +93,13 @@ impl Client {
         Ok(Self { mesh, data_dir, scratch, identity, origin, jobs: Mutex::default() })
     }
 
-    /// Submits a job, which begins at once; whatever may go wrong is told by [`JobHandle::result`]. Must be called on a
-    /// tokio runtime.
+    /// Submits a job and returns at once; errors are reported by [`JobHandle::result`]. Must be called on a tokio
+    /// runtime.
     pub fn submit(&self, spec: JobSpec) -> JobHandle {
         self.start(spec, Destination::Own)
     }
 
-    /// The same, with a result that goes to `receiver` instead of a file.
+    /// Like [`submit`](Self::submit), but passes the result to `receiver` instead of a file.
     pub fn submit_to(&self, spec: JobSpec, receiver: Box<dyn Receiver>) -> JobHandle {
         self.start(spec, Destination::Given(receiver))
     }
@@ -114,27 +114,27 @@ impl Client {
             origin: self.origin.clone(),
         };
         let job = JobHandle::start(|link| submitter.run(spec, destination, link));
-        // A panic of another holder leaves the list usable.
+        // A panic while the lock was held leaves the list usable.
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|job| !job.has_ended());
         jobs.push(job.control());
         job
     }
 
-    /// Goes on with a job that is kept in a data folder because its process was killed; its result goes to `receiver`. A
-    /// peer of its own does so and leaves with the job. It joins the mesh that the job was submitted to, or by `bootstrap`
-    /// where that is not empty. Must be called on a tokio runtime.
+    /// Resumes the job of `folder`, whose process was killed, and passes its result to `receiver`. This starts a
+    /// separate peer, which leaves when the job ends. It joins the mesh that the job was submitted to, through the
+    /// addresses in `bootstrap` if there are any, else through the recorded ones. Must be called on a tokio runtime.
     pub fn resume(folder: JobFolder, bootstrap: Vec<Multiaddr>, receiver: Box<dyn Receiver>) -> JobHandle {
         platform::install_crypto();
         JobHandle::start(|link| resume::resume(folder, bootstrap, receiver, link))
     }
 
-    /// The peer at which jobs are submitted.
+    /// The peer through which jobs are submitted.
     pub fn peer(&self) -> &Peer {
         self.mesh.home()
     }
 
-    /// Leaves the mesh in order: own jobs cancelled, goodbyes said.
+    /// Cancels this client's jobs, waits for them to end, and leaves the mesh with a goodbye.
     pub async fn leave(self) {
         let jobs = self.jobs.into_inner().unwrap_or_else(PoisonError::into_inner);
         jobs.iter().for_each(Control::stop);
@@ -145,7 +145,7 @@ impl Client {
     }
 }
 
-/// Which compilers a submitter asks: in an embedded mesh, its own.
+/// The compilers that a submitter asks: its own in an embedded mesh, else those of the mesh.
 fn compilers(is_embedded: bool) -> Compilers {
     if is_embedded { Compilers::Own } else { Compilers::OfMesh }
 }

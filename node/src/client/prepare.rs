@@ -1,4 +1,4 @@
-//! From a source and inputs to a job, and through it.
+//! Prepares a job from its source and inputs, and runs it to its end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::progress::{Outline, Reporter};
 use crate::submit::{self, Begin, FollowError};
 use crate::survey;
 
-/// The input that is standard input.
+/// The name of standard input among the inputs.
 const STDIN: &str = "-";
 
-/// What submits a job.
+/// Everything needed to submit a job.
 pub(super) struct Submitter {
     pub(super) peer: Peer,
-    /// Whether it is itself the mesh.
+    /// Whether the mesh is embedded in this process.
     pub(super) is_embedded: bool,
     pub(super) data_dir: PathBuf,
-    /// Whether the data folder outlives this process.
+    /// Whether the data folder outlives this process, so that jobs can be resumed.
     pub(super) is_kept: bool,
-    /// The key of the peer.
+    /// The peer's key.
     pub(super) identity: Keypair,
     /// How the mesh was reached.
     pub(super) origin: Origin,
@@ -47,13 +47,13 @@ pub(super) struct Ready {
     pub(super) begin: Begin,
     pub(super) key: Keypair,
     pub(super) outline: Outline,
-    /// What peers need of it, until it is done.
+    /// The module and inputs served to peers until the job is done.
     pub(super) served: Vec<Served>,
     pub(super) writing: Writing,
 }
 
 impl Submitter {
-    /// Makes the job, submits it, and sees it through.
+    /// Prepares the job, submits it, and runs it to its end.
     pub(super) async fn run(self, spec: JobSpec, destination: Destination, link: Link) -> Result<JobResult, JobError> {
         let ready = link.unless_cancelled(self.prepare(spec, destination, &link)).await??;
         ready.see_through(&self.peer, &link).await
@@ -112,7 +112,7 @@ impl Submitter {
         Ok(submit::compile(&self.peer.node, compilers(self.is_embedded), name, source, reporter).await?)
     }
 
-    /// Lists the inputs and divides them into tasks.
+    /// Lists the inputs and splits them into tasks.
     async fn plan(&self, spec: &JobSpec, output: Option<PathBuf>, reporter: &Arc<Reporter>) -> Result<Plan, JobError> {
         let options = inputs::Options {
             numbers: spec.tasks,
@@ -131,7 +131,7 @@ impl Submitter {
 }
 
 impl Ready {
-    /// Starts the job, follows it until it is done, and writes its result.
+    /// Starts the job, waits for it to end, and writes its result.
     pub(super) async fn see_through(self, peer: &Peer, link: &Link) -> Result<JobResult, JobError> {
         let Self { begin, key, outline, served, mut writing } = self;
         let told = |job: JobId| {
@@ -147,7 +147,7 @@ impl Ready {
                 if !matches!(why, FollowError::Gone) {
                     writing.kept.discard();
                 }
-                // Nobody will ask for what it has given.
+                // The results so far are not needed any more.
                 drop(link.id().map(|job| peer.host.take_results(job)));
                 return Err(why.into());
             }
@@ -158,7 +158,7 @@ impl Ready {
     }
 }
 
-/// The key that owns the jobs of whoever has this data folder; made at its first use.
+/// The key that owns the jobs submitted with this data folder; created on first use.
 pub(super) async fn owner_key(data_dir: PathBuf) -> Result<Keypair, JobError> {
     let loading = tokio::task::spawn_blocking(move || identity::load_or_create(&data_dir.join("owner")));
     Ok(loading.await.map_err(|why| JobError::Panicked("reading the owner's key", why))??)

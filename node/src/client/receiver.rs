@@ -1,4 +1,4 @@
-//! The destination of a result: a file or standard output.
+//! The destination of a job's result.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,29 +10,29 @@ use webmesh_protocol::JobId;
 use super::link::Cancelled;
 use crate::results::{OutputFile, ResultError, ResultStore, Stats};
 
-/// Where the result of a job goes.
+/// The destination of a job's result, such as a file or standard output.
 pub trait Receiver: Send + 'static {
-    /// The path of the file that the result is written to, which must not be an input of the same job; `None` if it is
-    /// not a file.
+    /// The path of the file for the result, so that the job does not read it as an input; `None` if the result does not
+    /// go to a named file.
     fn path(&self) -> Option<PathBuf>;
 
-    /// Whether a process in the background submits the job.
+    /// Whether a background process runs the job.
     fn is_detached(&self) -> bool {
         false
     }
 
-    /// Takes note of the job's id, before anybody else is told of it.
+    /// Called with the job's id before the job is shown to anyone else.
     ///
     /// # Errors
-    /// Why the job should not go on.
+    /// Why the job must stop: it then fails with this text.
     fn named(&mut self, _job: JobId) -> Result<(), String> {
         Ok(())
     }
 
-    /// Writes the result, on a blocking thread. `None` if its reader has closed it.
+    /// Writes the result, on a blocking thread. `None` if its reader closed it before the end.
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// Why the result cannot be written.
     fn write(self: Box<Self>, results: Results) -> Result<Option<Stats>, Box<dyn Error + Send + Sync>>;
 }
 
@@ -43,16 +43,16 @@ pub struct Results {
 }
 
 impl Results {
-    /// Writes `key<TAB>value` lines, sorted by key. Fails at the next write once nobody wants the job any more.
+    /// Writes `key<TAB>value` lines, sorted by key. Once the job is cancelled, the next write fails.
     ///
     /// # Errors
-    /// Where the results cannot be read, or the lines not be written.
+    /// The results cannot be read, or a write fails.
     pub fn merge(self, out: impl Write) -> Result<Stats, ResultError> {
         self.store.merge(&mut UntilCancelled { out, cancelled: self.cancelled })
     }
 }
 
-/// A writer that fails once the job is cancelled, since a blocking thread cannot be interrupted.
+/// A writer that fails once the job is cancelled: a blocking thread cannot be interrupted otherwise.
 struct UntilCancelled<W> {
     out: W,
     cancelled: Cancelled,
@@ -86,7 +86,7 @@ impl Receiver for OutputFile {
     }
 }
 
-/// A file without a name.
+/// An unnamed temporary file.
 impl Receiver for File {
     fn path(&self) -> Option<PathBuf> {
         None

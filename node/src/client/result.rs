@@ -1,4 +1,4 @@
-//! The result of a job, and the way to it.
+//! The result of a job, and writing it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek};
@@ -18,18 +18,18 @@ use crate::results::{OutputFile, ResultStore};
 pub struct JobResult {
     /// The job's id.
     pub job: JobId,
-    /// Lines of the result. This and the next two are 0 where a receiver had seen enough before the end.
+    /// Number of lines. Lines, keys and bytes are 0 if the receiver's reader closed it before the end.
     pub lines: u64,
-    /// Keys that differ.
+    /// Number of distinct keys.
     pub keys: u64,
-    /// Bytes of the result.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Seconds from the call that submitted the job to the result.
+    /// Seconds from the start of preparation (or of resuming) until the result was written.
     pub seconds: f64,
     place: Place,
 }
 
-/// Where a result lies.
+/// Where a result was written.
 #[derive(Debug)]
 pub(super) enum Place {
     Path(PathBuf),
@@ -38,7 +38,7 @@ pub(super) enum Place {
 }
 
 impl JobResult {
-    /// The file with this result, where the job had an output.
+    /// The file with this result; `None` if the job had no output path.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Path(path) => Some(path),
@@ -49,7 +49,7 @@ impl JobResult {
     /// The result: lines of `key TAB value` in ascending order of key (bytes); values are JSON.
     ///
     /// # Errors
-    /// Where the file cannot be read, or the result went to a [`Receiver`].
+    /// The file cannot be read, or the result was passed to a [`Receiver`].
     pub fn into_reader(self) -> io::Result<BufReader<File>> {
         Ok(BufReader::new(match self.place {
             Place::Path(path) => File::open(path)?,
@@ -57,21 +57,24 @@ impl JobResult {
                 file.rewind()?;
                 file
             }
-            Place::Elsewhere => return Err(io::Error::other("the result went to a receiver of its own")),
+            Place::Elsewhere => {
+                return Err(io::Error::other("the result was passed to a receiver and is not stored here"));
+            }
         }))
     }
 }
 
-/// Where the result of a job shall go.
+/// The requested destination of a result.
 pub(super) enum Destination {
-    /// To the file that the job's output names, or to a temporary one.
+    /// The output file of the job's spec, or a temporary file.
     Own,
-    /// There.
+    /// A receiver of the caller.
     Given(Box<dyn Receiver>),
 }
 
 impl Destination {
-    /// Opens it. Better to hear now than after an hour that nothing can be written there.
+    /// Opens the destination before the job starts, so that a file that cannot be written fails the job now and not
+    /// after an hour.
     pub(super) async fn open(
         self,
         output: Option<PathBuf>,
@@ -95,19 +98,19 @@ impl Destination {
     }
 }
 
-/// The folder from which the job can be resumed if this process is killed. Removed when the job is cancelled.
+/// The folder for resuming the job if this process is killed. Removed when the job is cancelled.
 pub(super) struct Kept {
     folder: Option<JobFolder>,
     cancelled: Cancelled,
 }
 
 impl Kept {
-    /// Nothing where there is no folder.
+    /// `folder` is `None` for a job that cannot be resumed.
     pub(super) fn new(folder: Option<JobFolder>, link: &Link) -> Self {
         Self { folder, cancelled: link.cancelled.clone() }
     }
 
-    /// Removes the folder: the job cannot be resumed any more.
+    /// Removes the folder: the job can no longer be resumed.
     pub(super) fn discard(&mut self) {
         if let Some(Err(why)) = self.folder.take().map(JobFolder::remove) {
             tracing::warn!("cannot remove the folder of the job: {why}");
@@ -123,7 +126,7 @@ impl Drop for Kept {
     }
 }
 
-/// Everything about the result of a job that is done but the result.
+/// Everything needed to write the result of a job once it is done.
 pub(super) struct Writing {
     pub(super) receiver: Box<dyn Receiver>,
     pub(super) place: Place,

@@ -1,4 +1,4 @@
-//! Continues a job whose process was killed.
+//! Resumes a job whose process was killed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::progress::{Outline, Reporter};
 use crate::store::source::BlobSource;
 use crate::submit::Begin;
 
-/// Number of files that an error names; the others are counted.
+/// Maximum number of files that an error names; the others are counted.
 const NAMED: usize = 20;
 
-/// Goes on with the job of a folder, by a peer that leaves with it.
+/// Resumes the job of a folder with a new peer, which leaves when the job ends.
 pub(super) async fn resume(
     folder: JobFolder,
     bootstrap: Vec<Multiaddr>,
@@ -39,7 +39,7 @@ pub(super) async fn resume(
     let (begun, job, data_dir) = (Instant::now(), folder.job(), folder.data_dir().to_owned());
     link.named(job);
     let loading = tokio::task::spawn_blocking(move || (folder.load(), folder));
-    let (loaded, folder) = loading.await.map_err(|why| JobError::Panicked("reading the job back", why))?;
+    let (loaded, folder) = loading.await.map_err(|why| JobError::Panicked("reading the job's folder", why))?;
     let loaded = loaded?;
     let kept = Kept::new(Some(folder), &link);
     let mut writing = Writing { receiver, place: Place::Elsewhere, kept, begun };
@@ -71,19 +71,19 @@ pub(super) async fn resume(
     let mesh = link.unless_cancelled(find_mesh(bootstrap, &record.origin, &data_dir, home)).await??;
     let ready = Ready { begin: Begin::Resumed(job), key, outline, served: Vec::new(), writing };
     let outcome = ready.see_through(mesh.home(), &link).await;
-    // What it has to tell is told: whoever shows it need not wait for the goodbyes.
+    // No more events follow: a display need not wait for the goodbyes.
     link.reporter.end();
     mesh.leave().await;
     outcome
 }
 
-/// Joins or starts the mesh that the job was submitted to; `--bootstrap` gives other addresses.
+/// Joins or starts the mesh that the job was submitted to; `bootstrap` overrides its recorded addresses.
 async fn find_mesh(bootstrap: Vec<Multiaddr>, origin: &Origin, data_dir: &Path, home: Home) -> Result<Mesh, JobError> {
     let bootstrap = match origin {
         _ if !bootstrap.is_empty() => bootstrap,
         Origin::Embedded { peers, threads } => {
             let threads = threads.map(|threads| threads as usize);
-            // It is compiled already.
+            // No compiler: the job is compiled already.
             return Ok(Mesh::embedded(*peers as usize, threads, data_dir, None, home).await?);
         }
         Origin::Mesh(bootstrap) => {
@@ -97,7 +97,7 @@ async fn find_mesh(bootstrap: Vec<Multiaddr>, origin: &Origin, data_dir: &Path, 
 /// Reads the inputs again.
 ///
 /// # Errors
-/// If they do not give the same tasks as before.
+/// The inputs do not give the same tasks as before.
 async fn plan_again(
     record: &Record,
     state: &State,
@@ -137,20 +137,19 @@ fn changed(job: JobId, mut names: Vec<String>) -> JobError {
     JobError::InputsChanged { job, names }
 }
 
-/// Reports damage to the job's files, and what has to be computed again because of it.
+/// Reports damage to the job's files and what must be computed again because of it.
 fn tell_damage(loaded: &Loaded, reporter: &Reporter) {
     let done: u32 = job_folder::stages(&loaded.state).iter().map(|(done, _)| done).sum();
     if let Some(cut) = &loaded.cut {
         let all = done + cut.tasks;
         reporter.note(&format!(
             "the job's log was damaged and has been truncated at entry {} ({}). It still has {done} of at least {all} \
-             finished tasks; the others are run again, unless peers still hold their output",
+             finished tasks; the others will run again, unless peers still hold their output",
             cut.batches, cut.why
         ));
     }
     let lost: u32 = loaded.lost.iter().map(|run| run.len).sum();
     if lost > 0 {
-        reporter
-            .note(&format!("{lost} results of the job are damaged or missing on this disk, and are computed again"));
+        reporter.note(&format!("{lost} stored results of the job are damaged or missing and will be computed again"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a job is made of.
+//! The description of a job to submit.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,42 +11,41 @@ use crate::job::JobOptions;
 use crate::job_folder::Cutting;
 use crate::submit::cut_name;
 
-/// A job to be submitted.
+/// A job to submit.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
-    /// C++, as docs/writing-jobs.md says.
+    /// The C++ source (docs/writing-jobs.md).
     pub source: Bytes,
-    /// What peers call the job, and diagnostics its source.
+    /// The job's name for peers, and its source's name in compiler diagnostics.
     pub name: String,
-    /// Files, folders (walked), or `-` for standard input. Peers are given their contents when a task needs them. None:
-    /// the job's documents are numbers.
+    /// Files, folders (read recursively), or `-` for standard input. Peers fetch contents when a task needs them. If
+    /// empty, the job's documents are the numbers from 0.
     pub inputs: Vec<PathBuf>,
-    /// How many numbers, where there are no inputs.
+    /// Number of tasks of a job without inputs, each with one number as its document.
     pub tasks: u32,
-    /// The size in bytes of the documents into which large files are cut, at line ends.
+    /// Size in bytes of the documents into which large files are split, at line ends.
     pub chunk: u64,
-    /// Whether all files are cut between the records of CSV, not only those whose names say that they are tables.
+    /// Whether every file is split between CSV records, not only those with the file extension of a table.
     pub csv: bool,
-    /// Whether no file is cut.
+    /// Whether each file is one document.
     pub whole_files: bool,
-    /// Documents that one task is given; by their size, if it is not said.
+    /// Documents per task. Default: by their size.
     pub documents_per_task: Option<NonZeroU32>,
-    /// Whether inputs that cannot be read are left out. Otherwise they are an error.
+    /// Whether unreadable inputs are skipped. Otherwise they are an error.
     pub skip_unreadable: bool,
-    /// Partitions of the shuffle; by the size of the inputs, if it is not said.
+    /// Partitions of the shuffle. Default: by the size of the inputs.
     pub partitions: Option<u16>,
-    /// Copies of each partition, each on a peer of its own.
+    /// Copies of each partition, each on a different peer.
     pub replicas: u8,
-    /// How often a task that failed is tried again.
+    /// Maximum number of retries of a failed task.
     pub retries: u8,
-    /// Wall time that a task may take.
+    /// Wall-clock limit of a task.
     pub task_timeout: Duration,
-    /// Bytes of memory that a task may take.
+    /// Memory limit of a task, in bytes.
     pub task_memory: u64,
-    /// The file for the result, which appears under its name once it is whole. Without it, the result lies in a temporary
-    /// file.
+    /// The file for the result, renamed into place once it is complete. If absent, the result is in a temporary file.
     pub output: Option<PathBuf>,
-    /// The command that runs this job on standard input, for the advice to unpack a compressed input into it.
+    /// A command that runs this job on standard input: notes on compressed inputs suggest unpacking into it.
     pub piped_command: Option<String>,
 }
 

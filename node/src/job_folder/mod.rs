@@ -1,16 +1,15 @@
 //! The folder from which a job can be resumed after its process was killed: `jobs/JOB` in the data folder.
 //!
-//! It is created before anybody is told of the job, and removed once its result is written or it is not wanted any
-//! more:
+//! It is created before the job is announced, and removed once the job's result is written or the job is cancelled:
 //!
 //! - `record`: how the job was submitted, the key of its home, and the files that it reads (see [`Record`]).
 //! - `module.wasm`: the compiled job.
 //! - `copies`: piped input, if there was any.
 //! - `decisions`: the log of its authority (see [`crate::store::decisions`]).
 //! - `results`: the outputs of its last stage so far (see [`crate::results`]).
-//! - `lock`: locked by the process that runs the job, which tells reliably whether that process is alive.
+//! - `lock`: locked by the process that runs the job, which reliably shows whether that process is alive.
 //!
-//! The owner's key stays where it is, in `owner` of the data folder.
+//! The owner's key is not copied; it stays in `owner` of the data folder.
 
 mod record;
 mod stopped;
@@ -30,13 +29,13 @@ use crate::results::ResultStore;
 pub use self::record::{Cutting, Origin, Record};
 pub use self::stopped::{Loaded, Stopped, stages, stopped};
 
-/// Retention time of a stopped job after its last decision: the same as for the result of a detached one.
+/// Retention time of a stopped job after its last decision, and of a detached job's result.
 pub const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Retention time of what a killed process left of a folder that was being created or removed: longer than either
-/// takes.
+/// Retention time of incomplete folders of a process killed while creating or removing them: longer than either takes.
 const STRAY_LIFETIME: Duration = Duration::from_secs(3600);
-/// Prefixes of the names of folders that are being created, and that are being removed.
+/// Name prefix of folders that are being created.
 const NEW: &str = "new-";
+/// Name prefix of folders that are being removed.
 const OLD: &str = "old-";
 
 const RECORD: &str = "record";
@@ -49,29 +48,29 @@ const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// There is no such job.
-    #[error("no stopped job `{wanted}` in {}; `webmesh resume` without a job lists those that are there", dir.display())]
+    #[error("no stopped job `{wanted}` in {}; `webmesh resume` without an id lists the stopped jobs", dir.display())]
     NotFound {
-        /// The id, or its beginning.
+        /// The given id or beginning of one.
         wanted: String,
         /// The folder that was searched.
         dir: PathBuf,
     },
     /// Several jobs match.
-    #[error("several stopped jobs begin with `{wanted}`: give more of the id")]
+    #[error("the ids of several stopped jobs begin with `{wanted}`; give more of the id")]
     Ambiguous {
         /// The beginning of their ids.
         wanted: String,
     },
     /// A process is running the job.
-    #[error("job {job} is running, in a process on this machine")]
+    #[error("job {job} is running in another process on this machine")]
     InUse {
         /// The job.
         job: JobId,
     },
     /// A file is damaged.
     #[error(
-        "{} is damaged ({what}), and job {job} cannot go on without it: submit the job again, and remove what is left \
-         of this one with `webmesh resume {} --discard`", path.display(), job.short()
+        "{} is damaged ({what}), and job {job} cannot be resumed without it: submit the job again, and remove the \
+         files of this one with `webmesh resume {} --discard`", path.display(), job.short()
     )]
     Damaged {
         /// The job.
@@ -91,12 +90,12 @@ pub enum FolderError {
     },
 }
 
-/// The folder in a data folder that holds the folders of jobs.
+/// The folder of all jobs' folders, within a data folder.
 pub fn all(data_dir: &Path) -> PathBuf {
     data_dir.join("jobs")
 }
 
-/// The folder of a job; the lock is held while this lives.
+/// The folder of a job, locked until this is dropped.
 #[derive(Debug)]
 pub struct JobFolder {
     job: JobId,
@@ -105,12 +104,12 @@ pub struct JobFolder {
 }
 
 impl JobFolder {
-    /// Creates the folder of a job that is about to be submitted, and an empty store for its results. It survives the
-    /// end of this process; it is synced with the first decisions of the job (see [`crate::store::decisions`]). `list`
-    /// holds the files that the job reads.
+    /// Creates the folder of a job that is about to be submitted, and an empty store for its results. The folder
+    /// outlives this process; it is synced with the first decisions of the job (see [`crate::store::decisions`]).
+    /// `list` holds the files that the job reads.
     ///
     /// # Errors
-    /// An I/O error; nothing is left then.
+    /// An I/O error; no folder is left behind.
     pub fn create(
         data_dir: &Path,
         job: JobId,
@@ -124,7 +123,7 @@ impl JobFolder {
             move |source| FolderError::Disk { path, source }
         };
         fs::create_dir_all(&all).map_err(failed(&all))?;
-        // For its owner only: it holds a key.
+        // Accessible to its owner only: it holds a key.
         let new = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(failed(&all))?;
         let lock = lock(new.path()).and_then(|lock| lock.ok_or_else(|| io::ErrorKind::WouldBlock.into()));
         let lock = lock.map_err(failed(new.path()))?;
@@ -140,7 +139,7 @@ impl JobFolder {
         write(RECORD, &record.to_bytes())?;
         let path = all.join(job.to_string());
         fs::rename(new.path(), &path).map_err(failed(&path))?;
-        // It has been renamed, so it must not be removed under its old name.
+        // Renamed, so it must not be removed under its old name on drop.
         let _ = new.keep();
         let folder = Self { job, path, _lock: lock };
         let path = folder.path.join(RESULTS);
@@ -156,7 +155,7 @@ impl JobFolder {
     /// Finds the folder of the stopped job whose id begins with `wanted`.
     ///
     /// # Errors
-    /// There is none, or several match, or a process is running the job.
+    /// No job or several jobs match, or a process is running the job.
     pub fn find(data_dir: &Path, wanted: &str) -> Result<Self, FolderError> {
         let dir = all(data_dir);
         let begins = |(job, _): &(JobId, PathBuf)| !wanted.is_empty() && job.to_string().starts_with(wanted);
@@ -176,7 +175,7 @@ impl JobFolder {
         }
     }
 
-    /// The data folder that it lies in.
+    /// The data folder that contains this folder.
     pub fn data_dir(&self) -> &Path {
         self.path.ancestors().nth(2).unwrap_or(Path::new(""))
     }
@@ -186,10 +185,10 @@ impl JobFolder {
         self.job
     }
 
-    /// Removes the folder: the job has its result, or is not wanted any more.
+    /// Removes the folder: the job's result is written, or the job is cancelled or discarded.
     ///
     /// # Errors
-    /// An I/O error. Whatever is left does not count as a job any more.
+    /// An I/O error.
     pub fn remove(self) -> Result<(), FolderError> {
         remove(&self.path)
     }
@@ -200,7 +199,7 @@ pub fn is_stopped(data_dir: &Path, job: &str) -> bool {
     matches!(JobFolder::find(data_dir, job), Ok(folder) if folder.job.to_string() == job)
 }
 
-/// Removes folders past their retention time, and what killed processes left behind.
+/// Removes folders past their retention time, including incomplete ones of killed processes.
 pub fn sweep(data_dir: &Path) {
     for entry in fs::read_dir(all(data_dir)).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -216,12 +215,12 @@ pub fn sweep(data_dir: &Path) {
             && let Ok(Some(_lock)) = lock(&path)
             && let Err(why) = remove(&path)
         {
-            tracing::warn!("cannot remove what is left of a stopped job: {why}");
+            tracing::warn!("cannot remove the folder of a stopped job: {why}");
         }
     }
 }
 
-/// The folders of jobs; empty if there never was one.
+/// The folders of jobs; none if `dir` does not exist.
 fn folders(dir: &Path) -> impl Iterator<Item = (JobId, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
@@ -237,13 +236,13 @@ fn remove(path: &Path) -> Result<(), FolderError> {
     let old = path.with_file_name(name);
     let removed = match path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OLD)) {
         true => fs::remove_dir_all(path),
-        // Renamed first, in one step: half a folder would look like a damaged job.
+        // Renamed first, atomically: a partly removed folder would look like a damaged job.
         false => fs::rename(path, &old).and_then(|()| fs::remove_dir_all(&old)),
     };
     removed.map_err(|source| FolderError::Disk { path: path.to_owned(), source })
 }
 
-/// Writes and syncs a new file, readable by its owner only.
+/// Writes a new file, readable by its owner only.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)

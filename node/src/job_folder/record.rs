@@ -17,7 +17,7 @@ use webmesh_protocol::sign::Keypair;
 use crate::inputs;
 use crate::platform::FileList;
 
-/// Bytes of the checksum at the beginning, a hash of the rest.
+/// Size in bytes of the checksum at the beginning, which is the hash of the rest.
 const CHECKSUM: usize = 32;
 
 /// How a job was submitted.
@@ -31,7 +31,7 @@ pub struct Record {
     output: Option<Bytes>,
     /// Whether a background process runs it.
     pub detached: bool,
-    /// How its inputs are cut.
+    /// How its inputs are split.
     pub cutting: Cutting,
     home: Secret,
     files: Vec<KeptFile>,
@@ -51,16 +51,16 @@ pub enum Origin {
     Mesh(Vec<String>),
 }
 
-/// How inputs are cut into documents: with the same values, the same files give the same tasks.
+/// How inputs are split into documents: with the same values, the same files give the same tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cutting {
-    /// The size of documents in bytes.
+    /// Target size of documents in bytes.
     pub chunk: u64,
-    /// Whether every input is a table.
+    /// Whether every input is split as a table (CSV).
     pub csv: bool,
-    /// Whether files stay whole.
+    /// Whether each file is one document.
     pub whole_files: bool,
-    /// Number of documents in a task, if it was given.
+    /// Documents per task; absent if chosen by size.
     pub docs_per_task: Option<NonZeroU32>,
 }
 
@@ -72,7 +72,7 @@ impl Cutting {
     }
 }
 
-/// The key of the job's home, which its manifest and its announcements name.
+/// The secret key of the job's home, the peer named in its manifest and announcements.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Secret([u8; 32]);
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Secret {
 /// A file that the job reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct KeptFile {
-    /// Its absolute path as bytes; for a copy, its name for the user.
+    /// The absolute path as bytes; for a copy, the name shown to the user.
     name: Bytes,
     size: u64,
     /// Modification time; zeros if not available.
@@ -96,7 +96,7 @@ struct KeptFile {
 
 impl Wire for Record {
     const NAME: &'static str = "record of a job";
-    /// Some hundred bytes for each of the maximum number of files of a job.
+    /// A few hundred bytes for each of the maximum number of files of a job.
     const MAX_BYTES: usize = 32 << 30;
 
     fn check(&self) -> Result<(), &'static str> {
@@ -137,7 +137,7 @@ impl Record {
     /// The files that the job reads, as they were listed; the copies are in the file `copies`.
     ///
     /// # Errors
-    /// That file cannot be opened.
+    /// The file of copies cannot be opened.
     pub(super) fn file_list(&self, copies: &Path) -> std::io::Result<FileList> {
         let mut list = FileList::default();
         for (i, file) in self.files.iter().enumerate() {
@@ -155,7 +155,7 @@ impl Record {
         Ok(list)
     }
 
-    /// How the files have changed since they were listed, as far as their metadata tells.
+    /// How the files have changed since they were listed, judged by their metadata.
     pub fn changes(&self) -> Changes {
         let mut changes = Changes::default();
         for file in self.files.iter().filter(|file| file.copy.is_none()) {
@@ -165,7 +165,7 @@ impl Record {
                 Ok(meta) if meta.len() != file.size => {
                     let (was, is) = (file.size, meta.len());
                     let list = if is < was { &mut changes.lost } else { &mut changes.touched };
-                    list.push(format!("{}: it had {was} bytes, and has {is}", path.display()));
+                    list.push(format!("{}: it had {was} bytes, and now has {is}", path.display()));
                 }
                 Ok(meta) if (meta.mtime(), meta.mtime_nsec()) != file.modified => {
                     changes.touched.push(format!("{}: it was modified", path.display()));
@@ -195,9 +195,9 @@ impl Record {
 /// How a job's files have changed since they were listed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Files that are gone or shorter, each with the difference: they cannot give the same documents.
+    /// Missing or shorter files, each with the change: they cannot give the same documents.
     pub lost: Vec<String>,
-    /// Files that are longer or were modified. They may still give the same documents.
+    /// Longer or modified files, each with the change: they may still give the same documents.
     pub touched: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ fn kept_files(list: &FileList) -> Vec<KeptFile> {
             return KeptFile { name: Bytes::from(list.name(i)), size, modified: (0, 0), copy };
         }
         let path = list.path(i);
-        // A file that was removed just now is reported when it is read.
+        // A file removed in the meantime is reported when it is read.
         let modified = fs::metadata(path).map_or((0, 0), |meta| (meta.mtime(), meta.mtime_nsec()));
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         KeptFile { name: bytes_of(&absolute), size, modified, copy }

@@ -1,4 +1,4 @@
-//! Reads back the data of jobs whose process has ended.
+//! Reads the data of stopped jobs, whose process has ended.
 
 use std::fs;
 use std::path::Path;
@@ -21,11 +21,11 @@ pub struct Loaded {
     pub record: Record,
     /// The decisions of its authority.
     pub state: State,
-    /// Why its log was truncated, if it was.
+    /// Where and why its log was truncated, if it was.
     pub cut: Option<Cut>,
     /// The valid results so far.
     pub results: ResultStore,
-    /// Tasks of its last stage whose results are in according to the log, but missing or damaged.
+    /// Tasks of its last stage that the log records as finished, but whose results are missing or damaged.
     pub lost: Vec<Run>,
     /// The compiled job.
     pub module: Bytes,
@@ -36,11 +36,11 @@ pub struct Loaded {
 /// A stopped job, as listed.
 #[derive(Clone, Debug)]
 pub struct Stopped {
-    /// Its id.
+    /// The job's id.
     pub job: JobId,
-    /// Its owner.
+    /// The owner's key.
     pub owner: PeerKey,
-    /// Its name.
+    /// The job's name.
     pub name: String,
     /// Time of submission, in seconds since 1970.
     pub begun: u64,
@@ -48,13 +48,13 @@ pub struct Stopped {
     pub stages: Vec<(u32, u32)>,
 }
 
-/// The jobs in a data folder that can be resumed, newest first. Damaged and running ones are left out.
+/// The jobs in a data folder that can be resumed, newest first. Damaged and running jobs are omitted.
 pub fn stopped(data_dir: &Path) -> Vec<Stopped> {
     let mut found: Vec<Stopped> = folders(&all(data_dir))
         .filter_map(|(job, path)| {
             let folder = JobFolder::take(job, path).ok()?;
             let record = folder.record().ok()?;
-            // Nothing is truncated here: the user is told when the job is resumed.
+            // A damaged log is truncated, and the damage reported, only when the job is resumed.
             let state = replay(&fs::read(folder.logs().path(&job)).ok()?).state?;
             let manifest = state.manifest();
             let (owner, name) = (manifest.owner, manifest.name.clone());
@@ -65,7 +65,7 @@ pub fn stopped(data_dir: &Path) -> Vec<Stopped> {
     found
 }
 
-/// The number of finished tasks and of all tasks for each stage; if its input is still being written, all tasks known
+/// For each stage, the number of finished tasks and of all tasks; while its input is being written, of all tasks known
 /// so far.
 pub fn stages(state: &State) -> Vec<(u32, u32)> {
     let manifest = state.manifest();
@@ -84,10 +84,10 @@ pub fn stages(state: &State) -> Vec<(u32, u32)> {
 }
 
 impl JobFolder {
-    /// Reads everything back. A damaged end of the log or of the results is cut off, and computed again.
+    /// Loads the job. A damaged end of the log or of the results is truncated, to be computed again.
     ///
     /// # Errors
-    /// A file that the job cannot do without is missing or damaged.
+    /// A file required to resume the job is missing or damaged.
     pub fn load(&self) -> Result<Loaded, FolderError> {
         let record = self.record()?;
         let logs = self.logs();
@@ -114,10 +114,10 @@ impl JobFolder {
         Ok(Loaded { record, state, cut, results: store, lost, module: module.into(), files })
     }
 
-    /// How the job was submitted.
+    /// Reads the record of how the job was submitted.
     ///
     /// # Errors
-    /// It is missing or damaged.
+    /// The record is missing or damaged.
     pub fn record(&self) -> Result<Record, FolderError> {
         Record::from_bytes(&self.read(RECORD)?).map_err(|what| self.damaged(RECORD, &what))
     }

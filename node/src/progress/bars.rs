@@ -1,4 +1,4 @@
-//! Progress on a terminal: a bar for each stage and a line about the rest.
+//! Progress on a terminal: a bar for each stage and a status line.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use super::event::{Ending, JobProgress, ProgressEvent};
 use super::{lines, words};
 use crate::terminal;
 
-/// Draws a second, at most: smooth to the eye, nothing to the processor.
+/// Maximum redraws per second: smooth, at negligible CPU cost.
 const DRAWS_PER_SECOND: u8 = 10;
-/// How often the line about the rest moves when nothing else does, to show that somebody is alive.
-const BEAT: Duration = Duration::from_millis(120);
+/// Interval of the status line's spinner, which shows that the process is alive while nothing else changes.
+const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 const BAR: &str = "{prefix:<9} {bar:32.cyan/blue} {human_pos:>9}/{human_len} {msg}";
 const STATUS: &str = "{spinner:.cyan} {wide_msg}";
 
@@ -21,9 +21,9 @@ pub(super) struct Bars {
     stages: Vec<ProgressBar>,
     status: ProgressBar,
     failures: u32,
-    /// Bytes that the job reads.
+    /// Size of the job's input in bytes.
     input: u64,
-    /// What the job waits for, and since when nothing has been done.
+    /// What the job waits for, and since when no task has ended; `None` while it makes progress.
     waiting: Option<(String, Instant)>,
 }
 
@@ -31,7 +31,7 @@ impl Bars {
     pub(super) fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         let status = all.add(ProgressBar::new_spinner().with_style(style(STATUS)));
-        status.enable_steady_tick(BEAT);
+        status.enable_steady_tick(SPINNER_INTERVAL);
         Self { all, stages: Vec::new(), status, failures: 0, input: 0, waiting: None }
     }
 
@@ -53,16 +53,16 @@ impl Bars {
         self.status.set_message(terminal::line(&words::status(progress, self.input, waiting)));
     }
 
-    /// Takes the bars away for good.
+    /// Removes the bars from the screen for good.
     fn clear(&mut self) {
         for bar in self.stages.drain(..).chain([self.status.clone()]) {
             bar.finish_and_clear();
         }
     }
 
-    /// Writes above the bars what is fit for a terminal.
+    /// Prints `text`, already safe for a terminal, above the bars.
     fn say(&self, text: String) {
-        // A terminal that is gone is no reason to stop the job.
+        // The job continues if the terminal is gone.
         let _ = self.all.println(text);
     }
 
@@ -80,10 +80,10 @@ impl Face for Bars {
             ProgressEvent::Reading { bytes, of } => self.status.set_message(words::reading(*bytes, *of)),
             ProgressEvent::Warnings { text } => self.say(terminal::diagnostics(text, terminal::has_colours())),
             ProgressEvent::Progress(progress) => self.progress(now, progress),
-            // The status line tells of it, with the next progress.
+            // Shown in the status line with the next progress event.
             ProgressEvent::Waiting { why, seconds, .. } => {
                 let quiet = Duration::try_from_secs_f64(*seconds).unwrap_or_default();
-                // A clock that began just now cannot be set back.
+                // An `Instant` cannot precede the clock's origin.
                 self.waiting = Some((why.clone(), now.checked_sub(quiet).unwrap_or(now)));
             }
             ProgressEvent::WaitingOver { .. } => self.waiting = None,
@@ -94,7 +94,7 @@ impl Face for Bars {
                 }
             }
             ProgressEvent::Ended { outcome: Ending::Done, .. } => self.status.set_message("writing the result"),
-            // Whoever runs the job says how it ended.
+            // The caller reports how the job ended.
             ProgressEvent::Ended { .. } => self.clear(),
             ProgressEvent::Result { .. } => {
                 self.say_line(event);
@@ -117,5 +117,5 @@ impl Drop for Bars {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a template of this file").progress_chars("━╸─")
+    ProgressStyle::with_template(template).expect("the templates are valid").progress_chars("━╸─")
 }

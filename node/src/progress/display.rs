@@ -1,4 +1,4 @@
-//! What shows events.
+//! Displays of progress events.
 
 #[cfg(not(target_family = "wasm"))]
 use std::io::Write;
@@ -10,21 +10,21 @@ use super::json;
 use super::{bars, lines};
 use crate::platform::Instant;
 
-/// How progress is shown.
+/// The style of a display.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Bars that move.
+    /// Progress bars on a terminal.
     Bars,
-    /// A line now and then.
+    /// A line of text every few seconds.
     Lines,
-    /// JSON, a line each.
+    /// One JSON object per line.
     Json,
 }
 
 #[cfg(not(target_family = "wasm"))]
 impl Style {
-    /// What fits standard error.
+    /// JSON if requested, else bars if standard error is a terminal, else lines.
     pub fn of_stderr(json: bool) -> Self {
         use std::io::IsTerminal;
         match (json, std::io::stderr().is_terminal()) {
@@ -35,12 +35,12 @@ impl Style {
     }
 }
 
-/// Shows the events of one job. What bars have drawn is taken away when this is dropped.
+/// Shows the events of one job. Dropping it removes its bars from the terminal.
 pub struct Display {
     face: Mutex<Box<dyn Face + Send>>,
 }
 
-/// A way to show events.
+/// One style of showing events.
 pub(super) trait Face {
     fn show(&mut self, now: Instant, event: &ProgressEvent);
 }
@@ -55,14 +55,14 @@ impl Display {
         }
     }
 
-    /// A display that writes elsewhere. Bars, which need a terminal, become lines.
+    /// A display that writes to `out`. Bars need a terminal and become lines.
     pub fn to(style: Style, mut out: Box<dyn Write + Send>) -> Self {
         match style {
             Style::Bars | Style::Lines => Self::with(lines::Lines::new(out)),
             Style::Json => Self::json(move |line| {
-                // In one write, so that whoever reads along never sees half a line.
+                // In one write, so that a concurrent reader never sees half a line.
                 let line = format!("{line}\n");
-                // Nobody listens any more; the job goes on.
+                // The job continues if the reader is gone.
                 let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
             }),
         }
@@ -70,7 +70,7 @@ impl Display {
 }
 
 impl Display {
-    /// A display for programs: `out` is given each event as JSON.
+    /// A display for programs: calls `out` with each event as JSON.
     pub fn json(out: impl FnMut(&str) + Send + 'static) -> Self {
         Self::with(json::Json::new(out))
     }
@@ -80,7 +80,7 @@ impl Display {
     }
 
     pub(super) fn face(&self) -> MutexGuard<'_, Box<dyn Face + Send>> {
-        // A panic of another holder leaves it usable.
+        // A panic while the lock was held leaves the value usable.
         self.face.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

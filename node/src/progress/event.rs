@@ -1,4 +1,4 @@
-//! What there is to tell of a job: the one format of progress.
+//! Progress events of a job, in the one format that all interfaces share.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -6,10 +6,10 @@ use webmesh_protocol::JobId;
 
 use crate::terminal;
 
-/// Something to tell of a job while it runs. As JSON, it is an object whose `event` names the variant: what `--json`
-/// writes, a line each, what the log of a detached job holds, and what a tab gives to JavaScript.
+/// A progress event of a job. In JSON, an object whose `event` field names the variant: one per line with `--json` and
+/// in the log of a detached job, and passed to JavaScript by a tab.
 ///
-/// A later version may add variants and fields; a reader ignores those that it does not know.
+/// A later version may add variants and fields; readers must ignore unknown ones.
 ///
 /// ```
 /// # use webmesh_node::progress::ProgressEvent;
@@ -21,169 +21,169 @@ use crate::terminal;
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProgressEvent {
-    /// What is done before the job runs, or after, such as "compiling wordcount.cpp".
+    /// A step before or after the job's run, such as "compiling wordcount.cpp".
     Phase {
-        /// For people.
+        /// The step, as text for users.
         text: String,
     },
-    /// How far the inputs are read.
+    /// Progress of reading the inputs.
     Reading {
-        /// Bytes read.
+        /// Bytes read so far.
         bytes: u64,
-        /// Bytes in all.
+        /// Total bytes.
         of: u64,
     },
-    /// Warnings of clang about a source that it compiled.
+    /// clang's warnings about a source that compiled.
     Warnings {
-        /// What clang wrote. Its colours are left out of JSON.
+        /// clang's output. JSON omits its colours.
         #[serde(serialize_with = "without_colours")]
         text: String,
     },
-    /// What clang said of a source that does not compile.
+    /// clang's errors about a source that does not compile.
     Diagnostics {
-        /// What clang wrote. Its colours are left out of JSON.
+        /// clang's output. JSON omits its colours.
         #[serde(serialize_with = "without_colours")]
         text: String,
     },
-    /// What to know of the inputs, such as files that are compressed.
+    /// A remark on the inputs, such as compressed files.
     Note {
-        /// For people.
+        /// The remark, as text for users.
         text: String,
     },
-    /// The job was announced. Except for its id, everything is absent where it is not known.
+    /// The job was announced. All fields but the id are absent if unknown.
     Submitted {
-        /// Its id.
+        /// The job's id.
         #[serde(with = "as_text")]
         job: JobId,
-        /// What people call it.
+        /// The job's name for users.
         name: Option<String>,
-        /// Documents that it reads.
+        /// Number of input documents.
         documents: Option<u64>,
-        /// Tasks of its first stage.
+        /// Number of tasks of the first stage.
         tasks: Option<u32>,
-        /// Bytes that it reads.
+        /// Size of the input in bytes.
         bytes: Option<u64>,
-        /// Files that they lie in; 0 for a job without input.
+        /// Number of input files; 0 for a job without input.
         files: Option<u32>,
     },
-    /// How far the job is.
+    /// The job's progress.
     Progress(JobProgress),
     /// An attempt of a task failed.
     TaskFailed {
-        /// The name of its stage.
+        /// The name of the task's stage.
         stage: String,
-        /// The task.
+        /// The task's number within its stage.
         task: u32,
-        /// The document within the task, where one is to blame.
+        /// The index within the task of the document that caused the failure, if known.
         document: Option<u32>,
-        /// The file, or the files, that the task read, where they are known.
+        /// The input file or files that the task read, if known.
         input: Option<String>,
-        /// What happened, for people.
+        /// The reason, as text for users.
         why: String,
-        /// The limit that it reached, where it reached one.
+        /// The limit that the attempt exceeded, if any.
         limit: Option<Limit>,
-        /// How to submit the job so that its tasks stay within the limit, for people.
+        /// How to stay within the limit, as text for users.
         help: Option<String>,
-        /// The beginning of the key of the worker that ran it.
+        /// The abbreviated key of the worker that ran the attempt.
         worker: String,
-        /// How often the task is tried again; at 0, the job ends.
+        /// Retries left for the task; at 0, the job fails.
         retries_left: u8,
     },
-    /// No task has ended for some seconds. Told again when the cause changes.
+    /// No task has ended for some seconds. Sent again when the cause changes.
     Waiting {
-        /// The beginning of the key of the peer that is waited for, where it is one.
+        /// The abbreviated key of the peer that the job waits for, if it waits for one.
         peer: Option<String>,
-        /// What is waited for, and what follows, for people.
+        /// What the job waits for and what happens next, as text for users.
         why: String,
-        /// Seconds since a task last ended, or the job was submitted.
+        /// Seconds since a task last ended, or since the job was submitted if none has.
         seconds: f64,
     },
-    /// A task ended after [`Waiting`](Self::Waiting) was told.
+    /// A task ended after a [`Waiting`](Self::Waiting) event.
     WaitingOver {
-        /// Seconds for which none had ended.
+        /// Seconds in which no task ended.
         seconds: f64,
     },
-    /// Results of finished tasks no longer stand, because a shuffler was lost whose data other attempts did not give
-    /// again. The tasks, and those that had been computed from them, are run again.
+    /// The results of finished tasks are revoked: a shuffler was lost, and other attempts did not reproduce its data.
+    /// These tasks, and those computed from them, run again.
     Revoked {
-        /// The name of the stage in which it began.
+        /// The name of the first affected stage.
         stage: String,
-        /// How many tasks are open again, those of later stages included.
+        /// Number of tasks that run again, including those of later stages.
         tasks: u32,
     },
-    /// The job is over.
+    /// The job ended.
     Ended {
-        /// How.
+        /// Whether the job succeeded.
         outcome: Ending,
-        /// Why it failed, for people.
+        /// Why the job failed, as text for users; absent if it did not.
         why: Option<String>,
-        /// Seconds since it was submitted.
+        /// Seconds since the job was submitted.
         seconds: f64,
     },
-    /// Its result is written.
+    /// The job's result was written.
     Result {
-        /// Lines of the result.
+        /// Number of lines.
         lines: u64,
-        /// Keys that differ.
+        /// Number of distinct keys.
         keys: u64,
-        /// Bytes of the result.
+        /// Size in bytes.
         bytes: u64,
-        /// Seconds since the work on the job began, with its source yet to be compiled.
+        /// Seconds since the start, before the source was compiled.
         seconds: f64,
     },
-    /// What a command fails with, whether it had begun a job or not. The last that it says.
+    /// A command failed, with or without having started a job. Always the last event.
     Error {
-        /// For people.
+        /// The reason, as text for users.
         why: String,
     },
     /// A line of the log.
     Log {
-        /// When, by RFC 3339.
+        /// Timestamp in RFC 3339 format.
         time: String,
         /// `error`, `warn`, `info`, `debug` or `trace`.
         level: String,
         /// The message.
         text: String,
-        /// What else is said with it.
+        /// The structured fields of the line.
         fields: Map<String, Value>,
     },
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobProgress {
-    /// Seconds since it was submitted.
+    /// Seconds since the job was submitted.
     pub seconds: f64,
-    /// Its stages.
+    /// Progress of each stage, in order.
     pub stages: Vec<StageProgress>,
-    /// Bytes of its input that were mapped, by the number of finished tasks; absent where it reads nothing.
+    /// Input bytes mapped so far, estimated from the share of finished tasks; absent for a job without input.
     pub input_bytes: Option<u64>,
-    /// Peers that have worked on it.
+    /// Number of peers that have worked on the job.
     pub workers: u32,
-    /// Shufflers that hold its intermediate data.
+    /// Number of shufflers that hold its intermediate data.
     pub shufflers: u32,
-    /// Failed attempts so far.
+    /// Number of failed attempts so far.
     pub failures: u32,
-    /// Peers that this one is connected to.
+    /// Number of peers that this peer is connected to.
     pub peers: Option<u32>,
-    /// Bytes that this peer sent.
+    /// Bytes sent by this peer.
     pub sent_bytes: Option<u64>,
-    /// Bytes that this peer received.
+    /// Bytes received by this peer.
     pub received_bytes: Option<u64>,
 }
 
-/// How far a stage is.
+/// Progress of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageProgress {
-    /// `map`, `reduce`, and further ones `reduce 2`, `reduce 3`.
+    /// `map`, `reduce`, then `reduce 2`, `reduce 3` and so on.
     pub name: String,
-    /// Finished tasks. They can become fewer: see [`ProgressEvent::Revoked`].
+    /// Number of finished tasks. It can decrease: see [`ProgressEvent::Revoked`].
     pub done: u32,
-    /// All tasks, as far as they are known.
+    /// Number of all tasks known so far.
     pub tasks: u32,
-    /// Tasks a second, once that is known.
+    /// Tasks per second; absent until measured.
     pub per_second: Option<f64>,
-    /// Seconds until the stage is done, once that can be guessed.
+    /// Estimated seconds until the stage is done; absent if there is no reliable estimate.
     pub seconds_left: Option<f64>,
 }
 
@@ -191,11 +191,11 @@ pub struct StageProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// It has a result.
+    /// All tasks finished.
     Done,
-    /// Its owner cancelled it.
+    /// The owner cancelled the job.
     Cancelled,
-    /// It failed.
+    /// The job failed.
     Failed,
 }
 
@@ -203,18 +203,18 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Wall time.
+    /// Wall-clock time.
     Time,
     /// Memory.
     Memory,
-    /// Bytes that it may give.
+    /// Bytes of output.
     Output,
-    /// Bytes that it may be given.
+    /// Bytes of input.
     Input,
 }
 
 impl StageProgress {
-    /// The part of its tasks that are done, from 0 to 1.
+    /// The share of finished tasks, from 0 to 1.
     pub fn share(&self) -> f64 {
         f64::from(self.done) / f64::from(self.tasks.max(1))
     }
@@ -231,7 +231,7 @@ fn without_colours<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(&terminal::diagnostics(text, false))
 }
 
-/// An id as its hexadecimal digits.
+/// Serializes a job id as hexadecimal text.
 mod as_text {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -263,7 +263,7 @@ mod tests {
         prop::option::of(of)
     }
 
-    /// Numbers that have an exact decimal form of a few digits.
+    /// Numbers with a short exact decimal form.
     fn seconds() -> impl Strategy<Value = f64> {
         (0u32..1 << 24).prop_map(|eighths| f64::from(eighths) / 8.0)
     }
@@ -366,14 +366,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_is_read_back_as_it_was(event in event()) {
+        fn an_event_survives_a_round_trip_through_json(event in event()) {
             let line = event.to_json();
             prop_assert!(!line.contains('\n'), "{line}");
             prop_assert_eq!(serde_json::from_str::<ProgressEvent>(&line).unwrap(), event);
         }
     }
 
-    /// Every variant with the JSON that is documented for it.
+    /// Every variant with its documented JSON.
     fn documented() -> Vec<(ProgressEvent, Value)> {
         let job = JobId([0xab; 32]);
         let id = "ab".repeat(32);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_has_the_form_that_is_documented() {
+    fn every_event_has_its_documented_json() {
         for (event, form) in documented() {
             assert_eq!(serde_json::to_value(&event).unwrap(), form);
             assert_eq!(serde_json::from_value::<ProgressEvent>(form).unwrap(), event);
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_a_reader_does_not_know_are_ignored_and_optional_ones_may_be_absent() {
+    fn unknown_fields_are_ignored_and_optional_ones_may_be_absent() {
         let of_a_later_version = json!({
             "event": "waiting", "why": "no worker", "seconds": 4, "since": "noon",
         });
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_clang_are_left_out_of_json_and_nothing_else_controls_a_terminal() {
+    fn json_omits_clang_colours_and_escapes_other_control_characters() {
         let text = "\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J".to_owned();
         for event in [ProgressEvent::Warnings { text: text.clone() }, ProgressEvent::Diagnostics { text }] {
             assert_eq!(serde_json::to_value(&event).unwrap()["text"], r"warning: unused\u{1b}[2J");

@@ -1,4 +1,4 @@
-//! Progress for programs: events as JSON.
+//! Progress for programs: events as lines of JSON.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::display::Face;
 use super::event::ProgressEvent;
 use crate::platform::Instant;
 
-/// The shortest time between two events of progress.
+/// Minimum interval between two progress events.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Json<F> {
     out: F,
     last: Option<Instant>,
-    /// Progress that was held back, so that the last one is always told.
+    /// The latest suppressed progress event, written before the next event of another kind.
     held: Option<ProgressEvent>,
 }
 

@@ -1,4 +1,4 @@
-//! Progress where there is no terminal: a line now and then.
+//! Progress without a terminal: a line every few seconds.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use super::event::{JobProgress, ProgressEvent};
 use super::words;
 use crate::terminal;
 
-/// The shortest time between two lines of progress.
+/// Minimum interval between two lines of progress.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Failed tasks that are told of one by one; the number of the rest is in every line.
+/// Number of failures that are shown one by one; every progress line contains the total.
 pub(super) const FAILURES: u32 = 5;
 
 pub(super) struct Lines {
     out: Box<dyn Write + Send>,
     last: Option<Instant>,
     failures: u32,
-    /// Bytes that the job reads.
+    /// Size of the job's input in bytes.
     input: u64,
 }
 
@@ -27,7 +27,7 @@ impl Lines {
     }
 
     fn say(&mut self, text: &str) {
-        // Nobody listens any more; the job goes on.
+        // The job continues if the reader is gone.
         let _ = writeln!(self.out, "{}", terminal::text(text)).and_then(|()| self.out.flush());
     }
 
@@ -76,7 +76,7 @@ fn line(progress: &JobProgress, input: u64) -> String {
         }
         parts.push(part);
     }
-    // A line of its own has said what is waited for.
+    // A separate line has said what the job waits for.
     parts.push(words::status(progress, input, None));
     parts.join("; ")
 }

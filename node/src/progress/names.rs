@@ -1,10 +1,10 @@
-//! What stages and failures are called, for people and programs.
+//! Names of stages, and texts about failures.
 
 use webmesh_protocol::message::{Cause, Failure};
 
 use super::event::Limit;
 
-/// What people call a stage. The formats know no more than a map and reduces.
+/// The name of stage `i`: the first is the map, all others are reduces.
 pub(super) fn stage(i: usize) -> String {
     match i {
         0 => "map".to_owned(),
@@ -13,7 +13,7 @@ pub(super) fn stage(i: usize) -> String {
     }
 }
 
-/// The limit that a failure is put down to.
+/// The limit that caused a failure, if one did.
 pub(super) fn limit(cause: Cause) -> Option<Limit> {
     match cause {
         Cause::TimeLimit => Some(Limit::Time),
@@ -24,31 +24,30 @@ pub(super) fn limit(cause: Cause) -> Option<Limit> {
     }
 }
 
-/// How a job is submitted so that its tasks stay within the limit that one reached.
+/// How to submit the job so that its tasks stay within the limit that caused the failure, if one did.
 pub(super) fn remedy(failure: &Failure) -> Option<&'static str> {
     Some(match (failure.cause, failure.stage) {
         (Cause::Job | Cause::Worker, _) => return None,
         (Cause::TimeLimit, 0) => {
-            "allow more with --task-timeout, or give a task less to do: a smaller --chunk, fewer --docs-per-task"
+            "raise --task-timeout, or make tasks smaller with a smaller --chunk or fewer --docs-per-task"
         }
-        (Cause::TimeLimit, _) => "allow more with --task-timeout, or give a task less to do with more --partitions",
+        (Cause::TimeLimit, _) => "raise --task-timeout, or make tasks smaller with more --partitions",
         (Cause::MemoryLimit | Cause::InputLimit, 0) => {
-            "allow more with --task-memory (4 GiB at most), or give a task less to hold: a smaller --chunk, fewer \
-             --docs-per-task"
+            "raise --task-memory (at most 4 GiB), or make tasks smaller with a smaller --chunk or fewer --docs-per-task"
         }
         (Cause::MemoryLimit | Cause::InputLimit, _) => {
-            "allow more with --task-memory (4 GiB at most); divide the keys further with more --partitions; or, if one \
-             key has too many values, add a combine() to the job, or write its reduce in the fast form"
+            "raise --task-memory (at most 4 GiB); make tasks smaller with more --partitions; or, if one key has too \
+             many values, add a combine() to the job or write its reduce in the fast form"
         }
         (Cause::OutputLimit, 0) => {
-            "this limit is fixed: let one task emit less with a smaller --chunk, fewer --docs-per-task or more --tasks, \
-             or add a combine() to the job"
+            "this limit is fixed: make tasks smaller with a smaller --chunk, fewer --docs-per-task or more --tasks, or \
+             add a combine() to the job"
         }
-        (Cause::OutputLimit, _) => "this limit is fixed: let one task give less with more --partitions",
+        (Cause::OutputLimit, _) => "this limit is fixed: make tasks smaller with more --partitions",
     })
 }
 
-/// How a task failed, and what the user can do about it.
+/// The text for a failure: the task or input, the reason, and a remedy if there is one.
 pub(super) fn explanation(failed: &Failure, input: Option<&str>) -> String {
     let what = failure(failed, input);
     match remedy(failed) {
@@ -57,12 +56,12 @@ pub(super) fn explanation(failed: &Failure, input: Option<&str>) -> String {
     }
 }
 
-/// What happened to which task, or which input.
+/// The text for a failure, without a remedy.
 fn failure(failed: &Failure, input: Option<&str>) -> String {
     attempt(&stage(usize::from(failed.stage)), failed.task, input, &failed.why)
 }
 
-/// What happened to which task of a stage, or to which input.
+/// The text for a failed attempt: the input if known, else the task, and the reason.
 pub(super) fn attempt(stage: &str, task: u32, input: Option<&str>, why: &str) -> String {
     match input {
         Some(input) => format!("{stage} of {input}: {why}"),

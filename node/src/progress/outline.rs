@@ -1,4 +1,4 @@
-//! What is known of a job when it starts.
+//! The size and name of a job, known before it starts.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use webmesh_protocol::message::Failure;
 use super::names;
 use crate::inputs::{PackSource, Plan};
 
-/// What is known of a job when it starts.
+/// The size and name of a job, known before it starts.
 #[derive(Clone, Debug)]
 pub struct Outline {
-    /// What people call it.
+    /// The job's name for users.
     pub name: String,
-    /// How many documents it reads.
+    /// Number of input documents.
     pub documents: u64,
-    /// How many tasks its first stage has.
+    /// Number of tasks of the first stage.
     pub tasks: u32,
-    /// How many bytes it reads.
+    /// Size of the input in bytes.
     pub bytes: u64,
-    /// How many files these are.
+    /// Number of input files.
     pub files: u32,
-    /// Where the names of documents are to be had.
+    /// The inputs, which give the names of documents; `None` for a job without input files.
     pub source: Option<Arc<PackSource>>,
 }
 
 impl Outline {
-    /// The outline of the job `name` over planned inputs.
+    /// The outline of the job `name` with the inputs of `plan`.
     pub fn new(name: &str, plan: &Plan) -> Self {
         Self {
             name: name.to_owned(),
@@ -37,12 +37,13 @@ impl Outline {
         }
     }
 
-    /// Says which task failed, or which document made it fail, how, and what to do about it.
+    /// Describes a failure to the user: the task or document that failed, the reason, and a remedy if there is one.
     pub fn explain(&self, failure: &Failure) -> String {
         names::explanation(failure, self.input_of(failure).as_deref())
     }
 
-    /// What people call the document that made a task fail, or all that it may have been.
+    /// The name of the document that made a task fail, or of all documents of the task if it is not known which; `None`
+    /// outside the first stage.
     pub fn input_of(&self, failure: &Failure) -> Option<String> {
         let source = self.source.as_ref().filter(|_| failure.stage == 0)?;
         if let Some(document) = failure.document {
@@ -53,7 +54,7 @@ impl Outline {
         let (more, last) = names.fold((0, None), |(count, _), name| (count + 1, Some(name)));
         Some(match last {
             None => first,
-            Some(last) => format!("one or several of {} documents, {first} to {last}", more + 1),
+            Some(last) => format!("one or more of {} documents, {first} to {last}", more + 1),
         })
     }
 }

@@ -1,42 +1,46 @@
-//! A pace that is smoothed, and silent until it is worth something.
+//! The smoothed speed of a stage, and an estimate of the time left.
 
 use std::time::Duration;
 
 use crate::platform::Instant;
 
-/// The pace of the last so many seconds counts most.
-const MEMORY: Duration = Duration::from_secs(5);
-/// Nothing is said of the time left before a stage has run for so long,
-const PATIENCE: Duration = Duration::from_secs(2);
-/// and so many of its tasks are done,
-const FEW_TASKS: u32 = 8;
-/// and this part of them.
-const FEW: f64 = 0.02;
-/// A stage that has not gone on for this long, and for this many times as long as one task took so far on the average,
-/// stalls: its pace says nothing of when it will end.
+/// Time constant of the moving average.
+const TIME_CONSTANT: Duration = Duration::from_secs(5);
+/// No estimate before a stage has run for this long.
+const MIN_RUN: Duration = Duration::from_secs(2);
+/// No estimate before this number of tasks is done.
+const MIN_TASKS: u32 = 8;
+/// No estimate before this share of the tasks is done.
+const MIN_SHARE: f64 = 0.02;
+/// A stage is stalled, with no estimate, when no task has ended for this long and for [`STALLED_TASKS`] times the
+/// average interval between tasks.
 const STALLED: Duration = Duration::from_secs(5);
+/// See [`STALLED`].
 const STALLED_TASKS: u32 = 4;
-/// Beyond this a guess is worth nothing.
-const FAR: Duration = Duration::from_secs(100 * 3600);
+/// Longer estimates are not shown.
+const MAX_LEFT: Duration = Duration::from_secs(100 * 3600);
 
-/// The pace of one stage: an exponential moving average, corrected for its short beginning, as the tasks that
-/// were done before the first observation are not.
+/// The speed of one stage: an exponential moving average with bias correction for its start. Tasks done before the
+/// first observation do not count.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
-    /// When the stage was first seen at work, and when it was last looked at, with what was done then.
+    /// When the stage's first observed work began; `None` before that.
     first: Option<Instant>,
+    /// The last observation: its time, and the number of finished tasks.
     last: Option<(Instant, u32)>,
-    /// When a task was last done, and how many were done since the stage was first seen at work.
-    went_on: Option<Instant>,
+    /// When a task was last seen to end.
+    last_done: Option<Instant>,
+    /// Number of tasks that ended since `first`.
     since_first: u32,
-    /// Average of tasks a second, and the weight that it rests on, which goes to 1.
+    /// Exponential moving average of tasks per second, biased towards 0 at the start.
     average: f64,
+    /// The sum of the average's weights, by which its bias is corrected; approaches 1.
     weight: f64,
     over: bool,
 }
 
 impl Rate {
-    /// Takes note that `done` of `tasks` are done. A stage that does not go on becomes slower by it.
+    /// Records that `done` of `tasks` tasks are finished. Without new ones, the speed decreases.
     pub(super) fn update(&mut self, now: Instant, done: u32, tasks: u32) {
         self.over = done >= tasks;
         let Some((before, known)) = self.last else {
@@ -46,7 +50,7 @@ impl Rate {
         };
         if self.first.is_none() {
             if done == known {
-                // It has not begun: the wait for an earlier stage is no pace.
+                // Not started: waiting for an earlier stage does not count.
                 self.last = Some((now, done));
                 return;
             }
@@ -56,38 +60,38 @@ impl Rate {
         if seconds <= 0.0 {
             return;
         }
-        let keep = (-seconds / MEMORY.as_secs_f64()).exp();
+        let keep = (-seconds / TIME_CONSTANT.as_secs_f64()).exp();
         if done > known {
-            self.went_on = Some(now);
+            self.last_done = Some(now);
             self.since_first = self.since_first.saturating_add(done - known);
         }
-        // Done may shrink: what was held by a peer that is gone is done again.
+        // `done` may decrease: results held by a lost peer are computed again.
         let pace = f64::from(done.saturating_sub(known)) / seconds;
         self.average = self.average * keep + pace * (1.0 - keep);
         self.weight = self.weight * keep + (1.0 - keep);
         self.last = Some((now, done));
     }
 
-    /// Tasks a second, while the stage runs.
+    /// Tasks per second; `None` before the stage starts and after it is done.
     pub(super) fn per_second(&self) -> Option<f64> {
         (self.weight > 0.0 && !self.over).then(|| self.average / self.weight)
     }
 
     fn stalls(&self) -> bool {
-        let (Some((now, _)), Some(first), Some(went_on)) = (self.last, self.first, self.went_on) else { return false };
-        let usual = (went_on - first) / self.since_first.max(1);
-        now - went_on > STALLED.max(usual * STALLED_TASKS)
+        let (Some((now, _)), Some(first), Some(done)) = (self.last, self.first, self.last_done) else { return false };
+        let usual = (done - first) / self.since_first.max(1);
+        now - done > STALLED.max(usual * STALLED_TASKS)
     }
 
-    /// How long the stage will take at its pace, if that can be known.
+    /// The estimated time until the stage is done; `None` if there is no reliable estimate.
     pub(super) fn left(&self, done: u32, tasks: u32) -> Option<Duration> {
         let ran = self.last?.0 - self.first?;
-        let enough = f64::from(done) >= (f64::from(tasks) * FEW).max(f64::from(FEW_TASKS));
-        if ran < PATIENCE || !enough || self.stalls() {
+        let enough = f64::from(done) >= (f64::from(tasks) * MIN_SHARE).max(f64::from(MIN_TASKS));
+        if ran < MIN_RUN || !enough || self.stalls() {
             return None;
         }
         let seconds = f64::from(tasks.saturating_sub(done)) / self.per_second()?;
-        Duration::try_from_secs_f64(seconds).ok().filter(|left| *left < FAR)
+        Duration::try_from_secs_f64(seconds).ok().filter(|left| *left < MAX_LEFT)
     }
 }
 
@@ -95,7 +99,7 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// Updates ten times a second with `pace` tasks a second, from `from` on.
+    /// Updates ten times a second, at `pace` tasks per second, starting with `from` finished tasks.
     fn run(rate: &mut Rate, start: Instant, seconds: u64, from: u32, pace: u32, tasks: u32) -> (Instant, u32) {
         let mut now = start;
         let mut done = from;
@@ -108,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_stage_is_known_after_two_seconds_and_not_before() {
+    fn a_steady_stage_has_an_estimate_after_two_seconds_and_not_before() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.update(start, 0, 1000);
         let (now, done) = run(&mut rate, start, 1, 0, 50, 1000);
@@ -119,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn few_tasks_say_nothing() {
+    fn few_finished_tasks_give_no_estimate() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.update(start, 0, 1000);
         let (_, done) = run(&mut rate, start, 5, 0, 1, 1000);
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_waits_for_another_has_no_pace_and_starts_fresh() {
+    fn the_wait_for_an_earlier_stage_does_not_count_towards_the_speed() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         let (now, _) = run(&mut rate, start, 60, 0, 0, 256);
         assert_eq!((rate.per_second(), rate.left(0, 256)), (None, None));
@@ -137,22 +141,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_stalls_promises_less_and_then_nothing() {
+    fn the_estimate_of_a_stalled_stage_grows_and_then_disappears() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.update(start, 0, 1000);
         let (now, done) = run(&mut rate, start, 5, 0, 100, 1000);
         let before = rate.left(done, 1000).unwrap();
         let (now, _) = run(&mut rate, now, 4, done, 0, 1000);
         assert!(rate.left(done, 1000).unwrap() > before);
-        // The last task fails again and again: its end is not some hours away, but unknown.
+        // A stage whose last task keeps failing has no estimate, rather than one of some hours.
         let (now, _) = run(&mut rate, now, 10, done, 0, 1000);
         assert_eq!(rate.left(done, 1000), None);
         run(&mut rate, now, 3, done, 100, 1000);
-        assert!(rate.left(done + 300, 1000).is_some(), "it goes on");
+        assert!(rate.left(done + 300, 1000).is_some(), "the stage makes progress again");
     }
 
     #[test]
-    fn a_stage_of_long_tasks_does_not_stall_between_two_of_them() {
+    fn a_stage_of_long_tasks_is_not_stalled_between_two_of_them() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         // One task in eight seconds.
         for tenth in 0..=1200 {
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_undone_is_no_negative_pace() {
+    fn revoked_results_give_no_negative_speed() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         rate.update(start, 0, 100);
         let (now, _) = run(&mut rate, start, 3, 0, 10, 100);

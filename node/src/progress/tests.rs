@@ -1,4 +1,4 @@
-//! What is told and written while a job runs.
+//! Tests of progress events and their displays.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ fn progress(job: JobId, map: u32, reduce: u32) -> Notice {
     Notice::Progress(Progress { job, stages, workers: 3, shufflers: 2, failures: 1 })
 }
 
-/// A tracker and a display of its events, at times of one's own.
+/// A tracker and a display of its events, with explicit times.
 struct Shown {
     tracker: Tracker,
     display: Display,
@@ -63,7 +63,7 @@ impl Shown {
     }
 }
 
-/// A job of ten seconds that is told of ten times a second, and of another job between.
+/// A job of ten seconds with progress notices ten times a second, interleaved with those of another job.
 fn run(style: Style) -> Written {
     let start = Instant::now();
     let mut shown = Shown::new(style, start);
@@ -89,7 +89,7 @@ fn run(style: Style) -> Written {
     shown.out
 }
 
-/// The events that a reporter tells when it is shown these notices.
+/// The events that a reporter makes of these notices.
 fn told(notices: &[Notice]) -> Vec<ProgressEvent> {
     let events = Arc::new(Mutex::new(Vec::new()));
     let sink = events.clone();
@@ -100,7 +100,7 @@ fn told(notices: &[Notice]) -> Vec<ProgressEvent> {
 }
 
 #[test]
-fn lines_come_every_two_seconds_and_say_how_long_it_takes() {
+fn lines_come_every_two_seconds_with_the_time_left() {
     let text = run(Style::Lines).text();
     let lines: Vec<&str> = text.lines().collect();
     let progress: Vec<&&str> = lines.iter().filter(|line| line.starts_with("map")).collect();
@@ -112,12 +112,12 @@ fn lines_come_every_two_seconds_and_say_how_long_it_takes() {
     assert!(progress[1].contains("3 workers, 2 shufflers"), "{text}");
     assert!(progress[1].contains("4 peers") && progress[1].contains("1 failed attempt"), "{text}");
     assert!(text.contains("wc.cpp: 1.00 GiB in 70 files, 5,000 documents, 1,000 tasks"), "{text}");
-    assert_eq!(text.matches("it trapped").count(), 5, "failures are not repeated for ever");
+    assert_eq!(text.matches("it trapped").count(), 5, "the number of failures shown is limited");
     assert!(lines.last().unwrap().contains("12,345 lines"), "{text}");
 }
 
 #[test]
-fn json_tells_of_everything_in_objects_of_a_line() {
+fn json_reports_every_event_in_an_object_of_one_line() {
     let events = run(Style::Json).json();
     let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
     assert_eq!(of("submitted")[0]["documents"], 5000);
@@ -126,7 +126,7 @@ fn json_tells_of_everything_in_objects_of_a_line() {
     assert!((18..=23).contains(&progress.len()), "{}", progress.len());
     assert_eq!(progress[0]["stages"][0]["seconds_left"], Value::Null);
     let last = progress.last().unwrap();
-    assert_eq!(last["stages"][0]["done"], 1000, "the last state is told, whenever it came");
+    assert_eq!(last["stages"][0]["done"], 1000, "the last progress is always written");
     assert_eq!(last["input_bytes"], 1u64 << 30);
     assert_eq!(of("task_failed").len(), 100);
     assert_eq!(of("ended")[0]["outcome"], "done");
@@ -134,7 +134,7 @@ fn json_tells_of_everything_in_objects_of_a_line() {
 }
 
 #[test]
-fn the_reason_of_a_failure_is_told() {
+fn a_failed_job_reports_the_reason() {
     let failure =
         Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), cause: Cause::Job };
     let outcome = Outcome::Failed("a task failed".into());
@@ -145,7 +145,7 @@ fn the_reason_of_a_failure_is_told() {
 }
 
 #[test]
-fn a_failure_by_a_limit_tells_which_and_what_to_do() {
+fn a_task_over_a_limit_reports_the_limit_and_a_remedy() {
     let why = "it took longer than 30 s".to_owned();
     let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::TimeLimit };
     let failed = Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 };
@@ -156,14 +156,14 @@ fn a_failure_by_a_limit_tells_which_and_what_to_do() {
 }
 
 #[test]
-fn results_that_no_longer_stand_are_told() {
+fn revoked_results_are_reported() {
     let revoked = |job| Notice::Revoked { job, stage: 0, tasks: 3 };
     let events = told(&[Notice::Submitted { job: JOB }, revoked(JobId([2; 32])), revoked(JOB)]);
     assert_eq!(events[1..], [ProgressEvent::Revoked { stage: "map".to_owned(), tasks: 3 }]);
 }
 
 #[test]
-fn what_a_stranger_wrote_cannot_control_the_terminal() {
+fn text_from_other_peers_cannot_control_the_terminal() {
     let start = Instant::now();
     let mut shown = Shown::new(Style::Lines, start);
     shown.notice(start, &Notice::Submitted { job: JOB });
@@ -177,7 +177,7 @@ fn what_a_stranger_wrote_cannot_control_the_terminal() {
 }
 
 #[test]
-fn after_its_end_a_reporter_tells_nothing() {
+fn a_reporter_sends_no_events_after_its_end() {
     let events = Arc::new(Mutex::new(0));
     let sink = events.clone();
     let reporter = Reporter::new(move |_| *sink.lock().unwrap() += 1);
@@ -188,7 +188,7 @@ fn after_its_end_a_reporter_tells_nothing() {
     assert_eq!(*events.lock().unwrap(), 1);
 }
 
-/// A job that stands still for some seconds, as a style shows it.
+/// The output of a style for a job that stalls for some seconds.
 fn stand_still(style: Style) -> Written {
     let start = Instant::now();
     let mut shown = Shown::new(style, start);
@@ -206,10 +206,10 @@ fn stand_still(style: Style) -> Written {
 }
 
 #[test]
-fn what_a_job_waits_for_is_told_in_lines_and_in_json() {
+fn lines_and_json_show_what_a_job_waits_for() {
     let text = stand_still(Style::Lines).text();
     assert_eq!(text.matches("waiting: shuffler abc: it has not answered for 4 s").count(), 1, "{text}");
-    assert!(text.contains("makes progress again, after 9.0 s") && !text.contains("another job"), "{text}");
+    assert!(text.contains("makes progress again after 9.0 s") && !text.contains("another job"), "{text}");
     let events = stand_still(Style::Json).json();
     let of = |name: &str| events.iter().filter(|e| e["event"] == name).collect::<Vec<_>>();
     let [waiting] = of("waiting")[..] else { panic!("{events:?}") };
@@ -222,7 +222,7 @@ fn what_a_job_waits_for_is_told_in_lines_and_in_json() {
 }
 
 #[test]
-fn the_status_line_says_first_what_a_job_waits_for_and_for_how_long() {
+fn the_status_line_begins_with_what_a_job_waits_for_and_how_long() {
     let progress = JobProgress { workers: 3, shufflers: 2, ..JobProgress::default() };
     let status = |waiting| super::words::status(&progress, 0, waiting);
     let waiting = Some(("no worker is connected", Duration::from_millis(7_300)));

@@ -1,4 +1,4 @@
-//! From what the engine says of a job to events. Knows no clock.
+//! Turns the engine's notices about a job into events. Takes the time as an argument.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::rate::Rate;
 use crate::platform::Instant;
 use crate::results::Stats;
 
-/// What this peer and the network had to do with each other so far.
+/// This peer's connections and its traffic so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Peers connected.
+    /// Number of connected peers.
     pub peers: u32,
     /// Bytes sent.
     pub sent: u64,
@@ -24,7 +24,7 @@ pub struct Traffic {
     pub received: u64,
 }
 
-/// What is known of the job that events tell of.
+/// The state of the reported job.
 pub(super) struct Tracker {
     begun: Instant,
     job: Option<(JobId, Instant)>,
@@ -34,12 +34,12 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    /// Of a job on which work begins now.
+    /// The tracker of a job that starts now.
     pub(super) fn new(now: Instant) -> Self {
         Self { begun: now, job: None, rates: Vec::new(), outline: None, traffic: None }
     }
 
-    /// The event for a notice; none for one that nobody needs to know, or about another job than the one submitted last.
+    /// The event for a notice; `None` if the notice is internal or about another job than the one submitted last.
     pub(super) fn notice(&mut self, now: Instant, notice: &Notice) -> Option<ProgressEvent> {
         let ours = self.job.map(|(job, _)| job);
         Some(match notice {
@@ -93,7 +93,7 @@ impl Tracker {
         })
     }
 
-    /// The event for a result that is written.
+    /// The event for a written result.
     pub(super) fn written(&self, now: Instant, stats: Stats) -> ProgressEvent {
         let Stats { lines, keys, bytes } = stats;
         ProgressEvent::Result { lines, keys, bytes, seconds: (now - self.begun).as_secs_f64() }
@@ -128,7 +128,7 @@ impl Tracker {
         let read = self.outline.as_ref().map(|outline| outline.bytes).filter(|bytes| *bytes > 0);
         JobProgress {
             seconds: self.job.map_or(0.0, |(_, since)| (now - since).as_secs_f64()),
-            // Tasks of a job are about alike in size.
+            // Tasks of a job have about the same size.
             input_bytes: read.zip(stages.first()).map(|(bytes, map)| (map.share() * bytes as f64) as u64),
             stages,
             workers: progress.workers,

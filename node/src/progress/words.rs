@@ -1,4 +1,4 @@
-//! How things are said to people.
+//! Texts about progress for users.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) fn count(n: u64, one: &str) -> String {
     format!("{} {one}{plural}", HumanCount(n))
 }
 
-/// A length of time in seconds, as exact as a guess should be.
+/// A duration in seconds as text, rounded as an estimate should be.
 pub(super) fn about(seconds: f64) -> String {
     match seconds.ceil() as u64 {
         s @ 0..100 => format!("{s} s"),
@@ -34,8 +34,8 @@ pub(super) fn pace(stage: &StageProgress) -> Option<String> {
     Some(if rate >= 10.0 { format!("{rate:.0}/s") } else { format!("{rate:.1}/s") })
 }
 
-/// Everything about a job but its stages, what matters most first: a narrow terminal cuts the end off. `input` are the
-/// bytes that it reads; `waiting` says what it waits for, and for how long nothing has been done.
+/// A job's status apart from its stages, the most important first: a narrow terminal cuts the end off. `input` is the
+/// size of its input in bytes; `waiting` is what it waits for, and the time since a task last ended.
 pub(super) fn status(progress: &JobProgress, input: u64, waiting: Option<(&str, Duration)>) -> String {
     let mut parts = Vec::new();
     if let Some(done) = progress.input_bytes {
@@ -66,7 +66,7 @@ pub(super) fn status(progress: &JobProgress, input: u64, waiting: Option<(&str, 
     }
 }
 
-/// The line for an event that has one in both faces for people.
+/// The line for an event that looks the same in bars and lines; `None` for all other events.
 pub(super) fn line(event: &ProgressEvent) -> Option<String> {
     Some(match event {
         ProgressEvent::Note { text } => format!("note: {text}"),
@@ -84,15 +84,16 @@ pub(super) fn line(event: &ProgressEvent) -> Option<String> {
         ProgressEvent::TaskFailed { stage, task, input, why, retries_left, .. } => {
             let what = names::attempt(stage, *task, input.as_deref(), why);
             match retries_left {
-                0 => format!("failed for the last time: {what}"),
-                n => format!("failed, to be tried again ({n} left): {what}"),
+                0 => format!("failed, no retries left: {what}"),
+                1 => format!("failed, 1 retry left: {what}"),
+                n => format!("failed, {n} retries left: {what}"),
             }
         }
         ProgressEvent::Waiting { why, .. } => format!("waiting: {why}"),
-        ProgressEvent::WaitingOver { seconds } => format!("the job makes progress again, after {seconds:.1} s"),
+        ProgressEvent::WaitingOver { seconds } => format!("the job makes progress again after {seconds:.1} s"),
         ProgressEvent::Revoked { stage, tasks } => {
             let tasks = count(u64::from(*tasks), "finished task");
-            format!("results of {stage} were lost that other attempts do not give again: {tasks} run anew")
+            format!("results of {stage} were lost and no other attempt reproduces them: running {tasks} again")
         }
         ProgressEvent::Result { lines, keys, bytes: written, seconds } => {
             let (lines, keys) = (count(*lines, "line"), count(*keys, "key"));

@@ -1,4 +1,4 @@
-//! Having a job compiled, by whichever peer can.
+//! Gets a job compiled by a peer that has a compiler.
 
 use std::pin::pin;
 
@@ -19,52 +19,52 @@ use crate::survey;
 /// A compiled job.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// Its hash.
+    /// The hash of `bytes`.
     pub hash: Hash,
-    /// WebAssembly.
+    /// The WebAssembly module.
     pub bytes: Bytes,
 }
 
-/// Which compilers are asked.
+/// The compilers to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compilers {
-    /// This peer's own, and no other.
+    /// Only this peer's own.
     Own,
-    /// Those of the mesh.
+    /// Those of all peers of the mesh.
     OfMesh,
 }
 
-/// Why a job is not compiled.
+/// Why a job was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// clang refused it.
+    /// The source has errors.
     #[error("{name} does not compile:\n{diagnostics}")]
     DoesNotCompile {
         /// The source.
         name: String,
-        /// What clang said, with its colours.
+        /// clang's output, with its colours.
         diagnostics: String,
     },
-    /// No compiler did it.
+    /// No compiler is available, or none could compile it.
     #[error("{name} cannot be compiled: {why}")]
     NoCompiler {
         /// The source.
         name: String,
-        /// What the last one answered, or that there is none.
+        /// The failure of the last compiler, or that there is none.
         why: String,
     },
 }
 
-/// The beginning of a job's name that peers take, whole characters of it.
+/// Truncates a job's name to the longest that peers accept, at a character boundary.
 pub fn cut_name(name: &str) -> &str {
     &name[..name.floor_char_boundary(limits::NAME_BYTES)]
 }
 
-/// Has the source compiled: by the nearest compiler, or by the next ones where that is lost, refuses, or does not answer
-/// for ten seconds. What is waited for meanwhile is told as a phase.
+/// Compiles the source with the nearest compiler, or with the next ones if that is lost, refuses, or does not answer
+/// for ten seconds. Reports what it waits for as a phase.
 ///
 /// # Errors
-/// [`CompileError`]: it does not compile, or no compiler was found or came back within the limits of the search.
+/// [`CompileError`]: the source does not compile, or no compiler was available within the limits of the search.
 pub async fn compile(
     node: &Node,
     compilers: Compilers,
@@ -78,7 +78,7 @@ pub async fn compile(
         Compilers::Own => vec![node.net().peer()],
         Compilers::OfMesh => survey::near_compilers(node).await,
     });
-    // Even where one is near: by the time it is lost, it may have been the only way to hear of others.
+    // Even if a near compiler is known: once it is lost, the other compilers may no longer be discoverable.
     let mut look = pin!(Fuse::terminated());
     match compilers {
         Compilers::Own => search.looked(Instant::now(), Vec::new()),
@@ -108,7 +108,10 @@ pub async fn compile(
                     reporter.phase(&match compilers {
                         Compilers::Own => format!("still compiling {name} after {seconds} s"),
                         Compilers::OfMesh => {
-                            format!("compiler {} has not answered for {seconds} s, and no other is known", slow.short())
+                            format!(
+                                "compiler {} has not answered for {seconds} s, and no other compiler is known",
+                                slow.short()
+                            )
                         }
                     });
                 }
@@ -139,7 +142,7 @@ pub async fn compile(
     }
 }
 
-/// What an answer means, but for the author's own errors.
+/// The meaning of an answer, except for errors in the source.
 enum Answered {
     Module { bytes: Bytes, warnings: String },
     Failure(Failure),
@@ -154,7 +157,7 @@ fn read(name: &str, peer: PeerKey, answer: Answer) -> Result<Answered, CompileEr
         }
         Ok((Response::Busy, _)) => Failure::Busy,
         Ok((Response::Refused(refusal), _)) => Failure::Refused(refusal),
-        Ok(_) => Failure::Refused(of_peer(&"it answers something else")),
+        Ok(_) => Failure::Refused(of_peer(&"unexpected response")),
         Err(failure @ (RequestError::Unreachable | RequestError::TimedOut)) => Failure::Lost(of_peer(&failure)),
         Err(failure) => Failure::Refused(of_peer(&failure)),
     }))
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_cut_between_characters() {
+    fn a_name_is_truncated_at_a_character_boundary() {
         assert_eq!(cut_name("job.cpp"), "job.cpp");
         let long = "ä".repeat(100);
         assert_eq!(cut_name(&long), "ä".repeat(limits::NAME_BYTES / 2));

@@ -1,4 +1,4 @@
-//! Submitting a job and seeing it through.
+//! Submits or resumes a job and follows it to its end.
 
 use std::pin::pin;
 
@@ -15,49 +15,50 @@ use crate::progress::{Outline, Reporter, Traffic};
 /// Why a job gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// It was not begun.
+    /// The job was refused before it started.
     #[error("{0}")]
     Refused(String),
-    /// It failed.
+    /// The job failed.
     #[error("the job failed: {0}")]
     Failed(String),
-    /// Somebody took it back.
+    /// The job was cancelled.
     #[error("the job was cancelled")]
     Cancelled,
-    /// This peer does not know of it any more.
+    /// The job could not be cancelled because this peer no longer knows it.
     #[error("the job cannot be cancelled: {0}")]
     Lost(String),
-    /// This peer ended first.
-    #[error("this peer ended before its job")]
+    /// This peer shut down before the job ended.
+    #[error("this peer shut down before the job ended")]
     Gone,
 }
 
-/// How a job begins.
+/// How a job starts.
 #[derive(Debug)]
 pub enum Begin {
-    /// It is submitted.
+    /// The job is submitted.
     New {
-        /// Its manifest; its owner and home are entered here.
+        /// The manifest; its owner and home are filled in.
         manifest: Box<Manifest>,
-        /// Its decisions are kept, in a folder that must be there (see [`crate::job_folder`]).
+        /// Whether decisions are stored in the job's folder, which must exist (see [`crate::job_folder`]).
         kept: bool,
     },
-    /// This peer was started with it, to go on with it.
+    /// The job is resumed: this peer was started with it.
     Resumed(JobId),
 }
 
-/// The manifest as the engine of this peer will sign it, and the id that the job gets by that.
+/// The manifest as this peer's engine will sign it, and the job id that results.
 pub fn named(node: &Node, manifest: Manifest, key: &Keypair) -> (Manifest, JobId) {
     let manifest = Manifest { owner: key.public(), home: node.net().peer(), ..manifest };
     let job = Manifest::id_of(&key.sign(&manifest));
     (manifest, job)
 }
 
-/// Begins a job and follows it until it is done, with `reporter` telling how far it is. Once `unwanted` ends, it is
-/// cancelled; `told` is told its id once others may hear of it, and may have reasons not to go on.
+/// Starts a job and follows it to its end, with its progress reported to `reporter`. The job is cancelled when
+/// `unwanted` completes. `told` is called with the job's id when the job is announced; if it returns an error, this
+/// function returns [`FollowError::Failed`] with it.
 ///
 /// # Errors
-/// [`FollowError`]: there is no result.
+/// [`FollowError`]: why there is no result.
 pub async fn follow(
     node: &Node,
     begin: Begin,
@@ -66,7 +67,7 @@ pub async fn follow(
     unwanted: impl Future<Output = ()>,
     mut told: impl FnMut(JobId) -> Result<(), String>,
 ) -> Result<JobId, FollowError> {
-    // This peer may have several jobs, and all of them are told of here.
+    // The notices are about all jobs of this peer.
     let (mut notices, ours, nonce) = match begin {
         Begin::New { manifest, kept } => {
             let notices = node.notices();
@@ -80,7 +81,7 @@ pub async fn follow(
     let (mut submitted, mut cancelled, mut stopping) = (None::<JobId>, false, false);
     let mut unwanted = pin!(unwanted);
     loop {
-        // Who stops before the job has its id is heard as soon as it has one.
+        // A cancellation before the job has its id takes effect as soon as it has one.
         if let (true, false, Some(job)) = (stopping, cancelled, submitted) {
             cancelled = true;
             node.cancel(job, key.clone()).await;
@@ -119,7 +120,7 @@ pub async fn follow(
                     }
                 };
             }
-            // This peer does not know its own job any more: nothing else will be heard of it.
+            // This peer no longer knows its own job: there will be no further notices about it.
             Notice::CancelRefused { job, why } if Some(job) == submitted => return Err(FollowError::Lost(why)),
             Notice::Log(text) => tracing::info!("{text}"),
             _ => {}

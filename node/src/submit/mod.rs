@@ -1,4 +1,4 @@
-//! What submitting a job takes beside the engine, the same for a terminal and a tab.
+//! Compiles and submits jobs; shared by the command line and the browser tab.
 
 mod compile;
 mod follow;

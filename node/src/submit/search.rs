@@ -1,4 +1,4 @@
-//! Which compiler is asked next, and when the search is given up. Knows neither network nor clock.
+//! Chooses which compiler to ask next and when to give up. Sans-IO: takes the time as an argument.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,62 +7,63 @@ use webmesh_protocol::PeerKey;
 
 use crate::platform::Instant;
 
-/// Once a compiler has not answered within this time, the next one is asked as well: a busy, a suspended and a
-/// disconnected machine cannot be told apart. An ordinary compile takes a tenth of it.
+/// Timeout after which the next compiler is asked as well: a busy, a suspended and a disconnected machine look the
+/// same. A typical compile takes a tenth of this.
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(10);
-/// How long to wait for a compiler once every known one is lost: a restart takes seconds, and so does finding peers
-/// after their common neighbour is gone.
+/// Time to wait for a compiler once every known one is lost: a restart takes seconds, and so does finding other peers
+/// after a common neighbour is lost.
 pub(super) const LOST_LIMIT: Duration = Duration::from_secs(60);
-/// How long to wait while every compiler is busy: their queues are short.
+/// Time to wait while every compiler is busy: their queues are short.
 const BUSY_LIMIT: Duration = Duration::from_secs(180);
-/// How long to look for a first compiler: peers that know of one may take a moment to connect.
+/// Time to look for a first compiler: peers that know one may take a moment to connect.
 const FIND_LIMIT: Duration = Duration::from_secs(5);
-/// Pause before a busy compiler is asked again.
+/// Delay before a busy compiler is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
-/// Pause before a lost compiler is asked again.
+/// Delay before a lost compiler is asked again.
 const LOST_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between looks for compilers that are not known yet.
+/// Interval of queries for further compilers.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
-/// Compilers that are considered, the nearest: peers may claim the role as they like.
+/// Maximum number of compilers considered, the nearest first: any peer can claim the role.
 const COMPILERS: usize = 16;
 
-/// Why a compiler gave no module.
+/// Why a compiler returned no module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It has others before us.
+    /// It is busy with other requests.
     Busy,
-    /// It went, or does not answer: why.
+    /// It is unreachable or does not answer; the error.
     Lost(String),
-    /// It will not do it: why.
+    /// It refused the request, finally; the reason.
     Refused(String),
 }
 
 /// The next step of a search for a compiler.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Ask `peer`, though `beside` is asked already and slow.
+    /// Ask `peer`; `beside` is a slow compiler that has been asked already and may still answer.
     Ask { peer: PeerKey, beside: Option<PeerKey> },
-    /// Nothing until then, unless an answer comes; and look for further compilers, if `look`. `slow` is a compiler that
-    /// has not answered for [`SLOW_AFTER`].
+    /// Wait until then or the next answer, and look for further compilers if `look`. `slow` is a compiler that has not
+    /// answered for [`SLOW_AFTER`].
     Wait { until: Instant, look: bool, slow: Option<PeerKey> },
-    /// Nothing any more: why.
+    /// Give up; the reason.
     GiveUp(String),
 }
 
-/// See the module.
+/// The state of a search for a compiler.
 #[derive(Debug)]
 pub(super) struct Search {
     begun: Instant,
-    /// The nearest first.
+    /// Known compilers, the nearest first.
     known: Vec<PeerKey>,
-    /// Since when each is asked.
+    /// Compilers that have not answered yet, with the time of the request.
     asking: HashMap<PeerKey, Instant>,
-    /// What was last wrong with each, and when.
+    /// The last failure of each compiler, and its time.
     failures: HashMap<PeerKey, (Failure, Instant)>,
-    /// When the first was lost, unless one was heard of since.
+    /// When the first compiler was lost; reset when one answers that it is busy.
     lost_since: Option<Instant>,
+    /// When a compiler was first busy.
     busy_since: Option<Instant>,
-    /// When the neighbours were last asked whom they know.
+    /// When the neighbours last answered which compilers they know.
     looked: Option<Instant>,
 }
 
@@ -79,7 +80,7 @@ impl Search {
         }
     }
 
-    /// These compilers are there, the nearest first.
+    /// Adds compilers, the nearest first.
     pub(super) fn found(&mut self, compilers: Vec<PeerKey>) {
         for compiler in compilers {
             if self.known.len() < COMPILERS && !self.known.contains(&compiler) {
@@ -88,13 +89,13 @@ impl Search {
         }
     }
 
-    /// The neighbours told of all that they know.
+    /// Adds the compilers that the neighbours know.
     pub(super) fn looked(&mut self, now: Instant, compilers: Vec<PeerKey>) {
         self.looked = Some(now);
         self.found(compilers);
     }
 
-    /// A compiler that was asked gave no module. Gives a word for people, where there is something new to say.
+    /// Records that a compiler returned no module. Returns a text for the user if the situation has changed.
     pub(super) fn failed(&mut self, now: Instant, peer: PeerKey, failure: Failure) -> Option<String> {
         self.asking.remove(&peer);
         let seconds = LOST_LIMIT.as_secs();
@@ -103,7 +104,7 @@ impl Search {
                 self.lost_since = None;
                 let first = self.busy_since.is_none();
                 self.busy_since.get_or_insert(now);
-                first.then(|| "waiting for a compiler: others have their turn".to_owned())
+                first.then(|| "waiting for a compiler: it is busy with other jobs".to_owned())
             }
             Failure::Lost(why) => {
                 self.lost_since.get_or_insert(now);
@@ -116,9 +117,9 @@ impl Search {
         word
     }
 
-    /// What is to be done now. A compiler that it says to ask counts as asked.
+    /// The next step. A compiler returned by [`Step::Ask`] counts as asked.
     pub(super) fn step(&mut self, now: Instant) -> Step {
-        // Those whose answer may come: not the lost ones, whose address is merely tried.
+        // Requests that may be answered; for lost compilers, only their addresses are being dialled.
         let mut live: Vec<_> = self.asking.iter().filter(|(peer, _)| !self.is_lost(peer)).collect();
         live.sort_by_key(|(_, since)| std::cmp::Reverse(**since));
         let newest = live.first().map(|(peer, since)| (**peer, **since));
@@ -141,7 +142,8 @@ impl Search {
         self.looked.is_some_and(|at| now >= at + LOOK_PAUSE)
     }
 
-    /// The next to be asked: the nearest that was not yet, else, where nobody else is asked, one whose pause is over.
+    /// The next compiler to ask: the nearest not asked before; else, unless `others` are being asked, one whose delay
+    /// is over.
     fn next(&self, now: Instant, others: bool) -> Option<PeerKey> {
         let mut free = self.known.iter().filter(|peer| !self.asking.contains_key(peer));
         if let Some(fresh) = free.clone().find(|peer| !self.failures.contains_key(peer)) {
@@ -159,9 +161,9 @@ impl Search {
         matches!(self.failures.get(peer), Some((Failure::Lost(_), _)))
     }
 
-    /// Why the search is over, if it is.
+    /// The reason to give up, if there is one.
     fn give_up_reason(&self, now: Instant) -> Option<String> {
-        // One that was lost may be back, and compile: whether it is, the end of its dial will tell.
+        // A lost compiler may be back and compiling; the result of its dial will tell.
         if !self.asking.is_empty() {
             return None;
         }
@@ -197,11 +199,11 @@ mod tests {
     fn asked(step: Step) -> PeerKey {
         match step {
             Step::Ask { peer, .. } => peer,
-            other => panic!("nobody is asked: {other:?}"),
+            other => panic!("no compiler is asked: {other:?}"),
         }
     }
 
-    /// Steps until the search is given up; gives the time that took and why.
+    /// Steps until the search gives up; returns the time and the reason.
     fn until_given_up(
         search: &mut Search,
         mut now: Instant,
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_compiler_does_not_keep_the_next_from_being_asked() {
+    fn the_next_compiler_is_asked_while_a_slow_one_may_still_answer() {
         let now = Instant::now();
         let mut search = Search::new(now);
         search.found(vec![NEAR, FAR]);
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(search.step(now), Step::Wait { until: now + SLOW_AFTER, look: false, slow: None });
         let later = now + SLOW_AFTER;
         assert_eq!(search.step(later), Step::Ask { peer: FAR, beside: Some(NEAR) });
-        // The second one's refusal does not end what the first may still do.
+        // The second compiler's refusal does not end the search: the first may still answer.
         search.failed(later, FAR, Failure::Refused("no".to_owned()));
         assert!(matches!(search.step(later), Step::Wait { .. }));
     }
@@ -262,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn another_compiler_that_appears_is_asked_while_a_lost_one_is_tried() {
+    fn a_new_compiler_is_asked_while_a_lost_one_is_dialled() {
         let now = Instant::now();
         let mut search = Search::new(now);
         search.looked(now, vec![NEAR]);
         search.step(now);
         search.failed(now, NEAR, lost());
         let later = now + LOST_PAUSE;
-        assert_eq!(asked(search.step(later)), NEAR, "its dial hangs from now on");
+        assert_eq!(asked(search.step(later)), NEAR, "its dial does not end");
         search.looked(later, vec![FAR]);
         assert_eq!(asked(search.step(later)), FAR);
     }
@@ -292,13 +294,13 @@ mod tests {
         assert_eq!((end, &*why), (now, "it has no sandbox"), "a refusal is final");
         let mut none = Search::new(now);
         none.looked(now, vec![]);
-        let (end, why) = until_given_up(&mut none, now, |_| unreachable!("there is none"));
+        let (end, why) = until_given_up(&mut none, now, |_| unreachable!("there is no compiler"));
         assert!(why.contains("--roles compiler"), "{why}");
         assert!(end >= now + FIND_LIMIT && end < now + 2 * FIND_LIMIT);
     }
 
     #[test]
-    fn a_refusal_is_final_only_once_the_neighbours_were_asked_for_others() {
+    fn a_refusal_is_final_only_after_the_neighbours_were_asked_for_other_compilers() {
         let now = Instant::now();
         let mut search = Search::new(now);
         search.found(vec![NEAR]);
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_cannot_make_the_list_of_compilers_grow() {
+    fn the_list_of_compilers_is_bounded() {
         let mut search = Search::new(Instant::now());
         search.found((0..100).map(|n| PeerKey([n; 32])).collect());
         assert_eq!(search.known.len(), COMPILERS);
