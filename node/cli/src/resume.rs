@@ -6,7 +6,6 @@ use serde_json::Value;
 use webmesh_node::client::Client;
 use webmesh_node::job_folder::{self, JobFolder};
 use webmesh_node::signals::Stop;
-use webmesh_protocol::JobId;
 
 use crate::args::ResumeArgs;
 use crate::detached::{self, Carried};
