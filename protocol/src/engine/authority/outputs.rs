@@ -9,14 +9,14 @@ use crate::io::{StoreAction, Token};
 use crate::manifest::Sink;
 use crate::message::Response;
 
-/// An output on its way to this peer's disk and into the log.
+/// An output being written to this peer's disk and to the log.
 #[derive(Debug)]
 pub(super) struct Storing {
     pub(super) digest: Hash,
     pub(super) author: PeerKey,
-    /// It was computed from what has been revoked since.
+    /// It was computed from input that has been revoked since.
     pub(super) is_stale: bool,
-    /// Who waits for the answer.
+    /// The requests that await the answer.
     pub(super) tokens: Vec<Token>,
 }
 

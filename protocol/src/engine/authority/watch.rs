@@ -37,7 +37,7 @@ impl Watch {
         Self { at: now + PROBE_INTERVAL, answered: BTreeMap::new() }
     }
 
-    /// This peer slept: everyone is asked anew, and at once.
+    /// Resumes after this peer did not run: all shufflers are probed at once, and their timeouts start again.
     pub(super) fn woke(&mut self, now: Time) {
         self.at = now;
         self.answered.clear();
@@ -49,7 +49,7 @@ impl Watch {
     }
 }
 
-/// How far an owner has come with what it owns.
+/// An owner's progress with its partitions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     held: u64,
@@ -85,8 +85,8 @@ impl Job {
         }
     }
 
-    /// Asks all shufflers for a sign of life if that is due, by telling them the epoch: it may be new to them, or have
-    /// been lost.
+    /// Probes all shufflers if that is due, by sending them the epoch: it may be new to them, or an earlier message of
+    /// it may have been lost.
     pub(super) fn probe(&mut self, core: &mut Core) {
         if core.now < self.watch.at {
             return;
@@ -108,8 +108,9 @@ impl Job {
 }
 
 impl Shuffle {
-    /// Owners that lack what others hold, or have not sealed what is complete, and have come no further for long. Nothing
-    /// can be sealed before it is settled how tasks divide it, which waits for all that is read together with it.
+    /// Owners that lack attempts which others hold, or have not sealed complete partitions, and have made no progress
+    /// for long. Nothing can be sealed before its division into tasks is settled, which waits for all that is read
+    /// together with it.
     fn stalled(&mut self, now: Time, can_seal: bool) -> Vec<PeerKey> {
         let most = self.held.iter().map(|held| held.count()).max().unwrap_or(0);
         let mut stalled = Vec::new();
