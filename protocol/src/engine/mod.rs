@@ -185,7 +185,7 @@ impl Engine {
             }
             Event::Tick => {}
         }
-        self.go_on();
+        self.drive();
     }
 
     /// The next action; `None` when there is none until the next event.
@@ -253,14 +253,14 @@ impl Engine {
     fn wake(&mut self, asleep: Duration) {
         let core = &mut self.core;
         core.woke = Some(core.now);
-        core.log(format!("this peer did not run for {} s, and goes on", asleep.as_secs()));
+        core.log(format!("this peer did not run for {} s; it resumes", asleep.as_secs()));
         self.jobs.woke(core.now);
         self.authority.woke(core.now, asleep);
         self.worker.woke(core, asleep);
     }
 
     /// Does what the last event or the passing of time has made possible.
-    fn go_on(&mut self) {
+    fn drive(&mut self) {
         let core = &mut self.core;
         if core.now >= self.tick_at {
             self.tick_at = core.now + TICK;
@@ -269,7 +269,7 @@ impl Engine {
             self.jobs.set_workers(core.workers);
             self.jobs.ask_the_silent(core);
             for job in self.jobs.expire(core.now) {
-                core.act(Notice::Log(format!("job {} fell silent", job.short())));
+                core.act(Notice::Log(format!("job {} was not announced for too long and is forgotten", job.short())));
             }
             self.blobs.tick(core);
             self.worker.tick(core, &mut self.blobs);
@@ -279,7 +279,7 @@ impl Engine {
                 core.act(NetAction::Publish { topic: Topic::Peers, message: advert });
             }
         }
-        for (job, of) in self.authority.go_on(core, &mut self.jobs) {
+        for (job, of) in self.authority.drive(core, &mut self.jobs) {
             // A submitter that works takes the last place itself.
             self.worker.place(core, job, of.saturating_sub(1), of);
         }
@@ -287,11 +287,11 @@ impl Engine {
             self.shuffler.on_job(core, &job, &change);
             self.worker.on_job(core, &mut self.blobs, &job, &change);
         }
-        self.shuffler.go_on(core);
+        self.shuffler.drive(core);
         for seals in std::mem::take(&mut core.own_seals) {
             self.worker.on_seals(core, core.me, &seals);
         }
-        self.worker.go_on(core, &mut self.blobs, &self.shuffler);
+        self.worker.drive(core, &mut self.blobs, &self.shuffler);
     }
 
     fn connected(&mut self, peer: PeerKey) {

@@ -267,7 +267,7 @@ impl Job {
         core.request(peer, Request::Offer { announce: self.announce(core.now), slot, of }, vec![], Pending::Ignored);
     }
 
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
+    pub(super) fn drive(&mut self, core: &mut Core, jobs: &mut Jobs) {
         // Effects of decisions persisted since the last call come first: the next epoch must follow the newest one.
         self.take_effects(core, jobs);
         if self.is_open {

@@ -116,7 +116,7 @@ impl Job {
         }
         let number = self.next_epoch().max(shown.number + 1);
         core.log(format!(
-            "job {}: epoch {} is not in the log, which has lost its end; the job goes on with epoch {number}, and what \
+            "job {}: epoch {} is missing from the damaged log; the job continues with epoch {number}, and what \
              stages {:?} wrote is accepted anew",
             self.id.short(),
             shown.number,

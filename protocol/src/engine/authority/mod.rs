@@ -121,13 +121,13 @@ impl Authority {
             return refuse(core, &manifest, "the job is over");
         }
         if manifest.owner != key.public() {
-            return refuse(core, &manifest, "the job belongs to another owner than the key that was given");
+            return refuse(core, &manifest, "the job belongs to the owner of another key than the one given");
         }
         if manifest.home != core.me {
             return refuse(
                 core,
                 &manifest,
-                "the job was submitted by a peer of another identity, which alone can go on with it",
+                "the job was submitted by a peer with another identity, and only that peer can resume it",
             );
         }
         let mut job = Job::new(core, Ledger::new(key, state, true), epoch, signed_epoch);
@@ -206,7 +206,7 @@ impl Authority {
     /// Called when a shuffler has lost the segments that it held for a job.
     pub(super) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId, why: &str) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_shuffler(&peer)) {
-            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store what it was sent: {why}"));
+            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store its segments: {why}"));
         }
     }
 
@@ -236,7 +236,7 @@ impl Authority {
             return Response::NotOwner(job.signed_epoch.clone());
         }
         if !shuffle.matches_incarnation(core.now, from, opened) {
-            core.log(format!("{} commits in job {} what it has forgotten since", from.short(), id.short()));
+            core.log(format!("ignored a commit of {} in job {} from before its restart", from.short(), id.short()));
             return Response::Missing;
         }
         shuffle.note_pushed(from, bytes);
@@ -299,7 +299,11 @@ impl Authority {
                 Response::Busy
             }
             Err(NotSealed::OtherRoot) => {
-                core.log(format!("{} sealed in job {} what was not accepted: given up", from.short(), id.short()));
+                core.log(format!(
+                    "{} sealed in job {} other results than those accepted: given up",
+                    from.short(),
+                    id.short()
+                ));
                 job.miss(core.now, from, Duration::ZERO, "it sealed other results than those accepted");
                 Response::Missing
             }
@@ -468,11 +472,11 @@ impl Authority {
 
     /// Drives every job. Returns the jobs that opened just now, each with the number of starting places that were given
     /// away, including this peer's if it works.
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) -> Vec<(JobId, u32)> {
+    pub(super) fn drive(&mut self, core: &mut Core, jobs: &mut Jobs) -> Vec<(JobId, u32)> {
         let mut opened = Vec::new();
         let mut ended = Vec::new();
         for job in self.jobs.values_mut() {
-            job.go_on(core, jobs);
+            job.drive(core, jobs);
             opened.extend(job.places.take().map(|of| (job.id, of)));
             ended.extend(job.ended.take().map(|outcome| (job.id, outcome)));
         }
@@ -486,7 +490,7 @@ impl Authority {
         for (id, outcome) in ended {
             self.finish(core, jobs, id, outcome);
         }
-        self.announcer.go_on(core, jobs, &mut self.jobs);
+        self.announcer.drive(core, jobs, &mut self.jobs);
         opened
     }
 

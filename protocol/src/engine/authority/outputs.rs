@@ -58,7 +58,7 @@ impl Job {
             }
         }
         if Hash::of(&body) != digest {
-            return Some(Response::Refused("the result does not have the digest that came with it".to_owned()));
+            return Some(Response::Refused("the result does not match its digest".to_owned()));
         }
         let storing = &mut self.stages[usize::from(stage)].storing;
         let fresh = !storing.contains_key(&task);

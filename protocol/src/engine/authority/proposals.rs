@@ -35,7 +35,7 @@ impl Job {
     pub(super) fn give_up(&mut self, core: &mut Core, why: &str) {
         core.log(format!("job {}: {why}", self.id.short()));
         self.ending = true;
-        self.ended = Some(Outcome::Failed(format!("the log of the job's decisions cannot go on: {why}")));
+        self.ended = Some(Outcome::Failed(format!("the log of the job's decisions cannot be continued: {why}")));
     }
 
     /// Decides the end of a job once all results are in.
@@ -105,7 +105,7 @@ impl Job {
         }
         let tasks: u32 = runs.iter().map(|run| run.len).sum();
         core.log(format!(
-            "job {}: the outputs of {tasks} tasks of stage {stage} are lost and differ when they are made again; \
+            "job {}: the outputs of {tasks} tasks of stage {stage} are lost and differ when computed again; \
              what was computed from them is revoked",
             self.id.short()
         ));

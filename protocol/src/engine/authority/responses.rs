@@ -37,7 +37,12 @@ impl Authority {
             let is_lost = *tries >= LOST_AFTER;
             shuffle.accept_failed.push((core.now + RETRY, to, attempts));
             if is_lost {
-                job.miss(core.now, to, Duration::ZERO, format!("it took none of {LOST_AFTER} messages in a row"));
+                job.miss(
+                    core.now,
+                    to,
+                    Duration::ZERO,
+                    format!("it acknowledged none of {LOST_AFTER} messages in a row"),
+                );
             }
         }
     }

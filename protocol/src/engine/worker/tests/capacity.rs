@@ -56,7 +56,7 @@ fn a_worker_that_retires_ends_what_runs_and_says_that_it_holds_nothing() {
     let (mut bench, job) = at_work(2);
     assert!(claimed(&bench) > 0);
     bench.worker.retire(&mut bench.core, &mut bench.blobs);
-    bench.go_on(Duration::ZERO);
+    bench.drive(Duration::ZERO);
     assert_eq!(bench.worker.load(), (0, 0, 0));
     assert!(released_all(&mut bench));
     assert!(

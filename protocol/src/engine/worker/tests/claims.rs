@@ -10,7 +10,7 @@ fn a_run_that_ends_early_gives_its_block_back() {
     assert_eq!(bench.worker.load().0, 1, "it holds the block");
     bench.results(&work, 0..2, true);
     assert_eq!(bench.worker.load().0, 0, "two of its tasks gave no result");
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     assert!(bench.run().is_some(), "it is tried again");
 }
 

@@ -69,9 +69,9 @@ fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_
         let job = bench.open(&REDUCES, other());
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
         bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
-        bench.go_on(Duration::ZERO);
+        bench.drive(Duration::ZERO);
         assert_eq!(bench.bucket_asked().is_none(), works);
-        bench.go_on(Duration::from_secs(1));
+        bench.drive(Duration::from_secs(1));
         assert!(bench.bucket_asked().is_some(), "its owner has had its time");
     }
 }
@@ -82,7 +82,7 @@ fn a_bucket_that_its_owner_cannot_read_counts_as_a_failure_of_its_task() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Missing, Bytes::new());
     assert_eq!(bench.failure(), None, "it may lie elsewhere by now");
-    bench.go_on(Duration::from_secs(3));
+    bench.drive(Duration::from_secs(3));
     let (id, _) = bench.bucket_asked().expect("the next bucket");
     bench.answer_bucket(id, Response::Refused("the disk is broken".to_owned()), Bytes::new());
     let failure = bench.failure().expect("a word to the authority");
@@ -132,11 +132,11 @@ fn a_module_that_this_peer_lost_is_looked_for_again() {
     let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), cause: Cause::Worker };
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
     bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
-    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    bench.worker.drive(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let told = |action: &Action| matches!(action, Action::Net(NetAction::Request { request: Request::Failed(f), .. }) if f.cause == Cause::Worker);
     assert!(bench.core.actions.iter().any(told));
     bench.core.now = bench.core.now + RETRY_MODULE;
-    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    bench.worker.drive(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let looks = |action: &Action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) if *hash == Hash([COLLECTS.module; 32]));
     assert!(bench.core.actions.iter().any(looks));
 }
@@ -233,7 +233,7 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     let asked = bench.take(|action| match action {
         Action::Net(NetAction::Request { request: Request::Bucket { width, task, .. }, .. }) => Some((*width, *task)),
         _ => None,
@@ -268,7 +268,7 @@ fn buckets_in_hand_take_no_more_together_than_tasks_may() {
     let (first, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(first, Response::Piece { of }, start.clone());
     let (rest, _) = bench.bucket_asked().expect("it has room");
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     let (second, _) = bench.bucket_asked().expect("another bucket");
     bench.answer_bucket(second, Response::Piece { of }, start.clone());
     assert_eq!(bench.bucket_asked(), None, "both together have not");
@@ -277,7 +277,7 @@ fn buckets_in_hand_take_no_more_together_than_tasks_may() {
     bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
     let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
     bench.results(&reduce, reduce.tasks.clone(), true);
-    bench.go_on(Duration::from_secs(3));
+    bench.drive(Duration::from_secs(3));
     let (next, _) = bench.bucket_asked().expect("the next one");
     bench.answer_bucket(next, Response::Piece { of }, start);
     assert!(bench.bucket_asked().is_some(), "there is room again");
@@ -331,7 +331,7 @@ fn joining() -> (Bench, JobId) {
 fn seal(bench: &mut Bench, job: JobId, (stage, epoch): (u8, u32), root: Hash) {
     let seals = (0..BUCKETS).map(|p| (p, root)).collect();
     bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage, epoch, width: 1, seals });
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
 }
 
 /// What is asked for of what a stage wrote: the request, the task and the root.
@@ -386,10 +386,10 @@ fn where_one_of_several_sources_is_revoked_only_that_has_to_be_sealed_again() {
     bench.change(&job, &Change::Epoch { epoch: Arc::new(newer), signed_epoch });
     bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
     while bench.bucket_asked().is_some() {}
-    bench.go_on(Duration::from_secs(5));
+    bench.drive(Duration::from_secs(5));
     assert_eq!(bench.bucket_asked(), None, "what the second source wrote is not sealed");
     seal(&mut bench, job, (1, 1), Hash([3; 32]));
-    bench.go_on(Duration::from_secs(5));
+    bench.drive(Duration::from_secs(5));
     assert!(bench.bucket_asked().is_some(), "the first stayed sealed");
 }
 

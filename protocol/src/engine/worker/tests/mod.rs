@@ -99,13 +99,13 @@ impl Bench {
     fn change(&mut self, job: &JobId, change: &Change) {
         self.shuffler.on_job(&mut self.core, job, change);
         self.worker.on_job(&mut self.core, &mut self.blobs, job, change);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
     /// Lets time pass; what blobs it looks for are here.
-    fn go_on(&mut self, time: Duration) {
+    fn drive(&mut self, time: Duration) {
         self.core.now = self.core.now + time;
-        self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+        self.worker.drive(&mut self.core, &mut self.blobs, &self.shuffler);
         while let Some(action) = self.core.actions.pop_front() {
             if let Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) = action
                 && hash != Hash([NOWHERE; 32])
@@ -113,7 +113,7 @@ impl Bench {
                 let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
                 let (hash, bytes) = loaded.expect("a blob that is waited for");
                 self.worker.on_blob(&mut self.core, hash, bytes);
-                self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+                self.worker.drive(&mut self.core, &mut self.blobs, &self.shuffler);
             } else {
                 self.actions.push_back(action);
             }
@@ -152,7 +152,7 @@ impl Bench {
         let pending = self.core.pending.remove(&id);
         let Some(Pending::Worker(request @ WorkerRequest::Bucket(_))) = pending else { panic!("no bucket is awaited") };
         self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((response, body)));
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
     /// The authority says that all of the first stage is done, and its partitions sealed.
@@ -163,7 +163,7 @@ impl Bench {
         let (further, peers) = (vec![], vec![]);
         let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
         self.hear_summary(job, (1, 0), summary, Bytes::new());
-        self.go_on(Duration::from_secs(1));
+        self.drive(Duration::from_secs(1));
     }
 
     /// Answers whoever asks about a stage of two shards of eight blocks, of which so many are left, those with the
@@ -184,7 +184,7 @@ impl Bench {
             let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
             self.hear_summary(job, (0, shard), summary, done);
         }
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
         asked
     }
 
@@ -211,14 +211,14 @@ impl Bench {
         self.core.now = self.core.now + task_time * results.len() as u32;
         let ran = (work.job, results.len());
         self.worker.on_results(&mut self.core, work.run, results, true);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
         self.take_outputs();
         Some(ran)
     }
 
     fn idle(&mut self, time: Duration) {
         self.worker.tick(&mut self.core, &mut self.blobs);
-        self.go_on(time);
+        self.drive(time);
     }
 
     /// The home answers with the summary of a shard; `done` numbers its finished tasks.
@@ -235,7 +235,7 @@ impl Bench {
                 self.worker.on_response(&mut self.core, &self.shuffler, output, Ok((Response::Ok, Bytes::new())));
             }
         }
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
     fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
@@ -248,7 +248,7 @@ impl Bench {
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: vec![0; bytes].into() };
         let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
         self.worker.on_results(&mut self.core, work.run, results, last);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 }
 

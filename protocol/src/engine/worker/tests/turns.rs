@@ -14,7 +14,7 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
         jobs.insert(work.job);
         unacked += part;
         bench.results_of(&work, [0], true, part);
-        bench.go_on(Duration::from_millis(50));
+        bench.drive(Duration::from_millis(50));
         // Its answer never comes, so it is not over; another one comes in its place.
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
@@ -47,7 +47,7 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
         let work = loop {
             match bench.run() {
                 Some(work) => break work,
-                None => bench.go_on(Duration::from_millis(200)),
+                None => bench.drive(Duration::from_millis(200)),
             }
         };
         let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
@@ -56,7 +56,7 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
         let results: Vec<_> = results.collect();
         bench.core.now = bench.core.now + time * results.len() as u32;
         bench.worker.on_results(&mut bench.core, work.run, results, true);
-        bench.go_on(Duration::ZERO);
+        bench.drive(Duration::ZERO);
         bench.take_outputs();
         if work.job == long && bench.core.now > Time(0) + Duration::from_secs(4) {
             return;
@@ -70,7 +70,7 @@ fn claims_are_made_ahead_in_a_few_jobs_only() {
     let mut bench = Bench::new();
     for owner in 1..=20 {
         bench.open(&Plan { owner, nonce: u64::from(owner), ..LONG_JOB }, other());
-        bench.go_on(Duration::from_millis(1));
+        bench.drive(Duration::from_millis(1));
     }
     bench.run_units(100, Duration::from_millis(500));
     let claiming = bench.worker.jobs.values().filter(|j| j.has_claims()).count();
@@ -94,7 +94,7 @@ fn jobs_of_which_nothing_comes_give_their_places_away() {
         bench.open(&Plan { owner, module: NOWHERE, ..LONG_JOB }, other());
     }
     let jobs = [100, 101].map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other()));
-    bench.go_on(choice::IDLE_JOB + Duration::from_secs(1));
+    bench.drive(choice::IDLE_JOB + Duration::from_secs(1));
     let ran = bench.run_units(20, Duration::from_millis(100));
     assert!(jobs.iter().all(|job| ran.contains(job)), "{} units ran", ran.len());
 }
