@@ -1,4 +1,4 @@
-//! What a job's authority decides: an append-only log of batches, and the state that follows from it.
+//! The decisions of a job's authority: an append-only log of batches, and the state that follows from it.
 //!
 //! Everything on which the peers of a job must agree is a [`Decision`]: that the job is open, its epochs, which attempt
 //! of a task is accepted, which acceptances are revoked, which partitions are sealed, which results are in, and the
