@@ -122,7 +122,7 @@ impl Totals {
         Given { pairs: self.keys.iter().map(next).collect(), mark }
     }
 
-    /// As a result of the job.
+    /// The output as a result of the job.
     pub(super) fn collected(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.keys.len() * 24 + MARKS);
         for (key, total) in &self.keys {

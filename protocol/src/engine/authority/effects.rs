@@ -41,7 +41,7 @@ impl Job {
             Decision::Accept { stage, attempts } => self.accepted(core, stage, attempts),
             Decision::Split { stage, .. } => {
                 self.settle_reader_of(stage);
-                // Owners seal once they know the division. Those that know it already are told again: this peer does not track which.
+                // Owners seal once they know the division. This peer does not track which ones know it, and tells all.
                 self.tell_owners(core, stage, &Attempts::default());
             }
             Decision::Output { stage, attempts } => self.outputs_are_in(core, stage, &attempts),

@@ -15,7 +15,7 @@ use crate::ranges::Run;
 use crate::sign::Signed;
 use crate::time::Time;
 
-/// Numbers taken from a clock are capped at this, far below the largest `u32`.
+/// Numbers taken from a clock are capped at this, which leaves room for later ones below the largest `u32`.
 const LAST_FENCE: u32 = 1 << 31;
 /// Interval between epochs that supersede lost ones: two runs of one home may be active and supersede each other's.
 const GO_PAST_AGAIN: Duration = Duration::from_secs(1);
