@@ -466,7 +466,7 @@ impl Stage {
         }
         let task = &self.limits;
         if task.millis == 0 || task.millis > limits::TASK_MILLIS || task.memory > limits::TASK_MEMORY_BYTES {
-            return Err("a time or memory limit of zero, or beyond what peers allow");
+            return Err("a time limit of zero, or a task limit beyond what peers allow");
         }
         if task.output > limits::TASK_OUTPUT_BYTES {
             return Err("an output limit beyond what peers allow");

@@ -7,7 +7,7 @@
 //! the whole log.
 //!
 //! The [`State`] of a job is a fold over its log and nothing else: two replays of one log give one state, and any
-//! prefix of a log gives a state from which the rest goes on. What other peers can see follows from a batch only once
+//! prefix of a log gives a state from which the rest continues. What other peers can see follows from a batch only once
 //! that batch is kept, so an authority that is started again from its log ([`replay`]) contradicts nothing that it
 //! said before.
 //!

@@ -239,7 +239,7 @@ impl Jobs {
 
     /// Handles an epoch received from the job's home. If the home has lost a later one, or one that `told` contradicts
     /// (its log was damaged), it is sent the epoch that its owner signed.
-    pub(super) fn show_what_is_lost(&mut self, core: &mut Core, told: &Signed<Epoch>) {
+    pub(super) fn show_lost_epoch(&mut self, core: &mut Core, told: &Signed<Epoch>) {
         let Ok(job) = told.peek(|e| e.job) else { return };
         let Some(known) = self.known.get_mut(&job).filter(|known| known.home != core.me) else { return };
         let Some((signed, newest)) = &known.epoch else { return };
@@ -358,7 +358,7 @@ impl Jobs {
 
     /// Asks the homes of jobs that were not announced for a while whether the job is still running: gossip may fail for
     /// long.
-    pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
+    pub(super) fn ask_silent_homes(&mut self, core: &mut Core) {
         let now = core.now;
         let lifetime = self.lifetime();
         let silent = |k: &Known| now.since(k.heard) > lifetime / 2;

@@ -221,7 +221,7 @@ impl Engine {
     pub fn set_addresses(&mut self, addresses: Vec<String>) {
         self.core.advert.addresses = addresses;
         self.core.advert.addresses.truncate(limits::ADDRESSES);
-        self.say_anew();
+        self.resend_advert();
     }
 
     /// Changes this peer's roles and how many threads run tasks.
@@ -236,11 +236,11 @@ impl Engine {
         } else {
             self.worker.retire(core, &mut self.blobs);
         }
-        self.say_anew();
+        self.resend_advert();
     }
 
     /// Sends this peer's advert to its neighbours at once, and to everybody at the next interval.
-    fn say_anew(&mut self) {
+    fn resend_advert(&mut self) {
         self.advert_at = self.advert_at.min(self.core.now);
         for peer in self.core.directory.connected() {
             let hello = Request::Hello(self.core.advert.clone());
@@ -267,7 +267,7 @@ impl Engine {
             core.directory.expire(core.now, advert_interval(&core.directory) * limits::ADVERT_LIFETIMES);
             core.count_workers();
             self.jobs.set_workers(core.workers);
-            self.jobs.ask_the_silent(core);
+            self.jobs.ask_silent_homes(core);
             for job in self.jobs.expire(core.now) {
                 core.act(Notice::Log(format!("job {} was not announced for too long and is forgotten", job.short())));
             }
@@ -474,7 +474,7 @@ impl Engine {
         if home == Some(self.core.me) {
             self.authority.on_epoch_shown(epoch);
         } else if home == Some(from) {
-            self.jobs.show_what_is_lost(&mut self.core, epoch);
+            self.jobs.show_lost_epoch(&mut self.core, epoch);
         }
     }
 
@@ -485,7 +485,7 @@ impl Engine {
             Ok((Response::NotOwner(epoch) | Response::Summary(Summary { epoch, .. }), _)) => {
                 self.jobs.take_epoch(core, epoch);
                 if pending.asks_home() {
-                    self.jobs.show_what_is_lost(core, epoch);
+                    self.jobs.show_lost_epoch(core, epoch);
                 }
             }
             Ok((Response::Missing, _)) => {

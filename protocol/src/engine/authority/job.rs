@@ -148,7 +148,7 @@ impl Job {
         }
     }
 
-    pub(super) fn saw(&mut self, worker: PeerKey) {
+    pub(super) fn note_worker(&mut self, worker: PeerKey) {
         if self.workers.len() < WORKERS {
             self.workers.insert(worker);
         }
@@ -273,7 +273,7 @@ impl Job {
         if self.is_open {
             self.watch(core);
             self.probe(core);
-            self.go_past_what_is_lost(core);
+            self.supersede_lost_epoch(core);
             self.replace_lost_shufflers(core);
             for stage in 0..self.stages.len() {
                 self.reopen(core, stage);

@@ -95,7 +95,7 @@ impl Job {
     }
 
     /// Supersedes an epoch that was lost with the end of the log, and repeats the revocations that it announced.
-    pub(super) fn go_past_what_is_lost(&mut self, core: &mut Core) {
+    pub(super) fn supersede_lost_epoch(&mut self, core: &mut Core) {
         if core.now < self.lost.past_at || self.awaits_epoch() {
             return;
         }

@@ -389,7 +389,7 @@ impl Authority {
         if failure.task >= stage.plan.tasks || stage.is_finished(failure.task) {
             return;
         }
-        job.saw(from);
+        job.note_worker(from);
         let left = job.failures.note(core, from, &failure, &limits, &job.workers);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(notice);
@@ -503,7 +503,7 @@ impl Authority {
     /// Handles another peer's claim in a job of this peer's.
     pub(super) fn on_claim(&mut self, from: PeerKey, claim: &crate::message::Claim) {
         if let Some(job) = self.jobs.get_mut(&claim.job) {
-            job.saw(from);
+            job.note_worker(from);
         }
     }
 }

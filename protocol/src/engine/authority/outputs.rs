@@ -38,7 +38,7 @@ impl Job {
         if self.awaits_epoch() {
             return Some(Response::Busy);
         }
-        self.saw(from);
+        self.note_worker(from);
         self.failures.succeeded(&from);
         let Some(of) = self.stages.get(usize::from(stage)).map(|s| &s.plan) else { return Some(Response::Missing) };
         if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {

@@ -22,7 +22,7 @@ impl Authority {
         shard: u16,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
-        job.saw(from);
+        job.note_worker(from);
         if job.manifest.stages.get(usize::from(stage)).is_none_or(|s| shard >= s.shards) {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
         }

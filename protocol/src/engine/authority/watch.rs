@@ -70,10 +70,8 @@ impl Job {
         let can_seal = |stage| state.stage(stage).is_some_and(|stage| stage.split().is_some());
         let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|(n, shuffle)| shuffle.stalled(now, can_seal(n))).collect();
         for peer in stalled.into_iter().filter(|peer| *peer != me) {
-            let why = format!(
-                "it lacks segments that others hold, and has made no progress for {} s",
-                STALLED_AFTER.as_secs()
-            );
+            let why =
+                format!("it is behind the other shufflers and has made no progress for {} s", STALLED_AFTER.as_secs());
             self.miss(now, peer, Duration::ZERO, why);
         }
         let shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();

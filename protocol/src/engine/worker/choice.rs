@@ -37,7 +37,7 @@ impl Worker {
         while let Some(id) = self.next_to_begin().filter(|_| self.enabled) {
             let of_owner = self.active_of(&self.jobs[&id].manifest.owner);
             if self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS {
-                let Some(idle) = self.idle_job_of_a_greedier(of_owner) else { return };
+                let Some(idle) = self.idle_job_of_larger_owner(of_owner) else { return };
                 self.put_off(core, blobs, idle);
             }
             self.begin(core, id);
@@ -68,7 +68,7 @@ impl Worker {
 
     /// A job with nothing in hand, of an owner that would have at least as many places without it as the owner with
     /// `of_owner` places has with one more.
-    fn idle_job_of_a_greedier(&self, of_owner: usize) -> Option<JobId> {
+    fn idle_job_of_larger_owner(&self, of_owner: usize) -> Option<JobId> {
         let idle = self.jobs.iter().filter(|(_, j)| j.active && !j.is_busy());
         let greedier = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
         greedier.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
@@ -191,7 +191,7 @@ impl Worker {
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {
-                    self.turns.comes_to(&job.manifest.owner);
+                    self.turns.start_turn(&job.manifest.owner);
                 }
                 return Some((id, unit));
             }

@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// Does not wait for late packs: they keep neither this worker from other work nor other workers from these tasks.
-    pub(super) fn go_on_without_late_packs(&mut self, core: &Core) {
+    pub(super) fn set_late_packs_aside(&mut self, core: &Core) {
         for job in self.jobs.values_mut() {
             for (_, waiting) in job.waiting.extract_if(.., |_, w| core.now.since(w.since) > PACK_WAIT) {
                 self.fetching -= waiting.in_hand();
@@ -243,7 +243,7 @@ impl Worker {
     }
 
     /// Stops waiting for peers that no longer shuffle: if one hangs, its answer would come only as a timeout.
-    pub(super) fn leave_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
+    pub(super) fn abandon_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
         let lost = |read: &Read| !epoch.shufflers.iter().any(|s| s.peer == read.owner);
         let is_lost = |pending: &Pending| match pending {
             Pending::Worker(WorkerRequest::Bucket(fetch)) => fetch.job == id && fetch.next().is_some_and(lost),

@@ -178,7 +178,7 @@ impl Worker {
                 if let Some(open) = self.jobs.get_mut(job) {
                     open.new_epoch(core.now, epoch);
                 }
-                self.leave_lost_owners(core, *job, epoch);
+                self.abandon_lost_owners(core, *job, epoch);
             }
             Change::Reopened(count) => {
                 if let Some(open) = self.jobs.get_mut(job).filter(|j| j.reopened < *count) {
@@ -322,7 +322,7 @@ impl Worker {
             stage.lapse(core);
             stage.release_unstarted(core);
         }
-        self.go_on_without_late_packs(core);
+        self.set_late_packs_aside(core);
         core.gossip_budget.set_workers(core.now, self.company());
         self.put_off_idle_jobs(core, blobs);
     }

@@ -23,7 +23,7 @@ impl Turns {
     }
 
     /// Starts this owner's turn.
-    pub(super) fn comes_to(&mut self, owner: &PeerKey) {
+    pub(super) fn start_turn(&mut self, owner: &PeerKey) {
         self.clock = self.clock.max(self.of(owner));
     }
 
@@ -48,7 +48,7 @@ mod tests {
 
     fn next(turns: &mut Turns) -> PeerKey {
         let next = if turns.of(&OLD) <= turns.of(&NEW) { OLD } else { NEW };
-        turns.comes_to(&next);
+        turns.start_turn(&next);
         next
     }
 
@@ -56,7 +56,7 @@ mod tests {
     fn a_new_owner_is_served_as_much_as_one_served_for_an_hour() {
         let mut turns = Turns::default();
         for _ in 0..3_600 {
-            turns.comes_to(&OLD);
+            turns.start_turn(&OLD);
             turns.serve(OLD, 1_000_000);
         }
         let mut served = [0, 0];
@@ -73,7 +73,7 @@ mod tests {
         let mut turns = Turns::default();
         turns.serve(NEW, 1);
         for _ in 0..3_600 {
-            turns.comes_to(&OLD);
+            turns.start_turn(&OLD);
             turns.serve(OLD, 1_000_000);
         }
         let new = (0..100).filter(|_| {
