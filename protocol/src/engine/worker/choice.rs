@@ -70,8 +70,8 @@ impl Worker {
     /// `of_owner` places has with one more.
     fn idle_job_of_larger_owner(&self, of_owner: usize) -> Option<JobId> {
         let idle = self.jobs.iter().filter(|(_, j)| j.active && !j.is_busy());
-        let greedier = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
-        greedier.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
+        let larger = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
+        larger.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
     }
 
     /// Gives the places of jobs without progress to jobs that wait.
