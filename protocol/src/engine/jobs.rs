@@ -467,7 +467,7 @@ impl Known {
     fn open(&self, interface: u8) -> Option<Change> {
         let (_, manifest) = self.manifest.as_ref()?;
         let (signed_epoch, epoch) = self.epoch.as_ref()?;
-        // A job whose owner asks for verification is not joined by a peer that cannot verify.
+        // A peer does not join a job that needs what it does not support, such as the verification of results.
         if manifest.unsupported(interface).is_some() {
             return None;
         }
