@@ -135,7 +135,7 @@ impl Worker {
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
             let turn = Turn { near: (near || place == 0 || Some(id) == first) && !job.is_stalled(), rivals };
             if !turn.near {
-                // It waits for a free thread here, which is no lack of progress.
+                // It waits for this worker's other jobs, which is no lack of progress.
                 job.progressed = core.now;
             }
             // Later stages first: their input is here, and their results free it.
