@@ -253,8 +253,8 @@ impl StageWork {
             Some(_) => self.queue.len() as u32 * 2 <= self.wanted(core, threads),
             None => self.table.held() < self.wanted(core, threads),
         };
-        // While its allowance grows (rule 5), a worker claims only if that doubles what it has in hand. Otherwise it waits
-        // for a larger allowance.
+        // While its allowance grows (rule 5), a worker claims only if that doubles what it has in hand. Otherwise it
+        // waits for a larger allowance.
         let grows = self.allowed() >= (self.queue.len() as u32).max(1);
         few && grows && self.turn.near && !self.is_over() && !self.is_closed()
     }
