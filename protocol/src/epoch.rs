@@ -7,32 +7,33 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::sign::Document;
 
-/// The shufflers of a job from one moment on. Its ring is computed from this document alone.
+/// The shufflers of a job from one point in time on. The ring is computed from this document alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// The job.
     pub job: JobId,
-    /// 0 in the first, and greater in each later one; the highest number that carries the authority's signature holds. A
-    /// home that was started again continues with the seconds of its clock: past any number of an epoch whose record
-    /// it may have lost.
+    /// 0 in the first epoch and greater in each later one; the highest number with the authority's signature is valid.
+    /// A home that was restarted continues with the seconds of its clock, above the number of any epoch whose record it
+    /// may have lost.
     pub number: u32,
-    /// The hash of the epoch before, as it was encoded; none before the first. So epochs make a chain.
+    /// The hash of the previous epoch as it was encoded; `None` in the first. So the epochs form a chain.
     pub previous: Option<Hash>,
     /// The shufflers, in ascending order of their keys.
     pub shufflers: Vec<Shuffler>,
-    /// The generations of each stage, in the manifest's order; empty while nothing has been revoked.
+    /// The generations of each stage, in the manifest's order; empty before the first revocation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub generations: Vec<Generations>,
 }
 
-/// What of a stage stands: whatever was computed from partitions of an older generation does not. A generation is the
-/// number of the last revocation that touched a stage's partitions, 0 before the first. These numbers grow as those of
-/// epochs do.
+/// The generations of a stage that are valid: whatever was computed from partitions of an older one is revoked. A
+/// generation is the number of the last revocation that affected a stage's partitions, 0 before the first. Like the
+/// numbers of epochs, they may skip values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generations {
-    /// Of the partitions that its tasks read; of several sources, the newest: any that is revoked raises it.
+    /// That of the partitions that its tasks read; of several sources, the newest, so that revoking any of them raises
+    /// it.
     pub reads: u32,
-    /// Of the partitions that it writes.
+    /// That of the partitions that it writes.
     pub writes: u32,
 }
 
@@ -47,8 +48,8 @@ impl Epoch {
         self.generations.iter().map(|of| of.reads.max(of.writes)).max().unwrap_or(0)
     }
 
-    /// Whether it takes nothing back that `before` says: no stage has an older generation. The two contradict each other
-    /// otherwise, and their home has lost a revocation.
+    /// Whether no stage has an older generation than in `before`. Otherwise the two contradict each other, and their
+    /// home has lost a revocation.
     pub fn keeps_generations_of(&self, before: &Epoch) -> bool {
         let stages = 0..self.generations.len().max(before.generations.len()) as u8;
         stages.into_iter().all(|stage| {
@@ -61,7 +62,7 @@ impl Epoch {
 /// One shuffler of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shuffler {
-    /// Who.
+    /// The peer's key.
     pub peer: PeerKey,
     /// Its share of the ring, 1 to [`limits::WEIGHT`].
     pub weight: u8,
@@ -73,7 +74,7 @@ impl Wire for Epoch {
 
     fn check(&self) -> Result<(), &'static str> {
         if self.previous.is_none() != (self.number == 0) {
-            return Err("a first epoch with one before it, or a later one without");
+            return Err("a first epoch that names a previous one, or a later epoch that names none");
         }
         if self.shufflers.is_empty() || self.shufflers.len() > limits::SHUFFLERS {
             return Err("no shufflers, or too many");
@@ -82,10 +83,10 @@ impl Wire for Epoch {
             return Err("generations of too many stages");
         }
         if !self.shufflers.is_sorted_by(|a, b| a.peer < b.peer) {
-            return Err("shufflers that repeat or stand out of order");
+            return Err("shufflers that repeat or are out of order");
         }
         if self.shufflers.iter().any(|s| s.weight == 0 || s.weight > limits::WEIGHT) {
-            return Err("a weight that cannot be");
+            return Err("shuffler weights must be 1 to 8");
         }
         Ok(())
     }

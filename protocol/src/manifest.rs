@@ -11,7 +11,7 @@ use crate::sign::{Document, Signed};
 use crate::split::Split;
 use crate::version;
 
-/// Some bytes by name.
+/// A blob, named by its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlobRef {
     /// Their hash.
@@ -23,26 +23,26 @@ pub struct BlobRef {
 /// A job, as its owner signed it. Its id is the hash of the encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Whose job it is: the key that signs the manifest, its epochs and its end.
+    /// The owner: the key that signs the manifest, its epochs and its end.
     pub owner: PeerKey,
-    /// The peer at which the authority is to be reached. One owner may submit from many peers.
+    /// The peer at which the authority can be reached. One owner may submit from many peers.
     pub home: PeerKey,
-    /// Makes two submissions of the same thing two jobs.
+    /// Makes two submissions of the same job two jobs.
     pub nonce: u64,
-    /// What people call it.
+    /// The name shown to people.
     pub name: String,
-    /// The least minor version of the protocol whose peers can work on it ([`crate::version`]).
+    /// The lowest minor version of the protocol that can run the job ([`crate::version`]).
     #[serde(default)]
     pub minor: u16,
     /// The WebAssembly module.
     pub module: BlobRef,
-    /// What the first stage reads.
+    /// The input of the first stage.
     pub inputs: Inputs,
-    /// What is done, in order.
+    /// The stages, in order.
     pub stages: Vec<Stage>,
-    /// Who decides the few common facts.
+    /// The authority.
     pub authority: Authority,
-    /// How results of strangers are checked.
+    /// How results of untrusted workers are verified.
     pub verify: Verify,
     /// How many shufflers hold each partition, the owner included.
     pub replicas: u8,
@@ -64,57 +64,58 @@ pub enum Inputs {
     },
 }
 
-/// Who signs a job's epochs, acceptances and end.
+/// The authority: the keys that sign a job's epochs, acceptances and end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Authority {
-    /// The owner's key, while the submitter lives: an attached job.
+    /// The owner's key, while the submitter runs: an attached job.
     Owner,
     /// A majority of these peers: a detached job.
     Stewards(Vec<PeerKey>),
 }
 
-/// How results are checked.
+/// How results are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verify {
-    /// The first answer stands.
+    /// The first result is accepted.
     Off,
-    /// Unproven workers are checked, proven ones at times.
+    /// Results of workers without a record are checked, those of others occasionally.
     Adaptive,
-    /// So many equal answers are needed.
+    /// This many equal results are required.
     Quorum(u8),
 }
 
 /// One stage: the same operator over many tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// What is done to each task.
+    /// The operator.
     pub operator: Operator,
-    /// Where its tasks' inputs come from.
+    /// The source of its tasks' inputs.
     pub source: Source,
-    /// What each of its tasks reads besides, in the order of its ports: shuffles of the same partitions and buckets as the
-    /// first one's, of which it reads the same buckets. A job with such a stage needs [`version::SEVERAL_SOURCES`].
+    /// Further sources of its tasks, in the order of its ports: shuffles with the same partitions and buckets as the
+    /// first one, of which each task reads the same buckets. A job with such a stage needs
+    /// [`version::SEVERAL_SOURCES`].
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
     )]
     pub further: Vec<Source>,
-    /// Where their outputs go.
+    /// The destination of its tasks' outputs.
     pub sink: Sink,
-    /// How many tasks it has. One that reads a shuffle has one for each bucket; if it gives the result, that is the most:
-    /// how many there are is settled once all that it reads is written ([`crate::split`]).
+    /// The number of its tasks. A stage that reads a shuffle has one task per bucket. If it gives the result, that is
+    /// the maximum: the number is settled once all its input is written ([`crate::split`]).
     pub tasks: u32,
-    /// How many bytes of a shuffle one task should read: that many buckets make a task.
+    /// How many bytes of a shuffle one task should read: that decides how many buckets make a task.
     pub task_bytes: u64,
-    /// Into how many shards its task space is cut, each with a claim topic of its own.
+    /// The number of shards of its task space, each with its own claim topic.
     pub shards: u16,
     /// Tasks per block, the unit in which claims are made and settled.
     pub block: u32,
-    /// What one task may use.
+    /// The limits of one task.
     pub limits: TaskLimits,
 }
 
-/// What a stage does to its tasks.
+/// The operation of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operator {
     /// The guest's `map`, a document at a time.
@@ -123,17 +124,17 @@ pub enum Operator {
     Reduce,
 }
 
-/// What an operator reads and what it can give. This table is the only place that says so: the manifest's check, the
+/// What an operator reads and what it can write. This table is the only place that says so: the manifest's check, the
 /// engine, executors and the simulator all follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// What a task reads of each source.
     pub reads: Reads,
-    /// The version of the guest interface from which on it can have several sources; `None` where it has one ever.
+    /// The first version of the guest interface in which it can have several sources; `None` if it cannot.
     pub several_from: Option<u8>,
-    /// The version of the guest interface from which on its output can go to a shuffle.
+    /// The first version of the guest interface in which its output can go to a shuffle.
     pub shuffles_from: u8,
-    /// The version of the guest interface from which on its output can be the job's result.
+    /// The first version of the guest interface in which its output can be the job's result.
     pub collects_from: u8,
 }
 
@@ -147,7 +148,7 @@ pub enum Reads {
 }
 
 impl Operator {
-    /// What the operator reads and what it can give.
+    /// What the operator reads and what it can write.
     pub fn signature(self) -> Signature {
         match self {
             Self::Map => Signature { reads: Reads::Documents, several_from: None, shuffles_from: 1, collects_from: 2 },
@@ -157,8 +158,8 @@ impl Operator {
         }
     }
 
-    /// What a guest of this version of the interface cannot do, if it is to read so many sources and give its output
-    /// there.
+    /// Why a guest of this version of the interface cannot read this many sources and write its output to this sink;
+    /// `None` if it can.
     pub fn unsupported(self, sources: usize, sink: Sink, interface: u8) -> Option<&'static str> {
         let signature = self.signature();
         if sources > 1 && signature.several_from.is_none_or(|from| from > interface) {
@@ -195,27 +196,27 @@ impl Source {
     }
 }
 
-/// Where a stage's tasks read.
+/// The source of a stage's tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// The job's inputs.
     Inputs,
-    /// The buckets that an earlier stage's shuffle made: each task reads some neighbouring ones of a partition.
+    /// Buckets of an earlier stage's shuffle: each task reads neighbouring ones of one partition.
     Shuffle {
-        /// That stage's place in the list.
+        /// The index of that stage.
         stage: u8,
     },
 }
 
-/// Where a stage's tasks write.
+/// The destination of a stage's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sink {
     /// Shufflers, by key.
     Shuffle {
-        /// Slices of the key space that are owned as a whole.
+        /// Number of partitions: slices of the key space, each of which has one owner.
         partitions: u16,
-        /// Slices into which keys are sorted, the least that a task can read; a multiple of `partitions`. Bucket *b*
-        /// lies in partition `b / (buckets / partitions)`.
+        /// Number of buckets: the smallest slices that a task can read; a multiple of `partitions`. Bucket *b* lies in
+        /// partition `b / (buckets / partitions)`.
         buckets: u32,
     },
     /// The authority: the job's result.
@@ -223,7 +224,7 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Partitions and buckets of the shuffle, if it is one.
+    /// Partitions and buckets of the shuffle; `None` if this is not one.
     pub fn shuffle(self) -> Option<(u16, u32)> {
         match self {
             Self::Shuffle { partitions, buckets } => Some((partitions, buckets)),
@@ -232,7 +233,7 @@ impl Sink {
     }
 }
 
-/// What one task may use before it is ended.
+/// The limits of one task; it is ended when it exceeds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskLimits {
     /// Wall time in milliseconds.
@@ -241,19 +242,19 @@ pub struct TaskLimits {
     pub memory: u64,
     /// Output in bytes.
     pub output: u64,
-    /// How often it is tried again after its first failure.
+    /// Number of further attempts after its first failure.
     pub retries: u8,
 }
 
 impl TaskLimits {
-    /// The wall time.
+    /// The wall time limit.
     pub fn time(&self) -> Duration {
         Duration::from_millis(u64::from(self.millis))
     }
 }
 
 impl Stage {
-    /// What each of its tasks reads, in the order of its ports.
+    /// The sources of its tasks, in the order of its ports.
     pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
         std::iter::once(self.source).chain(self.further.iter().copied())
     }
@@ -271,12 +272,12 @@ impl Stage {
         self.source == Source::Inputs
     }
 
-    /// Partitions and buckets of its shuffle, if it has one.
+    /// Partitions and buckets of its shuffle; `None` if it has none.
     pub fn shuffle(&self) -> Option<(u16, u32)> {
         self.sink.shuffle()
     }
 
-    /// How many blocks its tasks make.
+    /// The number of blocks.
     pub fn blocks(&self) -> u32 {
         self.tasks.div_ceil(self.block.max(1))
     }
@@ -288,13 +289,13 @@ impl Stage {
         at(u64::from(shard))..at(u64::from(shard) + 1)
     }
 
-    /// The tasks of a run of blocks.
+    /// The tasks of consecutive blocks.
     pub fn tasks_of_blocks(&self, blocks: std::ops::Range<u32>) -> std::ops::Range<u32> {
         let at = |b: u32| b.saturating_mul(self.block).min(self.tasks);
         at(blocks.start)..at(blocks.end)
     }
 
-    /// This stage with the tasks that it has once what it reads is written.
+    /// This stage with its final number of tasks and shards, once its input is written.
     pub fn settled(&self, split: &Split) -> Stage {
         let mut settled = Stage { tasks: split.tasks(), ..self.clone() };
         settled.shards = self.shards.min(u16::try_from(settled.blocks()).unwrap_or(u16::MAX));
@@ -310,13 +311,15 @@ impl Stage {
 }
 
 impl Manifest {
-    /// What a peer whose tasks speak this version of the guest interface cannot do of what the manifest asks for: such a
-    /// job is refused, not done by halves.
+    /// Why a peer whose tasks use this version of the guest interface cannot run the job; `None` if it can. Such a job
+    /// is refused, not run in part.
     pub fn unsupported(&self, interface: u8) -> Option<&'static str> {
         match (&self.authority, self.verify) {
-            (Authority::Stewards(_), _) => return Some("an authority of stewards, which this version does not have"),
+            (Authority::Stewards(_), _) => {
+                return Some("an authority of stewards, which this version does not support");
+            }
             (_, Verify::Adaptive | Verify::Quorum(_)) => {
-                return Some("results to be checked, which this version cannot do");
+                return Some("verification of results, which this version does not support");
             }
             (Authority::Owner, Verify::Off) => {}
         }
@@ -324,7 +327,7 @@ impl Manifest {
         self.stages.iter().find_map(beyond)
     }
 
-    /// The least minor version of the protocol whose peers can work on it.
+    /// The lowest minor version of the protocol whose peers can run it.
     pub fn least_minor(&self) -> u16 {
         let several = self.stages.iter().any(|stage| !stage.further.is_empty());
         if several { version::SEVERAL_SOURCES } else { 0 }
@@ -335,16 +338,16 @@ impl Manifest {
         JobId(signed.hash().0)
     }
 
-    /// The stages that read the shuffle of stage `stage`, ascending.
+    /// The stages that read the shuffle of stage `stage`, in ascending order.
     pub fn readers_of(&self, stage: u8) -> impl Iterator<Item = u8> + '_ {
         let stages =
             (0u8..).zip(&self.stages).filter(move |(_, described)| described.reads().any(|read| read == stage));
         stages.map(|(number, _)| number)
     }
 
-    /// The stage that gives the job's result, where it alone reads what stage `stage` writes, and alone what its other
-    /// sources write. How many tasks it has is settled by what is written; what other stages read is divided bucket by
-    /// bucket, since their own output is kept by task.
+    /// The stage that gives the job's result, if it is the only reader of stage `stage` and of its other sources. Its
+    /// number of tasks depends on the size of its input; other stages read bucket by bucket, since their own output is
+    /// stored by task.
     pub fn flexible_reader_of(&self, stage: u8) -> Option<u8> {
         let reader = self.readers_of(stage).next()?;
         let described = &self.stages[usize::from(reader)];
@@ -352,13 +355,13 @@ impl Manifest {
         (described.sink == Sink::Collect && described.reads().all(alone)).then_some(reader)
     }
 
-    /// How tasks divide what stage `stage` writes, if that is settled from the start.
+    /// How tasks divide the output of stage `stage`, if that is known from the start.
     pub fn fixed_split_of(&self, stage: u8) -> Option<Split> {
         let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
         if self.flexible_reader_of(stage).is_some() { None } else { Split::of_width(partitions, buckets, 1) }
     }
 
-    /// How tasks divide what stage `stage` writes if `width` buckets make one.
+    /// How tasks divide the output of stage `stage` if `width` buckets make one task.
     pub fn split_of(&self, stage: u8, width: u32) -> Option<Split> {
         let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
         Split::of_width(partitions, buckets, width)
@@ -392,26 +395,26 @@ impl Wire for Manifest {
             return Err("no stages, or too many");
         }
         if self.replicas == 0 || usize::from(self.replicas) > limits::REPLICAS {
-            return Err("a number of replicas that cannot be");
+            return Err("replicas must be 1 to 5");
         }
         if self.stages.last().is_none_or(|last| last.sink != Sink::Collect) {
-            return Err("a last stage that does not give a result");
+            return Err("the last stage must give the job's result");
         }
         if self.minor < self.least_minor() {
-            return Err("a minor version whose peers do not know what it asks for");
+            return Err("a minor version that does not support what the job needs");
         }
         let mut documents = None;
         for (i, stage) in self.stages.iter().enumerate() {
             stage.check()?;
             let signature = stage.operator.signature();
             if stage.sources().any(|source| source.reads() != signature.reads) {
-                return Err("a stage that cannot read what it names");
+                return Err("a source that the stage's operator cannot read");
             }
             if !stage.further.is_empty() && signature.several_from.is_none() {
-                return Err("a stage with several sources that can have one");
+                return Err("several sources for an operator that can have only one");
             }
             if stage.reads_inputs() && documents.replace(stage.tasks).is_some_and(|tasks| tasks != stage.tasks) {
-                return Err("stages that cut the same inputs into different tasks");
+                return Err("stages that divide the same inputs into different numbers of tasks");
             }
             let mut shape = None;
             for (port, from) in stage.reads().enumerate() {
@@ -426,15 +429,15 @@ impl Wire for Manifest {
                     return Err("a stage that reads one shuffle twice");
                 }
                 if stage.block != 1 {
-                    return Err("a stage that claims several buckets as one block");
+                    return Err("a stage that reads a shuffle and has blocks of several tasks");
                 }
             }
             let last = i + 1 == self.stages.len();
             if last != (stage.sink == Sink::Collect) {
-                return Err("a result of another stage than the last");
+                return Err("a result from a stage other than the last");
             }
             if !last && self.readers_of(i as u8).next().is_none() {
-                return Err("a stage whose output nobody reads");
+                return Err("a stage whose output no stage reads");
             }
         }
         Ok(())
@@ -450,7 +453,7 @@ impl Stage {
             return Err("blocks that are too small for the number of tasks");
         }
         if self.shards == 0 || u32::from(self.shards) > self.blocks() || self.shards > limits::SHARDS {
-            return Err("no shards, or more than there are blocks");
+            return Err("no shards, more than blocks, or too many");
         }
         if self.further.len() > limits::FURTHER_SOURCES {
             return Err("a stage with too many sources");
@@ -458,15 +461,15 @@ impl Stage {
         if let Sink::Shuffle { partitions, buckets } = self.sink {
             let fits = partitions > 0 && partitions <= limits::PARTITIONS && buckets <= limits::BUCKETS;
             if !fits || buckets == 0 || !buckets.is_multiple_of(u32::from(partitions)) {
-                return Err("partitions and buckets that do not fit each other");
+                return Err("no partitions or buckets, too many, or buckets that are not a multiple of the partitions");
             }
         }
         let task = &self.limits;
         if task.millis == 0 || task.millis > limits::TASK_MILLIS || task.memory > limits::TASK_MEMORY_BYTES {
-            return Err("a task limit beyond what peers allow");
+            return Err("a time limit of zero, or a task limit beyond what peers allow");
         }
         if task.output > limits::TASK_OUTPUT_BYTES {
-            return Err("a task output beyond what peers allow");
+            return Err("an output limit beyond what peers allow");
         }
         Ok(())
     }

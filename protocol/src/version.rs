@@ -1,23 +1,24 @@
 //! The version of the protocol. Peers of one major version form one mesh; a minor version only adds to it, by the
 //! means that [`crate::codec`] names.
 
-/// Peers of another major version do not understand each other.
+/// The major version. Peers of different major versions cannot communicate.
 pub const MAJOR: u16 = 2;
-/// Counts what was added since: messages, fields, kinds of jobs. A peer does without what another does not know.
+/// The minor version: it counts additions of messages, fields and kinds of jobs. Peers do without what the other does
+/// not know.
 pub const MINOR: u16 = 1;
-/// The minor version from which on peers can work on a job with a stage of several sources. Earlier ones would read its
-/// first source only, and give another result: such a manifest names this version, so that they refuse it.
+/// The first minor version whose peers can run a job with a stage of several sources. Earlier ones would read its first
+/// source only and compute a wrong result, so the manifest of such a job names this version and they refuse it.
 pub const SEVERAL_SOURCES: u16 = 1;
-/// What peers tell each other before anything else: two of different names do not stay connected.
+/// The protocol name that peers exchange first: two with different names do not stay connected.
 pub const NAME: &str = "webmesh/2";
 
-/// The whole version, as people read it.
+/// The whole version, as shown to people.
 #[must_use]
 pub fn full() -> String {
     of_minor(MINOR)
 }
 
-/// A version of this major one, as people read it.
+/// This major version with a given minor version, as shown to people.
 #[must_use]
 pub(crate) fn of_minor(minor: u16) -> String {
     format!("{MAJOR}.{minor}")

@@ -1,4 +1,4 @@
-//! Graphs of stages, drawn at random: manifests are refused that no mesh could do, and every other job ends.
+//! Random graphs of stages: manifests that no mesh could run are refused, and every other job ends.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use webmesh_protocol::{Hash, PeerKey, version};
 /// Map tasks of each job.
 const MAPS: u32 = 12;
 
-/// The job of a graph, as a submitter would describe it.
+/// The manifest of a graph's job, as a submitter would create it.
 fn manifest(graph: &[Node]) -> Manifest {
     let limits = TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 1 };
     let stage = |node: &Node| {
@@ -49,8 +49,8 @@ fn manifest(graph: &[Node]) -> Manifest {
     }
 }
 
-/// Whether a mesh can do it, by what the words mean: everything flows from maps to one result, and what is read together
-/// was cut alike.
+/// Whether a mesh can run the graph, by its definition: data flows from maps to a single result, and shuffles that are
+/// read together have the same partitions and buckets.
 fn can_be_done(graph: &[Node]) -> bool {
     let is_read = |stage: usize| graph.iter().any(|node| node.reads.iter().any(|&read| usize::from(read) == stage));
     graph.iter().enumerate().all(|(stage, node)| {
@@ -65,7 +65,7 @@ fn can_be_done(graph: &[Node]) -> bool {
 }
 
 prop_compose! {
-    /// A graph that can be done.
+    /// A graph that can be run.
     fn sound()(
         reads in prop::collection::vec(prop::collection::vec(any::<Index>(), 0..4), 1..=6), partitions in 1u16..=4,
         each in 1u32..=3,
@@ -87,22 +87,22 @@ prop_compose! {
     }
 }
 
-/// What is wrong with a graph.
+/// A flaw of a graph.
 #[derive(Clone, Copy, Debug)]
 enum Flaw {
-    /// A stage reads what comes later, or itself.
+    /// A stage reads a later stage, or itself.
     Forward,
     /// A stage reads a shuffle twice.
     Twice,
-    /// What a stage reads was cut into other partitions, or other buckets.
+    /// A stage reads a shuffle with other partitions, or other buckets.
     OtherShape(bool),
     /// A stage before the last gives a result.
     EarlyResult,
     /// The last stage shuffles.
     NoResult,
-    /// Nobody reads what a stage writes.
+    /// No stage reads the output of a stage.
     Unread,
-    /// A stage reads what there is not.
+    /// A stage reads a stage that does not exist.
     Nowhere,
 }
 
@@ -119,7 +119,7 @@ fn flaw() -> impl Strategy<Value = Flaw> {
     ])
 }
 
-/// A graph with a flaw at one of its stages, where it can have it there.
+/// A graph with a flaw at one of its stages, if the flaw is possible there.
 fn flawed(mut graph: Vec<Node>, flaw: Flaw, at: Index, to: Index) -> Vec<Node> {
     let (stage, last) = (at.index(graph.len()), graph.len() - 1);
     match flaw {
@@ -144,14 +144,14 @@ fn flawed(mut graph: Vec<Node>, flaw: Flaw, at: Index, to: Index) -> Vec<Node> {
     graph
 }
 
-/// Jobs are simulated for so long at most.
+/// Longest virtual time of a simulated job.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_can_be_done_is_accepted_and_ends(
+    fn every_graph_that_can_run_is_accepted_and_ends(
         graph in sound(), seed: u64, pack: bool, unrepeatable: bool, at in prop::option::of(5_500u64..9_000),
     ) {
         prop_assert!(can_be_done(&graph));
@@ -174,13 +174,13 @@ proptest! {
 
 proptest! {
     #[test]
-    fn what_cannot_be_done_is_refused(graph in sound(), flaw in flaw(), at: Index, to: Index) {
+    fn a_graph_with_a_flaw_is_refused(graph in sound(), flaw in flaw(), at: Index, to: Index) {
         let graph = flawed(graph, flaw, at, to);
         prop_assert_eq!(manifest(&graph).check().is_ok(), can_be_done(&graph), "{:?}", graph);
     }
 
     #[test]
-    fn nothing_but_what_can_be_done_is_accepted(
+    fn only_graphs_that_can_run_are_accepted(
         nodes in prop::collection::vec((prop::collection::vec(0u8..7, 0..4), prop::option::of((1u16..3, 1u32..3))), 1..5),
     ) {
         let node = |(reads, shuffle): (Vec<u8>, Option<(u16, u32)>)| {
@@ -204,7 +204,7 @@ fn a_cycle_is_refused() {
 }
 
 #[test]
-fn a_stage_of_several_sources_needs_peers_that_know_of_them() {
+fn a_stage_with_several_sources_requires_peers_that_support_them() {
     let shuffle = Some((2, 4));
     let reads = [vec![], vec![], vec![0, 1]];
     let graph: Vec<Node> =
@@ -215,13 +215,13 @@ fn a_stage_of_several_sources_needs_peers_that_know_of_them() {
     assert!(unaware.check().is_err());
     let one_source = manifest(&[Node { reads: vec![], shuffle: None }]);
     assert_eq!(one_source.least_minor(), 0);
-    // A guest of the first interface can have one source.
+    // Guests of interface version 1 have a single source.
     assert!(joined.unsupported(1).is_some_and(|why| why.contains("several shuffles")));
     assert_eq!(joined.unsupported(2), None);
 }
 
 #[test]
-fn a_manifest_without_further_sources_is_encoded_as_before_there_were_any() {
+fn a_manifest_without_further_sources_keeps_its_old_encoding() {
     let bytes = encode(&manifest(&[Node { reads: vec![], shuffle: None }]));
     assert!(!bytes.windows(7).any(|part| part == b"further"));
 }

@@ -1,13 +1,13 @@
-//! Claims on simulated meshes far apart: work done twice, messages, and how well the mesh is used.
+//! Claims on simulated meshes with long delays: repeated work, messages, and utilisation of the mesh.
 #![cfg(feature = "sim")]
 
 use std::time::Duration;
 
 use webmesh_protocol::sim::{Job, JobReport, Report, Scenario, run};
 
-/// Tasks run twice without a fault, at most.
+/// Upper bound on the share of tasks that run twice without a fault.
 const DUPLICATES: f64 = 0.01;
-/// Control messages delivered to a peer in a second, duplicates included, at most.
+/// Upper bound on control messages delivered per peer and second, duplicates included.
 const MESSAGES: f64 = 50.0;
 
 fn run_and_print(scenario: &Scenario) -> Report {
@@ -22,7 +22,7 @@ fn run_and_print(scenario: &Scenario) -> Report {
 }
 
 #[test]
-fn a_hundred_peers_seldom_do_the_same_work() {
+fn a_hundred_peers_rarely_repeat_work() {
     for seed in [1, 2] {
         let scenario = Scenario::new(seed, 100).far_apart().with(Job::new(10_000, Duration::from_secs(1), 100));
         let report = run_and_print(&scenario);
@@ -42,7 +42,7 @@ fn slow_and_fast_peers_share_the_work() {
 }
 
 #[test]
-fn a_thousand_peers_do_two_hundred_thousand_tasks_once_each() {
+fn a_thousand_peers_run_two_hundred_thousand_tasks_once_each() {
     let scenario = Scenario { shufflers: 16, ..Scenario::new(4, 1_000) }.far_apart().with(Job {
         partitions: 16,
         buckets: 1_008,

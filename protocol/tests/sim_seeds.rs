@@ -1,12 +1,12 @@
-//! Small simulated meshes on which anything may go wrong, drawn from seeds.
+//! Small simulated meshes with random faults, drawn from seeds.
 //!
 //! `SIM_SEEDS=1000 cargo test -p webmesh-protocol --release --features sim --test sim_seeds` tries more of them;
-//! `SIM_FROM` says where to begin.
+//! `SIM_FROM` is the first seed.
 #![cfg(feature = "sim")]
 
 use webmesh_protocol::sim::{Scenario, run};
 
-/// Seeds tried where nobody asks for more: half of them always the same, half never tried before.
+/// Number of seeds tried by default: half of them fixed, half never tried before.
 const SEEDS: u64 = 60;
 
 fn number(variable: &str) -> Option<u64> {
@@ -14,7 +14,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_goes_wrong_every_job_ends_with_the_right_result() {
+fn every_job_ends_with_the_right_result_whatever_faults_occur() {
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let fresh = number("SIM_FROM").unwrap_or(since.map_or(0, |d| d.as_nanos() as u64 % 1_000_000_000));

@@ -13,12 +13,12 @@ use crate::message::{Attempts, Outcome};
 use crate::ranges::{Run, check_runs};
 use crate::sign::{Keypair, Signed};
 
-/// One thing on which all peers of a job must agree. Tasks are named by ranges, never one decision for each.
+/// One fact on which all peers of a job must agree. Tasks are named by ranges, so that there is no decision per task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decision {
-    /// The job is open. The first decision of every log, and only there.
+    /// The job is open. The first decision of every log, and never a later one.
     Open(Signed<Manifest>),
-    /// The shufflers from here on.
+    /// A new set of shufflers, from here on.
     Epoch(Signed<Epoch>),
     /// One attempt of each of these tasks of a shuffling stage is accepted, with its author.
     Accept {
@@ -27,26 +27,27 @@ pub enum Decision {
         /// The attempts, with their authors.
         attempts: Attempts,
     },
-    /// So many neighbouring buckets of what a stage wrote make one task of the stage that reads it ([`crate::split`]).
-    /// Decided once, when an attempt of every task is accepted for the first time; it stands through revocations. Of a
-    /// stage with several sources one is decided for each of them, with the same width, once all are written.
+    /// This many neighbouring buckets of what a stage wrote make one task of the stage that reads it
+    /// ([`crate::split`]). Decided once, when an attempt of every task is accepted for the first time; revocations do
+    /// not undo it. A stage with several sources has one such decision for each of them, with the same width, once all
+    /// of them are written.
     Split {
         /// The stage that wrote them.
         stage: u8,
         /// How many buckets make a task.
         width: u32,
     },
-    /// Acceptances in a stage no longer stand: their tasks are open again. All partitions that the stage wrote have a
-    /// new generation, and whatever was computed from an older one no longer stands either, in all stages downstream.
+    /// Acceptances in a stage are withdrawn: their tasks are open again. All partitions that the stage wrote get a new
+    /// generation, and whatever was computed from an older one is withdrawn too, in all stages downstream.
     Revoke {
         /// The stage.
         stage: u8,
-        /// The generation of its partitions from here on: greater than that of any revocation before.
+        /// The generation of its partitions from here on: greater than in any earlier revocation.
         generation: u32,
-        /// Which acceptances.
+        /// The acceptances that are revoked.
         of: Revoked,
     },
-    /// Partitions are complete: every task's accepted attempt lies with their owners.
+    /// Partitions are complete: their owners hold the accepted attempt of every task.
     Seal {
         /// The stage that wrote them.
         stage: u8,
@@ -64,44 +65,44 @@ pub enum Decision {
         /// The tasks, with the hashes of their results.
         attempts: Attempts,
     },
-    /// Nothing more is accepted of a peer. What was accepted of it before stands until it is revoked.
+    /// Nothing more is accepted from a peer. What was accepted from it before stands until it is revoked.
     Ban(PeerKey),
     /// The job is over. The last decision of every log.
     End(Outcome),
 }
 
-/// Which acceptances a revocation is about.
+/// The acceptances that a revocation covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revoked {
-    /// Those of these tasks, as far as there are any.
+    /// Those of these tasks that have one.
     Tasks(Vec<Run>),
-    /// All of one author.
+    /// All attempts of one author.
     Author(PeerKey),
 }
 
-/// Decisions that are made at once.
+/// Decisions that are made together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     /// The job.
     pub job: JobId,
-    /// Counts up from 0.
+    /// The position of the batch in the log, from 0.
     pub number: u64,
-    /// The hash of the encoded batch before; zeros before the first.
+    /// The hash of the encoded previous batch; zeros in the first.
     pub previous: Hash,
-    /// The decisions, in the order in which they hold.
+    /// The decisions, in the order in which they take effect.
     pub decisions: Vec<Decision>,
 }
 
 /// An encoded batch with the proof that those who may decide made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {
-    /// The encoded [`Batch`], kept and passed on byte for byte.
+    /// The encoded [`Batch`], stored and forwarded byte for byte.
     pub batch: Bytes,
-    /// Who vouches for it, and for all batches before.
+    /// The proof for this batch and all batches before it.
     pub certificate: Certificate,
 }
 
-/// Why a batch is not believed.
+/// Why a batch is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BatchError {
     #[error(transparent)]
@@ -111,14 +112,14 @@ pub(super) enum BatchError {
 }
 
 impl Batch {
-    /// The hash that the next batch names, and that a certificate signs.
+    /// The hash that the next batch names and that a certificate signs.
     pub fn hash_of(encoded: &[u8]) -> Hash {
         Hash::of_parts("webmesh 1 batch of decisions", &[encoded])
     }
 }
 
 impl Certified {
-    /// A batch certified by the job's owner.
+    /// Encodes a batch and certifies it with the owner's key.
     pub fn by_owner(batch: &Batch, key: &Keypair) -> Self {
         let batch = Bytes::from(codec::encode(batch));
         let certificate = Certificate::by_owner(key, &Batch::hash_of(&batch));
@@ -136,7 +137,7 @@ impl Certified {
         Ok(self.peek()?)
     }
 
-    /// Decodes the batch without checking who made it: the first one says who may.
+    /// Decodes the batch without checking its certificate: the first batch names those who may certify.
     pub(super) fn peek(&self) -> Result<Batch, DecodeError> {
         codec::decode(&self.batch)
     }
@@ -169,26 +170,26 @@ impl Decision {
             Self::Accept { attempts, .. } | Self::Output { attempts, .. } => {
                 attempts.check()?;
                 if attempts.is_empty() || attempts.authors.is_empty() {
-                    return Err("an acceptance of nothing, or of nobody's attempts");
+                    return Err("an acceptance without attempts, or without their authors");
                 }
                 Ok(())
             }
             Self::Revoke { of: Revoked::Tasks(runs), .. } => check_runs(runs),
             Self::Seal { partitions, .. } if !partitions.is_sorted_by(|a, b| a < b) => {
-                Err("partitions that repeat or stand out of order")
+                Err("partitions that repeat or are out of order")
             }
             Self::End(Outcome::Failed(why)) if why.len() > limits::TEXT_BYTES => Err("a reason that is too long"),
             _ => Ok(()),
         }
     }
 
-    /// Whether peers act on it in a way that another decision in its place would contradict: they refuse what comes from
-    /// an older epoch, and share work out by the division that they were told.
+    /// Whether peers act on it in a way that a different decision in its place would contradict: they refuse messages
+    /// of older epochs, and divide work as they were told.
     pub(crate) fn is_binding(&self) -> bool {
         matches!(self, Self::Epoch(_) | Self::Split { .. } | Self::Revoke { .. } | Self::Ban(_))
     }
 
-    /// How much it takes in an encoded batch at most, in bytes.
+    /// Upper bound of its size in an encoded batch, in bytes.
     pub(crate) fn size(&self) -> usize {
         const NAMES: usize = 256;
         NAMES

@@ -1,4 +1,4 @@
-//! Who vouches for a batch of decisions.
+//! Certificates: proof of who made a batch of decisions.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,19 @@ use crate::limits;
 use crate::manifest::{Authority, Manifest};
 use crate::sign::{Keypair, hash_is_signed};
 
-/// What a certificate's signatures are made as.
+/// The role under which certificates are signed.
 const ROLE: &str = "batch of decisions";
 
-/// Proof that those who have a job's authority made a batch. One type and one check for both kinds of authority.
+/// Proof that a batch was made by those who have a job's authority. One type and one check for both kinds of authority.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Certificate {
     /// The owner's signature, of 64 bytes.
     Owner(Bytes),
-    /// Signatures of stewards, each with the steward's place in the manifest's list, ascending.
+    /// Signatures of stewards, each with the steward's index in the manifest's list, in ascending order.
     Stewards(Vec<(u8, Bytes)>),
 }
 
-/// Those whose signatures make a certificate.
+/// Those whose signatures make a certificate valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certifiers<'a> {
     /// The owner of the job.
@@ -29,30 +29,30 @@ pub enum Certifiers<'a> {
     Stewards(&'a [PeerKey]),
 }
 
-/// Why a certificate does not hold.
+/// Why a certificate is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// The job's authority lies with others: an owner's certificate where stewards decide, or the reverse.
-    #[error("the batch is certified by others than those who decide for this job")]
+    /// The certificate is of the wrong kind for the job: an owner's where stewards decide, or the reverse.
+    #[error("the batch is not certified by the job's authority")]
     WrongKind,
-    /// A signature that the named signer did not make.
-    #[error("a signature under the batch does not hold")]
+    /// The signature of a named signer is invalid.
+    #[error("a signature of the batch is invalid")]
     Signature,
-    /// Signers that repeat, stand out of order, or are no stewards of the job.
-    #[error("the batch is signed by a peer that is no steward of the job, or by one of them twice")]
+    /// Signers that repeat, are out of order, or are no stewards of the job.
+    #[error("the batch is signed by a peer that is not a steward of the job, or twice by one steward")]
     Signer,
-    /// Too few stewards.
+    /// Too few stewards signed.
     #[error("{signed} of {stewards} stewards signed the batch; more than two thirds are needed")]
     TooFew {
-        /// How many signed.
+        /// The number of signatures.
         signed: usize,
-        /// How many stewards there are.
+        /// The number of stewards.
         stewards: usize,
     },
 }
 
 impl<'a> Certifiers<'a> {
-    /// Those who certify the batches of a job.
+    /// The certifiers of a job's batches.
     pub fn of(manifest: &'a Manifest) -> Self {
         match &manifest.authority {
             Authority::Owner => Self::Owner(manifest.owner),
@@ -75,7 +75,7 @@ impl Certificate {
     /// Checks that this certificate vouches for the batch with this hash.
     ///
     /// # Errors
-    /// Where it was made by others, or by too few.
+    /// If it was made by others, or by too few.
     pub fn check(&self, batch: &Hash, certifiers: Certifiers<'_>) -> Result<(), CertificateError> {
         let holds = |signer: &PeerKey, signature: &Bytes| hash_is_signed(signer, ROLE, batch, signature);
         match (self, certifiers) {

@@ -1,50 +1,50 @@
-//! A log as bytes: batches one after another, each behind its length and a checksum.
+//! The encoding of a log: batches one after another, each behind its length and a checksum.
 //!
-//! A batch that was written in part, or in which a bit has flipped since, is found by its checksum; one that somebody
-//! changed on purpose, by its certificate or by the hash that the batch after it names. The log ends before it.
+//! A batch that was written in part, or in which a bit has flipped since, is found by its checksum; one that was
+//! changed on purpose, by its certificate or by the hash in the batch after it. The log ends before such a batch.
 
 use super::batch::{Certified, Decision};
 use super::state::{Refused, State};
 use crate::codec::{self, Wire};
 use crate::id::Hash;
 
-/// Bytes before each batch: a `u32` length, and the beginning of a hash over length and batch.
+/// Bytes before each batch: a `u32` length, and the first bytes of a hash over length and batch.
 const HEAD: usize = 4 + CHECKSUM;
-/// Bytes of the checksum: enough that an accident is not missed. Against intent there is the certificate.
+/// Length of the checksum in bytes: enough to detect accidental damage. The certificate protects against intent.
 const CHECKSUM: usize = 8;
 
-/// A log that was read back.
+/// The result of reading a log back.
 #[derive(Debug)]
 pub struct Replayed {
-    /// The state that its whole batches give; `None` where not even the first is whole.
+    /// The state after its intact batches; `None` if not even the first is intact.
     pub state: Option<State>,
-    /// How many bytes those batches take; whatever stands behind them is to be cut off.
+    /// Length of those batches in bytes; whatever follows must be cut off.
     pub kept: usize,
-    /// Why the log ends there, where that is not its end.
+    /// The damage at which the log was cut; `None` if it was read to its end.
     pub cut: Option<Cut>,
 }
 
-/// Where a log was cut.
+/// The place where a log was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Bytes that are lost.
     pub lost: usize,
-    /// Whole batches before.
+    /// Number of intact batches before it.
     pub batches: u64,
-    /// Tasks that whole batches behind the damage accept, as far as those can be found.
+    /// Tasks accepted by intact batches behind the damage, as far as those can be found.
     pub tasks: u32,
-    /// What was wrong with the next one, for people.
+    /// What is wrong with the next batch, for people.
     pub why: String,
 }
 
-/// A batch as it is appended to a log.
+/// Encodes a batch for appending it to a log.
 pub fn frame(certified: &Certified) -> Vec<u8> {
     let body = codec::encode(certified);
     let len = (body.len() as u32).to_le_bytes();
     [&len[..], &checksum(len, &body), &body].concat()
 }
 
-/// Reads a log back: the state that follows from all batches up to the first that is damaged or does not follow.
+/// Reads a log back: the state after all batches before the first that is damaged or invalid.
 pub fn replay(bytes: &[u8]) -> Replayed {
     let mut state: Option<State> = None;
     let (mut kept, mut batches) = (0, 0);
@@ -64,7 +64,7 @@ pub fn replay(bytes: &[u8]) -> Replayed {
             }),
         };
         if let Err(why) = taken {
-            // What is whole but does not follow may have changed the state in part.
+            // An intact batch that is invalid may have changed the state in part.
             state = if batches > 0 && !matches!(why, Refused::OutOfOrder | Refused::Invalid(_)) {
                 replay(&bytes[..kept]).state
             } else {
@@ -79,7 +79,7 @@ pub fn replay(bytes: &[u8]) -> Replayed {
     Replayed { state, kept, cut: Some(Cut { lost: rest.len(), batches, tasks: accepted_behind(rest), why }) }
 }
 
-/// How many tasks are accepted by the whole batches behind one that is damaged, if its length is not.
+/// The number of tasks accepted by intact batches behind a damaged one whose length is intact.
 fn accepted_behind(mut bytes: &[u8]) -> u32 {
     let mut tasks = 0u32;
     while let Some(size) = bytes.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
@@ -95,7 +95,7 @@ fn accepted_behind(mut bytes: &[u8]) -> u32 {
     tasks
 }
 
-/// Takes the first batch, and says how many bytes it takes.
+/// Decodes the first batch; returns it with its length in bytes.
 pub(crate) fn take_frame(bytes: &[u8]) -> Result<(Certified, usize), String> {
     let torn = || "it was not written whole".to_owned();
     let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(torn)?;
@@ -107,7 +107,7 @@ pub(crate) fn take_frame(bytes: &[u8]) -> Result<(Certified, usize), String> {
     }
     let body = rest.get(..size).ok_or_else(torn)?;
     if head[4..] != checksum(len, body) {
-        return Err("its checksum does not fit it".to_owned());
+        return Err("its checksum does not match".to_owned());
     }
     let certified = codec::decode(body).map_err(|why| why.to_string())?;
     Ok((certified, HEAD + size))

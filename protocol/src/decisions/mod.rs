@@ -1,4 +1,4 @@
-//! What a job's authority decides: an append-only log of batches, and the state that follows from it.
+//! The decisions of a job's authority: an append-only log of batches, and the state that follows from it.
 //!
 //! Everything on which the peers of a job must agree is a [`Decision`]: that the job is open, its epochs, which attempt
 //! of a task is accepted, which acceptances are revoked, which partitions are sealed, which results are in, and the
@@ -7,7 +7,7 @@
 //! the whole log.
 //!
 //! The [`State`] of a job is a fold over its log and nothing else: two replays of one log give one state, and any
-//! prefix of a log gives a state from which the rest goes on. What other peers can see follows from a batch only once
+//! prefix of a log gives a state from which the rest continues. What other peers can see follows from a batch only once
 //! that batch is kept, so an authority that is started again from its log ([`replay`]) contradicts nothing that it
 //! said before.
 //!

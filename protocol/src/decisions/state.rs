@@ -1,4 +1,4 @@
-//! The state of a job: what follows from its log.
+//! The state of a job: the fold over its log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::segment;
 use crate::sign::Signed;
 use crate::split::Split;
 
-/// Before the first batch.
+/// The hash that stands for the batch before the first.
 const NO_BATCH: Hash = Hash([0; 32]);
-/// No attempt is accepted.
+/// The digest of a task without an accepted attempt.
 const NO_DIGEST: Hash = Hash([0; 32]);
 
 /// Why a batch does not follow from the log before it.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// It is no batch, or nobody who may decide made it.
+    /// It cannot be decoded, or its certificate is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// It is another's, or batches between are missing.
+    /// It belongs to another log, or batches in between are missing.
     #[error("the batch does not continue this log")]
     OutOfOrder,
-    /// It decides what cannot be decided here.
-    #[error("the batch decides what does not follow: {0}")]
+    /// It makes a decision that is invalid in this state.
+    #[error("the batch makes an invalid decision: {0}")]
     Rule(&'static str),
 }
 
@@ -40,54 +40,54 @@ impl From<BatchError> for Refused {
     }
 }
 
-/// What has been decided for a job.
+/// The decisions on a job so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     job: JobId,
     manifest: Arc<Manifest>,
     signed: Signed<Manifest>,
-    /// The number and the `previous` of the batch to come.
+    /// The number and the `previous` of the next batch.
     next: u64,
     tip: Hash,
     epoch: Option<(Epoch, Signed<Epoch>)>,
     stages: Vec<StageState>,
-    /// That of the last revocation; 0 before the first.
+    /// The generation of the last revocation; 0 before the first.
     generation: u32,
     banned: BTreeSet<PeerKey>,
     outcome: Option<Outcome>,
 }
 
-/// What has been decided for a stage.
+/// The decisions on a stage so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageState {
     accepted: BitSet,
     /// The accepted digest of each task; empty before the first acceptance.
     digests: Vec<Hash>,
-    /// The author of each.
+    /// The author of each accepted attempt.
     authors: Provenance,
     /// The generation of the partitions that it writes.
     generation: u32,
-    /// The generation that its tasks must have read: the newest of its sources, so that it rises with each of them.
+    /// The generation that its tasks must have read: the newest of its sources', so that it rises with each of them.
     reads: u32,
     /// The roots of the sealed partitions of this generation.
     sealed: BTreeMap<u16, Hash>,
-    /// How tasks divide what it writes.
+    /// How tasks divide what it writes, once that is settled.
     split: Option<Split>,
 }
 
 impl State {
-    /// The state after the first batch of a log, which says whose job it is and who may decide.
+    /// The state after the first batch of a log, which names the job and its authority.
     ///
     /// # Errors
-    /// Where that is no first batch, or its certificate does not hold.
+    /// If it is not a first batch, or its certificate is invalid.
     pub fn open(first: &Certified) -> Result<Self, Refused> {
         let batch = first.peek().map_err(BatchError::from)?;
         let Some(Decision::Open(signed)) = batch.decisions.first() else {
-            return Err(Refused::Rule("a log that does not begin with a job"));
+            return Err(Refused::Rule("a log that does not start with a manifest"));
         };
         let manifest = signed.open().map_err(|why| Refused::Invalid(why.to_string()))?;
         if signed.signer() != manifest.owner || Manifest::id_of(signed) != batch.job {
-            return Err(Refused::Rule("a manifest that its owner did not sign, or of another job"));
+            return Err(Refused::Rule("a manifest of another job, or not signed by its owner"));
         }
         first.certificate.check(&first.hash(), Certifiers::of(&manifest)).map_err(BatchError::from)?;
         let mut state = Self::before(signed.clone(), manifest);
@@ -95,7 +95,7 @@ impl State {
         Ok(state)
     }
 
-    /// The state of a job of which nothing is decided yet.
+    /// The state of a job without decisions.
     pub(crate) fn before(signed: Signed<Manifest>, manifest: Manifest) -> Self {
         let stage = |(number, stage): (u8, &Stage)| StageState {
             accepted: BitSet::new(stage.tasks),
@@ -123,8 +123,8 @@ impl State {
     /// Adds a batch.
     ///
     /// # Errors
-    /// Where it does not follow from this state, or its certificate does not hold. The state is then of no use: what a
-    /// batch decided before the decision that was refused is in it already. [`super::replay`] folds again from the start.
+    /// If it does not follow from this state, or its certificate is invalid. The state must then be discarded: the
+    /// decisions of the batch before the refused one are already in it. [`super::replay`] folds again from the start.
     pub fn apply(&mut self, certified: &Certified) -> Result<(), Refused> {
         let batch = certified.open(Certifiers::of(&self.manifest))?;
         self.take(&batch, certified.hash())
@@ -137,7 +137,7 @@ impl State {
         }
         for (place, decision) in batch.decisions.iter().enumerate() {
             if self.outcome.is_some() {
-                return Err(Refused::Rule("something after the end"));
+                return Err(Refused::Rule("a decision after the end"));
             }
             if matches!(decision, Decision::Open(_)) != (batch.number == 0 && place == 0) {
                 return Err(Refused::Rule("a job that is opened twice, or not at the beginning"));
@@ -172,14 +172,14 @@ impl State {
     }
 
     fn begin_epoch(&mut self, signed: &Signed<Epoch>) -> Result<(), &'static str> {
-        let epoch = signed.open().map_err(|_| "an epoch that does not hold")?;
-        // Numbers that an earlier run of the home may have given, and whose record is lost, are passed over.
+        let epoch = signed.open().map_err(|_| "an invalid epoch")?;
+        // Gaps are allowed: an earlier run of the home may have used the numbers between, and lost their record.
         let follows = match &self.epoch {
             Some((before, signed)) => epoch.number > before.number && epoch.previous == Some(signed.hash()),
             None => epoch.number == 0,
         };
         if epoch.generations != self.generations() {
-            return Err("an epoch of other generations than those that were decided");
+            return Err("an epoch with other generations than those decided");
         }
         if !follows || epoch.job != self.job || signed.signer() != self.manifest.owner {
             return Err("an epoch that does not follow the one before");
@@ -191,7 +191,7 @@ impl State {
     fn accept(&mut self, number: u8, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
         let described = self.manifest.stages.get(usize::from(number)).ok_or("a stage that the job does not have")?;
         if described.reads().any(|read| self.stages[usize::from(read)].split.is_none()) {
-            return Err("a task that reads what is not divided into tasks yet");
+            return Err("a task whose input is not divided into tasks yet");
         }
         let stage = &mut self.stages[usize::from(number)];
         if (described.sink == Sink::Collect) != collects {
@@ -220,17 +220,19 @@ impl State {
 
     fn split(&mut self, number: u8, width: u32) -> Result<(), &'static str> {
         let manifest = &self.manifest;
-        let reader = manifest.flexible_reader_of(number).ok_or("a division of what nobody reads")?;
+        let reader = manifest
+            .flexible_reader_of(number)
+            .ok_or("a division of output whose readers have a fixed number of tasks")?;
         let split = manifest.split_of(number, width).ok_or("a division that leaves buckets out")?;
         let sources = || manifest.stages[usize::from(reader)].reads().map(|read| &self.stages[usize::from(read)]);
         if self.stages[usize::from(number)].split.is_some() || sources().any(|source| !source.accepted.is_full()) {
-            return Err("a division into tasks that is settled already, or before all is written");
+            return Err("a division that is decided already, or before all output is written");
         }
         if sources().any(|source| source.split.is_some_and(|settled| settled != split)) {
-            return Err("a division into other tasks than those that read it");
+            return Err("a division that differs from the one of another source");
         }
         self.stages[usize::from(number)].split = Some(split);
-        // Nothing of it can have been accepted before: its tasks had nothing to read.
+        // None of its tasks can have been accepted before: they had nothing to read.
         let reader = &mut self.stages[usize::from(reader)];
         (reader.accepted, reader.digests) = (BitSet::new(split.tasks()), Vec::new());
         Ok(())
@@ -238,13 +240,13 @@ impl State {
 
     fn revoke(&mut self, number: u8, generation: u32, of: &Revoked) -> Result<(), &'static str> {
         if generation <= self.generation {
-            return Err("a generation that is not a new one");
+            return Err("a generation that is not greater than the last one");
         }
         let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
         match of {
             Revoked::Tasks(runs) => {
                 for run in runs {
-                    // Up to the stage's tasks only: a run may be as long as numbers go.
+                    // Only the stage's own tasks: a run may extend past them.
                     (run.start..run.end().min(stage.accepted.size())).for_each(|task| stage.forget(task));
                 }
             }
@@ -277,7 +279,7 @@ impl State {
             return Err("a seal of a stage that does not shuffle");
         };
         if generation != stage.generation || !stage.accepted.is_full() || stage.root() != root {
-            return Err("a seal over something else than what is accepted");
+            return Err("a seal whose root or generation is not that of the accepted attempts");
         }
         if partitions.last().is_some_and(|&last| last >= count) {
             return Err("a partition that the stage does not have");
@@ -306,12 +308,12 @@ impl State {
         self.epoch.as_ref().map(|(epoch, _)| epoch)
     }
 
-    /// The newest epoch as it was signed.
+    /// The newest epoch as it was signed; `None` before the first.
     pub fn signed_epoch(&self) -> Option<&Signed<Epoch>> {
         self.epoch.as_ref().map(|(_, signed)| signed)
     }
 
-    /// A stage of the manifest's list.
+    /// The state of a stage of the manifest's list.
     pub fn stage(&self, number: u8) -> Option<&StageState> {
         self.stages.get(usize::from(number))
     }
@@ -334,7 +336,7 @@ impl State {
         self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation }).collect()
     }
 
-    /// The generations of all stages after revocations, each of a stage with its generation.
+    /// The generations of all stages after these revocations, each given by its stage and generation.
     pub(crate) fn generations_after(&self, revocations: impl IntoIterator<Item = (u8, u32)>) -> Vec<Generations> {
         let now = self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation });
         let mut after: Vec<Generations> = now.collect();
@@ -347,7 +349,7 @@ impl State {
         after
     }
 
-    /// Whether nothing more is accepted of a peer.
+    /// Whether a peer is banned: nothing more is accepted from it.
     pub fn is_banned(&self, peer: &PeerKey) -> bool {
         self.banned.contains(peer)
     }
@@ -357,7 +359,7 @@ impl State {
         self.outcome.as_ref()
     }
 
-    /// The number of the batch to come.
+    /// The number of the next batch.
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -376,7 +378,7 @@ impl StageState {
         }
     }
 
-    /// The tasks of which an attempt is accepted.
+    /// The tasks with an accepted attempt.
     pub fn accepted(&self) -> &BitSet {
         &self.accepted
     }
@@ -401,7 +403,7 @@ impl StageState {
         self.split
     }
 
-    /// The root of a partition that is sealed in this generation.
+    /// The root of a partition, if it is sealed in this generation.
     pub fn sealed(&self, partition: u16) -> Option<Hash> {
         self.sealed.get(&partition).copied()
     }
@@ -412,7 +414,7 @@ impl StageState {
     }
 }
 
-/// All stages that read what a stage wrote, directly or through others, ascending.
+/// All stages that read what a stage wrote, directly or through others, in ascending order.
 pub(crate) fn downstream(manifest: &Manifest, stage: u8) -> Vec<u8> {
     let mut touched = BTreeSet::from([stage]);
     // A stage reads earlier ones only.

@@ -1,4 +1,4 @@
-//! The fold: what any log must keep, drawn at random.
+//! Properties of the fold over any log, tested on random logs.
 
 use proptest::prelude::*;
 
@@ -107,7 +107,7 @@ impl Grown {
         self.batches.push(certified);
     }
 
-    /// Adds one batch of what may be decided now, as the numbers choose.
+    /// Adds one batch of decisions that are valid now, chosen by the numbers.
     fn step(&mut self, (what, a, b): (u8, u32, u8)) {
         let state = self.state();
         if state.outcome().is_some() {
@@ -176,7 +176,7 @@ fn grown() -> impl Strategy<Value = Grown> {
 
 proptest! {
     #[test]
-    fn any_prefix_of_a_log_gives_a_state_from_which_the_rest_goes_on(grown in grown(), at: prop::sample::Index) {
+    fn the_rest_of_a_log_follows_from_the_state_of_any_prefix(grown in grown(), at: prop::sample::Index) {
         let bytes = grown.bytes();
         let whole = replay(&bytes);
         prop_assert!(whole.cut.is_none());
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn two_replays_of_a_log_give_one_state(grown in grown()) {
+    fn two_replays_of_a_log_give_the_same_state(grown in grown()) {
         let bytes = grown.bytes();
         prop_assert_eq!(replay(&bytes).state, replay(&bytes).state);
     }
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn a_log_that_was_not_written_to_its_end_loses_its_last_batch_only(grown in grown(), torn in 1usize..60) {
+    fn a_torn_log_loses_only_its_last_batch(grown in grown(), torn in 1usize..60) {
         let bytes = grown.bytes();
         let last = frame(grown.batches.last().unwrap()).len();
         let replayed = replay(&bytes[..bytes.len() - torn.min(last - 1)]);
@@ -223,12 +223,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_replayed_or_cut_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn replaying_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(replay(&bytes).state.is_none());
     }
 }
 
-/// Accepts all tasks of a stage, each by the worker of its number modulo 3, plus 1.
+/// Accepts all tasks of a stage, each by worker number `task % 3 + 1`.
 fn accept_all(grown: &mut Grown, stage: u8) {
     let tasks = grown.state().stage(stage).unwrap().accepted().iter_missing();
     let attempts: Vec<_> = tasks.map(|t| (t, Hash::of(&[stage, t as u8]), worker(1 + t as u8 % 3))).collect();
@@ -238,7 +238,7 @@ fn accept_all(grown: &mut Grown, stage: u8) {
 }
 
 #[test]
-fn revoking_an_author_opens_its_tasks_and_undoes_what_was_computed_from_them() {
+fn revoking_an_author_reopens_its_tasks_and_all_that_was_computed_from_them() {
     let mut grown = Grown::new();
     (0..2).for_each(|stage| accept_all(&mut grown, stage));
     grown.add(vec![Decision::Split { stage: 1, width: 1 }]);
@@ -265,7 +265,7 @@ fn refused(grown: &Grown, decision: Decision) {
 }
 
 #[test]
-fn what_is_read_together_is_divided_alike_once_all_of_it_is_written() {
+fn sources_read_together_are_divided_alike_once_all_are_written() {
     let mut grown = Grown::of(&joined());
     let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
     let output = Decision::Output { stage: 2, attempts: result };
@@ -281,7 +281,7 @@ fn what_is_read_together_is_divided_alike_once_all_of_it_is_written() {
 }
 
 #[test]
-fn revoking_one_of_several_sources_takes_back_its_reader_and_leaves_the_others() {
+fn revoking_one_of_several_sources_revokes_its_reader_and_not_the_other_sources() {
     for revoked in 0..2 {
         let mut grown = Grown::of(&joined());
         (0..2).for_each(|stage| accept_all(&mut grown, stage));
@@ -298,7 +298,7 @@ fn revoking_one_of_several_sources_takes_back_its_reader_and_leaves_the_others()
 }
 
 #[test]
-fn the_division_into_tasks_is_decided_once_when_all_is_written_and_outlives_revocations() {
+fn the_division_into_tasks_is_decided_once_all_is_written_and_survives_revocations() {
     let mut grown = Grown::new();
     let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
     let output = Decision::Output { stage: 2, attempts: result };
@@ -323,7 +323,7 @@ fn the_division_into_tasks_is_decided_once_when_all_is_written_and_outlives_revo
 }
 
 #[test]
-fn what_does_not_follow_is_refused() {
+fn a_batch_that_does_not_follow_is_refused() {
     let mut grown = Grown::new();
     accept_all(&mut grown, 0);
     let root = grown.state().stage(0).unwrap().root();
@@ -358,7 +358,7 @@ fn what_does_not_follow_is_refused() {
 }
 
 #[test]
-fn a_run_beyond_all_tasks_is_revoked_in_no_time() {
+fn revoking_a_run_beyond_all_tasks_takes_no_time() {
     let mut grown = Grown::new();
     accept_all(&mut grown, 0);
     let of = Revoked::Tasks(vec![Run::new(7, u32::MAX - 7)]);
@@ -390,7 +390,7 @@ fn a_certificate_of_stewards_needs_more_than_two_thirds_of_them() {
 }
 
 #[test]
-fn a_batch_that_another_key_certified_is_not_believed() {
+fn a_batch_certified_by_another_key_is_refused() {
     let grown = Grown::new();
     let (state, decisions) = (grown.state(), vec![Decision::Ban(worker(1))]);
     let batch = Batch { job: state.job(), number: state.next(), previous: state.tip(), decisions };

@@ -1,4 +1,4 @@
-//! What all roles of an engine share: the time, the way out, and who is there.
+//! State that all roles of an engine share: the time, the queue of actions, the known peers and the requests under way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,37 +14,37 @@ use crate::membership::{Advert, Directory};
 use crate::message::{Gossip, Request, Response, Seals, Topic};
 use crate::time::Time;
 
-/// One hop of gossip, until a round trip has been measured: a home network's worth.
+/// Estimate for one gossip hop before a round trip has been measured: typical of a home network.
 const FIRST_HOP: Duration = Duration::from_millis(10);
 
 /// Time to notice broken connections and to make new ones.
 const RECONNECT: Duration = Duration::from_secs(10);
 
-/// What all roles share.
+/// State that all roles of an engine share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) now: Time,
-    /// When this peer last went on after it had done nothing for a while, if it ever has.
+    /// When this peer last resumed after it did not run for a while; `None` if that never happened.
     pub(super) woke: Option<Time>,
     pub(super) me: PeerKey,
-    /// Greater at each start of this peer.
+    /// A number that is greater at each start of this peer.
     pub(super) started: u64,
     pub(super) advert: Advert,
     /// The version of the guest interface that tasks here speak.
     pub(super) interface: u8,
     pub(super) directory: Directory,
     pub(super) actions: VecDeque<Action>,
-    /// Seals that this peer published, for its own worker: gossip does not come back to its source.
+    /// Seals that this peer published, for its own worker: gossip is not delivered to its publisher.
     pub(super) own_seals: Vec<Seals>,
-    /// Requests under way, with what their answers are for.
+    /// Requests under way, each with what its answer is for.
     pub(super) pending: BTreeMap<RequestId, Pending>,
-    /// What this worker may say of its claims in all its jobs.
+    /// The worker's budget for gossip about its claims, shared by all its jobs.
     pub(super) gossip_budget: GossipBudget,
-    /// Known peers that run tasks, this one included; counted now and then.
+    /// Known peers that run tasks, this one included; recounted periodically.
     pub(super) workers: u32,
-    /// How long a message takes to each neighbour, smoothed, and how far single ones stray from that.
+    /// One-way delay to each neighbour: the smoothed mean and its mean deviation.
     hops: BTreeMap<PeerKey, (Duration, Duration)>,
-    /// How long one takes to most of them.
+    /// The one-way delay that holds for most neighbours.
     hop: Duration,
     next_id: u64,
 }
@@ -66,12 +66,13 @@ impl Core {
             workers: 1,
             hops: BTreeMap::new(),
             hop: FIRST_HOP,
-            // Answers to questions of an earlier life are no answers to this one's.
+            // Request ids start at a number that no earlier run of this peer has reached, so that late answers to it
+            // match nothing.
             next_id: started,
         }
     }
 
-    /// Whether this peer did nothing until just now: its connections may be gone, and it has yet to notice.
+    /// Whether this peer has just resumed: its connections may be broken without its knowledge.
     pub(super) fn has_just_woken(&self) -> bool {
         self.woke.is_some_and(|at| self.now.since(at) < RECONNECT)
     }
@@ -106,13 +107,13 @@ impl Core {
         ReadId(self.next_id())
     }
 
-    /// A number that this engine has not used yet.
+    /// An id that this engine has not used before.
     pub(super) fn next_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
-    /// How long a message takes to most neighbours.
+    /// The one-way delay of a message to most neighbours.
     pub(super) fn hop(&self) -> Duration {
         self.hop
     }
@@ -129,14 +130,15 @@ impl Core {
         self.set_hop();
     }
 
-    /// A connection is gone: how far its peer was matters no more.
+    /// Forgets the delay to a peer whose connection is gone.
     pub(super) fn forget_hop(&mut self, peer: &PeerKey) {
         if self.hops.remove(peer).is_some() {
             self.set_hop();
         }
     }
 
-    /// Takes the third quartile: a few slow neighbours, or one that answers slowly on purpose, slow nobody.
+    /// Takes the third quartile: neither a few slow neighbours nor one that deliberately answers slowly slow down the
+    /// rest.
     fn set_hop(&mut self) {
         let mut hops: Vec<Duration> = self.hops.values().map(|&(mean, strays)| mean + 2 * strays).collect();
         hops.sort_unstable();
@@ -144,7 +146,7 @@ impl Core {
         self.hop = third_quartile.map_or(FIRST_HOP, |&hop| hop.min(limits::HOP));
     }
 
-    /// Counts the known workers.
+    /// Recounts the known workers.
     pub(super) fn count_workers(&mut self) {
         let me = u32::from(self.advert.roles.worker);
         let others = self.directory.with_role(|r| r.worker).filter(|(peer, _)| **peer != self.me).count();
@@ -158,7 +160,7 @@ pub(super) mod tests {
     use crate::guest;
     use crate::membership::{Kind, Roles};
 
-    /// What a peer without neighbours shares among its roles.
+    /// A core without neighbours.
     pub(in crate::engine) fn core() -> Core {
         let agent = String::new();
         let advert = Advert {
@@ -185,7 +187,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_slow_neighbour_slows_no_job() {
+    fn one_slow_neighbour_among_many_does_not_slow_jobs() {
         let mut core = core_with(8);
         let before = core.hop();
         assert!(before >= Duration::from_millis(20) && before < Duration::from_millis(25), "{before:?}");
@@ -196,7 +198,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_neighbour_alone_slows_a_job_for_so_long_at_most_and_not_once_it_is_gone() {
+    fn a_single_slow_neighbour_slows_a_job_up_to_a_limit_and_only_while_connected() {
         let mut core = core_with(1);
         core.measure_hop(PeerKey([1; 32]), Duration::from_secs(3_600));
         assert_eq!(core.hop(), limits::HOP);

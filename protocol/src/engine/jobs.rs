@@ -1,4 +1,4 @@
-//! The jobs that this peer knows: their manifests, newest epochs, and ends.
+//! The jobs that this peer knows: their manifests, their newest epochs, and how they ended.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use crate::message::{self, Announce, End, JobState, JobStatus, Outcome, Request,
 use crate::sign::{Signed, SignedError};
 use crate::time::Time;
 
-/// Jobs known, and what changed about them since the engine last looked.
+/// The known jobs, and what has changed about them since the engine last asked.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     known: BTreeMap<JobId, Known>,
-    /// Ended jobs, oldest first, so that a late announcement does not bring one back.
+    /// Ended jobs, oldest first: a late announcement must not reopen one.
     ended: VecDeque<Ended>,
-    /// Ends of jobs that were not known, with who signed them: the announcement may be on its way yet.
+    /// Ends of jobs that are not known yet, with their signers: the announcement may still be on its way.
     early: VecDeque<(JobId, PeerKey)>,
     changes: VecDeque<(JobId, Change)>,
     workers: u32,
 }
 
-/// A home is called silent once this many of its announcements in a row are missing: gossip loses one now and then.
+/// A home counts as silent once this many announcements in a row are missing: gossip loses single ones.
 const ANNOUNCEMENTS_LOST: u32 = 4;
-/// Ends kept of jobs that were not known.
+/// Most ends kept of jobs that are not known.
 const EARLY: usize = 64;
 /// Interval between messages to a home that has lost an epoch.
 const SHOW_AGAIN: Duration = Duration::from_secs(2);
@@ -39,9 +39,9 @@ const SHOW_AGAIN: Duration = Duration::from_secs(2);
 struct Ended {
     job: JobId,
     status: JobStatus,
-    /// The number of the newest epoch that was known.
+    /// The number of its newest known epoch; `None` if no epoch was known.
     epoch: Option<u32>,
-    /// Its owner's word; absent while all that is known is that its home said goodbye.
+    /// The end as its owner signed it; `None` while only its home's goodbye is known.
     end: Option<Signed<End>>,
 }
 
@@ -49,7 +49,7 @@ struct Ended {
 struct Known {
     owner: PeerKey,
     home: PeerKey,
-    /// It was submitted at this peer, whose authority ends it: it never expires.
+    /// Whether it was submitted at this peer. Such a job does not expire: this peer's authority ends it.
     own: bool,
     manifest: Option<(Signed<Manifest>, Arc<Manifest>)>,
     epoch: Option<(Signed<Epoch>, Arc<Epoch>)>,
@@ -57,7 +57,7 @@ struct Known {
     asked: Option<Time>,
     /// When its home was last shown an epoch that it seems to have lost.
     shown: Option<Time>,
-    /// When somebody else who announced it was asked for its manifest.
+    /// When another peer that announced this job was last asked for its manifest.
     rival_asked: Option<Time>,
     submitted: Time,
     done: Vec<u32>,
@@ -65,28 +65,28 @@ struct Known {
     reopened: u32,
 }
 
-/// What the roles must know of a change.
+/// A change of a job that the roles must know of.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
-    /// The job can be worked on: manifest and epoch are known.
+    /// The job can be worked on: its manifest and an epoch are known.
     Open { manifest: Arc<Manifest>, epoch: Arc<Epoch>, signed_epoch: Signed<Epoch>, done: Vec<u32>, reopened: u32 },
-    /// It cannot be worked on here: it needs a newer version of the protocol.
+    /// The job cannot be worked on here: it needs a newer version of the protocol.
     Newer { home: PeerKey },
-    /// It has a newer epoch.
+    /// The job has a newer epoch.
     Epoch { epoch: Arc<Epoch>, signed_epoch: Signed<Epoch> },
-    /// Tasks that were done are not any more.
+    /// Tasks that were done are open again.
     Reopened(u32),
-    /// It is over.
+    /// The job is over.
     Over,
 }
 
 impl Jobs {
-    /// What changed since the last call.
+    /// The changes since the last call.
     pub(super) fn changes(&mut self) -> Vec<(JobId, Change)> {
         self.changes.drain(..).collect()
     }
 
-    /// Takes an announcement, by gossip or as an offer. Only a job's home announces it.
+    /// Handles an announcement, received by gossip or as an offer. Only a job's home announces it.
     pub(super) fn announced(&mut self, core: &mut Core, from: PeerKey, announce: Announce) {
         let job = announce.job;
         if from != announce.home || !self.may_live(&announce) {
@@ -94,7 +94,8 @@ impl Jobs {
         }
         if !self.known.contains_key(&job) {
             let over = self.early.contains(&(job, announce.owner));
-            // Whoever is said to own a job must have signed its epoch: a name alone would fill another's places.
+            // The named owner must have signed the epoch; otherwise anybody could use up another owner's share of the
+            // table.
             if over || !announce.is_signed_by_owner() || !self.make_room(&announce.owner) {
                 return;
             }
@@ -125,8 +126,8 @@ impl Jobs {
         }
     }
 
-    /// Whether a job that is announced is not over. One whose home said goodbye goes on once that home announces a later
-    /// epoch.
+    /// Whether an announced job may be running. A job whose home said goodbye continues once that home announces a
+    /// later epoch.
     fn may_live(&mut self, announce: &Announce) -> bool {
         let Some(place) = self.ended.iter().position(|ended| ended.job == announce.job) else { return true };
         let ended = &self.ended[place];
@@ -141,13 +142,13 @@ impl Jobs {
         goes_on
     }
 
-    /// The end of a job, in its owner's word, if it is over.
+    /// The signed end of a job, if it is over.
     pub(super) fn end_of(&self, job: &JobId) -> Option<Signed<End>> {
         self.ended.iter().find(|ended| ended.job == *job)?.end.clone()
     }
 
-    /// Whether one more job of an owner may be known. Where the tables are full, the longest silent job whose manifest
-    /// has not been seen makes room.
+    /// Whether there is room for one more job of an owner. If the tables are full, the job that has been silent longest
+    /// and whose manifest has not been seen is dropped.
     fn make_room(&mut self, owner: &PeerKey) -> bool {
         let of_owner = self.known.values().filter(|k| k.owner == *owner).count();
         let mut full = self.known.len() >= limits::JOBS || of_owner >= limits::JOBS_OF_OWNER;
@@ -162,8 +163,8 @@ impl Jobs {
         !full
     }
 
-    /// Takes a job's manifest, whoever it comes from: the id is its hash. What others announced under that id before,
-    /// with another owner or home, gives way to it.
+    /// Takes a job's manifest from any peer: the job's id is its hash. An earlier announcement under that id that names
+    /// another owner or home is replaced.
     fn take_manifest(&mut self, interface: u8, job: JobId, signed: Signed<Manifest>) {
         let Some(known) = self.known.get_mut(&job).filter(|k| k.manifest.is_none()) else { return };
         if Manifest::id_of(&signed) != job {
@@ -187,7 +188,7 @@ impl Jobs {
         self.open_if_complete(interface, job);
     }
 
-    /// A request for a manifest was answered, or failed.
+    /// Handles the answer to a request for a manifest, or its failure.
     pub(super) fn on_response(&mut self, core: &Core, request: &JobsRequest, answer: Answer) {
         match *request {
             JobsRequest::Manifest(job) => self.on_manifest(core, job, answer),
@@ -204,21 +205,21 @@ impl Jobs {
                 self.take_manifest(core.interface, job, signed);
             }
             Ok((Response::Missing, _)) => self.gone(job),
-            // Without an answer, the next announcement asks again, or the next look at who is silent.
+            // Without an answer, the next announcement or the next check for silent homes asks again.
             _ => {}
         }
     }
 
-    /// A peer that announced a job as another's sent its manifest, or has none.
+    /// Handles the answer of a peer that announced a job under another owner or home: its manifest, or a failure.
     fn on_rival_manifest(&mut self, core: &Core, job: JobId, answer: Answer) {
         if let Ok((Response::Manifest(signed), _)) = answer {
             self.take_manifest(core.interface, job, signed);
         }
     }
 
-    /// Takes an epoch if its owner signed it and it is newer than what is known.
+    /// Takes an epoch if its owner signed it and it is newer than the known one.
     pub(super) fn take_epoch(&mut self, core: &Core, signed: &Signed<Epoch>) {
-        // The signature is checked last: most epochs heard are known already.
+        // The signature is checked last: most epochs received are known already.
         let Ok(job) = signed.peek(|e| e.job) else { return };
         let Some(known) = self.known.get_mut(&job) else { return };
         let newest = known.epoch.as_ref().map(|(_, e)| e.clone());
@@ -236,9 +237,9 @@ impl Jobs {
         }
     }
 
-    /// The home of a job told of this epoch. If the home has lost a later one, or one that takes back what this one says
-    /// (its log was damaged), it is shown what its owner signed.
-    pub(super) fn show_what_is_lost(&mut self, core: &mut Core, told: &Signed<Epoch>) {
+    /// Handles an epoch received from the job's home. If the home has lost a later one, or one that `told` contradicts
+    /// (its log was damaged), it is sent the epoch that its owner signed.
+    pub(super) fn show_lost_epoch(&mut self, core: &mut Core, told: &Signed<Epoch>) {
         let Ok(job) = told.peek(|e| e.job) else { return };
         let Some(known) = self.known.get_mut(&job).filter(|known| known.home != core.me) else { return };
         let Some((signed, newest)) = &known.epoch else { return };
@@ -256,12 +257,12 @@ impl Jobs {
         }
     }
 
-    /// The jobs that can be worked on, each as the change that opened it would tell of it now.
+    /// The jobs that can be worked on, each as the [`Change::Open`] that would describe it now.
     pub(super) fn open_jobs(&self, interface: u8) -> Vec<(JobId, Change)> {
         self.known.iter().filter_map(|(&job, known)| Some((job, known.open(interface)?))).collect()
     }
 
-    /// Enters a job of this peer's own, however many there are, and whoever announced one under its id before.
+    /// Enters a job of this peer's own, whatever the limits on jobs, and replaces what others announced under its id.
     pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
         let job = announce.job;
         self.known.insert(job, Known { own: true, ..Known::new(core.now, &announce) });
@@ -269,7 +270,7 @@ impl Jobs {
         self.take_manifest(core.interface, job, signed);
     }
 
-    /// Notes how far a job of this peer's own is; says whether a task was done since the last time.
+    /// Updates the progress of a job of this peer's own; returns whether a task was done since the last call.
     pub(super) fn set_done(
         &mut self,
         now: Time,
@@ -289,14 +290,14 @@ impl Jobs {
         went_on
     }
 
-    /// Takes the end of a job, if its owner signed it. Says whether that was news.
+    /// Takes the end of a job if its owner signed it; returns it if it was not known.
     pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
         let end = signed.open().ok()?;
         let Some(known) = self.known.get(&end.job) else {
             let over = self.ended.iter_mut().find(|ended| ended.job == end.job);
             if let Some(ended) = over.filter(|ended| ended.status.owner == signed.signer()) {
-                // Its submitter's goodbye was faster than its last word. Of two words the first holds: a tab that is
-                // closed says one by HTTP, and may still say another over its connections.
+                // The submitter's goodbye arrived before its signed end. The first end holds: a tab that is closed
+                // sends one by HTTP and may send another over its connections.
                 if ended.status.state == JobState::Left {
                     ended.status.state = JobState::Ended(end.outcome);
                     ended.end = Some(signed.clone());
@@ -314,7 +315,7 @@ impl Jobs {
         }
         let mut status = known.status(core.now, end.job);
         if end.outcome == Outcome::Done {
-            // The last announcement was older than the last task.
+            // The last announcement may be older than the last task.
             status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
         }
         status.state = JobState::Ended(end.outcome.clone());
@@ -322,13 +323,13 @@ impl Jobs {
         Some(end)
     }
 
-    /// The job's home does not know it any more: it is over.
+    /// Marks a job as over because its home does not know it any more.
     pub(super) fn gone(&mut self, job: JobId) {
         self.forget(job, None);
     }
 
-    /// A peer said goodbye. Jobs that were submitted there end with it, in what way it may still
-    /// tell: its last words come by gossip, its goodbye directly.
+    /// Handles a peer's goodbye: the jobs that were submitted there are over. Their signed ends may still follow, as
+    /// those travel by gossip and the goodbye travels directly.
     pub(super) fn home_left(&mut self, now: Time, peer: PeerKey) {
         let theirs = self.known.iter().filter(|(_, known)| known.home == peer);
         let left: Vec<_> = theirs.map(|(&job, k)| (job, k.manifest.is_some().then(|| k.status(now, job)))).collect();
@@ -336,7 +337,7 @@ impl Jobs {
             if let Some(status) = &mut status {
                 status.state = JobState::Left;
             }
-            // What was announced without a manifest may be another's job: it may come back.
+            // An announcement without a manifest may name the wrong home: such a job may be announced again.
             self.forget(job, status.map(|status| (status, None)));
         }
     }
@@ -355,8 +356,9 @@ impl Jobs {
         }
     }
 
-    /// Asks the homes of jobs that were not announced for a while whether they live: gossip may be lost for long.
-    pub(super) fn ask_the_silent(&mut self, core: &mut Core) {
+    /// Asks the homes of jobs that were not announced for a while whether the job is still running: gossip may fail for
+    /// long.
+    pub(super) fn ask_silent_homes(&mut self, core: &mut Core) {
         let now = core.now;
         let lifetime = self.lifetime();
         let silent = |k: &Known| now.since(k.heard) > lifetime / 2;
@@ -369,8 +371,8 @@ impl Jobs {
         }
     }
 
-    /// This peer did nothing for a while, so nobody could be heard: each job's home is asked now whether the job lives,
-    /// and has half a lifetime to answer.
+    /// Handles the time after this peer did not run, when it could not receive anything: each job's home is asked now
+    /// whether the job is still running, and has half a lifetime to answer.
     pub(super) fn woke(&mut self, now: Time) {
         let half = self.lifetime() / 2 + Duration::from_micros(1);
         for known in self.known.values_mut().filter(|k| now.since(k.heard) > half) {
@@ -379,7 +381,7 @@ impl Jobs {
         }
     }
 
-    /// Forgets jobs of others that nobody has announced for too long; a later announcement brings them back.
+    /// Forgets other peers' jobs that were not announced for too long; a later announcement brings them back.
     pub(super) fn expire(&mut self, now: Time) -> Vec<JobId> {
         let lifetime = self.lifetime();
         let silent = self.known.iter().filter(|(_, k)| !k.own && now.since(k.heard) > lifetime);
@@ -388,40 +390,40 @@ impl Jobs {
         silent
     }
 
-    /// So many workers are known.
+    /// Sets the number of known workers.
     pub(super) fn set_workers(&mut self, workers: u32) {
         self.workers = workers;
     }
 
-    /// How often each home announces its jobs, all in one message where they have room: the more homes and workers there
-    /// are, the more rarely, so that all of them together keep the message budget (rule 6).
+    /// Interval at which each home announces its jobs, in one message if they fit. It grows with the number of homes
+    /// and workers, so that together they keep within the message budget (rule 6).
     pub(super) fn announce_interval(&self) -> Duration {
         let homes = self.homes().len().div_ceil(limits::HOMES_ANNOUNCING_OFTEN).max(1) as u32;
         let crowd = homes + self.workers / limits::WORKERS_TOLD_OFTEN;
         (limits::ANNOUNCE_INTERVAL * crowd).min(limits::ANNOUNCE_INTERVAL_MOST)
     }
 
-    /// The peers at which jobs are at home.
+    /// The homes of all known jobs.
     pub(super) fn homes(&self) -> BTreeSet<PeerKey> {
         self.known.values().map(|k| k.home).collect()
     }
 
-    /// A job of which nothing was heard for so long is forgotten.
+    /// Timeout after which a job that was not announced is forgotten.
     fn lifetime(&self) -> Duration {
         limits::ANNOUNCE_LIFETIME.max(self.announce_interval() * 3)
     }
 
-    /// How many jobs live.
+    /// The number of running jobs.
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Where the authority of a job that lives is reached.
+    /// The home of a running job: the peer at which its authority is.
     pub(super) fn home(&self, job: &JobId) -> Option<PeerKey> {
         self.known.get(job).map(|k| k.home)
     }
 
-    /// The owner of a job that lives.
+    /// The owner of a running job.
     pub(super) fn owner(&self, job: &JobId) -> Option<PeerKey> {
         self.known.get(job).map(|k| k.owner)
     }
@@ -430,7 +432,7 @@ impl Jobs {
         self.known.get(job)?.manifest.as_ref().map(|(signed, _)| signed.clone())
     }
 
-    /// All jobs known, those that ended after those that live; as many as one answer may hold.
+    /// The status of all known jobs, running ones first, up to the limit of one answer.
     pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
         let late = self.announce_interval() * ANNOUNCEMENTS_LOST;
         let alive = self.known.iter().map(|(&job, k)| {
@@ -461,11 +463,11 @@ impl Known {
         }
     }
 
-    /// What the roles are told of a job that can be worked on.
+    /// The change that tells the roles of a job that can be worked on.
     fn open(&self, interface: u8) -> Option<Change> {
         let (_, manifest) = self.manifest.as_ref()?;
         let (signed_epoch, epoch) = self.epoch.as_ref()?;
-        // A job whose results nobody checks, though its owner asks for it, is not to be helped.
+        // A peer does not join a job that needs what it does not support, such as the verification of results.
         if manifest.unsupported(interface).is_some() {
             return None;
         }

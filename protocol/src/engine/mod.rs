@@ -1,8 +1,8 @@
-//! The peer's mind: events and the time in, actions out.
+//! The sans-IO engine: the time and events in, actions out.
 //!
-//! One [`Engine`] plays every role its peer takes: `worker` claims and runs tasks, `shuffler` holds map output between
-//! stages, `authority` decides the few common facts of the jobs that were submitted here. `jobs` knows what jobs there
-//! are, `homes` how their homes are reached, `blobs` fetches bytes by their hash. What they share stands in `core`.
+//! One [`Engine`] plays all roles of its peer: `worker` claims and runs tasks, `shuffler` holds map output between
+//! stages, `authority` makes the few decisions on the jobs that were submitted here. `jobs` tracks the known jobs,
+//! `homes` how their homes are reached, `blobs` fetches bytes by their hash. Their shared state is in `core`.
 
 mod authority;
 mod blobs;
@@ -40,62 +40,62 @@ use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Summa
 use crate::sign::Signed;
 use crate::time::Time;
 
-/// Housekeeping (leases, lifetimes, repeats) is done this often.
+/// Interval of housekeeping (leases, lifetimes, retries).
 const TICK: Duration = Duration::from_millis(200);
-/// A tick that is late by this much means that this peer did not run: its process was stopped, its machine slept, or its
-/// tab was frozen. Shorter than the time after which anybody is given up.
+/// A tick that is late by this much means that this peer did not run: its process was stopped, its machine slept, or
+/// its tab was frozen. Shorter than any timeout after which a peer is given up.
 const LAPSE: Duration = Duration::from_secs(2);
 
-/// What an engine must know of its peer.
+/// The configuration of an engine.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The peer's key.
     pub me: PeerKey,
-    /// A number that is greater at each start: microseconds of the wall clock, say. By it others see that a peer which
-    /// came back has forgotten what it held.
+    /// A number that is greater at each start, such as microseconds of the wall clock. It tells others that a restarted
+    /// peer has lost its state.
     pub started: u64,
-    /// What it says of itself; its roles are what it will do.
+    /// The peer's advert; its roles are the ones that the engine plays.
     pub advert: Advert,
-    /// The memory that it gives.
+    /// Memory limits.
     pub memory: Memory,
-    /// The version of the guest interface that its executor speaks.
+    /// The version of the guest interface that its executor supports.
     pub interface: u8,
 }
 
-/// How much memory a peer gives for what, in bytes.
+/// How much memory a peer gives to each purpose, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// All tasks that run at a time. A job whose tasks may ask for more is left to others.
+    /// Memory of all tasks that run at the same time. A job whose tasks may ask for more is not run here.
     pub tasks: u64,
-    /// Inputs in hand, of tasks that run or will do next. A larger one has to be the only one.
+    /// Inputs of tasks that run or are next. A larger input is fetched only while there is no other.
     pub inputs: u64,
-    /// Tables of all shuffles here.
+    /// Tables of all shuffles.
     pub tables: usize,
 }
 
 impl Memory {
-    /// What a native peer gives, with so much for its tasks, whose inputs may take as much again.
+    /// The limits of a native peer with this much memory for its tasks; their inputs may take as much again.
     pub fn native(tasks: u64) -> Self {
         Self { tasks, inputs: tasks, tables: limits::TABLE_BYTES }
     }
 }
 
-/// What an engine has on its hands; all zero when there is nothing to do.
+/// The work that an engine has under way; all zero when there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Requests whose answers are awaited.
+    /// Requests that await an answer.
     pub requests: usize,
-    /// Jobs that live.
+    /// Running jobs.
     pub jobs: usize,
-    /// Blocks claimed.
+    /// Claimed blocks.
     pub claims: usize,
-    /// Units of work that run, or wait for their input.
+    /// Units of work that run or wait for their input.
     pub runs: usize,
     /// Finished tasks whose output is not acknowledged.
     pub attempts: usize,
 }
 
-/// The peer's mind.
+/// The sans-IO engine of one peer.
 #[derive(Debug)]
 pub struct Engine {
     core: Core,
@@ -110,7 +110,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nobody yet.
+    /// An engine that knows no other peer.
     pub fn new(config: Config) -> Self {
         let mut core = Core::new(config.me, config.started, config.advert, config.interface);
         core.act(NetAction::Subscribe { topic: Topic::Jobs, on: true });
@@ -132,7 +132,7 @@ impl Engine {
         }
     }
 
-    /// Takes one event. `now` must not run backwards.
+    /// Handles one event. `now` must not decrease between calls.
     pub fn handle(&mut self, now: Time, event: Event) {
         self.core.now = now;
         let late = now.since(self.tick_at);
@@ -185,10 +185,10 @@ impl Engine {
             }
             Event::Tick => {}
         }
-        self.go_on();
+        self.drive();
     }
 
-    /// The next thing to do; `None` when there is nothing until the next event.
+    /// The next action; `None` when there is none until the next event.
     pub fn poll(&mut self) -> Option<Action> {
         self.core.actions.pop_front()
     }
@@ -201,30 +201,30 @@ impl Engine {
             .min(self.authority.deadline(&self.jobs))
     }
 
-    /// How much this engine has on its hands.
+    /// The work that this engine has under way.
     pub fn load(&self) -> Load {
         let (claims, runs, attempts) = self.worker.load();
         Load { requests: self.core.pending.len(), jobs: self.jobs.len(), claims, runs, attempts }
     }
 
-    /// Requests of this engine that have no answer yet: whoever leaves had better wait for them.
+    /// The number of requests that await an answer: wait for it to reach 0 before leaving the mesh.
     pub fn requests_under_way(&self) -> usize {
         self.core.pending.len()
     }
 
-    /// The peers that this one knows of.
+    /// The peers that this one knows.
     pub fn directory(&self) -> &Directory {
         &self.core.directory
     }
 
-    /// Says anew what this peer is: its addresses changed.
+    /// Changes this peer's addresses and sends its advert again.
     pub fn set_addresses(&mut self, addresses: Vec<String>) {
         self.core.advert.addresses = addresses;
         self.core.advert.addresses.truncate(limits::ADDRESSES);
-        self.say_anew();
+        self.resend_advert();
     }
 
-    /// Changes how many threads this peer gives to tasks, and its roles.
+    /// Changes this peer's roles and how many threads run tasks.
     fn set_capacity(&mut self, threads: u16, roles: Roles) {
         let core = &mut self.core;
         (core.advert.threads, core.advert.roles) = (threads, roles);
@@ -236,11 +236,11 @@ impl Engine {
         } else {
             self.worker.retire(core, &mut self.blobs);
         }
-        self.say_anew();
+        self.resend_advert();
     }
 
-    /// Tells its neighbours at once what this peer is, and everybody with the next advert.
-    fn say_anew(&mut self) {
+    /// Sends this peer's advert to its neighbours at once, and to everybody at the next interval.
+    fn resend_advert(&mut self) {
         self.advert_at = self.advert_at.min(self.core.now);
         for peer in self.core.directory.connected() {
             let hello = Request::Hello(self.core.advert.clone());
@@ -248,28 +248,28 @@ impl Engine {
         }
     }
 
-    /// Takes up where the mesh is, after this peer did nothing for a while. Nobody was silent in that time: nobody could
-    /// be heard.
+    /// Resumes after this peer did not run for as long as `asleep`. Timeouts must not count that time as other peers'
+    /// silence: nothing could be received.
     fn wake(&mut self, asleep: Duration) {
         let core = &mut self.core;
         core.woke = Some(core.now);
-        core.log(format!("this peer did not run for {} s, and goes on", asleep.as_secs()));
+        core.log(format!("this peer did not run for {} s; it resumes", asleep.as_secs()));
         self.jobs.woke(core.now);
         self.authority.woke(core.now, asleep);
         self.worker.woke(core, asleep);
     }
 
-    /// Does whatever the last event, or the passing of time, has made possible.
-    fn go_on(&mut self) {
+    /// Does what the last event or the passing of time has made possible.
+    fn drive(&mut self) {
         let core = &mut self.core;
         if core.now >= self.tick_at {
             self.tick_at = core.now + TICK;
             core.directory.expire(core.now, advert_interval(&core.directory) * limits::ADVERT_LIFETIMES);
             core.count_workers();
             self.jobs.set_workers(core.workers);
-            self.jobs.ask_the_silent(core);
+            self.jobs.ask_silent_homes(core);
             for job in self.jobs.expire(core.now) {
-                core.act(Notice::Log(format!("job {} fell silent", job.short())));
+                core.act(Notice::Log(format!("job {} was not announced for too long and is forgotten", job.short())));
             }
             self.blobs.tick(core);
             self.worker.tick(core, &mut self.blobs);
@@ -279,7 +279,7 @@ impl Engine {
                 core.act(NetAction::Publish { topic: Topic::Peers, message: advert });
             }
         }
-        for (job, of) in self.authority.go_on(core, &mut self.jobs) {
+        for (job, of) in self.authority.drive(core, &mut self.jobs) {
             // A submitter that works takes the last place itself.
             self.worker.place(core, job, of.saturating_sub(1), of);
         }
@@ -287,11 +287,11 @@ impl Engine {
             self.shuffler.on_job(core, &job, &change);
             self.worker.on_job(core, &mut self.blobs, &job, &change);
         }
-        self.shuffler.go_on(core);
+        self.shuffler.drive(core);
         for seals in std::mem::take(&mut core.own_seals) {
             self.worker.on_seals(core, core.me, &seals);
         }
-        self.worker.go_on(core, &mut self.blobs, &self.shuffler);
+        self.worker.drive(core, &mut self.blobs, &self.shuffler);
     }
 
     fn connected(&mut self, peer: PeerKey) {
@@ -308,8 +308,8 @@ impl Engine {
         self.authority.on_disconnected(&self.core, peer);
     }
 
-    /// This peer lost segments that it had acknowledged. It holds nothing of the job any more and says so, until the
-    /// job's authority goes on without it; where this peer is the authority itself, the job ends.
+    /// Handles the loss of segments that this peer had acknowledged. It drops all of the job's segments and resigns
+    /// until the job's authority continues without it; if this peer is the authority, the job ends.
     fn store_failed(&mut self, job: JobId, why: String) {
         match self.jobs.home(&job) {
             Some(home) if home == self.core.me => {
@@ -368,20 +368,20 @@ impl Engine {
                 core.respond(token, Response::Ok);
                 let job = announce.job;
                 if let Some(end) = self.jobs.end_of(&job) {
-                    // A home that goes on with a job which is over has lost the end of its log.
+                    // A home that continues a job which is over has lost the end of its log.
                     core.request(from, Request::Ended(end), vec![], Pending::Ignored);
                 }
                 let epoch = announce.epoch.clone();
                 self.jobs.announced(core, from, announce);
                 self.told_of_epoch(from, &epoch);
                 let core = &mut self.core;
-                // A place in a job that was not taken up would only fill the room for others.
+                // An offer of a job that is not accepted must not take up room.
                 if self.jobs.home(&job) == Some(from) {
                     self.worker.place(core, job, slot, of);
                 }
             }
             Request::Manifest { job } => {
-                // A job that goes on is told of to those who remember it, though it is not open again yet.
+                // Peers that remember a resumed job are told of it although it is not open again yet.
                 let manifest = self.jobs.signed_manifest(&job).or_else(|| self.authority.signed_manifest(&job));
                 let answer = manifest.map_or(Response::Missing, Response::Manifest);
                 core.respond(token, answer);
@@ -448,13 +448,13 @@ impl Engine {
                     advert: member.advert.clone(),
                     connected: member.connected,
                 });
-                // Those connected first, where not all fit into an answer.
+                // Connected peers come first, as not all may fit into an answer.
                 let (near, far): (Vec<PeerStatus>, Vec<PeerStatus>) = peers.partition(|p| p.connected);
                 let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
                 core.respond(token, Response::Peers(peers));
             }
             Request::Homes { wanted } => core.respond(token, Homes::answer(core, &self.jobs, from, wanted)),
-            // The driver gives compile requests to its compiler, where it has one.
+            // The driver handles compile requests if it has a compiler; otherwise they reach the engine.
             Request::Compile { .. } => {
                 core.respond(token, Response::Refused("this peer has no compiler; ask one with the role".into()));
             }
@@ -468,13 +468,13 @@ impl Engine {
         }
     }
 
-    /// A peer told of an epoch of a job: the job's home, or somebody who shows this home what it has lost.
+    /// Handles an epoch from another peer: the job's home, or a peer that shows this home what it has lost.
     fn told_of_epoch(&mut self, from: PeerKey, epoch: &Signed<Epoch>) {
         let Ok(home) = epoch.peek(|e| self.jobs.home(&e.job)) else { return };
         if home == Some(self.core.me) {
             self.authority.on_epoch_shown(epoch);
         } else if home == Some(from) {
-            self.jobs.show_what_is_lost(&mut self.core, epoch);
+            self.jobs.show_lost_epoch(&mut self.core, epoch);
         }
     }
 
@@ -485,7 +485,7 @@ impl Engine {
             Ok((Response::NotOwner(epoch) | Response::Summary(Summary { epoch, .. }), _)) => {
                 self.jobs.take_epoch(core, epoch);
                 if pending.asks_home() {
-                    self.jobs.show_what_is_lost(core, epoch);
+                    self.jobs.show_lost_epoch(core, epoch);
                 }
             }
             Ok((Response::Missing, _)) => {
@@ -521,15 +521,15 @@ impl Engine {
     }
 }
 
-/// Whether strangers look for this peer by what it does. A worker is not: it finds the jobs itself, and those
-/// whom it is connected to know it from its hello.
+/// Whether peers that do not know this one search for it by its roles. Not for workers: they find the jobs themselves,
+/// and their neighbours know them from their hello.
 fn is_looked_for(advert: &Advert) -> bool {
     let roles = advert.roles;
     roles.shuffler || roles.compiler || roles.relay || roles.steward
 }
 
-/// Adverts spread to everyone: the more peers there are, the more rarely each repeats its own, so that all of
-/// them together stay far below the message budget; within bounds.
+/// Interval at which each peer repeats its advert, within bounds. Adverts reach everybody, so the interval grows with
+/// the number of peers and all of them together stay far below the message budget.
 fn advert_interval(directory: &Directory) -> Duration {
     let by_peers = Duration::from_secs(2) * directory.iter().count() as u32;
     by_peers.clamp(limits::ADVERT_INTERVAL, limits::ADVERT_INTERVAL_MOST)

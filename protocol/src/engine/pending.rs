@@ -1,4 +1,4 @@
-//! Requests under way. Each role has its own kinds, which say what the answer is for.
+//! Requests under way. Each role has its own kinds, which tell what the answer is for.
 
 use bytes::Bytes;
 
@@ -10,10 +10,10 @@ use crate::message::{Attempts, Response};
 /// A response with its body, or why there is none.
 pub(super) type Answer = Result<(Response, Bytes), RequestError>;
 
-/// A request under way, by the role that waits for its answer.
+/// A request under way, by the role that handles its answer.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// Nobody waits for the answer.
+    /// The answer is ignored.
     Ignored,
     Discovery(DiscoveryRequest),
     Jobs(JobsRequest),
@@ -24,7 +24,7 @@ pub(super) enum Pending {
 }
 
 impl Pending {
-    /// Whether only a job's home is asked such a thing.
+    /// Whether such a request goes only to a job's home.
     pub(super) fn asks_home(&self) -> bool {
         matches!(
             self,
@@ -34,11 +34,11 @@ impl Pending {
     }
 }
 
-/// Requests for what neighbours know of peers.
+/// Requests for peers that neighbours know.
 #[derive(Debug)]
 pub(super) enum DiscoveryRequest {
     Hello(PeerKey),
-    /// For a certain home, or for any.
+    /// For the peer of this key as a home, or for any homes if `None`.
     Homes(Option<PeerKey>),
 }
 
@@ -46,7 +46,7 @@ pub(super) enum DiscoveryRequest {
 #[derive(Debug)]
 pub(super) enum JobsRequest {
     Manifest(JobId),
-    /// To a peer that announced a job as another's.
+    /// To a peer that announced a job under another owner or home.
     RivalManifest(JobId),
 }
 
@@ -67,7 +67,7 @@ pub(super) enum WorkerRequest {
     Bucket(Fetch),
 }
 
-/// Attempts on their way to an owner of their partitions.
+/// Attempts sent to an owner of their partitions.
 #[derive(Debug)]
 pub(super) struct PushRequest {
     pub(super) job: JobId,
@@ -87,7 +87,7 @@ pub(super) enum ShufflerRequest {
     Sealed { job: JobId, stage: u8, partition: u16 },
 }
 
-/// A commit on its way to the authority, kept to be sent again.
+/// A commit sent to the authority, kept in case it must be sent again.
 #[derive(Debug)]
 pub(super) struct CommitRequest {
     pub(super) job: JobId,
@@ -106,7 +106,7 @@ pub(super) enum AuthorityRequest {
     Accept(AcceptRequest),
 }
 
-/// Acceptances on their way to an owner of partitions, kept to be sent again.
+/// Acceptances sent to an owner of partitions, kept in case they must be sent again.
 #[derive(Debug)]
 pub(super) struct AcceptRequest {
     pub(super) job: JobId,

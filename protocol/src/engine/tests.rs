@@ -12,7 +12,7 @@ fn engine() -> Engine {
     Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, memory: Memory::native(u64::MAX), interface: 1 })
 }
 
-/// The announcement of a job whose manifest is yet to come.
+/// The announcement of a job without its manifest.
 fn announce(number: u32, home: PeerKey) -> Announce {
     let job = JobId(Hash::of(&number.to_le_bytes()).0);
     let key = Keypair::from_secret([2; 32]);
@@ -22,7 +22,7 @@ fn announce(number: u32, home: PeerKey) -> Announce {
 }
 
 #[test]
-fn offers_of_jobs_that_are_not_taken_up_keep_no_places() {
+fn an_offer_of_a_rejected_job_leaves_no_place_behind() {
     let mut engine = engine();
     let from = PeerKey([3; 32]);
     let most = limits::JOBS_OF_OWNER as u32;
@@ -31,7 +31,7 @@ fn offers_of_jobs_that_are_not_taken_up_keep_no_places() {
         engine.handle(Time(0), Event::Gossip { from, message });
     }
     for number in most..2 * most {
-        // Nobody signed for whom they name as their owner.
+        // The named owner signed nothing.
         let announce = Announce { owner: PeerKey([4; 32]), ..announce(number, from) };
         let request = Request::Offer { announce, slot: 0, of: 1 };
         engine.handle(Time(1), Event::Request { from, token: Token(u64::from(number)), request, body: Bytes::new() });

@@ -1,4 +1,4 @@
-//! What one peer asks of another.
+//! Requests from one peer to another.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,26 +10,26 @@ use crate::limits;
 use crate::membership::Advert;
 use crate::sign::Signed;
 
-/// What one peer asks of another. A body of raw bytes may follow; the variant says what it holds.
+/// A request from one peer to another. A body of raw bytes may follow; the variant says what it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Who are you? Sent by both sides once a connection stands.
+    /// The sender's advert; both sides send it once a connection is established.
     Hello(Advert),
-    /// A job for a peer that may be idle, straight from its submitter (rule 7).
+    /// An offer of a job to a peer that may be idle, directly from its submitter (rule 7).
     Offer {
-        /// What is announced.
+        /// The announcement of the job.
         announce: Announce,
-        /// A place to start from: the sender offers to `of` peers, this one is number `slot`.
+        /// The starting place: the sender offers the job to `of` peers, and this one is number `slot`.
         slot: u32,
-        /// How many peers are offered the job.
+        /// Number of peers that are offered the job.
         of: u32,
     },
-    /// The signed manifest of a job.
+    /// Asks for the signed manifest of a job.
     Manifest {
         /// The job.
         job: JobId,
     },
-    /// What is done in one shard, which partitions are sealed, and the epoch (anti-entropy).
+    /// Asks for the state of one shard: what is done, which partitions are sealed, and the epoch (anti-entropy).
     Summary {
         /// The job.
         job: JobId,
@@ -38,7 +38,8 @@ pub enum Request {
         /// The shard.
         shard: u16,
     },
-    /// The claims of all workers in one shard, as the answerer has heard them: for who enters it.
+    /// Asks for the claims of all workers in one shard, as far as the answerer has heard them; sent when a worker
+    /// enters it.
     Claims {
         /// The job.
         job: JobId,
@@ -47,9 +48,9 @@ pub enum Request {
         /// The shard.
         shard: u16,
     },
-    /// A blob. The answer's body holds it.
+    /// Asks for a blob. The answer's body holds it.
     Blob {
-        /// Its name.
+        /// The blob's hash.
         hash: Hash,
     },
     /// Attempts' segments for a shuffler; the body holds them one after another.
@@ -62,29 +63,29 @@ pub enum Request {
         stage: u8,
         /// The epoch under which the sender owns the partitions.
         epoch: u32,
-        /// When the sender opened the job, in a measure of its own. A greater number than before means that it has
-        /// forgotten what it held: it was started anew, or took the job for over.
+        /// When the sender opened the job, in its own unit. A greater number than before means that it has lost what it
+        /// held: it was restarted, or believed the job to be over.
         opened: u64,
-        /// The partitions; empty means all that it owns.
+        /// The partitions; empty means all that the sender owns.
         partitions: Vec<u16>,
         /// The attempts.
         attempts: Attempts,
-        /// Bytes that workers have pushed to the sender since it opened the job, of attempts that are in these and in
-        /// earlier commits: by their sum the authority settles how many tasks read them.
+        /// Bytes that workers have pushed to the sender since it opened the job, of attempts in this and in earlier
+        /// commits. The authority decides from the sum how many tasks read them.
         bytes: u64,
     },
-    /// Digests that the authority accepts.
+    /// Digests that the authority has accepted.
     Accept {
         /// The job.
         job: JobId,
         /// The stage.
         stage: u8,
-        /// The epoch in which the receiver owns something.
+        /// The epoch in which the receiver owns partitions.
         epoch: u32,
         /// The attempts.
         attempts: Attempts,
-        /// How many buckets of a partition make one task of the stage that reads them ([`crate::split`]). Known, and the
-        /// same ever after, once an attempt of every task is accepted.
+        /// How many buckets of a partition make one task of the stage that reads them ([`crate::split`]); `None` until
+        /// an attempt of every task is accepted. It does not change afterwards.
         width: Option<u32>,
     },
     /// A partition is complete (rule 12).
@@ -100,9 +101,9 @@ pub enum Request {
         /// The root over its accepted digests.
         root: Hash,
     },
-    /// A new epoch, to everyone whom it concerns.
+    /// A new epoch, sent to all peers that it concerns.
     NewEpoch(Signed<Epoch>),
-    /// All segments of a partition that the answerer holds: for a new owner (rule 2).
+    /// Asks for all segments of a partition that the answerer holds; sent by a new owner (rule 2).
     Pull {
         /// The job.
         job: JobId,
@@ -110,11 +111,12 @@ pub enum Request {
         stage: u8,
         /// The partition.
         partition: u16,
-        /// Tasks from this one on; the answer says where the next begins.
+        /// The first task to send; the answer names the next one.
         from: u32,
     },
-    /// The attempts that the answerer holds for a partition, those that wrote nothing for it included:
-    /// [`Response::Pulled`](super::Response::Pulled) without segments. Asked before a pull, which tells of written segments only.
+    /// Asks for the attempts that the answerer holds for a partition, including those that wrote nothing for it:
+    /// [`Response::Pulled`](super::Response::Pulled) without segments. Sent before a pull, which only returns attempts
+    /// with segments.
     Held {
         /// The job.
         job: JobId,
@@ -122,11 +124,11 @@ pub enum Request {
         stage: u8,
         /// The partition.
         partition: u16,
-        /// Tasks from this one on; the answer says where the next begins.
+        /// The first task to list; the answer names the next one.
         from: u32,
     },
-    /// The records that a task reads of a shuffle, in order of the tasks that wrote them, each one's behind a `u32`
-    /// length: a piece of them, as [`Response::Piece`](super::Response::Piece).
+    /// Asks for a piece of the records that a task reads of a shuffle ([`Response::Piece`](super::Response::Piece)).
+    /// They are in order of the tasks that wrote them, each task's behind a `u32` length.
     Bucket {
         /// The job.
         job: JobId,
@@ -134,11 +136,11 @@ pub enum Request {
         stage: u8,
         /// The task that reads them.
         task: u32,
-        /// How many buckets it reads.
+        /// Number of buckets that it reads.
         width: u32,
-        /// The root that the reducer means to read.
+        /// The root of the partition that the reader expects.
         root: Hash,
-        /// Where the piece begins, in bytes.
+        /// Offset of the piece in bytes.
         from: u64,
     },
     /// A task's result for the authority; the body holds it.
@@ -151,9 +153,9 @@ pub enum Request {
         task: u32,
         /// The hash of the body.
         digest: Hash,
-        /// The root of the partition that was read, for a stage that reads a shuffle.
+        /// The root of the partition that was read; `None` for a stage that reads documents.
         root: Option<Hash>,
-        /// Those of the stage's further sources, in the order of its ports.
+        /// The roots of the stage's further sources, in the order of its ports.
         #[serde(
             default,
             skip_serializing_if = "Vec::is_empty",
@@ -163,18 +165,18 @@ pub enum Request {
     },
     /// A task gave no result.
     Failed(Failure),
-    /// The sender cannot work on a job: its tasks may ask for more memory than it gives, or the job for a newer version of
-    /// the protocol than it speaks.
+    /// The sender cannot work on a job: its tasks may need more memory than it gives, or the job needs a newer version
+    /// of the protocol.
     Decline {
         /// The job.
         job: JobId,
-        /// What it gives, in bytes.
+        /// The memory that the sender gives to a task, in bytes.
         memory: u64,
-        /// The minor version of the protocol that it speaks, where that is the reason.
+        /// The minor version of the protocol that the sender speaks, if that is the reason.
         #[serde(default)]
         minor: Option<u16>,
     },
-    /// The sender has lost segments of this job that it acknowledged, and does not shuffle for the job any more.
+    /// The sender has lost segments of this job that it acknowledged, and no longer shuffles for the job.
     Resign {
         /// The job.
         job: JobId,
@@ -184,22 +186,22 @@ pub enum Request {
     },
     /// A job is over.
     Ended(Signed<End>),
-    /// The jobs that the answerer knows.
+    /// Asks for the jobs that the answerer knows.
     Jobs,
-    /// The peers that the answerer knows.
+    /// Asks for the peers that the answerer knows.
     Peers,
-    /// Those of them at which jobs are at home, with addresses: [`Response::Peers`](super::Response::Peers) with [`limits::HOMES`] at most. For
-    /// who comes late, or hears a job announced and does not know its home.
+    /// Asks for known homes of jobs, with addresses: [`Response::Peers`](super::Response::Peers) with at most
+    /// [`limits::HOMES`]. Sent by a peer that joins late, or that hears a job announced and does not know its home.
     Homes {
-        /// That home, and no other.
+        /// Only this home; `None` for any.
         wanted: Option<PeerKey>,
     },
-    /// Compile the source in the body.
+    /// Asks to compile the source in the body.
     Compile {
-        /// What diagnostics shall call it.
+        /// The file name for diagnostics.
         name: String,
     },
-    /// I am leaving.
+    /// The sender leaves.
     Goodbye,
 }
 
@@ -212,28 +214,28 @@ pub struct Failure {
     pub stage: u8,
     /// The task.
     pub task: u32,
-    /// The document within the task, where one is to blame.
+    /// The document within the task, if one is to blame.
     pub document: Option<u32>,
     /// What happened, for people.
     pub why: String,
-    /// What the failure is put down to.
+    /// The cause.
     pub cause: Cause,
 }
 
-/// What a failed attempt is put down to: it decides whether the attempt counts, and what the user can do about it.
+/// The cause of a failed attempt: it decides whether the attempt counts, and what the user can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The worker lacks something, such as the module: the attempt does not count against the task.
     Worker,
-    /// The task ran longer than it may.
+    /// The task ran longer than its limit.
     TimeLimit,
-    /// The task asked for more memory than it may have.
+    /// The task asked for more memory than its limit.
     MemoryLimit,
-    /// The task gave more bytes than it may.
+    /// The task wrote more bytes than its limit.
     OutputLimit,
-    /// What the task reads takes more memory than it may have.
+    /// The task's input takes more memory than its limit.
     InputLimit,
-    /// The job's code or its data; and whatever a later version names.
+    /// The job's code or its data; also stands for causes that a later version adds.
     #[serde(other)]
     Job,
 }

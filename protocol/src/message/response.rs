@@ -1,4 +1,4 @@
-//! The answers to requests.
+//! The responses to requests.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,69 +11,69 @@ use crate::manifest::Manifest;
 use crate::membership::Advert;
 use crate::sign::Signed;
 
-/// The answer to a [`Request`](super::Request). A body may follow.
+/// The response to a [`Request`](super::Request). A body may follow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
-    /// Done, taken, noted.
+    /// The request was carried out.
     Ok,
-    /// Who I am.
+    /// The answerer's advert.
     Hello(Advert),
-    /// The manifest asked for.
+    /// The requested manifest.
     Manifest(Signed<Manifest>),
-    /// The summary asked for; the body has one bit per block of the shard.
+    /// The requested summary; the body has one bit per block of the shard.
     Summary(Summary),
-    /// The claims asked for, those of who answers first.
+    /// The requested claims, the answerer's own first.
     Claims(Vec<Standing>),
-    /// The blob asked for is in the body.
+    /// The requested blob is in the body.
     Body,
-    /// A piece of a bucket is in the body: [`limits::BUCKET_PIECE`] of it, or what there is to its end.
+    /// A piece of a bucket is in the body: [`limits::BUCKET_PIECE`] bytes, or what is left of the bucket.
     Piece {
-        /// How many bytes the bucket has.
+        /// Size of the bucket in bytes.
         of: u64,
     },
-    /// Segments pulled are in the body, described as in a push; `next` is the task to ask for next.
+    /// Segments for a pull are in the body, described as in a push.
     Pulled {
         /// The attempts in the body.
         push: Push,
-        /// Where to go on, if there is more.
+        /// The task to ask for next; `None` if there are no more.
         next: Option<u32>,
     },
-    /// Busy with that blob; these peers have it.
+    /// The answerer is busy serving that blob; these peers have it.
     Redirect(Vec<PeerKey>),
-    /// I am not, or no longer, the one to ask: here is the newest epoch that I know.
+    /// The answerer is not (or no longer) the owner; this is the newest epoch that it knows.
     NotOwner(Signed<Epoch>),
-    /// Not here, or not yet.
+    /// The answerer does not have it, or not yet.
     Missing,
-    /// Too much to do: try again shortly.
+    /// The answerer is overloaded: try again shortly.
     Busy,
-    /// No, and why.
+    /// The request is refused, for this reason.
     Refused(String),
-    /// The jobs known.
+    /// The known jobs.
     Jobs(Vec<JobStatus>),
-    /// The peers known.
+    /// The known peers.
     Peers(Vec<PeerStatus>),
-    /// The module is in the body.
+    /// The compiled module is in the body.
     Compiled {
         /// Warnings, as clang wrote them.
         warnings: String,
         /// Whether it came from the cache.
         cached: bool,
-        /// How long it took.
+        /// How long the compilation took, in milliseconds.
         millis: u32,
     },
-    /// It does not compile.
+    /// The source does not compile.
     CompileFailed {
-        /// What clang said.
+        /// The compiler's diagnostics.
         diagnostics: String,
     },
 }
 
-/// What the authority knows of one shard.
+/// The authority's view of one shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The newest epoch.
     pub epoch: Signed<Epoch>,
-    /// The count of [`Announce::reopened`](super::Announce::reopened) that this answer takes in.
+    /// The count of [`Announce::reopened`](super::Announce::reopened) that this answer includes.
     pub reopened: u32,
     /// Done tasks per stage.
     pub done: Vec<u32>,
@@ -86,12 +86,12 @@ pub struct Summary {
         deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
     )]
     pub further: Vec<Vec<(u16, Hash)>>,
-    /// How many of its buckets make one task ([`crate::split`]), once that is settled. The shards below, and the body,
-    /// are those of the tasks that there are then.
+    /// How many buckets make one task ([`crate::split`]), once that is settled. The shards below and the body then
+    /// refer to the resulting tasks.
     pub width: Option<u32>,
     /// Each shard of the stage.
     pub shards: Vec<ShardLeft>,
-    /// Some who work on the shard asked for: to be heard through, where few neighbours listen to its topic.
+    /// Some workers of the requested shard: connections to them help when few neighbours subscribe to its topic.
     pub peers: Vec<PeerKey>,
 }
 
@@ -107,7 +107,7 @@ impl Summary {
 pub struct ShardLeft {
     /// Blocks that are not done.
     pub blocks: u32,
-    /// Workers that were last heard of there.
+    /// Workers last heard of in the shard.
     pub workers: u16,
 }
 

@@ -1,4 +1,4 @@
-//! The executor of a simulated peer: some threads that run tasks, one after another.
+//! The executor of a simulated peer: threads that each run one task after another.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::manifest::{Operator, Sink};
 use crate::message::Cause;
 use crate::pack::Pack;
 
-/// Results of short tasks are handed over together, after so long.
+/// Results of short tasks are gathered for this long and delivered together.
 const REPORT: Duration = Duration::from_millis(10);
 
 /// The threads of one peer.
@@ -27,11 +27,11 @@ pub(super) struct Executor {
 #[derive(Debug)]
 struct Running {
     work: Box<Work>,
-    /// The next step that belongs to this; steps of runs that were stopped do not.
+    /// The next step of this run; events with another number belong to runs that were stopped.
     step: u64,
-    /// Tasks whose results have been handed over.
+    /// Number of tasks whose results have been delivered.
     reported: usize,
-    /// Tasks that the step under way runs, with their times.
+    /// Tasks that the current step runs, each with its time.
     now: Vec<(u32, Duration)>,
 }
 
@@ -40,7 +40,7 @@ impl Executor {
         Self { threads: (0..threads).map(|_| None).collect(), queue: VecDeque::new(), steps: 0 }
     }
 
-    /// Drops all runs of a job.
+    /// Stops all runs of a job.
     pub(super) fn stop(&mut self, job: JobId) {
         self.queue.retain(|work| work.job != job);
         for thread in &mut self.threads {
@@ -103,7 +103,7 @@ impl World {
 
     pub(super) fn on_step(&mut self, peer: u32, thread: usize, step: u64) {
         let exec = &mut self.peers[peer as usize].exec;
-        // Steps of runs that were stopped, or of a peer that is gone, come to nothing.
+        // Steps of runs that were stopped, or of a peer that is gone, are ignored.
         let running = exec.threads.get_mut(thread).and_then(Option::as_mut);
         let Some(running) = running.filter(|r| r.step == step) else { return };
         let now = std::mem::take(&mut running.now);
@@ -155,7 +155,7 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Res
     })
 }
 
-/// Each document holds the number of its task, so that a wrong one is noticed.
+/// Each document holds the number of its task, so that a wrong document is detected.
 fn read_document(work: &Work, task: u32) -> Result<(), &'static str> {
     match &work.inputs[..] {
         [Port::Numbers] => Ok(()),

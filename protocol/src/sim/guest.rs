@@ -1,13 +1,13 @@
-//! The guest that simulated peers run, and what its output must be.
+//! The guest that simulated peers run, and its expected output.
 //!
-//! A map task emits some keys drawn from its number, each with that number as its value. A reduce gives for each key how
-//! often it was emitted, the sum of its values, and a hash over them and the ports at which they were read, in order: a
-//! task that is missing, counted twice, out of order or read at another port changes the result. A reduce that feeds a
+//! A map task emits some keys drawn from its number, each with that number as its value. A reduce outputs for each key
+//! the number of its values, their sum, and a hash over them and the ports at which they were read, in order: a task
+//! that is missing, counted twice, out of order or read at another port changes the result. A reduce that feeds a
 //! shuffle emits another key for each of its own, with a value that depends on all of that.
 //!
-//! Attempts that are not repeatable bear a mark, which differs from attempt to attempt and goes into every bucket. It
-//! changes no result but its last bytes: these must be equal in all results of a job, or some were computed from one
-//! attempt and others from another.
+//! Attempts that are not repeatable carry a mark, which differs from attempt to attempt and goes into every bucket. It
+//! affects only the last bytes of a result. These must be equal in all results of a job; otherwise some were computed
+//! from one attempt and others from another.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ use crate::split::Split;
 const EMITS: u64 = 3;
 /// Bytes of one record: key and value.
 const RECORD: usize = 8;
-/// Bytes at the end of a result that tell which attempts it was computed from.
+/// Bytes at the end of a result that identify the attempts from which it was computed.
 const MARKS: usize = 8;
-/// Different keys: few enough that most come from several tasks, enough that few buckets stay empty.
+/// Number of keys: few enough that most come from several tasks, enough that few buckets stay empty.
 const KEYS: u64 = 5_000;
 /// The key of marks.
 const MARK: u32 = u32::MAX;
@@ -32,7 +32,7 @@ const MARK: u32 = u32::MAX;
 /// A key with a value.
 type Pair = (u32, u32);
 
-/// What a task gives: its pairs, and the mark that it passes on.
+/// The output of a task: its pairs, and the mark that it passes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Given {
     pairs: Vec<Pair>,
@@ -54,7 +54,7 @@ pub(super) fn map(stage: u8, task: u32, mark: Option<u32>) -> Given {
 }
 
 impl Given {
-    /// As segments for shufflers.
+    /// The output as segments for shufflers.
     pub(super) fn shuffled(&self, partitions: u16, buckets: u32) -> Attempt {
         let of = |&(key, value): &Pair| (bucket_of(key, buckets), key, value);
         let mut records: Vec<(u32, u32, u32)> = self.pairs.iter().map(of).collect();
@@ -73,14 +73,14 @@ impl Given {
         Attempt::cut(&data, &offsets, partitions).expect("buckets are a multiple of partitions in every manifest")
     }
 
-    /// As a result of the job. Of a map, marks do not count: nothing is computed from it.
+    /// The output as a result of the job. A map's mark is left out: nothing is computed from it.
     pub(super) fn collected(&self) -> Bytes {
         let pairs = self.pairs.iter().flat_map(|(key, value)| [key.to_le_bytes(), value.to_le_bytes()].concat());
         pairs.chain([0; MARKS]).collect::<Vec<u8>>().into()
     }
 }
 
-/// What is known of one key.
+/// The values of one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Total {
     count: u32,
@@ -88,13 +88,13 @@ struct Total {
     order: u64,
 }
 
-/// What a reduce knows of its bucket.
+/// The values of all keys in a bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     keys: BTreeMap<u32, Total>,
     /// A hash over the marks in order; 0 if there are none.
     marks: u64,
-    /// The last of them: in each bucket that an attempt wrote stands the same.
+    /// The last mark; an attempt writes the same one into every bucket.
     last_mark: Option<u32>,
 }
 
@@ -112,7 +112,7 @@ impl Totals {
         total.order = draw(&[total.order, port as u64, u64::from(value)]);
     }
 
-    /// What goes on to the next shuffle.
+    /// The input of the next shuffle.
     pub(super) fn given(&self) -> Given {
         let next = |(&key, total): (&u32, &Total)| {
             let value = draw(&[u64::from(total.count), total.sum, total.order]);
@@ -122,7 +122,7 @@ impl Totals {
         Given { pairs: self.keys.iter().map(next).collect(), mark }
     }
 
-    /// As a result of the job.
+    /// The output as a result of the job.
     pub(super) fn collected(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.keys.len() * 24 + MARKS);
         for (key, total) in &self.keys {
@@ -148,10 +148,10 @@ pub(super) fn reduce(ports: &[&[Bytes]]) -> Totals {
     totals
 }
 
-/// What every result of a graph must be but for its marks, computed without shuffle or mesh. `inputs` is the number of
-/// tasks of stages that read the job's inputs; `split` says how the last stage divides what it reads.
+/// The expected results of a graph, except for marks, computed without shuffles or a mesh. `inputs` is the number of
+/// tasks of stages that read the job's inputs; `split` is how the last stage divides what it reads.
 pub(super) fn expected(graph: &[Node], inputs: u32, split: Option<Split>) -> Vec<Bytes> {
-    // What each task of each stage emits.
+    // The pairs that each task of each stage emits.
     let mut emitted: Vec<Vec<Vec<Pair>>> = Vec::new();
     for (stage, node) in (0u8..).zip(graph) {
         let Some(&first) = node.reads.first() else {
@@ -184,19 +184,19 @@ fn divided(of_bucket: &[Totals], shuffle: Option<(u16, u32)>, split: Split) -> V
         let (start, width) = ((place.run * place.width) as usize, place.width as usize);
         let first = usize::from(place.partition) * each;
         let read = &of_bucket[first + start..first + (start + width).min(each)];
-        // A key lies in one bucket.
+        // A key lies in one bucket only.
         let keys = read.iter().flat_map(|totals| totals.keys.iter().map(|(&key, &total)| (key, total))).collect();
         without_marks(&Totals { keys, ..Totals::default() }.collected())
     });
     results.collect()
 }
 
-/// A result but for what tells from which attempts it was computed.
+/// A result without the bytes that depend on the attempts.
 pub(super) fn without_marks(result: &Bytes) -> Bytes {
     result.slice(..result.len().saturating_sub(MARKS))
 }
 
-/// What tells from which attempts a result was computed.
+/// The bytes of a result that depend on the attempts.
 pub(super) fn marks(result: &Bytes) -> Bytes {
     result.slice(result.len().saturating_sub(MARKS)..)
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_by_hand_gives_what_is_expected_and_a_task_too_many_does_not() {
+    fn a_job_run_by_hand_gives_the_expected_results_unless_a_task_runs_twice() {
         let results = |tasks: Vec<u32>| -> Vec<Bytes> {
             run(tasks.into_iter().map(|t| (t, None)).collect()).iter().map(without_marks).collect()
         };
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_equal_in_all_results_and_tell_attempts_apart() {
+    fn marks_are_equal_in_all_results_and_differ_between_attempts() {
         let marked = |mark: u32| run((0..50).map(|t| (t, Some(t * 2 + mark))).collect());
         let (one, other) = (marked(0), marked(1));
         assert!(one.iter().all(|result| marks(result) == marks(&one[0])));

@@ -1,4 +1,4 @@
-//! Homes that are killed and started again, with their logs as they were or damaged.
+//! Homes that are killed and restarted, with their logs intact or damaged.
 
 use crate::decisions::{State, replay};
 use crate::id::Hash;
@@ -12,11 +12,11 @@ use super::scenario::Damage;
 use super::world::{What, World};
 
 impl World {
-    /// Kills the submitter of the first job, and damages what it kept of its jobs.
+    /// Kills the submitter of the first job, and damages the logs of its jobs if asked to.
     pub(super) fn kill_home(&mut self, down: std::time::Duration, damage: Option<Damage>) {
         let home = self.scenario.jobs[0].submitter;
         if !self.end_engine(home) {
-            // It is away already.
+            // It has been killed already.
             return;
         }
         self.oracle.home_ended(home);
@@ -27,7 +27,7 @@ impl World {
         self.after(down, What::RestartHome(home));
     }
 
-    /// Starts a submitter again that was killed; its jobs go on as their logs say.
+    /// Restarts a killed submitter; its jobs continue as their logs allow.
     pub(super) fn restart_home(&mut self, number: u32) {
         self.peers[number as usize].store.drop_segments();
         self.arrive(number);
@@ -39,7 +39,8 @@ impl World {
 }
 
 impl Oracle {
-    /// A submitter ended: what its disk had not taken yet is lost, and results that were not in the log come again.
+    /// Called when a submitter is killed: writes in progress are lost, and results that are not in the log will be sent
+    /// again.
     fn home_ended(&mut self, submitter: u32) {
         for fate in self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter) {
             fate.writing.clear();
@@ -47,13 +48,13 @@ impl Oracle {
         }
     }
 
-    /// Damages the logs of a submitter's jobs that are not over; says what became of each.
+    /// Damages the logs of a submitter's running jobs; returns a description for each.
     fn damage_logs(&mut self, now: u64, submitter: u32, damage: Damage, rng: &mut Rng) -> Vec<String> {
         let living = self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter && fate.ended.is_none());
         living.filter(|fate| !fate.log.is_empty()).map(|fate| fate.damage(now, damage, rng)).collect()
     }
 
-    /// A submitter's jobs that are not over, as their logs give them, with the results that have to be computed again.
+    /// A submitter's running jobs as read from their logs, with the results that must be computed again.
     fn read_back(&mut self, submitter: u32) -> Vec<(State, Vec<Run>)> {
         let living = self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter && fate.ended.is_none());
         living.filter_map(Fate::read_back).collect()
@@ -61,7 +62,7 @@ impl Oracle {
 }
 
 impl Fate {
-    /// Damages the log, of which what stands before the damage is left.
+    /// Damages the log and keeps what precedes the damage; returns a description.
     fn damage(&mut self, now: u64, damage: Damage, rng: &mut Rng) -> String {
         let batches = self.state.as_ref().map_or(0, State::next);
         match damage {
@@ -72,14 +73,14 @@ impl Fate {
             }
             Damage::LastBatchesLost => {
                 let ends = batch_ends(&self.log);
-                // The first is there, or there would be no job.
+                // The first batch exists, or there would be no job.
                 self.log.truncate(ends[rng.below(ends.len())]);
             }
         }
         let replayed = replay(&self.log);
         self.log.truncate(replayed.kept);
         self.state = replayed.state;
-        // The rest is decided again.
+        // The missing divisions are decided again.
         let decided = |&number: &u8| Some((number, self.state.as_ref()?.stage(number)?.split()?.width()));
         self.widths = (0..self.plan.stages().len() as u8).filter_map(|number| decided(&number)).collect();
         let kept = self.state.as_ref().map_or(0, State::next);
@@ -91,7 +92,7 @@ impl Fate {
         format!("is killed; {damage:?}: {kept} of {batches} batches are left of a log")
     }
 
-    /// What the disk has: the state, and the results that the log names and that are no longer there.
+    /// What is on disk: the state, and the results in the log that are missing.
     fn read_back(&mut self) -> Option<(State, Vec<Run>)> {
         let state = replay(&self.log).state.filter(|state| state.outcome().is_none())?;
         let last = state.stage(state.manifest().stages.len() as u8 - 1)?;
@@ -102,7 +103,7 @@ impl Fate {
     }
 }
 
-/// Where each batch of a whole log ends.
+/// The end of each batch of an intact log.
 fn batch_ends(log: &[u8]) -> Vec<usize> {
     let mut ends: Vec<usize> = Vec::new();
     while let Ok((_, len)) = crate::decisions::take_frame(&log[ends.last().copied().unwrap_or(0)..]) {

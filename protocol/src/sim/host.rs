@@ -1,4 +1,4 @@
-//! What a simulated peer does for its engine: the driver of the node, without the node.
+//! Carries out the actions of a simulated peer's engine, as the node's driver does.
 
 use bytes::Bytes;
 
@@ -17,9 +17,9 @@ use crate::message::{Gossip, JobNews, Request, Response};
 use crate::pack::{self, Index, PackRef};
 use crate::sign::Keypair;
 
-/// The module that all simulated jobs run.
+/// The module of all simulated jobs.
 const MODULE: &[u8] = b"what a simulated module would be";
-/// Buckets are served in pieces of so many bytes: small ones, so that there are several of each.
+/// Size of the pieces in which buckets are served: so small that every bucket has several.
 const PIECE: usize = 1_000;
 
 impl World {
@@ -60,7 +60,7 @@ impl World {
                 self.watch_gossip(peer, &message);
                 self.gossip_publish(peer, topic, message);
             }
-            // Peers of a simulation find each other.
+            // Simulated peers find each other without it.
             NetAction::Learn { .. } => {}
             NetAction::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             NetAction::Request { id, to, request, body } => {
@@ -85,7 +85,7 @@ impl World {
             }
             BlobAction::Store { hash, bytes, .. } => {
                 if Hash::of(&bytes) != hash {
-                    self.oracle.broken(format!("peer {peer} stores a blob under another's name"));
+                    self.oracle.broken(format!("peer {peer} stores a blob under a hash that is not its own"));
                 }
                 self.peers[peer as usize].store.blobs.insert(hash);
             }

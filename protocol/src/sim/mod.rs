@@ -1,12 +1,12 @@
-//! The simulator: many real engines in one process, on virtual time, from one seed.
+//! The simulator: many real engines in one process, on virtual time, driven by one seed.
 //!
-//! A [`Scenario`] says what mesh there is, what is submitted and what goes wrong; [`run`] gives a [`Report`].
-//! The network, gossipsub, threads and stores are models (see `net`, `gossip`, `exec`, `store`); the engines are
-//! the very ones that the node drives. An oracle that knows nothing of their insides checks what they promise:
-//! every task in the result exactly once, nothing accepted or stored twice, every job over in time, nothing held
-//! for a job that is over, no engine that asks to be woken at once again and again.
+//! A [`Scenario`] describes the mesh, the jobs and the faults; [`run`] returns a [`Report`]. The network, gossipsub,
+//! threads and stores are models (see `net`, `gossip`, `exec`, `store`); the engines are the ones that the node drives.
+//! An oracle that does not look inside them checks their guarantees: every task is in the result exactly once, nothing
+//! is accepted or stored twice, every job ends in time, no state is kept of a job that is over, and no engine asks to
+//! be woken at once again and again.
 //!
-//! A scenario run twice goes the same way, to the last message: [`Report::trace`] is equal.
+//! Running a scenario twice gives the same messages: [`Report::trace`] is equal.
 
 mod exec;
 mod gossip;

@@ -1,4 +1,5 @@
-//! Watches from outside the engines: what ran how often and why, what was accepted, and whether the result is right.
+//! Checks the engines from outside: which tasks ran how often and why, what was accepted, and whether the result is
+//! correct.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,7 +14,7 @@ use crate::manifest::Operator;
 use crate::message::{Attempts, Claim, Failure, Outcome};
 use crate::split::Split;
 
-/// Broken promises that are kept for the report; the first is what matters.
+/// Most violations kept for the report; the first is the interesting one.
 const KEPT: usize = 20;
 
 /// What is known of all jobs.
@@ -22,60 +23,60 @@ pub(super) struct Oracle {
     pub(super) fates: Vec<Fate>,
     by_id: BTreeMap<JobId, usize>,
     pub(super) dead: BTreeSet<u32>,
-    /// Second attempts that each peer has announced, by job and stage: blocks.
+    /// Blocks of second attempts that each peer has announced, by peer, job and stage.
     speculative: BTreeMap<(u32, JobId, u8), Vec<u32>>,
     pub(super) violations: Vec<String>,
 }
 
-/// What became of one job.
+/// The history of one job.
 #[derive(Debug)]
 pub(super) struct Fate {
     pub(super) plan: Job,
     pub(super) submitted: u64,
     pub(super) ended: Option<(u64, Outcome)>,
     pub(super) failure: Option<Failure>,
-    /// How often tasks that were done were opened again.
+    /// The number of times that done tasks were reopened.
     reopened: u32,
     /// The shufflers of the newest epoch.
     pub(super) shufflers: Vec<PeerKey>,
     pub(super) counts: Counts,
     starts: Vec<Vec<Start>>,
-    /// How often acceptances were revoked; what was accepted or stored before the last time may be again.
+    /// Number of revocations; what was accepted or stored before the last one may be so again.
     pub(super) revoked: u32,
     accepted: BTreeMap<(u8, u32), (Hash, u32)>,
-    /// How many buckets of what a stage wrote make a task.
+    /// Number of buckets per task, by the stage that wrote them.
     pub(super) widths: BTreeMap<u8, u32>,
     pub(super) outputs: BTreeMap<u32, (Bytes, u32)>,
-    /// The log, where it is kept: what is being written, what lies safe, and what follows from that.
+    /// The job's log, if it is kept: batches being written, batches on disk, and the state that follows from them.
     pub(super) writing: VecDeque<(u64, Bytes)>,
     pub(super) log: Vec<u8>,
     pub(super) state: Option<State>,
-    /// Not even the first batch of its log is whole any more: nobody can go on with it.
+    /// Not even the first batch of its log is intact: the job cannot be resumed.
     pub(super) log_is_lost: bool,
     id: Option<JobId>,
-    /// When the last map task began, and the last reduce.
+    /// When the last map task started, and the last reduce.
     pub(super) last_start: [u64; 2],
-    /// Tasks done of all stages and when the last of them was, as the submitter's display shows it.
+    /// Done tasks of all stages, as shown to the submitter, and when the number last changed.
     done: u32,
     went_on: u64,
-    /// The longest time without a task done, in microseconds.
+    /// The longest time without another done task, in microseconds.
     pub(super) standstill: u64,
-    /// What the submitter's user was told of such times, and when.
+    /// What the submitter's user was told about such times, and when.
     pub(super) waits: Vec<(u64, String)>,
 }
 
-/// How often tasks were begun.
+/// How often tasks were started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// In all.
+    /// All starts.
     pub starts: u64,
-    /// Again, though nothing was wrong with the attempt before: what claims are there to prevent.
+    /// Repeated although the previous attempt had no fault: what claims should prevent.
     pub duplicates: u64,
-    /// Of those, the ones of the map stage.
+    /// Those of them in the map stage.
     pub map_duplicates: u64,
-    /// Again on purpose, beside a slow one.
+    /// Repeated on purpose, in parallel to a slow attempt.
     pub speculative: u64,
-    /// Again because an attempt failed, its worker was lost, or its output was lost with a shuffler.
+    /// Repeated because an attempt failed, its worker was lost, or its output was lost with a shuffler.
     pub after_faults: u64,
 }
 
@@ -130,7 +131,7 @@ impl Oracle {
         self.by_id.get(job).map(|&i| &self.fates[i].plan)
     }
 
-    /// A job has an id.
+    /// Notes that a job has an id.
     pub(super) fn opens(&mut self, now: u64, number: usize, job: JobId) {
         self.by_id.insert(job, number);
         self.fates[number].submitted = now;
@@ -163,7 +164,7 @@ impl Oracle {
         }
     }
 
-    /// A worker handed tasks to its threads.
+    /// Called when a worker hands tasks to its threads.
     pub(super) fn started(&mut self, now: u64, peer: u32, work: &Work) {
         let Some(&number) = self.by_id.get(&work.job) else { return };
         let speculative = self.speculative.get(&(peer, work.job, work.stage));
@@ -194,19 +195,20 @@ impl Oracle {
         }
     }
 
-    /// A home tells of acceptances, and how many buckets of what the stage wrote make a task.
+    /// Called when a home announces acceptances, and how many buckets of a stage's output make a task.
     pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts, width: Option<u32>) {
         let Some(fate) = self.fate(job) else { return };
         let mut other = None;
         if let Some(width) = width
             && *fate.widths.entry(stage).or_insert(width) != width
         {
-            return self.broken(format!("what stage {stage} wrote was divided anew, into tasks of {width} buckets"));
+            return self
+                .broken(format!("the output of stage {stage} was divided again, into tasks of {width} buckets"));
         }
         let decided = fate.state.as_ref().and_then(|state| state.stage(stage));
         let kept = |(task, digest)| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
         if fate.plan.kept && !attempts.iter().all(kept) {
-            return self.broken("an acceptance was told of before its log was kept".to_owned());
+            return self.broken("an acceptance was announced before it was persisted in the log".to_owned());
         }
         for (task, digest) in attempts.iter() {
             let before = fate.accepted.insert((stage, task), (digest, fate.revoked));
@@ -219,7 +221,7 @@ impl Oracle {
         }
     }
 
-    /// A submitter's user sees how far its job is.
+    /// Called when a submitter's user sees the job's progress.
     pub(super) fn progressed(&mut self, now: u64, progress: &Progress) {
         let Some(fate) = self.fate(&progress.job) else { return };
         let done = progress.stages.iter().map(|(done, _)| done).sum();
@@ -230,29 +232,29 @@ impl Oracle {
         fate.done = done;
     }
 
-    /// A submitter's user is told what its job waits for.
+    /// Called when a submitter's user is told what the job waits for.
     pub(super) fn waits(&mut self, now: u64, job: &JobId, why: &str) {
         if let Some(fate) = self.fate(job) {
             fate.waits.push((now, why.to_owned()));
         }
     }
 
-    /// A home writes a batch of a job's log.
+    /// Called when a home writes a batch of a job's log.
     pub(super) fn writes(&mut self, job: &JobId, number: u64, bytes: Bytes) {
         if let Some(fate) = self.fate(job) {
             fate.writing.push_back((number, bytes));
         }
     }
 
-    /// A batch of a job's log lies safe.
+    /// Called when a batch of a job's log has been persisted.
     pub(super) fn kept(&mut self, job: &JobId, number: u64) -> Result<(), String> {
-        let Some(fate) = self.fate(job) else { return Err("a log of an unknown job".to_owned()) };
+        let Some(fate) = self.fate(job) else { return Err("a log was written for an unknown job".to_owned()) };
         let Some((first, bytes)) = fate.writing.pop_front() else {
             // Its home was killed before.
             return Ok(());
         };
         if first != number {
-            return Err("a log is not written in order".to_owned());
+            return Err("a log was written out of order".to_owned());
         }
         fate.log.extend_from_slice(&bytes);
         let (batch, _) = take_frame(&bytes)?;
@@ -260,10 +262,10 @@ impl Oracle {
             Some(state) => state.apply(&batch),
             none => State::open(&batch).map(|state| *none = Some(state)),
         }
-        .map_err(|why| format!("a log does not follow: {why}"))
+        .map_err(|why| format!("a log contains an invalid batch: {why}"))
     }
 
-    /// A home revoked acceptances.
+    /// Called when a home revokes acceptances.
     pub(super) fn revoked(&mut self, job: &JobId) {
         if let Some(fate) = self.fate(job) {
             fate.revoked += 1;
@@ -290,7 +292,7 @@ impl Oracle {
         if done && fate.plan.kept {
             let ended = fate.state.as_ref().and_then(State::outcome);
             if ended != Some(&Outcome::Done) || replay(&fate.log).state != fate.state {
-                return self.broken("a job's end was told of, and its log does not say so".to_owned());
+                return self.broken("a job's end was announced, but is not in its log".to_owned());
             }
         }
         if done && let Err(why) = fate.check() {
@@ -308,18 +310,18 @@ impl Fate {
         Split::of_width(partitions, buckets, *self.widths.get(&read)?)
     }
 
-    /// Tasks of all stages; of the last one, as many as there are once that is settled.
+    /// Number of tasks of all stages; that of the last one may only be settled later.
     pub(super) fn tasks(&self) -> u32 {
         let most = self.plan.stages().last().map_or(0, |node| self.plan.tasks_of(node));
         self.plan.all_tasks() - most + self.split().map_or(most, |split| split.tasks())
     }
 
-    /// Compares the result with the right one.
+    /// Compares the result with the expected one.
     fn check(&self) -> Result<(), String> {
         let graph = self.plan.stages();
         let expected = guest::expected(&graph, self.plan.tasks, self.split());
         if let Some(task) = self.outputs.keys().find(|&&task| task as usize >= expected.len()) {
-            return Err(format!("there is a result of task {task}, and no such task"));
+            return Err(format!("there is a result of task {task}, which does not exist"));
         }
         for (task, expected) in expected.iter().enumerate() {
             match self.outputs.get(&(task as u32)) {

@@ -1,4 +1,4 @@
-//! What a simulation found.
+//! The result of a simulation.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,61 +7,61 @@ pub use super::oracle::Counts;
 use super::world::World;
 use crate::message::{Failure, Outcome};
 
-/// What a simulation found.
+/// The result of a simulation.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed that repeats it.
+    /// The seed that reproduces it.
     pub seed: u64,
     /// The jobs, in the scenario's order.
     pub jobs: Vec<JobReport>,
-    /// How long it took in virtual time, from the first submission to the last end.
+    /// Virtual time from the first submission to the last end.
     pub time: Duration,
-    /// Copies of gossip messages delivered to a peer in a second of that time: the mean over all peers.
+    /// Copies of gossip messages delivered to a peer per second of that time: the mean over all peers.
     pub messages_mean: f64,
-    /// IHAVE and IWANT from neighbours in a second, likewise: the mean over all peers.
+    /// IHAVE and IWANT control messages received per peer and second: the mean over all peers.
     pub lazy_mean: f64,
-    /// As `messages_mean`, of the peer with the most.
+    /// As `messages_mean`, for the peer with the most.
     pub messages_most: f64,
     /// Gossip messages published and copies delivered in the whole simulation: of jobs, of peers, of claims.
     pub traffic: [(u64, u64); 3],
     /// The share of all threads that ran tasks, in each second since the first submission.
     pub busy: Vec<f64>,
-    /// Requests sent, to a peer itself included.
+    /// Number of requests sent, including those to the sender itself.
     pub requests: u64,
-    /// Bytes sent in all.
+    /// Bytes sent in total.
     pub bytes: u64,
-    /// Things that happened in the simulation.
+    /// Number of simulated events.
     pub events: u64,
     /// A hash over all that the engines did: equal for equal scenarios.
     pub trace: u64,
-    /// Promises that were broken; empty if all is well.
+    /// Violated guarantees; empty if there are none.
     pub violations: Vec<String>,
-    /// What engines logged: virtual time, peer, text.
+    /// The engines' log: virtual time, peer, text.
     pub log: Vec<(Duration, u32, String)>,
 }
 
-/// What became of one job.
+/// The result of one job.
 #[derive(Clone, Debug)]
 pub struct JobReport {
-    /// How it ended, if it did.
+    /// How it ended; `None` if it did not.
     pub outcome: Option<Outcome>,
     /// The failure that ended it.
     pub failure: Option<Failure>,
-    /// It could not end otherwise: the beginning of its log was damaged while its home was away.
+    /// Whether the beginning of its log was damaged while its home was down, so that it could not end otherwise.
     pub log_is_lost: bool,
-    /// From submission to end.
+    /// Time from submission to end.
     pub took: Duration,
-    /// What it would take if all threads of all peers did nothing else and nothing took time but its map tasks.
+    /// Time that it would take if all threads of all peers ran only its map tasks and nothing else took time.
     pub ideal: Duration,
-    /// From submission until the last map task and the last reduce began.
+    /// Time from submission to the start of the last map task, and of the last reduce.
     pub last_start: [Duration; 2],
-    /// The longest time for which the submitter's user saw no task done.
+    /// Longest time in which the submitter's user saw no further task done.
     pub standstill: Duration,
-    /// What the user was told that the job waits for, each with the time since its submission.
+    /// What the user was told that the job waits for, each with the time since submission.
     pub waits: Vec<(Duration, String)>,
-    /// Tasks of both stages.
+    /// Tasks of all stages.
     pub tasks: u32,
-    /// How often tasks were begun.
+    /// How often tasks were started.
     pub counts: Counts,
 }
 
@@ -71,7 +71,7 @@ impl JobReport {
         self.outcome == Some(Outcome::Done)
     }
 
-    /// Tasks run twice without a fault or a purpose, as a share of all.
+    /// Share of tasks that were repeated without a fault or a purpose.
     pub fn duplicates(&self) -> f64 {
         self.counts.duplicates as f64 / f64::from(self.tasks)
     }

@@ -1,4 +1,4 @@
-//! What is simulated: a mesh, its network, the jobs that are submitted, and what goes wrong.
+//! The description of a simulation: the mesh, its network, the jobs that are submitted, and the faults.
 
 use std::time::Duration;
 
@@ -7,53 +7,54 @@ use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 
-/// A simulation, whole: run twice, it goes the same way.
+/// A complete simulation: running it twice gives the same result.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Everything that is random is drawn from this.
+    /// The seed from which everything random is drawn.
     pub seed: u64,
-    /// Workers that are there from the start.
+    /// Number of workers at the start.
     pub peers: u32,
-    /// Tasks that each runs at once.
+    /// Threads of each worker.
     pub threads: u16,
-    /// How many of the workers, the first ones, give a task less memory than it may ask for.
+    /// Number of workers, the first ones, that give a task less memory than it may ask for.
     pub small: u32,
-    /// How many of the workers are shufflers too. With none, a submitter is one for its own jobs.
+    /// Number of workers that are shufflers too. With 0, each submitter is the shuffler of its own jobs.
     pub shufflers: u32,
-    /// Peers beside the workers that submit jobs and run nothing.
+    /// Number of additional peers that submit jobs and run no tasks.
     pub submitters: u32,
-    /// The slowest peer takes so many times as long for a task as the fastest; the others lie between.
+    /// How many times as long the slowest peer takes for a task as the fastest; the others are in between.
     pub slowest: f64,
     /// The network.
     pub links: Links,
     /// The jobs.
     pub jobs: Vec<Job>,
-    /// What goes wrong, and when.
+    /// The faults, each with its time.
     pub faults: Vec<(Duration, Fault)>,
-    /// So often a random worker is killed and a new one joins.
+    /// Interval at which a random worker is killed and a new one joins; `None` for no churn.
     pub churn: Option<Duration>,
-    /// The simulation is given up after so much virtual time.
+    /// Virtual time after which the simulation is given up.
     pub deadline: Duration,
-    /// Every claim, run, request and answer is noted in [`super::Report::log`].
+    /// Whether every claim, run, request and answer is logged to [`super::Report::log`].
     pub watched: bool,
 }
 
 /// The network between peers.
 #[derive(Clone, Debug)]
 pub struct Links {
-    /// The least and the most that a message takes from one peer to another; drawn for each pair.
+    /// Shortest and longest delay of a message between two peers; drawn per pair.
     pub delay: (Duration, Duration),
-    /// What is added to that at most; drawn for each message.
+    /// Most that is added to the delay; drawn per message.
     pub jitter: Duration,
-    /// What each peer can send, and receive, in a second.
+    /// Bandwidth of each peer per direction, in bytes per second.
     pub bytes_per_second: u64,
-    /// The share of messages that is lost: gossip for good; a request or an answer is sent again after a while.
+    /// Share of messages that is lost: gossip permanently, requests and answers until they are sent again after a
+    /// while.
     pub loss: f64,
-    /// Connections that each peer opens when it joins, to peers drawn at random, beside those to submitters.
+    /// Connections that each peer opens to random peers when it joins, besides those to submitters.
     pub connections: u32,
-    /// A killed peer is noticed by those connected to it after so long.
+    /// Delay until the neighbours of a killed peer notice.
     pub detection: Duration,
-    /// The time after which peers that cannot hear each other give up their connection: 10 s over QUIC, 18 to 28 s over
+    /// Time after which peers that cannot reach each other give up their connection: 10 s over QUIC, 18 to 28 s over
     /// TCP.
     pub silence: Duration,
 }
@@ -61,9 +62,9 @@ pub struct Links {
 /// A job to be submitted.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// When.
+    /// Time of submission.
     pub at: Duration,
-    /// By which of the submitters.
+    /// Index of the submitter.
     pub submitter: u32,
     /// Tasks of its map stage.
     pub tasks: u32,
@@ -71,95 +72,96 @@ pub struct Job {
     pub block: u32,
     /// Shards of its map stage.
     pub shards: u16,
-    /// Partitions of its shuffle.
+    /// Partitions of its shuffles.
     pub partitions: u16,
-    /// Buckets of its shuffle.
+    /// Buckets of its shuffles.
     pub buckets: u32,
-    /// Bytes that a task of its last stage should read; with few, each reads one bucket.
+    /// Bytes that a task of its last stage should read; with a small number, each task reads one bucket.
     pub reduce_bytes: u64,
-    /// Its stages; a map and a reduce where there are none.
+    /// Its stages; empty means a map and a reduce.
     pub graph: Vec<Node>,
     /// Copies of each partition.
     pub replicas: u8,
-    /// How long a task takes on the fastest peer.
+    /// Time of a task on the fastest peer.
     pub task_time: Duration,
-    /// Tasks take up to so much more or less than that, as a share of it; drawn for each task.
+    /// Random variation of that time, as a share of it; drawn per task.
     pub spread: f64,
-    /// How often a task is tried again.
+    /// Number of further attempts after a task's first failure.
     pub retries: u8,
-    /// A map task that fails wherever it is tried.
+    /// A map task that fails on every worker.
     pub fails: Option<u32>,
-    /// Each attempt at a map task gives other bytes, as that of a guest which reads a clock would; the reduces do not
-    /// look at what differs.
+    /// Whether each attempt of a map task outputs different bytes, as a guest that reads a clock does; the reduces
+    /// ignore the difference.
     pub unrepeatable: bool,
-    /// The submitter keeps the job's log.
+    /// Whether the submitter keeps the job's log.
     pub kept: bool,
-    /// The submitter takes the job back so long after it was submitted.
+    /// Time from submission to cancellation; `None` if it is not cancelled.
     pub cancelled_after: Option<Duration>,
-    /// Documents in packs of so many tasks, instead of bare numbers.
+    /// Tasks per pack, if documents are in packs instead of bare numbers.
     pub pack: Option<u32>,
-    /// Everyone has the module already.
+    /// Whether every peer has the module from the start.
     pub warm: bool,
 }
 
 /// A stage of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// The stages whose shuffles it reduces, all of the same partitions and buckets; a map of the job's inputs without any.
+    /// The stages whose shuffles it reduces, all with the same partitions and buckets; empty for a map of the job's
+    /// inputs.
     pub reads: Vec<u8>,
-    /// Partitions and buckets of its shuffle; the last stage has none.
+    /// Partitions and buckets of its shuffle; `None` for the last stage.
     pub shuffle: Option<(u16, u32)>,
 }
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// A peer is killed: the worker of this number.
+    /// The worker with this number is killed.
     Kill(u32),
-    /// A shuffler of the first job is killed: that of this number in the newest epoch.
+    /// The shuffler with this index in the newest epoch of the first job is killed.
     KillShuffler(usize),
-    /// A shuffler of the first job is killed and started again with its key and nothing else, before anybody has
-    /// given it up: that of this number in the newest epoch.
+    /// The shuffler with this index in the newest epoch of the first job is killed and restarted with only its key,
+    /// before any peer gives it up.
     RestartShuffler(usize),
-    /// A shuffler of the first job hangs: its connections stand, and it does nothing any more.
+    /// A shuffler of the first job hangs: its connections stay open, and it does nothing.
     MuteShuffler(usize),
-    /// The disk of a shuffler of the first job fails: what it held is lost, and it knows.
+    /// The disk of a shuffler of the first job fails: it loses its segments and notices that.
     FailStore(usize),
-    /// A shuffler of the first job is cut off from all others, until [`Fault::Heal`]: that of this number in the newest
-    /// epoch.
+    /// The shuffler with this index in the newest epoch of the first job is cut off from all other peers until
+    /// [`Fault::Heal`].
     CutShuffler(usize),
-    /// The disks of the workers of these numbers are full from now on: no segment that is sent to them can be kept.
+    /// The disks of these workers are full from now on: they cannot store any segment that is sent to them.
     FillDisks(std::ops::Range<u32>),
-    /// The submitter of the first job is killed, and started again after this time with its key, its logs and its disk:
-    /// as they were, or with the logs of all its jobs damaged.
+    /// The submitter of the first job is killed and restarted after this time with its key, its disk and its logs:
+    /// intact, or damaged for all its jobs.
     RestartHome(Duration, Option<Damage>),
-    /// A worker does nothing for some time, and goes on: its process is stopped, or its machine sleeps.
+    /// A worker does nothing for this time, then resumes: its process is stopped, or its machine sleeps.
     Sleep(u32, Duration),
-    /// The same of a submitter.
+    /// The same for a submitter.
     SubmitterSleeps(u32, Duration),
-    /// A worker leaves in order.
+    /// A worker leaves the mesh in order.
     Leave(u32),
-    /// So many new workers join.
+    /// This many new workers join.
     Join(u32),
-    /// The workers of these numbers are cut off from all others, until [`Fault::Heal`].
+    /// These workers are cut off from all other peers until [`Fault::Heal`].
     Cut(std::ops::Range<u32>),
-    /// All are connected again.
+    /// All peers are connected again.
     Heal,
 }
 
-/// How a log is damaged; where is drawn at random.
+/// A kind of damage to a log; the place is random.
 #[derive(Clone, Copy, Debug)]
 pub enum Damage {
     /// It ends within a batch.
     Torn,
-    /// One bit is another.
+    /// One bit is flipped.
     BitFlipped,
-    /// Whole batches are missing at its end, which nobody can see.
+    /// Whole batches at its end are missing, which cannot be detected.
     LastBatchesLost,
 }
 
 impl Scenario {
-    /// A mesh of so many peers of one thread each on a network of homes, without jobs yet.
+    /// A mesh of peers with one thread each on a network of homes, without jobs.
     pub fn new(seed: u64, peers: u32) -> Self {
         Self {
             seed,
@@ -186,7 +188,7 @@ impl Scenario {
         }
     }
 
-    /// The same with a delay between any two peers of 50 to 200 ms.
+    /// The same with delays of 50 to 200 ms between peers.
     pub fn far_apart(mut self) -> Self {
         self.links.delay = (Duration::from_millis(50), Duration::from_millis(200));
         self.links.jitter = Duration::from_millis(10);
@@ -199,20 +201,20 @@ impl Scenario {
         self
     }
 
-    /// The same with something that goes wrong.
+    /// The same with one more fault.
     pub fn but(mut self, at: Duration, fault: Fault) -> Self {
         self.faults.push((at, fault));
         self
     }
 
-    /// A small mesh on which anything may go wrong, drawn from the seed.
+    /// A small mesh with random faults, drawn from the seed.
     pub fn random(seed: u64) -> Self {
         let mut rng = Rng::new(rng::draw(&[seed, 7]));
         let mut pick = |most: usize| rng.below(most + 1) as u32;
         let peers = 2 + pick(18);
         let mut scenario = Self::new(seed, peers);
         scenario.threads = 1 + pick(3) as u16;
-        // The last worker is none, and no fault below finds it: somebody is there to end the jobs.
+        // The last worker is not a shuffler, and no fault below affects it, so that the jobs can end.
         scenario.shufflers = pick(4).min(peers - 1);
         scenario.submitters = 1 + pick(1);
         scenario.slowest = 1.0 + f64::from(pick(3));
@@ -241,7 +243,7 @@ impl Scenario {
                 let partitions = job.partitions;
                 job.graph = random_graph(&mut pick, partitions);
             }
-            // One thread alone could do it in that time, twice; beyond, something hangs.
+            // A single thread could run all tasks in that time, twice; if the jobs take longer, something hangs.
             let tasks = f64::from(job.all_tasks()) * scenario.slowest;
             patience += job.task_time.mul_f64(2.0 * tasks);
             scenario.jobs.push(job);
@@ -270,12 +272,13 @@ impl Scenario {
             ));
         }
         if pick(3) == 0 {
-            // Each stays for twenty seconds or so: with less, nobody would get anything done.
+            // Each worker stays for about twenty seconds: with less, no task would be done.
             scenario.churn = Some(Duration::from_secs(20) / peers + Duration::from_millis(u64::from(pick(4_000))));
         }
         scenario.jobs.iter_mut().for_each(|job| job.unrepeatable = pick(2) == 0);
         if pick(4) == 0 {
-            // By then all jobs are submitted, if no submitter sleeps. Those that are at home there go on only if their logs are kept.
+            // By then all jobs are submitted, if no submitter sleeps. Jobs of the restarted home continue only if their
+            // logs are kept.
             let home = scenario.jobs[0].submitter;
             scenario.faults.retain(|(_, fault)| !matches!(fault, Fault::SubmitterSleeps(..)));
             scenario.jobs.iter_mut().filter(|job| job.submitter == home).for_each(|job| job.kept = true);
@@ -285,7 +288,7 @@ impl Scenario {
             scenario.faults.push((at, Fault::RestartHome(down, damages[pick(3) as usize])));
             scenario.deadline += 3 * down;
             if pick(3) == 0 {
-                // Once more, soon after it has come back.
+                // A second restart, soon after the first.
                 let again = at + down + Duration::from_millis(u64::from(pick(10_000)));
                 scenario.faults.push((again, Fault::RestartHome(down, damages[pick(3) as usize])));
                 scenario.deadline += 3 * down;
@@ -295,14 +298,14 @@ impl Scenario {
         scenario.but(healed, Fault::Heal)
     }
 
-    /// How many times as long as on the fastest a task takes on peer `peer`.
+    /// How many times as long a task takes on peer `peer` as on the fastest one.
     pub(super) fn slowness(&self, peer: u32) -> f64 {
         1.0 + (self.slowest - 1.0) * rng::unit(rng::draw(&[self.seed, 1, u64::from(peer)]))
     }
 }
 
 impl Job {
-    /// A word-count-like job of so many tasks of a given length, cut for a mesh of so many workers.
+    /// A job like a word count with this many tasks of a given length, and shards for this many workers.
     pub fn new(tasks: u32, task_time: Duration, workers: u32) -> Self {
         let block = tasks.div_ceil(limits::BLOCKS).max(1);
         Self {
@@ -343,12 +346,12 @@ impl Job {
         read.map_or(self.tasks, |(_, buckets)| buckets)
     }
 
-    /// Tasks of all stages.
+    /// Number of tasks of all stages.
     pub(super) fn all_tasks(&self) -> u32 {
         self.stages().iter().map(|node| self.tasks_of(node)).sum()
     }
 
-    /// How long map task `task` takes on the fastest peer.
+    /// Time of map task `task` on the fastest peer.
     pub(super) fn time_of(&self, seed: u64, stage: u8, task: u32) -> Duration {
         let draw = rng::unit(rng::draw(&[seed, 2, u64::from(stage), u64::from(task)]));
         self.task_time.mul_f64(1.0 - self.spread + 2.0 * self.spread * draw)
@@ -402,11 +405,11 @@ impl Job {
     }
 }
 
-/// Stages of a random graph.
+/// Most stages of a random graph.
 const GRAPH: usize = 6;
 
-/// A graph of up to six stages: a map alone, or maps and reduces of some of the shuffles before them. The last stage reads
-/// whatever nobody else does.
+/// A graph of up to six stages: a map alone, or maps and reduces of earlier shuffles. The last stage reads all outputs
+/// that no other stage reads.
 fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Node> {
     let last = pick(GRAPH - 1) as usize;
     let mut nodes: Vec<Node> = Vec::new();
@@ -431,7 +434,7 @@ fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Nod
     nodes
 }
 
-/// Some stages whose shuffles can be read together, in any order.
+/// Stages whose shuffles can be read together, in random order.
 fn some_of(pick: &mut impl FnMut(usize) -> u32, nodes: &[Node]) -> Vec<u8> {
     let first = pick(nodes.len() - 1) as usize;
     let alike = (0..nodes.len()).filter(|&stage| stage != first && nodes[stage].shuffle == nodes[first].shuffle);
@@ -439,21 +442,21 @@ fn some_of(pick: &mut impl FnMut(usize) -> u32, nodes: &[Node]) -> Vec<u8> {
     std::iter::once(first as u8).chain(others).collect()
 }
 
-/// What a task may ask for, and what the workers give that are [`Scenario::small`].
+/// Memory that a task may ask for; workers in [`Scenario::small`] give less.
 const TASK_MEMORY: u64 = 64 << 20;
 pub(super) const SMALL_MEMORY: u64 = TASK_MEMORY / 2;
 
-/// Workers of a shard: few enough that a claim reaches them all in two hops and the message budget leaves each a
-/// word every few seconds.
+/// Workers per shard: few enough that a claim reaches them all in two hops and the message budget allows each a message
+/// every few seconds.
 const SHARD: u32 = 20;
 
-/// Shards for so many workers, as a submitter would cut them.
+/// Number of shards for this many workers, as a submitter would choose it.
 fn shards_for(blocks: u32, workers: u32) -> u16 {
     let most = (blocks / SHARD).clamp(1, u32::from(limits::SHARDS));
     workers.div_ceil(SHARD).clamp(1, most) as u16
 }
 
-/// The key of the peer of this number.
+/// The key of the peer with this number.
 pub(super) fn key_of(seed: u64, peer: u32) -> PeerKey {
     PeerKey(Hash::of_parts("webmesh 1 simulated peer", &[&seed.to_le_bytes(), &peer.to_le_bytes()]).0)
 }

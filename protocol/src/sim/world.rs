@@ -1,4 +1,4 @@
-//! The world of a simulation: virtual time, the queue of what is to happen, and the peers.
+//! The world of a simulation: virtual time, the event queue, and the peers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -22,20 +22,20 @@ use crate::message::Response;
 use crate::time::Time;
 use crate::version;
 
-/// A look at a disk takes so long.
+/// Duration of a disk access.
 pub(super) const DISK: Duration = Duration::from_micros(200);
-/// Peers of a new mesh come within so long.
+/// Time within which the peers of a new mesh join.
 const ARRIVAL: Duration = Duration::from_secs(1);
-/// Interval between pings to a neighbour. To keep simulations of many peers short, each peer but the submitters pings
-/// one of its neighbours at a time: only submitters take pongs for signs of life.
+/// Interval between pings to a neighbour. To keep simulations of many peers fast, each peer except the submitters pings
+/// one neighbour at a time: only submitters take pongs as signs of life.
 const PING: Duration = Duration::from_secs(4);
-/// After the last job, engines have so long to put everything away: those that nobody told of its end forget it
-/// when they have not heard of it for [`limits::ANNOUNCE_LIFETIME`].
+/// Time after the last job in which engines must drop all its state: peers that were not told of its end forget it
+/// after [`limits::ANNOUNCE_LIFETIME`].
 const GRACE: Duration = Duration::from_secs(45);
-/// So often old messages are forgotten.
+/// Interval at which old messages are forgotten.
 const FORGET: Duration = Duration::from_secs(5);
 
-/// What will happen.
+/// An event of the simulation.
 #[derive(Debug)]
 pub(super) enum What {
     Tick(u32),
@@ -68,7 +68,7 @@ pub(super) enum What {
     Fault(usize),
     Churn,
     Forget,
-    /// A peer that slept goes on; the connections that it had then are broken.
+    /// A peer that slept resumes; the connections that it had then are broken.
     Wake(u32, BTreeSet<u32>),
 }
 
@@ -87,23 +87,23 @@ pub(super) struct Peer {
     pub(super) store: Store,
     pub(super) sends_until: u64,
     pub(super) takes_until: u64,
-    /// It hangs: whatever happens, it does nothing.
+    /// Whether it hangs: it receives events and does nothing.
     pub(super) mute: bool,
-    /// Its disk takes no more segments.
+    /// Whether its disk is full: it cannot store segments.
     pub(super) is_full: bool,
-    /// It does nothing before this time; what happens to it meanwhile, it learns then.
+    /// It sleeps until this time, in microseconds; events for it are delivered then.
     pub(super) sleeps_until: u64,
     /// Copies of gossip delivered to it until the last job was over.
     pub(super) delivered_at_end: Option<u64>,
 }
 
-/// Everything.
+/// The state of the simulation.
 pub(super) struct World {
     pub(super) scenario: Scenario,
-    /// Microseconds since the beginning.
+    /// Virtual time since the start, in microseconds.
     pub(super) now: u64,
     queue: Queue,
-    /// What happens at this very moment.
+    /// Events due now.
     soon: VecDeque<(u32, Event)>,
     pub(super) rng: Rng,
     pub(super) peers: Vec<Peer>,
@@ -112,18 +112,18 @@ pub(super) struct World {
     pub(super) oracle: Oracle,
     pub(super) blobs: BTreeMap<Hash, Bytes>,
     pub(super) tokens: BTreeMap<Token, (u32, RequestId, u32)>,
-    /// Requests without an answer, with who was asked.
+    /// Unanswered requests, each with the peer that was asked.
     pub(super) asked: BTreeMap<(u32, RequestId), u32>,
     pub(super) requests: u64,
     pub(super) arrived: u64,
     pub(super) bytes: u64,
-    /// A hash over all that the engines have done so far.
+    /// A hash over all actions of the engines so far.
     pub(super) trace: u64,
     pub(super) submitting: Option<usize>,
     /// Copies of gossip delivered to each peer before the first job.
     pub(super) delivered_before: Vec<u64>,
     pub(super) events: u64,
-    /// Task time begun in each second.
+    /// Task time started in each second.
     pub(super) busy: Vec<Duration>,
     /// Messages published, and copies delivered: of jobs, of peers, of claims.
     pub(super) traffic: [(u64, u64); 3],
@@ -177,7 +177,7 @@ impl World {
         world
     }
 
-    /// A peer that has yet to arrive. Submitters have the first numbers; workers follow.
+    /// A peer that has not joined yet. Submitters have the first numbers, workers follow.
     fn add_peer(&mut self) -> u32 {
         let number = self.peers.len() as u32;
         let key = key_of(self.scenario.seed, number);
@@ -202,7 +202,7 @@ impl World {
         number
     }
 
-    /// The number among all peers of worker `worker`.
+    /// The peer number of worker `worker`.
     fn worker(&self, worker: u32) -> u32 {
         self.scenario.submitters + worker
     }
@@ -219,7 +219,7 @@ impl World {
         self.soon.push_back((peer, event));
     }
 
-    /// Runs until all jobs are over and put away, or the deadline.
+    /// Runs until all jobs are over and dropped, or until the deadline.
     pub(super) fn go(&mut self) {
         let deadline = self.scenario.deadline.as_micros() as u64;
         let mut end = deadline;
@@ -229,9 +229,9 @@ impl World {
                 continue;
             }
             if end == deadline && self.oracle.all_ended() {
-                // A sleeping peer learns of the end when it wakes, and so do the peers that ask it.
+                // A sleeping peer learns of the end when it wakes, and so do peers that ask it.
                 let awake = self.peers.iter().map(|peer| peer.sleeps_until).max().unwrap_or(0).max(self.now);
-                // Of a job that nobody can go on with, peers tell those who come later for as long as they remember it.
+                // Peers tell newcomers of a job that cannot be resumed for as long as they remember it.
                 let is_lost = self.oracle.fates.iter().any(|fate| fate.log_is_lost);
                 let grace = if is_lost { 3 * GRACE } else { GRACE };
                 end = deadline.min(awake + grace.as_micros() as u64);
@@ -299,11 +299,12 @@ impl World {
         let peer = &mut self.peers[number as usize];
         peer.engine = Some(Box::new(Engine::new(Config {
             me: peer.key,
-            // A microsecond here is a millisecond of the wall clock: simulated restarts follow each other within seconds.
+            // One microsecond here stands for a millisecond of wall time: simulated restarts follow each other within
+            // seconds.
             started: self.now * 1_000,
             advert,
             memory: Memory::native(if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX }),
-            // Simulated guests do all that a manifest can ask for.
+            // Simulated guests support all that a manifest can ask for.
             interface: u8::MAX,
         })));
         peer.born = self.now;
@@ -361,7 +362,7 @@ impl World {
         }
     }
 
-    /// Hands an event to an engine and does what it says.
+    /// Passes an event to an engine and carries out its actions.
     pub(super) fn feed(&mut self, peer: u32, event: Event) {
         let this = &mut self.peers[peer as usize];
         if self.now < this.sleeps_until {
@@ -392,7 +393,7 @@ impl World {
         }
     }
 
-    /// Notes what an engine does, where somebody watches.
+    /// Logs what an engine does, if logging is on.
     pub(super) fn tell(&mut self, peer: u32, what: impl FnOnce() -> String) {
         if self.scenario.watched {
             self.log.push((self.now, peer, what()));
@@ -472,21 +473,21 @@ impl World {
         }
     }
 
-    /// A shuffler of the first job. A submitter that has to do it itself is spared: its job would be lost.
+    /// A shuffler of the first job. Never a submitter that shuffles for its own job, which would be lost.
     fn shuffler(&self, place: usize) -> Option<u32> {
         let key = self.oracle.fates.first()?.shufflers.get(place)?;
         let peer = self.index.get(key).copied()?;
         (peer >= self.scenario.submitters && self.peers[peer as usize].engine.is_some()).then_some(peer)
     }
 
-    /// Ends a peer and starts it again at once, with its key and nothing else.
+    /// Kills a peer and restarts it at once with only its key.
     fn restart(&mut self, number: u32) {
         self.end_engine(number);
         self.peers[number as usize].store = Store::default();
         self.arrive(number);
     }
 
-    /// Ends a peer's process; its neighbours notice at once. Says whether there was one.
+    /// Ends a peer's process; its neighbours notice at once. Returns whether it was running.
     pub(super) fn end_engine(&mut self, number: u32) -> bool {
         let peer = &mut self.peers[number as usize];
         let ran = peer.engine.take().is_some();
@@ -508,7 +509,7 @@ impl World {
         (until > self.now).then_some(until)
     }
 
-    /// A peer does nothing for a while.
+    /// Puts a peer to sleep for a while.
     fn sleep(&mut self, number: u32, time: Duration) {
         let peer = &mut self.peers[number as usize];
         if peer.engine.is_none() || peer.mute {
@@ -516,7 +517,7 @@ impl World {
         }
         peer.sleeps_until = peer.sleeps_until.max(self.now + time.as_micros() as u64);
         let until = peer.sleeps_until;
-        // What it ran is run again elsewhere, for good reason.
+        // Its running tasks run again elsewhere, and count as repeated after a fault.
         self.oracle.dead.insert(number);
         let silence = self.scenario.links.silence;
         let before = if time > silence { peer.connected.clone() } else { BTreeSet::new() };
@@ -528,7 +529,7 @@ impl World {
 
     fn wake(&mut self, number: u32, before: BTreeSet<u32>) {
         if self.peers[number as usize].sleeps_until != self.now {
-            // It was started again meanwhile.
+            // It was restarted meanwhile.
             return;
         }
         for other in before {
@@ -544,7 +545,7 @@ impl World {
         self.join(number);
     }
 
-    /// Ends a peer at once. Its neighbours notice later.
+    /// Kills a peer. Its neighbours notice later.
     pub(super) fn kill(&mut self, number: u32) {
         let peer = &mut self.peers[number as usize];
         if peer.engine.take().is_none() {
@@ -559,7 +560,7 @@ impl World {
         }
     }
 
-    /// A peer leaves in order, as the node does: claims released, goodbyes said, connections closed.
+    /// A peer leaves in order, as the node does: it releases its claims, says goodbye and closes its connections.
     fn leave(&mut self, number: u32) {
         self.feed(number, Event::Leave);
         let neighbours: Vec<u32> = self.peers[number as usize].connected.iter().copied().collect();
@@ -593,7 +594,7 @@ impl World {
         }
     }
 
-    /// A draw for a pair of peers, the same in both directions.
+    /// A random draw for a pair of peers, the same in both directions.
     pub(super) fn pair(&self, a: u32, b: u32) -> u64 {
         draw(&[self.scenario.seed, 5, u64::from(a.min(b)), u64::from(a.max(b))])
     }

@@ -1,4 +1,4 @@
-//! Values of every type that travels, each within its bounds.
+//! Values of every type that is sent, each within its bounds.
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, btree_set, vec};
@@ -21,7 +21,7 @@ use webmesh_protocol::{Hash, JobId, PeerKey};
 use webmesh_protocol::{limits, version};
 
 prop_compose! {
-    /// Any but zeros, which stand for no hash at all.
+    /// Any hash but zeros, which stand for no hash.
     fn hash()(mut bytes: [u8; 32], last in 1u8..) -> Hash {
         bytes[31] = last;
         Hash(bytes)

@@ -1,4 +1,4 @@
-//! What an authority believes of its shufflers and workers.
+//! What an authority accepts from its shufflers and workers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use webmesh_protocol::{Hash, JobId, PeerKey, segment};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, commit, digest, key, manifest, owner};
 
-/// A peer with a job of its own that peers 1 and 2 shuffle.
+/// A peer with a job of its own, which peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
     let mut home = Peer::new(0, NOTHING);
     home.meet(key(1), SHUFFLER);
@@ -26,7 +26,7 @@ fn home() -> (Peer, Announce) {
     (home, announce)
 }
 
-/// The acceptances sent since the last look: to whom, and what.
+/// The acceptances sent since the last call: the receivers and the attempts.
 fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
     home.wait(Duration::from_millis(50));
     let accept = |(_, to, request)| match request {
@@ -37,20 +37,20 @@ fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
 }
 
 #[test]
-fn who_owns_no_partition_has_no_say_in_what_is_accepted() {
+fn a_commit_of_a_peer_without_partitions_is_ignored() {
     let (mut home, job) = home();
     let lie = commit(job.job, 0, &[(0, digest("lie"))]);
     assert!(matches!(home.ask(key(9), lie, Bytes::new()), Some(Response::NotOwner(_))));
     for shuffler in [1, 2] {
         home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("truth"))]), Bytes::new());
     }
-    assert_eq!(accepted(&mut home).len(), 2, "a stranger's digest stands in the way");
+    assert_eq!(accepted(&mut home).len(), 2, "a stranger's digest blocks the acceptance");
 }
 
 #[test]
-fn the_first_digest_that_all_owners_hold_is_accepted() {
+fn the_first_digest_held_by_all_owners_is_accepted() {
     let (mut home, job) = home();
-    // A worker that sent one owner its output, and was lost; then another whose output differs.
+    // One worker pushed to one owner only and was lost; then another worker's output differs.
     home.ask(key(1), commit(job.job, 0, &[(0, digest("half"))]), Bytes::new());
     for shuffler in [1, 2] {
         assert_eq!(accepted(&mut home), []);
@@ -62,7 +62,7 @@ fn the_first_digest_that_all_owners_hold_is_accepted() {
 }
 
 #[test]
-fn a_digest_accepted_once_stays() {
+fn an_accepted_digest_does_not_change() {
     let (mut home, job) = home();
     for what in ["first", "second"] {
         for shuffler in [1, 2] {
@@ -75,14 +75,14 @@ fn a_digest_accepted_once_stays() {
     assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
 }
 
-/// How many buckets make a task, by the last word to any shuffler.
+/// How many buckets make a task, from the last message to any shuffler.
 fn width_told(home: &mut Peer) -> Option<u32> {
     home.wait(Duration::from_millis(50));
     let width = |(_, _, request)| if let Request::Accept { width, .. } = request { width } else { None };
     home.requests().into_iter().filter_map(width).last()
 }
 
-/// Commits of both shufflers for all tasks from `first` on, each with so many bytes pushed to it.
+/// Commits of both shufflers for all tasks from `first` on, each with `pushed` bytes.
 fn commit_all(home: &mut Peer, job: JobId, first: u32, pushed: u64) {
     let all: Vec<(u32, Hash)> = (first..TASKS).map(|task| (task, digest("all"))).collect();
     for shuffler in [1, 2] {
@@ -95,8 +95,8 @@ fn commit_all(home: &mut Peer, job: JobId, first: u32, pushed: u64) {
 }
 
 #[test]
-fn the_number_of_reduce_tasks_follows_what_was_written_and_is_told_with_the_last_acceptance() {
-    // Eight partitions of 16 buckets; a task is to read a hundred bytes.
+fn the_number_of_reduce_tasks_follows_the_bytes_written_and_is_sent_with_the_last_acceptance() {
+    // Eight partitions of 16 buckets; a task should read a hundred bytes.
     let each = 16;
     for (pushed, width) in [(0, 16), (400, 16), (800, 8), (1 << 40, 1)] {
         let mut job = manifest();
@@ -112,7 +112,7 @@ fn the_number_of_reduce_tasks_follows_what_was_written_and_is_told_with_the_last
         assert_eq!(width_told(&mut home), None, "not all is written");
         commit_all(&mut home, announce.job, 1, pushed);
         assert_eq!(width_told(&mut home), Some(width));
-        // What comes later changes nothing: tasks may have begun.
+        // Later commits change nothing: tasks may have started.
         commit_all(&mut home, announce.job, 1, 1 << 50);
         let Some(Response::Summary(summary)) =
             home.ask(key(3), Request::Summary { job: announce.job, stage: 1, shard: 0 }, Bytes::new())
@@ -127,7 +127,7 @@ fn the_number_of_reduce_tasks_follows_what_was_written_and_is_told_with_the_last
     }
 }
 
-/// The epoch that was told to a shuffler last.
+/// The epoch last sent to a shuffler.
 fn newest_epoch(home: &mut Peer) -> Option<Epoch> {
     let epoch = |(_, _, request)| match request {
         Request::NewEpoch(epoch) => epoch.open().ok(),
@@ -136,35 +136,35 @@ fn newest_epoch(home: &mut Peer) -> Option<Epoch> {
     home.requests().into_iter().filter_map(epoch).last()
 }
 
-/// A shuffler's word that it lost what it held.
+/// A shuffler's message that it lost its segments.
 fn resign(job: JobId) -> Request {
     Request::Resign { job, why: "its disk is full".to_owned() }
 }
 
 #[test]
-fn a_shuffler_that_resigned_is_replaced_and_not_named_again() {
+fn a_resigned_shuffler_is_replaced_and_not_chosen_again() {
     let (mut home, job) = home();
     home.meet(key(3), SHUFFLER);
     home.ask(key(1), resign(job.job), Bytes::new());
     let epoch = newest_epoch(&mut home).expect("a new epoch");
     let named = |epoch: &Epoch| -> BTreeSet<PeerKey> { epoch.shufflers.iter().map(|s| s.peer).collect() };
     assert_eq!(named(&epoch), BTreeSet::from([key(2), key(3)]));
-    // It comes back, and another goes.
+    // It comes back, and another shuffler leaves.
     home.feed(Event::Disconnected { peer: key(1) });
     home.meet(key(1), SHUFFLER);
     home.ask(key(3), resign(job.job), Bytes::new());
     let epoch = newest_epoch(&mut home).expect("a new epoch");
-    assert!(!named(&epoch).contains(&key(1)), "given up once, given up for good");
+    assert!(!named(&epoch).contains(&key(1)), "a shuffler that was given up is chosen again");
 }
 
-/// A worker's word that a task fails.
+/// A worker's message that a task failed.
 fn failure(job: JobId, task: u32, cause: Cause) -> Request {
     let why = "it fails".to_owned();
     Request::Failed(Failure { job, stage: 0, task, document: None, why, cause })
 }
 
 #[test]
-fn failures_told_by_strangers_do_not_end_a_job() {
+fn failures_reported_by_strangers_do_not_end_a_job() {
     let (mut home, job) = home();
     home.meet(key(3), WORKER);
     for _ in 0..20 {
@@ -174,14 +174,14 @@ fn failures_told_by_strangers_do_not_end_a_job() {
 }
 
 #[test]
-fn one_workers_word_does_not_end_a_job_while_there_are_others_to_ask() {
+fn failures_on_one_worker_do_not_end_a_job_while_others_can_try() {
     let (mut home, job) = home();
     (3..6).for_each(|worker| home.meet(key(worker), WORKER));
     for _ in 0..20 {
         home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
     }
     assert_eq!(home.ended(), None);
-    // Four tries among three workers: two each at most.
+    // Four tries among three workers: at most two each.
     home.ask(key(4), failure(job.job, 0, Cause::Job), Bytes::new());
     home.ask(key(5), failure(job.job, 0, Cause::Job), Bytes::new());
     assert!(matches!(home.ended(), Some(Outcome::Failed(_))));
@@ -224,7 +224,7 @@ fn workers_that_give_too_little_memory_are_not_waited_for() {
 }
 
 #[test]
-fn workers_that_never_take_part_are_waited_for_a_few_seconds_only() {
+fn workers_that_never_take_part_delay_a_failure_by_a_few_seconds_only() {
     let (mut home, job) = home();
     (3..11).for_each(|worker| home.meet(key(worker), WORKER));
     let mut attempts = 0;
@@ -232,13 +232,13 @@ fn workers_that_never_take_part_are_waited_for_a_few_seconds_only() {
         home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
         home.wait(Duration::from_secs(1));
         attempts += 1;
-        assert!(attempts < 10, "it is tried for ever on the one peer that takes it");
+        assert!(attempts < 10, "the only worker that takes it tries for ever");
     }
     assert!(attempts > 4, "the others had no time to try it");
 }
 
 #[test]
-fn workers_that_take_part_have_as_long_as_a_task_may_take_to_try_one_that_fails_elsewhere() {
+fn workers_that_take_part_have_the_time_limit_of_a_task_to_try_one_that_failed_elsewhere() {
     let (mut home, job) = home();
     (3..5).for_each(|worker| home.meet(key(worker), WORKER));
     home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
@@ -256,13 +256,13 @@ fn workers_that_take_part_have_as_long_as_a_task_may_take_to_try_one_that_fails_
 }
 
 #[test]
-fn a_job_that_no_worker_can_run_ends_with_what_they_say() {
+fn a_job_that_no_worker_can_run_ends_with_their_reason() {
     let (mut home, job) = home();
     (3..5).for_each(|worker| home.meet(key(worker), WORKER));
     let mut faults = |workers: std::ops::Range<u8>, seconds: u64| {
         for _ in 0..seconds {
             workers.clone().for_each(|worker| {
-                // Many tasks at once are one fault, of a module that is not here.
+                // Many failures at once count as one fault: a module is missing.
                 (0..TASKS)
                     .for_each(|task| drop(home.ask(key(worker), failure(job.job, task, Cause::Worker), Bytes::new())));
             });
@@ -290,7 +290,7 @@ fn a_job_for_which_every_worker_is_too_old_ends_with_both_versions() {
     }
 }
 
-/// How many workers the last progress tells of.
+/// The number of workers in the last progress report.
 fn workers(home: &mut Peer) -> Option<u32> {
     home.wait(Duration::from_millis(200));
     home.actions().into_iter().rev().find_map(|action| match action {
@@ -300,7 +300,7 @@ fn workers(home: &mut Peer) -> Option<u32> {
 }
 
 #[test]
-fn a_home_that_runs_nothing_hears_who_works_on_its_jobs() {
+fn a_home_without_workers_learns_which_workers_run_its_jobs() {
     let (mut home, job) = home();
     home.meet(key(3), WORKER);
     assert_eq!(workers(&mut home), Some(0));
@@ -313,11 +313,11 @@ fn a_home_that_runs_nothing_hears_who_works_on_its_jobs() {
     let claim = Claim { job: job.job, stage: 0, shard: 0, number: 1, holds: vec![], done: vec![], finished: 0 };
     home.feed(Event::Gossip { from: key(3), message: Gossip::Claims(vec![claim]) });
     assert_eq!(workers(&mut home), Some(1));
-    // Of several shards, each worker asks about its own.
+    // For a stage with several shards, each worker asks about its own.
     home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
     assert_eq!(workers(&mut home), Some(2));
     home.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
-    assert!(home.actions().iter().any(|action| listens(action, false)), "it listens on after the job's end");
+    assert!(home.actions().iter().any(|action| listens(action, false)), "it is still subscribed after the job's end");
 }
 
 #[test]
@@ -331,14 +331,14 @@ fn faults_of_workers_do_not_count_against_a_task() {
 }
 
 #[test]
-fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
+fn a_restarted_owner_counts_as_holding_nothing() {
     let (mut home, job) = home();
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
     (1..3).for_each(|shuffler| {
         home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
     });
     assert_eq!(done(&mut home), TASKS);
-    // Peer 1 was started anew so quickly that nobody noticed.
+    // Peer 1 was restarted so quickly that no other peer noticed.
     let greeting = |opened| {
         let (job, partitions, attempts) = (job.job, vec![], Attempts::default());
         Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts, bytes: 0 }
@@ -346,13 +346,13 @@ fn an_owner_that_has_forgotten_all_is_not_thought_to_hold_anything() {
     home.ask(key(1), greeting(2), Bytes::new());
     home.wait(Duration::from_secs(5));
     assert_eq!(done(&mut home), 0, "what it held is lost, and must be computed again");
-    // A message of its former life is late.
+    // A message of its previous run arrives late.
     home.ask(key(1), commit(job.job, 0, &all), Bytes::new());
     assert_eq!(done(&mut home), 0);
 }
 
 #[test]
-fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else() {
+fn lost_acceptances_are_revoked_once_their_tasks_give_different_output() {
     for again in ["all", "something else"] {
         let (mut home, job) = home();
         let all = |what: &str| (0..TASKS).map(|task| (task, digest(what))).collect::<Vec<_>>();
@@ -373,13 +373,13 @@ fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else()
         home.ask(key(1), restarted(&all(again)[1..]), Bytes::new());
         let epoch = newest_epoch(&mut home);
         if again == "all" {
-            assert_eq!(epoch, None, "nothing has changed");
+            assert_eq!(epoch, None, "a new epoch without a change");
             continue;
         }
         let epoch = epoch.expect("an epoch of a new generation");
         let generations: Vec<(u32, u32)> = epoch.generations.iter().map(|g| (g.reads, g.writes)).collect();
         assert_eq!((epoch.number, generations), (1, vec![(0, 1), (1, 1)]));
-        // What both hold under it is accepted, whatever it is.
+        // Whatever both hold under the new epoch is accepted.
         (1..3).for_each(|shuffler| {
             let under_it = match restarted(&all("something else")) {
                 Request::Commit { job, stage, opened, partitions, attempts, .. } => {
@@ -396,7 +396,7 @@ fn acceptances_that_were_lost_are_revoked_once_their_tasks_give_something_else()
 }
 
 #[test]
-fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
+fn lost_tasks_are_reopened_while_other_tasks_continue() {
     let (mut home, job) = home();
     (1..3).for_each(|shuffler| {
         home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("it"))]), Bytes::new());
@@ -415,7 +415,7 @@ fn what_was_lost_is_opened_again_though_other_tasks_go_on() {
 }
 
 #[test]
-fn workers_hear_that_a_lost_owner_may_have_acknowledged_what_it_never_told_of() {
+fn workers_learn_that_a_lost_owner_may_have_acknowledged_uncommitted_attempts() {
     let (mut home, job) = home();
     home.ask(key(1), resign(job.job), Bytes::new());
     home.actions();
@@ -430,7 +430,7 @@ fn workers_hear_that_a_lost_owner_may_have_acknowledged_what_it_never_told_of() 
     assert_eq!(reopened, Some(1));
 }
 
-/// How many map tasks are done, as the next announcement says.
+/// The number of done map tasks, from the next announcement.
 fn done(home: &mut Peer) -> u32 {
     home.actions();
     home.wait(Duration::from_secs(3));
@@ -444,7 +444,7 @@ fn done(home: &mut Peer) -> u32 {
     announced.expect("an announcement")
 }
 
-/// Lets time pass while shufflers answer whatever is asked of them; gives the newest epoch.
+/// Lets time pass while the given shufflers answer all requests; returns the newest epoch.
 fn wait_while_answering(home: &mut Peer, time: Duration, answering: &[PeerKey]) -> Option<Epoch> {
     let mut newest = None;
     for _ in 0..time.as_secs() {
@@ -462,18 +462,18 @@ fn wait_while_answering(home: &mut Peer, time: Duration, answering: &[PeerKey]) 
 }
 
 #[test]
-fn a_shuffler_that_answers_and_gets_nowhere_while_others_do_is_replaced() {
+fn a_stalled_shuffler_is_replaced_while_others_make_progress() {
     let (mut home, job) = home();
     let both = [key(1), key(2)];
-    let epoch = wait_while_answering(&mut home, Duration::from_secs(200), &both).expect("a word to the shufflers");
-    assert_eq!(epoch.number, 0, "a task may take long, and nobody is to blame");
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(200), &both).expect("a message to the shufflers");
+    assert_eq!(epoch.number, 0, "a shuffler was replaced although all tasks were merely slow");
     home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
-    let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a word to the shufflers");
+    let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a message to the shufflers");
     assert!(epoch.number == 1 && epoch.shufflers.iter().all(|s| s.peer != key(1)), "{epoch:?}");
 }
 
 #[test]
-fn each_epoch_names_the_one_before() {
+fn each_epoch_names_the_previous_one() {
     let (mut home, job) = home();
     home.ask(key(1), resign(job.job), Bytes::new());
     let second = newest_epoch(&mut home).expect("a new epoch");
@@ -481,7 +481,7 @@ fn each_epoch_names_the_one_before() {
 }
 
 #[test]
-fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
+fn a_shuffler_that_seals_a_wrong_root_is_replaced() {
     let (mut home, job) = home();
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
     (1..3).for_each(|shuffler| {
@@ -499,7 +499,7 @@ fn a_seal_over_other_attempts_than_those_accepted_costs_a_shuffler_its_place() {
 }
 
 #[test]
-fn a_job_that_no_worker_gives_enough_memory_ends_and_says_what_to_do() {
+fn a_job_that_needs_more_memory_than_any_worker_gives_ends_with_advice() {
     for all in [false, true] {
         let mut home = Peer::new(0, NOTHING);
         for worker in [4, 5] {
@@ -520,7 +520,7 @@ fn a_job_that_no_worker_gives_enough_memory_ends_and_says_what_to_do() {
 }
 
 #[test]
-fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
+fn reachable_tabs_shuffle_if_no_native_peer_does() {
     let chosen = |peers: &[(u8, Kind, bool)]| -> Vec<PeerKey> {
         let mut home = Peer::new(0, NOTHING);
         for &(number, kind, reachable) in peers {
@@ -550,7 +550,7 @@ fn tabs_shuffle_where_no_native_peer_does_and_they_can_be_reached() {
 }
 
 #[test]
-fn a_home_that_is_started_again_answers_for_its_job_before_its_log_is_written() {
+fn a_restarted_home_serves_its_manifest_before_its_log_is_written() {
     let mut home = Peer::new(0, NOTHING);
     home.meet(key(1), SHUFFLER);
     home.feed(Event::Submit(Box::new(Submission { manifest: manifest(), key: owner(), kept: true })));
@@ -559,17 +559,23 @@ fn a_home_that_is_started_again_answers_for_its_job_before_its_log_is_written() 
         _ => None,
     });
     let (log, binding) = first.expect("its log begins");
-    assert!(!binding, "whoever loses a log that has just begun contradicts nothing");
+    assert!(!binding, "the first batch is binding, although losing it contradicts nothing");
     let state = replay(&log).state.expect("the log is whole");
     let job = state.job();
     let asked = |home: &mut Peer| home.ask(key(1), Request::Manifest { job }, Bytes::new());
     let mut again = Peer::new(0, NOTHING);
-    assert!(matches!(asked(&mut again), Some(Response::Missing)), "nobody knows the job yet");
+    assert!(
+        matches!(asked(&mut again), Some(Response::Missing)),
+        "a peer that does not know the job serves its manifest"
+    );
     again.feed(Event::Resume(Box::new(Resumption { state, key: owner(), lost: vec![] })));
     let written = again.actions().into_iter().find_map(|action| match action {
         Action::Store(StoreAction::Persist { number, binding, .. }) => Some((number, binding)),
         _ => None,
     });
     assert_eq!(written, Some((1, true)), "the new epoch survives the loss of power");
-    assert!(matches!(asked(&mut again), Some(Response::Manifest(_))), "otherwise it takes the job for over");
+    assert!(
+        matches!(asked(&mut again), Some(Response::Manifest(_))),
+        "without the manifest, the peer that asks takes the job for over"
+    );
 }

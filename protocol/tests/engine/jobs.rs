@@ -1,4 +1,4 @@
-//! Which announcements a peer believes.
+//! Which announcements and ends a peer accepts.
 
 use std::time::Duration;
 
@@ -25,16 +25,16 @@ fn state(peer: &mut Peer, job: JobId) -> Option<JobState> {
 fn known(peer: &mut Peer) -> Vec<JobStatus> {
     match peer.ask(key(9), Request::Jobs, Bytes::new()) {
         Some(Response::Jobs(jobs)) => jobs,
-        other => panic!("no list of jobs but {other:?}"),
+        other => panic!("not a list of jobs: {other:?}"),
     }
 }
 
-/// A job of [`owner`]'s with this nonce.
+/// A job of [`owner`] with this nonce.
 fn job(nonce: u64) -> Announce {
     announced(&Manifest { nonce, ..manifest() }, 0, &[key(1)])
 }
 
-/// What a stranger announces under the id of another's job.
+/// A stranger's announcement under the id of another owner's job.
 fn squat(of: &Announce) -> Announce {
     let stranger = Keypair::from_secret([9; 32]);
     let mut epoch = of.epoch.open().expect("an epoch");
@@ -44,7 +44,7 @@ fn squat(of: &Announce) -> Announce {
 }
 
 #[test]
-fn announcements_in_anothers_name_do_not_take_its_places() {
+fn announcements_in_the_name_of_another_owner_do_not_use_up_its_share() {
     let mut peer = Peer::new(3, WORKER);
     for nonce in 0..2 * limits::JOBS_OF_OWNER as u64 {
         let lie = squat(&job(nonce));
@@ -55,7 +55,7 @@ fn announcements_in_anothers_name_do_not_take_its_places() {
 }
 
 #[test]
-fn whoever_announces_a_job_first_its_manifest_says_whose_it_is() {
+fn the_manifest_decides_the_owner_of_a_job_whoever_announced_it_first() {
     let whose = |peer: &mut Peer, job: JobId| -> Vec<PeerKey> {
         known(peer).iter().filter(|status| status.job == job).map(|status| status.owner).collect()
     };
@@ -67,7 +67,7 @@ fn whoever_announces_a_job_first_its_manifest_says_whose_it_is() {
     assert_eq!(whose(&mut peer, real.job), [owner().public()]);
     hear(&mut peer, squat(&real));
     assert_eq!(whose(&mut peer, real.job), [owner().public()]);
-    // A manifest that is too long for an announcement is asked for.
+    // A manifest that is too long for an announcement is requested.
     let long = job(2);
     hear(&mut peer, squat(&long));
     peer.requests();
@@ -80,21 +80,21 @@ fn whoever_announces_a_job_first_its_manifest_says_whose_it_is() {
 }
 
 #[test]
-fn jobs_of_a_submitter_that_says_goodbye_are_over() {
+fn a_goodbye_of_the_submitter_ends_its_jobs() {
     let mut peer = Peer::new(3, WORKER);
     let (real, other) = (job(1), announced(&Manifest { nonce: 2, home: key(7), ..manifest() }, 0, &[key(1)]));
     hear(&mut peer, real.clone());
     hear(&mut peer, other.clone());
     peer.ask(real.home, Request::Goodbye, Bytes::new());
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
-    assert_eq!(state(&mut peer, other.job), Some(JobState::Running), "another's job goes on");
-    // An announcement that was late brings nothing back.
+    assert_eq!(state(&mut peer, other.job), Some(JobState::Running), "the job of another submitter ended");
+    // A late announcement does not reopen the job.
     hear(&mut peer, real.clone());
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
 }
 
 #[test]
-fn a_submitter_whose_goodbye_is_faster_than_its_last_word_is_heard_out() {
+fn an_end_that_arrives_after_the_submitters_goodbye_is_accepted() {
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
     hear(&mut peer, real.clone());
@@ -104,12 +104,12 @@ fn a_submitter_whose_goodbye_is_faster_than_its_last_word_is_heard_out() {
         from: key(7),
         message: Gossip::Jobs(vec![JobNews::Ended(Keypair::from_secret([9; 32]).sign(&end))]),
     });
-    assert_eq!(state(&mut peer, real.job), Some(JobState::Left), "it is not another's to say");
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Left), "another key ended the job");
     peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(owner().sign(&end))]) });
     assert_eq!(state(&mut peer, real.job), Some(JobState::Ended(Outcome::Cancelled)));
 }
 
-/// The ends that a peer has published since it was last asked.
+/// The ends that a peer has published since the last call.
 fn published_ends(peer: &mut Peer) -> Vec<End> {
     let news = peer.actions().into_iter().filter_map(|action| match action {
         Action::Net(NetAction::Publish { message: Gossip::Jobs(news), .. }) => Some(news),
@@ -123,7 +123,7 @@ fn published_ends(peer: &mut Peer) -> Vec<End> {
 }
 
 #[test]
-fn an_end_that_is_brought_is_published_once_and_only_with_the_owners_signature() {
+fn an_end_from_outside_the_mesh_is_published_once_and_only_with_the_owners_signature() {
     let mut peer = Peer::new(3, WORKER);
     let announce = job(1);
     hear(&mut peer, announce.clone());
@@ -133,7 +133,7 @@ fn an_end_that_is_brought_is_published_once_and_only_with_the_owners_signature()
     let stranger = Keypair::from_secret([9; 32]);
     peer.feed(Event::EndBrought(Box::new(stranger.sign(&end))));
     assert_eq!(published_ends(&mut peer), []);
-    assert_eq!(state(&mut peer, announce.job), Some(JobState::Running), "a stranger has ended it");
+    assert_eq!(state(&mut peer, announce.job), Some(JobState::Running), "a stranger ended the job");
     for _ in 0..3 {
         peer.feed(Event::EndBrought(Box::new(owner().sign(&end))));
     }
@@ -141,8 +141,8 @@ fn an_end_that_is_brought_is_published_once_and_only_with_the_owners_signature()
     assert_eq!(published_ends(&mut peer), [end]);
     let other = owner().sign(&End { job: announce.job, outcome: Outcome::Cancelled });
     peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(other)]) });
-    assert_eq!(state(&mut peer, announce.job), Some(JobState::Ended(outcome)), "a job ends once");
-    // Of a job that nobody has heard of there is nothing to tell.
+    assert_eq!(state(&mut peer, announce.job), Some(JobState::Ended(outcome)), "a second end changed the first");
+    // An end of an unknown job is not published.
     let unknown = End { job: job(2).job, outcome: Outcome::Cancelled };
     peer.feed(Event::EndBrought(Box::new(owner().sign(&unknown))));
     peer.wait(Duration::from_secs(5));
@@ -150,7 +150,7 @@ fn an_end_that_is_brought_is_published_once_and_only_with_the_owners_signature()
 }
 
 #[test]
-fn a_goodbye_does_not_end_a_job_that_belongs_to_another_home() {
+fn a_goodbye_does_not_end_a_job_of_another_home() {
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
     let lie = squat(&real);
@@ -173,7 +173,7 @@ fn a_worker_declines_a_job_that_needs_a_later_version() {
 }
 
 #[test]
-fn a_peer_can_always_submit_whatever_others_have_announced() {
+fn a_peer_can_submit_however_many_jobs_others_have_announced() {
     let mut peer = Peer::new(0, NOTHING);
     for nonce in 0..limits::JOBS_OF_OWNER as u64 {
         hear(&mut peer, announced(&Manifest { nonce, home: key(7), ..manifest() }, 0, &[key(1)]));
@@ -184,7 +184,7 @@ fn a_peer_can_always_submit_whatever_others_have_announced() {
 }
 
 #[test]
-fn lists_of_peers_and_jobs_fit_into_an_answer_however_long_their_texts_are() {
+fn lists_of_peers_and_jobs_with_long_texts_fit_into_a_response() {
     let mut home = Peer::new(0, NOTHING);
     let long = Advert { addresses: vec!["a".repeat(limits::ADDRESS_BYTES); limits::ADDRESSES], ..advert(SHUFFLER) };
     for i in 0..1_000u32 {
@@ -202,14 +202,14 @@ fn lists_of_peers_and_jobs_fit_into_an_answer_however_long_their_texts_are() {
         let answer = home.ask(key(9), request, Bytes::new()).expect("an answer");
         let encoded = codec::encode(&answer);
         assert!(encoded.len() > limits::HEAD_BYTES / 2, "{} bytes: it leaves out more than it must", encoded.len());
-        codec::decode::<Response>(&encoded).expect("an answer that its asker takes");
+        codec::decode::<Response>(&encoded).expect("a valid response");
         let Response::Peers(peers) = answer else { continue };
         assert!(peers.iter().any(|p| p.peer == key(4)), "a connected peer is left out");
     }
 }
 
 #[test]
-fn a_flood_of_adverts_is_forgotten_and_does_not_silence_others() {
+fn a_flood_of_adverts_expires_and_does_not_displace_others() {
     let mut peer = Peer::new(1, SHUFFLER);
     for i in 0..limits::ADVERTS as u32 {
         let from = PeerKey(Hash::of(&i.to_le_bytes()).0);
@@ -223,7 +223,7 @@ fn a_flood_of_adverts_is_forgotten_and_does_not_silence_others() {
 }
 
 #[test]
-fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
+fn a_job_that_needs_an_unsupported_feature_is_refused() {
     let asked = [
         Manifest { verify: Verify::Quorum(3), ..manifest() },
         Manifest { authority: Authority::Stewards(vec![key(4)]), ..manifest() },
@@ -233,7 +233,7 @@ fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
         home.feed(Event::Submit(Box::new(Submission { manifest: manifest.clone(), key: owner(), kept: false })));
         let refused = |a: &Action| matches!(a, Action::Notify(Notice::SubmitRefused { .. }));
         assert!(home.actions().iter().any(refused));
-        // Nor does anybody else take part.
+        // Nor does any other peer take part.
         let mut worker = Peer::new(3, WORKER);
         hear(&mut worker, announced(&manifest, 0, &[key(1)]));
         assert!(
@@ -243,7 +243,7 @@ fn a_job_that_asks_for_what_this_version_cannot_do_is_refused() {
 }
 
 #[test]
-fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
+fn a_job_cancelled_at_another_peer_ends_at_its_home_although_gossip_is_lost() {
     let mut peer = Peer::new(3, WORKER);
     let job = job(1);
     hear(&mut peer, job.clone());
@@ -263,7 +263,7 @@ fn a_job_cancelled_away_from_home_is_ended_there_though_gossip_is_lost() {
 }
 
 #[test]
-fn a_job_that_is_done_has_all_its_tasks_done_however_old_its_last_announcement_is() {
+fn a_done_job_has_all_tasks_done_however_old_its_last_announcement_is() {
     let mut peer = Peer::new(3, WORKER);
     let (job, other) = (job(1), job(2));
     for (announce, outcome) in [(&job, Outcome::Done), (&other, Outcome::Cancelled)] {
@@ -278,7 +278,7 @@ fn a_job_that_is_done_has_all_its_tasks_done_however_old_its_last_announcement_i
 }
 
 #[test]
-fn many_jobs_are_announced_with_each_other_and_live_on() {
+fn many_jobs_share_announcements_and_do_not_expire() {
     let announced = |jobs: u64| -> usize {
         let mut home = Peer::new(0, NOTHING);
         home.meet(key(4), WORKER);
@@ -296,7 +296,7 @@ fn many_jobs_are_announced_with_each_other_and_live_on() {
 }
 
 #[test]
-fn a_job_that_this_versions_guests_cannot_do_is_refused_and_says_what_to_do_instead() {
+fn a_job_that_the_guest_interface_does_not_support_is_refused_with_an_alternative() {
     let shuffling = manifest().stages[0].sink;
     let reduce = Stage { sink: shuffling, ..manifest().stages[1].clone() };
     let last = Stage { source: Source::Shuffle { stage: 1 }, ..manifest().stages[1].clone() };
@@ -325,11 +325,11 @@ fn a_job_that_this_versions_guests_cannot_do_is_refused_and_says_what_to_do_inst
 }
 
 #[test]
-fn a_job_whose_home_is_not_heard_any_more_is_told_to_be_silent() {
+fn a_job_without_announcements_is_shown_as_silent() {
     let mut peer = Peer::new(3, NOTHING);
     hear(&mut peer, job(1));
     peer.wait(limits::ANNOUNCE_INTERVAL * 3);
-    assert_eq!(known(&mut peer)[0].silent, None, "an announcement may be lost");
+    assert_eq!(known(&mut peer)[0].silent, None, "silent after a single lost announcement");
     peer.wait(limits::ANNOUNCE_INTERVAL * 2);
     assert_eq!(known(&mut peer)[0].silent, Some(10));
     hear(&mut peer, job(1));

@@ -1,4 +1,4 @@
-//! Homes that have lost the end of a job's log, and the peers that know better.
+//! Homes that have lost the end of a job's log, and peers that remember more.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::peer::{
     NOTHING, Peer, SHUFFLER, TASKS, WORKER, announced, commit, digest, epoch, key, manifest, owner, push,
 };
 
-/// A home whose job's log is kept, with what it has written of it: a frame for each batch.
+/// A home whose job's log is kept, with the frames of the batches that it wrote.
 struct Kept {
     home: Peer,
     job: JobId,
     log: Vec<Bytes>,
-    /// The epochs that it told of.
+    /// The epochs that it announced.
     epochs: Vec<Signed<Epoch>>,
 }
 
@@ -33,7 +33,7 @@ impl Kept {
         kept
     }
 
-    /// Goes on with a job as the first so many batches of its log say, by a clock of so many seconds.
+    /// Resumes a job from the first batches of its log, with a clock that shows this many seconds.
     fn resume(batches: &[Bytes], seconds: u64) -> Self {
         let mut home = Peer::started(0, NOTHING, seconds * 1_000_000);
         let state = replay(&batches.concat()).state.expect("a state");
@@ -45,7 +45,7 @@ impl Kept {
         kept
     }
 
-    /// Lets its disk write, and time pass.
+    /// Completes its disk writes and lets time pass.
     fn go_on(&mut self) {
         for _ in 0..10 {
             self.home.wait(Duration::from_millis(200));
@@ -68,7 +68,7 @@ impl Kept {
         }
     }
 
-    /// The newest epoch that it told its shufflers of.
+    /// The newest epoch that it sent to its shufflers.
     fn newest(&self) -> (Option<&Signed<Epoch>>, Option<Epoch>) {
         let newest = self.epochs.last();
         (newest, newest.map(|epoch| epoch.open().expect("an epoch")))
@@ -78,7 +78,7 @@ impl Kept {
         self.newest().1.expect("it told of an epoch").number
     }
 
-    /// Shufflers of the first number hold attempts of all tasks under the newest epoch.
+    /// Peers 1 to 3 commit attempts of all tasks under the newest epoch.
     fn commit(&mut self, what: &str, opened: u64) {
         let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
         let number = self.number();
@@ -98,7 +98,7 @@ impl Kept {
     }
 }
 
-/// A log that goes on after an epoch without peer 1, and that epoch.
+/// A log that continues after an epoch without peer 1, and that epoch.
 fn second_epoch() -> (Vec<Bytes>, Signed<Epoch>) {
     let mut first = Kept::submit();
     first.home.ask(key(1), Request::Resign { job: first.job, why: String::new() }, Bytes::new());
@@ -109,49 +109,49 @@ fn second_epoch() -> (Vec<Bytes>, Signed<Epoch>) {
 }
 
 #[test]
-fn a_home_that_was_started_again_numbers_its_epochs_past_all_that_it_may_have_lost() {
+fn a_restarted_home_numbers_its_epochs_above_any_lost_one() {
     let (log, _) = second_epoch();
     let first = Kept::resume(&log[..1], 1_000_000);
     assert_eq!(first.number(), 1_000_000);
-    // A clock that was put back takes no number back.
+    // A clock that was set back does not decrease the number.
     let second = Kept::resume(&first.log, 10);
     assert_eq!(second.number(), 1_000_001);
 }
 
 #[test]
-fn an_epoch_that_the_log_has_lost_is_gone_past_once_a_peer_shows_it() {
+fn a_lost_epoch_is_superseded_once_a_peer_shows_it() {
     let (log, lost) = second_epoch();
-    // By a clock that says nothing, the first epoch of the second run has the same number.
+    // With a clock that shows 0, the first epoch of the second run has the same number.
     let mut again = Kept::resume(&log[..1], 0);
     assert_eq!(again.number(), 1);
     assert_ne!(again.newest().0.map(Signed::hash), Some(lost.hash()));
     again.show(&lost);
     assert_eq!(again.number(), 2);
-    // It is in the log, and is gone past once.
+    // The superseding epoch is in the log, and there is only one.
     assert_eq!(replay(&again.log.concat()).state.and_then(|state| Some(state.epoch()?.number)), Some(2));
     again.show(&lost);
     assert_eq!(again.number(), 2);
 }
 
 #[test]
-fn nobody_but_its_owner_can_move_a_job_to_another_epoch() {
+fn only_its_owner_can_move_a_job_to_another_epoch() {
     let (log, lost) = second_epoch();
     let mut again = Kept::resume(&log[..1], 0);
     let mut forged = lost.open().expect("an epoch");
     forged.number = 1_000;
     let forged = Keypair::from_secret([9; 32]).sign(&forged);
     again.show(&forged);
-    // One of another job of the same owner says nothing of this one.
+    // An epoch of another job of the same owner has no effect on this one.
     again.show(&epoch(JobId([1; 32]), 1_000, &[key(1)]));
     assert_eq!(again.number(), 1);
 }
 
 #[test]
-fn a_revocation_that_the_log_has_lost_is_made_good_once_a_peer_shows_its_epoch() {
+fn a_lost_revocation_is_repeated_once_a_peer_shows_its_epoch() {
     let mut first = Kept::submit();
     first.commit("first", 1);
     let settled = first.log.len();
-    // All are restarted, and the tasks give something else.
+    // All are restarted, and the tasks give different output.
     first.commit("first", 1);
     for shuffler in 1..4 {
         let (job, partitions, attempts) = (first.job, vec![], Attempts::default());
@@ -163,7 +163,8 @@ fn a_revocation_that_the_log_has_lost_is_made_good_once_a_peer_shows_its_epoch()
     let lost = first.epochs.last().cloned().expect("an epoch");
     let generation = |epoch: &Signed<Epoch>| epoch.open().expect("an epoch").generation();
     assert_eq!(generation(&lost), 1, "what the tasks gave at first is revoked");
-    // The log is cut before that. The clock is past the number of the epoch, and not past what was revoked.
+    // The log is cut before that. The clock shows more than the number of the epoch, and less than the revoked
+    // generation.
     let mut again = Kept::resume(&first.log[..settled], 50);
     assert_eq!((again.number(), generation(again.newest().0.expect("an epoch"))), (50, 0));
     again.commit("second", 2);
@@ -178,20 +179,20 @@ fn a_revocation_that_the_log_has_lost_is_made_good_once_a_peer_shows_its_epoch()
 }
 
 #[test]
-fn shufflers_forget_acceptances_that_the_log_of_a_home_may_have_lost() {
+fn shufflers_forget_acceptances_that_their_home_may_have_lost() {
     let mut first = Kept::submit();
     let opened = first.log.len();
     first.commit("first", 1);
     assert!(first.log.len() > opened, "acceptances were written");
     let whole = Kept::resume(&first.log, 50);
-    assert_eq!(whole.newest().1.map(|epoch| epoch.generation()), Some(0), "nothing can be lost of what is complete");
+    assert_eq!(whole.newest().1.map(|epoch| epoch.generation()), Some(0), "a complete log starts a new generation");
     let again = Kept::resume(&first.log[..opened], 50);
     let writes = again.newest().1.expect("an epoch").generations_of(0).writes;
-    assert_eq!(writes, 50, "past any revocation that is lost, too");
+    assert_eq!(writes, 50, "the generation is not above any lost one");
 }
 
 #[test]
-fn what_no_shuffler_holds_is_computed_again_soon_after_all_of_them_were_reached() {
+fn tasks_that_no_shuffler_holds_are_reopened_soon_after_all_shufflers_were_reached() {
     let mut first = Kept::submit();
     first.commit("first", 1);
     let done = |again: &mut Kept| match again.home.ask(
@@ -217,7 +218,7 @@ fn what_no_shuffler_holds_is_computed_again_soon_after_all_of_them_were_reached(
 }
 
 #[test]
-fn a_job_whose_home_has_lost_its_end_fails_and_says_so() {
+fn a_done_job_whose_home_lost_its_last_results_fails_with_that_reason() {
     let (log, _) = second_epoch();
     let mut again = Kept::resume(&log, 50);
     let done = owner().sign(&End { job: again.job, outcome: Outcome::Done });
@@ -228,7 +229,7 @@ fn a_job_whose_home_has_lost_its_end_fails_and_says_so() {
     }
 }
 
-/// The requests of a peer to a job's home that show it an epoch.
+/// The requests in which a peer shows an epoch to a job's home.
 fn shown(peer: &mut Peer) -> Vec<Signed<Epoch>> {
     let shows = |(_, to, request)| match request {
         Request::NewEpoch(epoch) if to == key(0) => Some(epoch),
@@ -250,7 +251,7 @@ fn later(announce: &Announce, number: u32, generation: u32) -> Announce {
 }
 
 #[test]
-fn a_peer_shows_a_home_the_epoch_that_it_has_lost_now_and_then() {
+fn a_peer_periodically_shows_a_home_the_epoch_that_it_lost() {
     for roles in [WORKER, SHUFFLER] {
         let mut peer = Peer::new(3, roles);
         peer.meet(key(0), NOTHING);
@@ -262,20 +263,20 @@ fn a_peer_shows_a_home_the_epoch_that_it_has_lost_now_and_then() {
             offer(&mut peer, &behind);
             assert_eq!(shown(&mut peer), [known.epoch.clone()], "{:?}", behind.epoch.open());
             offer(&mut peer, &behind);
-            assert_eq!(shown(&mut peer), [], "it was shown just now");
+            assert_eq!(shown(&mut peer), [], "it is shown an epoch twice in short order");
             peer.wait(Duration::from_secs(3));
             peer.requests();
         }
-        // Nobody else is shown anything, and gossip, which may be late, shows nothing.
+        // No other peer is shown anything, and gossip, which may be late, triggers nothing.
         peer.ask(key(7), Request::NewEpoch(first.epoch.clone()), Bytes::new());
         assert_eq!(shown(&mut peer), []);
         offer(&mut peer, &later(&first, 9, 3));
-        assert_eq!(shown(&mut peer), [], "it has lost nothing");
+        assert_eq!(shown(&mut peer), [], "it is shown an epoch although it has lost none");
     }
 }
 
 #[test]
-fn an_epoch_that_takes_a_revocation_back_is_not_followed() {
+fn an_epoch_that_contradicts_a_revocation_is_ignored() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), NOTHING);
     let first = announced(&manifest(), 0, &[key(1), key(2)]);
@@ -290,7 +291,7 @@ fn an_epoch_that_takes_a_revocation_back_is_not_followed() {
 }
 
 #[test]
-fn a_new_generation_may_divide_what_was_written_anew() {
+fn a_new_generation_may_have_another_division_into_tasks() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), NOTHING);
     let mut described = manifest();
@@ -323,7 +324,7 @@ fn a_new_generation_may_divide_what_was_written_anew() {
 }
 
 #[test]
-fn a_job_whose_home_said_goodbye_goes_on_once_its_home_announces_a_later_epoch() {
+fn a_job_continues_once_its_home_announces_an_epoch_after_its_goodbye() {
     let mut peer = Peer::new(3, WORKER);
     peer.meet(key(0), NOTHING);
     let first = announced(&manifest(), 0, &[key(1), key(2)]);
@@ -332,13 +333,13 @@ fn a_job_whose_home_said_goodbye_goes_on_once_its_home_announces_a_later_epoch()
     let jobs = |peer: &mut Peer| peer.engine.load().jobs;
     assert_eq!(jobs(&mut peer), 0);
     offer(&mut peer, &first);
-    assert_eq!(jobs(&mut peer), 0, "that is late");
+    assert_eq!(jobs(&mut peer), 0, "a late announcement reopens the job");
     offer(&mut peer, &later(&first, 1, 0));
     assert_eq!(jobs(&mut peer), 1);
 }
 
 #[test]
-fn a_home_that_goes_on_with_a_job_which_is_over_is_shown_its_end() {
+fn a_home_that_resumes_a_finished_job_is_shown_its_end() {
     let mut peer = Peer::new(3, WORKER);
     peer.meet(key(0), NOTHING);
     let first = announced(&manifest(), 0, &[key(1), key(2)]);

@@ -1,4 +1,4 @@
-//! Single engines, told by hand what others say: honest peers, liars and the forgetful.
+//! Single engines, driven by hand: honest peers, liars and peers that lost their state.
 
 mod authority;
 mod homes;

@@ -1,4 +1,4 @@
-//! One engine between the hands of a test, and documents for it.
+//! One engine driven by a test, and documents for it.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::time::Time;
 use webmesh_protocol::{Hash, JobId, PeerKey, guest, version};
 
-/// Tasks of the jobs here, and partitions of their shuffles.
+/// Tasks of the jobs in these tests; `PARTITIONS` are those of their shuffles.
 pub(super) const TASKS: u32 = 4;
 pub(super) const PARTITIONS: u16 = 8;
 
-/// An engine with all that it has done and nobody has looked at.
+/// An engine with its actions that no test has looked at yet.
 pub(super) struct Peer {
     pub(super) engine: Engine,
     now: Time,
@@ -27,12 +27,12 @@ pub(super) struct Peer {
     actions: Vec<Action>,
 }
 
-/// The peer of this number.
+/// The key of the peer with this number.
 pub(super) fn key(number: u8) -> PeerKey {
     PeerKey(Hash::of(&[number]).0)
 }
 
-/// The key of the owner of all jobs here.
+/// The key of the owner of all jobs in these tests.
 pub(super) fn owner() -> Keypair {
     Keypair::from_secret([7; 32])
 }
@@ -60,7 +60,7 @@ impl Peer {
         Self::started(number, roles, 1)
     }
 
-    /// One whose clock says so many microseconds.
+    /// A peer whose clock shows this many microseconds.
     pub(super) fn started(number: u8, roles: Roles, started: u64) -> Self {
         let engine = Engine::new(Config {
             me: key(number),
@@ -90,18 +90,18 @@ impl Peer {
         self.feed(Event::Tick);
     }
 
-    /// Lets time pass without the engine: its process is stopped, or its machine sleeps.
+    /// Lets time pass without running the engine: its process is stopped, or its machine sleeps.
     pub(super) fn sleep(&mut self, time: Duration) {
         self.now = self.now + time;
         self.feed(Event::Tick);
     }
 
-    /// What was done since the last look.
+    /// The actions since the last call.
     pub(super) fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// The requests made since the last look; everything else done meanwhile is forgotten.
+    /// The requests since the last call; all other actions are discarded.
     pub(super) fn requests(&mut self) -> Vec<(RequestId, PeerKey, Request)> {
         let request = |action| match action {
             Action::Net(NetAction::Request { id, to, request, .. }) => Some((id, to, request)),
@@ -115,7 +115,7 @@ impl Peer {
         self.feed(Event::Response { id, outcome: Ok((response, Bytes::new())) });
     }
 
-    /// Asks the engine; `None` if the answer is left to the driver, or to later.
+    /// Sends the engine a request; `None` if it left the answer to the driver or to later.
     pub(super) fn ask(&mut self, from: PeerKey, request: Request, body: Bytes) -> Option<Response> {
         self.tokens += 1;
         let token = Token(self.tokens);
@@ -128,13 +128,13 @@ impl Peer {
         }
     }
 
-    /// A peer connects and says what it is.
+    /// Connects a peer and sends its advert.
     pub(super) fn meet(&mut self, peer: PeerKey, roles: Roles) {
         self.feed(Event::Connected { peer });
         assert!(matches!(self.ask(peer, Request::Hello(advert(roles)), Bytes::new()), Some(Response::Hello(_))));
     }
 
-    /// Submits a job at this peer; gives its announcement, as those who are offered it get it.
+    /// Submits a job at this peer; returns its announcement as offered to others.
     pub(super) fn submit(&mut self, manifest: Manifest) -> Announce {
         self.feed(Event::Submit(Box::new(Submission { manifest, key: owner(), kept: false })));
         let offered = self.actions.iter().rev().find_map(|a| match a {
@@ -144,7 +144,7 @@ impl Peer {
         offered.expect("the job is offered to somebody")
     }
 
-    /// How a job ended, if it has.
+    /// How a job ended; `None` if it has not.
     pub(super) fn ended(&self) -> Option<Outcome> {
         self.actions.iter().find_map(|a| match a {
             Action::Notify(Notice::Ended { outcome, .. }) => Some(outcome.clone()),
@@ -191,7 +191,7 @@ pub(super) fn manifest() -> Manifest {
     }
 }
 
-/// The job of [`manifest`], as its home (peer 0) would announce it with these shufflers.
+/// The announcement of the job of [`manifest`] by its home (peer 0) with these shufflers.
 pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey]) -> Announce {
     let signed = owner().sign(manifest);
     let job = Manifest::id_of(&signed);
@@ -220,14 +220,14 @@ pub(super) fn digest(what: &str) -> Hash {
     Hash::of(what.as_bytes())
 }
 
-/// A shuffler's word that it holds attempts for all that it owns.
+/// A shuffler's commit of attempts for all that it owns.
 pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
     let authored: Vec<_> = attempts.iter().map(|&(task, digest)| (task, digest, key(50))).collect();
     let attempts = Attempts::pack_authored(&authored);
     Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts, bytes: 0 }
 }
 
-/// A push of attempts that wrote nothing.
+/// A push of attempts without segments.
 pub(super) fn push(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
     let entry = |&(task, digest): &(u32, Hash)| PushEntry { task, digest, segments: vec![] };
     Request::Push(Push {

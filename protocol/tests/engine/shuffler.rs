@@ -12,7 +12,7 @@ use webmesh_protocol::{Hash, JobId, PeerKey, limits};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, digest, epoch, key, manifest, push};
 
-/// Peer 1, a shuffler of a job of peer 0 with peer 2.
+/// Peer 1, which shuffles a job of peer 0 together with peer 2.
 fn shuffler() -> (Peer, Announce) {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
@@ -29,10 +29,10 @@ fn offer(shuffler: &mut Peer, announce: &Announce) {
     shuffler.ask(key(0), offer, Bytes::new());
 }
 
-/// A commit: under which epoch, whether for all that its sender owns, and of what.
+/// A commit: its epoch, whether it is for all that its sender owns, and its attempts.
 type Commit = (u32, bool, Vec<(u32, Hash)>);
 
-/// What it committed since the last look.
+/// The commits since the last call.
 fn committed(shuffler: &mut Peer) -> Vec<Commit> {
     shuffler.wait(Duration::from_millis(50));
     let commit = |(_, to, request)| match request {
@@ -42,11 +42,11 @@ fn committed(shuffler: &mut Peer) -> Vec<Commit> {
         }
         _ => None,
     };
-    // That it opens a job with nothing, it says too.
+    // A commit without attempts, sent when a job opens, is left out.
     shuffler.requests().into_iter().filter_map(commit).filter(|(_, _, attempts)| !attempts.is_empty()).collect()
 }
 
-/// The authority's word on attempts: on all that there are, and so on how many buckets make a task.
+/// The authority's acceptance of these attempts; with all tasks accepted, it says how many buckets make a task.
 fn acceptance(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
     Request::Accept { job, stage: 0, epoch, attempts: Attempts::pack(attempts), width: Some(1) }
 }
@@ -62,7 +62,7 @@ fn has_sealed(shuffler: &mut Peer) -> bool {
 }
 
 #[test]
-fn a_digest_that_is_not_held_is_not_acknowledged() {
+fn an_attempt_that_cannot_be_held_is_not_acknowledged() {
     let (mut shuffler, job) = shuffler();
     for i in 0..limits::DIGESTS_OF_TASK {
         let request = push(job.job, 0, &[(0, digest(&i.to_string()))]);
@@ -73,7 +73,7 @@ fn a_digest_that_is_not_held_is_not_acknowledged() {
 }
 
 #[test]
-fn every_digest_that_is_acknowledged_is_committed_however_often_it_comes() {
+fn every_acknowledged_digest_is_committed_however_often_it_is_pushed() {
     let (mut shuffler, job) = shuffler();
     for what in ["one", "other", "other"] {
         shuffler.ask(key(5), push(job.job, 0, &[(0, digest(what))]), Bytes::new());
@@ -82,7 +82,7 @@ fn every_digest_that_is_acknowledged_is_committed_however_often_it_comes() {
 }
 
 #[test]
-fn a_commit_names_the_worker_that_pushed_the_attempt_whatever_the_push_says() {
+fn a_commit_names_the_pushing_worker_as_author_whatever_the_push_says() {
     let (mut shuffler, job) = shuffler();
     for (worker, task) in [(5, 0), (6, 1), (5, 2)] {
         let Request::Push(pushed) = push(job.job, 0, &[(task, digest("it"))]) else { unreachable!("a push") };
@@ -103,7 +103,7 @@ fn a_commit_names_the_worker_that_pushed_the_attempt_whatever_the_push_says() {
 }
 
 #[test]
-fn an_attempt_that_differs_from_an_accepted_one_that_is_not_here_is_told_of_and_not_held() {
+fn an_attempt_that_differs_from_a_missing_accepted_one_is_reported_and_not_held() {
     let (mut shuffler, job) = shuffler();
     shuffler.ask(key(5), push(job.job, 0, &[(1, digest("here"))]), Bytes::new());
     accept(&mut shuffler, &job, &[(0, digest("lost")), (1, digest("here"))]);
@@ -112,7 +112,7 @@ fn an_attempt_that_differs_from_an_accepted_one_that_is_not_here_is_told_of_and_
     assert_eq!(shuffler.ask(key(5), other, Bytes::new()), Some(Response::Ok));
     assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest("other"))])]);
     accept(&mut shuffler, &job, &(2..TASKS).map(|task| (task, digest("lost"))).collect::<Vec<_>>());
-    assert!(!has_sealed(&mut shuffler), "what is told of does not lie here");
+    assert!(!has_sealed(&mut shuffler), "sealed without the reported attempt's segments");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
 }
 
 #[test]
-fn a_partition_is_not_sealed_before_it_is_settled_how_many_buckets_make_a_task() {
+fn a_partition_is_not_sealed_before_its_division_into_tasks_is_settled() {
     let (mut shuffler, job) = shuffler();
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
@@ -142,7 +142,7 @@ fn a_partition_is_not_sealed_before_it_is_settled_how_many_buckets_make_a_task()
 }
 
 #[test]
-fn who_counts_on_other_tasks_than_there_are_is_served_nothing() {
+fn a_request_with_a_wrong_division_into_tasks_is_not_served() {
     let (mut shuffler, job) = shuffler();
     let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
@@ -164,7 +164,7 @@ fn who_counts_on_other_tasks_than_there_are_is_served_nothing() {
 }
 
 #[test]
-fn the_authority_hears_how_many_bytes_workers_pushed_each_of_them_once() {
+fn pushed_bytes_are_reported_to_the_authority_and_counted_once() {
     let (mut shuffler, job) = shuffler();
     let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
     let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
@@ -177,15 +177,15 @@ fn the_authority_hears_how_many_bytes_workers_pushed_each_of_them_once() {
         shuffler.requests().into_iter().filter_map(bytes).last()
     };
     assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100));
-    assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100), "the same again is nothing new");
+    assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100), "a repeated push is counted twice");
     assert_eq!(told(&mut shuffler, 1, 50, 0), Some(150));
-    // A home that was started anew hears it all again.
+    // A restarted home is told all of it again.
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
     assert_eq!(told(&mut shuffler, 2, 7, 1), Some(157));
 }
 
 #[test]
-fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_with_it() {
+fn attempts_pushed_before_an_epoch_are_not_committed_for_partitions_that_it_added() {
     let (mut shuffler, job) = shuffler();
     shuffler.ask(key(5), push(job.job, 0, &[(0, digest("mine"))]), Bytes::new());
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
@@ -195,7 +195,7 @@ fn what_was_pushed_before_a_new_epoch_is_not_committed_for_partitions_that_came_
 }
 
 #[test]
-fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothing_more() {
+fn a_shuffler_that_lost_segments_resigns_until_it_is_replaced_and_seals_nothing() {
     let (mut shuffler, job) = shuffler();
     let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
     shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
@@ -215,12 +215,12 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_heard_and_vouches_for_nothi
     assert_ne!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(2)])), Bytes::new());
     assert_eq!(resigned(&mut shuffler), 0);
-    // A home that was started again may have forgotten that.
+    // A restarted home may have forgotten the resignation.
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(2)])), Bytes::new());
     assert!(resigned(&mut shuffler) > 1);
 }
 
-/// The questions for what there is of a partition, since the last look: to whom, and of what.
+/// The requests for lists of a partition's attempts since the last call: id, receiver, partition and first task.
 fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, u16, u32)> {
     let held = |(id, to, request)| match request {
         Request::Held { partition, from, .. } => Some((id, to, partition, from)),
@@ -230,9 +230,9 @@ fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, u16, u32)> {
 }
 
 #[test]
-fn a_pull_goes_on_through_another_epoch() {
+fn a_pull_continues_in_the_next_epoch() {
     let (mut shuffler, job) = shuffler();
-    // Peer 3 held all and is one of two now; before it could answer, there is a third.
+    // Peer 3 held everything and is one of two now; before it could answer, there is a third.
     let all = epoch(job.job, 1, &[key(3)]);
     shuffler.ask(key(0), Request::NewEpoch(all), Bytes::new());
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
@@ -243,12 +243,12 @@ fn a_pull_goes_on_through_another_epoch() {
     shuffler.ask(key(0), Request::NewEpoch(next), Bytes::new());
     let again = asked_for_held(&mut shuffler);
     for (_, to, partition, _) in first.into_iter().filter(|&(_, _, p, _)| ring.owns(key(1), p)) {
-        assert!(again.iter().any(|a| (a.1, a.2) == (to, partition)), "the pull of {partition} was given up");
+        assert!(again.iter().any(|a| (a.1, a.2) == (to, partition)), "the pull of partition {partition} was given up");
     }
 }
 
 #[test]
-fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
+fn a_holder_whose_list_never_ends_is_given_up() {
     let (mut shuffler, job) = shuffler();
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(3)])), Bytes::new());
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 2, &[key(1), key(3)])), Bytes::new());
@@ -267,7 +267,7 @@ fn a_holder_that_never_comes_to_an_end_is_not_asked_for_ever() {
     }
 }
 
-/// Peer 1, a shuffler of a job with replicas, with peers 2 and 3.
+/// Peer 1, which shuffles a job with replicas together with peers 2 and 3.
 fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
@@ -279,8 +279,8 @@ fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
 }
 
 #[test]
-fn a_replica_that_does_not_answer_holds_up_neither_its_partitions_for_long_nor_those_of_others() {
-    // The ring follows from the job's id: of one whose partitions here have both others as replicas.
+fn an_unresponsive_replica_delays_its_partitions_briefly_and_others_not_at_all() {
+    // The ring follows from the job's id: picks a job whose partitions here have both other peers as replicas.
     let of = |ring: &Assignment, peer| ring.partitions_of(key(1)).filter(|&p| ring.holds(key(peer), p)).count();
     let jobs = (0..100).map(|nonce| copier(&Manifest { nonce, ..manifest() }));
     let (mut shuffler, job, ring) =
@@ -330,7 +330,7 @@ fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
 }
 
 #[test]
-fn a_peer_without_the_role_holds_nothing_for_others() {
+fn a_peer_without_the_shuffler_role_holds_no_segments() {
     for roles in [WORKER, NOTHING] {
         let mut peer = Peer::new(1, roles);
         peer.meet(key(0), SHUFFLER);
@@ -358,7 +358,7 @@ fn an_attempt_larger_than_its_job_allows_is_refused() {
 }
 
 #[test]
-fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
+fn tables_of_one_owners_jobs_leave_room_for_those_of_others() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
     let mut taken = 0;
@@ -374,7 +374,7 @@ fn the_tables_of_one_owners_jobs_leave_room_for_those_of_others() {
 }
 
 #[test]
-fn an_acceptance_of_an_epoch_that_has_not_come_yet_waits_for_it() {
+fn an_acceptance_of_a_later_epoch_waits_for_that_epoch() {
     let (mut shuffler, job) = shuffler();
     let accept = acceptance(job.job, 1, &[(0, digest("mine"))]);
     assert_eq!(shuffler.ask(key(0), accept.clone(), Bytes::new()), Some(Response::Busy));

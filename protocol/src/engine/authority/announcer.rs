@@ -41,7 +41,7 @@ impl Announcer {
     }
 
     /// Publishes what is due, once the rate allows, together with what would be due within half an interval.
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &Jobs, own: &mut BTreeMap<JobId, Job>) {
+    pub(super) fn drive(&mut self, core: &mut Core, jobs: &Jobs, own: &mut BTreeMap<JobId, Job>) {
         let interval = jobs.announce_interval();
         while core.now >= self.deadline(jobs, own) {
             let mut room = limits::GOSSIP_BYTES - FRAME;

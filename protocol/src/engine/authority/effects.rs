@@ -1,4 +1,4 @@
-//! What follows for the world from a decision once it is in force, and only then.
+//! The effects of a decision, which take place only once it is in force.
 
 use super::job::Job;
 use super::{ACCEPT_ATTEMPTS, send_accept};
@@ -14,7 +14,7 @@ use crate::ring::Ring;
 use crate::sign::Signed;
 
 impl Job {
-    /// Certifies what was decided, and does what follows from all that is in force.
+    /// Certifies the pending decisions and carries out the effects of all that are in force.
     pub(super) fn advance(&mut self, core: &mut Core, jobs: &mut Jobs) {
         loop {
             self.end_where_all_is_done();
@@ -26,7 +26,7 @@ impl Job {
         }
     }
 
-    /// Does what follows from all that is in force.
+    /// Carries out the effects of all decisions in force.
     pub(super) fn take_effects(&mut self, core: &mut Core, jobs: &mut Jobs) {
         while let Some(decision) = self.ledger.next_in_force() {
             self.take_effect(core, jobs, decision);
@@ -35,18 +35,18 @@ impl Job {
 
     fn take_effect(&mut self, core: &mut Core, jobs: &mut Jobs, decision: Decision) {
         match decision {
-            // The first epoch comes with it.
+            // The first epoch is a decision of its own in the same batch.
             Decision::Open(_) => {}
             Decision::Epoch(signed) => self.begin_epoch(core, jobs, signed),
             Decision::Accept { stage, attempts } => self.accepted(core, stage, attempts),
             Decision::Split { stage, .. } => {
                 self.settle_reader_of(stage);
-                // Owners seal once they know; those that know already need not hear again, but nobody knows who does.
+                // Owners seal once they know the division. This peer does not track which ones know it, and tells all.
                 self.tell_owners(core, stage, &Attempts::default());
             }
             Decision::Output { stage, attempts } => self.outputs_are_in(core, stage, &attempts),
             Decision::End(outcome) => self.ended = Some(outcome),
-            // Summaries tell of seals; nothing is sent for them.
+            // Summaries report seals; no message is sent for them.
             Decision::Seal { .. } | Decision::Ban(_) => {}
             Decision::Revoke { stage, of, .. } => self.revoked(core, stage, &of),
         }
@@ -67,7 +67,7 @@ impl Job {
         self.places = Some(self.offer_to_many(core));
     }
 
-    /// Tells everyone concerned of a later epoch.
+    /// Announces a later epoch to all peers concerned.
     fn follow_epoch(&mut self, core: &mut Core, jobs: &mut Jobs, epoch: Epoch, signed: Signed<Epoch>) {
         let before = std::mem::replace(&mut self.epoch, epoch);
         self.signed_epoch = signed;
@@ -79,7 +79,7 @@ impl Job {
             shuffle.new_ring(core.now, ring.owners(i as u8, partitions, self.manifest.replicas));
         }
         jobs.take_epoch(core, &self.signed_epoch);
-        // The next probe tells of it, at once.
+        // Makes the next probe, which carries the epoch, due at once.
         self.watch.at = core.now;
         for stage in 0..self.stages.len() as u8 {
             if self.epoch.generations_of(stage).writes != before.generations_of(stage).writes {
@@ -89,10 +89,9 @@ impl Job {
         self.announce_at = core.now;
     }
 
-    /// Acceptances in a stage do not stand any more, nor does what was computed from them. The epoch that follows tells
-    /// everyone.
+    /// Withdraws acceptances of a stage and all that was computed from them. The epoch that follows announces it.
     fn revoked(&mut self, core: &mut Core, stage: u8, of: &Revoked) {
-        // That epoch is decided in the same breath.
+        // That epoch is decided together with the revocation.
         let since = self.ledger.state().epoch().map_or(0, |epoch| epoch.number).max(self.epoch.number + 1);
         let mut open = self.reopen_what_was_revoked(stage, since);
         for reader in downstream(&self.manifest, stage) {
@@ -117,7 +116,7 @@ impl Job {
         }
     }
 
-    /// Opens the tasks of a stage whose acceptances do not stand any more; gives how many they are.
+    /// Reopens the tasks of a stage whose acceptances were withdrawn; returns how many.
     fn reopen_what_was_revoked(&mut self, stage: u8, since: u32) -> u32 {
         let Some(decided) = self.ledger.state().stage(stage) else { return 0 };
         let standing = decided.accepted().clone();
@@ -130,7 +129,7 @@ impl Job {
         standing.size() - standing.count()
     }
 
-    /// With a new generation shufflers forget what was accepted; they are told again what stands.
+    /// Shufflers forget acceptances at a new generation, so those that stand are sent again.
     fn repeat_all_acceptances(&mut self, core: &mut Core, number: u8) {
         let Some(decided) = self.ledger.state().stage(number) else { return };
         let standing: Vec<(u32, Hash)> =
@@ -140,7 +139,7 @@ impl Job {
         }
     }
 
-    /// Attempts are accepted: their tasks are done, and the owners of partitions hear of it.
+    /// Marks tasks as done whose attempts are accepted, and tells the owners of their partitions.
     pub(super) fn accepted(&mut self, core: &mut Core, stage: u8, attempts: Attempts) {
         let of = &mut self.stages[usize::from(stage)];
         for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
@@ -151,7 +150,7 @@ impl Job {
         self.decide_split(stage);
     }
 
-    /// Tells the owners of what a stage wrote which attempts are accepted, and how many buckets make a task.
+    /// Tells the owners of a stage's partitions which attempts are accepted, and how many buckets make a task.
     fn tell_owners(&self, core: &mut Core, stage: u8, attempts: &Attempts) {
         let shuffle = self.stages[usize::from(stage)].shuffle.as_ref();
         let width = self.width_of(stage);
@@ -160,7 +159,7 @@ impl Job {
         }
     }
 
-    /// Results are in: their workers may drop them.
+    /// Acknowledges results that are in, so that their workers may drop them.
     fn outputs_are_in(&mut self, core: &mut Core, stage: u8, attempts: &Attempts) {
         for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
             let of = &mut self.stages[usize::from(stage)];

@@ -1,4 +1,4 @@
-//! One job of this peer's: its epochs, its acceptances, who works on it.
+//! One job of this peer's authority: its epochs, acceptances and workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,9 +29,9 @@ use crate::sign::Signed;
 use crate::split::Split;
 use crate::time::Time;
 
-/// Progress is told to the user this often.
+/// Interval of progress reports to the user.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Peers that are offered a new job directly.
+/// Most peers to which a new job is offered directly.
 const OFFERS: usize = 32;
 
 #[derive(Debug)]
@@ -39,22 +39,22 @@ pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) manifest: Arc<Manifest>,
     pub(super) signed: Signed<Manifest>,
-    /// What is decided. The rest is what this peer was told, and what it makes of that.
+    /// The decisions. All other fields derive from what peers told this one.
     pub(super) ledger: Ledger,
-    /// Its first batch is in force: others may hear of it.
+    /// Whether its first batch is in force, so that other peers may learn of the job.
     pub(super) is_open: bool,
-    /// How many places to begin were given away, until the engine has asked.
+    /// How many starting places were given away, until the engine takes the number.
     pub(super) places: Option<u32>,
-    /// Stages whose lost attempts were made again, and differ from those that were accepted.
+    /// Stages in which lost attempts were computed again and differ from the accepted ones.
     pub(super) differing: BTreeSet<u8>,
-    /// Seals and results that were taken and are to be decided, all at once.
+    /// Seals and results received and not decided yet; they are decided together.
     pub(super) seals: BTreeMap<(u8, Hash), BTreeSet<u16>>,
     pub(super) outputs: BTreeMap<u8, Vec<(u32, Hash, PeerKey)>>,
     /// Its end is decided, or it was given up.
     pub(super) ending: bool,
-    /// It is over.
+    /// How it ended; `None` while it is not over.
     pub(super) ended: Option<Outcome>,
-    /// The failure that ends it, where one does.
+    /// The failure that ended it, if one did.
     pub(super) failure: Option<Failure>,
     pub(super) epoch: Epoch,
     pub(super) signed_epoch: Signed<Epoch>,
@@ -70,10 +70,10 @@ pub(super) struct Job {
     pub(super) waiting: Waiting,
     /// Shufflers that are given up unless they come back.
     pub(super) missing: BTreeMap<PeerKey, Missing>,
-    /// A remembered shuffler turned out to be gone: only connected ones are named from now on.
+    /// Whether a remembered shuffler turned out to be gone: from then on, epochs name connected ones only.
     pub(super) connected_only: bool,
-    /// Shufflers that were given up: once lost, a peer is not named again, or one that comes and goes would cost the
-    /// job an epoch each time.
+    /// Shufflers that were given up. They are not named again: one that comes and goes would cost the job an epoch each
+    /// time.
     pub(super) gone: BTreeSet<PeerKey>,
     pub(super) offered: BTreeSet<PeerKey>,
     pub(super) watch: Watch,
@@ -82,17 +82,17 @@ pub(super) struct Job {
 
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// As the manifest describes it, with the tasks and shards that it has once they are settled.
+    /// The stage as the manifest describes it, with the number of tasks and shards once that is settled.
     pub(super) plan: manifest::Stage,
     pub(super) done: BitSet,
     pub(super) shuffle: Option<Shuffle>,
-    /// Outputs on their way to this peer's disk and into the log.
+    /// Outputs being written to this peer's disk and to the log.
     pub(super) storing: BTreeMap<u32, Storing>,
     pub(super) shards: Shards,
 }
 
 impl Stage {
-    /// Whether a task is done, or about to be accepted.
+    /// Whether a task is done or about to be accepted.
     pub(super) fn is_finished(&self, task: u32) -> bool {
         let accepted = |s: &Shuffle| s.accepted.contains(task) && s.lacking[task as usize] == 0;
         self.done.contains(task) || self.shuffle.as_ref().is_some_and(accepted)
@@ -100,7 +100,7 @@ impl Stage {
 }
 
 impl Job {
-    /// A job whose first batch is yet to come into force.
+    /// A job whose first batch is not in force yet.
     pub(super) fn new(core: &Core, ledger: Ledger, epoch: Epoch, signed_epoch: Signed<Epoch>) -> Self {
         let state = ledger.state();
         let manifest = state.manifest().clone();
@@ -134,7 +134,7 @@ impl Job {
             submitted: core.now,
             announce_at: Time::NEVER,
             progress_at: core.now,
-            // What this peer claims itself reaches its neighbours by gossip, and not it.
+            // This peer's own claims are gossiped to its neighbours and not delivered to itself.
             workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
             failures: Failures::default(),
             progressed: core.now,
@@ -148,13 +148,13 @@ impl Job {
         }
     }
 
-    pub(super) fn saw(&mut self, worker: PeerKey) {
+    pub(super) fn note_worker(&mut self, worker: PeerKey) {
         if self.workers.len() < WORKERS {
             self.workers.insert(worker);
         }
     }
 
-    /// Whether a peer shuffles in the newest epoch.
+    /// Whether a peer is a shuffler in the newest epoch.
     pub(super) fn is_shuffler(&self, peer: &PeerKey) -> bool {
         self.epoch.shufflers.iter().any(|s| s.peer == *peer)
     }
@@ -169,7 +169,7 @@ impl Job {
         self.stages.iter().map(|s| s.done.count()).collect()
     }
 
-    /// How many tasks each stage has; of one that reads what is still being written, how many it has at least.
+    /// The number of tasks of each stage; a minimum for a stage whose sources are still being written.
     pub(super) fn tasks(&self) -> Vec<u32> {
         let unsettled = |stage: &Stage| stage.plan.reads().find(|&read| self.split_of(read).is_none());
         let tasks = self.stages.iter().map(|stage| match unsettled(stage) {
@@ -181,17 +181,17 @@ impl Job {
         tasks.collect()
     }
 
-    /// How tasks divide what a stage writes, once that is in force.
+    /// How a stage's output is divided into tasks, once that is in force.
     pub(super) fn split_of(&self, stage: u8) -> Option<Split> {
         self.ledger.state().stage(stage)?.split()
     }
 
-    /// How many buckets of what a stage writes make a task, once that is in force.
+    /// How many buckets of a stage's output make a task, once that is in force.
     pub(super) fn width_of(&self, stage: u8) -> Option<u32> {
         self.split_of(stage).map(|split| split.width())
     }
 
-    /// It is settled how many tasks read what a stage writes, once it is for all that they read.
+    /// Settles the number of tasks of the stage that reads `stage`, once it is known for all sources of that reader.
     pub(super) fn settle_reader_of(&mut self, stage: u8) {
         let (Some(split), Some(reader)) = (self.split_of(stage), self.manifest.flexible_reader_of(stage)) else {
             return;
@@ -233,8 +233,8 @@ impl Job {
         }
     }
 
-    /// Offers the job to its shufflers, and to as many connected workers as it has work for.
-    /// Gives how many places there are, this peer's included if it works.
+    /// Offers the job to its shufflers, and to as many connected workers as it has work for. Returns the number of
+    /// starting places, including this peer's if it works.
     pub(super) fn offer_to_many(&mut self, core: &mut Core) -> u32 {
         let mut workers: Vec<PeerKey> = core
             .directory
@@ -260,27 +260,27 @@ impl Job {
 
     pub(super) fn offer(&mut self, core: &mut Core, peer: PeerKey, place: Option<(u32, u32)>) {
         self.offered.insert(peer);
-        // Without a place of its own, a peer draws one: any slot of many will do.
+        // Without a place of its own, a peer draws one: any of many slots will do.
         let many = 1 << 16;
         let draw = Hash::of_parts("webmesh 1 offered place", &[&self.id.0, &peer.0]).draw();
         let (slot, of) = place.unwrap_or(((draw % u64::from(many)) as u32, many));
         core.request(peer, Request::Offer { announce: self.announce(core.now), slot, of }, vec![], Pending::Ignored);
     }
 
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) {
-        // What lies safe since the last time comes first: the next epoch must follow the newest one.
+    pub(super) fn drive(&mut self, core: &mut Core, jobs: &mut Jobs) {
+        // Effects of decisions persisted since the last call come first: the next epoch must follow the newest one.
         self.take_effects(core, jobs);
         if self.is_open {
             self.watch(core);
             self.probe(core);
-            self.go_past_what_is_lost(core);
+            self.supersede_lost_epoch(core);
             self.replace_lost_shufflers(core);
             for stage in 0..self.stages.len() {
                 self.reopen(core, stage);
                 self.repeat_acceptances(core, stage);
             }
         }
-        // Nothing follows the end, not even what was taken before it and is not decided.
+        // Nothing is decided after the end, not even what was received before it.
         if self.is_open && !self.ending && !self.awaits_epoch() {
             (0..self.stages.len()).for_each(|stage| self.decide_acceptances(core, stage));
             (0..self.stages.len() as u8).for_each(|stage| self.decide_split(stage));
@@ -292,7 +292,7 @@ impl Job {
         }
         self.advance(core, jobs);
         if self.is_open {
-            // A new epoch is told at once.
+            // A new epoch is sent at once.
             self.probe(core);
         }
         if self.is_open && core.now >= self.progress_at {
@@ -323,14 +323,14 @@ impl Job {
         missing.chain(shuffles).chain([always, self.lost.deadline()]).min().unwrap_or(Time::NEVER)
     }
 
-    /// This peer did nothing for as long as `asleep`: whoever was silent meanwhile may have spoken.
+    /// Resumes after this peer did not run for as long as `asleep`: messages sent to it meanwhile may have been missed.
     pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
         self.watch.woke(now);
         self.missing.values_mut().for_each(|missing| missing.until = missing.until + asleep);
         self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|shuffle| shuffle.woke(asleep));
     }
 
-    /// Opens again what no owner of the newest epoch has come forward with.
+    /// Reopens tasks whose accepted attempts no owner of the newest epoch has committed.
     pub(super) fn reopen(&mut self, core: &mut Core, stage: usize) {
         let of = &mut self.stages[stage];
         let Some(shuffle) = of.shuffle.as_mut().filter(|s| s.reopen_at <= core.now) else { return };
@@ -341,7 +341,8 @@ impl Job {
                 count += 1;
             }
         }
-        // The lost may have acknowledged more than they told of: its workers take that for done, and are to ask.
+        // The lost owner may have acknowledged more than it committed. Workers believe that those tasks are done, and
+        // must ask.
         if !of.done.is_full() {
             self.reopened = self.reopened.saturating_add(1);
             self.announce_at = core.now;
@@ -351,7 +352,7 @@ impl Job {
         }
     }
 
-    /// Sends acceptances again that were not taken.
+    /// Resends acceptances that were not acknowledged.
     fn repeat_acceptances(&mut self, core: &mut Core, stage: usize) {
         let width = self.width_of(stage as u8);
         let Some(shuffle) = &mut self.stages[stage].shuffle else { return };

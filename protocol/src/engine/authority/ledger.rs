@@ -1,4 +1,5 @@
-//! A job's decisions on their way into force: gathered, certified, kept where the job's log is kept, then folded.
+//! The path of a job's decisions into force: they are gathered, certified, written to the job's log if it has one, then
+//! folded.
 
 use std::collections::VecDeque;
 
@@ -13,14 +14,15 @@ use crate::sign::{Document, Keypair, Signed};
 #[derive(Debug)]
 pub(super) struct Ledger {
     key: Keypair,
-    /// What is in force.
+    /// The state that follows from all batches in force.
     state: State,
-    /// Whether a batch has to lie safe before it comes into force. Otherwise the log is in memory only: folded at once.
+    /// Whether batches must be persisted before they come into force. Otherwise they are in memory only and folded at
+    /// once.
     kept: bool,
     gathered: VecDeque<Decision>,
-    /// The batch that is being written. Decisions made meanwhile go into the next one, however many they are.
+    /// The batch being written. Decisions made meanwhile go into later ones.
     writing: Option<(Batch, Hash)>,
-    /// Came into force, and has not had its effects.
+    /// Decisions in force whose effects have not taken place yet.
     in_force: VecDeque<Decision>,
 }
 
@@ -29,7 +31,7 @@ impl Ledger {
         Self { key, state, kept, gathered: VecDeque::new(), writing: None, in_force: VecDeque::new() }
     }
 
-    /// What is in force: the only thing that others may be told.
+    /// The state in force: the only one that other peers may be told.
     pub(super) fn state(&self) -> &State {
         &self.state
     }
@@ -42,23 +44,23 @@ impl Ledger {
         self.key.sign(document)
     }
 
-    /// Makes a decision. It has its effects once it is in force.
+    /// Adds a decision. It takes effect once it is in force.
     pub(super) fn decide(&mut self, decision: Decision) {
         self.gathered.push_back(decision);
     }
 
-    /// Whether a decision of some kind has been made and has not had its effects yet.
+    /// Whether a decision of some kind was made and has not taken effect yet.
     pub(super) fn awaits(&self, kind: impl Fn(&Decision) -> bool) -> bool {
         let writing = self.writing.iter().flat_map(|(batch, _)| &batch.decisions);
         writing.chain(&self.gathered).chain(&self.in_force).any(kind)
     }
 
-    /// The next decision that came into force.
+    /// The next decision in force whose effects have not taken place.
     pub(super) fn next_in_force(&mut self) -> Option<Decision> {
         self.in_force.pop_front()
     }
 
-    /// Certifies what was gathered, unless a batch is being written.
+    /// Certifies the gathered decisions, unless a batch is being written.
     pub(super) fn certify(&mut self, core: &mut Core) -> Result<(), Refused> {
         while self.writing.is_none() && !self.gathered.is_empty() {
             let (batch, hash) = self.next_batch(core);
@@ -71,7 +73,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A batch lies safe.
+    /// Called when a batch was persisted.
     pub(super) fn persisted(&mut self, number: u64) -> Result<(), Refused> {
         match self.writing.take_if(|(batch, _)| batch.number == number) {
             Some((batch, hash)) => self.fold(batch, hash),
@@ -79,7 +81,7 @@ impl Ledger {
         }
     }
 
-    /// Decides a last thing of which nobody waits to hear whether it lies safe.
+    /// Makes a last decision without waiting until it is persisted.
     pub(super) fn close(&mut self, core: &mut Core, decision: Decision) -> Result<(), Refused> {
         if let Some((batch, hash)) = self.writing.take() {
             self.fold(batch, hash)?;
@@ -90,7 +92,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Certifies as much of what was gathered as has room in one batch, and has it written where the log is kept.
+    /// Certifies as many gathered decisions as fit into one batch, and has it written if the log is persisted.
     fn next_batch(&mut self, core: &mut Core) -> (Batch, Hash) {
         let mut room = limits::BATCH_BYTES;
         let fits = |decision: &&Decision| {
@@ -99,7 +101,7 @@ impl Ledger {
             room = room.saturating_sub(size);
             fits
         };
-        // Every decision alone has room.
+        // Every single decision fits into a batch.
         let count = self.gathered.iter().take_while(fits).count().max(1);
         let decisions: Vec<Decision> = self.gathered.drain(..count.min(self.gathered.len())).collect();
         let (job, number, previous) = (self.state.job(), self.state.next(), self.state.tip());

@@ -1,8 +1,8 @@
-//! What an earlier run of this peer decided, and the end of a damaged log has lost.
+//! Decisions of an earlier run of this peer that are lost because the end of the log is damaged.
 //!
-//! Acceptances, seals and results that are lost are decided again. An epoch or a revocation is known to peers, who
-//! refuse whatever falls behind it. So a run that goes on numbers its epochs and revocations from its clock, past all
-//! that earlier runs can have given; and a peer that is told of an epoch which takes a revocation back shows this peer
+//! Acceptances, seals and results that are lost are decided again. Epochs and revocations are known to peers, which
+//! refuse messages of older ones. So a resumed run numbers its epochs and revocations from its clock, past all numbers
+//! that earlier runs can have used; and a peer that receives an epoch which contradicts a revocation shows this peer
 //! the epoch that it signed itself. The division into tasks is decided again with a new generation.
 
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::ranges::Run;
 use crate::sign::Signed;
 use crate::time::Time;
 
-/// Numbers from a clock end here, long before numbers do.
+/// Numbers taken from a clock are capped at this, which leaves room for later ones below the largest `u32`.
 const LAST_FENCE: u32 = 1 << 31;
-/// Interval between epochs that go past lost ones: there may be two runs of one home, each of which goes past the other.
+/// Interval between epochs that supersede lost ones: two runs of one home may be active and supersede each other's.
 const GO_PAST_AGAIN: Duration = Duration::from_secs(1);
 
-/// What earlier runs of this peer have decided for a job and this one does not know.
+/// The decisions of earlier runs of this peer that this run does not know.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
-    /// Numbers of epochs and generations begin here: 0 in a job's first run, and the seconds of this peer's clock when
-    /// it went on with the job.
+    /// The lowest number of new epochs and generations: 0 in a job's first run, and the seconds of this peer's clock
+    /// when it resumed the job.
     fence: u32,
-    /// An epoch that this peer signed in an earlier run.
+    /// A lost epoch that this peer signed in an earlier run, as shown by another peer.
     shown: Option<Epoch>,
-    /// The next epoch goes past it no sooner.
+    /// The earliest time of the next epoch that supersedes a lost one.
     past_at: Time,
 }
 
 impl Lost {
-    /// A run that goes on with a job began at this time, in microseconds of its clock.
+    /// A run that resumes a job and started at this time, in microseconds of its clock.
     pub(super) fn since(started: u64) -> Self {
         let fence = u32::try_from(started / 1_000_000).unwrap_or(LAST_FENCE).min(LAST_FENCE);
         Self { fence, ..Self::default() }
     }
 
-    /// When this job goes past what it was shown.
+    /// When this job supersedes the lost epoch that it was shown.
     pub(super) fn deadline(&self) -> Time {
         if self.shown.is_some() { self.past_at } else { Time::NEVER }
     }
@@ -51,7 +51,7 @@ impl Job {
         (self.epoch.number + 1).max(self.lost.fence)
     }
 
-    /// Decides on revocations, each of acceptances of a stage; gives the generations of the epoch that has to follow.
+    /// Decides revocations, each of acceptances of a stage; returns the generations for the epoch that has to follow.
     pub(super) fn decide_revocations(&mut self, revocations: Vec<(u8, Revoked)>) -> Vec<Generations> {
         let shown = self.lost.shown.as_ref().map_or(0, Epoch::generation);
         let state = self.ledger.state();
@@ -67,8 +67,8 @@ impl Job {
         generations
     }
 
-    /// The stages whose acceptances may have been lost with the end of the log, or how what they wrote is divided. By
-    /// the log nothing is accepted of those that read it.
+    /// The stages whose acceptances, or the division of whose output, may have been lost with the end of the log: in
+    /// the log, no stage that reads them has an acceptance.
     pub(super) fn unsettled(&self) -> Vec<u8> {
         let state = self.ledger.state();
         let is_settled = |number: u8| {
@@ -79,7 +79,8 @@ impl Job {
         shuffling.map(|(number, _)| number).filter(|&number| is_settled(number) == Some(false)).collect()
     }
 
-    /// Somebody knows this epoch. Notes it where an earlier run of this peer has signed it, and this one has to go past.
+    /// Handles an epoch that another peer knows: keeps it if an earlier run of this peer signed it and this run has to
+    /// supersede it.
     pub(super) fn shown(&mut self, signed: &Signed<Epoch>) {
         let generation = self.ledger.state().generation();
         let (own, known) = (self.epoch.number, signed.hash() == self.signed_epoch.hash());
@@ -93,8 +94,8 @@ impl Job {
         }
     }
 
-    /// Goes past an epoch that was lost with the end of the log, and takes back what that one says was revoked.
-    pub(super) fn go_past_what_is_lost(&mut self, core: &mut Core) {
+    /// Supersedes an epoch that was lost with the end of the log, and repeats the revocations that it announced.
+    pub(super) fn supersede_lost_epoch(&mut self, core: &mut Core) {
         if core.now < self.lost.past_at || self.awaits_epoch() {
             return;
         }
@@ -109,20 +110,20 @@ impl Job {
                 continue;
             }
             downstream.extend(crate::decisions::downstream(&self.manifest, number));
-            // What their owners hold is accepted again, whichever attempts those are.
+            // Attempts that the owners hold are accepted again, whichever those are.
             let all: Vec<Run> = (stage.plan.tasks > 0).then(|| Run::new(0, stage.plan.tasks)).into_iter().collect();
             revoked.push((number, Revoked::Tasks(all)));
         }
         let number = self.next_epoch().max(shown.number + 1);
         core.log(format!(
-            "job {}: epoch {} is not in the log, which has lost its end; the job goes on with epoch {number}, and what \
+            "job {}: epoch {} is missing from the damaged log; the job continues with epoch {number}, and what \
              stages {:?} wrote is accepted anew",
             self.id.short(),
             shown.number,
             revoked.iter().map(|(stage, _)| *stage).collect::<Vec<u8>>(),
         ));
         if shown.number >= self.epoch.number {
-            // Who has followed that epoch may own other partitions than it seemed.
+            // Owners that followed the lost epoch may own other partitions than this run assumed.
             self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|s| s.forget_all(core.now));
         }
         let generations = self.decide_revocations(revoked);

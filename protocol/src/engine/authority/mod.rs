@@ -1,7 +1,7 @@
-//! The authority: signs the few facts on which all must agree, for the jobs that were submitted here (rule 1).
+//! The authority: signs the few facts on which all peers must agree, for the jobs that were submitted here (rule 1).
 //!
-//! It schedules nothing. It learns from shufflers which attempts they hold, accepts one digest a task, makes a
-//! new epoch when a shuffler is lost, takes the results, and says when a job is over.
+//! It schedules nothing. It learns from shufflers which attempts they hold, accepts one digest per task, makes a new
+//! epoch when a shuffler is lost, takes the results, and decides when a job is over.
 
 mod announcer;
 mod choice;
@@ -46,33 +46,33 @@ use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
-/// Acceptances are gathered for so long.
+/// How long acceptances are gathered before they are sent.
 const ACCEPT_DELAY: Duration = Duration::from_millis(10);
-/// Attempts in one acceptance.
+/// Most attempts in one acceptance.
 const ACCEPT_ATTEMPTS: usize = 8192;
-/// A message that was not taken is sent again after so long.
+/// Pause before a message that was not acknowledged is sent again.
 const RETRY: Duration = Duration::from_millis(300);
-/// An acceptance that a shuffler did not take so often in a row: it is lost.
+/// Acceptances in a row that a shuffler may leave unacknowledged before it counts as lost.
 const LOST_AFTER: u32 = 10;
-/// Workers kept apart for the count that users see, and for who failed what.
+/// Most workers tracked individually, for the count that users see and for who failed what.
 const WORKERS: usize = 4096;
-/// A job's home that did not hear that the job was cancelled is told again after so long,
+/// Interval at which another home is told of a cancelled job until it answers.
 const CANCEL_AGAIN: Duration = Duration::from_secs(1);
-/// and so often in all.
+/// Most times that another home is told of a cancelled job.
 const CANCEL_TRIES: u32 = 10;
 
-/// Why a job that was done fails after all.
+/// The failure of a job that was done, when the end of its log is lost.
 const LOST_AFTER_DONE: &str = "the job was done, and the end of its log, which names its last results, is lost; submit it \
                                again";
 
-/// A job that was cancelled here, and whose home is elsewhere.
+/// A job that was cancelled here and whose home is another peer.
 #[derive(Debug)]
 struct Cancelled {
     job: JobId,
     to: PeerKey,
     end: Signed<End>,
     tries: u32,
-    /// `NEVER` while an answer is awaited.
+    /// When to send next: `NEVER` while an answer is awaited.
     send_at: Time,
 }
 
@@ -80,7 +80,7 @@ struct Cancelled {
 #[derive(Debug, Default)]
 pub(super) struct Authority {
     jobs: BTreeMap<JobId, Job>,
-    /// Ends that were signed here of jobs whose home is elsewhere and has not answered yet.
+    /// Ends signed here of jobs with another home that has not answered yet.
     ends: Vec<Cancelled>,
     announcer: Announcer,
 }
@@ -109,7 +109,7 @@ impl Authority {
         self.jobs.entry(id).or_insert(job);
     }
 
-    /// Goes on with a job of an earlier run of this peer, under a new epoch: shufflers then say again what they hold.
+    /// Resumes a job of an earlier run of this peer under a new epoch, for which shufflers commit again what they hold.
     pub(super) fn resume(&mut self, core: &mut Core, resumption: Resumption) {
         let Resumption { state, key, lost } = resumption;
         let manifest = state.manifest().clone();
@@ -121,13 +121,13 @@ impl Authority {
             return refuse(core, &manifest, "the job is over");
         }
         if manifest.owner != key.public() {
-            return refuse(core, &manifest, "the job belongs to another owner than the key that was given");
+            return refuse(core, &manifest, "the job belongs to the owner of another key than the one given");
         }
         if manifest.home != core.me {
             return refuse(
                 core,
                 &manifest,
-                "the job was submitted by a peer of another identity, which alone can go on with it",
+                "the job was submitted by a peer with another identity, and only that peer can resume it",
             );
         }
         let mut job = Job::new(core, Ledger::new(key, state, true), epoch, signed_epoch);
@@ -136,20 +136,20 @@ impl Authority {
         self.jobs.entry(job.id).or_insert(job);
     }
 
-    /// Somebody knows an epoch of a job. One that an earlier run of this peer signed and whose record is lost has to be
-    /// gone past.
+    /// Handles an epoch that another peer knows. If an earlier run of this peer signed it and its record is lost, the
+    /// job has to supersede it.
     pub(super) fn on_epoch_shown(&mut self, signed: &Signed<Epoch>) {
         if let Some(job) = signed.peek(|e| e.job).ok().and_then(|id| self.jobs.get_mut(&id)) {
             job.shown(signed);
         }
     }
 
-    /// The manifest of a job that an earlier run of this peer has announced.
+    /// The manifest of a job that an earlier run of this peer announced.
     pub(super) fn signed_manifest(&self, id: &JobId) -> Option<Signed<Manifest>> {
         self.jobs.get(id).filter(|job| job.ledger.state().epoch().is_some()).map(|job| job.signed.clone())
     }
 
-    /// A batch of a job's log lies safe, or cannot be written.
+    /// Called when a batch of a job's log was persisted, or could not be.
     pub(super) fn on_persisted(&mut self, core: &mut Core, id: JobId, number: u64, result: Result<(), String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let taken = match result {
@@ -180,16 +180,16 @@ impl Authority {
             job.offered.remove(&peer);
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
-                // After a sleep every connection is broken, and none of its peers is to blame.
+                // After a sleep every connection is broken, which is no fault of the peers.
                 let grace = if core.has_just_woken() { SHUFFLER_DIAL } else { SHUFFLER_GRACE };
                 job.miss(core.now, peer, grace, "the connection to it broke");
-                // Asked for a sign of life, it is dialled.
+                // Due now: the probe makes this peer dial it.
                 job.watch.at = core.now;
             }
         }
     }
 
-    /// This peer did nothing for as long as `asleep`.
+    /// Resumes after this peer did not run for as long as `asleep`.
     pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
         self.jobs.values_mut().for_each(|job| job.woke(now, asleep));
     }
@@ -203,14 +203,14 @@ impl Authority {
         }
     }
 
-    /// A shuffler has lost what it held for a job.
+    /// Called when a shuffler has lost the segments that it held for a job.
     pub(super) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId, why: &str) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_shuffler(&peer)) {
-            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store what it was sent: {why}"));
+            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store its segments: {why}"));
         }
     }
 
-    /// A shuffler holds attempts.
+    /// Handles a shuffler's commit: the attempts that it holds.
     pub(super) fn on_commit(
         &mut self,
         core: &mut Core,
@@ -232,17 +232,17 @@ impl Authority {
         let owned: Vec<u16> = shuffle.ring.partitions_of(from).collect();
         let meant: Vec<u16> = owned.into_iter().filter(|p| partitions.is_empty() || partitions.contains(p)).collect();
         if meant.is_empty() {
-            // Who owns nothing has no say in what is accepted.
+            // A peer that owns no partition has no influence on what is accepted.
             return Response::NotOwner(job.signed_epoch.clone());
         }
-        if !shuffle.is_of_this_life(core.now, from, opened) {
-            core.log(format!("{} commits in job {} what it has forgotten since", from.short(), id.short()));
+        if !shuffle.matches_incarnation(core.now, from, opened) {
+            core.log(format!("ignored a commit of {} in job {} from before its restart", from.short(), id.short()));
             return Response::Missing;
         }
         shuffle.note_pushed(from, bytes);
         for (task, digest, author) in attempts.authors_or(from) {
             if shuffle.contradicts(task, digest) && !of.done.contains(task) {
-                // What was accepted is lost, and cannot be made again.
+                // The accepted attempt is lost, and cannot be computed again.
                 job.differing.insert(stage);
             }
             if shuffle.commit(core.now, task, digest, author, &meant) {
@@ -258,7 +258,7 @@ impl Authority {
         Response::Ok
     }
 
-    /// A shuffler sealed a partition.
+    /// Handles a shuffler's seal of a partition.
     #[expect(clippy::too_many_arguments, reason = "all of it names one seal")]
     pub(super) fn on_sealed(
         &mut self,
@@ -299,14 +299,18 @@ impl Authority {
                 Response::Busy
             }
             Err(NotSealed::OtherRoot) => {
-                core.log(format!("{} sealed in job {} what was not accepted: given up", from.short(), id.short()));
+                core.log(format!(
+                    "{} sealed in job {} other results than those accepted: given up",
+                    from.short(),
+                    id.short()
+                ));
                 job.miss(core.now, from, Duration::ZERO, "it sealed other results than those accepted");
                 Response::Missing
             }
         }
     }
 
-    /// The result of a collecting stage's task arrives.
+    /// Handles the result of a collecting stage's task.
     #[expect(clippy::too_many_arguments, reason = "all of it names one result")]
     pub(super) fn on_output(
         &mut self,
@@ -327,7 +331,7 @@ impl Authority {
         }
     }
 
-    /// A result lies on disk, or cannot.
+    /// Called when a result was written to disk, or could not be.
     pub(super) fn on_stored(&mut self, core: &mut Core, id: JobId, task: u32, result: Result<(), String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut stages = (0u8..).zip(&mut job.stages);
@@ -336,7 +340,7 @@ impl Authority {
             return;
         };
         match result {
-            // It was computed from what has been revoked since; another may follow.
+            // It was computed from input that was revoked meanwhile; another result may follow.
             Ok(()) if storing.is_stale => {
                 job.stages[usize::from(number)].storing.remove(&task);
             }
@@ -348,14 +352,14 @@ impl Authority {
         }
     }
 
-    /// A job cannot succeed, for a reason of this peer's own.
+    /// Fails a job for a reason of this peer's own.
     pub(super) fn fail(&mut self, id: JobId, why: String) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.end_with(Outcome::Failed(why), None);
         }
     }
 
-    /// Inputs cannot be read any more: the jobs that need them cannot succeed.
+    /// Called when an input cannot be read any more: the jobs that need it fail.
     pub(super) fn on_input_lost(&mut self, lost: Hash, why: &str) {
         let reads = |job: &Job| matches!(&job.manifest.inputs, Inputs::Packs { index, .. } if index.hash == lost);
         for job in self.jobs.values_mut().filter(|job| reads(job)) {
@@ -363,7 +367,8 @@ impl Authority {
         }
     }
 
-    /// A worker gives a task less memory than the job says.
+    /// Called when a worker cannot run a job: it gives a task less memory than the job requires, or speaks an older
+    /// version.
     pub(super) fn on_declined(&mut self, core: &Core, from: PeerKey, id: JobId, memory: u64, minor: Option<u16>) {
         if let Some(job) = self.jobs.get_mut(&id)
             && job.is_worker(core, &from)
@@ -373,7 +378,7 @@ impl Authority {
         }
     }
 
-    /// A worker could not do a task.
+    /// Handles a failed task.
     pub(super) fn on_failure(&mut self, core: &mut Core, from: PeerKey, failure: Failure) {
         let Some(job) = self.jobs.get_mut(&failure.job) else { return };
         if job.is_ending() || !job.is_worker(core, &from) {
@@ -384,7 +389,7 @@ impl Authority {
         if failure.task >= stage.plan.tasks || stage.is_finished(failure.task) {
             return;
         }
-        job.saw(from);
+        job.note_worker(from);
         let left = job.failures.note(core, from, &failure, &limits, &job.workers);
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(notice);
@@ -393,12 +398,12 @@ impl Authority {
         }
     }
 
-    /// This peer's user takes a job back.
+    /// Cancels a job for this peer's user.
     pub(super) fn cancel(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, key: &Keypair) {
         match jobs.owner(&id) {
             Some(owner) if owner == key.public() => {
                 let end = key.sign(&End { job: id, outcome: Outcome::Cancelled });
-                // Gossip may be lost; the home must hear of it, or the job goes on.
+                // The home must learn of it even if gossip is lost, or the job continues.
                 if let Some(to) = jobs.home(&id).filter(|home| *home != core.me && self.ends.len() < limits::JOBS) {
                     self.ends.push(Cancelled { job: id, to, end: end.clone(), tries: 0, send_at: core.now });
                 }
@@ -416,7 +421,8 @@ impl Authority {
         }
     }
 
-    /// This peer leaves, and its jobs end with it: all but those whose logs are kept, which go on when it comes back.
+    /// Leaves the mesh. This peer's jobs end with it, except those whose logs are persisted: they continue when it
+    /// comes back.
     pub(super) fn leave(&mut self, core: &mut Core, jobs: &mut Jobs) {
         let ending: Vec<JobId> = self.jobs.iter().filter(|(_, j)| !j.ledger.is_kept()).map(|(&id, _)| id).collect();
         for id in ending {
@@ -424,16 +430,16 @@ impl Authority {
         }
     }
 
-    /// The owner's word that a job is over, from wherever it comes. Says whether it is valid and news.
+    /// Handles the signed end of a job from any source; returns whether it is valid and new.
     pub(super) fn on_ended(&mut self, core: &mut Core, jobs: &mut Jobs, signed: &Signed<End>) -> bool {
         let Some(end) = jobs.end(core, signed) else { return false };
         if let Some(mut job) = self.jobs.remove(&end.job) {
             let outcome = match end.outcome {
-                // An earlier run said so, whose last decisions are lost. Everybody has put the job away since.
+                // An earlier run signed it, and its last decisions are lost. All peers have dropped the job since.
                 Outcome::Done if !job.is_all_done() => Outcome::Failed(LOST_AFTER_DONE.to_owned()),
                 outcome => outcome,
             };
-            // It ends whether or not its log can say so.
+            // The job ends whether or not that can be written to its log.
             if let Err(why) = job.ledger.close(core, Decision::End(outcome.clone())) {
                 core.log(format!("job {}: {why}", end.job.short()));
             }
@@ -443,20 +449,20 @@ impl Authority {
         true
     }
 
-    /// Takes the end of a job that was brought by another way than the mesh, and publishes it. What is no news is not
-    /// published: the same end brought many times makes one message.
+    /// Takes the end of a job that arrived by another way than the mesh, and publishes it if it is new, so that the
+    /// same end received many times causes one message.
     pub(super) fn pass_on_end(&mut self, core: &mut Core, jobs: &mut Jobs, signed: Signed<End>) {
         if self.on_ended(core, jobs, &signed) {
             self.announcer.tell_end(signed);
         }
     }
 
-    /// Tells everyone of a job's end, which is decided.
+    /// Announces a job's end, which is decided.
     fn finish(&mut self, core: &mut Core, jobs: &mut Jobs, id: JobId, outcome: Outcome) {
         let Some(job) = self.jobs.remove(&id) else { return };
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Notice::Progress(job.progress()));
-        // Of a job whose first batch could not be kept, nobody has heard.
+        // No other peer knows of a job whose first batch could not be persisted.
         jobs.set_done(core.now, id, (job.done(), job.tasks()), job.reopened);
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
@@ -464,13 +470,13 @@ impl Authority {
         core.act(Notice::Ended { job: id, outcome, failure: job.failure });
     }
 
-    /// Goes on with every job. Gives the jobs that opened just now, each with how many places to begin in it were given
-    /// away, this peer's included if it works.
-    pub(super) fn go_on(&mut self, core: &mut Core, jobs: &mut Jobs) -> Vec<(JobId, u32)> {
+    /// Drives every job. Returns the jobs that opened just now, each with the number of starting places that were given
+    /// away, including this peer's if it works.
+    pub(super) fn drive(&mut self, core: &mut Core, jobs: &mut Jobs) -> Vec<(JobId, u32)> {
         let mut opened = Vec::new();
         let mut ended = Vec::new();
         for job in self.jobs.values_mut() {
-            job.go_on(core, jobs);
+            job.drive(core, jobs);
             opened.extend(job.places.take().map(|of| (job.id, of)));
             ended.extend(job.ended.take().map(|outcome| (job.id, outcome)));
         }
@@ -484,7 +490,7 @@ impl Authority {
         for (id, outcome) in ended {
             self.finish(core, jobs, id, outcome);
         }
-        self.announcer.go_on(core, jobs, &mut self.jobs);
+        self.announcer.drive(core, jobs, &mut self.jobs);
         opened
     }
 
@@ -494,20 +500,20 @@ impl Authority {
         own.min(self.announcer.deadline(jobs, &self.jobs))
     }
 
-    /// A peer works on a job of this peer's.
+    /// Handles another peer's claim in a job of this peer's.
     pub(super) fn on_claim(&mut self, from: PeerKey, claim: &crate::message::Claim) {
         if let Some(job) = self.jobs.get_mut(&claim.job) {
-            job.saw(from);
+            job.note_worker(from);
         }
     }
 }
 
-/// Tells this peer's user that a job is not begun.
+/// Tells this peer's user that a job was refused.
 fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
     core.act(Notice::SubmitRefused { nonce: manifest.nonce, why: why.to_owned() });
 }
 
-/// Tells the owner of partitions what is accepted, and how many buckets make a task.
+/// Tells an owner of partitions which attempts are accepted, and how many buckets make a task.
 fn send_accept(
     core: &mut Core,
     (job, stage, epoch): (JobId, u8, u32),

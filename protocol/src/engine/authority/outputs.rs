@@ -9,14 +9,14 @@ use crate::io::{StoreAction, Token};
 use crate::manifest::Sink;
 use crate::message::Response;
 
-/// An output on its way to this peer's disk and into the log.
+/// An output being written to this peer's disk and to the log.
 #[derive(Debug)]
 pub(super) struct Storing {
     pub(super) digest: Hash,
     pub(super) author: PeerKey,
-    /// It was computed from what has been revoked since.
+    /// It was computed from input that has been revoked since.
     pub(super) is_stale: bool,
-    /// Who waits for the answer.
+    /// The requests that await the answer.
     pub(super) tokens: Vec<Token>,
 }
 
@@ -38,7 +38,7 @@ impl Job {
         if self.awaits_epoch() {
             return Some(Response::Busy);
         }
-        self.saw(from);
+        self.note_worker(from);
         self.failures.succeeded(&from);
         let Some(of) = self.stages.get(usize::from(stage)).map(|s| &s.plan) else { return Some(Response::Missing) };
         if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
@@ -58,7 +58,7 @@ impl Job {
             }
         }
         if Hash::of(&body) != digest {
-            return Some(Response::Refused("the result does not have the digest that came with it".to_owned()));
+            return Some(Response::Refused("the result does not match its digest".to_owned()));
         }
         let storing = &mut self.stages[usize::from(stage)].storing;
         let fresh = !storing.contains_key(&task);

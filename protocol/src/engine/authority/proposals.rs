@@ -1,4 +1,4 @@
-//! What the authority of a job decides, and when: from what shufflers and workers told it to decisions for the log.
+//! What a job's authority decides and when: turns what shufflers and workers told it into decisions for the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::ranges::{Run, runs_of};
 use crate::split::Split;
 
 impl Job {
-    /// Decides the end.
+    /// Decides the job's end.
     pub(super) fn end_with(&mut self, outcome: Outcome, failure: Option<Failure>) {
         if !self.ending {
             self.ending = true;
@@ -26,19 +26,19 @@ impl Job {
         }
     }
 
-    /// Whether its end is decided.
+    /// Whether the job's end is decided.
     pub(super) fn is_ending(&self) -> bool {
         self.ending
     }
 
-    /// Its log cannot go on: it ends without a last entry.
+    /// Ends the job without a last log entry, because its log cannot be continued.
     pub(super) fn give_up(&mut self, core: &mut Core, why: &str) {
         core.log(format!("job {}: {why}", self.id.short()));
         self.ending = true;
-        self.ended = Some(Outcome::Failed(format!("the log of the job's decisions cannot go on: {why}")));
+        self.ended = Some(Outcome::Failed(format!("the log of the job's decisions cannot be continued: {why}")));
     }
 
-    /// Decides the end of a job whose results are all in.
+    /// Decides the end of a job once all results are in.
     pub(super) fn end_where_all_is_done(&mut self) {
         if self.is_all_done() {
             self.end_with(Outcome::Done, None);
@@ -51,7 +51,7 @@ impl Job {
         last.all(|(stage, _)| stage.done.is_full())
     }
 
-    /// Decides on an epoch without the shufflers that are lost.
+    /// Decides an epoch without the shufflers that are lost.
     pub(super) fn replace_lost_shufflers(&mut self, core: &mut Core) {
         if self.awaits_epoch() {
             return;
@@ -66,7 +66,7 @@ impl Job {
         let before: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
         let mut shufflers: Vec<Shuffler> =
             self.epoch.shufflers.iter().filter(|s| !lost.contains(&s.peer)).copied().collect();
-        // Someone new takes the lost one's place, if there is someone.
+        // A new shuffler takes the lost one's place if there is a candidate.
         self.gone.extend(&lost);
         self.connected_only |= given_up.values().any(|missing| missing.was_remembered);
         for fresh in choose_shufflers(core, &self.manifest, &self.gone, self.connected_only) {
@@ -84,14 +84,14 @@ impl Job {
         self.decide_epoch(number, shufflers, self.epoch.generations.clone());
     }
 
-    /// Whether an epoch is decided and not in force yet: what comes meanwhile may be computed from what was revoked with
-    /// it, and its sender sends it again under that epoch.
+    /// Whether an epoch is decided and not in force yet. What arrives meanwhile may be computed from what is revoked
+    /// with it; its sender sends it again under that epoch.
     pub(super) fn awaits_epoch(&self) -> bool {
         self.ledger.awaits(|decision| matches!(decision, Decision::Epoch(_) | Decision::Revoke { .. }))
     }
 
-    /// Revokes acceptances of attempts that are lost, in stages whose attempts turned out to differ: they cannot be made
-    /// again, and so nobody would ever hold them. What was computed from them goes with them.
+    /// Revokes acceptances of lost attempts in stages where attempts turned out to differ: the accepted ones cannot be
+    /// computed again, so no owner would ever hold them. What was computed from them is revoked with them.
     pub(super) fn revoke_what_differs(&mut self, core: &mut Core) {
         if self.awaits_epoch() {
             return;
@@ -105,7 +105,7 @@ impl Job {
         }
         let tasks: u32 = runs.iter().map(|run| run.len).sum();
         core.log(format!(
-            "job {}: the outputs of {tasks} tasks of stage {stage} are lost and differ when they are made again; \
+            "job {}: the outputs of {tasks} tasks of stage {stage} are lost and differ when computed again; \
              what was computed from them is revoked",
             self.id.short()
         ));
@@ -113,14 +113,14 @@ impl Job {
         self.decide_epoch(self.next_epoch(), self.epoch.shufflers.clone(), generations);
     }
 
-    /// Decides on the next epoch.
+    /// Decides the next epoch.
     pub(super) fn decide_epoch(&mut self, number: u32, shufflers: Vec<Shuffler>, generations: Vec<Generations>) {
         let epoch = Epoch { job: self.id, number, previous: Some(self.signed_epoch.hash()), shufflers, generations };
         let signed = self.ledger.sign(&epoch);
         self.ledger.decide(Decision::Epoch(signed));
     }
 
-    /// Accepts what all owners hold, once that has been gathered for a while.
+    /// Accepts attempts that all owners hold, after gathering them for a while.
     pub(super) fn decide_acceptances(&mut self, core: &mut Core, stage: usize) {
         let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
         if core.now < shuffle.accept_at && shuffle.due() < ACCEPT_ATTEMPTS {
@@ -130,7 +130,7 @@ impl Job {
         let due = shuffle.due_acceptances();
         let decided = self.ledger.state().stage(number);
         let is_decided = |task: u32| decided.is_some_and(|stage| stage.accepted().contains(task));
-        // Owners that came later are told what stands already.
+        // Owners that joined later are told of acceptances that are decided already.
         let (again, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|&(task, ..)| is_decided(task));
         for part in again.chunks(ACCEPT_ATTEMPTS) {
             self.accepted(core, number, Attempts::pack_authored(part));
@@ -140,8 +140,8 @@ impl Job {
         }
     }
 
-    /// Once an attempt of every task of a stage is accepted, and of every task of those that are read together with it,
-    /// it is known how much was written: decides how many tasks read it. A revocation that is decided goes first.
+    /// Decides how many tasks read a stage's output, once the size of that output is known: an attempt is accepted of
+    /// every task of the stage, and of those that are read together with it. A pending revocation goes first.
     pub(super) fn decide_split(&mut self, number: u8) {
         let is_decided = |decision: &Decision| matches!(decision, Decision::Split { stage, .. } if *stage == number);
         if self.split_of(number).is_some() || self.ledger.awaits(is_decided) || self.awaits_epoch() {
@@ -157,7 +157,7 @@ impl Job {
         let written = |read: &u8| self.stages[usize::from(*read)].shuffle.as_ref().map_or(0, Shuffle::written);
         let written = reads.iter().map(written).fold(0u64, u64::saturating_add);
         let per_task = self.manifest.stages[usize::from(reader)].task_bytes;
-        // What an earlier run of this peer has settled for one of them stands for all.
+        // A division that an earlier run of this peer settled for one of them holds for all.
         let settled = reads.iter().find_map(|&read| self.width_of(read));
         let width = settled.unwrap_or_else(|| Split::by_size(partitions, buckets, written, per_task).width());
         for stage in reads {
@@ -167,7 +167,8 @@ impl Job {
         }
     }
 
-    /// Decides what was taken since the last time: one decision for all seals of a stage, and one for all its results.
+    /// Decides what was received since the last call: one decision for all seals of a stage, and one for all its
+    /// results.
     pub(super) fn decide_seals_and_outputs(&mut self) {
         for ((stage, root), partitions) in std::mem::take(&mut self.seals) {
             let generation = self.epoch.generations_of(stage).writes;
@@ -182,11 +183,11 @@ impl Job {
         }
     }
 
-    /// Takes over what an earlier run decided. Which peer holds what has to be said again, under the epoch that is
-    /// decided here; `lost` results have to be computed again.
+    /// Restores what an earlier run decided. Which peer holds what must be committed again, under the epoch that is
+    /// decided here; the results in `lost` must be computed again.
     pub(super) fn restore(&mut self, core: &Core, lost: Vec<Run>) {
         (0..self.stages.len() as u8).for_each(|stage| self.settle_reader_of(stage));
-        // What this peer held went with its earlier run: where it was the only shuffler, there is nobody to wait for.
+        // What this peer held is lost with its earlier run: if it was the only shuffler, there is no other to wait for.
         let alone = self.epoch.shufflers.iter().all(|shuffler| shuffler.peer == core.me);
         let reopen_at = if alone { core.now } else { core.now + RESUME_GRACE };
         let state = self.ledger.state();
@@ -202,8 +203,8 @@ impl Job {
         lost.iter().flat_map(Run::iter).for_each(|task| {
             done.remove(task);
         });
-        // Shufflers may have been told of acceptances that this log has lost. With a new generation they forget those,
-        // and say what they hold.
+        // Shufflers may know acceptances that this log has lost. With a new generation they forget those and commit
+        // what they hold.
         let mut revocations: Vec<(u8, Revoked)> =
             self.unsettled().into_iter().map(|stage| (stage, Revoked::Tasks(Vec::new()))).collect();
         if !lost.is_empty() {
@@ -211,7 +212,7 @@ impl Job {
         }
         let generations = self.decide_revocations(revocations);
         let number = self.next_epoch();
-        // Workers take a smaller number than they know for an answer from the past; of earlier runs it was smaller.
+        // Workers ignore a smaller count than they know as outdated; this one exceeds those of earlier runs.
         self.reopened = number;
         self.decide_epoch(number, self.epoch.shufflers.clone(), generations);
     }

@@ -1,4 +1,4 @@
-//! What follows from the answers to an authority's requests.
+//! Handling of the answers to an authority's requests.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::message::Response;
 use crate::time::Time;
 
 impl Authority {
-    /// A request of this authority's was answered, or failed.
+    /// Handles the answer to a request of this authority's, or its failure.
     pub(in crate::engine) fn on_response(&mut self, core: &Core, request: AuthorityRequest, answer: &Answer) {
         match request {
             AuthorityRequest::Cancel(job) => self.on_cancel_answer(core.now, job, answer.is_ok()),
@@ -24,7 +24,7 @@ impl Authority {
         }
     }
 
-    /// A shuffler took acceptances, or did not.
+    /// Handles a shuffler's answer to acceptances; `taken` is whether it acknowledged them.
     fn on_accept_answer(&mut self, core: &Core, accept: AcceptRequest, taken: bool) {
         let AcceptRequest { job: id, stage, epoch, to, attempts } = accept;
         let Some(job) = self.jobs.get_mut(&id) else { return };
@@ -37,12 +37,17 @@ impl Authority {
             let is_lost = *tries >= LOST_AFTER;
             shuffle.accept_failed.push((core.now + RETRY, to, attempts));
             if is_lost {
-                job.miss(core.now, to, Duration::ZERO, format!("it took none of {LOST_AFTER} messages in a row"));
+                job.miss(
+                    core.now,
+                    to,
+                    Duration::ZERO,
+                    format!("it acknowledged none of {LOST_AFTER} messages in a row"),
+                );
             }
         }
     }
 
-    /// A shuffler answered a probe, or did not.
+    /// Handles a shuffler's answer to a probe, or the failure of the probe.
     fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey, failure: Option<&RequestError>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match failure {
@@ -52,7 +57,7 @@ impl Authority {
         }
     }
 
-    /// A job's home heard of its end, or did not.
+    /// Handles the answer of another home that was told of a job's end; `heard` is whether it acknowledged that.
     fn on_cancel_answer(&mut self, now: Time, id: JobId, heard: bool) {
         self.ends.retain_mut(|cancelled| {
             if cancelled.job == id {

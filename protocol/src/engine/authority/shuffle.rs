@@ -14,47 +14,47 @@ use crate::ring::Assignment;
 use crate::segment;
 use crate::time::Time;
 
-/// After a new epoch, when nothing of what was accepted before has been committed for so long, tasks that lack segments
-/// are opened again: until then replicas may come forward, and new owners pull from them.
+/// Tasks that lack segments are reopened this long after the last commit of an already accepted attempt under a new
+/// epoch: until then replicas may commit, and new owners pull from them.
 const REOPEN_AFTER: Duration = Duration::from_millis(2_500);
 
-/// After a restart of this peer, likewise, until all owners have been reached.
+/// The same delay after a restart of this peer, until all owners have been reached.
 pub(super) const RESUME_GRACE: Duration = Duration::from_secs(10);
 
-/// What is known of one stage's shuffle.
+/// The state of one stage's shuffle.
 #[derive(Debug)]
 pub(super) struct Shuffle {
     pub(super) ring: Assignment,
     /// The leading digest of each task: the accepted one, or else the first that an owner committed.
     digests: Vec<Hash>,
-    /// Their authors, as the first owner that committed each of them told.
+    /// Their authors, as reported by the first owner that committed each of them.
     authors: Provenance,
     pub(super) accepted: BitSet,
-    /// Of which tasks each partition's owner holds the leading digest.
+    /// Per partition: the tasks whose leading digest its owner holds.
     pub(super) held: Vec<BitSet>,
-    /// How many partitions lack each task.
+    /// Per task: the number of partitions whose owners do not hold its leading digest.
     pub(super) lacking: Vec<u16>,
-    /// How many tasks any partition lacks.
+    /// Number of tasks that at least one partition lacks.
     incomplete: u32,
-    /// Of tasks without an accepted digest, the others.
+    /// Digests other than the leading one, of tasks without an accepted digest.
     others: BTreeMap<(u32, Hash), Other>,
     pub(super) sealed: BTreeMap<u16, Hash>,
-    /// Bytes that were pushed to each owner, those that were lost since included, as they told.
+    /// Bytes pushed to each owner, as it reported, including those of owners that were lost.
     pushed: BTreeMap<PeerKey, u64>,
-    /// How far each owner had come when it last came further.
+    /// Each owner's progress, and when it last changed.
     pub(super) standings: BTreeMap<PeerKey, (Standing, Time)>,
-    /// Over all accepted digests, once there is one of each task.
+    /// The root over all accepted digests, once every task has one.
     root: Option<Hash>,
-    /// The epoch with which its generation began: what was said in earlier ones no longer counts.
+    /// The first epoch of its generation: messages of earlier ones are ignored.
     pub(super) since: u32,
-    /// When each owner opened the job, in its own measure.
+    /// When each owner opened the job, in its own unit.
     opened: BTreeMap<PeerKey, u64>,
-    /// Tasks to be accepted, or of which owners are to be told again.
+    /// Tasks to be accepted, or whose acceptance must be repeated to owners.
     accept: Vec<u32>,
     pub(super) accept_at: Time,
     pub(super) accept_failed: Vec<(Time, PeerKey, Attempts)>,
     pub(super) tries: BTreeMap<PeerKey, u32>,
-    /// When tasks that lost their segments are opened again.
+    /// When tasks that lack segments are reopened.
     pub(super) reopen_at: Time,
 }
 
@@ -66,16 +66,16 @@ struct Other {
     partitions: BTreeSet<u16>,
 }
 
-/// No attempt has been committed.
+/// The digest of a task without a committed attempt.
 const NONE: Hash = Hash([0; 32]);
-/// The last of all digests.
+/// The greatest digest.
 const LAST: Hash = Hash([u8::MAX; 32]);
 
-/// Why a seal is not taken.
+/// Why a seal is refused.
 pub(super) enum NotSealed {
-    /// Not all is here, as far as the authority has heard.
+    /// Some attempts are missing, as far as the authority knows.
     TooEarly,
-    /// It stands for other attempts than those accepted.
+    /// Its root is over other attempts than the accepted ones.
     OtherRoot,
 }
 
@@ -105,9 +105,9 @@ impl Shuffle {
         }
     }
 
-    /// Notes that the owner of `partitions`, of which there is one at least, holds an attempt; says whether the
-    /// task is complete with that. The first digest that all owners hold is accepted: one that some of them never
-    /// get, because its worker was lost or sent it to them only, is in nobody's way.
+    /// Notes that the owner of `partitions` (at least one) holds an attempt; returns whether all owners now hold it.
+    /// The first digest that all owners hold is accepted, so that one which some of them never receive, because its
+    /// worker was lost or sent it to a part of them only, blocks nothing.
     pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> bool {
         let Some(leading) = self.digests.get_mut(task as usize) else { return false };
         if *leading == NONE {
@@ -127,8 +127,8 @@ impl Shuffle {
         *lacking -= fresh;
         let complete = fresh > 0 && *lacking == 0;
         if fresh > 0 && self.reopen_at != Time::NEVER && self.accepted.contains(task) {
-            // More is still coming forward. What is done for the first time says nothing of that, and may go on for as
-            // long as the stage takes.
+            // Commits of accepted attempts are still arriving. Commits of new tasks do not count: they may continue for
+            // as long as the stage runs.
             self.reopen_at = self.reopen_at.max(now + REOPEN_AFTER);
         }
         if complete {
@@ -159,8 +159,8 @@ impl Shuffle {
         self.hold(now, task, &all)
     }
 
-    /// Takes over what an earlier run of this peer accepted. Nobody holds any of it until owners say so.
-    /// What nobody has by `reopen_at` is opened again.
+    /// Restores what an earlier run of this peer accepted. No owner counts as holding any of it before it commits it
+    /// again. Tasks that are not held by `reopen_at` are reopened.
     pub(super) fn restore(&mut self, reopen_at: Time, stage: u8, state: &State) {
         let Some(decided) = state.stage(stage) else { return };
         for task in decided.accepted().iter() {
@@ -173,25 +173,25 @@ impl Shuffle {
         self.reopen_at = reopen_at;
     }
 
-    /// Whether an attempt differs from the accepted one of its task, of which some partition has been lost.
+    /// Whether an attempt differs from the accepted one of its task, and some partition has lost the accepted one.
     pub(super) fn contradicts(&self, task: u32, digest: Hash) -> bool {
         let other = self.digests.get(task as usize).is_some_and(|leading| *leading != digest);
         other && self.accepted.contains(task) && self.lacking[task as usize] > 0
     }
 
-    /// The tasks of which an attempt is accepted and some partition has been lost.
+    /// Tasks with an accepted attempt that some partition has lost.
     pub(super) fn accepted_and_lost(&self) -> impl Iterator<Item = u32> + '_ {
         self.accepted.iter().filter(|&task| self.lacking[task as usize] > 0)
     }
 
-    /// Acceptances do not stand any more, other than those of `standing`: the first attempt that all owners hold is
-    /// accepted next. A new generation begins with epoch `since`.
+    /// Withdraws all acceptances except those in `standing`: of the other tasks, the first attempt that all owners hold
+    /// is accepted next. A new generation begins with epoch `since`.
     pub(super) fn revoke(&mut self, standing: &BitSet, since: u32) {
         let revoked: Vec<u32> = self.accepted.iter().filter(|&task| !standing.contains(task)).collect();
         for task in revoked {
             self.accepted.remove(task);
             if self.lacking[task as usize] == 0 {
-                // It counts again only once it is committed again.
+                // It counts as held again only after a new commit.
                 self.incomplete += 1;
                 self.lacking[task as usize] = self.held.len() as u16;
                 self.held.iter_mut().for_each(|held| {
@@ -207,7 +207,7 @@ impl Shuffle {
         self.tries.clear();
     }
 
-    /// Everything that lies with owners was computed from what no longer stands.
+    /// Forgets what the owners hold: all of it was computed from revoked input.
     pub(super) fn reset(&mut self, since: u32) {
         let tasks = self.accepted.size();
         let (ring, opened) = (self.ring.clone(), std::mem::take(&mut self.opened));
@@ -215,23 +215,23 @@ impl Shuffle {
         *self = Self { since, opened, pushed, ..Self::new(ring, tasks) };
     }
 
-    /// An owner tells how many bytes were pushed to it.
+    /// Notes how many bytes were pushed to an owner, as it reported.
     pub(super) fn note_pushed(&mut self, owner: PeerKey, bytes: u64) {
         let known = self.pushed.entry(owner).or_default();
         *known = bytes.max(*known);
     }
 
-    /// How many bytes were written, as far as owners have told; tasks that ran twice may count twice.
+    /// Bytes written, as reported by owners; tasks that ran twice may count twice.
     pub(super) fn written(&self) -> u64 {
         self.pushed.values().fold(0, |sum, &bytes| sum.saturating_add(bytes))
     }
 
-    /// Whether an attempt of every task lies with all owners.
+    /// Whether all owners hold an attempt of every task.
     pub(super) fn is_complete(&self) -> bool {
         self.incomplete == 0
     }
 
-    /// The tasks whose acceptance is due, ascending, with their digests and authors.
+    /// The tasks whose acceptance is due, in ascending order, with their digests and authors.
     pub(super) fn due_acceptances(&mut self) -> Vec<(u32, Hash, PeerKey)> {
         self.accept_at = Time::NEVER;
         let mut tasks = std::mem::take(&mut self.accept);
@@ -241,7 +241,7 @@ impl Shuffle {
         tasks.into_iter().filter(|&task| self.accepted.contains(task)).filter_map(named).collect()
     }
 
-    /// How many acceptances are due.
+    /// The number of acceptances that are due.
     pub(super) fn due(&self) -> usize {
         self.accept.len()
     }
@@ -251,11 +251,12 @@ impl Shuffle {
         if !self.accepted.is_full() {
             return Err(NotSealed::TooEarly);
         }
-        // No accepted digest changes within a generation.
+        // Accepted digests do not change within a generation.
         if *self.root.get_or_insert_with(|| segment::root(&self.digests)) != root {
             return Err(NotSealed::OtherRoot);
         }
-        // Its owner vouches for the whole of it, whatever commits were lost or were made to an earlier run of this peer.
+        // With its seal the owner vouches for the whole partition, even if commits were lost or went to an earlier run
+        // of this peer.
         let held = &mut self.held[usize::from(partition)];
         for task in held.iter_missing().collect::<Vec<u32>>() {
             held.insert(task);
@@ -266,16 +267,16 @@ impl Shuffle {
         Ok(())
     }
 
-    /// Whether an owner still knows what it commits: it opened the job then, and not again. If it did so just now, it
-    /// has lost all that it held before.
-    pub(super) fn is_of_this_life(&mut self, now: Time, owner: PeerKey, opened: u64) -> bool {
+    /// Whether a commit comes from the owner's current incarnation, which opened the job at `opened`. If that
+    /// incarnation is new, whatever the owner held before is lost.
+    pub(super) fn matches_incarnation(&mut self, now: Time, owner: PeerKey, opened: u64) -> bool {
         let is_first = !self.opened.contains_key(&owner);
         let known = *self.opened.entry(owner).or_insert(opened);
         if is_first
             && self.reopen_at != Time::NEVER
             && self.ring.owners().iter().all(|owner| self.opened.contains_key(owner))
         {
-            // All owners have been reached: what they hold follows at once.
+            // All owners have been reached: their commits follow shortly.
             self.reopen_at = self.reopen_at.min(now + REOPEN_AFTER);
         }
         if opened > known {
@@ -286,13 +287,13 @@ impl Shuffle {
         opened >= known
     }
 
-    /// Nobody holds anything, until owners say that they do.
+    /// Marks everything as held by no owner until owners commit it again.
     pub(super) fn forget_all(&mut self, now: Time) {
         (0..self.ring.partitions()).for_each(|partition| self.forget(partition));
         self.reopen_at = now + REOPEN_AFTER;
     }
 
-    /// Nobody holds a partition any more.
+    /// Marks a partition as held by no owner.
     fn forget(&mut self, partition: u16) {
         self.sealed.remove(&partition);
         let held = &mut self.held[usize::from(partition)];
@@ -307,14 +308,14 @@ impl Shuffle {
         });
     }
 
-    /// The authority did nothing for as long as `asleep`, and heard of nothing that was done meanwhile.
+    /// Resumes after this peer did not run for as long as `asleep`, when it could not receive commits.
     pub(super) fn woke(&mut self, asleep: Duration) {
         self.standings.values_mut().for_each(|(_, since)| *since = *since + asleep);
-        // `NEVER` stays what it is: it is the end of time.
+        // `NEVER` must stay unchanged: it is the greatest time.
         self.reopen_at = self.reopen_at + asleep;
     }
 
-    /// Partitions whose owner changed are held by nobody until their new owners say otherwise.
+    /// Takes a new ring. Partitions with a new owner count as held by no owner until that one commits.
     pub(super) fn new_ring(&mut self, now: Time, ring: Assignment) {
         let before = std::mem::replace(&mut self.ring, ring);
         for partition in 0..self.ring.partitions() {

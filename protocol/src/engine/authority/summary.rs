@@ -1,4 +1,4 @@
-//! What a worker is told that asks how a shard stands (anti-entropy).
+//! Answers for workers that ask for the state of a shard (anti-entropy).
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::message::{Response, ShardLeft, Summary};
 use crate::ranges::BitSet;
 
 impl Authority {
-    /// A worker asks what is done.
+    /// Handles a worker's request for what is done.
     pub(in crate::engine) fn on_summary(
         &mut self,
         core: &mut Core,
@@ -22,11 +22,11 @@ impl Authority {
         shard: u16,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
-        job.saw(from);
+        job.note_worker(from);
         if job.manifest.stages.get(usize::from(stage)).is_none_or(|s| shard >= s.shards) {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
         }
-        // Who asks may not have heard yet that the stage has fewer.
+        // The worker may not know yet that the stage has fewer shards.
         let shard = shard.min(job.stages[usize::from(stage)].plan.shards - 1);
         let peers = job.stages[usize::from(stage)].shards.enters(from, shard);
         let Stage { plan: of, done, .. } = &job.stages[usize::from(stage)];
@@ -53,7 +53,7 @@ impl Authority {
             done: job.done(),
             seals: seals.next().unwrap_or_default(),
             further: seals.collect(),
-            // All that it reads is divided alike.
+            // All its sources are divided alike.
             width: of.reads().next().and_then(|read| job.width_of(read)),
             shards: shards.collect(),
             peers,

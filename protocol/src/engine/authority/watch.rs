@@ -37,7 +37,7 @@ impl Watch {
         Self { at: now + PROBE_INTERVAL, answered: BTreeMap::new() }
     }
 
-    /// This peer slept: everyone is asked anew, and at once.
+    /// Resumes after this peer did not run: all shufflers are probed at once, and their timeouts start again.
     pub(super) fn woke(&mut self, now: Time) {
         self.at = now;
         self.answered.clear();
@@ -49,7 +49,7 @@ impl Watch {
     }
 }
 
-/// How far an owner has come with what it owns.
+/// An owner's progress with its partitions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     held: u64,
@@ -70,7 +70,8 @@ impl Job {
         let can_seal = |stage| state.stage(stage).is_some_and(|stage| stage.split().is_some());
         let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|(n, shuffle)| shuffle.stalled(now, can_seal(n))).collect();
         for peer in stalled.into_iter().filter(|peer| *peer != me) {
-            let why = format!("it lacks what others hold, and made no progress for {} s", STALLED_AFTER.as_secs());
+            let why =
+                format!("it is behind the other shufflers and has made no progress for {} s", STALLED_AFTER.as_secs());
             self.miss(now, peer, Duration::ZERO, why);
         }
         let shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
@@ -85,8 +86,8 @@ impl Job {
         }
     }
 
-    /// Asks all shufflers for a sign of life if that is due, by telling them the epoch: it may be new to them, or have
-    /// been lost.
+    /// Probes all shufflers if that is due, by sending them the epoch: it may be new to them, or an earlier message of
+    /// it may have been lost.
     pub(super) fn probe(&mut self, core: &mut Core) {
         if core.now < self.watch.at {
             return;
@@ -108,8 +109,9 @@ impl Job {
 }
 
 impl Shuffle {
-    /// Owners that lack what others hold, or have not sealed what is complete, and have come no further for long. Nothing
-    /// can be sealed before it is settled how tasks divide it, which waits for all that is read together with it.
+    /// Owners that lack attempts which others hold, or have not sealed complete partitions, and have made no progress
+    /// for long. Nothing can be sealed before its division into tasks is settled, which waits for all that is read
+    /// together with it.
     fn stalled(&mut self, now: Time, can_seal: bool) -> Vec<PeerKey> {
         let most = self.held.iter().map(|held| held.count()).max().unwrap_or(0);
         let mut stalled = Vec::new();

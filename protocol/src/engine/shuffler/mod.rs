@@ -1,7 +1,7 @@
 //! The shuffler: holds segments by task and digest until the authority accepts them, then seals partitions.
 //!
-//! A partition is complete locally (rule 12): when every task of the stage has an accepted digest and its
-//! segments lie here, the owner seals the partition, and the reduces over it may begin. There is no barrier.
+//! A partition completes on its own (rule 12): once every task of the stage has an accepted digest and its segments lie
+//! here, the owner seals the partition, and the reduces over it may begin. There is no barrier.
 
 mod pulls;
 mod replicas;
@@ -24,15 +24,15 @@ use crate::limits;
 use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
 use crate::time::Time;
 
-/// A message to the authority that was not taken is sent again after so long.
+/// Pause before a message to the authority that was not acknowledged is sent again.
 const RETRY: Duration = Duration::from_millis(300);
-/// Who lost a job's segments says so again after so long, until an epoch goes on without it.
+/// Interval at which a peer that lost a job's segments resigns again, until an epoch continues without it.
 const RESIGN_AGAIN: Duration = Duration::from_secs(1);
 
-/// This peer as a shuffler.
+/// The shuffler role of this peer.
 #[derive(Debug)]
 pub(super) struct Shuffler {
-    /// What tables of all shuffles here may take up, in bytes.
+    /// Memory limit for the tables of all shuffles here, in bytes.
     tables: usize,
     jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
     /// Jobs whose segments were lost here.
@@ -45,7 +45,7 @@ struct Resigned {
     home: PeerKey,
     /// How they were lost.
     why: String,
-    /// When the home is told next: `NEVER` once it goes on without this peer.
+    /// When the home is told next: `NEVER` once an epoch continues without this peer.
     tell_at: Time,
 }
 
@@ -54,12 +54,12 @@ impl Shuffler {
         Self { tables, jobs: BTreeMap::new(), resigned: BTreeMap::new() }
     }
 
-    /// Something about a job changed.
+    /// Handles a change of a job.
     pub(super) fn on_job(&mut self, core: &mut Core, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, signed_epoch, done, .. } => {
                 if !core.advert.roles.shuffler && manifest.home != core.me {
-                    // Whoever names this peer all the same is mistaken, or means no good.
+                    // An epoch that names this peer all the same is a mistake or malicious.
                     return;
                 }
                 let mut stages: Vec<Option<Shuffle>> = (0..manifest.stages.len() as u8)
@@ -74,7 +74,7 @@ impl Shuffler {
             }
             Change::Epoch { epoch, signed_epoch } => {
                 if let Some(resigned) = self.resigned.get_mut(job) {
-                    // A home that was started again may have forgotten it, and name this peer once more.
+                    // A restarted home may have forgotten the resignation, and name this peer again.
                     let is_named = epoch.shufflers.iter().any(|s| s.peer == core.me);
                     resigned.tell_at = if is_named { core.now } else { Time::NEVER };
                 }
@@ -91,8 +91,8 @@ impl Shuffler {
         }
     }
 
-    /// Segments of a job were lost. Nothing more is held or served: what a missing segment held would be taken for
-    /// nothing written.
+    /// Handles the loss of a job's segments. Nothing more is held or served: a missing segment would be taken for an
+    /// empty one.
     pub(super) fn resign(&mut self, core: &mut Core, job: JobId, home: PeerKey, why: String) {
         if self.jobs.remove(&job).is_some() {
             self.resigned.insert(job, Resigned { home, why: cut_text(why), tell_at: core.now });
@@ -106,7 +106,7 @@ impl Shuffler {
         shuffle.is_some_and(|s| s.sealed.get(&partition) == Some(root))
     }
 
-    /// Whether a shuffle may have its tables, and so many more bytes of segments.
+    /// Whether a shuffle fits, with its tables and this many more bytes of segments.
     fn has_room(&self, job: JobId, stage: u8, bytes: usize) -> bool {
         let Some(shuffle) = self.jobs.get(&job).and_then(|stages| stages.get(usize::from(stage))?.as_ref()) else {
             return true;
@@ -132,22 +132,22 @@ impl Shuffler {
         self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
     }
 
-    /// Attempts arrive, from a worker or as copies from an owner.
+    /// Handles attempts from a worker, or copies from an owner.
     pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
         let shuffles = self.jobs.values().flatten().flatten();
         let copying: usize = shuffles.flat_map(|s| s.copies.values()).map(Copy::bytes).sum();
         let has_room = self.has_room(push.job, push.stage, body.len());
         let answer = match self.get(push.job, push.stage) {
-            None if !core.advert.roles.shuffler => Response::Refused("this peer is no shuffler".to_owned()),
+            None if !core.advert.roles.shuffler => Response::Refused("this peer is not a shuffler".to_owned()),
             Some(_) if !has_room => Response::Busy,
-            // Replicas are slower than workers: these wait.
+            // Replicas are slower than workers: the workers have to wait.
             Some(shuffle) if copying > limits::COPY_BYTES && shuffle.manifest.replicas > 1 && !push.replica => {
                 Response::Busy
             }
-            // The announcement may still be on its way.
+            // The announcement may still be on its way here.
             None => Response::Busy,
             Some(_) if push.body_len() != body.len() as u64 => {
-                Response::Refused("the segments are not as long as the push says".to_owned())
+                Response::Refused("the segments' length differs from the one in the push".to_owned())
             }
             Some(shuffle) if !shuffle.is_within_limits(&push) => {
                 Response::Refused("a task wrote more than its job allows".to_owned())
@@ -157,7 +157,7 @@ impl Shuffler {
         core.respond(token, answer);
     }
 
-    /// The authority accepts digests.
+    /// Handles the digests that the authority accepts.
     pub(super) fn on_accept(
         &mut self,
         core: &mut Core,
@@ -170,14 +170,14 @@ impl Shuffler {
         let has_room = self.has_room(job, stage, 0);
         let Some(shuffle) = self.get(job, stage).filter(|_| has_room) else { return Response::Busy };
         if from != shuffle.manifest.home {
-            return Response::Refused("only the job's authority accepts".to_owned());
+            return Response::Refused("only the job's authority accepts attempts".to_owned());
         }
         if epoch > shuffle.epoch.number || shuffle.owned.is_empty() {
             // The epoch that makes this peer an owner is on its way here.
             return Response::Busy;
         }
         if epoch < shuffle.since {
-            // Said before a revocation, and heard after it.
+            // Sent before a revocation, and received after it.
             return Response::NotOwner(shuffle.signed_epoch.clone());
         }
         shuffle.prepare();
@@ -191,7 +191,7 @@ impl Shuffler {
         Response::Ok
     }
 
-    /// A worker wants what a task reads.
+    /// Serves what a task reads.
     pub(super) fn on_bucket(
         &mut self,
         core: &mut Core,
@@ -218,7 +218,7 @@ impl Shuffler {
         }
     }
 
-    /// A new holder wants a partition's segments.
+    /// Serves a partition's segments to a new holder.
     pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
         let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
         if held {
@@ -228,7 +228,7 @@ impl Shuffler {
         }
     }
 
-    /// A new holder asks what there is of a partition.
+    /// Lists the attempts of a partition for a new holder.
     pub(super) fn on_held(&mut self, job: JobId, stage: u8, partition: u16, from: u32) -> Response {
         let Some(shuffle) = self.get(job, stage) else { return Response::Missing };
         if !shuffle.held.contains_key(&partition) {
@@ -249,9 +249,9 @@ impl Shuffler {
         Response::Pulled { push, next }
     }
 
-    pub(super) fn go_on(&mut self, core: &mut Core) {
+    pub(super) fn drive(&mut self, core: &mut Core) {
         for shuffle in self.jobs.values_mut().flatten().flatten() {
-            shuffle.go_on(core);
+            shuffle.drive(core);
         }
         let now = core.now;
         for (&job, Resigned { home, why, tell_at }) in self.resigned.iter_mut().filter(|(_, r)| r.tell_at <= now) {

@@ -1,4 +1,4 @@
-//! Partitions that a new holder pulls from those who held them before.
+//! Partitions that a new holder pulls from the holders before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,21 @@ use crate::io::{RequestError, SegmentAction};
 use crate::message::{Attempts, Push, PushEntry, Request, Response};
 use crate::ring::Assignment;
 
-/// A partition on its way here from another holder.
+/// A partition being pulled from other holders.
 #[derive(Debug, Default)]
 pub(super) struct Pulling {
-    /// Whom to ask, the last one first.
+    /// The holders to ask, the next one last.
     pub(super) holders: Vec<PeerKey>,
-    /// The task from which that was asked last. Each answer must lead on from there, or it would never end.
+    /// The first task of the last request. Each answer must make progress, or the pull would never end.
     from: u32,
-    /// Attempts that the holder being asked has, with their authors, and whose segments have not come; in the end, those
+    /// Attempts that the current holder has, with their authors, and whose segments have not arrived; in the end, those
     /// that wrote nothing for the partition.
     pub(super) listed: BTreeMap<(u32, Hash), PeerKey>,
 }
 
 impl Shuffle {
-    /// Asks holders, those of them that still shuffle, one after another for a partition's segments: the last first.
+    /// Pulls a partition's segments from those of the `holders` that still shuffle, one after another, starting with
+    /// the last.
     pub(super) fn pull(&mut self, core: &mut Core, partition: u16, mut holders: Vec<PeerKey>) {
         let mut known = BTreeSet::from([core.me]);
         holders.retain(|peer| self.epoch.shufflers.iter().any(|s| s.peer == *peer) && known.insert(*peer));
@@ -33,8 +34,8 @@ impl Shuffle {
         self.ask_held(core, partition, 0);
     }
 
-    /// Pulls what this peer holds under the newest epoch and did not under the one before; what it was pulling then
-    /// and has not got, from whoever may have it still.
+    /// Pulls the partitions that this peer holds under the newest epoch and did not hold under the one before, and
+    /// restarts unfinished pulls from the holders that are left.
     pub(super) fn pull_what_is_new(&mut self, core: &mut Core, before: &Assignment) {
         let unfinished = std::mem::take(&mut self.pulling);
         for partition in 0..self.ring.partitions() {
@@ -49,8 +50,8 @@ impl Shuffle {
         }
     }
 
-    /// Asks for the attempts that the next holder has, those without a segment included: what is listed is in its
-    /// store by the time it is asked for segments.
+    /// Requests the list of attempts that the next holder has, including those without a segment: a listed attempt is
+    /// in its store by the time segments are requested.
     pub(super) fn ask_held(&mut self, core: &mut Core, partition: u16, from: u32) {
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         let Some(&to) = pulling.holders.last() else {
@@ -113,7 +114,8 @@ impl Shuffle {
             }
             _ => return self.next_holder(core, partition),
         };
-        // The store that sends segments knows no authors. For what came after the list, the holder answers.
+        // The store that sends segments knows no authors. Those of attempts that came after the list are attributed to
+        // the holder.
         let holder = pulling.holders.last().copied().unwrap_or(core.me);
         let listed = &mut pulling.listed;
         let author = |entry: &PushEntry| listed.remove(&(entry.task, entry.digest)).unwrap_or(holder);
@@ -134,7 +136,7 @@ impl Shuffle {
         }
     }
 
-    /// Holds attempts that were pulled, and commits them where this peer owns the partition.
+    /// Holds attempts that were pulled, and commits them if this peer owns the partition.
     fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, authors: &[PeerKey], body: Bytes) {
         push.epoch = self.epoch.number;
         let staged = self.stage_entries(&push, authors, &[partition]);

@@ -1,4 +1,4 @@
-//! Copies of segments on their way to a partition's replicas.
+//! Copies of segments for a partition's replicas.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::io::RequestError;
 use crate::message::{Push, PushEntry, Request, Response, runs_of_authors};
 use crate::time::Time;
 
-/// A replica that refused a copy so often goes without it: the partition seals all the same.
+/// Times that a replica may refuse a copy before the partition is sealed without it.
 const REPLICA_TRIES: u32 = 3;
-/// The pause after a copy that was not taken.
+/// Pause before a copy that was not accepted is sent again.
 const RETRY: Duration = Duration::from_millis(300);
 
 /// Copies of some attempts for one replica.
@@ -37,7 +37,7 @@ impl Copy {
 }
 
 impl Shuffle {
-    /// Sends copies of what a worker's push has just brought to the replicas of its partitions.
+    /// Copies newly pushed segments to the replicas of their partitions.
     pub(super) fn copy_to_replicas(
         &mut self,
         core: &mut Core,
@@ -69,7 +69,7 @@ impl Shuffle {
                     }
                     at = end;
                 }
-                // An attempt that wrote nothing here is known to the replica too: it counts towards the seal.
+                // The replica must know attempts that wrote nothing here, too: they count towards the seal.
                 if copied {
                     entries.push(PushEntry { task: entry.task, digest: entry.digest, segments });
                     authors.push(from);
@@ -83,8 +83,8 @@ impl Shuffle {
         }
     }
 
-    /// A replica took a copy, or did not. One that does not answer in time is left behind: nothing waits for it, and
-    /// nothing more is sent to it, before the next epoch.
+    /// Handles a replica's answer to a copy, or its failure. A replica that does not answer in time is left out until
+    /// the next epoch: nothing waits for it, and nothing more is sent to it.
     pub(super) fn copied(&mut self, now: Time, number: u64, outcome: &Result<(Response, Bytes), RequestError>) {
         let Some(copy) = self.copies.get_mut(&number) else { return };
         copy.tries += 1;
@@ -107,7 +107,7 @@ impl Shuffle {
         }
     }
 
-    /// Whether copies of a partition are on their way: it is not sealed before they are there.
+    /// Whether copies of a partition are on their way: it is not sealed before they have arrived.
     pub(super) fn is_being_copied(&self, partition: u16) -> bool {
         self.copies.values().any(|copy| self.ring.holds(copy.to, partition))
     }

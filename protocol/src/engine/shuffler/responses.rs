@@ -1,4 +1,4 @@
-//! What follows from the answers to a shuffler's requests.
+//! Handling of the answers to a shuffler's requests.
 
 use super::shuffle::Shuffle;
 use super::{RETRY, Shuffler};
@@ -8,17 +8,17 @@ use crate::id::JobId;
 use crate::message::Response;
 
 impl Shuffler {
-    /// A request of this shuffler's was answered, or failed.
+    /// Handles the answer to a request of this shuffler's, or its failure.
     pub(in crate::engine) fn on_response(&mut self, core: &mut Core, request: ShufflerRequest, answer: Answer) {
         let is_taken = matches!(answer, Ok((Response::Ok, _)));
         match request {
-            // A holder told what it has of a partition, or has nothing.
+            // A holder's list of attempts of a partition, or that it has none.
             ShufflerRequest::Held { job, stage, partition, epoch } => {
                 if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
                     shuffle.listed(core, partition, answer);
                 }
             }
-            // A holder sent segments of a partition, or has none.
+            // A holder's segments of a partition, or that it has none.
             ShufflerRequest::Pull { job, stage, partition, epoch } => {
                 let bytes = answer.as_ref().map_or(0, |(_, body)| body.len());
                 if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
@@ -45,7 +45,7 @@ impl Shuffler {
         }
     }
 
-    /// A shuffle that may take so many bytes more, if its epoch is still the one in which they were asked for.
+    /// The shuffle if it may take this many more bytes and still has the epoch in which they were requested.
     fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
         let has_room = self.has_room(job, stage, bytes);
         self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)

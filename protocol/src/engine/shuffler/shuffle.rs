@@ -1,4 +1,5 @@
-//! One stage's shuffle at one of its shufflers: what lies here, what is accepted, what is sealed.
+//! One stage's shuffle at one of its shufflers: which attempts lie here, which are accepted, which partitions are
+//! sealed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,14 +25,14 @@ use crate::sign::Signed;
 use crate::split::Split;
 use crate::time::Time;
 
-/// Commits are gathered for so long: one message for many, and hardly felt in a small job.
+/// How long commits are gathered: one message for many, and hardly noticeable in a small job.
 const COMMIT_DELAY: Duration = Duration::from_millis(15);
-/// Attempts in one commit: their digests make a quarter of a mebibyte.
+/// Most attempts in one commit: their digests make a quarter of a mebibyte.
 const COMMIT_ATTEMPTS: usize = 8192;
 
-/// Nothing is staged for the task.
+/// The digest of a task without an attempt.
 const NONE: Hash = Hash([0; 32]);
-/// The last of all digests.
+/// The greatest digest.
 const LAST: Hash = Hash([u8::MAX; 32]);
 
 /// One stage's shuffle, as far as it concerns this peer.
@@ -42,15 +43,15 @@ pub(super) struct Shuffle {
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) signed_epoch: Signed<Epoch>,
-    /// The epoch with which this peer learned of the generation: what was said in earlier ones no longer counts.
+    /// The epoch with which this peer learned of the generation: messages of earlier ones are ignored.
     pub(super) since: u32,
-    /// Bytes of segments that were staged, those that were dropped since included.
+    /// Bytes of segments that were staged, including those that were dropped since.
     pub(super) staged: u64,
-    /// Bytes of them that workers pushed here, for partitions that this peer owned.
+    /// The part of `staged` that workers pushed here for partitions that this peer owned.
     pushed: u64,
     /// How tasks divide what lies here, once that is settled.
     pub(super) split: Option<Split>,
-    /// Tells this opening of the job from those before, of which nothing is left.
+    /// Distinguishes this opening of the job from earlier ones, whose state is lost.
     pub(super) opened: u64,
     pub(super) ring: Assignment,
     pub(super) owned: Vec<u16>,
@@ -58,21 +59,21 @@ pub(super) struct Shuffle {
     pub(super) digests: Vec<Hash>,
     /// Its author, as far as this peer was told.
     pub(super) authors: Provenance,
-    /// Of tasks whose attempts did not agree, the other digests.
+    /// Digests other than the leading one, of tasks whose attempts differed.
     pub(super) others: BTreeMap<(u32, Hash), Other>,
     pub(super) accepted: BitSet,
-    /// Tasks whose leading digest's segments lie here, per partition owned or replicated.
+    /// Per partition owned or replicated: the tasks whose leading digest's segments lie here.
     pub(super) held: BTreeMap<u16, BitSet>,
     pub(super) sealed: BTreeMap<u16, Hash>,
-    /// Seals that the authority has not acknowledged, with when to say so again.
+    /// Seals that the authority has not acknowledged, each with the time to send it again.
     pub(super) seals_due: BTreeMap<u16, Time>,
     pub(super) commits: Vec<(u32, Hash, PeerKey)>,
-    /// When commits leave; commits for a part of the partitions only leave at once.
+    /// When commits are sent; commits for a part of the partitions only are sent at once.
     pub(super) commit_at: Time,
     pub(super) commits_failed: Vec<(Time, CommitRequest)>,
     /// Copies on their way to replicas.
     pub(super) copies: BTreeMap<u64, Copy>,
-    /// When the first of them is to be sent again.
+    /// When the first of them must be sent again.
     pub(super) copies_at: Time,
     /// Replicas that did not answer in this epoch.
     pub(super) left_behind: BTreeSet<PeerKey>,
@@ -123,8 +124,8 @@ impl Shuffle {
         })
     }
 
-    /// Begins with nothing, and says so: the authority may know this peer as one that held something. Where tasks are
-    /// done already, others may have copies of them.
+    /// Starts empty and commits that: the authority may know this peer as a holder. If tasks are done already, other
+    /// peers may have copies of them, which are pulled.
     pub(super) fn open(&mut self, core: &mut Core, begun: bool) {
         if !self.owned.is_empty() {
             self.send_commit(core, vec![], Attempts::default());
@@ -149,7 +150,7 @@ impl Shuffle {
             return Response::Busy;
         }
         let mine: Vec<u16> = if push.replica {
-            // An owner's copies speak of its own partitions only: of another's, they hold nothing.
+            // An owner's copies are of its own partitions only.
             self.ring.replica_partitions_of(core.me).filter(|&p| self.ring.owns(from, p)).collect()
         } else {
             self.owned.clone()
@@ -157,7 +158,7 @@ impl Shuffle {
         if mine.is_empty() {
             return Response::NotOwner(self.signed_epoch.clone());
         }
-        // What a worker sends is its own, whatever it says; an owner's copies are of those whom it names.
+        // A worker's push is its own work, whatever it says; an owner's copies name their authors.
         let authors: Vec<PeerKey> = match push.replica {
             true => push.authors_or(from).take(push.entries.len()).collect(),
             false => vec![from; push.entries.len()],
@@ -182,8 +183,8 @@ impl Shuffle {
         if refused { Response::Busy } else { Response::Ok }
     }
 
-    /// What its tables take up once they are made: for each task a digest, its author, and a bit for each
-    /// partition held here.
+    /// Size of its tables in bytes once they are made: for each task a digest, its author, and a bit for each partition
+    /// held here.
     pub(super) fn table_bytes(&self) -> usize {
         let partitions = usize::from(self.ring.partitions());
         self.tasks() as usize * (size_of::<Hash>() + size_of::<u32>() + (partitions + 1).div_ceil(8))
@@ -223,7 +224,7 @@ impl Shuffle {
         for (i, (entry, &author)) in push.entries.iter().zip(authors).enumerate().filter(|(_, (e, _))| e.task < tasks) {
             let Some(fresh) = self.hold(entry.task, entry.digest, author, mine) else {
                 if self.lacks_what_is_accepted(entry.task, mine) {
-                    // Not held, but told of: if nobody else has what was accepted, it cannot be made again.
+                    // Not held, but reported: if no other owner has the accepted attempt, it cannot be computed again.
                     staged.noted.push((entry.task, entry.digest, author));
                 }
                 staged.refused |= !self.accepted.contains(entry.task);
@@ -253,8 +254,8 @@ impl Shuffle {
         self.accepted.contains(task) && !partitions.iter().all(held)
     }
 
-    /// Notes that an attempt lies here for `partitions`; gives those for which it did not before, or `None` if it
-    /// is not to be held: another one is accepted, or there are too many.
+    /// Notes that an attempt lies here for `partitions`; returns those for which it is new, or `None` if it must not be
+    /// held: another one is accepted, or there are too many.
     fn hold(&mut self, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> Option<Vec<u16>> {
         let leading = &mut self.digests[task as usize];
         if *leading == NONE {
@@ -284,7 +285,7 @@ impl Shuffle {
         let mut others: BTreeMap<(u32, Hash), Other> = self.others.extract_if(range, |_, _| true).collect();
         let mut dropped: Vec<(Hash, BTreeSet<u16>)> = Vec::new();
         if leading != digest {
-            // Where the accepted one does not lie, nothing does: it is to be pulled, or computed again.
+            // If the accepted attempt does not lie here, it must be pulled or computed again.
             let here = others.remove(&(task, digest));
             self.authors.clear(task);
             here.iter().for_each(|other| self.authors.set(task, other.author));
@@ -309,7 +310,7 @@ impl Shuffle {
         }
     }
 
-    /// The authority says how many buckets make one task.
+    /// Sets how many buckets make one task, as the authority decided.
     pub(super) fn set_split(&mut self, width: u32) {
         self.split = self.split.or_else(|| self.manifest.split_of(self.stage, width));
     }
@@ -344,7 +345,7 @@ impl Shuffle {
         core.own_seals.push(seals);
     }
 
-    pub(super) fn go_on(&mut self, core: &mut Core) {
+    pub(super) fn drive(&mut self, core: &mut Core) {
         let (job, stage, epoch, home) = (self.job, self.stage, self.epoch.number, self.manifest.home);
         let this_life = (epoch, self.opened);
         let now = core.now;
@@ -352,7 +353,7 @@ impl Shuffle {
             let mut commits = std::mem::take(&mut self.commits);
             self.commit_at = Time::NEVER;
             commits.sort_unstable();
-            // Of two authors of one attempt the first is told.
+            // If two peers pushed the same attempt, the first is reported as its author.
             commits.dedup_by_key(|commit| (commit.0, commit.1));
             for commits in split_by_task(commits) {
                 self.send_commit(core, vec![], Attempts::pack_authored(&commits));
@@ -393,8 +394,8 @@ impl Shuffle {
         failed.chain(seals).chain([self.commit_at, self.copies_at]).min().unwrap_or(Time::NEVER)
     }
 
-    /// A new set of shufflers: what this peer holds as a replica of what it owns now is committed at once;
-    /// what it lacks it pulls from whoever held it before and is still there (rule 2).
+    /// Follows a new set of shufflers: partitions that this peer held as a replica and now owns are committed at once;
+    /// missing ones are pulled from former holders that are still there (rule 2).
     pub(super) fn new_epoch(&mut self, core: &mut Core, epoch: &Arc<Epoch>, signed: &Signed<Epoch>) {
         let of = &self.manifest.stages[usize::from(self.stage)];
         let Some((partitions, _)) = of.shuffle() else { return };
@@ -412,7 +413,7 @@ impl Shuffle {
         }
         self.epoch = epoch.clone();
         self.signed_epoch = signed.clone();
-        // They speak of all that this peer owned, which is not what it owns.
+        // They cover all partitions that this peer owned, which differ from those that it owns now.
         self.commits.clear();
         self.commit_at = Time::NEVER;
         self.copies.clear();
@@ -423,17 +424,17 @@ impl Shuffle {
         if !owned.is_empty() {
             self.send_commit(core, vec![], Attempts::default());
         }
-        // In an epoch that was not heard of here, another may have owned a partition: the authority has forgotten
-        // that it was sealed.
+        // In an epoch that was skipped here, another peer may have owned a partition: the authority has forgotten its
+        // seal.
         self.sealed.retain(|p, _| next && owned.contains(p));
         self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
-        // Commits that may not have arrived under the old epoch are made again under this one.
+        // Commits that may not have arrived under the old epoch are repeated under this one.
         owned.iter().filter(|p| !self.sealed.contains_key(p)).for_each(|&p| self.commit_partition(core, p));
         self.pull_what_is_new(core, &before);
         self.seal_what_is_complete(core);
     }
 
-    /// Everything here was computed from partitions of an older generation.
+    /// Drops everything: it was computed from partitions of an older generation.
     fn drop_everything(&mut self, core: &mut Core) {
         let (job, stage) = (self.job, self.stage);
         for &partition in self.held.keys() {
@@ -449,7 +450,7 @@ impl Shuffle {
         self.pulling.clear();
     }
 
-    /// The authority repeats in each generation what is accepted, and how many buckets make one task.
+    /// Forgets acceptances and the division: the authority repeats them in each generation.
     fn forget_what_is_accepted(&mut self) {
         self.accepted = BitSet::new(self.accepted.size());
         self.sealed.clear();
@@ -462,7 +463,7 @@ impl Shuffle {
         }
     }
 
-    /// Tells the authority of attempts that lie here for some partitions, or for all that this peer owns.
+    /// Reports attempts that lie here to the authority, for some partitions or for all that this peer owns.
     pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<u16>, attempts: Attempts) {
         let (job, stage, epoch, opened) = (self.job, self.stage, self.epoch.number, self.opened);
         let (of, what) = (partitions.clone(), attempts.clone());
@@ -492,23 +493,23 @@ pub(super) struct Other {
     pub(super) partitions: BTreeSet<u16>,
 }
 
-/// What of a push is held.
+/// The part of a push that is held.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    /// Entries (by their place) and partitions for the segment store.
+    /// Entries (by index) and partitions for the segment store.
     pub(super) keep: Vec<(u32, u16)>,
-    /// All attempts that the authority is told of: those that lie here now, and those that contradict what is accepted.
+    /// Attempts to report to the authority: those that lie here now, and those that contradict an accepted one.
     pub(super) noted: Vec<(u32, Hash, PeerKey)>,
-    /// Entries that brought anything new.
+    /// Entries with anything new.
     pub(super) fresh: Vec<usize>,
-    /// There was no room for some, and their tasks have no accepted digest yet.
+    /// Whether some did not fit whose tasks have no accepted digest yet.
     pub(super) refused: bool,
     /// Bytes of what is kept.
     pub(super) bytes: u64,
 }
 
-/// Splits attempts so that no part names a task twice (attempts that disagree go in parts of their own), and
-/// none is too large for a message.
+/// Splits attempts into parts that name no task twice (attempts that differ go in separate parts) and fit into a
+/// message.
 pub(super) fn split_by_task(attempts: Vec<(u32, Hash, PeerKey)>) -> Vec<Vec<(u32, Hash, PeerKey)>> {
     let mut parts: Vec<Vec<(u32, Hash, PeerKey)>> = Vec::new();
     for attempt in attempts {

@@ -1,4 +1,4 @@
-//! One stage of one job as this worker sees it: what it claimed, what it runs, what became of it.
+//! One stage of one job as this worker sees it: its claims, its running tasks, and their outcomes.
 
 mod budget;
 mod ports;
@@ -25,9 +25,9 @@ use crate::message::{Claim, Gossip, ShardLeft, Topic};
 use crate::split::Split;
 use crate::time::Time;
 
-/// Where nothing is free, this peer looks again after so long.
+/// Interval of attempts to claim while no block is free.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// A worker without progress for so long (or four of this peer's units) gets second attempts beside it.
+/// A worker without progress for this long (or for four of this peer's units) gets second attempts beside it.
 const STRAGGLER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// This worker's part in one stage.
@@ -36,62 +36,63 @@ pub(super) struct StageWork {
     pub(super) job: JobId,
     pub(super) number: u8,
     manifest: Arc<Manifest>,
-    /// As the manifest describes the stage, with the tasks and shards that it has once they are settled.
+    /// The stage as the manifest describes it, with the number of tasks and shards once that is settled.
     plan: Stage,
-    /// How its tasks share out the buckets that they read, once that is settled, and whether the authority says so.
+    /// How its tasks divide the buckets that they read, once that is settled, and whether the authority confirmed it.
     split: Option<(Split, bool)>,
-    /// What others claimed of it before, by who did: they had heard earlier of how many tasks it has.
+    /// Claims of workers that learned the number of tasks before this one did, kept until it is known here.
     early: BTreeMap<PeerKey, Claim>,
     home: PeerKey,
     pub(super) table: ClaimTable,
-    /// The topic of its shard's claims, and the one listened to so far.
+    /// The topic of its shard's claims; `listening` is the topic subscribed to so far.
     pub(super) topic: Topic,
     pub(super) listening: Topic,
-    /// Blocks claimed and not started, with the time from which they may be.
+    /// Blocks claimed and not started, each with the earliest time at which it may start.
     queue: VecDeque<(u32, Time)>,
     /// Tasks of started blocks that are not finished yet.
     tasks_left: BTreeMap<u32, u32>,
-    /// Microseconds a block takes on one thread, smoothed.
+    /// Smoothed time of one block on one thread, in microseconds.
     pace: Option<f64>,
     avoid: BTreeMap<u32, Avoided>,
     /// The shuffles that its tasks read, one for each source.
     ports: Vec<Port>,
     pub(super) outbox: Outbox,
-    /// How near its job's turn is.
+    /// The job's turn among the worker's jobs.
     pub(super) turn: Turn,
-    /// Messages so far, and when the last one was sent.
-    said: u32,
+    /// Number of messages published; `last` is when the last one was.
+    messages: u32,
     last: Time,
-    unsaid: bool,
-    /// To be said now.
-    says: bool,
-    /// Claims crossed, and the others must hear whether this peer keeps its own.
+    unpublished: bool,
+    /// Whether a message must be published now.
+    must_publish: bool,
+    /// Whether a claim conflicts with another worker's, so that the others must hear whether this peer keeps its own.
     contested: bool,
-    /// Nothing is claimed before.
-    look_at: Time,
-    /// The claims of others in a shard just entered are not known yet.
+    /// Nothing is claimed before this time.
+    next_claim_at: Time,
+    /// Whether this worker has just entered a shard and does not know the claims in it yet.
     entering: bool,
-    /// So many of those who were asked for them have not answered.
+    /// Number of workers that were asked for their claims and have not answered.
     asking: usize,
-    /// The submitter gave this peer a place of its own to begin at once (rule 7).
+    /// Whether the submitter gave this peer a starting place of its own (rule 7).
     immediate: bool,
     summary_at: Time,
     summary_wait: Duration,
     /// The shard about which the authority was asked and has not answered.
     asked: Option<u16>,
-    /// The count of reopenings that this peer's view takes in.
+    /// The count of reopenings that this peer's view includes.
     reopened: u32,
-    /// All shards of the stage, as the authority last described them, and since when no more has been done in them.
+    /// All shards of the stage as the authority last described them; `standing_since` is when their blocks left last
+    /// changed.
     shards: Vec<ShardLeft>,
     standing_since: Time,
 }
 
-/// What the worker's other jobs leave to one of them.
+/// A job's standing among the worker's jobs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
-    /// Whether its turn is near enough to claim blocks.
+    /// Whether the job's turn is near enough to claim blocks.
     pub(super) near: bool,
-    /// How many jobs have anything in hand, this one included.
+    /// Number of jobs with claims or units in hand, this one included.
     pub(super) rivals: u32,
 }
 
@@ -111,7 +112,7 @@ impl StageWork {
             job,
             number,
             plan: stage.clone(),
-            // Whatever it reads is divided alike.
+            // All its sources are divided alike.
             split: ports.first().and_then(|port| manifest.fixed_split_of(port.from)).map(|split| (split, true)),
             early: BTreeMap::new(),
             home: manifest.home,
@@ -125,12 +126,12 @@ impl StageWork {
             ports,
             outbox: Outbox::default(),
             turn: Turn { near: true, rivals: 1 },
-            said: 0,
+            messages: 0,
             last: Time(0),
-            unsaid: false,
-            says: false,
+            unpublished: false,
+            must_publish: false,
             contested: false,
-            look_at: Time(0),
+            next_claim_at: Time(0),
             entering: false,
             asking: 0,
             immediate: false,
@@ -155,9 +156,10 @@ impl StageWork {
         &self.plan
     }
 
-    /// The submitter's hint where to begin. Of a few such places no two are the same: nothing need be settled.
+    /// Takes the starting place that the submitter suggests. Few such places are given, and no two are the same, so
+    /// that claims there need not settle.
     pub(super) fn take_place(&mut self, core: &Core, slot: u32, of: u32) {
-        if self.said > 0 || self.table.held() > 0 {
+        if self.messages > 0 || self.table.held() > 0 {
             return;
         }
         let blocks = self.table.blocks();
@@ -165,7 +167,8 @@ impl StageWork {
         let shard = self.table.shard();
         self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, start);
         self.immediate = of <= EXPECTED && self.stage().shards == 1;
-        self.look_at = if self.immediate { core.now } else { core.now + self.settle(core) + self.thin(core) };
+        self.next_claim_at =
+            if self.immediate { core.now } else { core.now + self.settle(core) + self.contention_backoff(core) };
     }
 
     /// Whether there is nothing more to claim here, as far as this peer knows.
@@ -173,7 +176,7 @@ impl StageWork {
         self.table.is_drained() && (self.stage().shards == 1 || self.shards.iter().all(|s| s.blocks == 0))
     }
 
-    /// Whether this worker has anything of this stage in hand.
+    /// Whether this worker holds claims or units of this stage.
     pub(super) fn is_busy(&self) -> bool {
         !self.queue.is_empty() || !self.tasks_left.is_empty() || !self.outbox.is_empty()
     }
@@ -190,8 +193,8 @@ impl StageWork {
         tasks.all(|task| self.opens(task).is_some_and(|at| at <= now))
     }
 
-    /// Somebody, or the authority itself, says how many buckets make one task: from now on the stage has as many tasks as
-    /// that makes. Among others the first is believed, which may be mistaken only if it is no honest shuffler.
+    /// Sets how many buckets make one task, as the authority or another peer reports; that gives the number of tasks.
+    /// The first report of another peer is believed until the authority's: only a dishonest shuffler's can be wrong.
     fn set_split(&mut self, core: &Core, width: u32, by_authority: bool) {
         let Some(port) = self.ports.first() else { return };
         let Some(split) = self.manifest.split_of(port.from, width) else { return };
@@ -216,18 +219,18 @@ impl StageWork {
         }
     }
 
-    /// How many blocks this worker wants in hand.
+    /// The number of blocks that this worker wants to hold.
     fn wanted(&self, core: &Core, threads: u32) -> u32 {
-        // The first claim is one block (rule 5); while that runs, there may be one for each thread and one more.
+        // The first claim is one block (rule 5); while it runs, there may be one per thread and one more.
         let Some(pace) = self.pace else {
             let scarce = self.table.free() < (threads + 1) * self.table.active_workers();
-            return if self.said == 0 || scarce { 1 } else { threads + 1 };
+            return if self.messages == 0 || scarce { 1 } else { threads + 1 };
         };
         let ahead = self.ahead(core).as_micros() as f64 / f64::from(self.turn.rivals);
         ((ahead * f64::from(threads) / pace.max(1.0)).ceil() as u32).clamp(threads, limits::BLOCKS)
     }
 
-    /// Claims aim at work for so long.
+    /// The amount of work that claims aim at, as time.
     fn ahead(&self, core: &Core) -> Duration {
         limits::CLAIM_AHEAD.max(core.gossip_budget.gap() * 5 / 2)
     }
@@ -244,24 +247,25 @@ impl StageWork {
         (free / (2 * company)).max(least).max(1)
     }
 
-    /// Whether this worker has too little in hand.
+    /// Whether this worker holds too few blocks.
     fn wants_more(&self, core: &Core, threads: u32) -> bool {
         let few = match self.pace {
             Some(_) => self.queue.len() as u32 * 2 <= self.wanted(core, threads),
             None => self.table.held() < self.wanted(core, threads),
         };
-        // A worker that grows by what it may (rule 5) doubles what it has in hand with each word, or waits with it.
+        // While its allowance grows (rule 5), a worker claims only if that doubles what it has in hand. Otherwise it
+        // waits for a larger allowance.
         let grows = self.allowed() >= (self.queue.len() as u32).max(1);
         few && grows && self.turn.near && !self.is_over() && !self.is_closed()
     }
 
-    /// How many blocks more this worker may hold now.
+    /// How many more blocks this worker may hold now.
     fn allowed(&self) -> u32 {
         self.table.allowance().saturating_sub(self.table.held())
     }
 
-    /// Claims what is worth claiming now, and says so; gives whether that was anything. `upstream_over` says whether
-    /// all is done, as far as this peer knows, of the stage that this one reads.
+    /// Claims blocks if it is worth it; returns whether it did. `upstream_over` is whether the stages that this one
+    /// reads are done as far as this peer knows.
     pub(super) fn claim(&mut self, core: &mut Core, threads: u32, upstream_over: bool) -> bool {
         if !self.wants_more(core, threads) {
             if self.is_over() || (self.is_closed() && upstream_over) {
@@ -270,7 +274,7 @@ impl StageWork {
             return false;
         }
         let now = core.now;
-        if now < self.look_at.max(self.may_speak_at(core)) {
+        if now < self.next_claim_at.max(self.may_publish_at(core)) {
             return false;
         }
         self.entering = false;
@@ -288,61 +292,61 @@ impl StageWork {
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
             let patience = STRAGGLER_PATIENCE.max(Duration::from_micros(self.pace.unwrap_or(0.0) as u64 * 4));
-            // Of its progress a worker speaks at each heartbeat at least.
+            // A worker reports progress at least once per heartbeat.
             let patience = patience + heartbeat;
             chosen.extend(table.choose_straggler(now, patience, |b| self.is_open(now, b)));
         }
         self.table = table;
         if chosen.is_empty() {
-            self.look_at = now + LOOK_AGAIN;
+            self.next_claim_at = now + LOOK_AGAIN;
             self.look_around(core);
             return false;
         }
         self.summary_wait = SUMMARY_WAIT.0;
-        let settle = if self.immediate && self.said == 0 { Duration::ZERO } else { self.settle(core) };
+        let settle = if self.immediate && self.messages == 0 { Duration::ZERO } else { self.settle(core) };
         self.queue.extend(chosen.into_iter().map(|b| (b, now + settle)));
-        self.says = true;
+        self.must_publish = true;
         true
     }
 
-    /// Says how things stand, where it is time to.
-    pub(super) fn speak(&mut self, core: &mut Core) {
-        self.says |= core.now >= self.must_speak_at(core);
+    /// Requests a message and the authority's summary when they are due.
+    pub(super) fn check_timers(&mut self, core: &mut Core) {
+        self.must_publish |= core.now >= self.must_publish_at(core);
         if core.now >= self.summary_at {
             self.ask_summary(core);
         }
     }
 
-    /// When this worker must say how things stand, if it does not claim before.
-    fn must_speak_at(&self, core: &Core) -> Time {
+    /// When this worker must publish a message if it does not claim before.
+    fn must_publish_at(&self, core: &Core) -> Time {
         let holds = self.table.held() > 0;
         if holds && !self.contested {
             self.last + self.heartbeat(core)
         } else if self.contested {
-            self.may_speak_at(core)
-        } else if self.unsaid {
-            self.may_tell_at(core)
+            self.may_publish_at(core)
+        } else if self.unpublished {
+            self.may_report_at(core)
         } else {
             Time::NEVER
         }
     }
 
-    /// Whether this worker has anything to say of this shard that cannot wait.
-    pub(super) fn says(&self) -> bool {
-        self.says
+    /// Whether this worker must publish a message about this shard now.
+    pub(super) fn must_publish(&self) -> bool {
+        self.must_publish
     }
 
-    /// Whether it is worth saying how things stand, where there is a message anyway.
-    pub(super) fn could_say(&self) -> bool {
-        self.unsaid || self.contested || self.table.held() > 0
+    /// Whether this worker's state is worth adding to a message that is published anyway.
+    pub(super) fn has_update(&self) -> bool {
+        self.unpublished || self.contested || self.table.held() > 0
     }
 
-    /// Whether all workers of the mesh listen here: so few that every job is one shard for all of them.
+    /// Whether all workers of the mesh listen here, because they are so few that every job has a single shard.
     fn is_heard_by_all(&self, core: &Core) -> bool {
         core.workers <= EXPECTED && self.stage().shards == 1
     }
 
-    /// Whether all who work on another shard listen to this one too, as far as this peer knows.
+    /// Whether all workers of another shard listen to this one too, as far as this peer knows.
     pub(super) fn is_heard_by_those_of(&self, core: &Core, other: &StageWork) -> bool {
         let all = self.is_heard_by_all(core) && other.is_heard_by_all(core);
         let listeners = || self.table.listeners().collect::<BTreeSet<PeerKey>>();
@@ -350,33 +354,36 @@ impl StageWork {
             && other.table.peers().collect::<BTreeSet<_>>().is_subset(&listeners()))
     }
 
-    /// How things stand, as it is said now.
+    /// The message about this worker's state in this shard, to be published now.
     pub(super) fn say(&mut self, core: &Core) -> Claim {
         self.table.set_settle(self.settle(core));
-        let claim = self.table.next_message(core.now, self.said);
-        (self.said, self.last) = (self.said + 1, core.now);
-        (self.says, self.unsaid, self.contested) = (false, false, false);
+        let claim = self.table.next_message(core.now, self.messages);
+        (self.messages, self.last) = (self.messages + 1, core.now);
+        (self.must_publish, self.unpublished, self.contested) = (false, false, false);
         claim
     }
 
-    /// Says how things stand at once, of this shard alone.
+    /// Publishes this worker's state at once, of this shard alone.
     fn publish(&mut self, core: &mut Core) {
         let claim = self.say(core);
         core.gossip_budget.spend(core.now);
         core.publish(self.topic, Gossip::Claims(vec![claim]));
     }
 
-    /// When something must be done here, if nothing happens before.
+    /// The time of the next action here, if nothing happens before.
     pub(super) fn deadline(&self, core: &Core, threads: u32) -> Time {
         let now = core.now;
-        // Once it may be started, a claim waits for room in hand, not for time.
+        // A claim that may start waits for a free slot, not for time.
         let start = self.queue.front().map_or(Time::NEVER, |&(_, from)| if from > now { from } else { Time::NEVER });
-        let claim =
-            if self.wants_more(core, threads) { self.look_at.max(self.may_speak_at(core)) } else { Time::NEVER };
-        self.must_speak_at(core).min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
+        let claim = if self.wants_more(core, threads) {
+            self.next_claim_at.max(self.may_publish_at(core))
+        } else {
+            Time::NEVER
+        };
+        self.must_publish_at(core).min(start).min(claim).min(self.summary_at).min(self.outbox.deadline())
     }
 
-    /// Another worker's standing in this shard.
+    /// Handles another worker's message about this shard.
     pub(super) fn hear(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
         if self.split.is_none() && !self.reads_inputs() {
             if self.early.len() < limits::SHARD_WORKERS || self.early.contains_key(&from) {
@@ -389,19 +396,19 @@ impl StageWork {
         }
         self.table.set_settle(self.settle(core));
         let heard = self.table.hear(core.now, from, claim);
-        // Others must hear what is kept against them, and what is given up for them.
+        // Others must hear which claims are kept against theirs, and which are given up for them.
         self.contested |= heard.contested || !heard.lost.is_empty();
         if !heard.lost.is_empty() {
             let lost: BTreeSet<u32> = heard.lost.iter().copied().collect();
             self.queue.retain(|(b, _)| !lost.contains(b));
         }
         if (heard.changed || !heard.lost.is_empty()) && !self.entering && self.table.free() > 0 {
-            let at = core.now + self.thin(core);
-            self.look_at = if heard.lost.is_empty() { self.look_at.min(at) } else { at };
+            let at = core.now + self.contention_backoff(core);
+            self.next_claim_at = if heard.lost.is_empty() { self.next_claim_at.min(at) } else { at };
         }
     }
 
-    /// Lets everything go and says so.
+    /// Releases all claims and publishes that.
     pub(super) fn leave(&mut self, core: &mut Core) {
         let held: Vec<u32> = self.table.message(core.now).holds.iter().flat_map(|h| h.run.iter()).collect();
         held.into_iter().for_each(|block| self.table.give_up(block));
@@ -409,25 +416,25 @@ impl StageWork {
         self.publish(core);
     }
 
-    /// This peer did nothing for as long as `asleep`: leases of others did not run out meanwhile, as they could not be
-    /// renewed here.
+    /// Resumes after this peer did not run for as long as `asleep`: other workers' leases do not expire by that time,
+    /// as their messages could not be received.
     pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
         self.table.woke(asleep);
         self.ask_summary(core);
     }
 
-    /// Leases that ran out.
+    /// Drops leases that have expired.
     pub(super) fn lapse(&mut self, core: &Core) {
         if self.table.lapse(core.now, self.lease(core), self.longest_hold(core)) {
-            self.look_at = self.look_at.min(core.now + self.thin(core));
+            self.next_claim_at = self.next_claim_at.min(core.now + self.contention_backoff(core));
         }
     }
 
-    /// A worker's connection broke, or it said goodbye.
+    /// Handles a worker's broken connection, or its goodbye if `for_good`.
     pub(super) fn lost(&mut self, core: &Core, peer: &PeerKey, for_good: bool) {
         if for_good {
             self.table.left_for_good(peer);
-            self.look_at = self.look_at.min(core.now + self.thin(core));
+            self.next_claim_at = self.next_claim_at.min(core.now + self.contention_backoff(core));
         } else {
             self.table.broken(core.now, peer);
         }

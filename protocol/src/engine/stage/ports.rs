@@ -1,4 +1,4 @@
-//! What the tasks of a stage read of shuffles: which partitions are sealed, by whom, and under which roots.
+//! What the tasks of a stage read of shuffles: which partitions are sealed, by which peer, and with which root.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::message::Seals;
 use crate::split::Place;
 use crate::time::Time;
 
-/// The owner of a sealed partition, if it works, has so long before others reduce its buckets. Of several sources, this
-/// is the owner of the first one's.
+/// How long the owner of a sealed partition, if it is a worker, goes first in reducing its buckets. Of several sources,
+/// the first one's owner counts.
 const OWNER_FIRST: Duration = Duration::from_millis(150);
 
 /// A shuffle that the tasks of a stage read. A task reads the same place of each.
@@ -27,7 +27,7 @@ pub(super) struct Port {
 struct Seal {
     root: Hash,
     owner: PeerKey,
-    /// When this peer may begin what reads it.
+    /// When this peer may begin the tasks that read it.
     open: Time,
 }
 
@@ -37,7 +37,7 @@ pub(in crate::engine) struct Read {
     /// The stage that wrote it.
     pub(in crate::engine) from: u8,
     pub(in crate::engine) place: Place,
-    /// The root of the partition, and who sealed it.
+    /// The root of the partition; `owner` is the peer that sealed it.
     pub(in crate::engine) root: Hash,
     pub(in crate::engine) owner: PeerKey,
 }
@@ -59,25 +59,25 @@ impl StageWork {
         self.ports.iter().map(read).collect()
     }
 
-    /// When this peer may begin a task; `None` before all that it reads is sealed.
+    /// When this peer may begin a task; `None` before all of its input is sealed.
     pub(super) fn opens(&self, task: u32) -> Option<Time> {
         let partition = self.split?.0.place(task)?.partition;
         let mut seals = self.ports.iter().map(|port| port.seals.get(&partition));
         seals.try_fold(Time(0), |latest, seal| Some(latest.max(seal?.open)))
     }
 
-    /// Who owns what a task reads at the first port, once that is sealed.
+    /// The owner of what a task reads at the first port; `None` before it is sealed.
     pub(super) fn first_owner(&self, task: u32) -> Option<PeerKey> {
         let partition = self.split?.0.place(task)?.partition;
         Some(self.ports.first()?.seals.get(&partition)?.owner)
     }
 
-    /// Whether none of its tasks can be run yet.
+    /// Whether no task can run yet.
     pub(super) fn is_closed(&self) -> bool {
         self.ports.iter().any(|port| port.seals.is_empty())
     }
 
-    /// The owner of partitions says that they are sealed.
+    /// Handles an owner's message about its sealed partitions.
     pub(in crate::engine) fn hear_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
         let Some(port) = self.ports.iter().position(|port| port.from == seals.stage) else { return };
         self.set_split(core, seals.width, false);
@@ -94,14 +94,14 @@ impl StageWork {
         let works = core.directory.get(&owner).is_none_or(|member| member.advert.roles.worker);
         let open = if port == 0 && works && owner != core.me { core.now + OWNER_FIRST } else { core.now };
         seals.insert(partition, Seal { root, owner, open });
-        let thin = if owner == core.me { Duration::ZERO } else { self.thin(core) };
+        let backoff = if owner == core.me { Duration::ZERO } else { self.contention_backoff(core) };
         if !self.entering {
-            self.look_at = self.look_at.min(open + thin);
+            self.next_claim_at = self.next_claim_at.min(open + backoff);
         }
     }
 
-    /// What the stage `from` wrote has been revoked: nothing of it is sealed any more. An authority whose log has lost how
-    /// it was divided may divide it anew.
+    /// Forgets all seals of the stage `from`, whose output has been revoked. An authority whose log lost the division
+    /// into tasks may divide it differently.
     pub(in crate::engine) fn unseal(&mut self, from: u8) {
         let Some(port) = self.ports.iter_mut().find(|port| port.from == from) else { return };
         port.seals.clear();
@@ -110,12 +110,12 @@ impl StageWork {
         }
     }
 
-    /// The shufflers changed: what was sealed is sealed again by its owners. `owner_of` tells the owner of a partition of
-    /// what a stage writes.
+    /// Follows a new set of shufflers: partitions with a new owner are sealed again. `owner_of` gives the owner of a
+    /// partition of a stage's output.
     pub(in crate::engine) fn new_epoch(&mut self, now: Time, owner_of: impl Fn(u8, u16) -> Option<PeerKey>) {
         for Port { from, seals } in &mut self.ports {
             seals.retain(|&partition, seal| owner_of(*from, partition) == Some(seal.owner));
         }
-        self.look_at = now;
+        self.next_claim_at = now;
     }
 }

@@ -11,35 +11,36 @@ use crate::limits;
 use crate::message::{Request, ShardLeft, Standing, Summary, Topic};
 use crate::time::Time;
 
-/// With nothing left to claim, the authority is asked for its view after so long; longer each time.
+/// Shortest and longest delay before the authority is asked for its view when nothing is left to claim; it grows with
+/// each request.
 pub(super) const SUMMARY_WAIT: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(5));
-/// Where all seems done, it is asked this often, in case something is not.
+/// Interval of requests to the authority once all seems done, in case a task is reopened.
 const SUMMARY_WHEN_OVER: Duration = Duration::from_secs(15);
-/// Who enters a shard waits at most so long to hear who holds what there.
+/// Longest wait for other workers' claims after entering a shard.
 const ENTER_WAIT: Duration = Duration::from_secs(3);
-/// Peers of a shard that an entrant asks for its claims.
+/// Workers of a shard that are asked for its claims on entry.
 const ASK_CLAIMS: usize = 3;
-/// Who enters a shard that has over 1.05 times its fair share of workers goes on to another.
+/// A worker that enters a shard with over 1.05 times its fair share of workers moves on to another.
 const CROWDED: (u32, u32) = (21, 20);
-/// Shards of which a worker takes the one with the most blocks for each worker.
+/// Number of shards drawn at random, of which a worker takes the one with the most blocks per worker.
 const CHOICES: usize = 3;
-/// A shard is worth going to where each of its workers has so many blocks left.
+/// Least number of blocks per worker left in a shard for which another worker moves there.
 const WORTH: u32 = 4;
 
 impl StageWork {
-    /// Begins to work on a shard, from a place of this peer's own.
+    /// Starts to work on a shard, at `place` or at a random place of this peer's own.
     pub(super) fn enter_shard(&mut self, core: &mut Core, shard: u16, place: Option<(u32, u32)>) {
         self.open_shard(core, shard);
         match place {
             Some((slot, of)) => self.take_place(core, slot, of),
-            None => self.look_at = core.now + self.settle(core) + self.thin(core),
+            None => self.next_claim_at = core.now + self.settle(core) + self.contention_backoff(core),
         }
         if self.stage().shards > 1 {
             self.await_standings(core);
         }
     }
 
-    /// Begins with nothing claimed in a shard.
+    /// Resets the claim table for a shard.
     pub(super) fn open_shard(&mut self, core: &Core, shard: u16) {
         let blocks = self.stage().shard_blocks(shard);
         let draw = Hash::of_parts("webmesh 1 place in shard", &[&self.job.0, &shard.to_le_bytes(), &core.me.0]).draw();
@@ -47,20 +48,20 @@ impl StageWork {
         self.topic = Topic::of_shard(self.job, self.number, shard);
     }
 
-    /// Claims nothing before this peer knows how things stand here: what is done, and who works on the rest.
+    /// Claims nothing before this peer knows the state of the shard: what is done, and which workers claim the rest.
     pub(in crate::engine) fn await_standings(&mut self, core: &mut Core) {
         self.entering = true;
         self.asking = 0;
-        self.look_at = core.now + ENTER_WAIT;
+        self.next_claim_at = core.now + ENTER_WAIT;
         self.ask_summary(core);
     }
 
-    /// The claims of this shard, for one who enters it.
+    /// The claims in this shard, for a worker that enters it; `None` before this worker knows them itself.
     pub(in crate::engine) fn standings(&self, core: &Core, shard: u16) -> Option<Vec<Standing>> {
         (shard == self.table.shard() && !self.entering).then(|| self.table.standings(core.now, self.lease(core)))
     }
 
-    /// `from`, in this shard, told what all its workers hold, or does not know.
+    /// Handles an answer to a request for the claims in this shard; `None` if `from` does not know them.
     pub(in crate::engine) fn hear_standings(
         &mut self,
         core: &Core,
@@ -80,7 +81,7 @@ impl StageWork {
             if *worker == from {
                 self.hear(core, from, claim);
             } else {
-                // Whoever lives speaks more than once in a lease.
+                // A live worker publishes more than once per lease, so half of one is enough.
                 let left = Duration::from_millis((*lease).into()).min(self.lease(core) / 2);
                 self.table.hear_of(core.now, *worker, claim, left);
             }
@@ -90,20 +91,21 @@ impl StageWork {
         }
         if standings.is_some() {
             self.entering = false;
-            self.look_at = core.now + core.hop() + self.thin(core);
+            self.next_claim_at = core.now + core.hop() + self.contention_backoff(core);
         } else if self.asking == 0 {
-            // All are as new here as this peer.
+            // The other workers are as new here as this one.
             self.entering = false;
-            self.look_at = core.now + self.settle(core) + self.thin(core);
+            self.next_claim_at = core.now + self.settle(core) + self.contention_backoff(core);
         }
     }
 
-    /// The authority answered, or did not, when asked about a shard.
+    /// Notes that the authority answered a request about a shard, or that the request failed.
     pub(in crate::engine) fn answered(&mut self, shard: u16) {
         self.asked.take_if(|asked| *asked == shard);
     }
 
-    /// The authority's view of this shard. `owner_of` tells the owner of a partition of the shuffle that is read at a port.
+    /// Handles the authority's view of this shard. `owner_of` gives the owner of a partition of the shuffle that is
+    /// read at a port.
     pub(in crate::engine) fn hear_summary(
         &mut self,
         core: &mut Core,
@@ -115,7 +117,7 @@ impl StageWork {
         if let Some(width) = summary.width {
             self.set_split(core, width, true);
         }
-        // Of a shard that there is no more, the authority tells of the last one.
+        // For a shard that no longer exists, the authority describes the last one.
         let shard = shard.min(self.stage().shards - 1);
         if shard != self.table.shard() {
             return;
@@ -127,7 +129,7 @@ impl StageWork {
         }
         let size = self.table.blocks().len() as u32;
         let needless = self.table.set_done(now, done.take_while(|&block| block < size));
-        // They ascend.
+        // `needless` is sorted.
         self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
         for (port, seals) in summary.ports().enumerate() {
             for &(partition, root) in seals {
@@ -142,18 +144,18 @@ impl StageWork {
         }
         self.shards = summary.shards.clone();
         if let Some(next) = self.better_shard(core) {
-            if self.unsaid {
+            if self.unpublished {
                 self.publish(core);
             }
             self.enter_shard(core, next, None);
         } else if self.entering {
             self.meet(core, &summary.peers);
         } else if self.table.free() > 0 {
-            self.look_at = self.look_at.min(now + self.thin(core));
+            self.next_claim_at = self.next_claim_at.min(now + self.contention_backoff(core));
         }
     }
 
-    /// Where there is more to do for each worker than here: if this shard is crowded, or nothing is free in it.
+    /// A shard with more blocks per worker than this one, if this one is crowded or has no free block.
     fn better_shard(&mut self, core: &Core) -> Option<u16> {
         if self.shards.len() != usize::from(self.stage().shards) || self.shards.len() < 2 || self.is_busy() {
             return None;
@@ -161,14 +163,14 @@ impl StageWork {
         let here = self.shards[usize::from(self.table.shard())];
         let all =
             self.shards.iter().fold((0u64, 0u64), |sum, s| (sum.0 + u64::from(s.blocks), sum.1 + u64::from(s.workers)));
-        // As many workers as the blocks here deserve, of those that there are.
+        // The share of all workers that the blocks here deserve.
         let fair = u64::from(here.blocks) * all.1 / all.0.max(1) * u64::from(CROWDED.0) / u64::from(CROWDED.1) + 1;
         let crowded = self.entering && u64::from(here.workers) > fair;
         if !crowded && self.table.free() > 0 {
             return None;
         }
-        // A shard with few blocks for each of its workers has nothing to give away. But those who were heard of there
-        // may be gone, or hang, and nobody else knows of their claims.
+        // Shards with few blocks per worker are avoided. But the workers reported there may be gone or hang, which
+        // nobody else knows: so a shard without progress for a lease counts.
         let stands = core.now.since(self.standing_since) > self.lease(core);
         let worth = |s: &ShardLeft| s.blocks > 0 && (stands || s.blocks >= WORTH * u32::from(s.workers));
         let others: Vec<u16> = (0..self.shards.len() as u16)
@@ -189,12 +191,12 @@ impl StageWork {
         if crowded && per_worker(&best) <= here_has {
             return None;
         }
-        // What is found there takes its time too.
+        // The progress of the next shard is timed from now.
         self.standing_since = core.now;
         Some(best)
     }
 
-    /// Connects to some of a shard's workers, so that its gossip is heard, and asks for what they hold.
+    /// Connects to some of a shard's workers, so that its gossip arrives, and asks for their claims.
     fn meet(&mut self, core: &mut Core, peers: &[PeerKey]) {
         let (job, stage, shard) = (self.job, self.number, self.table.shard());
         let peers: Vec<PeerKey> = peers.iter().copied().filter(|p| *p != core.me).take(limits::SHARD_PEERS).collect();
@@ -214,17 +216,17 @@ impl StageWork {
         }
         if peers.is_empty() {
             self.entering = false;
-            self.look_at = core.now + self.settle(core);
+            self.next_claim_at = core.now + self.settle(core);
         }
     }
 
-    /// Nothing is free: learn from the authority what is really left, here and elsewhere.
+    /// Schedules a request for the authority's view when no block is free: what is left, here and in other shards.
     pub(super) fn look_around(&mut self, core: &mut Core) {
         if self.is_busy() || self.summary_at != Time::NEVER {
             return;
         }
         if self.is_over() && self.asked.is_some() {
-            // It may not be: the authority is about to say so.
+            // It may not be over: the authority's answer is on its way.
             return;
         }
         let drained = self.table.is_drained() && self.stage().shards > 1;
@@ -236,7 +238,7 @@ impl StageWork {
         self.summary_at = core.now + wait;
     }
 
-    /// The authority is asked after `wait` at the latest.
+    /// Makes sure that the authority is asked within `wait`.
     pub(in crate::engine) fn ask_summary_within(&mut self, now: Time, wait: Duration) {
         self.summary_at = self.summary_at.min(now + wait);
     }

@@ -1,4 +1,4 @@
-//! Claimed blocks become units of work, and end.
+//! How claimed blocks become units of work and end.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use crate::id::Hash;
 use crate::pack::Layout;
 use crate::time::Time;
 
-/// A unit of work aims at so much time on one thread: long enough that handing it over costs nothing, short
-/// enough that a cancelled job, a second claim or a younger job is not kept waiting.
+/// Target time of a unit on one thread: long enough that handing it over costs little, short enough that a
+/// cancellation, a second claim or a younger job does not wait long.
 const UNIT_TIME: Duration = Duration::from_millis(50);
-/// Where a block takes so long, few are taken in hand: what is not begun may still go to others.
+/// Blocks that take longer than this are started one by one: those not begun can still go to other workers.
 const LONG: Duration = Duration::from_millis(200);
 /// Tasks in one unit, however short they are.
 const UNIT_TASKS: u32 = 4096;
-/// A block that was claimed and has not had its turn for so long, or twice as long as claims aim at, is let go.
+/// A claimed block that has not started after this time, or after twice the time that claims aim at, is released.
 const UNSTARTED: Duration = Duration::from_secs(10);
-/// A block that failed here, or did not have its turn, is left to others for so long.
+/// How long a block that failed here, or was not started in time, is left to other workers.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 
-/// The longest pause before a block that failed here again and again is tried once more.
+/// Longest pause before a block that failed here repeatedly is tried again.
 const PAUSE_MOST: Duration = Duration::from_secs(2);
-/// That a block failed here is forgotten when it has not failed again for this long.
+/// Time without another failure after which a block's failures are forgotten.
 const FAILURE_FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// A block that failed here.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Avoided {
-    /// It is not claimed before.
+    /// The earliest time to claim it again.
     pub(in crate::engine) until: Time,
-    /// How many times in a row it has failed.
+    /// Number of failures in a row.
     times: u32,
 }
 
@@ -40,13 +40,13 @@ pub(in crate::engine) struct Avoided {
 pub(in crate::engine) struct Unit {
     pub(in crate::engine) stage: u8,
     pub(in crate::engine) tasks: Range<u32>,
-    /// The root of the partition that they read at each port, once that is known.
+    /// The root of the partition that they read at each port, once known.
     pub(in crate::engine) roots: Vec<Hash>,
     /// The newest generation of those partitions: it rises whenever one of them is revoked.
     pub(in crate::engine) reads: u32,
-    /// How many buckets each of them reads, once that is known.
+    /// Number of buckets that each of them reads, once known.
     pub(in crate::engine) width: u32,
-    /// Bytes that their input takes, or may take where that is not known yet.
+    /// Size of their input in bytes, or an upper bound if that is not known yet.
     pub(in crate::engine) input: u64,
 }
 
@@ -56,17 +56,17 @@ impl StageWork {
         self.pace.is_some_and(|pace| pace > LONG.as_micros() as f64)
     }
 
-    /// Whether blocks are claimed that have not begun.
+    /// Whether any claimed block has not started.
     pub(in crate::engine) fn has_claims(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// Whether the next of them could begin.
+    /// Whether the next claimed block can start.
     pub(in crate::engine) fn has_unit(&self, now: Time) -> bool {
         self.queue.front().is_some_and(|&(_, from)| from <= now)
     }
 
-    /// Lets go of what waits for its turn for too long while nothing of this stage runs: others may have room for it.
+    /// Releases claims that wait too long while nothing of this stage runs: other workers may have room for them.
     pub(in crate::engine) fn release_unstarted(&mut self, core: &Core) {
         let now = core.now;
         let patience = UNSTARTED.max(2 * self.ahead(core));
@@ -77,7 +77,7 @@ impl StageWork {
         self.release_queue(now);
     }
 
-    /// Lets go of all that has not begun.
+    /// Releases all blocks that have not started.
     pub(in crate::engine) fn release_queue(&mut self, now: Time) {
         if self.queue.is_empty() {
             return;
@@ -85,8 +85,8 @@ impl StageWork {
         for (block, _) in std::mem::take(&mut self.queue) {
             self.table.give_up(block);
         }
-        self.look_at = self.look_at.max(now + LEAVE_TO_OTHERS);
-        self.unsaid = true;
+        self.next_claim_at = self.next_claim_at.max(now + LEAVE_TO_OTHERS);
+        self.unpublished = true;
     }
 
     /// Releases claimed blocks that have not begun, beyond what `threads` threads want; the latest claims go first.
@@ -94,11 +94,11 @@ impl StageWork {
         let wanted = self.wanted(core, threads) as usize;
         for (block, _) in self.queue.split_off(wanted.min(self.queue.len())) {
             self.table.give_up(block);
-            self.unsaid = true;
+            self.unpublished = true;
         }
     }
 
-    /// Microseconds that a unit will take, as far as that is known.
+    /// Estimated time of a unit in microseconds, as far as known.
     pub(in crate::engine) fn estimate(&self, unit: &Unit) -> u64 {
         let pace = self.pace.unwrap_or(0.0) / f64::from(self.stage().block);
         (pace * unit.tasks.len() as f64) as u64
@@ -112,7 +112,7 @@ impl StageWork {
         }
         let stage = self.stage();
         let tasks_of = |block: u32| stage.tasks_of_blocks(block..block + 1);
-        // A unit lies in one pack; where several are read for one block, the block alone makes the unit.
+        // A unit reads one pack; a block that reads several is a unit of its own.
         let pack_of = |task: u32| layout.and_then(|l| l.pack_of(task)).map(|(_, tasks)| tasks.start);
         let pack = pack_of(tasks_of(first).start);
         let one_bucket = !stage.reads_inputs();
@@ -137,14 +137,14 @@ impl StageWork {
         Some(Unit { stage: self.number, tasks, roots: Vec::new(), reads: 0, width: 0, input: 0 })
     }
 
-    /// A task of this stage took so long.
+    /// Updates the pace with the time that tasks of this stage took.
     pub(in crate::engine) fn measure(&mut self, tasks: u32, elapsed: Duration) {
         let sample = elapsed.as_micros() as f64 / f64::from(tasks.max(1)) * f64::from(self.stage().block);
         let old = self.pace.unwrap_or(sample);
         self.pace = Some(old * 0.8 + sample.max(1.0) * 0.2);
     }
 
-    /// All that a task produced is acknowledged.
+    /// Notes that all output of a task is acknowledged.
     pub(in crate::engine) fn task_finished(&mut self, now: Time, task: u32) {
         let block = task / self.stage().block;
         let Some(left) = self.tasks_left.get_mut(&block) else { return };
@@ -153,12 +153,12 @@ impl StageWork {
             self.tasks_left.remove(&block);
             self.avoid.remove(&block);
             self.table.finish(now, block);
-            self.unsaid = true;
+            self.unpublished = true;
         }
     }
 
-    /// A task could not be done here: its block is given up, and left to others where there are any. It is tried here
-    /// again after `pause`, and after twice as long each time it fails once more.
+    /// Notes that a task failed here: its block is released, and left to other workers if there are any. This one tries
+    /// it again after `pause`, doubled with each further failure.
     pub(in crate::engine) fn task_failed(&mut self, now: Time, task: u32, pause: Duration) {
         let block = task / self.stage().block;
         self.tasks_left.remove(&block);
@@ -167,10 +167,10 @@ impl StageWork {
         let before = self.avoid.get(&block).copied().unwrap_or(Avoided { until: now, times: 0 });
         let pause = pause.saturating_mul(1 << before.times.min(16)).min(PAUSE_MOST.max(pause));
         let pause = if self.table.active_workers() > 1 { LEAVE_TO_OTHERS.max(pause) } else { pause };
-        // The tasks of one block fail together: that is one time.
+        // Tasks of one block fail together and count as one failure.
         let times = before.times + u32::from(before.until <= now);
         self.avoid.insert(block, Avoided { until: now + pause, times });
-        self.look_at = self.look_at.min(now + pause);
-        self.unsaid = true;
+        self.next_claim_at = self.next_claim_at.min(now + pause);
+        self.unpublished = true;
     }
 }

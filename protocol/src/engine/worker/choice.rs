@@ -14,38 +14,38 @@ use crate::id::{JobId, PeerKey};
 use crate::limits;
 use crate::time::Time;
 
-/// Jobs that this worker takes part in at a time; others wait until one ends. Each may cost a claim table.
+/// Most jobs that this worker takes part in at a time; others wait until one ends. Each may take a claim table.
 pub(super) const ACTIVE_JOBS: usize = 32;
-/// Where others wait, a job of which nothing came for so long gives its place to the next: long enough to fetch a
-/// module over a slow line.
+/// If other jobs wait, a job without progress for this long gives up its place: long enough to fetch a module over a
+/// slow line.
 pub(super) const IDLE_JOB: Duration = Duration::from_secs(30);
-/// So many short units in a row may go before a long one whose turn it is.
+/// Most short units in a row that go before a long one whose turn it is.
 const PASSES: u32 = 16;
-/// Blocks are claimed ahead in so many jobs at a time, those whose turn is next: a claim that waits here keeps others
-/// from the block.
+/// Number of jobs in which blocks are claimed ahead, those whose turn is next: a claim that waits here keeps other
+/// workers from the block.
 pub(super) const NEAR_JOBS: usize = 4;
-/// Units in hand for each thread, beside a few for all: one runs, one waits with its input here.
+/// Units in hand per thread: one runs and one waits with its input here.
 const UNITS_PER_THREAD: usize = 2;
-/// Units in hand beside those: their inputs are on their way while others run.
+/// Additional units in hand for all threads together, whose inputs are fetched while others run.
 const UNITS_AHEAD: usize = 2;
-/// One unit in so many goes to the youngest job (rule 8).
+/// One unit in this many goes to the youngest job (rule 8).
 const YOUNGEST_EVERY: u64 = 8;
 
 impl Worker {
-    /// Takes part in waiting jobs, as long as there is room, or another owner has more than its share of it.
+    /// Takes part in waiting jobs while there is room, or while another owner has more than its share of the places.
     pub(super) fn activate(&mut self, core: &mut Core, blobs: &mut Blobs) {
         while let Some(id) = self.next_to_begin().filter(|_| self.enabled) {
             let of_owner = self.active_of(&self.jobs[&id].manifest.owner);
             if self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS {
-                let Some(idle) = self.idle_job_of_a_greedier(of_owner) else { return };
+                let Some(idle) = self.idle_job_of_larger_owner(of_owner) else { return };
                 self.put_off(core, blobs, idle);
             }
             self.begin(core, id);
         }
     }
 
-    /// The job that would take the next place: the youngest one if no place is given to the youngest yet, otherwise
-    /// the oldest of the owner with the fewest active ones. Jobs that had a place and made nothing of it come last.
+    /// The job that takes the next place: the youngest one if no place is given to the youngest yet, otherwise the
+    /// oldest of the owner with the fewest active jobs. Jobs that had a place and made no progress come last.
     fn next_to_begin(&self) -> Option<JobId> {
         let mut active: BTreeMap<PeerKey, usize> = BTreeMap::new();
         for job in self.jobs.values().filter(|j| j.active) {
@@ -66,15 +66,15 @@ impl Worker {
         self.jobs.values().filter(|j| j.active && j.manifest.owner == *owner).count()
     }
 
-    /// A job with nothing in hand, of an owner that would still have as many places without it as one that has
-    /// `of_owner` and takes it.
-    fn idle_job_of_a_greedier(&self, of_owner: usize) -> Option<JobId> {
+    /// A job with nothing in hand, of an owner that would have at least as many places without it as the owner with
+    /// `of_owner` places has with one more.
+    fn idle_job_of_larger_owner(&self, of_owner: usize) -> Option<JobId> {
         let idle = self.jobs.iter().filter(|(_, j)| j.active && !j.is_busy());
-        let greedier = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
-        greedier.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
+        let larger = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
+        larger.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
     }
 
-    /// Where others wait, jobs that do not go on wait too.
+    /// Gives the places of jobs without progress to jobs that wait.
     pub(super) fn put_off_idle_jobs(&mut self, core: &mut Core, blobs: &mut Blobs) {
         if !self.enabled || self.jobs.values().all(|j| j.active) {
             return;
@@ -87,7 +87,7 @@ impl Worker {
         self.activate(core, blobs);
     }
 
-    /// Gives a job's place away; it waits behind all others.
+    /// Takes a job's place away; it waits behind all others.
     fn put_off(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         let mut again = WorkerJob::new(core.now, &job.manifest, &job.epoch, job.done.clone(), job.reopened);
@@ -108,7 +108,7 @@ impl Worker {
         for number in 0..job.manifest.stages.len() as u8 {
             let place = place.filter(|_| number == 0);
             let mut stage = StageWork::new(core, id, number, job.manifest.clone(), place);
-            // Whoever comes late, or comes back, learns first what is done and who does the rest.
+            // A worker that comes late or comes back learns first what is done and which workers do the rest.
             if late || job.done.iter().any(|&done| done > 0) {
                 stage.await_standings(core);
             }
@@ -117,11 +117,11 @@ impl Worker {
         }
     }
 
-    /// Claims in the jobs whose turn is near; says whether anything was claimed.
+    /// Claims in the jobs whose turn is near; returns whether anything was claimed.
     pub(super) fn claim(&mut self, core: &mut Core) -> bool {
         let mut claimed = false;
         let mut order = self.by_turn();
-        // Whose turn it is, is always near, and so is the youngest (rule 8).
+        // The job whose turn it is and the youngest are always near (rule 8).
         let first = order.first().copied();
         if let Some(youngest) = (0..order.len()).max_by_key(|&i| self.jobs[&order[i]].opened) {
             order[..=youngest].rotate_right(1);
@@ -135,10 +135,10 @@ impl Worker {
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
             let turn = Turn { near: (near || place == 0 || Some(id) == first) && !job.is_stalled(), rivals };
             if !turn.near {
-                // It waits for others here, not they for it.
+                // It waits for this worker's other jobs, which is no lack of progress.
                 job.progressed = core.now;
             }
-            // Later stages first: what they need is here, and their results free it.
+            // Later stages first: their input is here, and their results free it.
             for i in (0..job.stages.len()).rev() {
                 let upstream_over = job.manifest.stages[i].reads().all(|read| job.stages[usize::from(read)].is_over());
                 let stage = &mut job.stages[i];
@@ -156,7 +156,7 @@ impl Worker {
         claimed
     }
 
-    /// Units that run, or wait for their input.
+    /// Units that run or wait for their input.
     pub(super) fn in_hand(&self) -> usize {
         self.running.len() + self.fetching
     }
@@ -170,10 +170,10 @@ impl Worker {
         }
     }
 
-    /// The next unit of the job whose turn it is, but at times of the youngest job of all (rule 8).
+    /// The next unit: of the job whose turn it is, and sometimes of the youngest job of all (rule 8).
     fn pick_unit(&mut self, now: Time) -> Option<(JobId, Unit)> {
-        // A job may fill twice what all of them together leave free: alone it gets two thirds, and one whose shufflers
-        // take nothing leaves room to the others (dynamic thresholds: Choudhury and Hahne, 1998).
+        // A job may use twice the memory that all jobs together leave free: one job alone gets two thirds, and one
+        // whose shufflers accept nothing leaves room for the others (dynamic thresholds: Choudhury and Hahne, 1998).
         let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
         let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
         let mut order = self.by_turn();
@@ -181,7 +181,7 @@ impl Worker {
         if youngest {
             order.sort_by_key(|id| Reverse(self.jobs[id].opened));
         }
-        // One long unit waits behind those that run: more would only be missing elsewhere.
+        // At most one long unit waits behind those that run: other workers could run more.
         let long = self.in_hand() <= self.threads as usize;
         let mut waits = false;
         for id in order {
@@ -191,12 +191,12 @@ impl Worker {
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {
-                    self.turns.comes_to(&job.manifest.owner);
+                    self.turns.start_turn(&job.manifest.owner);
                 }
                 return Some((id, unit));
             }
-            // A long unit whose turn it is waits for a thread. A few short ones may go first, but not without end:
-            // as long as they fill the threads, it would never have one.
+            // A long unit whose turn it is waits for a thread. The number of short ones that go first is limited: they
+            // could fill the threads for ever.
             waits |= !long && job.has_unit(now);
             if waits && self.passed >= PASSES {
                 return None;
@@ -205,7 +205,7 @@ impl Worker {
         None
     }
 
-    /// The jobs that run here, that of the owner that was served least first; of its jobs the oldest.
+    /// The active jobs, ordered by the least served owner, then by age.
     fn by_turn(&self) -> Vec<JobId> {
         let mut under_way: BTreeMap<PeerKey, u64> = BTreeMap::new();
         for running in self.running.values() {

@@ -1,4 +1,4 @@
-//! What units need before they run: packs, and buckets of a shuffle.
+//! The inputs of units: packs, and buckets of shuffles.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::manifest::{BlobRef, Sink, Stage};
 use crate::message::{Cause, Request, Response};
 
 impl Worker {
-    /// Gets a unit's input, and runs it once that is here.
+    /// Fetches a unit's input, and runs the unit once that is here.
     pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler, id: JobId, unit: Unit) {
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.manifest.stages[usize::from(unit.stage)].reads_inputs() {
             return self.fetch(core, shuffler, id, unit);
         }
         let Some(layout) = job.layout.clone() else { return self.run(core, id, unit, vec![Port::Numbers]) };
-        // A block may lie in two packs.
+        // The tasks of a block may lie in two packs.
         let mut tasks = unit.tasks.clone();
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
             let end = of_pack.end.min(tasks.end);
@@ -49,8 +49,8 @@ impl Worker {
         blobs.fetch(core, pack, job.manifest.home, None);
     }
 
-    /// Packs of a home that stalls keep a worker neither from other work nor others from theirs.
-    pub(super) fn go_on_without_late_packs(&mut self, core: &Core) {
+    /// Does not wait for late packs: they keep neither this worker from other work nor other workers from these tasks.
+    pub(super) fn set_late_packs_aside(&mut self, core: &Core) {
         for job in self.jobs.values_mut() {
             for (_, waiting) in job.waiting.extract_if(.., |_, w| core.now.since(w.since) > PACK_WAIT) {
                 self.fetching -= waiting.in_hand();
@@ -69,12 +69,12 @@ impl Worker {
         }
     }
 
-    /// Gets what a unit's task reads of shuffles, port by port.
+    /// Fetches what a unit's task reads of shuffles, port by port.
     fn fetch(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(reads) = job.stages[usize::from(stage)].reads(task) else {
-            // Unsealed since it was claimed.
+            // The seal was revoked after the claim.
             job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
             return;
         };
@@ -86,7 +86,7 @@ impl Worker {
         self.fetch_next(core, shuffler, fetch);
     }
 
-    /// Gets what is read at the next port, or runs the unit if all is here.
+    /// Fetches the input of the next port, or runs the unit if all of it is here.
     fn fetch_next(&mut self, core: &mut Core, shuffler: &Shuffler, mut fetch: Fetch) {
         let Some(&Read { from, place, owner, .. }) = fetch.next() else { return self.all_here(core, fetch) };
         if !self.is_sealed(core, shuffler, &fetch) {
@@ -106,8 +106,8 @@ impl Worker {
         }
     }
 
-    /// Whether all that is not here yet is still sealed by those who are to be asked for it. Others may say that this peer
-    /// sealed a partition; what lies here is whole if its own shuffler says so.
+    /// Whether all missing input is still sealed by the owners that are asked for it. Another peer may claim that this
+    /// one sealed a partition, so for its own store this peer asks its own shuffler.
     fn is_sealed(&self, core: &Core, shuffler: &Shuffler, fetch: &Fetch) -> bool {
         let stages = self.jobs.get(&fetch.job).map(|job| &job.stages);
         let known = stages.and_then(|stages| stages.get(usize::from(fetch.unit.stage))?.reads(fetch.unit.tasks.start));
@@ -119,7 +119,7 @@ impl Worker {
             && fetch.reads[rest].iter().all(here)
     }
 
-    /// Bytes of the inputs in hand, of all jobs.
+    /// Bytes of inputs in hand, of all jobs.
     pub(super) fn input_in_hand(&self, core: &Core) -> u64 {
         let running = self.running.values().map(|r| &r.unit);
         let read = self.reads.values().map(|fetch| &fetch.unit);
@@ -159,14 +159,14 @@ impl Worker {
         core.act(RunAction::Start(Box::new(work)));
     }
 
-    /// A blob arrived, or cannot be had.
+    /// Handles a blob that arrived, or that cannot be fetched.
     pub(in crate::engine) fn on_blob(&mut self, core: &mut Core, hash: Hash, bytes: Option<Bytes>) {
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.take_blob(core.now, hash, bytes.as_ref());
             let Some(waiting) = job.waiting.remove(&hash) else {
-                // It came too late for those that waited, and early for the next.
+                // It came too late for the units that waited for it, but may serve later ones.
                 if let Some(pack) = bytes.as_ref().filter(|_| job.layout.as_ref().is_some_and(|l| l.has_pack(&hash))) {
                     self.packs.put(hash, pack.clone());
                 }
@@ -189,7 +189,7 @@ impl Worker {
         }
     }
 
-    /// This peer's own segment store answered.
+    /// Handles the answer of this peer's own segment store.
     pub(in crate::engine) fn on_bucket_read(
         &mut self,
         core: &mut Core,
@@ -201,7 +201,7 @@ impl Worker {
         self.port_here(core, shuffler, fetch, records.map_err(NoInput::Unreadable));
     }
 
-    /// The owner of a partition answered with one more piece of what is read at a port.
+    /// Handles a partition owner's answer: one more piece of the input of a port.
     pub(super) fn on_bucket_answer(&mut self, core: &mut Core, shuffler: &Shuffler, mut fetch: Fetch, answer: Answer) {
         let job = fetch.job;
         let unreadable = |why: String| NoInput::Unreadable(ReadError::Failed(why));
@@ -223,7 +223,7 @@ impl Worker {
                     let most = fetch.next().map_or(0, |read| self.tasks_of(&job, read.from));
                     split_records(&whole, most).ok_or_else(malformed)
                 } else if self.input_in_hand(core).saturating_add(all) > self.memory.inputs.max(all) {
-                    // Its turn comes, here or elsewhere, when less is in hand: alone it would have room.
+                    // The task is tried again, here or elsewhere, when less is in hand: alone it would fit.
                     Err(NoInput::Missing)
                 } else if here < of && !piece.is_empty() {
                     fetch.unit.input = all;
@@ -242,9 +242,8 @@ impl Worker {
         self.port_here(core, shuffler, fetch, records);
     }
 
-    /// Whoever shuffles no more is waited for no more either: where it hangs, its answers do not come before their time
-    /// is up.
-    pub(super) fn leave_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
+    /// Stops waiting for peers that no longer shuffle: if one hangs, its answer would come only as a timeout.
+    pub(super) fn abandon_lost_owners(&mut self, core: &mut Core, id: JobId, epoch: &Epoch) {
         let lost = |read: &Read| !epoch.shufflers.iter().any(|s| s.peer == read.owner);
         let is_lost = |pending: &Pending| match pending {
             Pending::Worker(WorkerRequest::Bucket(fetch)) => fetch.job == id && fetch.next().is_some_and(lost),
@@ -259,22 +258,22 @@ impl Worker {
         }
     }
 
-    /// What a task of a stage may take, in bytes.
+    /// Memory limit of a task of a stage, in bytes.
     fn memory_of(&self, job: &JobId, stage: u8) -> u64 {
         self.described(job, stage).map_or(0, |stage| stage.limits.memory)
     }
 
-    /// How many tasks a stage has, each of which wrote once into a bucket at most.
+    /// Number of tasks of a stage, each of which wrote at most once into a bucket.
     fn tasks_of(&self, job: &JobId, stage: u8) -> usize {
         self.described(job, stage).map_or(0, |stage| stage.tasks as usize)
     }
 
-    /// A stage as the manifest of its job describes it.
+    /// A stage as its job's manifest describes it.
     fn described(&self, job: &JobId, stage: u8) -> Option<&Stage> {
         self.jobs.get(job)?.manifest.stages.get(usize::from(stage))
     }
 
-    /// What is read at a port is here, or cannot be had.
+    /// Called when the input of a port is here, or cannot be fetched.
     fn port_here(
         &mut self,
         core: &mut Core,
@@ -295,7 +294,7 @@ impl Worker {
         }
     }
 
-    /// All that a task reads is here.
+    /// Runs the unit: all input is here.
     fn all_here(&mut self, core: &mut Core, fetch: Fetch) {
         self.fetching -= 1;
         let bytes = fetch.bytes();
@@ -304,7 +303,7 @@ impl Worker {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
         let collects = job.manifest.stages[usize::from(stage)].sink == Sink::Collect;
         if collects && here.iter().all(Vec::is_empty) {
-            // Where there are no keys there is nothing for the guest to do.
+            // Without keys the guest has nothing to reduce.
             let empty = TaskOutput::Collect { digest: Hash::of(b""), bytes: Bytes::new() };
             let result = TaskResult { task, elapsed: Duration::ZERO, outcome: Ok(empty) };
             job.stages[usize::from(stage)].measure(1, result.elapsed);
@@ -315,7 +314,7 @@ impl Worker {
         }
     }
 
-    /// What a task reads cannot be had.
+    /// Called when a task's input cannot be fetched.
     fn no_input(&mut self, core: &mut Core, id: JobId, unit: &Unit, why: NoInput) {
         self.fetching -= 1;
         let (stage, task) = (unit.stage, unit.tasks.start);
@@ -324,7 +323,7 @@ impl Worker {
             NoInput::Missing => return job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
             NoInput::Unreadable(ReadError::TooLarge(bytes)) => {
                 let most = job.manifest.stages[usize::from(stage)].limits.memory;
-                let why = format!("would read {bytes} bytes, and may take {most} bytes of memory");
+                let why = format!("its input has {bytes} bytes, more than its memory limit of {most} bytes");
                 (why, Cause::InputLimit)
             }
             NoInput::Unreadable(ReadError::Failed(why)) => (format!("could not read its input: {why}"), Cause::Job),
@@ -334,33 +333,33 @@ impl Worker {
     }
 }
 
-/// A unit whose task reads shuffles, while that is on its way. The ports are read one after another: a unit has one request
-/// under way at a time, whatever the number of its sources, and what it takes up is one number.
+/// A unit whose input from shuffles is being fetched. Its ports are read one after another: it has one request under
+/// way at a time, whatever the number of its sources, and one total of bytes.
 #[derive(Debug)]
 pub(in crate::engine) struct Fetch {
     pub(super) job: JobId,
     unit: Unit,
     /// What its task reads at each port.
     reads: Vec<Read>,
-    /// The records that were read at the first of them.
+    /// The records of the ports that were read completely.
     here: Vec<Vec<Bytes>>,
-    /// What is here of the next one's.
+    /// What has arrived of the next port's records.
     got: BytesMut,
 }
 
 impl Fetch {
-    /// What is to be read next.
+    /// What to read next; `None` when all is here.
     fn next(&self) -> Option<&Read> {
         self.reads.get(self.here.len())
     }
 
-    /// Bytes of the records that are here.
+    /// Bytes of all records that have arrived.
     fn bytes(&self) -> u64 {
         self.here.iter().flatten().map(|records| records.len() as u64).sum()
     }
 }
 
-/// Asks for what is missing of what is read at a port.
+/// Requests the missing rest of a port's input.
 fn ask_for_bucket(core: &mut Core, fetch: Fetch) {
     let Some(&Read { from: stage, root, owner, .. }) = fetch.next() else { return };
     let (task, width) = (fetch.unit.tasks.start, fetch.unit.width);
@@ -370,14 +369,14 @@ fn ask_for_bucket(core: &mut Core, fetch: Fetch) {
 
 /// Why a task's input is not here.
 enum NoInput {
-    /// It lies elsewhere, or its owner was not reached: no fault of the task's.
+    /// It lies elsewhere, or its owner was not reached: not the task's fault.
     Missing,
-    /// It lies where it should and cannot be read, which trying elsewhere does not help: the task's failure, so that
-    /// the job ends with the reason once its retries are spent.
+    /// It lies where it should and cannot be read, so other workers would fail too. It counts as a failure of the task,
+    /// so that the job ends with this reason once its retries are used up.
     Unreadable(ReadError),
 }
 
-/// Takes a served bucket apart: the records of each of so many tasks at most stand behind their `u32` length.
+/// Splits a served bucket into the records of at most `most` tasks, each behind its length as a `u32`.
 fn split_records(body: &Bytes, most: usize) -> Option<Vec<Bytes>> {
     let mut records = Vec::new();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! One job as this worker takes part in it.
+//! One job in which this worker takes part.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,28 +25,28 @@ use crate::time::Time;
 pub(super) struct WorkerJob {
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
-    /// The holders of each stage's shuffle, where it has one.
+    /// The holders of each stage's shuffle; `None` for stages without one.
     pub(super) rings: Vec<Option<Assignment>>,
-    pub(super) module: Have,
-    pub(super) index: Have,
+    pub(super) module: FetchState,
+    pub(super) index: FetchState,
     pub(super) layout: Option<Arc<Layout>>,
     pub(super) stages: Vec<StageWork>,
     /// Units by the pack that they wait for.
     pub(super) waiting: BTreeMap<Hash, Waiting>,
-    /// Results of a collecting stage that the authority has not acknowledged, with when to send them again.
+    /// Results of a collecting stage that the authority has not acknowledged, each with the time to send it again.
     pub(super) outputs: BTreeMap<(u8, u32), Output>,
     pub(super) output_bytes: usize,
-    /// When the first of them is to be sent.
+    /// When the first of them must be sent.
     pub(super) outputs_at: Time,
     pub(super) opened: Time,
-    /// When something last came of it here.
+    /// When this worker last made progress in it.
     pub(super) progressed: Time,
     pub(super) done: Vec<u32>,
     pub(super) reopened: u32,
     pub(super) active: bool,
-    /// How often it had to give its place away, nothing having come of it.
+    /// How many times it lost its place because it made no progress.
     pub(super) put_off: u32,
-    /// It took the last place, which is the youngest job's.
+    /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct WorkerJob {
 pub(super) struct Waiting {
     pub(super) units: Vec<Unit>,
     pub(super) since: Time,
-    /// It takes so long that other work goes first: they do not count as in hand.
+    /// Whether they have waited so long that other work goes first. They do not count as in hand then.
     pub(super) overdue: bool,
 }
 
@@ -70,22 +70,22 @@ impl Waiting {
     }
 }
 
-/// Whether something is here that a job needs before anything runs.
+/// Whether something that a job needs before it can run is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Have {
-    No,
-    Asked,
-    Yes,
-    /// It could not be had; asked for again at this time.
+pub(super) enum FetchState {
+    Missing,
+    Requested,
+    Present,
+    /// It could not be fetched; the next attempt is at this time.
     Retry(Time),
-    /// What has this hash is of no use, and always will be.
-    Useless,
+    /// The bytes under this hash are invalid, and always will be.
+    Invalid,
 }
 
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) digest: Hash,
-    /// The roots of the partitions that were read, one for each port.
+    /// The roots of the partitions that were read, one per port.
     pub(super) roots: Vec<Hash>,
     pub(super) bytes: Bytes,
     /// `NEVER` while an answer is awaited.
@@ -94,12 +94,12 @@ pub(super) struct Output {
 
 impl WorkerJob {
     pub(super) fn new(now: Time, manifest: &Arc<Manifest>, epoch: &Arc<Epoch>, done: Vec<u32>, reopened: u32) -> Self {
-        let index = if manifest.inputs == Inputs::Numbers { Have::Yes } else { Have::No };
+        let index = if manifest.inputs == Inputs::Numbers { FetchState::Present } else { FetchState::Missing };
         Self {
             rings: rings(manifest, epoch),
             manifest: manifest.clone(),
             epoch: epoch.clone(),
-            module: Have::No,
+            module: FetchState::Missing,
             index,
             layout: None,
             stages: Vec::new(),
@@ -118,30 +118,30 @@ impl WorkerJob {
     }
 
     pub(super) fn is_set_up(&self) -> bool {
-        self.module == Have::Yes && self.index == Have::Yes
+        self.module == FetchState::Present && self.index == FetchState::Present
     }
 
-    /// Whether its packs do not come: nothing more of it is begun meanwhile.
+    /// Whether packs are overdue: nothing more of the job is started meanwhile.
     pub(super) fn is_stalled(&self) -> bool {
         self.waiting.values().any(|w| w.overdue)
     }
 
-    /// Whether anything of it is in hand here.
+    /// Whether this worker holds claims, units or outputs of it.
     pub(super) fn is_busy(&self) -> bool {
         !self.outputs.is_empty() || self.stages.iter().any(StageWork::is_busy)
     }
 
-    /// Whether blocks are claimed that have not begun.
+    /// Whether any claimed block has not started.
     pub(super) fn has_claims(&self) -> bool {
         self.stages.iter().any(StageWork::has_claims)
     }
 
-    /// Whether a unit could begin.
+    /// Whether a unit could start.
     pub(super) fn has_unit(&self, now: Time) -> bool {
         self.stages.iter().any(|s| s.has_unit(now))
     }
 
-    /// What many ask for: module and index.
+    /// The blobs that many peers ask for: module and index.
     pub(super) fn shared_blobs(&self) -> impl Iterator<Item = Hash> {
         let index = match &self.manifest.inputs {
             Inputs::Packs { index, .. } => Some(index.hash),
@@ -151,51 +151,53 @@ impl WorkerJob {
     }
 
     pub(super) fn retry_at(&self) -> Option<Time> {
-        let at = |have| if let Have::Retry(at) = have { Some(at) } else { None };
+        let at = |state| if let FetchState::Retry(at) = state { Some(at) } else { None };
         at(self.module).into_iter().chain(at(self.index)).min()
     }
 
-    /// Asks for module and index until they are here.
+    /// Fetches module and index until they are here.
     pub(super) fn set_up(&mut self, core: &mut Core, blobs: &mut Blobs) {
-        let wanted = |have: Have| have == Have::No || matches!(have, Have::Retry(at) if at <= core.now);
+        let wanted = |state: FetchState| {
+            state == FetchState::Missing || matches!(state, FetchState::Retry(at) if at <= core.now)
+        };
         let (module, index) = (wanted(self.module), wanted(self.index));
         if module {
-            self.module = Have::Asked;
+            self.module = FetchState::Requested;
             blobs.fetch(core, self.manifest.module, self.manifest.home, Some(BlobClass::Module));
         }
         if let Inputs::Packs { index: blob, .. } = &self.manifest.inputs
             && index
         {
-            self.index = Have::Asked;
+            self.index = FetchState::Requested;
             blobs.fetch(core, *blob, self.manifest.home, Some(BlobClass::Index));
         }
     }
 
     pub(super) fn take_blob(&mut self, now: Time, hash: Hash, bytes: Option<&Bytes>) {
-        let retry = Have::Retry(now + RETRY_INPUT);
-        if hash == self.manifest.module.hash && self.module != Have::Yes {
-            self.module = if bytes.is_some() { Have::Yes } else { retry };
+        let retry = FetchState::Retry(now + RETRY_INPUT);
+        if hash == self.manifest.module.hash && self.module != FetchState::Present {
+            self.module = if bytes.is_some() { FetchState::Present } else { retry };
         }
         let Inputs::Packs { index, .. } = &self.manifest.inputs else { return };
-        if hash == index.hash && self.index != Have::Yes {
+        if hash == index.hash && self.index != FetchState::Present {
             let parsed = bytes.and_then(|b| codec::decode::<Index>(b).ok()).map(Layout::new);
             let fits = parsed
                 .filter(|layout| self.manifest.stages.iter().all(|s| !s.reads_inputs() || layout.tasks() == s.tasks));
             self.index = match (&fits, bytes) {
-                (Some(_), _) => Have::Yes,
-                (None, Some(_)) => Have::Useless,
+                (Some(_), _) => FetchState::Present,
+                (None, Some(_)) => FetchState::Invalid,
                 (None, None) => retry,
             };
             self.layout = fits.map(Arc::new);
         }
     }
 
-    /// Bytes of output that nobody has acknowledged.
+    /// Bytes of output that no peer has acknowledged.
     pub(super) fn unacked(&self) -> usize {
         self.stages.iter().map(|s| s.outbox.bytes()).sum::<usize>() + self.output_bytes
     }
 
-    /// The authority has a result, or does not want it.
+    /// Drops a result that the authority has, or does not need.
     pub(super) fn drop_output(&mut self, stage: u8, task: u32) {
         if let Some(output) = self.outputs.remove(&(stage, task)) {
             self.output_bytes -= output.bytes.len();
@@ -213,7 +215,7 @@ impl WorkerJob {
     pub(super) fn take_result(&mut self, core: &mut Core, id: JobId, unit: &Unit, result: TaskResult) {
         let (stage, task) = (unit.stage, result.task);
         if unit.reads != self.epoch.generations_of(stage).reads {
-            // What it read has been revoked meanwhile.
+            // Its input has been revoked meanwhile.
             self.stages[usize::from(stage)].task_failed(core.now, task, Duration::ZERO);
             return;
         }
@@ -229,21 +231,21 @@ impl WorkerJob {
                 self.outputs_at = core.now;
             }
             Ok(_) => {
-                let why = "the task gave another kind of output than its stage takes".to_owned();
+                let why = "the task returned another kind of output than its stage expects".to_owned();
                 let failure = TaskFailure { document: None, why, cause: Cause::Job };
                 self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
             }
             Err(failure) => {
-                if failure.cause == Cause::Worker && self.module == Have::Yes {
-                    // What this peer lacks may be the module: its disk let it go, or never took it.
-                    self.module = Have::Retry(core.now + RETRY_MODULE);
+                if failure.cause == Cause::Worker && self.module == FetchState::Present {
+                    // What this peer lacks may be the module: its disk dropped it or never stored it.
+                    self.module = FetchState::Retry(core.now + RETRY_MODULE);
                 }
                 self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
             }
         }
     }
 
-    /// A task gave no result: its block goes back, and the authority hears why.
+    /// Handles a task without a result: its block is released, and the authority is told why.
     pub(super) fn task_failed(
         &mut self,
         core: &mut Core,
@@ -284,7 +286,8 @@ impl WorkerJob {
         }
     }
 
-    /// What the tasks of a stage read has been revoked: drops their unacknowledged outputs and opens the tasks again.
+    /// Handles a revocation of what the tasks of a stage read: drops their unacknowledged outputs and reopens the
+    /// tasks.
     fn drop_what_was_revoked(&mut self, now: Time, number: u8) {
         let work = &mut self.stages[usize::from(number)];
         let mut tasks = work.outbox.clear();
@@ -316,7 +319,7 @@ impl WorkerJob {
     }
 }
 
-/// Who owns a partition of what a stage writes.
+/// The owner of a partition of a stage's output.
 pub(super) fn owner_of(rings: &[Option<Assignment>], stage: u8, partition: u16) -> Option<PeerKey> {
     rings.get(usize::from(stage))?.as_ref()?.replicas(partition).first().copied()
 }

@@ -1,4 +1,4 @@
-//! The worker: chooses between jobs, fetches what tasks need, runs them, and brings their output home.
+//! The worker: chooses between jobs, fetches the inputs of tasks, runs them, and delivers their output.
 
 mod capacity;
 mod choice;
@@ -34,24 +34,24 @@ use crate::ranges::BitSet;
 use crate::time::Time;
 use crate::version;
 
-/// The pause after a task failed here, when nobody else could try it.
+/// Pause before a task that failed here is tried again when no other worker could try it.
 const RETRY_HERE: Duration = Duration::from_millis(100);
-/// The pause after an input or an answer could not be had.
+/// Pause before an input is requested again that could not be fetched.
 const RETRY_INPUT: Duration = Duration::from_millis(500);
-/// The pause after this peer could not run a task at all.
+/// Pause before the module is fetched again after this peer could not run a task at all.
 const RETRY_MODULE: Duration = Duration::from_secs(2);
-/// Units that wait for a pack for longer do not keep this worker from other work.
+/// How long units wait for a pack before this worker turns to other work.
 const PACK_SOON: Duration = Duration::from_secs(3);
-/// Units that wait for longer are left to others: long enough for the largest pack over a slow line.
+/// How long units wait for a pack before they are left to others: enough for the largest pack over a slow line.
 const PACK_WAIT: Duration = Duration::from_secs(60);
-/// Where pushes fail again and again, the authority is asked before long.
+/// Latest time for asking the authority when pushes keep failing.
 const SUMMARY_TROUBLE: Duration = Duration::from_secs(5);
-/// So is it after an answer under another epoch than the one known here, which is on its way.
+/// Latest time for asking the authority after an answer under an epoch that is unknown here and on its way.
 const SUMMARY_AGAIN: Duration = Duration::from_millis(500);
-/// Places offered for jobs that are not open yet.
+/// Most offered places kept for jobs that are not open yet.
 const PLACES: usize = 64;
 
-/// This peer as a worker.
+/// The worker role of this peer.
 #[derive(Debug)]
 pub(super) struct Worker {
     threads: u32,
@@ -59,15 +59,15 @@ pub(super) struct Worker {
     enabled: bool,
     jobs: BTreeMap<JobId, WorkerJob>,
     running: BTreeMap<RunId, Running>,
-    /// Units of which a port is read from this peer's own segment store.
+    /// Units of which a port is being read from this peer's own segment store.
     reads: BTreeMap<ReadId, Fetch>,
-    /// Units that wait for a pack, a bucket or a module.
+    /// Number of units that wait for a pack, a bucket or a module.
     fetching: usize,
     packs: Packs,
-    /// Module and index of each job that others may ask this peer for.
+    /// Module and index of each job, which other peers may ask this one for.
     shared: BTreeMap<JobId, Vec<Hash>>,
     topics: BTreeMap<Topic, u32>,
-    /// Topics that are listened to for jobs of this peer's own, which it does not work on itself.
+    /// Topics subscribed to for jobs of this peer's own in which it does not work itself.
     heard: BTreeMap<JobId, Vec<Topic>>,
     places: BTreeMap<JobId, (u32, u32)>,
     started: u64,
@@ -81,9 +81,9 @@ pub(super) struct Worker {
 struct Running {
     job: JobId,
     unit: Unit,
-    /// Microseconds that it will take yet, as far as that is known.
+    /// Estimated microseconds left, as far as known.
     estimate: u64,
-    /// Tasks that ended, counted from the unit's first.
+    /// Tasks that ended, numbered from the unit's first.
     ended: BitSet,
 }
 
@@ -92,7 +92,7 @@ impl Running {
         Self { job, estimate, ended: BitSet::new(unit.tasks.len() as u32), unit }
     }
 
-    /// Notes that a task ended; says whether it is one that had not.
+    /// Notes that a task ended; returns whether it had not ended before.
     fn ends(&mut self, task: u32) -> bool {
         task.checked_sub(self.unit.tasks.start).is_some_and(|nth| self.ended.insert(nth))
     }
@@ -124,7 +124,7 @@ impl Worker {
         }
     }
 
-    /// A submitter's hint where to begin in a job (rule 7).
+    /// Takes the submitter's hint where to start in a job (rule 7).
     pub(super) fn place(&mut self, core: &Core, job: JobId, slot: u32, of: u32) {
         match self.jobs.get_mut(&job) {
             // Gossip was faster than the offer.
@@ -136,20 +136,20 @@ impl Worker {
         }
     }
 
-    /// How many places wait for their jobs.
+    /// Number of places kept for jobs that are not open yet.
     #[cfg(test)]
     pub(super) fn places(&self) -> usize {
         self.places.len()
     }
 
-    /// Listens to every claim for as long as this peer lives: tabs around a relay hear each other through it alone, and
-    /// gossip is passed on by those who listen.
+    /// Subscribes to all claims for as long as this peer runs: tabs around a relay receive each other's claims only
+    /// through it, and only subscribers pass gossip on.
     pub(super) fn pass_on_claims(&mut self, core: &mut Core) {
         (0..limits::CLAIM_TOPICS).for_each(|n| listen(&mut self.topics, core, Topic::Claims(n), true));
     }
 
-    /// Listens to the claims of an own job, so that its authority hears who works on it. Workers of a stage with several
-    /// shards ask the authority about theirs, and of so many not every word could be heard.
+    /// Subscribes to the claims of an own job, so that its authority learns which workers take part. Stages with
+    /// several shards are left out: their workers ask the authority, and there would be too many messages.
     fn listen_to_workers(&mut self, core: &mut Core, job: JobId, manifest: &Manifest) {
         let stages = manifest.stages.iter().zip(0u8..).filter(|(stage, _)| stage.shards == 1);
         let topics: BTreeSet<Topic> = stages.map(|(_, number)| Topic::of_shard(job, number, 0)).collect();
@@ -159,7 +159,7 @@ impl Worker {
         self.heard.insert(job, topics.into_iter().collect());
     }
 
-    /// Something about a job changed.
+    /// Handles a change of a job.
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
@@ -178,7 +178,7 @@ impl Worker {
                 if let Some(open) = self.jobs.get_mut(job) {
                     open.new_epoch(core.now, epoch);
                 }
-                self.leave_lost_owners(core, *job, epoch);
+                self.abandon_lost_owners(core, *job, epoch);
             }
             Change::Reopened(count) => {
                 if let Some(open) = self.jobs.get_mut(job).filter(|j| j.reopened < *count) {
@@ -208,16 +208,16 @@ impl Worker {
         }
     }
 
-    /// A job can be worked on; this worker takes part in it if it may.
+    /// Opens a job that can be worked on; this worker takes part in it if its limits allow.
     fn open(&mut self, core: &mut Core, blobs: &mut Blobs, job: JobId, opened: WorkerJob) {
         let (home, stages) = (opened.manifest.home, &opened.manifest.stages);
-        // Peers ask for these at the home, and at every peer that has fetched them.
+        // Other peers ask for these blobs at the home and at every peer that has fetched them.
         if self.enabled || home == core.me {
             opened.shared_blobs().for_each(|hash| blobs.share(hash));
             self.shared.insert(job, opened.shared_blobs().collect());
         }
         if self.enabled && stages.iter().any(|s| s.limits.memory > self.memory.tasks) {
-            // A peer with more memory may run it; the job's home hears why this one does not.
+            // A peer with more memory may run it; the job's home learns why this one does not.
             let decline = Request::Decline { job, memory: self.memory.tasks, minor: None };
             core.request(home, decline, vec![], Pending::Ignored);
         } else if self.enabled {
@@ -244,7 +244,7 @@ impl Worker {
             }
         });
         self.running.retain(|_, running| running.job != id);
-        // What another job needs too stays: the same inputs may be submitted twice.
+        // Blobs that another job needs stay: the same inputs may be submitted twice.
         for hash in std::mem::take(&mut job.waiting).into_keys() {
             if !self.jobs.values().any(|j| j.waiting.contains_key(&hash)) {
                 self.packs.drop_pack(&hash);
@@ -254,41 +254,41 @@ impl Worker {
         core.act(RunAction::Stop { job: id });
     }
 
-    /// Goes on with every job: units, claims, output, messages.
-    pub(super) fn go_on(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
+    /// Drives every job: units, claims, output, messages.
+    pub(super) fn drive(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
         for (id, job) in self.jobs.iter_mut().filter(|(_, j)| j.active) {
             job.set_up(core, blobs);
             job.send_outputs(core, *id);
         }
-        // Units leave the queues first, so that claims see what room there is; some claims may start at once.
+        // Units leave the queues first, so that claims see the free room; some claims may start at once.
         self.start_units(core, blobs, shuffler);
         if self.claim(core) {
             self.start_units(core, blobs, shuffler);
         }
-        // With nothing left to run, output need not wait for company.
+        // With nothing left to run, outputs are sent without waiting for more.
         let idle = self.in_hand() == 0;
         for (id, job) in &mut self.jobs {
             for stage in &mut job.stages {
                 stage.outbox.flush(core, *id, stage.number, job.epoch.number, idle);
-                stage.speak(core);
+                stage.check_timers(core);
             }
         }
         self.say(core);
     }
 
-    /// Says how things stand wherever that is due. What all hear who listen to one shard goes into one message with it:
-    /// of many jobs no more messages are made than of one.
+    /// Publishes this worker's state where that is due. States that all listeners of one shard receive anyway share one
+    /// message, so that many jobs need no more messages than one.
     fn say(&mut self, core: &mut Core) {
         let stages = self.jobs.values_mut().filter(|j| j.active).flat_map(|j| &mut j.stages);
-        let mut stages: Vec<&mut StageWork> = stages.filter(|s| s.could_say() || s.says()).collect();
-        // Those that cannot wait come first, and of these the one with the most workers.
-        stages.sort_by_key(|s| Reverse((s.says(), s.table.active_workers())));
-        while stages.first().is_some_and(|s| s.says()) {
+        let mut stages: Vec<&mut StageWork> = stages.filter(|s| s.has_update() || s.must_publish()).collect();
+        // Stages that cannot wait come first, and of these the one with the most workers.
+        stages.sort_by_key(|s| Reverse((s.must_publish(), s.table.active_workers())));
+        while stages.first().is_some_and(|s| s.must_publish()) {
             let first = stages.remove(0);
             let mut claims = vec![first.say(core)];
             let mut room = limits::GOSSIP_BYTES - claims[0].size();
             stages.retain_mut(|stage| {
-                // The largest claim there is takes less than a third of a message.
+                // The largest claim takes less than a third of a message.
                 let fits = claims.len() < limits::CLAIMS_IN_MESSAGE && room > limits::GOSSIP_BYTES / 2;
                 let rides = fits && first.is_heard_by_those_of(core, stage);
                 if rides {
@@ -303,14 +303,14 @@ impl Worker {
         }
     }
 
-    /// How many workers hear each other in the shards that this one works on, itself included.
+    /// Number of workers that hear each other in the shards of this one, itself included.
     fn company(&self) -> u32 {
         let shared = self.jobs.values().filter(|j| j.active).flat_map(|j| &j.stages).filter(|s| s.is_shared());
         let workers: BTreeSet<PeerKey> = shared.flat_map(|s| s.table.peers()).collect();
         workers.len() as u32 + 1
     }
 
-    /// This peer did nothing for as long as `asleep`. What others have done meanwhile, the authority knows.
+    /// Resumes after this peer did not run for as long as `asleep`; asks the authority what others have done meanwhile.
     pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
         for stage in self.jobs.values_mut().filter(|job| job.active).flat_map(|job| &mut job.stages) {
             stage.woke(core, asleep);
@@ -322,12 +322,12 @@ impl Worker {
             stage.lapse(core);
             stage.release_unstarted(core);
         }
-        self.go_on_without_late_packs(core);
+        self.set_late_packs_aside(core);
         core.gossip_budget.set_workers(core.now, self.company());
         self.put_off_idle_jobs(core, blobs);
     }
 
-    /// Blocks claimed, units in hand, finished tasks that are not acknowledged.
+    /// Number of blocks claimed, of units in hand, and of finished tasks that are not acknowledged.
     pub(super) fn load(&self) -> (usize, usize, usize) {
         let stages = || self.jobs.values().flat_map(|j| &j.stages);
         let claims = stages().map(|s| s.table.held() as usize).sum();
@@ -346,13 +346,13 @@ impl Worker {
         .unwrap_or(Time::NEVER)
     }
 
-    /// A stage that this worker takes part in. An answer may come for a job that is over, or that was forgotten,
-    /// came back, and waits for its turn.
+    /// A stage in which this worker takes part. `None` for answers that arrive after a job is over, or after it was
+    /// forgotten, came back and waits for a place.
     fn stage(&mut self, job: &JobId, stage: u8) -> Option<&mut StageWork> {
         self.jobs.get_mut(job)?.stages.get_mut(usize::from(stage))
     }
 
-    /// Tasks of a run ended.
+    /// Handles results of tasks of a run.
     pub(super) fn on_results(&mut self, core: &mut Core, run: RunId, results: Vec<TaskResult>, last: bool) {
         let Some(mut running) = self.running.remove(&run) else { return };
         let (id, stage) = (running.job, running.unit.stage);
@@ -373,18 +373,18 @@ impl Worker {
             self.running.insert(run, running);
             return;
         }
-        // Whatever kept these from a result, their block must not stay held for ever.
+        // These tasks gave no result for some reason; their blocks must not be held for ever.
         for task in running.unended() {
             job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_HERE);
         }
     }
 
-    /// Who enters a shard of this worker's asks for the claims in it.
+    /// The claims in a shard of this worker's, for a worker that enters it.
     pub(super) fn standings(&self, core: &Core, job: &JobId, stage: u8, shard: u16) -> Option<Vec<Standing>> {
         self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(core, shard)
     }
 
-    /// Another worker's standing.
+    /// Handles another worker's message about its claims.
     pub(super) fn on_claim(&mut self, core: &mut Core, from: PeerKey, claim: &Claim) {
         let Some(job) = self.jobs.get_mut(&claim.job) else { return };
         if let Some(stage) = job.stages.get_mut(usize::from(claim.stage)) {
@@ -392,7 +392,7 @@ impl Worker {
         }
     }
 
-    /// Partitions were sealed by whoever owns them under the newest epoch.
+    /// Handles seals from the owner of partitions under the newest epoch.
     pub(super) fn on_seals(&mut self, core: &mut Core, from: PeerKey, seals: &Seals) {
         let Some(job) = self.jobs.get_mut(&seals.job) else { return };
         let Some(Some(ring)) = job.rings.get(usize::from(seals.stage)) else { return };
@@ -420,7 +420,7 @@ impl Worker {
     }
 }
 
-/// Counts who listens to a topic; the first and the last matter to the network.
+/// Counts the subscribers of a topic within this worker; the network learns of the first and the last.
 fn listen(topics: &mut BTreeMap<Topic, u32>, core: &mut Core, topic: Topic, on: bool) {
     let count = topics.entry(topic).or_default();
     if on {

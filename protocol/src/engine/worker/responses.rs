@@ -1,4 +1,4 @@
-//! What follows from the answers to a worker's requests.
+//! Handling of the answers to a worker's requests.
 
 use super::job::{WorkerJob, owner_of};
 use super::{RETRY_INPUT, SUMMARY_AGAIN, SUMMARY_TROUBLE, Worker};
@@ -10,7 +10,7 @@ use crate::message::Response;
 use crate::ranges::numbers_in_bytes;
 
 impl Worker {
-    /// A request of this worker's was answered, or failed.
+    /// Handles the answer to a request of this worker's, or its failure.
     pub(in crate::engine) fn on_response(
         &mut self,
         core: &mut Core,
@@ -29,11 +29,11 @@ impl Worker {
         }
     }
 
-    /// An owner answered a push.
+    /// Handles an owner's answer to a push.
     fn on_pushed(&mut self, core: &mut Core, push: &PushRequest, answer: &Answer) {
         let &PushRequest { job, stage, owner, epoch, ref tasks } = push;
         let Some(open) = self.jobs.get_mut(&job) else { return };
-        // Under a newer epoch everything was sent again; this answer is about the past.
+        // Under a newer epoch everything was sent again, so this answer is outdated.
         if open.epoch.number != epoch {
             return;
         }
@@ -49,7 +49,7 @@ impl Worker {
         }
     }
 
-    /// The authority answered a result.
+    /// Handles the authority's answer to a result.
     fn on_output_answer(&mut self, core: &mut Core, job: JobId, (stage, task): (u8, u32), answer: &Answer) {
         let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
         match answer {
@@ -71,25 +71,25 @@ impl Worker {
         }
     }
 
-    /// The home sent the summary of a shard, or did not.
+    /// Handles the summary of a shard from the home, or the failure of the request.
     fn on_summary(&mut self, core: &mut Core, job: JobId, (stage, shard): (u8, u16), answer: Answer) {
         let Some(open) = self.jobs.get_mut(&job) else { return };
         let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
         work.answered(shard);
         let Ok((Response::Summary(summary), body)) = answer else { return };
         if summary.reopened < open.reopened {
-            // It was on its way when tasks were opened again.
+            // It was sent before tasks were reopened.
             return work.ask_summary(core);
         }
         let reads: Vec<u8> = open.manifest.stages[usize::from(stage)].reads().collect();
-        // Under another epoch others may have sealed them than those that this peer takes for their owners.
+        // Under another epoch, other owners may have sealed them than those that this peer knows.
         let is_of_this_epoch = summary.epoch.peek(|e| e.number) == Ok(open.epoch.number);
         if !reads.is_empty() && !is_of_this_epoch {
             work.ask_summary_within(core.now, SUMMARY_AGAIN);
         }
         if summary.reopened > open.reopened {
             open.reopened = summary.reopened;
-            // It tells of one stage, and those tasks may be another's.
+            // It describes one stage; the reopened tasks may be another's.
             open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
         }
         let WorkerJob { stages, rings, .. } = open;
@@ -102,7 +102,7 @@ impl Worker {
         work.hear_summary(core, shard, &summary, done, owner_of);
     }
 
-    /// A worker in a shard that this one entered told of the claims in it, or did not.
+    /// Handles the claims in a shard that this worker entered, or the failure of the request.
     fn on_standings(&mut self, core: &Core, job: &JobId, (stage, shard): (u8, u16), from: PeerKey, answer: Answer) {
         let Some(stage) = self.stage(job, stage) else { return };
         match answer {

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::id::PeerKey;
 
-/// Whoever had nothing to run saves up so many microseconds of thread time at most: its next job begins at once, and
-/// does not keep everyone else waiting for as long as they were served alone.
+/// Most credit that an owner with nothing to run accumulates, in microseconds of thread time: its next job starts at
+/// once, but does not make the others wait for as long as they were served alone.
 const SAVED: u64 = 1_000_000;
 
-/// Thread time served to each owner, in microseconds, on a clock of its own: it stands where the owner stands whose
-/// turn it was last, and whoever is new, or comes back, begins there (start-time fair queueing: Goyal, Vin and Cheng,
-/// 1996).
+/// Thread time served to each owner, in microseconds of virtual time. The virtual time is that of the owner whose turn
+/// it was last, and new or returning owners start there (start-time fair queueing: Goyal, Vin and Cheng, 1996).
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     served: BTreeMap<PeerKey, u64>,
@@ -18,23 +17,23 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Where an owner stands: the least is next.
+    /// An owner's virtual time: the smallest is next.
     pub(super) fn of(&self, owner: &PeerKey) -> u64 {
         self.served.get(owner).map_or(self.clock, |&served| served.max(self.clock.saturating_sub(SAVED)))
     }
 
-    /// It is this owner's turn.
-    pub(super) fn comes_to(&mut self, owner: &PeerKey) {
+    /// Starts this owner's turn.
+    pub(super) fn start_turn(&mut self, owner: &PeerKey) {
         self.clock = self.clock.max(self.of(owner));
     }
 
-    /// An owner was served for so long.
+    /// Charges an owner for thread time.
     pub(super) fn serve(&mut self, owner: PeerKey, micros: u64) {
         let served = self.of(&owner).saturating_add(micros);
         self.served.insert(owner, served);
     }
 
-    /// An owner has no job here any more.
+    /// Forgets an owner without jobs here.
     pub(super) fn forget(&mut self, owner: &PeerKey) {
         self.served.remove(owner);
     }
@@ -49,15 +48,15 @@ mod tests {
 
     fn next(turns: &mut Turns) -> PeerKey {
         let next = if turns.of(&OLD) <= turns.of(&NEW) { OLD } else { NEW };
-        turns.comes_to(&next);
+        turns.start_turn(&next);
         next
     }
 
     #[test]
-    fn a_newcomer_is_served_like_one_who_was_served_for_an_hour() {
+    fn a_new_owner_is_served_as_much_as_one_served_for_an_hour() {
         let mut turns = Turns::default();
         for _ in 0..3_600 {
-            turns.comes_to(&OLD);
+            turns.start_turn(&OLD);
             turns.serve(OLD, 1_000_000);
         }
         let mut served = [0, 0];
@@ -70,11 +69,11 @@ mod tests {
     }
 
     #[test]
-    fn who_had_nothing_to_run_for_an_hour_saved_up_a_second() {
+    fn an_owner_idle_for_an_hour_accumulates_one_second_of_credit() {
         let mut turns = Turns::default();
         turns.serve(NEW, 1);
         for _ in 0..3_600 {
-            turns.comes_to(&OLD);
+            turns.start_turn(&OLD);
             turns.serve(OLD, 1_000_000);
         }
         let new = (0..100).filter(|_| {

@@ -1,13 +1,13 @@
-//! The number of threads, changed while the worker works.
+//! Changing the number of threads while the worker runs.
 
 use super::*;
 
-/// Enough blocks that the threads bound what is claimed ahead, not the blocks that are left.
+/// So many blocks that the number of threads limits the claims, not the number of blocks left.
 const MANY: Plan = Plan { tasks: 4000, block: 1, ..COLLECTS };
-/// How long each takes.
+/// Time of each task.
 const TASK: Duration = Duration::from_millis(50);
 
-/// A worker that knows its pace and has blocks claimed that have not begun.
+/// A worker that knows its pace and has claimed blocks that have not started.
 fn at_work(threads: u32) -> (Bench, JobId) {
     let mut bench = Bench::new();
     bench.worker.set_threads(&bench.core, threads);
@@ -20,7 +20,7 @@ fn claimed(bench: &Bench) -> usize {
     bench.worker.load().0
 }
 
-/// Whether it has said that it holds no block of the job any more.
+/// Whether it has published that it holds no block of the job.
 fn released_all(bench: &mut Bench) -> bool {
     let said = std::iter::from_fn(|| {
         bench.take(|action| match action {
@@ -32,7 +32,7 @@ fn released_all(bench: &mut Bench) -> bool {
 }
 
 #[test]
-fn with_more_threads_more_units_are_in_hand_at_once() {
+fn more_threads_put_more_units_in_hand_at_once() {
     let (mut bench, _) = at_work(1);
     let before = bench.worker.in_hand();
     bench.worker.set_threads(&bench.core, 4);
@@ -41,22 +41,22 @@ fn with_more_threads_more_units_are_in_hand_at_once() {
 }
 
 #[test]
-fn with_fewer_threads_blocks_that_have_not_begun_are_released() {
+fn fewer_threads_release_blocks_that_have_not_started() {
     let (mut bench, _) = at_work(8);
     let before = claimed(&bench);
     bench.worker.set_threads(&bench.core, 1);
     let after = claimed(&bench);
     assert!(after < before / 2, "{before} blocks claimed, then {after}");
     bench.idle(Duration::from_secs(2));
-    assert!(claimed(&bench) < before / 2, "it claims for threads that it has not: {}", claimed(&bench));
+    assert!(claimed(&bench) < before / 2, "it claims for threads that it no longer has: {}", claimed(&bench));
 }
 
 #[test]
-fn a_worker_that_retires_ends_what_runs_and_says_that_it_holds_nothing() {
+fn a_retiring_worker_stops_its_runs_and_publishes_that_it_holds_nothing() {
     let (mut bench, job) = at_work(2);
     assert!(claimed(&bench) > 0);
     bench.worker.retire(&mut bench.core, &mut bench.blobs);
-    bench.go_on(Duration::ZERO);
+    bench.drive(Duration::ZERO);
     assert_eq!(bench.worker.load(), (0, 0, 0));
     assert!(released_all(&mut bench));
     assert!(
@@ -67,11 +67,11 @@ fn a_worker_that_retires_ends_what_runs_and_says_that_it_holds_nothing() {
     bench.actions.clear();
     bench.open(&Plan { nonce: 2, ..MANY }, other());
     bench.idle(Duration::from_secs(2));
-    assert!(bench.run().is_none(), "it works all the same");
+    assert!(bench.run().is_none(), "a unit runs after the worker retired");
 }
 
 #[test]
-fn a_worker_that_begins_late_takes_part_in_a_job_that_it_knew_before() {
+fn a_worker_that_starts_late_takes_part_in_a_known_job() {
     let mut bench = Bench::with_roles(Roles::default());
     let manifest = MANY.manifest();
     let job = Manifest::id_of(&MANY.key().sign(&manifest));
@@ -85,7 +85,7 @@ fn a_worker_that_begins_late_takes_part_in_a_job_that_it_knew_before() {
     bench.worker.take_up(&mut bench.core, &mut bench.blobs, job, &open);
     let ran = bench.run_units(3, TASK);
     assert_eq!(ran, vec![job; 3]);
-    // Said once more, it changes nothing.
+    // A repeated call changes nothing.
     let held = claimed(&bench);
     bench.worker.take_up(&mut bench.core, &mut bench.blobs, job, &open);
     assert_eq!(claimed(&bench), held);

@@ -1,21 +1,21 @@
-//! What is claimed, held and let go.
+//! Claiming, holding and releasing blocks.
 
 use super::*;
 
 #[test]
-fn a_run_that_ends_early_gives_its_block_back() {
+fn a_run_that_ends_early_releases_its_block() {
     let mut bench = Bench::new();
     bench.open(&COLLECTS, other());
     let work = bench.run().expect("a block to run");
     assert_eq!(bench.worker.load().0, 1, "it holds the block");
     bench.results(&work, 0..2, true);
     assert_eq!(bench.worker.load().0, 0, "two of its tasks gave no result");
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     assert!(bench.run().is_some(), "it is tried again");
 }
 
 #[test]
-fn a_worker_that_may_hold_no_more_claims_again_as_soon_as_it_may() {
+fn a_worker_at_its_allowance_claims_again_as_soon_as_it_rises() {
     let mut bench = Bench::new();
     let tasks = 200;
     bench.open(&Plan { tasks, block: 1, ..COLLECTS }, other());
@@ -29,7 +29,7 @@ fn a_worker_that_may_hold_no_more_claims_again_as_soon_as_it_may() {
             }
         }
     }
-    // It finds its pace with one task, and speaks no oftener than every 20 ms.
+    // It learns its pace from one task, and publishes at most every 20 ms.
     assert!(idle < 50, "idle for {idle} ms of a job of 600 ms");
 }
 
@@ -49,7 +49,8 @@ fn a_job_whose_tasks_may_take_more_than_this_peer_gives_is_declined() {
     assert!(bench.run().is_some());
 }
 
-/// A bench with a job whose first stage has two shards, with its epoch and the shard that this worker begins in.
+/// A bench with a job whose first stage has two shards; also returns its epoch and the shard in which this worker
+/// starts.
 fn two_shards() -> (Bench, JobId, Signed<Epoch>, usize) {
     let mut bench = Bench::new();
     let plan = Plan { tasks: 16, block: 1, ..COLLECTS };
@@ -62,7 +63,7 @@ fn two_shards() -> (Bench, JobId, Signed<Epoch>, usize) {
 }
 
 #[test]
-fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
+fn the_last_blocks_of_a_shard_with_hanging_workers_are_run_by_workers_of_other_shards() {
     let (mut bench, job, epoch, mine) = two_shards();
     let mut left = [2, 2];
     left[mine] = 0;
@@ -71,17 +72,20 @@ fn the_last_blocks_of_a_shard_whose_workers_hang_are_done_by_those_of_others() {
         bench.idle(Duration::from_millis(200));
         asked.extend(bench.answer_summaries(job, &epoch, 0, left));
     }
-    assert!(asked.iter().filter(|&&shard| usize::from(shard) == mine).count() > 1, "they have a while to go on");
+    assert!(
+        asked.iter().filter(|&&shard| usize::from(shard) == mine).count() > 1,
+        "the hanging workers' leases have not expired"
+    );
     let work = bench.run().expect("a block of the other shard to run");
     assert_ne!(work.tasks.start / 8, mine as u32);
 }
 
 #[test]
-fn a_shard_that_is_done_again_is_left_as_soon_as_any_other() {
+fn a_reopened_shard_is_left_as_soon_as_it_is_done_again() {
     let (mut bench, job, epoch, mine) = two_shards();
     bench.idle(Duration::from_millis(200));
     bench.change(&job, &Change::Reopened(1));
-    // All seems done until the answer is here.
+    // All seems done until the answer arrives.
     bench.idle(Duration::from_millis(200));
     let mut left = [8, 8];
     left[mine] = 1;
@@ -95,7 +99,7 @@ fn a_shard_that_is_done_again_is_left_as_soon_as_any_other() {
 }
 
 #[test]
-fn tasks_that_were_opened_again_are_found_whichever_stage_that_is_heard_of_with_first() {
+fn reopened_tasks_are_found_whichever_stages_summary_comes_first() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());

@@ -1,4 +1,4 @@
-//! What units need before they run.
+//! The inputs of units.
 
 use super::*;
 use crate::engine::worker::{PACK_WAIT, RETRY_MODULE};
@@ -6,7 +6,7 @@ use crate::io::Port;
 use crate::message::{Cause, Hold};
 use crate::ranges::Run;
 
-/// What one task wrote, as it travels.
+/// The encoded output of one task.
 const RECORD: &[u8] = b"\x06\0\0\0record";
 
 #[test]
@@ -18,13 +18,13 @@ fn a_seal_of_an_older_epoch_opens_nothing() {
     assert_eq!(epoch.number, 0);
     bench.change(&job, &Change::Epoch { epoch: newer, signed_epoch: signed_epoch.clone() });
     bench.hear_sealed(&REDUCES, job, before);
-    assert_eq!(bench.bucket_asked(), None, "whoever sealed it then is not its owner now");
+    assert_eq!(bench.bucket_asked(), None, "it was sealed by a former owner");
     bench.hear_sealed(&REDUCES, job, signed_epoch);
     assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(PeerKey([3; 32])));
 }
 
 #[test]
-fn what_this_peer_did_not_seal_is_not_read_from_its_store() {
+fn partitions_that_this_peer_did_not_seal_are_not_read_from_its_store() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, me());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, me());
@@ -48,7 +48,7 @@ fn a_result_names_the_root_that_was_read() {
     assert_eq!(map.stage, 0);
     bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
     let reduce = bench.run().expect("its reduce");
-    // Sealed anew while it runs: what it read is the old data.
+    // Sealed again while it runs: its input is outdated.
     let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
     bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
     bench.results(&reduce, reduce.tasks.clone(), true);
@@ -60,7 +60,7 @@ fn a_result_names_the_root_that_was_read() {
 }
 
 #[test]
-fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_once() {
+fn buckets_of_a_shuffler_that_is_a_worker_are_left_to_it_first() {
     for works in [true, false] {
         let mut bench = Bench::new();
         let roles = Roles { worker: works, shuffler: true, ..Roles::default() };
@@ -69,9 +69,9 @@ fn buckets_of_a_shuffler_that_works_are_its_own_first_and_all_others_anyones_at_
         let job = bench.open(&REDUCES, other());
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
         bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
-        bench.go_on(Duration::ZERO);
+        bench.drive(Duration::ZERO);
         assert_eq!(bench.bucket_asked().is_none(), works);
-        bench.go_on(Duration::from_secs(1));
+        bench.drive(Duration::from_secs(1));
         assert!(bench.bucket_asked().is_some(), "its owner has had its time");
     }
 }
@@ -82,10 +82,10 @@ fn a_bucket_that_its_owner_cannot_read_counts_as_a_failure_of_its_task() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Missing, Bytes::new());
     assert_eq!(bench.failure(), None, "it may lie elsewhere by now");
-    bench.go_on(Duration::from_secs(3));
+    bench.drive(Duration::from_secs(3));
     let (id, _) = bench.bucket_asked().expect("the next bucket");
     bench.answer_bucket(id, Response::Refused("the disk is broken".to_owned()), Bytes::new());
-    let failure = bench.failure().expect("a word to the authority");
+    let failure = bench.failure().expect("a report to the authority");
     assert!(failure.why.contains("the disk is broken") && failure.cause == Cause::Job, "{failure:?}");
 }
 
@@ -98,7 +98,7 @@ fn a_malformed_bucket_counts_as_a_failure_of_its_task() {
 }
 
 #[test]
-fn a_bucket_of_more_parts_than_there_were_tasks_is_malformed() {
+fn a_bucket_with_more_records_than_tasks_is_malformed() {
     let (mut bench, _) = reducing();
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     let empty_parts = vec![0; 4 * (REDUCES.tasks as usize + 1)];
@@ -107,14 +107,14 @@ fn a_bucket_of_more_parts_than_there_were_tasks_is_malformed() {
 }
 
 #[test]
-fn a_peer_that_runs_nothing_shares_no_blobs_of_others_jobs() {
+fn a_peer_without_the_worker_role_shares_no_blobs_of_others_jobs() {
     let mut bench = Bench::with_roles(Roles::default());
     bench.open(&COLLECTS, other());
     assert_eq!(bench.blobs.shared(), 0);
 }
 
 #[test]
-fn what_a_job_shared_is_shared_until_the_last_job_that_needs_it_is_over() {
+fn a_blob_is_shared_until_the_last_job_that_needs_it_is_over() {
     let mut bench = Bench::new();
     let jobs = [1, 2].map(|nonce| bench.open(&Plan { nonce, ..COLLECTS }, other()));
     assert_eq!(bench.blobs.shared(), 1, "both run the same module");
@@ -125,28 +125,28 @@ fn what_a_job_shared_is_shared_until_the_last_job_that_needs_it_is_over() {
 }
 
 #[test]
-fn a_module_that_this_peer_lost_is_looked_for_again() {
+fn a_lost_module_is_fetched_again() {
     let mut bench = Bench::new();
     bench.open(&COLLECTS, other());
     let work = bench.run().expect("a block to run");
     let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), cause: Cause::Worker };
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
     bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
-    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    bench.worker.drive(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let told = |action: &Action| matches!(action, Action::Net(NetAction::Request { request: Request::Failed(f), .. }) if f.cause == Cause::Worker);
     assert!(bench.core.actions.iter().any(told));
     bench.core.now = bench.core.now + RETRY_MODULE;
-    bench.worker.go_on(&mut bench.core, &mut bench.blobs, &bench.shuffler);
+    bench.worker.drive(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let looks = |action: &Action| matches!(action, Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) if *hash == Hash([COLLECTS.module; 32]));
     assert!(bench.core.actions.iter().any(looks));
 }
 
 #[test]
-fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_the_tasks() {
+fn missing_packs_block_neither_other_jobs_nor_other_workers() {
     let mut bench = Bench::new();
     let stalled = bench.open(&Plan { owner: 1, ..LONG_JOB }, other());
     bench.run_units(20, Duration::from_millis(50));
-    // From here on its inputs lie in a pack that nobody sends.
+    // From here on its inputs lie in a pack that no peer sends.
     let blob = BlobRef { hash: Hash([NOWHERE; 32]), len: 1 };
     let layout = Layout::new(Index { packs: vec![PackRef { blob, documents: LONG_JOB.tasks, docs_per_task: 1 }] });
     bench.worker.jobs.get_mut(&stalled).expect("an open job").layout = Some(Arc::new(layout));
@@ -167,7 +167,7 @@ fn packs_that_do_not_come_keep_a_worker_neither_from_other_jobs_nor_others_from_
 }
 
 #[test]
-fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
+fn a_bucket_served_in_pieces_is_reduced_whole() {
     let (mut bench, _) = reducing();
     let records = [&b"records of one task"[..], b"of another"];
     let framed: Vec<u8> =
@@ -183,7 +183,7 @@ fn a_bucket_that_comes_in_pieces_is_reduced_whole() {
 }
 
 #[test]
-fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
+fn a_bucket_larger_than_the_memory_limit_fails_the_task() {
     let (mut bench, _) = reducing();
     let of = REDUCES.manifest().stages[1].limits.memory + 1;
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
@@ -193,7 +193,7 @@ fn a_bucket_larger_than_its_task_may_take_is_the_tasks_failure() {
 }
 
 #[test]
-fn where_nothing_was_written_there_is_nothing_to_run() {
+fn an_empty_bucket_is_not_run() {
     let (mut bench, _) = reducing();
     let map = bench.run().expect("the map tasks");
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
@@ -207,8 +207,8 @@ fn where_nothing_was_written_there_is_nothing_to_run() {
 }
 
 #[test]
-fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
-    // One partition of eight buckets, so eight tasks at most.
+fn the_number_of_tasks_comes_from_the_seals_and_then_from_the_authority() {
+    // One partition of eight buckets, so at most eight tasks.
     let mut manifest = REDUCES.manifest();
     manifest.stages[0].sink = Sink::Shuffle { partitions: 1, buckets: 8 };
     manifest.stages[1].tasks = 8;
@@ -233,7 +233,7 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     let asked = bench.take(|action| match action {
         Action::Net(NetAction::Request { request: Request::Bucket { width, task, .. }, .. }) => Some((*width, *task)),
         _ => None,
@@ -242,7 +242,7 @@ fn tasks_are_as_many_as_the_seals_say_and_the_authority_has_the_last_word() {
 }
 
 #[test]
-fn tasks_claimed_by_a_worker_that_heard_the_seals_earlier_are_left_to_it() {
+fn tasks_claimed_by_a_worker_that_received_the_seals_earlier_are_left_to_it() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let holds = vec![Hold { run: Run::new(0, 2), term: 0, speculative: false, settled: true }];
@@ -254,21 +254,21 @@ fn tasks_claimed_by_a_worker_that_heard_the_seals_earlier_are_left_to_it() {
 }
 
 #[test]
-fn buckets_in_hand_take_no_more_together_than_tasks_may() {
+fn buckets_in_hand_together_keep_the_memory_limit() {
     let mut bench = Bench::new();
     let memory = REDUCES.manifest().stages[1].limits.memory;
     bench.worker.memory.inputs = memory;
     let job = bench.open(&REDUCES, other());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
     bench.hear_sealed(&REDUCES, job, signed_epoch);
-    // One record that fills most of what there is, behind its length.
+    // A record that fills most of the memory, behind its length.
     let len = memory / 4 * 3;
     let bucket: Bytes = [&(len as u32).to_le_bytes()[..], &vec![0; len as usize]].concat().into();
     let (of, start) = (bucket.len() as u64, bucket.slice(..1));
     let (first, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(first, Response::Piece { of }, start.clone());
     let (rest, _) = bench.bucket_asked().expect("it has room");
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
     let (second, _) = bench.bucket_asked().expect("another bucket");
     bench.answer_bucket(second, Response::Piece { of }, start.clone());
     assert_eq!(bench.bucket_asked(), None, "both together have not");
@@ -277,14 +277,14 @@ fn buckets_in_hand_take_no_more_together_than_tasks_may() {
     bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
     let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
     bench.results(&reduce, reduce.tasks.clone(), true);
-    bench.go_on(Duration::from_secs(3));
+    bench.drive(Duration::from_secs(3));
     let (next, _) = bench.bucket_asked().expect("the next one");
     bench.answer_bucket(next, Response::Piece { of }, start);
     assert!(bench.bucket_asked().is_some(), "there is room again");
 }
 
 #[test]
-fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
+fn an_index_that_contradicts_its_manifest_is_fetched_once() {
     let bench = Bench::new();
     let index = BlobRef { hash: Hash([8; 32]), len: 1 };
     let inputs = Inputs::Packs { index, documents: u64::from(COLLECTS.tasks), bytes: 1 };
@@ -303,7 +303,7 @@ fn an_index_that_does_not_fit_its_manifest_is_not_fetched_again_and_again() {
 }
 
 #[test]
-fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
+fn a_bucket_of_a_replaced_owner_is_not_waited_for() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let (_, before) = REDUCES.epoch(job, 0, other());
@@ -315,7 +315,7 @@ fn a_bucket_of_an_owner_that_was_given_up_is_not_waited_for() {
     assert_eq!(bench.worker.in_hand(), 1, "the map tasks alone");
 }
 
-/// A job of two maps, and a reduce of what both write, with nothing sealed yet.
+/// A job of two maps and a reduce of both, with nothing sealed.
 fn joining() -> (Bench, JobId) {
     let mut manifest = REDUCES.manifest();
     manifest.minor = version::SEVERAL_SOURCES;
@@ -327,14 +327,14 @@ fn joining() -> (Bench, JobId) {
     (bench, job)
 }
 
-/// Another peer says that it sealed all that a stage wrote.
+/// Another peer publishes that it sealed all partitions of a stage.
 fn seal(bench: &mut Bench, job: JobId, (stage, epoch): (u8, u32), root: Hash) {
     let seals = (0..BUCKETS).map(|p| (p, root)).collect();
     bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage, epoch, width: 1, seals });
-    bench.go_on(Duration::from_secs(1));
+    bench.drive(Duration::from_secs(1));
 }
 
-/// What is asked for of what a stage wrote: the request, the task and the root.
+/// The next request for a bucket of a stage: its id, the task and the root.
 fn asked(bench: &mut Bench, of: u8) -> Option<(RequestId, u32, Hash)> {
     bench.take(|action| match action {
         Action::Net(NetAction::Request { id, request: Request::Bucket { stage, task, root, .. }, .. })
@@ -347,7 +347,7 @@ fn asked(bench: &mut Bench, of: u8) -> Option<(RequestId, u32, Hash)> {
 }
 
 #[test]
-fn several_sources_are_read_one_after_another_and_the_result_names_the_root_of_each() {
+fn several_sources_are_read_in_turn_and_the_result_names_all_their_roots() {
     let (mut bench, job) = joining();
     let roots = [ROOT, Hash([3; 32])];
     seal(&mut bench, job, (0, 0), roots[0]);
@@ -374,7 +374,7 @@ fn several_sources_are_read_one_after_another_and_the_result_names_the_root_of_e
 }
 
 #[test]
-fn where_one_of_several_sources_is_revoked_only_that_has_to_be_sealed_again() {
+fn after_a_revocation_of_one_source_only_that_source_must_be_sealed_again() {
     let (mut bench, job) = joining();
     seal(&mut bench, job, (0, 0), ROOT);
     seal(&mut bench, job, (1, 0), ROOT);
@@ -386,15 +386,15 @@ fn where_one_of_several_sources_is_revoked_only_that_has_to_be_sealed_again() {
     bench.change(&job, &Change::Epoch { epoch: Arc::new(newer), signed_epoch });
     bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
     while bench.bucket_asked().is_some() {}
-    bench.go_on(Duration::from_secs(5));
+    bench.drive(Duration::from_secs(5));
     assert_eq!(bench.bucket_asked(), None, "what the second source wrote is not sealed");
     seal(&mut bench, job, (1, 1), Hash([3; 32]));
-    bench.go_on(Duration::from_secs(5));
+    bench.drive(Duration::from_secs(5));
     assert!(bench.bucket_asked().is_some(), "the first stayed sealed");
 }
 
 #[test]
-fn what_a_task_reads_of_all_sources_together_is_bounded() {
+fn the_input_of_all_sources_of_a_task_together_is_limited() {
     let (mut bench, job) = joining();
     seal(&mut bench, job, (0, 0), ROOT);
     seal(&mut bench, job, (1, 0), ROOT);

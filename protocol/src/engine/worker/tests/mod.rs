@@ -1,4 +1,4 @@
-//! The worker alone, with what stands around it in a peer.
+//! The worker with the parts of a peer that it needs.
 
 mod capacity;
 mod claims;
@@ -36,7 +36,7 @@ use crate::time::Time;
 use crate::version;
 
 const ROOT: Hash = Hash([1; 32]);
-/// Buckets of the shuffles below, each a partition of its own.
+/// Buckets of the shuffles below, one per partition.
 const BUCKETS: u16 = 4;
 
 fn me() -> PeerKey {
@@ -47,7 +47,7 @@ fn other() -> PeerKey {
     PeerKey([2; 32])
 }
 
-/// A worker with what it needs around it, and what it wants done.
+/// A worker with the state that it shares with other roles, and its actions.
 struct Bench {
     core: Core,
     blobs: Blobs,
@@ -80,12 +80,12 @@ impl Bench {
         }
     }
 
-    /// Opens a job whose shuffle `shuffler` holds, with its module here.
+    /// Opens a job whose shuffle `shuffler` holds, with its module present here.
     fn open(&mut self, plan: &Plan, shuffler: PeerKey) -> JobId {
         self.open_as(plan, plan.manifest(), shuffler)
     }
 
-    /// The same of a manifest that is not quite as planned.
+    /// The same with another manifest than the planned one.
     fn open_as(&mut self, plan: &Plan, manifest: Manifest, shuffler: PeerKey) -> JobId {
         let job = Manifest::id_of(&plan.key().sign(&manifest));
         let (epoch, signed_epoch) = plan.epoch(job, 0, shuffler);
@@ -99,13 +99,13 @@ impl Bench {
     fn change(&mut self, job: &JobId, change: &Change) {
         self.shuffler.on_job(&mut self.core, job, change);
         self.worker.on_job(&mut self.core, &mut self.blobs, job, change);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
-    /// Lets time pass; what blobs it looks for are here.
-    fn go_on(&mut self, time: Duration) {
+    /// Lets time pass; requested blobs are present here.
+    fn drive(&mut self, time: Duration) {
         self.core.now = self.core.now + time;
-        self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+        self.worker.drive(&mut self.core, &mut self.blobs, &self.shuffler);
         while let Some(action) = self.core.actions.pop_front() {
             if let Action::Store(StoreAction::Blobs(BlobAction::Load { hash })) = action
                 && hash != Hash([NOWHERE; 32])
@@ -113,14 +113,14 @@ impl Bench {
                 let loaded = self.blobs.loaded(&mut self.core, hash, Some(Bytes::new()));
                 let (hash, bytes) = loaded.expect("a blob that is waited for");
                 self.worker.on_blob(&mut self.core, hash, bytes);
-                self.worker.go_on(&mut self.core, &mut self.blobs, &self.shuffler);
+                self.worker.drive(&mut self.core, &mut self.blobs, &self.shuffler);
             } else {
                 self.actions.push_back(action);
             }
         }
     }
 
-    /// Takes the first action for which `pick` gives something.
+    /// Takes the first action for which `pick` returns a value.
     fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Option<T> {
         let at = self.actions.iter().position(|a| pick(a).is_some())?;
         pick(&self.actions.remove(at)?)
@@ -152,10 +152,10 @@ impl Bench {
         let pending = self.core.pending.remove(&id);
         let Some(Pending::Worker(request @ WorkerRequest::Bucket(_))) = pending else { panic!("no bucket is awaited") };
         self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((response, body)));
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
-    /// The authority says that all of the first stage is done, and its partitions sealed.
+    /// The authority reports that the first stage is done and its partitions are sealed.
     fn hear_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
         let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
@@ -163,11 +163,11 @@ impl Bench {
         let (further, peers) = (vec![], vec![]);
         let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
         self.hear_summary(job, (1, 0), summary, Bytes::new());
-        self.go_on(Duration::from_secs(1));
+        self.drive(Duration::from_secs(1));
     }
 
-    /// Answers whoever asks about a stage of two shards of eight blocks, of which so many are left, those with the
-    /// highest numbers; gives the shards asked about.
+    /// Answers requests for summaries of a stage with two shards of eight blocks, of which `left` are left, those with
+    /// the highest numbers; returns the requested shards.
     fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Some(shard) = self.take(|action| match action {
@@ -184,11 +184,11 @@ impl Bench {
             let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
             self.hear_summary(job, (0, shard), summary, done);
         }
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
         asked
     }
 
-    /// Runs units one after another, each task for so long, and takes all output; gives whose units ran.
+    /// Runs units one after another, with this time per task, and takes all output; returns the job of each unit.
     fn run_units(&mut self, units: usize, task_time: Duration) -> Vec<JobId> {
         let mut ran = Vec::new();
         while ran.len() < units {
@@ -200,8 +200,7 @@ impl Bench {
         ran
     }
 
-    /// Runs a unit, if there is any, each of its tasks for so long, and takes its output; gives whose it was and how
-    /// many tasks.
+    /// Runs the next unit, with this time per task, and takes its output; returns its job and number of tasks.
     fn run_unit(&mut self, task_time: Duration) -> Option<(JobId, usize)> {
         let work = self.run()?;
         assert!(work.operator == Operator::Map, "not a map");
@@ -211,17 +210,17 @@ impl Bench {
         self.core.now = self.core.now + task_time * results.len() as u32;
         let ran = (work.job, results.len());
         self.worker.on_results(&mut self.core, work.run, results, true);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
         self.take_outputs();
         Some(ran)
     }
 
     fn idle(&mut self, time: Duration) {
         self.worker.tick(&mut self.core, &mut self.blobs);
-        self.go_on(time);
+        self.drive(time);
     }
 
-    /// The home answers with the summary of a shard; `done` numbers its finished tasks.
+    /// The home answers with the summary of a shard; `done` is the bitmap of its finished blocks.
     fn hear_summary(&mut self, job: JobId, (stage, shard): (u8, u16), summary: Summary, done: Bytes) {
         let request = WorkerRequest::Summary { job, stage, shard };
         self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((Response::Summary(summary), done)));
@@ -235,35 +234,35 @@ impl Bench {
                 self.worker.on_response(&mut self.core, &self.shuffler, output, Ok((Response::Ok, Bytes::new())));
             }
         }
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 
     fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
         self.results_of(work, tasks, last, 1);
     }
 
-    /// Results of so many bytes each.
+    /// Results of `bytes` bytes each.
     fn results_of(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool, bytes: usize) {
         let elapsed = Duration::from_millis(10);
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: vec![0; bytes].into() };
         let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
         self.worker.on_results(&mut self.core, work.run, results, last);
-        self.go_on(Duration::ZERO);
+        self.drive(Duration::ZERO);
     }
 }
 
-/// A job to be.
+/// The plan of a job.
 #[derive(Clone)]
 struct Plan {
     owner: u8,
     nonce: u64,
-    /// Tasks of its first stage,
+    /// Number of tasks of its first stage.
     tasks: u32,
-    /// and of each block of it.
+    /// Tasks per block.
     block: u32,
-    /// The name of its module; all but [`NOWHERE`] are here.
+    /// The number of its module; all but [`NOWHERE`] are present here.
     module: u8,
-    /// Whether a second stage reads what the first one wrote; otherwise that one collects.
+    /// Whether a second stage reads the output of the first one; otherwise the first one collects.
     reduces: bool,
 }
 
@@ -321,14 +320,14 @@ impl Plan {
     }
 }
 
-/// A module that nobody has.
+/// A module that no peer has.
 const NOWHERE: u8 = 255;
 const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: true };
 const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: false };
 /// A job of many short blocks.
 const LONG_JOB: Plan = Plan { owner: 1, nonce: 1, tasks: 100_000, block: 1, module: 7, reduces: false };
 
-/// A bench with a job all of whose map tasks are done elsewhere, and whose buckets `other` has sealed.
+/// A bench with a job whose map tasks are done elsewhere, and whose buckets `other` has sealed.
 fn reducing() -> (Bench, JobId) {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());

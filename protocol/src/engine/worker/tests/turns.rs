@@ -1,9 +1,9 @@
-//! Whose turn it is.
+//! The order in which jobs are served.
 
 use super::*;
 
 #[test]
-fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
+fn unacknowledged_output_is_limited_over_all_jobs_and_leaves_room_for_each() {
     let mut bench = Bench::new();
     let (mut unacked, mut jobs) = (0, std::collections::BTreeSet::new());
     let part = limits::UNACKED_BYTES / 16;
@@ -14,8 +14,8 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
         jobs.insert(work.job);
         unacked += part;
         bench.results_of(&work, [0], true, part);
-        bench.go_on(Duration::from_millis(50));
-        // Its answer never comes, so it is not over; another one comes in its place.
+        bench.drive(Duration::from_millis(50));
+        // Its answer never arrives, so the job does not end; another one opens in its place.
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
     assert!(jobs.len() > 8, "{} jobs began", jobs.len());
@@ -24,7 +24,7 @@ fn output_that_nobody_takes_is_bounded_over_all_jobs_and_leaves_room_to_each() {
 }
 
 #[test]
-fn a_newcomer_shares_with_an_owner_that_was_served_for_long() {
+fn a_new_owner_shares_the_worker_with_one_that_was_served_for_long() {
     let mut bench = Bench::new();
     let old = bench.open(&LONG_JOB, other());
     bench.run_units(1_000, Duration::from_millis(100));
@@ -43,11 +43,11 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
     bench.run_units(3, Duration::from_secs(1));
     bench.open(&Plan { owner: 2, nonce: 2, ..LONG_JOB }, other());
     for _ in 0..20 {
-        // Whatever runs, each job's tasks take as long as they do.
+        // Whichever job runs, its tasks take their time.
         let work = loop {
             match bench.run() {
                 Some(work) => break work,
-                None => bench.go_on(Duration::from_millis(200)),
+                None => bench.drive(Duration::from_millis(200)),
             }
         };
         let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
@@ -56,7 +56,7 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
         let results: Vec<_> = results.collect();
         bench.core.now = bench.core.now + time * results.len() as u32;
         bench.worker.on_results(&mut bench.core, work.run, results, true);
-        bench.go_on(Duration::ZERO);
+        bench.drive(Duration::ZERO);
         bench.take_outputs();
         if work.job == long && bench.core.now > Time(0) + Duration::from_secs(4) {
             return;
@@ -70,7 +70,7 @@ fn claims_are_made_ahead_in_a_few_jobs_only() {
     let mut bench = Bench::new();
     for owner in 1..=20 {
         bench.open(&Plan { owner, nonce: u64::from(owner), ..LONG_JOB }, other());
-        bench.go_on(Duration::from_millis(1));
+        bench.drive(Duration::from_millis(1));
     }
     bench.run_units(100, Duration::from_millis(500));
     let claiming = bench.worker.jobs.values().filter(|j| j.has_claims()).count();
@@ -78,7 +78,7 @@ fn claims_are_made_ahead_in_a_few_jobs_only() {
 }
 
 #[test]
-fn one_owners_jobs_do_not_keep_anothers_out() {
+fn jobs_of_one_owner_leave_places_for_those_of_another() {
     let mut bench = Bench::new();
     for nonce in 0..2 * choice::ACTIVE_JOBS as u64 {
         bench.open(&Plan { nonce, ..LONG_JOB }, other());
@@ -88,19 +88,19 @@ fn one_owners_jobs_do_not_keep_anothers_out() {
 }
 
 #[test]
-fn jobs_of_which_nothing_comes_give_their_places_away() {
+fn jobs_without_progress_give_up_their_places() {
     let mut bench = Bench::new();
     for owner in 0..choice::ACTIVE_JOBS as u8 {
         bench.open(&Plan { owner, module: NOWHERE, ..LONG_JOB }, other());
     }
     let jobs = [100, 101].map(|owner| bench.open(&Plan { owner, ..LONG_JOB }, other()));
-    bench.go_on(choice::IDLE_JOB + Duration::from_secs(1));
+    bench.drive(choice::IDLE_JOB + Duration::from_secs(1));
     let ran = bench.run_units(20, Duration::from_millis(100));
     assert!(jobs.iter().all(|job| ran.contains(job)), "{} units ran", ran.len());
 }
 
 #[test]
-fn the_youngest_job_has_a_place_however_many_are_under_way() {
+fn the_youngest_job_has_a_place_however_many_jobs_run() {
     let mut bench = Bench::new();
     for owner in 0..choice::ACTIVE_JOBS as u8 - 1 {
         bench.open(&Plan { owner, ..LONG_JOB }, other());
@@ -111,7 +111,7 @@ fn the_youngest_job_has_a_place_however_many_are_under_way() {
 }
 
 #[test]
-fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
+fn a_worker_in_many_jobs_publishes_as_often_as_one_in_a_single_job() {
     let said_in_two_minutes = |jobs: u8| {
         let mut bench = Bench::new();
         let neighbours: Vec<PeerKey> = (50..70).map(|n| PeerKey([n; 32])).collect();
@@ -127,7 +127,7 @@ fn a_worker_in_many_jobs_speaks_as_often_as_one_in_a_single_job() {
             bench.run_units(10, Duration::from_millis(100));
             let claims =
                 |action: &Action| matches!(action, Action::Net(NetAction::Publish { message: Gossip::Claims(_), .. }));
-            // The first messages of a job may follow each other quickly.
+            // The first messages of a job may be close together.
             said += if second < 120 { 0 } else { bench.actions.iter().filter(|a| claims(a)).count() };
             bench.actions.retain(|a| !claims(a));
         }
