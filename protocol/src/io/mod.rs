@@ -36,6 +36,7 @@ pub struct ReadId(pub u64);
 
 /// What the driver has to do, by who does it.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are requests; a box would be an allocation for each")]
 pub enum Action {
     /// For the network.
     Net(NetAction),
