@@ -159,9 +159,8 @@ async fn a_job_whose_handle_is_dropped_is_cancelled() {
     let (mut events, id) = (job.events(), job.id().expect("it was announced").to_string());
     drop(job);
     let ended = loop {
-        match events.next().await.expect("an event of its end") {
-            ProgressEvent::Ended { outcome, .. } => break outcome,
-            _ => {}
+        if let ProgressEvent::Ended { outcome, .. } = events.next().await.expect("an event of its end") {
+            break outcome;
         }
     };
     assert_eq!(ended, Ending::Cancelled);

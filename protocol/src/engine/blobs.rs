@@ -246,7 +246,7 @@ mod tests {
             for (_, from) in asked(&mut core) {
                 if let Some(given_up) = blobs.on_response(
                     &mut core,
-                    &BlobRequest { hash: HASH, from: from },
+                    &BlobRequest { hash: HASH, from },
                     Ok((Response::Missing, Bytes::new())),
                 ) {
                     assert_eq!(given_up, (HASH, None));

@@ -261,7 +261,7 @@ fn a_peer_periodically_shows_a_home_the_epoch_that_it_lost() {
         assert_eq!(shown(&mut peer), []);
         for behind in [first.clone(), later(&first, 5, 4), later(&first, 9, 2)] {
             offer(&mut peer, &behind);
-            assert_eq!(shown(&mut peer), [known.epoch.clone()], "{:?}", behind.epoch.open());
+            assert_eq!(shown(&mut peer), std::slice::from_ref(&known.epoch), "{:?}", behind.epoch.open());
             offer(&mut peer, &behind);
             assert_eq!(shown(&mut peer), [], "it is shown an epoch twice in short order");
             peer.wait(Duration::from_secs(3));
