@@ -27,8 +27,10 @@ impl Lines {
     }
 
     fn say(&mut self, text: &str) {
+        // In one write: results may go to the same place from another thread.
+        let line = format!("{}\n", terminal::text(text));
         // The job continues if the reader is gone.
-        let _ = writeln!(self.out, "{}", terminal::text(text)).and_then(|()| self.out.flush());
+        let _ = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
     }
 
     fn say_if_due(&mut self, now: Instant, text: impl FnOnce() -> String) {
