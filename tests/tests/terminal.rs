@@ -1,7 +1,9 @@
 //! What a user sees of a job on a terminal.
 
+use std::path::Path;
+
 use webmesh_tests::mesh::{corpus_of, slow_word_count};
-use webmesh_tests::process::webmesh;
+use webmesh_tests::process::{example, webmesh};
 use webmesh_tests::terminal::watch;
 
 /// The number of finished map tasks that a screen shows.
@@ -45,4 +47,22 @@ fn progress_bars_move_while_a_job_runs_and_disappear_afterwards() {
     }
     assert!(!last.contains('━') && !last.contains("map "), "bars are left on the screen:\n{last}");
     assert!(last.contains("done: "), "how it ended is told:\n{last}");
+}
+
+#[test]
+fn a_result_on_the_terminal_is_whole_and_has_no_bars_in_it() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let input = dir.path().join("words.txt");
+    std::fs::write(&input, "ant bee cat dog eel fox gnu hen\n").expect("the input can be written");
+    let job = example("wordcount/wordcount.cpp");
+    let mut command = webmesh(dir.path());
+    command.arg("run").arg(job).arg(input).args(["--threads", "1", "--data"]);
+    let seen = watch(command.arg(dir.path()), Path::new("/dev/tty"));
+    let last = seen.screens.last().expect("something was shown");
+    assert!(seen.status.success(), "{last}");
+    for word in ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen"] {
+        let is_shown = last.lines().any(|line| line.split_whitespace().eq([word, "1"]));
+        assert!(is_shown, "`{word}` is missing from the screen:\n{last}");
+    }
+    assert!(!last.contains('━') && last.contains("done: 8 lines"), "{last}");
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use webmesh_node::client::{JobError, JobHandle, Receiver, Results};
 use webmesh_node::progress::{Display, Style};
@@ -16,24 +17,33 @@ use crate::output::Output;
 /// The destination of a job's result.
 pub(crate) enum Destination {
     /// The user's file or standard output.
-    User(Output),
+    User {
+        output: Output,
+        /// Shows the job's progress, perhaps on the terminal that the result goes to.
+        display: Arc<Display>,
+    },
     /// The folder of a detached job, from which the user fetches it with `webmesh results`.
     Folder(Carried),
 }
 
 /// Where a job's progress is shown.
 pub(crate) struct Shown {
-    display: Display,
+    display: Arc<Display>,
     /// Whether this process is the carrier of a detached job; the display then writes to its log.
     is_detached: bool,
 }
 
 impl Destination {
+    /// The user's output, with progress on standard error.
+    pub(crate) fn user(output: Output, json: bool) -> Self {
+        Self::User { output, display: Arc::new(Display::new(Style::of_stderr(json))) }
+    }
+
     /// Where the job's progress is shown.
-    pub(crate) fn shown(&self, json: bool) -> Result<Shown, CliError> {
+    pub(crate) fn shown(&self) -> Result<Shown, CliError> {
         let display = match self {
-            Self::Folder(carried) => carried.display()?,
-            Self::User(_) => Display::new(Style::of_stderr(json)),
+            Self::Folder(carried) => Arc::new(carried.display()?),
+            Self::User { display, .. } => display.clone(),
         };
         Ok(Shown { display, is_detached: self.is_detached() })
     }
@@ -42,7 +52,7 @@ impl Destination {
 impl Receiver for Destination {
     fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::User(output) => output.path(),
+            Self::User { output, .. } => output.path(),
             Self::Folder(_) => None,
         }
     }
@@ -54,13 +64,13 @@ impl Receiver for Destination {
     fn named(&mut self, job: JobId) -> Result<(), String> {
         match self {
             Self::Folder(carried) => carried.name(job).map_err(|why| why.to_string()),
-            Self::User(_) => Ok(()),
+            Self::User { .. } => Ok(()),
         }
     }
 
     fn write(self: Box<Self>, results: Results) -> Result<Option<Stats>, Box<dyn Error + Send + Sync>> {
         match *self {
-            Self::User(output) => Ok(output.write(results)?),
+            Self::User { output, display } => Ok(output.write(results, &display)?),
             Self::Folder(carried) => {
                 let (file, sum) = (carried.result()?, Checksum::default());
                 let stats = results.merge(sum.writer(file.writer()?))?;
@@ -97,7 +107,7 @@ pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Re
         () = cancel => true,
     };
     // Removes the bars before the outcome is printed.
-    drop(display);
+    display.clear();
     if is_abandoned {
         job.abandon();
         return Err(CliError::Stopped);

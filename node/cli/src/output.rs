@@ -1,10 +1,12 @@
 //! The destination of a result: a file or standard output.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use webmesh_node::client::Results;
+use webmesh_node::progress::Display;
 use webmesh_node::results::{OutputFile, ResultError, Stats};
 use webmesh_node::signals::Stop;
 
@@ -47,9 +49,16 @@ impl Output {
         }
     }
 
-    /// Merges the results into it; `None` if the reader of standard output has closed it.
-    pub(crate) fn write(self, results: Results) -> Result<Option<Stats>, CliError> {
+    /// Merges the results into it; `None` if the reader of standard output has closed it. If that is a terminal, `display`
+    /// removes its bars first, which would otherwise be drawn over the results.
+    pub(crate) fn write(self, results: Results, display: &Arc<Display>) -> Result<Option<Stats>, CliError> {
         let (writer, file) = match self {
+            Self::Stdout(out) if out.is_terminal() => {
+                return match results.merge(Cleared { out, display: Some(display.clone()) }) {
+                    Err(ResultError::Write(why)) => out::unless_closed(Err(why)),
+                    merged => Ok(Some(merged?)),
+                };
+            }
             Self::Stdout(out) => (out, None),
             Self::File(file) => (file.writer()?, Some(file)),
         };
@@ -81,5 +90,24 @@ impl Output {
                 Ok(file.finish()?)
             }
         }
+    }
+}
+
+/// A terminal from which bars are removed at the first write.
+struct Cleared {
+    out: File,
+    display: Option<Arc<Display>>,
+}
+
+impl Write for Cleared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(display) = self.display.take() {
+            display.clear();
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

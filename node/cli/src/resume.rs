@@ -43,10 +43,10 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
         }
         None => {
             let path = args.output.clone().or_else(|| record.output());
-            Destination::User(Output::open(path.as_deref(), stop).await?)
+            Destination::user(Output::open(path.as_deref(), stop).await?, args.json)
         }
     };
-    let shown = destination.shown(args.json)?;
+    let shown = destination.shown()?;
     let job = Client::resume(folder, args.bootstrap, Box::new(destination));
     see_through(job, shown, stop).await
 }

@@ -50,7 +50,7 @@ pub(crate) async fn submit(
 
 async fn see_request_through(args: &JobArgs, client: Client, request: Request, stop: &Stop) -> Result<(), CliError> {
     let Request { spec, destination, .. } = request;
-    let shown = destination.shown(args.json)?;
+    let shown = destination.shown()?;
     let job = client.submit_to(spec, Box::new(destination));
     let outcome = see_through(job, shown, stop).await;
     if matches!(outcome, Err(CliError::Stopped)) {
@@ -84,7 +84,7 @@ impl Request {
         let (inputs, data_dir) = (stdin::inputs(args)?, home::data_dir(args.data.clone())?);
         let destination = match carried {
             Some(carried) => Destination::Folder(carried),
-            None => Destination::User(Output::open(args.output.as_deref(), stop).await?),
+            None => Destination::user(Output::open(args.output.as_deref(), stop).await?, args.json),
         };
         job_folder::sweep(&data_dir);
         let usual = JobSpec::default();

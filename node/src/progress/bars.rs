@@ -25,6 +25,7 @@ pub(super) struct Bars {
     input: u64,
     /// What the job waits for, and since when no task has ended; `None` while it makes progress.
     waiting: Option<(String, Instant)>,
+    is_cleared: bool,
 }
 
 impl Bars {
@@ -32,7 +33,7 @@ impl Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
         let status = all.add(ProgressBar::new_spinner().with_style(style(STATUS)));
         status.enable_steady_tick(SPINNER_INTERVAL);
-        Self { all, stages: Vec::new(), status, failures: 0, input: 0, waiting: None }
+        Self { all, stages: Vec::new(), status, failures: 0, input: 0, waiting: None, is_cleared: false }
     }
 
     fn progress(&mut self, now: Instant, progress: &JobProgress) {
@@ -53,13 +54,6 @@ impl Bars {
         self.status.set_message(terminal::line(&words::status(progress, self.input, waiting)));
     }
 
-    /// Removes the bars from the screen for good.
-    fn clear(&mut self) {
-        for bar in self.stages.drain(..).chain([self.status.clone()]) {
-            bar.finish_and_clear();
-        }
-    }
-
     /// Prints `text`, already safe for a terminal, above the bars.
     fn say(&self, text: String) {
         // The job continues if the terminal is gone.
@@ -74,8 +68,17 @@ impl Bars {
 }
 
 impl Face for Bars {
+    fn clear(&mut self) {
+        self.is_cleared = true;
+        for bar in self.stages.drain(..).chain([self.status.clone()]) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn show(&mut self, now: Instant, event: &ProgressEvent) {
         match event {
+            ProgressEvent::Phase { .. } | ProgressEvent::Reading { .. } | ProgressEvent::Progress(_)
+                if self.is_cleared => {}
             ProgressEvent::Phase { text } => self.status.set_message(terminal::line(text)),
             ProgressEvent::Reading { bytes, of } => self.status.set_message(words::reading(*bytes, *of)),
             ProgressEvent::Warnings { text } => self.say(terminal::diagnostics(text, terminal::has_colours())),

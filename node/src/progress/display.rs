@@ -43,6 +43,9 @@ pub struct Display {
 /// One style of showing events.
 pub(super) trait Face {
     fn show(&mut self, now: Instant, event: &ProgressEvent);
+
+    /// Removes what it has drawn on the screen, for good.
+    fn clear(&mut self) {}
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -82,6 +85,11 @@ impl Display {
     pub(super) fn face(&self) -> MutexGuard<'_, Box<dyn Face + Send>> {
         // A panic while the lock was held leaves the value usable.
         self.face.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes bars from the screen for good, before something else is written there.
+    pub fn clear(&self) {
+        self.face().clear();
     }
 
     /// Shows an event.
