@@ -236,6 +236,9 @@ fn sigterm_stops_a_detached_job_and_leaves_it_resumable() {
     }
     assert_success(&output(&mut results()));
     assert_same(&case.result, &case.expected);
+    // The carrier holds a lock on its log until it exits; it removes what it has kept after it has written the result.
+    let log = fs::File::open(case.data().join("detached").join(&id).join("log")).expect("the log is there");
+    log.lock_shared().expect("it can be waited for");
     assert_eq!(kept(&case.data()), [] as [PathBuf; 0]);
 }
 
