@@ -52,7 +52,7 @@ pub trait Host: Send + 'static {
     /// The memory that this peer contributes.
     fn memory(&self) -> Memory;
 
-    /// Whether so much work is pending here that peers should slow down.
+    /// Whether the backlog of this host is full, so that requests of peers should wait.
     fn is_overloaded(&self) -> bool;
 }
 

@@ -22,8 +22,8 @@ const BYTES_PER_BUCKET: u64 = 1 << 20;
 const BUCKETS_PER_PARTITION: u64 = 64;
 /// Bytes of input for each partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
 const BYTES_PER_PARTITION: u64 = 8 << 20;
-/// Default maximum number of partitions: so many that each of those of a gigabyte can be sorted by task in one go
-/// (`store::shelf`), within the memory that an embedded mesh has for them.
+/// Default maximum number of partitions. With 64, each partition of a gigabyte of intermediate data fits into the memory
+/// that an embedded mesh has for sorting it by task (`store::shelf`).
 const MOST_PARTITIONS: u64 = 64;
 /// Tasks without input for each partition. Their output is not known, and grows with their number; each partition costs
 /// a reduce task.

@@ -57,7 +57,7 @@ export class Guard {
       try {
         return call(...given);
       } catch (cause) {
-        // Errors that the program returns are values: an exception thrown out of it has torn it down.
+        // The program returns its errors as values. An exception means that it trapped and cannot be used any more.
         throw this.stop(new CrashError("the program of this tab stopped because of a fault in it", { cause }));
       }
     };

@@ -21,8 +21,8 @@ pub fn load_or_create(data_dir: &Path) -> Result<sign::Keypair, NetError> {
     let file = |why: String| NetError::File { path: path.clone(), why };
     let damaged = |what: &str| {
         file(format!(
-            "{what}; restore a copy of it, or delete it to get a new key: that makes this another peer, and everyone \
-             who was given its old address needs the new one"
+            "{what}; restore a copy of it, or delete it to get a new key: this peer then has a new identity, and its old \
+             addresses no longer work"
         ))
     };
     let text = match checked_file::read(&path, KEY_FILE_BYTES).map_err(|e| file(e.to_string()))? {

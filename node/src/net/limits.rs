@@ -43,8 +43,8 @@ pub const REQUEST_BODY_BYTES: usize = TASK_OUTPUT_BYTES as usize + 4 * PUSH_BYTE
 /// Memory limit of frames that are being read or wait for their answer: one frame of the largest size and some hundred
 /// pushes of the usual mebibyte. Answers being written have a budget of the same size.
 pub const BODY_BUDGET: usize = BODY_BYTES + HEAD_BYTES + 126 * 1024 * 1024;
-/// The requests of one peer hold at most this fraction (one in so many) of the budget, unless a single frame needs
-/// more; so do the answers that are written to it.
+/// Divisor of the budget: the requests of one peer hold at most an eighth of it, unless a single frame needs more; so do
+/// the answers that are written to it.
 pub const REQUESTS_SHARE: u32 = 8;
 /// The same fraction for the answers of one peer to this one: what a worker prefetches, and one pack.
 pub const ANSWERS_SHARE: u32 = 4;

@@ -1,7 +1,7 @@
 //! Rate limits for gossip messages.
 //!
-//! Keys cost nothing, so both signers and neighbours are counted. A peer that keeps these limits itself never passes on
-//! so much that its neighbours would blame it.
+//! Keys cost nothing, so both signers and neighbours are counted. A peer that enforces these limits never forwards more
+//! than its neighbours accept from it.
 
 use std::collections::HashMap;
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::net::limits::GOSSIP_OF_SOURCE;
 
-    /// Sends `n` messages over so many milliseconds, and counts the verdicts.
+    /// Sends `n` messages, evenly spread over the given number of milliseconds, and counts the verdicts.
     fn send(rates: &mut Rates, source: PeerId, via: PeerId, n: u32, start: Instant, millis: u64) -> (u32, u32, u32) {
         let (mut take, mut drop, mut blame) = (0, 0, 0);
         for i in 0..n {

@@ -167,8 +167,8 @@ impl ClaimTable {
         true
     }
 
-    /// The term that counts for a claim. A higher one is legal only after the previous holder was silent for so long
-    /// that some peer may have seen its lease lapse.
+    /// The term that counts for a claim. A higher one is legal only if the previous holder's lease may have expired at some
+    /// peer.
     fn legal_term(&self, now: Time, block: u32, term: u8) -> u8 {
         let cell = self.cells[block as usize];
         let lapsed = cell.holder == FREE || {

@@ -20,7 +20,7 @@ pub(super) enum Report {
     OutputStored { job: JobId, task: u32, result: Result<(), String> },
     /// [`Event::BlobLoaded`]; the body is the blob, if there is one.
     BlobLoaded { hash: Hash, found: bool },
-    /// [`Event::InputLost`], and the requester, who is told that the input is not here.
+    /// [`Event::InputLost`], and the requester, which gets the answer that the input is missing.
     InputLost { index: Hash, why: String, asker: Asker },
 }
 

@@ -130,7 +130,7 @@ async fn a_flooder_is_silenced_and_others_are_heard() {
             tokio::task::yield_now().await;
         }
     });
-    // The penalty grows with the square of refused messages: after so many, everything that it sends is ignored.
+    // The penalty grows with the square of the number of refused messages, until everything from the peer is ignored.
     let silenced = async {
         let mut before = 0;
         let mut again = tokio::time::interval(Duration::from_millis(500));
