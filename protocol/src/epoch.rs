@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Wire;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
+use crate::part::{Generation, StageId};
 use crate::sign::Document;
 
 /// The shufflers of a job from one point in time on. The ring is computed from this document alone.
@@ -25,34 +26,32 @@ pub struct Epoch {
     pub generations: Vec<Generations>,
 }
 
-/// The generations of a stage that are valid: whatever was computed from partitions of an older one is revoked. A
-/// generation is the number of the last revocation that affected a stage's partitions, 0 before the first. Like the
-/// numbers of epochs, they may skip values.
+/// The generations of a stage that are valid: whatever was computed from partitions of an older one is revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generations {
     /// That of the partitions that its tasks read; of several sources, the newest, so that revoking any of them raises
     /// it.
-    pub reads: u32,
+    pub reads: Generation,
     /// That of the partitions that it writes.
-    pub writes: u32,
+    pub writes: Generation,
 }
 
 impl Epoch {
     /// The generations of a stage.
-    pub fn generations_of(&self, stage: u8) -> Generations {
-        self.generations.get(usize::from(stage)).copied().unwrap_or_default()
+    pub fn generations_of(&self, stage: StageId) -> Generations {
+        self.generations.get(stage.index()).copied().unwrap_or_default()
     }
 
     /// The highest generation of any stage.
-    pub fn generation(&self) -> u32 {
-        self.generations.iter().map(|of| of.reads.max(of.writes)).max().unwrap_or(0)
+    pub fn generation(&self) -> Generation {
+        self.generations.iter().map(|of| of.reads.max(of.writes)).max().unwrap_or_default()
     }
 
     /// Whether no stage has an older generation than in `before`. Otherwise the two contradict each other, and their
     /// home has lost a revocation.
     pub fn keeps_generations_of(&self, before: &Epoch) -> bool {
-        let stages = 0..self.generations.len().max(before.generations.len()) as u8;
-        stages.into_iter().all(|stage| {
+        let stages = self.generations.len().max(before.generations.len());
+        (0..stages).map(StageId::of_index).all(|stage| {
             let (before, now) = (before.generations_of(stage), self.generations_of(stage));
             before.reads <= now.reads && before.writes <= now.writes
         })

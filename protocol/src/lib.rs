@@ -62,6 +62,7 @@ pub mod manifest;
 pub mod membership;
 pub mod message;
 pub mod pack;
+pub mod part;
 pub mod provenance;
 pub mod ranges;
 pub mod ring;
@@ -74,4 +75,7 @@ pub mod time;
 pub mod version;
 
 pub use id::{Hash, JobId, PeerKey};
+pub use part::{
+    Generation, PartitionId, PartitionRef, ShardId, ShardRef, ShuffleShape, StageId, StageRef, TaskId, TaskRef,
+};
 pub use time::Time;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{Wire, at_most};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
+use crate::part::{ShardId, ShuffleShape, StageId, TaskId, TaskRef};
+use crate::ranges::Run;
 use crate::sign::{Document, Signed};
 use crate::split::Split;
 use crate::version;
@@ -169,7 +171,7 @@ impl Operator {
             );
         }
         let from = match sink {
-            Sink::Shuffle { .. } => signature.shuffles_from,
+            Sink::Shuffle(_) => signature.shuffles_from,
             Sink::Collect => signature.collects_from,
         };
         if from <= interface {
@@ -204,7 +206,7 @@ pub enum Source {
     /// Buckets of an earlier stage's shuffle: each task reads neighbouring ones of one partition.
     Shuffle {
         /// The index of that stage.
-        stage: u8,
+        stage: StageId,
     },
 }
 
@@ -212,22 +214,16 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sink {
     /// Shufflers, by key.
-    Shuffle {
-        /// Number of partitions: slices of the key space, each of which has one owner.
-        partitions: u16,
-        /// Number of buckets: the smallest slices that a task can read; a multiple of `partitions`. Bucket *b* lies in
-        /// partition `b / (buckets / partitions)`.
-        buckets: u32,
-    },
+    Shuffle(ShuffleShape),
     /// The authority: the job's result.
     Collect,
 }
 
 impl Sink {
-    /// Partitions and buckets of the shuffle; `None` if this is not one.
-    pub fn shuffle(self) -> Option<(u16, u32)> {
+    /// The shape of the shuffle; `None` if this is not one.
+    pub fn shuffle(self) -> Option<ShuffleShape> {
         match self {
-            Self::Shuffle { partitions, buckets } => Some((partitions, buckets)),
+            Self::Shuffle(shape) => Some(shape),
             Self::Collect => None,
         }
     }
@@ -260,7 +256,7 @@ impl Stage {
     }
 
     /// The stages whose shuffles its tasks read, in the order of its ports; none for a stage that reads documents.
-    pub fn reads(&self) -> impl Iterator<Item = u8> + '_ {
+    pub fn reads(&self) -> impl Iterator<Item = StageId> + '_ {
         self.sources().filter_map(|source| match source {
             Source::Shuffle { stage } => Some(stage),
             Source::Inputs => None,
@@ -272,8 +268,8 @@ impl Stage {
         self.source == Source::Inputs
     }
 
-    /// Partitions and buckets of its shuffle; `None` if it has none.
-    pub fn shuffle(&self) -> Option<(u16, u32)> {
+    /// The shape of its shuffle; `None` if it has none.
+    pub fn shuffle(&self) -> Option<ShuffleShape> {
         self.sink.shuffle()
     }
 
@@ -283,16 +279,26 @@ impl Stage {
     }
 
     /// The blocks of shard `shard`; empty, past the last block, if there is no such shard.
-    pub fn shard_blocks(&self, shard: u16) -> std::ops::Range<u32> {
+    pub fn shard_blocks(&self, shard: ShardId) -> std::ops::Range<u32> {
         let (blocks, shards) = (u64::from(self.blocks()), u64::from(self.shards.max(1)));
         let at = |s: u64| (blocks * s.min(shards) / shards) as u32;
-        at(u64::from(shard))..at(u64::from(shard) + 1)
+        at(u64::from(shard.0))..at(u64::from(shard.0) + 1)
     }
 
     /// The tasks of consecutive blocks.
-    pub fn tasks_of_blocks(&self, blocks: std::ops::Range<u32>) -> std::ops::Range<u32> {
-        let at = |b: u32| b.saturating_mul(self.block).min(self.tasks);
-        at(blocks.start)..at(blocks.end)
+    pub fn tasks_of_blocks(&self, blocks: std::ops::Range<u32>) -> Run<TaskId> {
+        let at = |b: u32| TaskId(b.saturating_mul(self.block).min(self.tasks));
+        Run::between(at(blocks.start), at(blocks.end))
+    }
+
+    /// The tasks of a block.
+    pub fn tasks_of_block(&self, block: u32) -> Run<TaskId> {
+        self.tasks_of_blocks(block..block + 1)
+    }
+
+    /// The block of a task.
+    pub fn block_of(&self, task: TaskId) -> u32 {
+        task.0 / self.block
     }
 
     /// This stage with its final number of tasks and shards, once its input is written.
@@ -303,10 +309,10 @@ impl Stage {
     }
 
     /// The shard in which a block lies; the last one for blocks that do not exist.
-    pub fn shard_of_block(&self, block: u32) -> u16 {
+    pub fn shard_of_block(&self, block: u32) -> ShardId {
         let (blocks, shards) = (u64::from(self.blocks().max(1)), u64::from(self.shards.max(1)));
         // The inverse of `shard_blocks`: the greatest s with blocks * s / shards <= block.
-        (((u64::from(block) + 1) * shards - 1) / blocks).min(shards - 1) as u16
+        ShardId((((u64::from(block) + 1) * shards - 1) / blocks).min(shards - 1) as u16)
     }
 }
 
@@ -338,38 +344,52 @@ impl Manifest {
         JobId(signed.hash().0)
     }
 
+    /// Stage `stage`; `None` if the job does not have it.
+    pub fn stage(&self, stage: StageId) -> Option<&Stage> {
+        self.stages.get(stage.index())
+    }
+
+    /// The stages with their numbers.
+    pub fn numbered_stages(&self) -> impl Iterator<Item = (StageId, &Stage)> + '_ {
+        StageId::enumerate(&self.stages)
+    }
+
+    /// The numbers of the stages.
+    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<> {
+        StageId::below(self.stages.len() as u8)
+    }
+
     /// The stages that read the shuffle of stage `stage`, in ascending order.
-    pub fn readers_of(&self, stage: u8) -> impl Iterator<Item = u8> + '_ {
-        let stages =
-            (0u8..).zip(&self.stages).filter(move |(_, described)| described.reads().any(|read| read == stage));
-        stages.map(|(number, _)| number)
+    pub fn readers_of(&self, stage: StageId) -> impl Iterator<Item = StageId> + '_ {
+        let readers = self.numbered_stages().filter(move |(_, described)| described.reads().any(|read| read == stage));
+        readers.map(|(number, _)| number)
     }
 
     /// The stage that gives the job's result, if it is the only reader of stage `stage` and of its other sources. Its
     /// number of tasks depends on the size of its input; other stages read bucket by bucket, since their own output is
     /// stored by task.
-    pub fn flexible_reader_of(&self, stage: u8) -> Option<u8> {
+    pub fn flexible_reader_of(&self, stage: StageId) -> Option<StageId> {
         let reader = self.readers_of(stage).next()?;
-        let described = &self.stages[usize::from(reader)];
-        let alone = |source: u8| self.readers_of(source).eq([reader]);
+        let described = &self.stages[reader.index()];
+        let alone = |source: StageId| self.readers_of(source).eq([reader]);
         (described.sink == Sink::Collect && described.reads().all(alone)).then_some(reader)
     }
 
     /// How tasks divide the output of stage `stage`, if that is known from the start.
-    pub fn fixed_split_of(&self, stage: u8) -> Option<Split> {
-        let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
-        if self.flexible_reader_of(stage).is_some() { None } else { Split::of_width(partitions, buckets, 1) }
+    pub fn fixed_split_of(&self, stage: StageId) -> Option<Split> {
+        let shape = self.stage(stage)?.shuffle()?;
+        if self.flexible_reader_of(stage).is_some() { None } else { Split::of_width(shape, 1) }
     }
 
     /// How tasks divide the output of stage `stage` if `width` buckets make one task.
-    pub fn split_of(&self, stage: u8, width: u32) -> Option<Split> {
-        let (partitions, buckets) = self.stages.get(usize::from(stage))?.shuffle()?;
-        Split::of_width(partitions, buckets, width)
+    pub fn split_of(&self, stage: StageId, width: u32) -> Option<Split> {
+        Split::of_width(self.stage(stage)?.shuffle()?, width)
     }
 
     /// The seed of a task's randomness: the same in every attempt and on every peer.
-    pub fn task_seed(job: JobId, stage: u8, task: u32) -> [u8; 32] {
-        Hash::of_parts("webmesh 1 task seed", &[&job.0, &[stage], &task.to_le_bytes()]).0
+    pub fn task_seed(task: TaskRef) -> [u8; 32] {
+        let TaskRef { job, stage, task } = task;
+        Hash::of_parts("webmesh 1 task seed", &[&job.0, &[stage.0], &task.0.to_le_bytes()]).0
     }
 }
 
@@ -418,8 +438,8 @@ impl Wire for Manifest {
             }
             let mut shape = None;
             for (port, from) in stage.reads().enumerate() {
-                let read = self.stages[..i].get(usize::from(from)).and_then(Stage::shuffle);
-                if read.is_none_or(|(_, buckets)| buckets != stage.tasks) {
+                let read = self.stages[..i].get(from.index()).and_then(Stage::shuffle);
+                if read.is_none_or(|shape| shape.buckets != stage.tasks) {
                     return Err("a stage whose tasks are not the buckets of an earlier stage that it reads");
                 }
                 if shape.replace(read).is_some_and(|before| before != read) {
@@ -436,7 +456,7 @@ impl Wire for Manifest {
             if last != (stage.sink == Sink::Collect) {
                 return Err("a result from a stage other than the last");
             }
-            if !last && self.readers_of(i as u8).next().is_none() {
+            if !last && self.readers_of(StageId::of_index(i)).next().is_none() {
                 return Err("a stage whose output no stage reads");
             }
         }
@@ -458,7 +478,7 @@ impl Stage {
         if self.further.len() > limits::FURTHER_SOURCES {
             return Err("a stage with too many sources");
         }
-        if let Sink::Shuffle { partitions, buckets } = self.sink {
+        if let Sink::Shuffle(ShuffleShape { partitions, buckets }) = self.sink {
             let fits = partitions > 0 && partitions <= limits::PARTITIONS && buckets <= limits::BUCKETS;
             if !fits || buckets == 0 || !buckets.is_multiple_of(u32::from(partitions)) {
                 return Err("no partitions or buckets, too many, or buckets that are not a multiple of the partitions");

@@ -13,6 +13,8 @@ use crate::codec::Wire;
 use crate::id::Hash;
 use crate::limits;
 use crate::manifest::BlobRef;
+use crate::part::TaskId;
+use crate::ranges::Run;
 
 /// One pack in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +71,7 @@ impl Wire for Index {
 pub struct Layout {
     packs: Vec<PackRef>,
     /// `first[i]` is the first task of pack `i`; one more entry at the end.
-    first: Vec<u32>,
+    first: Vec<TaskId>,
 }
 
 impl Layout {
@@ -77,24 +79,24 @@ impl Layout {
     pub fn new(index: Index) -> Self {
         let mut first = Vec::with_capacity(index.packs.len() + 1);
         let mut at = 0;
-        first.push(0);
+        first.push(TaskId(0));
         for pack in &index.packs {
             at += pack.tasks();
-            first.push(at);
+            first.push(TaskId(at));
         }
         Self { packs: index.packs, first }
     }
 
     /// How many tasks there are.
     pub fn tasks(&self) -> u32 {
-        self.first.last().copied().unwrap_or(0)
+        self.first.last().map_or(0, |end| end.0)
     }
 
     /// The pack that holds `task`, and the tasks that it holds.
-    pub fn pack_of(&self, task: u32) -> Option<(PackRef, Range<u32>)> {
-        let i = self.first.partition_point(|&f| f <= task).checked_sub(1)?;
+    pub fn pack_of(&self, task: TaskId) -> Option<(PackRef, Run<TaskId>)> {
+        let i = self.first.partition_point(|&first| first <= task).checked_sub(1)?;
         let pack = *self.packs.get(i)?;
-        Some((pack, self.first[i]..self.first[i + 1]))
+        Some((pack, Run::between(self.first[i], self.first[i + 1])))
     }
 
     /// Whether the job has a pack of this hash.
@@ -103,9 +105,9 @@ impl Layout {
     }
 
     /// The documents of `task` within its pack.
-    pub fn documents_of(&self, task: u32) -> Option<Range<u32>> {
+    pub fn documents_of(&self, task: TaskId) -> Option<Range<u32>> {
         let (pack, tasks) = self.pack_of(task)?;
-        let start = (task - tasks.start) * pack.docs_per_task;
+        let start = tasks.place_of(task)? * pack.docs_per_task;
         Some(start..start.saturating_add(pack.docs_per_task).min(pack.documents))
     }
 }
@@ -229,11 +231,11 @@ mod tests {
             };
             let layout = Layout::new(index.clone());
             let mut seen = 0;
-            for task in 0..layout.tasks() {
+            for task in TaskId::below(layout.tasks()) {
                 seen += layout.documents_of(task).unwrap().len() as u64;
             }
             prop_assert_eq!(seen, packs.iter().map(|p| u64::from(p.0)).sum::<u64>());
-            prop_assert!(layout.pack_of(layout.tasks()).is_none());
+            prop_assert!(layout.pack_of(TaskId(layout.tasks())).is_none());
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::PeerKey;
+use crate::part::TaskId;
 
 /// The authors of the attempts at a stage's tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,34 +22,34 @@ impl Provenance {
     }
 
     /// Sets a task's author. Tasks beyond the table's size are ignored.
-    pub fn set(&mut self, task: u32, author: PeerKey) {
+    pub fn set(&mut self, task: TaskId, author: PeerKey) {
         let authors = &mut self.authors;
         let place = *self.places.entry(author).or_insert_with(|| {
             authors.push(author);
             authors.len() as u32
         });
-        if let Some(of) = self.of.get_mut(task as usize) {
+        if let Some(of) = self.of.get_mut(task.index()) {
             *of = place;
         }
     }
 
     /// Removes a task's author.
-    pub fn clear(&mut self, task: u32) {
-        if let Some(of) = self.of.get_mut(task as usize) {
+    pub fn clear(&mut self, task: TaskId) {
+        if let Some(of) = self.of.get_mut(task.index()) {
             *of = 0;
         }
     }
 
     /// The author of a task's attempt.
-    pub fn author(&self, task: u32) -> Option<PeerKey> {
-        let place = self.of.get(task as usize)?.checked_sub(1)?;
+    pub fn author(&self, task: TaskId) -> Option<PeerKey> {
+        let place = self.of.get(task.index())?.checked_sub(1)?;
         self.authors.get(place as usize).copied()
     }
 
     /// The tasks of an author, ascending.
-    pub fn tasks_of(&self, author: &PeerKey) -> impl Iterator<Item = u32> + '_ {
+    pub fn tasks_of(&self, author: &PeerKey) -> impl Iterator<Item = TaskId> + '_ {
         let place = self.places.get(author).copied();
-        (0u32..).zip(&self.of).filter(move |&(_, &of)| Some(of) == place).map(|(task, _)| task)
+        TaskId::enumerate(&self.of).filter(move |&(_, &of)| Some(of) == place).map(|(task, _)| task)
     }
 }
 
@@ -61,14 +62,14 @@ mod tests {
         let (one, other) = (PeerKey([1; 32]), PeerKey([2; 32]));
         let mut provenance = Provenance::new(4);
         for (task, author) in [(0, one), (1, other), (2, one), (0, other), (3, one), (3, one), (9, one)] {
-            provenance.set(task, author);
+            provenance.set(TaskId(task), author);
         }
-        provenance.clear(2);
+        provenance.clear(TaskId(2));
         assert_eq!(
-            (0..5).map(|task| provenance.author(task)).collect::<Vec<_>>(),
+            TaskId::below(5).map(|task| provenance.author(task)).collect::<Vec<_>>(),
             [Some(other), Some(other), None, Some(one), None]
         );
-        assert_eq!(provenance.tasks_of(&other).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(provenance.tasks_of(&other).collect::<Vec<_>>(), [0, 1].map(TaskId));
         assert_eq!(provenance.tasks_of(&PeerKey([3; 32])).count(), 0);
     }
 }

@@ -1,48 +1,88 @@
-//! Sets of tasks: runs on the wire, bits in memory.
+//! Sets of tasks or blocks: runs on the wire, bits in memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+/// A number that runs and sets hold: a task's, or a block's, which is a bare one.
+pub trait Number: Copy + Ord + From<u32> + Into<u32> {}
+
+impl<N: Copy + Ord + From<u32> + Into<u32>> Number for N {}
+
 /// `len` consecutive numbers from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Run {
+pub struct Run<N = u32> {
     /// The first number.
-    pub start: u32,
+    pub start: N,
     /// The length; never 0 in a value that passed [`check_runs`].
     pub len: u32,
 }
 
-impl Run {
+impl<N: Number> Run<N> {
     /// The run of `len` numbers from `start`.
-    pub fn new(start: u32, len: u32) -> Self {
+    pub fn new(start: N, len: u32) -> Self {
         Self { start, len }
     }
 
+    /// The run from `start` up to and without `end`; empty if `end` comes first.
+    pub fn between(start: N, end: N) -> Self {
+        Self { start, len: end.into().saturating_sub(start.into()) }
+    }
+
+    /// Whether it holds no number.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// One past the last number. Saturates; [`check_runs`] refuses runs that would not fit.
-    pub fn end(&self) -> u32 {
-        self.start.saturating_add(self.len)
+    pub fn end(&self) -> N {
+        self.start.into().saturating_add(self.len).into()
+    }
+
+    /// The last number; `None` of an empty run.
+    pub fn last(&self) -> Option<N> {
+        self.iter().next_back()
+    }
+
+    /// The number at this place, counted from `start`.
+    pub fn nth(&self, place: u32) -> N {
+        self.start.into().saturating_add(place).into()
+    }
+
+    /// The place of a number, counted from `start`; `None` of one that it does not hold.
+    pub fn place_of(&self, n: N) -> Option<u32> {
+        n.into().checked_sub(self.start.into()).filter(|&place| place < self.len)
     }
 
     /// The numbers.
-    pub fn iter(&self) -> std::ops::Range<u32> {
-        self.start..self.end()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = N> + ExactSizeIterator + Clone + use<N> {
+        self.bare().map(N::from)
+    }
+
+    /// The same numbers without their meaning.
+    fn bare(&self) -> Range<u32> {
+        self.start.into()..self.end().into()
     }
 }
 
 /// Refuses runs that are empty, overflow, overlap or are out of order.
-pub fn check_runs(runs: &[Run]) -> Result<(), &'static str> {
+pub fn check_runs<N: Number>(runs: &[Run<N>]) -> Result<(), &'static str> {
     let mut from = 0u32;
     for run in runs {
-        if run.len == 0 || run.start < from {
+        let start = run.start.into();
+        if run.len == 0 || start < from {
             return Err("runs that are empty, overlap or are out of order");
         }
-        from = run.start.checked_add(run.len).ok_or("a run past the last task number")?;
+        from = start.checked_add(run.len).ok_or("a run past the last task number")?;
     }
     Ok(())
 }
 
 /// Joins ascending numbers into runs; numbers that repeat count once.
-pub fn runs_of(numbers: impl IntoIterator<Item = u32>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+pub fn runs_of<N: Number>(numbers: impl IntoIterator<Item = N>) -> Vec<Run<N>> {
+    let mut runs: Vec<Run<N>> = Vec::new();
     for n in numbers {
         match runs.last_mut() {
             Some(last) if n < last.end() => {}
@@ -90,17 +130,18 @@ pub fn remove_from(runs: &mut Vec<Run>, n: u32) {
 }
 
 /// A set of numbers below a fixed size, one bit each, with a counter of those that it holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BitSet {
+#[derive(Clone)]
+pub struct BitSet<N = u32> {
     words: Vec<u64>,
     size: u32,
     count: u32,
+    of: PhantomData<N>,
 }
 
-impl BitSet {
+impl<N: Number> BitSet<N> {
     /// The empty set of numbers below `size`.
     pub fn new(size: u32) -> Self {
-        Self { words: vec![0; size.div_ceil(64) as usize], size, count: 0 }
+        Self { words: vec![0; size.div_ceil(64) as usize], size, count: 0, of: PhantomData }
     }
 
     /// One past the greatest number that it can hold.
@@ -113,9 +154,9 @@ impl BitSet {
         self.count
     }
 
-    /// How many numbers of `range` it holds.
-    pub fn count_in(&self, range: std::ops::Range<u32>) -> u32 {
-        let (start, end) = (range.start.min(self.size), range.end.min(self.size));
+    /// How many numbers of a run it holds.
+    pub fn count_in(&self, run: Run<N>) -> u32 {
+        let (start, end) = (run.bare().start.min(self.size), run.bare().end.min(self.size));
         if start >= end {
             return 0;
         }
@@ -134,51 +175,68 @@ impl BitSet {
     }
 
     /// Whether it holds `n`.
-    pub fn contains(&self, n: u32) -> bool {
+    pub fn contains(&self, n: N) -> bool {
+        let n = n.into();
         n < self.size && self.words[n as usize / 64] >> (n % 64) & 1 == 1
     }
 
     /// Adds `n`; returns whether it was new. Numbers past the size are refused with `false`.
-    pub fn insert(&mut self, n: u32) -> bool {
-        if n >= self.size || self.contains(n) {
+    pub fn insert(&mut self, n: N) -> bool {
+        if n.into() >= self.size || self.contains(n) {
             return false;
         }
-        self.words[n as usize / 64] |= 1 << (n % 64);
+        self.words[n.into() as usize / 64] |= 1 << (n.into() % 64);
         self.count += 1;
         true
     }
 
     /// Removes `n`; returns whether it was there.
-    pub fn remove(&mut self, n: u32) -> bool {
+    pub fn remove(&mut self, n: N) -> bool {
         if !self.contains(n) {
             return false;
         }
-        self.words[n as usize / 64] &= !(1 << (n % 64));
+        self.words[n.into() as usize / 64] &= !(1 << (n.into() % 64));
         self.count -= 1;
         true
     }
 
     /// The numbers it holds, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(i, &word)| Ones(word).map(move |bit| i as u32 * 64 + bit))
+    pub fn iter(&self) -> impl Iterator<Item = N> + '_ {
+        let words = self.words.iter().enumerate();
+        words.flat_map(|(i, &word)| Ones(word).map(move |bit| i as u32 * 64 + bit)).map(N::from)
     }
 
     /// The numbers below its size that it does not hold, ascending.
-    pub fn iter_missing(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn iter_missing(&self) -> impl Iterator<Item = N> + '_ {
         let size = self.size;
-        let ones = self.words.iter().enumerate();
-        ones.flat_map(|(i, &word)| Ones(!word).map(move |bit| i as u32 * 64 + bit)).take_while(move |&n| n < size)
+        let words = self.words.iter().enumerate();
+        let bare = words.flat_map(|(i, &word)| Ones(!word).map(move |bit| i as u32 * 64 + bit));
+        bare.take_while(move |&n| n < size).map(N::from)
     }
 
     /// The bits of the numbers in `range` as bytes, eight numbers a byte, lowest first.
-    pub fn slice_to_bytes(&self, range: std::ops::Range<u32>) -> Vec<u8> {
+    pub fn slice_to_bytes(&self, range: Range<u32>) -> Vec<u8> {
         let mut bytes = vec![0; range.len().div_ceil(8)];
         for (i, n) in range.enumerate() {
-            if self.contains(n) {
+            if self.contains(n.into()) {
                 bytes[i / 8] |= 1 << (i % 8);
             }
         }
         bytes
+    }
+}
+
+impl<N> PartialEq for BitSet<N> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.size, &self.words) == (other.size, &other.words)
+    }
+}
+
+impl<N> Eq for BitSet<N> {}
+
+impl<N: Number + fmt::Debug> fmt::Debug for BitSet<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
@@ -214,7 +272,7 @@ mod tests {
         #[test]
         fn bits_and_runs_hold_the_same_numbers(mut numbers in prop::collection::vec(0u32..500, 0..200)) {
             numbers.sort_unstable();
-            let mut set = BitSet::new(500);
+            let mut set = BitSet::<u32>::new(500);
             for &n in &numbers {
                 set.insert(n);
             }
@@ -226,7 +284,7 @@ mod tests {
             prop_assert_eq!(set.iter_missing().count() + numbers.len(), 500);
             for (start, end) in [(0, 500), (0, 64), (63, 65), (100, 300), (128, 128), (490, 700)] {
                 let there = numbers.iter().filter(|&&n| (start..end).contains(&n)).count();
-                prop_assert_eq!(set.count_in(start..end) as usize, there);
+                prop_assert_eq!(set.count_in(Run::between(start, end)) as usize, there);
             }
             let bytes = set.slice_to_bytes(100..300);
             let within: Vec<u32> = numbers.into_iter().filter(|n| (100..300).contains(n)).collect();

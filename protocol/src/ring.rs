@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
+use crate::part::{PartitionId, StageId};
 
 /// Points on the circle for each unit of weight. The arc of a shuffler of weight one then deviates from its mean by
 /// about an eighth (1/√64), less than the slack.
@@ -94,13 +95,13 @@ impl Ring {
 
     /// The holders of the partitions of stage `stage`'s shuffle: `replicas` copies of each including the owner's, but
     /// at least one, and at most one for each shuffler.
-    pub fn owners(&self, stage: u8, partitions: u16, replicas: u8) -> Assignment {
+    pub fn owners(&self, stage: StageId, partitions: u16, replicas: u8) -> Assignment {
         let peers = &self.circle.peers;
         let copies = usize::from(replicas.max(1)).min(peers.len());
         let mut room = self.capacities(partitions);
         let mut holders = Vec::with_capacity(usize::from(partitions) * copies);
-        for partition in 0..partitions {
-            let parts = [&self.job.0[..], &[stage], &partition.to_le_bytes()];
+        for partition in PartitionId::below(partitions) {
+            let parts = [&self.job.0[..], &[stage.0], &partition.0.to_le_bytes()];
             let position = Hash::of_parts("webmesh 1 partition on the ring", &parts).draw();
             let clockwise: Vec<usize> = self.circle.walk(position).collect();
             let Some(first) = clockwise.iter().position(|&i| room[i] > 0) else { break };
@@ -175,17 +176,22 @@ impl Assignment {
         self.holders.len().checked_div(self.copies).unwrap_or(0) as u16
     }
 
+    /// All partitions, ascending.
+    pub fn all_partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        PartitionId::below(self.partitions())
+    }
+
     /// The owner of a partition.
     ///
     /// # Panics
     /// For a partition that does not exist: use [`Assignment::owns`] for numbers from the network.
-    pub fn owner(&self, partition: u16) -> PeerKey {
+    pub fn owner(&self, partition: PartitionId) -> PeerKey {
         self.replicas(partition)[0]
     }
 
     /// The holders of a partition: its owner, then its replicas, all distinct. Empty if it does not exist.
-    pub fn replicas(&self, partition: u16) -> &[PeerKey] {
-        let start = usize::from(partition) * self.copies;
+    pub fn replicas(&self, partition: PartitionId) -> &[PeerKey] {
+        let start = partition.index() * self.copies;
         self.holders.get(start..start + self.copies).unwrap_or_default()
     }
 
@@ -195,23 +201,23 @@ impl Assignment {
     }
 
     /// Whether `peer` owns `partition`. Nobody owns one that does not exist.
-    pub fn owns(&self, peer: PeerKey, partition: u16) -> bool {
+    pub fn owns(&self, peer: PeerKey, partition: PartitionId) -> bool {
         self.replicas(partition).first() == Some(&peer)
     }
 
     /// Whether `peer` holds `partition`, as its owner or as a replica.
-    pub fn holds(&self, peer: PeerKey, partition: u16) -> bool {
+    pub fn holds(&self, peer: PeerKey, partition: PartitionId) -> bool {
         self.replicas(partition).contains(&peer)
     }
 
     /// The partitions that `peer` owns, ascending.
-    pub fn partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = u16> + '_ {
-        (0..self.partitions()).filter(move |&partition| self.owns(peer, partition))
+    pub fn partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = PartitionId> + '_ {
+        self.all_partitions().filter(move |&partition| self.owns(peer, partition))
     }
 
     /// The partitions that `peer` holds without owning them, ascending.
-    pub fn replica_partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = u16> + '_ {
-        (0..self.partitions()).filter(move |&partition| self.replicas(partition).iter().skip(1).any(|&p| p == peer))
+    pub fn replica_partitions_of(&self, peer: PeerKey) -> impl Iterator<Item = PartitionId> + '_ {
+        self.all_partitions().filter(move |&partition| self.replicas(partition).iter().skip(1).any(|&p| p == peer))
     }
 }
 
@@ -245,9 +251,9 @@ mod tests {
             seed: u64, weights in weights(), stage: u8, partitions in 0..=limits::PARTITIONS, replicas in 0u8..=5,
         ) {
             let epoch = epoch(seed, &weights);
-            let assignment = Ring::new(&epoch).owners(stage, partitions, replicas);
+            let assignment = Ring::new(&epoch).owners(StageId(stage), partitions, replicas);
             prop_assert_eq!(assignment.partitions(), partitions);
-            for partition in 0..partitions {
+            for partition in PartitionId::below(partitions) {
                 let holders = assignment.replicas(partition);
                 prop_assert_eq!(holders.len(), usize::from(replicas.max(1)).min(weights.len()));
                 prop_assert_eq!(holders[0], assignment.owner(partition));
@@ -258,7 +264,7 @@ mod tests {
                 prop_assert_eq!(distinct.len(), holders.len());
                 prop_assert!(holders.iter().all(|h| epoch.shufflers.iter().any(|s| s.peer == *h)));
             }
-            prop_assert!(assignment.replicas(partitions).is_empty());
+            prop_assert!(assignment.replicas(PartitionId(partitions)).is_empty());
             prop_assert_eq!(loads(&epoch, &assignment).iter().sum::<usize>(), usize::from(partitions));
             let copies: usize = epoch.shufflers.iter().map(|s| assignment.replica_partitions_of(s.peer).count()).sum();
             let each = usize::from(replicas.max(1)).min(weights.len()) - 1;
@@ -270,7 +276,7 @@ mod tests {
             seed: u64, weights in weights(), partitions in 1..=limits::PARTITIONS,
         ) {
             let epoch = epoch(seed, &weights);
-            let loads = loads(&epoch, &Ring::new(&epoch).owners(0, partitions, 1));
+            let loads = loads(&epoch, &Ring::new(&epoch).owners(StageId(0), partitions, 1));
             let total: f64 = weights.iter().map(|&w| f64::from(w)).sum();
             // Where the cap of a third applies, the others own more than their share by weight.
             let capped = weights.iter().any(|&w| 3.0 * f64::from(w) >= total);
@@ -291,7 +297,7 @@ mod tests {
             let mut turned = sorted.clone();
             turned.shufflers.reverse();
             turned.shufflers.rotate_left(turn % weights.len());
-            prop_assert_eq!(Ring::new(&sorted).owners(1, 64, 3), Ring::new(&turned).owners(1, 64, 3));
+            prop_assert_eq!(Ring::new(&sorted).owners(StageId(1), 64, 3), Ring::new(&turned).owners(StageId(1), 64, 3));
         }
 
         #[test]
@@ -324,7 +330,7 @@ mod tests {
         let (mut heavy, mut light) = (0, 0);
         for seed in 0..40 {
             let epoch = epoch(seed, &[1, 1, 1, 1, 4, 4, 4, 4]);
-            let assignment = Ring::new(&epoch).owners(0, 240, 1);
+            let assignment = Ring::new(&epoch).owners(StageId(0), 240, 1);
             for (shuffler, load) in epoch.shufflers.iter().zip(loads(&epoch, &assignment)) {
                 *(if shuffler.weight == 4 { &mut heavy } else { &mut light }) += load;
             }
@@ -360,7 +366,7 @@ mod tests {
     fn moved_by_a_departure(weights: &[u8], partitions: u16) -> (f64, f64) {
         let (mut owned, mut moved, mut most) = (0, 0, 0);
         for (gone, old, new) in departures(weights) {
-            let (old, new) = (old.owners(0, partitions, 1), new.owners(0, partitions, 1));
+            let (old, new) = (old.owners(StageId(0), partitions, 1), new.owners(StageId(0), partitions, 1));
             let kept = (0..partitions).filter(|&p| !old.owns(gone, p));
             let displaced = kept.filter(|&p| old.owner(p) != new.owner(p)).count();
             owned += old.partitions_of(gone).count();
@@ -392,7 +398,7 @@ mod tests {
         for weights in [&[1; 4][..], &[1; 16], &MIXED] {
             let (mut all, mut copied) = (0, 0);
             for (gone, old, new) in departures(weights) {
-                let (old, new) = (old.owners(0, 128, 2), new.owners(0, 128, 2));
+                let (old, new) = (old.owners(StageId(0), 128, 2), new.owners(StageId(0), 128, 2));
                 all += old.partitions_of(gone).count();
                 copied += old.partitions_of(gone).filter(|&p| old.holds(new.owner(p), p)).count();
             }

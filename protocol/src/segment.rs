@@ -10,6 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::id::Hash;
+use crate::part::PartitionId;
 
 /// The most bytes that a segment's directory adds to those of its buckets: for the segment, and for each bucket.
 pub const DIRECTORY_BYTES: (u64, u64) = (3, 8);
@@ -25,7 +26,7 @@ pub struct Attempt {
     /// The hash over its segments' hashes (rule 9).
     pub digest: Hash,
     /// The partitions with any output, ascending, with their segments.
-    pub segments: Vec<(u16, Bytes)>,
+    pub segments: Vec<(PartitionId, Bytes)>,
 }
 
 impl Attempt {
@@ -51,11 +52,11 @@ impl Attempt {
             }
             let partition = filled[0] / per;
             out.extend_from_slice(&data[offsets[partition * per] as usize..offsets[(partition + 1) * per] as usize]);
-            cuts.push((partition as u16, out.len()));
+            cuts.push((PartitionId::of_index(partition), out.len()));
         }
         let whole = Bytes::from(out);
         let mut start = 0;
-        let segments: Vec<(u16, Bytes)> = cuts
+        let segments: Vec<(PartitionId, Bytes)> = cuts
             .into_iter()
             .map(|(partition, end)| (partition, whole.slice(mem::replace(&mut start, end)..end)))
             .collect();
@@ -100,10 +101,10 @@ fn filled_buckets(offsets: &[u32]) -> Vec<usize> {
 
 /// The digest of an attempt: the hash over the numbers and hashes of the partitions with any output. Leaving out an
 /// empty partition identifies it as well as a hash of nothing would.
-pub fn digest(segments: &[(u16, Bytes)]) -> Hash {
+pub fn digest(segments: &[(PartitionId, Bytes)]) -> Hash {
     let mut hasher = blake3::Hasher::new_derive_key("webmesh 1 attempt digest");
     for (partition, segment) in segments {
-        hasher.update(&partition.to_le_bytes());
+        hasher.update(&partition.0.to_le_bytes());
         hasher.update(blake3::hash(segment).as_bytes());
     }
     Hash(*hasher.finalize().as_bytes())

@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::part::{PartitionId, ShuffleShape, TaskId};
+
 /// The settled division of a shuffle's buckets into tasks.
 ///
 /// Tasks are numbered partition by partition; within a partition each reads the next `width` buckets, the last one what
@@ -24,7 +26,7 @@ pub struct Split {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The partition.
-    pub partition: u16,
+    pub partition: PartitionId,
     /// The index of the run within its partition.
     pub run: u32,
     /// Buckets in each run.
@@ -33,10 +35,9 @@ pub struct Place {
 
 impl Split {
     /// The division of a shuffle in which a task reads about `per_task` bytes, or one bucket if that holds more.
-    /// `partitions` and `buckets`, the number of all buckets, come from a checked manifest; `written` is the number of
-    /// bytes written to the shuffle.
-    pub fn by_size(partitions: u16, buckets: u32, written: u64, per_task: u64) -> Self {
-        let each = buckets / u32::from(partitions);
+    /// `shape` comes from a checked manifest; `written` is the number of bytes written to the shuffle.
+    pub fn by_size(shape: ShuffleShape, written: u64, per_task: u64) -> Self {
+        let (partitions, each) = (shape.partitions, shape.buckets_per_partition());
         // Keys are assigned to partitions by hash, so partitions have about the same size.
         let of_partition = written / u64::from(partitions);
         let tasks = of_partition.div_ceil(per_task.max(1)).clamp(1, u64::from(each.max(1))) as u32;
@@ -44,9 +45,9 @@ impl Split {
     }
 
     /// The division in which each task reads `width` buckets; `None` if a partition does not have that many.
-    pub fn of_width(partitions: u16, buckets: u32, width: u32) -> Option<Self> {
-        let each = buckets / u32::from(partitions);
-        (1..=each).contains(&width).then_some(Self { partitions, buckets: each, width })
+    pub fn of_width(shape: ShuffleShape, width: u32) -> Option<Self> {
+        let each = shape.buckets_per_partition();
+        (1..=each).contains(&width).then_some(Self { partitions: shape.partitions, buckets: each, width })
     }
 
     /// How many neighbouring buckets a task reads.
@@ -65,9 +66,9 @@ impl Split {
     }
 
     /// What a task reads; `None` for a task that does not exist.
-    pub fn place(&self, task: u32) -> Option<Place> {
-        let partition = u16::try_from(task / self.per_partition()).ok().filter(|p| *p < self.partitions)?;
-        Some(Place { partition, run: task % self.per_partition(), width: self.width })
+    pub fn place(&self, task: TaskId) -> Option<Place> {
+        let partition = u16::try_from(task.0 / self.per_partition()).ok().filter(|p| *p < self.partitions)?;
+        Some(Place { partition: PartitionId(partition), run: task.0 % self.per_partition(), width: self.width })
     }
 }
 
@@ -82,19 +83,20 @@ mod tests {
         fn every_bucket_is_read_by_exactly_one_task(
             partitions in 1u16..40, each in 1u32..200, written in 0u64..1 << 20, per_task in 0u64..1 << 12,
         ) {
-            let split = Split::by_size(partitions, u32::from(partitions) * each, written, per_task);
+            let shape = ShuffleShape { partitions, buckets: u32::from(partitions) * each };
+            let split = Split::by_size(shape, written, per_task);
             let mut read = vec![0; usize::from(partitions) * each as usize];
-            for task in 0..split.tasks() {
+            for task in TaskId::below(split.tasks()) {
                 let place = split.place(task).unwrap();
                 let first = place.run * place.width;
                 prop_assert!(first < each, "task {task} reads nothing");
                 for bucket in first..(first + place.width).min(each) {
-                    read[usize::from(place.partition) * each as usize + bucket as usize] += 1;
+                    read[place.partition.index() * each as usize + bucket as usize] += 1;
                 }
             }
             prop_assert!(read.iter().all(|&times| times == 1), "{read:?}");
-            prop_assert_eq!(split.place(split.tasks()), None);
-            prop_assert_eq!(Split::of_width(partitions, u32::from(partitions) * each, split.width()), Some(split));
+            prop_assert_eq!(split.place(TaskId(split.tasks())), None);
+            prop_assert_eq!(Split::of_width(shape, split.width()), Some(split));
         }
 
         #[test]
@@ -102,20 +104,22 @@ mod tests {
             per_bucket in 1u64..5_000, each in 1u32..200, per_task in 5_000u64..1 << 20,
         ) {
             let written = per_bucket * u64::from(each) * 4;
-            let split = Split::by_size(4, each * 4, written, per_task);
+            let split = Split::by_size(ShuffleShape { partitions: 4, buckets: each * 4 }, written, per_task);
             prop_assert!(u64::from(split.width()) * per_bucket <= per_task + per_bucket);
         }
     }
 
+    const SHAPE: ShuffleShape = ShuffleShape { partitions: 4, buckets: 400 };
+
     #[test]
     fn little_output_makes_one_task_per_partition_and_much_output_one_per_bucket() {
-        assert_eq!(Split::by_size(4, 400, 0, 1 << 20).tasks(), 4);
-        assert_eq!(Split::by_size(4, 400, 1 << 60, 1 << 20).tasks(), 400);
+        assert_eq!(Split::by_size(SHAPE, 0, 1 << 20).tasks(), 4);
+        assert_eq!(Split::by_size(SHAPE, 1 << 60, 1 << 20).tasks(), 400);
     }
 
     #[test]
     fn a_width_of_no_bucket_or_more_than_a_partition_has_is_refused() {
-        assert_eq!(Split::of_width(4, 400, 0), None);
-        assert_eq!(Split::of_width(4, 400, 101), None);
+        assert_eq!(Split::of_width(SHAPE, 0), None);
+        assert_eq!(Split::of_width(SHAPE, 101), None);
     }
 }

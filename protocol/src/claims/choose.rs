@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Cell, ClaimTable, FREE, ME};
 use crate::id::Hash;
 use crate::limits;
+use crate::part::ShardRef;
 use crate::ranges::{Run, insert_into, remove_from};
 use crate::time::Time;
 
@@ -65,8 +66,10 @@ impl ClaimTable {
     pub fn draw(&mut self) -> u64 {
         self.draws += 1;
         let me = self.workers[usize::from(ME)].peer;
-        let place = [self.stage, self.shard.to_le_bytes()[0], self.shard.to_le_bytes()[1]];
-        Hash::of_parts("webmesh 1 claim draw", &[&self.job.0, &place, &me.0, &self.draws.to_le_bytes()]).draw()
+        let ShardRef { job, stage, shard } = self.shard;
+        let [low, high] = shard.0.to_le_bytes();
+        let place = [stage.0, low, high];
+        Hash::of_parts("webmesh 1 claim draw", &[&job.0, &place, &me.0, &self.draws.to_le_bytes()]).draw()
     }
 
     /// Chooses a block whose holder has made no progress for `patience`, for a second attempt here. Prefers the holder

@@ -12,9 +12,10 @@ mod tests;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::{Claim, Hold, Standing};
+use crate::part::{ShardId, ShardRef};
 use crate::ranges::{BitSet, Run};
 use crate::time::Time;
 
@@ -29,9 +30,7 @@ const ME: u16 = 0;
 /// The claims of one shard.
 #[derive(Debug)]
 pub struct ClaimTable {
-    job: JobId,
-    stage: u8,
-    shard: u16,
+    shard: ShardRef,
     /// The shard's blocks; everything below counts from its first.
     blocks: Range<u32>,
     cells: Vec<Cell>,
@@ -125,12 +124,10 @@ pub struct Heard {
 impl ClaimTable {
     /// The table of a shard in which nothing is claimed. `start` is where this peer begins to claim: a hint
     /// of the submitter, or a hash of its key; any number will do.
-    pub fn new(me: PeerKey, job: JobId, stage: u8, shard: u16, blocks: Range<u32>, start: u64) -> Self {
+    pub fn new(me: PeerKey, shard: ShardRef, blocks: Range<u32>, start: u64) -> Self {
         let size = blocks.end - blocks.start;
         let myself = Worker::new(me, Time(0));
         Self {
-            job,
-            stage,
             shard,
             cells: vec![Cell::FREE; size as usize],
             free: size,
@@ -153,7 +150,12 @@ impl ClaimTable {
     }
 
     /// The shard's number within its stage.
-    pub fn shard(&self) -> u16 {
+    pub fn shard(&self) -> ShardId {
+        self.shard.shard
+    }
+
+    /// The shard.
+    pub fn shard_ref(&self) -> ShardRef {
         self.shard
     }
 
@@ -244,7 +246,7 @@ impl ClaimTable {
     fn draw_of(&self, block: u32, worker: u16) -> u64 {
         let group = ((block + self.blocks.start) / SETTLE_GROUP).to_le_bytes();
         let peer = &self.workers[usize::from(worker)].peer;
-        Hash::of_parts("webmesh 1 crossing claims", &[&self.job.0, &[self.stage], &group, &peer.0]).draw()
+        Hash::of_parts("webmesh 1 crossing claims", &[&self.shard.job.0, &[self.shard.stage.0], &group, &peer.0]).draw()
     }
 
     /// The part of a run of the stage's blocks that lies in this shard, counted from the shard's first block.
@@ -312,7 +314,7 @@ impl ClaimTable {
         holds.truncate(limits::CLAIM_RUNS);
         let mut done = self.recent.clone();
         done.iter_mut().for_each(|r| r.start += self.blocks.start);
-        let (job, stage, shard) = (self.job, self.stage, self.shard);
+        let ShardRef { job, stage, shard } = self.shard;
         Claim { job, stage, shard, number: me.number.unwrap_or(0), holds, done, finished: me.finished }
     }
 

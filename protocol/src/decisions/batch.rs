@@ -10,6 +10,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::message::{Attempts, Outcome};
+use crate::part::{Generation, PartitionId, StageId, TaskId};
 use crate::ranges::{Run, check_runs};
 use crate::sign::{Keypair, Signed};
 
@@ -23,7 +24,7 @@ pub enum Decision {
     /// One attempt of each of these tasks of a shuffling stage is accepted, with its author.
     Accept {
         /// The stage.
-        stage: u8,
+        stage: StageId,
         /// The attempts, with their authors.
         attempts: Attempts,
     },
@@ -33,7 +34,7 @@ pub enum Decision {
     /// of them are written.
     Split {
         /// The stage that wrote them.
-        stage: u8,
+        stage: StageId,
         /// How many buckets make a task.
         width: u32,
     },
@@ -41,27 +42,27 @@ pub enum Decision {
     /// generation, and whatever was computed from an older one is withdrawn too, in all stages downstream.
     Revoke {
         /// The stage.
-        stage: u8,
+        stage: StageId,
         /// The generation of its partitions from here on: greater than in any earlier revocation.
-        generation: u32,
+        generation: Generation,
         /// The acceptances that are revoked.
         of: Revoked,
     },
     /// Partitions are complete: their owners hold the accepted attempt of every task.
     Seal {
         /// The stage that wrote them.
-        stage: u8,
+        stage: StageId,
         /// Their generation.
-        generation: u32,
+        generation: Generation,
         /// The root over the accepted digests.
         root: Hash,
         /// The partitions, ascending.
-        partitions: Vec<u16>,
+        partitions: Vec<PartitionId>,
     },
     /// Results of a collecting stage are in, with their hashes and authors.
     Output {
         /// The stage.
-        stage: u8,
+        stage: StageId,
         /// The tasks, with the hashes of their results.
         attempts: Attempts,
     },
@@ -75,7 +76,7 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revoked {
     /// Those of these tasks that have one.
-    Tasks(Vec<Run>),
+    Tasks(Vec<Run<TaskId>>),
     /// All attempts of one author.
     Author(PeerKey),
 }

@@ -8,9 +8,10 @@ use super::certificate::Certifiers;
 use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Manifest, Sink, Stage};
-use crate::message::{Attempts, Outcome};
+use crate::message::{Attempts, AuthoredAttempt, Outcome};
+use crate::part::{Generation, PartitionId, StageId, TaskId};
 use crate::provenance::Provenance;
-use crate::ranges::BitSet;
+use crate::ranges::{BitSet, Run};
 use crate::segment;
 use crate::sign::Signed;
 use crate::split::Split;
@@ -52,7 +53,7 @@ pub struct State {
     epoch: Option<(Epoch, Signed<Epoch>)>,
     stages: Vec<StageState>,
     /// The generation of the last revocation; 0 before the first.
-    generation: u32,
+    generation: Generation,
     banned: BTreeSet<PeerKey>,
     outcome: Option<Outcome>,
 }
@@ -60,17 +61,17 @@ pub struct State {
 /// The decisions on a stage so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageState {
-    accepted: BitSet,
+    accepted: BitSet<TaskId>,
     /// The accepted digest of each task; empty before the first acceptance.
     digests: Vec<Hash>,
     /// The author of each accepted attempt.
     authors: Provenance,
     /// The generation of the partitions that it writes.
-    generation: u32,
+    generation: Generation,
     /// The generation that its tasks must have read: the newest of its sources', so that it rises with each of them.
-    reads: u32,
+    reads: Generation,
     /// The roots of the sealed partitions of this generation.
-    sealed: BTreeMap<u16, Hash>,
+    sealed: BTreeMap<PartitionId, Hash>,
     /// How tasks divide what it writes, once that is settled.
     split: Option<Split>,
 }
@@ -97,24 +98,24 @@ impl State {
 
     /// The state of a job without decisions.
     pub(crate) fn before(signed: Signed<Manifest>, manifest: Manifest) -> Self {
-        let stage = |(number, stage): (u8, &Stage)| StageState {
+        let stage = |(number, stage): (StageId, &Stage)| StageState {
             accepted: BitSet::new(stage.tasks),
             digests: Vec::new(),
             authors: Provenance::default(),
-            generation: 0,
-            reads: 0,
+            generation: Generation::FIRST,
+            reads: Generation::FIRST,
             sealed: BTreeMap::new(),
             split: manifest.fixed_split_of(number),
         };
         Self {
             job: Manifest::id_of(&signed),
-            stages: (0u8..).zip(&manifest.stages).map(stage).collect(),
+            stages: manifest.numbered_stages().map(stage).collect(),
             manifest: Arc::new(manifest),
             signed,
             next: 0,
             tip: NO_BATCH,
             epoch: None,
-            generation: 0,
+            generation: Generation::FIRST,
             banned: BTreeSet::new(),
             outcome: None,
         }
@@ -188,70 +189,71 @@ impl State {
         Ok(())
     }
 
-    fn accept(&mut self, number: u8, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
-        let described = self.manifest.stages.get(usize::from(number)).ok_or("a stage that the job does not have")?;
-        if described.reads().any(|read| self.stages[usize::from(read)].split.is_none()) {
+    fn accept(&mut self, number: StageId, attempts: &Attempts, collects: bool) -> Result<(), &'static str> {
+        let described = self.manifest.stages.get(number.index()).ok_or("a stage that the job does not have")?;
+        if described.reads().any(|read| self.stages[read.index()].split.is_none()) {
             return Err("a task whose input is not divided into tasks yet");
         }
-        let stage = &mut self.stages[usize::from(number)];
+        let stage = &mut self.stages[number.index()];
         if (described.sink == Sink::Collect) != collects {
             return Err("a result of a stage that shuffles, or a shuffle of one that collects");
         }
         let tasks = stage.accepted.size();
-        if attempts.runs.last().is_some_and(|run| run.end() > tasks) {
+        if attempts.runs.last().is_some_and(|run| run.end().0 > tasks) {
             return Err("a task that the stage does not have");
         }
         if stage.digests.is_empty() {
             stage.digests = vec![NO_DIGEST; tasks as usize];
             stage.authors = Provenance::new(tasks);
         }
-        for (task, digest, author) in attempts.iter_authored() {
+        for AuthoredAttempt { task, digest, author } in attempts.iter_authored() {
             if self.banned.contains(&author) {
                 return Err("an attempt of a peer that is banned");
             }
             if !stage.accepted.insert(task) {
                 return Err("a task that has an accepted attempt already");
             }
-            stage.digests[task as usize] = digest;
+            stage.digests[task.index()] = digest;
             stage.authors.set(task, author);
         }
         Ok(())
     }
 
-    fn split(&mut self, number: u8, width: u32) -> Result<(), &'static str> {
+    fn split(&mut self, number: StageId, width: u32) -> Result<(), &'static str> {
         let manifest = &self.manifest;
         let reader = manifest
             .flexible_reader_of(number)
             .ok_or("a division of output whose readers have a fixed number of tasks")?;
         let split = manifest.split_of(number, width).ok_or("a division that leaves buckets out")?;
-        let sources = || manifest.stages[usize::from(reader)].reads().map(|read| &self.stages[usize::from(read)]);
-        if self.stages[usize::from(number)].split.is_some() || sources().any(|source| !source.accepted.is_full()) {
+        let sources = || manifest.stages[reader.index()].reads().map(|read| &self.stages[read.index()]);
+        if self.stages[number.index()].split.is_some() || sources().any(|source| !source.accepted.is_full()) {
             return Err("a division that is decided already, or before all output is written");
         }
         if sources().any(|source| source.split.is_some_and(|settled| settled != split)) {
             return Err("a division that differs from the one of another source");
         }
-        self.stages[usize::from(number)].split = Some(split);
+        self.stages[number.index()].split = Some(split);
         // None of its tasks can have been accepted before: they had nothing to read.
-        let reader = &mut self.stages[usize::from(reader)];
+        let reader = &mut self.stages[reader.index()];
         (reader.accepted, reader.digests) = (BitSet::new(split.tasks()), Vec::new());
         Ok(())
     }
 
-    fn revoke(&mut self, number: u8, generation: u32, of: &Revoked) -> Result<(), &'static str> {
+    fn revoke(&mut self, number: StageId, generation: Generation, of: &Revoked) -> Result<(), &'static str> {
         if generation <= self.generation {
             return Err("a generation that is not greater than the last one");
         }
-        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
+        let stage = self.stages.get_mut(number.index()).ok_or("a stage that the job does not have")?;
         match of {
             Revoked::Tasks(runs) => {
                 for run in runs {
                     // Only the stage's own tasks: a run may extend past them.
-                    (run.start..run.end().min(stage.accepted.size())).for_each(|task| stage.forget(task));
+                    let own = Run::between(run.start, run.end().min(TaskId(stage.accepted.size())));
+                    own.iter().for_each(|task| stage.forget(task));
                 }
             }
             Revoked::Author(author) => {
-                let theirs: Vec<u32> = stage.authors.tasks_of(author).collect();
+                let theirs: Vec<TaskId> = stage.authors.tasks_of(author).collect();
                 theirs.into_iter().for_each(|task| stage.forget(task));
             }
         }
@@ -259,7 +261,7 @@ impl State {
         stage.generation = generation;
         stage.sealed.clear();
         for reader in downstream(&self.manifest, number) {
-            let stage = &mut self.stages[usize::from(reader)];
+            let stage = &mut self.stages[reader.index()];
             *stage = StageState {
                 accepted: BitSet::new(stage.accepted.size()),
                 digests: Vec::new(),
@@ -273,15 +275,21 @@ impl State {
         Ok(())
     }
 
-    fn seal(&mut self, number: u8, generation: u32, root: Hash, partitions: &[u16]) -> Result<(), &'static str> {
-        let stage = self.stages.get_mut(usize::from(number)).ok_or("a stage that the job does not have")?;
-        let Some((count, _)) = self.manifest.stages[usize::from(number)].shuffle() else {
+    fn seal(
+        &mut self,
+        number: StageId,
+        generation: Generation,
+        root: Hash,
+        partitions: &[PartitionId],
+    ) -> Result<(), &'static str> {
+        let stage = self.stages.get_mut(number.index()).ok_or("a stage that the job does not have")?;
+        let Some(shape) = self.manifest.stages[number.index()].shuffle() else {
             return Err("a seal of a stage that does not shuffle");
         };
         if generation != stage.generation || !stage.accepted.is_full() || stage.root() != root {
             return Err("a seal whose root or generation is not that of the accepted attempts");
         }
-        if partitions.last().is_some_and(|&last| last >= count) {
+        if partitions.last().is_some_and(|last| last.0 >= shape.partitions) {
             return Err("a partition that the stage does not have");
         }
         stage.sealed.extend(partitions.iter().map(|&partition| (partition, root)));
@@ -314,36 +322,39 @@ impl State {
     }
 
     /// The state of a stage of the manifest's list.
-    pub fn stage(&self, number: u8) -> Option<&StageState> {
-        self.stages.get(usize::from(number))
+    pub fn stage(&self, number: StageId) -> Option<&StageState> {
+        self.stages.get(number.index())
     }
 
     /// The author of a task's accepted attempt.
-    pub fn author(&self, stage: u8, task: u32) -> Option<PeerKey> {
+    pub fn author(&self, stage: StageId, task: TaskId) -> Option<PeerKey> {
         self.stage(stage)?.authors.author(task)
     }
 
     /// The generation of the last revocation; 0 before the first.
-    pub fn generation(&self) -> u32 {
+    pub fn generation(&self) -> Generation {
         self.generation
     }
 
     /// The generations of all stages, as an epoch names them.
     pub fn generations(&self) -> Vec<Generations> {
-        if self.generation == 0 {
+        if self.generation == Generation::FIRST {
             return Vec::new();
         }
         self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation }).collect()
     }
 
     /// The generations of all stages after these revocations, each given by its stage and generation.
-    pub(crate) fn generations_after(&self, revocations: impl IntoIterator<Item = (u8, u32)>) -> Vec<Generations> {
+    pub(crate) fn generations_after(
+        &self,
+        revocations: impl IntoIterator<Item = (StageId, Generation)>,
+    ) -> Vec<Generations> {
         let now = self.stages.iter().map(|stage| Generations { reads: stage.reads, writes: stage.generation });
         let mut after: Vec<Generations> = now.collect();
         for (stage, generation) in revocations {
-            after[usize::from(stage)].writes = generation;
+            after[stage.index()].writes = generation;
             for reader in downstream(&self.manifest, stage) {
-                after[usize::from(reader)] = Generations { reads: generation, writes: generation };
+                after[reader.index()] = Generations { reads: generation, writes: generation };
             }
         }
         after
@@ -371,30 +382,30 @@ impl State {
 }
 
 impl StageState {
-    fn forget(&mut self, task: u32) {
+    fn forget(&mut self, task: TaskId) {
         if self.accepted.remove(task) {
-            self.digests[task as usize] = NO_DIGEST;
+            self.digests[task.index()] = NO_DIGEST;
             self.authors.clear(task);
         }
     }
 
     /// The tasks with an accepted attempt.
-    pub fn accepted(&self) -> &BitSet {
+    pub fn accepted(&self) -> &BitSet<TaskId> {
         &self.accepted
     }
 
     /// The accepted digest of a task.
-    pub fn digest(&self, task: u32) -> Option<Hash> {
-        self.accepted.contains(task).then(|| self.digests[task as usize])
+    pub fn digest(&self, task: TaskId) -> Option<Hash> {
+        self.accepted.contains(task).then(|| self.digests[task.index()])
     }
 
     /// The generation of the partitions that it writes.
-    pub fn generation(&self) -> u32 {
+    pub fn generation(&self) -> Generation {
         self.generation
     }
 
     /// The generation of the partitions that its tasks must have read.
-    pub fn reads(&self) -> u32 {
+    pub fn reads(&self) -> Generation {
         self.reads
     }
 
@@ -404,7 +415,7 @@ impl StageState {
     }
 
     /// The root of a partition, if it is sealed in this generation.
-    pub fn sealed(&self, partition: u16) -> Option<Hash> {
+    pub fn sealed(&self, partition: PartitionId) -> Option<Hash> {
         self.sealed.get(&partition).copied()
     }
 
@@ -415,10 +426,10 @@ impl StageState {
 }
 
 /// All stages that read what a stage wrote, directly or through others, in ascending order.
-pub(crate) fn downstream(manifest: &Manifest, stage: u8) -> Vec<u8> {
+pub(crate) fn downstream(manifest: &Manifest, stage: StageId) -> Vec<StageId> {
     let mut touched = BTreeSet::from([stage]);
     // A stage reads earlier ones only.
-    for (number, described) in (0u8..).zip(&manifest.stages) {
+    for (number, described) in manifest.numbered_stages() {
         if described.reads().any(|read| touched.contains(&read)) {
             touched.insert(number);
         }

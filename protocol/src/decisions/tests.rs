@@ -7,6 +7,7 @@ use crate::epoch::{Epoch, Generations, Shuffler};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
 use crate::message::{Attempts, Outcome};
+use crate::part::StageId;
 use crate::ranges::{Run, runs_of};
 use crate::sign::{Keypair, Signed};
 use crate::version;
@@ -18,7 +19,7 @@ fn owner() -> Keypair {
     Keypair::from_secret([7; 32])
 }
 
-fn worker(number: u8) -> PeerKey {
+fn worker(number: StageId) -> PeerKey {
     PeerKey([number; 32])
 }
 
@@ -117,7 +118,7 @@ impl Grown {
         let stage = state.stage(number).unwrap();
         let tasks = stage.accepted().size();
         let open: Vec<u32> = stage.accepted().iter_missing().filter(|t| (t ^ a) % 3 != 0).collect();
-        let attempts: Vec<(u32, Hash, PeerKey)> =
+        let attempts: Vec<AuthoredAttempt> =
             open.iter().map(|&t| (t, Hash::of(&[b, t as u8]), worker(1 + (t as u8 ^ b) % 4))).collect();
         let attempts = Attempts::pack_authored(&attempts);
         let read = number.checked_sub(1).and_then(|read| state.stage(read));
@@ -229,7 +230,7 @@ proptest! {
 }
 
 /// Accepts all tasks of a stage, each by worker number `task % 3 + 1`.
-fn accept_all(grown: &mut Grown, stage: u8) {
+fn accept_all(grown: &mut Grown, stage: StageId) {
     let tasks = grown.state().stage(stage).unwrap().accepted().iter_missing();
     let attempts: Vec<_> = tasks.map(|t| (t, Hash::of(&[stage, t as u8]), worker(1 + t as u8 % 3))).collect();
     let attempts = Attempts::pack_authored(&attempts);
@@ -246,16 +247,16 @@ fn revoking_an_author_reopens_its_tasks_and_all_that_was_computed_from_them() {
     assert_eq!(grown.state().author(0, 4), Some(worker(2)));
     grown.add(vec![Decision::Revoke { stage: 1, generation: 1, of: Revoked::Author(worker(2)) }]);
     let state = grown.state();
-    let open = |stage: u8| state.stage(stage).unwrap().accepted().iter_missing().collect::<Vec<_>>();
+    let open = |stage: StageId| state.stage(stage).unwrap().accepted().iter_missing().collect::<Vec<_>>();
     assert_eq!(open(0), [], "the stage before read nothing of it");
     assert_eq!(open(1), [1], "only its own tasks");
     assert_eq!(open(2), [0, 1, 2, 3], "all results were computed from them");
-    let generations = |stage: u8| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
+    let generations = |stage: StageId| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
     assert_eq!([0, 1, 2].map(generations), [(0, 0), (0, 1), (1, 1)]);
     assert_eq!(state.author(1, 1), None);
 }
 
-fn split(stage: u8, width: u32) -> Decision {
+fn split(stage: StageId, width: u32) -> Decision {
     Decision::Split { stage, width }
 }
 
@@ -290,9 +291,10 @@ fn revoking_one_of_several_sources_revokes_its_reader_and_not_the_other_sources(
         let of = Revoked::Tasks(vec![Run::new(3, 1)]);
         grown.add(vec![Decision::Revoke { stage: revoked, generation: 1, of }]);
         let state = grown.state();
-        let open = |stage: u8| state.stage(stage).unwrap().accepted().iter_missing().count();
+        let open = |stage: StageId| state.stage(stage).unwrap().accepted().iter_missing().count();
         assert_eq!((open(revoked), open(1 - revoked), open(2)), (1, 0, BUCKETS as usize));
-        let generations = |stage: u8| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
+        let generations =
+            |stage: StageId| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
         assert_eq!([revoked, 1 - revoked, 2].map(generations), [(0, 1), (0, 0), (1, 1)]);
     }
 }

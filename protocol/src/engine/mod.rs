@@ -32,11 +32,12 @@ use self::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
 use self::shuffler::Shuffler;
 use self::worker::Worker;
 use crate::epoch::Epoch;
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::{JobId, PeerKey};
 use crate::io::{Action, Event, NetAction, Notice, RequestId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
 use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Summary, Topic};
+use crate::part::PartitionRef;
 use crate::sign::Signed;
 use crate::time::Time;
 
@@ -386,24 +387,23 @@ impl Engine {
                 let answer = manifest.map_or(Response::Missing, Response::Manifest);
                 core.respond(token, answer);
             }
-            Request::Summary { job, stage, shard } => self.authority.on_summary(core, from, token, job, stage, shard),
-            Request::Claims { job, stage, shard } => {
-                let standings = self.worker.standings(core, &job, stage, shard);
+            Request::Summary(shard) => self.authority.on_summary(core, from, token, shard),
+            Request::Claims(shard) => {
+                let standings = self.worker.standings(core, shard);
                 core.respond(token, standings.map_or(Response::Missing, Response::Claims));
             }
             Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
             Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
-            Request::Commit { job, stage, epoch, opened, partitions, attempts, bytes } => {
-                let committed = (&partitions[..], &attempts, bytes);
-                let answer = self.authority.on_commit(core, from, job, stage, (epoch, opened), committed);
+            Request::Commit(commit) => {
+                let answer = self.authority.on_commit(core, from, &commit);
                 core.respond(token, answer);
             }
-            Request::Accept { job, stage, epoch, attempts, width } => {
-                let answer = self.shuffler.on_accept(core, from, (job, stage), epoch, &attempts, width);
+            Request::Accept(accept) => {
+                let answer = self.shuffler.on_accept(core, from, &accept);
                 core.respond(token, answer);
             }
-            Request::Sealed { job, stage, epoch, partition, root } => {
-                let answer = self.authority.on_sealed(core, from, job, stage, epoch, partition, root);
+            Request::Sealed(sealed) => {
+                let answer = self.authority.on_sealed(core, from, &sealed);
                 core.respond(token, answer);
             }
             Request::NewEpoch(epoch) => {
@@ -412,18 +412,15 @@ impl Engine {
                 self.told_of_epoch(from, &epoch);
             }
             Request::Pull { job, stage, partition, from: task } => {
-                self.shuffler.on_pull(core, token, job, stage, partition, task);
+                self.shuffler.on_pull(core, token, PartitionRef { job, stage, partition }, task);
             }
             Request::Held { job, stage, partition, from: task } => {
-                let answer = self.shuffler.on_held(job, stage, partition, task);
+                let answer = self.shuffler.on_held(PartitionRef { job, stage, partition }, task);
                 core.respond(token, answer);
             }
-            Request::Bucket { job, stage, task, width, root, from } => {
-                self.shuffler.on_bucket(core, token, (job, stage, task), (root, width), from);
-            }
-            Request::Output { job, stage, task, digest, root, further } => {
-                let roots: Vec<Hash> = root.into_iter().chain(further).collect();
-                self.authority.on_output(core, from, token, (job, stage, task), digest, &roots, body);
+            Request::Bucket(piece) => self.shuffler.on_bucket(core, token, &piece),
+            Request::Output(output) => {
+                self.authority.on_output(core, from, token, &output, body);
             }
             Request::Failed(failure) => {
                 core.respond(token, Response::Ok);
@@ -489,8 +486,8 @@ impl Engine {
                 }
             }
             Ok((Response::Missing, _)) => {
-                if let Pending::Worker(WorkerRequest::Summary { job, .. }) = pending {
-                    self.jobs.gone(job);
+                if let Pending::Worker(WorkerRequest::Summary(shard)) = pending {
+                    self.jobs.gone(shard.job);
                 }
             }
             _ => {}

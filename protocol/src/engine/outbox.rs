@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::core::Core;
 use super::pending::{PushRequest, WorkerRequest};
-use crate::id::{JobId, PeerKey};
+use crate::id::PeerKey;
 use crate::limits;
 use crate::message::{Push, PushEntry, Request};
+use crate::part::{PartitionId, StageRef, TaskId};
 use crate::ring::Assignment;
 use crate::segment::Attempt;
 use crate::time::Time;
@@ -19,7 +20,7 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 /// The attempts of one stage of one job that wait for acknowledgements.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    attempts: BTreeMap<u32, Waiting>,
+    attempts: BTreeMap<TaskId, Waiting>,
     queues: BTreeMap<PeerKey, Queue>,
     bytes: usize,
 }
@@ -42,7 +43,7 @@ impl Waiting {
     }
 
     /// The segments for one owner.
-    fn segments(&self, owner: &PeerKey) -> impl Iterator<Item = &(u16, Bytes)> {
+    fn segments(&self, owner: &PeerKey) -> impl Iterator<Item = &(PartitionId, Bytes)> {
         let places = self.parts.get(owner).into_iter().flatten();
         places.filter_map(|&place| self.attempt.segments.get(usize::from(place)))
     }
@@ -55,7 +56,7 @@ impl Waiting {
 /// The tasks whose output is to be pushed to one owner.
 #[derive(Debug)]
 struct Queue {
-    tasks: Vec<u32>,
+    tasks: Vec<TaskId>,
     bytes: usize,
     /// When it is sent at the latest.
     flush_at: Time,
@@ -63,7 +64,7 @@ struct Queue {
 
 impl Outbox {
     /// Adds a finished attempt.
-    pub(super) fn add(&mut self, now: Time, task: u32, attempt: Attempt, ring: &Assignment) {
+    pub(super) fn add(&mut self, now: Time, task: TaskId, attempt: Attempt, ring: &Assignment) {
         self.bytes += attempt.len();
         let waiting = Waiting::new(attempt, ring);
         waiting.parts.keys().for_each(|owner| enqueue(&mut self.queues, now, *owner, task, &waiting));
@@ -93,7 +94,7 @@ impl Outbox {
     }
 
     /// Sends the queues that are full or due, or all of them if `all`; none that is paused after a refusal.
-    pub(super) fn flush(&mut self, core: &mut Core, job: JobId, stage: u8, epoch: u32, all: bool) {
+    pub(super) fn flush(&mut self, core: &mut Core, stage: StageRef, epoch: u32, all: bool) {
         let due: Vec<PeerKey> = self
             .queues
             .iter()
@@ -107,13 +108,13 @@ impl Outbox {
         for owner in due {
             let Some(queue) = self.queues.remove(&owner) else { continue };
             for tasks in self.batches(&queue.tasks, owner) {
-                self.push(core, (job, stage, epoch), owner, tasks);
+                self.push(core, PushRequest { stage, owner, epoch, tasks });
             }
         }
     }
 
     /// Cuts a queue into pushes within the bounds of a message.
-    fn batches(&self, tasks: &[u32], owner: PeerKey) -> Vec<Vec<u32>> {
+    fn batches(&self, tasks: &[TaskId], owner: PeerKey) -> Vec<Vec<TaskId>> {
         let mut batches = vec![Vec::new()];
         let mut bytes = 0;
         for &task in tasks {
@@ -134,11 +135,12 @@ impl Outbox {
         batches
     }
 
-    fn push(&self, core: &mut Core, (job, stage, epoch): (JobId, u8, u32), owner: PeerKey, mut tasks: Vec<u32>) {
-        tasks.sort_unstable();
+    fn push(&self, core: &mut Core, mut request: PushRequest) {
+        request.tasks.sort_unstable();
+        let PushRequest { stage: StageRef { job, stage }, owner, epoch, ref tasks } = request;
         let mut entries = Vec::with_capacity(tasks.len());
         let mut body: Vec<Bytes> = Vec::new();
-        for task in &tasks {
+        for task in tasks {
             let Some(waiting) = self.attempts.get(task) else { continue };
             let mut segments = Vec::new();
             for (partition, segment) in waiting.segments(&owner) {
@@ -148,16 +150,11 @@ impl Outbox {
             entries.push(PushEntry { task: *task, digest: waiting.attempt.digest, segments });
         }
         let push = Push { job, stage, epoch, replica: false, entries, authors: Vec::new() };
-        core.request(
-            owner,
-            Request::Push(push),
-            body,
-            WorkerRequest::Push(PushRequest { job, stage, owner, epoch, tasks }),
-        );
+        core.request(owner, Request::Push(push), body, WorkerRequest::Push(request));
     }
 
     /// An owner acknowledged a push; gives the tasks that all owners have now.
-    pub(super) fn acknowledged(&mut self, owner: PeerKey, tasks: &[u32]) -> Vec<u32> {
+    pub(super) fn acknowledged(&mut self, owner: PeerKey, tasks: &[TaskId]) -> Vec<TaskId> {
         let mut finished = Vec::new();
         for &task in tasks {
             let Some(waiting) = self.attempts.get_mut(&task) else { continue };
@@ -172,7 +169,7 @@ impl Outbox {
     }
 
     /// An owner refused a push, which is repeated after a pause.
-    pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[u32]) {
+    pub(super) fn refused(&mut self, now: Time, owner: PeerKey, tasks: &[TaskId]) {
         for task in tasks {
             if let Some(waiting) = self.attempts.get(task).filter(|w| w.parts.contains_key(&owner)) {
                 enqueue(&mut self.queues, now, owner, *task, waiting);
@@ -184,7 +181,7 @@ impl Outbox {
     }
 
     /// Forgets everything; gives the tasks.
-    pub(super) fn clear(&mut self) -> Vec<u32> {
+    pub(super) fn clear(&mut self) -> Vec<TaskId> {
         self.queues.clear();
         self.bytes = 0;
         std::mem::take(&mut self.attempts).into_keys().collect()
@@ -201,7 +198,7 @@ impl Outbox {
     }
 }
 
-fn enqueue(queues: &mut BTreeMap<PeerKey, Queue>, now: Time, owner: PeerKey, task: u32, waiting: &Waiting) {
+fn enqueue(queues: &mut BTreeMap<PeerKey, Queue>, now: Time, owner: PeerKey, task: TaskId, waiting: &Waiting) {
     let fresh = Queue { tasks: Vec::new(), bytes: 0, flush_at: now + limits::PUSH_DELAY };
     let queue = queues.entry(owner).or_insert(fresh);
     queue.tasks.push(task);

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::worker::Fetch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::RequestError;
-use crate::message::{Attempts, Response};
+use crate::message::{Accept, Commit, Response};
+use crate::part::{PartitionRef, ShardRef, StageRef, TaskId, TaskRef};
 
 /// A response with its body, or why there is none.
 pub(super) type Answer = Result<(Response, Bytes), RequestError>;
@@ -28,8 +29,8 @@ impl Pending {
     pub(super) fn asks_home(&self) -> bool {
         matches!(
             self,
-            Self::Worker(WorkerRequest::Summary { .. })
-                | Self::Shuffler(ShufflerRequest::Commit(_) | ShufflerRequest::Sealed { .. })
+            Self::Worker(WorkerRequest::Summary(_))
+                | Self::Shuffler(ShufflerRequest::Commit(_) | ShufflerRequest::Sealed(_))
         )
     }
 }
@@ -60,42 +61,40 @@ pub(super) struct BlobRequest {
 /// Requests of a worker.
 #[derive(Debug)]
 pub(super) enum WorkerRequest {
-    Summary { job: JobId, stage: u8, shard: u16 },
-    Claims { job: JobId, stage: u8, shard: u16, from: PeerKey },
+    Summary(ShardRef),
+    Claims { shard: ShardRef, from: PeerKey },
     Push(PushRequest),
-    Output { job: JobId, stage: u8, task: u32 },
+    Output(TaskRef),
     Bucket(Fetch),
 }
 
 /// Attempts sent to an owner of their partitions.
 #[derive(Debug)]
 pub(super) struct PushRequest {
-    pub(super) job: JobId,
-    pub(super) stage: u8,
+    pub(super) stage: StageRef,
     pub(super) owner: PeerKey,
     pub(super) epoch: u32,
-    pub(super) tasks: Vec<u32>,
+    pub(super) tasks: Vec<TaskId>,
 }
 
 /// Requests of a shuffler.
 #[derive(Debug)]
 pub(super) enum ShufflerRequest {
-    Held { job: JobId, stage: u8, partition: u16, epoch: u32 },
-    Pull { job: JobId, stage: u8, partition: u16, epoch: u32 },
-    Commit(CommitRequest),
-    Replica { job: JobId, stage: u8, request: u64 },
-    Sealed { job: JobId, stage: u8, partition: u16 },
-}
-
-/// A commit sent to the authority, kept in case it must be sent again.
-#[derive(Debug)]
-pub(super) struct CommitRequest {
-    pub(super) job: JobId,
-    pub(super) stage: u8,
-    pub(super) epoch: u32,
-    pub(super) opened: u64,
-    pub(super) partitions: Vec<u16>,
-    pub(super) attempts: Attempts,
+    Held {
+        partition: PartitionRef,
+        epoch: u32,
+    },
+    Pull {
+        partition: PartitionRef,
+        epoch: u32,
+    },
+    /// Kept in case it must be sent again.
+    Commit(Commit),
+    Replica {
+        stage: StageRef,
+        request: u64,
+    },
+    Sealed(PartitionRef),
 }
 
 /// Requests of an authority.
@@ -109,11 +108,8 @@ pub(super) enum AuthorityRequest {
 /// Acceptances sent to an owner of partitions, kept in case they must be sent again.
 #[derive(Debug)]
 pub(super) struct AcceptRequest {
-    pub(super) job: JobId,
-    pub(super) stage: u8,
-    pub(super) epoch: u32,
     pub(super) to: PeerKey,
-    pub(super) attempts: Attempts,
+    pub(super) accept: Accept,
 }
 
 macro_rules! pending_of {

@@ -10,6 +10,7 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::Manifest;
 use crate::membership::Roles;
 use crate::message::{End, Gossip, Request, Response};
+use crate::part::TaskId;
 use crate::ranges::Run;
 use crate::sign::{Keypair, Signed};
 
@@ -103,7 +104,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The task of its last stage.
-        task: u32,
+        task: TaskId,
         /// The error, for people, if the result could not be stored (a full disk).
         result: Result<(), String>,
     },
@@ -163,5 +164,5 @@ pub struct Resumption {
     /// The owner's key.
     pub key: Keypair,
     /// Tasks of its last stage whose results the log names, but which are missing on disk.
-    pub lost: Vec<Run>,
+    pub lost: Vec<Run<TaskId>>,
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::id::{JobId, PeerKey};
 use crate::message::{Failure, Outcome};
+use crate::part::StageId;
 
 /// Something that the user, or a log, should know.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub enum Notice {
         /// The job.
         job: JobId,
         /// The stage whose attempts no longer stand.
-        stage: u8,
+        stage: StageId,
         /// The number of tasks that are open again, those of later stages included.
         tasks: u32,
     },

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ReadId, Token};
 use crate::id::{Hash, JobId};
-use crate::message::Push;
+use crate::message::{AttemptId, Push};
+use crate::part::{PartitionId, PartitionRef, StageId, TaskId};
 use crate::split::Place;
 
 /// Something for the stores to do.
@@ -39,7 +40,7 @@ pub enum StoreAction {
         /// The job.
         job: JobId,
         /// The task of its last stage.
-        task: u32,
+        task: TaskId,
         /// Its result records, sorted.
         #[serde(skip)]
         bytes: Bytes,
@@ -95,24 +96,18 @@ pub enum SegmentAction {
     Stage {
         /// Describes the body.
         push: Push,
-        /// The segments to hold, each as the entry's place in the push and the partition.
-        keep: Vec<(u32, u16)>,
+        /// The segments to hold, in the order of their bytes in the body.
+        keep: Vec<KeptSegment>,
         /// The segments.
         #[serde(skip)]
         body: Bytes,
     },
     /// Forget a segment: its attempt was not the accepted one.
     Drop {
-        /// The job.
-        job: JobId,
-        /// The stage that wrote the segment.
-        stage: u8,
         /// The partition.
-        partition: u16,
-        /// The task.
-        task: u32,
-        /// The attempt's digest.
-        digest: Hash,
+        partition: PartitionRef,
+        /// The attempt that wrote the segment.
+        attempt: AttemptId,
     },
     /// Read the buckets of a task; answered by [`Event::BucketRead`](super::Event::BucketRead).
     ReadBucket {
@@ -141,14 +136,10 @@ pub enum SegmentAction {
     ServePull {
         /// The peer's request.
         token: Token,
-        /// The job.
-        job: JobId,
-        /// The stage that wrote the segments.
-        stage: u8,
         /// The partition.
-        partition: u16,
+        partition: PartitionRef,
         /// The first task.
-        from: u32,
+        from: TaskId,
     },
     /// Forget all segments of a job: the part of [`StoreAction::DropJob`] that concerns this store.
     DropJob {
@@ -178,15 +169,31 @@ impl StoreAction {
     }
 }
 
+/// A segment of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeptSegment {
+    /// The place of its attempt among the entries of the push.
+    pub entry: u32,
+    /// Its partition.
+    pub partition: PartitionId,
+}
+
 /// Neighbouring buckets in the segment store: what one task reads of a shuffle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketRef {
     /// The job.
     pub job: JobId,
     /// The stage that wrote them.
-    pub stage: u8,
+    pub stage: StageId,
     /// Where they lie.
     pub place: Place,
+}
+
+impl BucketRef {
+    /// Their partition.
+    pub fn partition_ref(&self) -> PartitionRef {
+        PartitionRef { job: self.job, stage: self.stage, partition: self.place.partition }
+    }
 }
 
 /// Why records of a shuffle cannot be read.

@@ -1,6 +1,5 @@
 //! What the engine asks of the threads that run tasks, and what they give.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +8,8 @@ use super::RunId;
 use crate::id::{Hash, JobId};
 use crate::manifest::{Operator, Sink, TaskLimits};
 use crate::message::Cause;
+use crate::part::{StageId, StageRef, TaskId};
+use crate::ranges::Run;
 use crate::segment::Attempt;
 
 /// Something for the threads that run tasks to do.
@@ -31,7 +32,7 @@ pub struct Work {
     /// The job.
     pub job: JobId,
     /// The stage.
-    pub stage: u8,
+    pub stage: StageId,
     /// The hash of the module, which has been loaded or stored before.
     pub module: Hash,
     /// The limits of each task.
@@ -39,7 +40,7 @@ pub struct Work {
     /// The operator of the stage.
     pub operator: Operator,
     /// The tasks, consecutive.
-    pub tasks: Range<u32>,
+    pub tasks: Run<TaskId>,
     /// Their inputs, one port for each source of the stage.
     pub inputs: Vec<Port>,
     /// The sink of their output.
@@ -65,6 +66,11 @@ pub enum Port {
 }
 
 impl Work {
+    /// The stage of its job.
+    pub fn stage_ref(&self) -> StageRef {
+        StageRef { job: self.job, stage: self.stage }
+    }
+
     /// What of this a guest of this version of the interface cannot do.
     pub fn unsupported(&self, interface: u8) -> Option<&'static str> {
         self.operator.unsupported(self.inputs.len(), self.output, interface)
@@ -75,7 +81,7 @@ impl Work {
 #[derive(Debug)]
 pub struct TaskResult {
     /// The task.
-    pub task: u32,
+    pub task: TaskId,
     /// Its run time.
     pub elapsed: Duration,
     /// Its output, or why it has none.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Topic;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
+use crate::part::{PartitionId, ShardId, ShardRef, StageId};
 use crate::ranges::{Run, check_runs};
 
 /// All that a worker holds and has finished in one shard: claim, renewal, release and progress are this one message. It
@@ -14,9 +15,9 @@ pub struct Claim {
     /// The job.
     pub job: JobId,
     /// The stage.
-    pub stage: u8,
+    pub stage: StageId,
     /// The shard.
-    pub shard: u16,
+    pub shard: ShardId,
     /// Counts the sender's messages in this stage, from 1: gossip may deliver an old one after a newer one.
     pub number: u32,
     /// Blocks that the sender holds and has not finished, by term, ascending.
@@ -58,13 +59,13 @@ pub struct Seals {
     /// The job.
     pub job: JobId,
     /// The stage that wrote them.
-    pub stage: u8,
+    pub stage: StageId,
     /// The epoch under which the sender owns them.
     pub epoch: u32,
     /// How many of their buckets make one task ([`crate::split`]).
     pub width: u32,
     /// The partitions, with the roots over their accepted digests.
-    pub seals: Vec<(u16, Hash)>,
+    pub seals: Vec<(PartitionId, Hash)>,
 }
 
 /// Upper bound on the encoding of a claim without its runs, in bytes.
@@ -75,9 +76,14 @@ const HOLD: usize = 72;
 const RUN: usize = 24;
 
 impl Claim {
+    /// The shard.
+    pub fn shard_ref(&self) -> ShardRef {
+        ShardRef { job: self.job, stage: self.stage, shard: self.shard }
+    }
+
     /// The topic of its shard.
     pub fn topic(&self) -> Topic {
-        Topic::of_shard(self.job, self.stage, self.shard)
+        Topic::of_shard(self.shard_ref())
     }
 
     /// An upper bound on its encoded size, in bytes.

@@ -12,15 +12,16 @@ use serde::{Deserialize, Serialize};
 pub use self::announce::{Announce, End, JobNews, Outcome};
 pub use self::claim::{Claim, Hold, Seals, Standing};
 pub(crate) use self::push::runs_of_authors;
-pub use self::push::{Attempts, Push, PushEntry};
-pub use self::request::{Cause, Failure, Request};
+pub use self::push::{AttemptId, Attempts, AuthoredAttempt, Push, PushEntry};
+pub use self::request::{Accept, BucketPiece, Cause, Commit, Failure, Output, Request, Sealed};
 pub use self::response::{Response, ShardLeft, Summary};
 pub(crate) use self::status::as_many_as_fit;
 pub use self::status::{JobState, JobStatus, PeerStatus};
 use crate::codec::Wire;
-use crate::id::{Hash, JobId};
+use crate::id::Hash;
 use crate::limits;
 use crate::membership::Advert;
+use crate::part::ShardRef;
 
 /// A gossip topic. There is a fixed number of them: strangers cannot create any (rule 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,9 +36,9 @@ pub enum Topic {
 
 impl Topic {
     /// The topic of a shard's claims: the shards of a stage have different ones, as far as there are enough.
-    pub fn of_shard(job: JobId, stage: u8, shard: u16) -> Self {
-        let draw = Hash::of_parts("webmesh 1 claim topic", &[&job.0, &[stage]]).draw();
-        Topic::Claims((draw.wrapping_add(u64::from(shard)) % u64::from(limits::CLAIM_TOPICS)) as u8)
+    pub fn of_shard(shard: ShardRef) -> Self {
+        let draw = Hash::of_parts("webmesh 1 claim topic", &[&shard.job.0, &[shard.stage.0]]).draw();
+        Topic::Claims((draw.wrapping_add(u64::from(shard.shard.0)) % u64::from(limits::CLAIM_TOPICS)) as u8)
     }
 
     /// Its name on the wire.

@@ -1,10 +1,13 @@
 //! Attempts and their segments in transit between workers, shufflers and the authority.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Hash, JobId, PeerKey};
 use crate::limits;
+use crate::part::{PartitionId, StageId, StageRef, TaskId};
 use crate::ranges::{Run, check_runs};
 
 /// Stands in tables where no attempt is known. No bytes have this hash.
@@ -16,7 +19,7 @@ pub struct Push {
     /// The job.
     pub job: JobId,
     /// The stage.
-    pub stage: u8,
+    pub stage: StageId,
     /// The epoch whose ring chose the receiver.
     pub epoch: u32,
     /// Whether a partition's owner made it for a replica, instead of a worker for the owner.
@@ -33,11 +36,11 @@ pub struct Push {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushEntry {
     /// The task.
-    pub task: u32,
+    pub task: TaskId,
     /// The attempt's digest.
     pub digest: Hash,
     /// Partitions with the lengths of their segments, ascending.
-    pub segments: Vec<(u16, u32)>,
+    pub segments: Vec<(PartitionId, u32)>,
 }
 
 impl Push {
@@ -47,7 +50,7 @@ impl Push {
         }
         for entry in &self.entries {
             let ascend = entry.segments.is_sorted_by(|a, b| a.0 < b.0);
-            if !ascend || entry.segments.last().is_some_and(|s| s.0 >= limits::PARTITIONS) {
+            if !ascend || entry.segments.last().is_some_and(|s| s.0.0 >= limits::PARTITIONS) {
                 return Err("partitions that repeat, are out of order or over the limit");
             }
             if entry.digest.0 == NO_DIGEST {
@@ -59,13 +62,81 @@ impl Push {
 
     /// The author of each entry; `sender` where none is named.
     pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = PeerKey> + '_ {
-        let told = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
-        told.chain(std::iter::repeat(sender))
+        authors_of(&self.authors).chain(std::iter::repeat(sender))
+    }
+
+    /// The stage whose tasks wrote it.
+    pub fn stage_ref(&self) -> StageRef {
+        StageRef { job: self.job, stage: self.stage }
     }
 
     /// The length that the body must have, in bytes.
     pub fn body_len(&self) -> u64 {
-        self.entries.iter().flat_map(|e| &e.segments).map(|&(_, len)| u64::from(len)).sum()
+        self.entries.iter().map(PushEntry::bytes).sum()
+    }
+}
+
+impl PushEntry {
+    /// An attempt whose segments are not in the body: there are none, or they are sent apart.
+    pub fn without_segments(attempt: AttemptId) -> Self {
+        let AttemptId { task, digest } = attempt;
+        Self { task, digest, segments: Vec::new() }
+    }
+
+    /// Its attempt.
+    pub fn attempt(&self) -> AttemptId {
+        AttemptId { task: self.task, digest: self.digest }
+    }
+
+    /// The length of its segments in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|&(_, len)| u64::from(len)).sum()
+    }
+}
+
+/// An attempt at a task of some stage. Attempts with equal output are one, whoever ran them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The task.
+    pub task: TaskId,
+    /// The digest of its output.
+    pub digest: Hash,
+}
+
+impl AttemptId {
+    /// All attempts at a task that there can be.
+    pub(crate) fn all_of(task: TaskId) -> RangeInclusive<Self> {
+        let of = |byte| Self { task, digest: Hash([byte; 32]) };
+        of(u8::MIN)..=of(u8::MAX)
+    }
+
+    /// The least attempt at a task: the first of all in order from this task on.
+    pub(crate) fn first_of(task: TaskId) -> Self {
+        Self { task, digest: Hash(NO_DIGEST) }
+    }
+
+    /// The same with the peer that ran it.
+    pub fn by(self, author: PeerKey) -> AuthoredAttempt {
+        let Self { task, digest } = self;
+        AuthoredAttempt { task, digest, author }
+    }
+}
+
+/// An attempt at a task, and the peer that ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuthoredAttempt {
+    /// The task.
+    pub task: TaskId,
+    /// The digest of its output.
+    pub digest: Hash,
+    /// The peer that ran it.
+    pub author: PeerKey,
+}
+
+impl AuthoredAttempt {
+    /// The attempt.
+    pub fn id(&self) -> AttemptId {
+        AttemptId { task: self.task, digest: self.digest }
     }
 }
 
@@ -73,7 +144,7 @@ impl Push {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     /// The tasks.
-    pub runs: Vec<Run>,
+    pub runs: Vec<Run<TaskId>>,
     /// Their digests.
     pub digests: Bytes,
     /// The peers that ran them: consecutive attempts of one author are counted together. Empty if the authors are not
@@ -84,16 +155,17 @@ pub struct Attempts {
 
 impl Attempts {
     /// Packs tasks with their digests; the tasks must ascend.
-    pub fn pack(attempts: &[(u32, Hash)]) -> Self {
-        let runs = crate::ranges::runs_of(attempts.iter().map(|a| a.0));
-        let digests: Vec<u8> = attempts.iter().flat_map(|a| a.1.0).collect();
+    pub fn pack(attempts: impl IntoIterator<Item = AttemptId, IntoIter: Clone>) -> Self {
+        let attempts = attempts.into_iter();
+        let runs = crate::ranges::runs_of(attempts.clone().map(|attempt| attempt.task));
+        let digests: Vec<u8> = attempts.flat_map(|attempt| attempt.digest.0).collect();
         Self { runs, digests: digests.into(), authors: Vec::new() }
     }
 
     /// Packs tasks with their digests and authors; the tasks must ascend.
-    pub fn pack_authored(attempts: &[(u32, Hash, PeerKey)]) -> Self {
-        let unauthored: Vec<(u32, Hash)> = attempts.iter().map(|a| (a.0, a.1)).collect();
-        Self { authors: runs_of_authors(attempts.iter().map(|a| a.2)), ..Self::pack(&unauthored) }
+    pub fn pack_authored(attempts: &[AuthoredAttempt]) -> Self {
+        let authors = runs_of_authors(attempts.iter().map(|attempt| attempt.author));
+        Self { authors, ..Self::pack(attempts.iter().map(AuthoredAttempt::id)) }
     }
 
     /// The same attempts without their authors.
@@ -101,23 +173,26 @@ impl Attempts {
         Self { authors: Vec::new(), ..self }
     }
 
-    /// The tasks with their digests.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, Hash)> + '_ {
+    /// The tasks.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.runs.iter().flat_map(Run::iter)
+    }
+
+    /// The attempts.
+    pub fn iter(&self) -> impl Iterator<Item = AttemptId> + '_ {
         let digests = self.digests.chunks_exact(32).map(|d| Hash(d.try_into().expect("a chunk of 32 bytes")));
-        self.runs.iter().flat_map(Run::iter).zip(digests)
+        self.tasks().zip(digests).map(|(task, digest)| AttemptId { task, digest })
     }
 
-    /// The tasks with their digests and authors; nothing if the authors are not given.
-    pub fn iter_authored(&self) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
-        let authors = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
-        self.iter().zip(authors).map(|((task, digest), author)| (task, digest, author))
+    /// The attempts with their authors; nothing if the authors are not given.
+    pub fn iter_authored(&self) -> impl Iterator<Item = AuthoredAttempt> + '_ {
+        self.iter().zip(authors_of(&self.authors)).map(|(attempt, author)| attempt.by(author))
     }
 
-    /// The tasks with their digests and authors; `sender` stands for authors that are not given.
-    pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = (u32, Hash, PeerKey)> + '_ {
-        let told = self.authors.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize));
-        let authors = told.chain(std::iter::repeat(sender));
-        self.iter().zip(authors).map(|((task, digest), author)| (task, digest, author))
+    /// The attempts with their authors; `sender` stands for authors that are not given.
+    pub fn authors_or(&self, sender: PeerKey) -> impl Iterator<Item = AuthoredAttempt> + '_ {
+        let authors = authors_of(&self.authors).chain(std::iter::repeat(sender));
+        self.iter().zip(authors).map(|(attempt, author)| attempt.by(author))
     }
 
     /// How many attempts there are.
@@ -132,7 +207,7 @@ impl Attempts {
 
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         check_runs(&self.runs)?;
-        if self.runs.last().is_some_and(|r| r.end() > limits::TASKS) {
+        if self.runs.last().is_some_and(|r| r.end().0 > limits::TASKS) {
             return Err("attempts at tasks over the limit of a stage");
         }
         let tasks: u64 = self.runs.iter().map(|r| u64::from(r.len)).sum();
@@ -144,6 +219,11 @@ impl Attempts {
         }
         if self.authors.is_empty() { Ok(()) } else { check_authors(&self.authors, tasks) }
     }
+}
+
+/// The author of each attempt, from [`runs_of_authors`].
+fn authors_of(runs: &[(PeerKey, u32)]) -> impl Iterator<Item = PeerKey> + '_ {
+    runs.iter().flat_map(|&(author, count)| std::iter::repeat_n(author, count as usize))
 }
 
 /// Joins consecutive equal authors, each with the number of its attempts.

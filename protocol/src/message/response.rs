@@ -9,6 +9,7 @@ use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::membership::Advert;
+use crate::part::{PartitionId, TaskId};
 use crate::sign::Signed;
 
 /// The response to a [`Request`](super::Request). A body may follow.
@@ -36,7 +37,7 @@ pub enum Response {
         /// The attempts in the body.
         push: Push,
         /// The task to ask for next; `None` if there are no more.
-        next: Option<u32>,
+        next: Option<TaskId>,
     },
     /// The answerer is busy serving that blob; these peers have it.
     Redirect(Vec<PeerKey>),
@@ -78,14 +79,14 @@ pub struct Summary {
     /// Done tasks per stage.
     pub done: Vec<u32>,
     /// Sealed partitions of the shuffle that the stage reads.
-    pub seals: Vec<(u16, Hash)>,
+    pub seals: Vec<(PartitionId, Hash)>,
     /// Those of its further sources, in the order of its ports.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "at_most::<{ limits::FURTHER_SOURCES }, _, _>"
     )]
-    pub further: Vec<Vec<(u16, Hash)>>,
+    pub further: Vec<Vec<(PartitionId, Hash)>>,
     /// How many buckets make one task ([`crate::split`]), once that is settled. The shards below and the body then
     /// refer to the resulting tasks.
     pub width: Option<u32>,
@@ -97,7 +98,7 @@ pub struct Summary {
 
 impl Summary {
     /// The sealed partitions of each shuffle that the stage reads, in the order of its ports.
-    pub fn ports(&self) -> impl Iterator<Item = &[(u16, Hash)]> {
+    pub fn ports(&self) -> impl Iterator<Item = &[(PartitionId, Hash)]> {
         std::iter::once(&self.seals).chain(&self.further).map(Vec::as_slice)
     }
 }

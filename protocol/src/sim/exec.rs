@@ -12,6 +12,7 @@ use crate::io::{Event, Port, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::manifest::{Operator, Sink};
 use crate::message::Cause;
 use crate::pack::Pack;
+use crate::part::{StageId, TaskId};
 
 /// Results of short tasks are gathered for this long and delivered together.
 const REPORT: Duration = Duration::from_millis(10);
@@ -32,7 +33,7 @@ struct Running {
     /// Number of tasks whose results have been delivered.
     reported: usize,
     /// Tasks that the current step runs, each with its time.
-    now: Vec<(u32, Duration)>,
+    now: Vec<(TaskId, Duration)>,
 }
 
 impl Executor {
@@ -81,7 +82,7 @@ impl World {
         let plan = self.oracle.plan(&running.work.job);
         let mut total = Duration::ZERO;
         running.now.clear();
-        for task in running.work.tasks.clone().skip(running.reported) {
+        for task in running.work.tasks.iter().skip(running.reported) {
             let time =
                 plan.map_or(REPORT, |p| p.time_of(self.scenario.seed, running.work.stage, task)).mul_f64(slowness);
             running.now.push((task, time));
@@ -108,7 +109,7 @@ impl World {
         let Some(running) = running.filter(|r| r.step == step) else { return };
         let now = std::mem::take(&mut running.now);
         running.reported += now.len();
-        let last = running.reported == running.work.tasks.len();
+        let last = running.reported == running.work.tasks.len as usize;
         let plan = self.oracle.plan(&running.work.job);
         let fails = plan.and_then(|p| p.fails);
         let mark = plan.filter(|p| p.unrepeatable).map(|_| step as u32 ^ peer << 20);
@@ -116,9 +117,9 @@ impl World {
             .into_iter()
             .map(|(task, elapsed)| TaskResult { task, elapsed, outcome: outcome(&running.work, task, fails, mark) })
             .collect();
-        let (run, job, stage) = (running.work.run, running.work.job, running.work.stage);
+        let (run, stage) = (running.work.run, running.work.stage_ref());
         for result in results.iter().filter(|r| r.outcome.is_err()) {
-            self.oracle.failed(&job, stage, result.task);
+            self.oracle.failed(stage.task(result.task));
         }
         if last {
             self.peers[peer as usize].exec.threads[thread] = None;
@@ -130,9 +131,9 @@ impl World {
     }
 }
 
-fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Result<TaskOutput, TaskFailure> {
+fn outcome(work: &Work, task: TaskId, fails: Option<TaskId>, mark: Option<u32>) -> Result<TaskOutput, TaskFailure> {
     let failure = |why: &str| TaskFailure { document: Some(0), why: why.to_owned(), cause: Cause::Job };
-    if work.stage == 0 && fails == Some(task) {
+    if work.stage == StageId(0) && fails == Some(task) {
         return Err(failure("this document fails everywhere"));
     }
     let given = match work.operator {
@@ -150,18 +151,18 @@ fn outcome(work: &Work, task: u32, fails: Option<u32>, mark: Option<u32>) -> Res
         }
     };
     Ok(match work.output {
-        Sink::Shuffle { partitions, buckets } => TaskOutput::Shuffle(given.shuffled(partitions, buckets)),
+        Sink::Shuffle(shape) => TaskOutput::Shuffle(given.shuffled(shape)),
         Sink::Collect => collected(given.collected()),
     })
 }
 
 /// Each document holds the number of its task, so that a wrong document is detected.
-fn read_document(work: &Work, task: u32) -> Result<(), &'static str> {
+fn read_document(work: &Work, task: TaskId) -> Result<(), &'static str> {
     match &work.inputs[..] {
         [Port::Numbers] => Ok(()),
         [Port::Documents { pack, first_document, .. }] => {
             let pack = Pack::parse(pack.clone()).map_err(|_| "this is no pack")?;
-            let document = pack.document(first_document + task - work.tasks.start);
+            let document = work.tasks.place_of(task).and_then(|place| pack.document(first_document + place));
             if document == Some(task.to_string().as_bytes()) { Ok(()) } else { Err("this is not the task's document") }
         }
         _ => Err("a map reads documents only"),

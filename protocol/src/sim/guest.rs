@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::rng::draw;
 use super::scenario::Node;
+use crate::part::{ShuffleShape, StageId, TaskId};
 use crate::segment::Attempt;
 use crate::split::Split;
 
@@ -43,19 +44,20 @@ fn bucket_of(key: u32, buckets: u32) -> u32 {
     (draw(&[4, u64::from(key)]) % u64::from(buckets)) as u32
 }
 
-fn mapped(stage: u8, task: u32) -> Vec<Pair> {
-    let key = |i| (draw(&[3, u64::from(stage), u64::from(task), i]) % KEYS) as u32;
-    (0..EMITS).map(|i| (key(i), task)).collect()
+fn mapped(stage: StageId, task: TaskId) -> Vec<Pair> {
+    let key = |i| (draw(&[3, u64::from(stage.0), u64::from(task.0), i]) % KEYS) as u32;
+    (0..EMITS).map(|i| (key(i), task.0)).collect()
 }
 
 /// Runs a map task.
-pub(super) fn map(stage: u8, task: u32, mark: Option<u32>) -> Given {
+pub(super) fn map(stage: StageId, task: TaskId, mark: Option<u32>) -> Given {
     Given { pairs: mapped(stage, task), mark }
 }
 
 impl Given {
     /// The output as segments for shufflers.
-    pub(super) fn shuffled(&self, partitions: u16, buckets: u32) -> Attempt {
+    pub(super) fn shuffled(&self, shape: ShuffleShape) -> Attempt {
+        let ShuffleShape { partitions, buckets } = shape;
         let of = |&(key, value): &Pair| (bucket_of(key, buckets), key, value);
         let mut records: Vec<(u32, u32, u32)> = self.pairs.iter().map(of).collect();
         records.extend(self.mark.into_iter().flat_map(|mark| (0..buckets).map(move |bucket| (bucket, MARK, mark))));
@@ -153,21 +155,21 @@ pub(super) fn reduce(ports: &[&[Bytes]]) -> Totals {
 pub(super) fn expected(graph: &[Node], inputs: u32, split: Option<Split>) -> Vec<Bytes> {
     // The pairs that each task of each stage emits.
     let mut emitted: Vec<Vec<Vec<Pair>>> = Vec::new();
-    for (stage, node) in (0u8..).zip(graph) {
+    for (stage, node) in StageId::enumerate(graph) {
         let Some(&first) = node.reads.first() else {
-            emitted.push((0..inputs).map(|task| mapped(stage, task)).collect());
+            emitted.push(TaskId::below(inputs).map(|task| mapped(stage, task)).collect());
             continue;
         };
-        let (_, buckets) = graph[usize::from(first)].shuffle.expect("only shuffles are read");
-        let mut totals = vec![Totals::default(); buckets as usize];
+        let shape = graph[first.index()].shuffle.expect("only shuffles are read");
+        let mut totals = vec![Totals::default(); shape.buckets as usize];
         for (port, &read) in node.reads.iter().enumerate() {
-            for &pair in emitted[usize::from(read)].iter().flatten() {
-                totals[bucket_of(pair.0, buckets) as usize].add(port, pair);
+            for &pair in emitted[read.index()].iter().flatten() {
+                totals[bucket_of(pair.0, shape.buckets) as usize].add(port, pair);
             }
         }
         if node.shuffle.is_none() {
             let split = split.expect("a job whose last stage reduces settles how");
-            return divided(&totals, graph[usize::from(first)].shuffle, split);
+            return divided(&totals, shape, split);
         }
         emitted.push(totals.iter().map(|totals| totals.given().pairs).collect());
     }
@@ -176,13 +178,12 @@ pub(super) fn expected(graph: &[Node], inputs: u32, split: Option<Split>) -> Vec
 }
 
 /// The results of tasks that each read neighbouring buckets.
-fn divided(of_bucket: &[Totals], shuffle: Option<(u16, u32)>, split: Split) -> Vec<Bytes> {
-    let (partitions, buckets) = shuffle.expect("only shuffles are read");
-    let each = (buckets / u32::from(partitions)) as usize;
-    let places = (0..split.tasks()).filter_map(|task| split.place(task));
+fn divided(of_bucket: &[Totals], shape: ShuffleShape, split: Split) -> Vec<Bytes> {
+    let each = shape.buckets_per_partition() as usize;
+    let places = TaskId::below(split.tasks()).filter_map(|task| split.place(task));
     let results = places.map(|place| {
         let (start, width) = ((place.run * place.width) as usize, place.width as usize);
-        let first = usize::from(place.partition) * each;
+        let first = place.partition.index() * each;
         let read = &of_bucket[first + start..first + (start + width).min(each)];
         // A key lies in one bucket only.
         let keys = read.iter().flat_map(|totals| totals.keys.iter().map(|(&key, &total)| (key, total))).collect();
@@ -208,7 +209,7 @@ mod tests {
 
     fn records(attempts: &[Attempt], bucket: u32) -> Vec<Bytes> {
         let of = |a: &Attempt| {
-            let segment = a.segments.iter().find(|(p, _)| u32::from(*p) == bucket / 3);
+            let segment = a.segments.iter().find(|(p, _)| u32::from(p.0) == bucket / 3);
             segment.map(|(_, s)| Bytes::copy_from_slice(segment::buckets(s, bucket % 3..bucket % 3 + 1).unwrap()))
         };
         attempts.iter().filter_map(of).collect()
@@ -216,28 +217,32 @@ mod tests {
 
     /// Two maps, a reduce of what both wrote that feeds a shuffle, and a reduce.
     fn graph() -> Vec<Node> {
-        let shuffle = Some((2, 6));
+        let shuffle = Some(SHAPE);
         let nodes = [(vec![], shuffle), (vec![], shuffle), (vec![0, 1], shuffle), (vec![2], None)];
-        nodes.map(|(reads, shuffle)| Node { reads, shuffle }).into()
+        let numbered = |reads: Vec<u8>| reads.into_iter().map(StageId).collect();
+        nodes.map(|(reads, shuffle)| Node { reads: numbered(reads), shuffle }).into()
     }
 
+    const SHAPE: ShuffleShape = ShuffleShape { partitions: 2, buckets: 6 };
+
     fn run(tasks: Vec<(u32, Option<u32>)>) -> Vec<Bytes> {
-        let mapped =
-            |stage| tasks.iter().map(|&(t, mark)| map(stage, t, mark).shuffled(2, 6)).collect::<Vec<Attempt>>();
-        let (first, second) = (mapped(0), mapped(1));
-        let next = |b| reduce(&[&records(&first, b), &records(&second, b)]).given().shuffled(2, 6);
+        let mapped = |stage| {
+            tasks.iter().map(|&(t, mark)| map(stage, TaskId(t), mark).shuffled(SHAPE)).collect::<Vec<Attempt>>()
+        };
+        let (first, second) = (mapped(StageId(0)), mapped(StageId(1)));
+        let next = |b| reduce(&[&records(&first, b), &records(&second, b)]).given().shuffled(SHAPE);
         let reduced: Vec<Attempt> = (0..6).map(next).collect();
         (0..6).map(|b| reduce(&[&records(&reduced, b)]).collected()).collect()
     }
 
     #[test]
     fn a_job_run_by_hand_gives_the_expected_results_unless_a_task_runs_twice() {
-        let results = |tasks: Vec<u32>| -> Vec<Bytes> {
+        let results = |tasks: Vec<TaskId>| -> Vec<Bytes> {
             run(tasks.into_iter().map(|t| (t, None)).collect()).iter().map(without_marks).collect()
         };
-        assert_eq!(results((0..50).collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
-        assert_ne!(results((0..50).chain([7]).collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
-        assert_ne!(results((0..50).rev().collect()), expected(&graph(), 50, Split::of_width(2, 6, 1)));
+        assert_eq!(results((0..50).collect()), expected(&graph(), 50, Split::of_width(SHAPE, 1)));
+        assert_ne!(results((0..50).chain([7]).collect()), expected(&graph(), 50, Split::of_width(SHAPE, 1)));
+        assert_ne!(results((0..50).rev().collect()), expected(&graph(), 50, Split::of_width(SHAPE, 1)));
     }
 
     #[test]
@@ -246,6 +251,9 @@ mod tests {
         let (one, other) = (marked(0), marked(1));
         assert!(one.iter().all(|result| marks(result) == marks(&one[0])));
         assert_ne!(marks(&one[0]), marks(&other[0]));
-        assert_eq!(one.iter().map(without_marks).collect::<Vec<_>>(), expected(&graph(), 50, Split::of_width(2, 6, 1)));
+        assert_eq!(
+            one.iter().map(without_marks).collect::<Vec<_>>(),
+            expected(&graph(), 50, Split::of_width(SHAPE, 1))
+        );
     }
 }

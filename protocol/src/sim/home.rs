@@ -4,6 +4,7 @@ use crate::decisions::{State, replay};
 use crate::id::Hash;
 use crate::io::{Event, Resumption};
 use crate::message::Outcome;
+use crate::part::{StageId, TaskId};
 use crate::ranges::{Run, runs_of};
 
 use super::oracle::{Fate, Oracle};
@@ -55,7 +56,7 @@ impl Oracle {
     }
 
     /// A submitter's running jobs as read from their logs, with the results that must be computed again.
-    fn read_back(&mut self, submitter: u32) -> Vec<(State, Vec<Run>)> {
+    fn read_back(&mut self, submitter: u32) -> Vec<(State, Vec<Run<TaskId>>)> {
         let living = self.fates.iter_mut().filter(|fate| fate.plan.submitter == submitter && fate.ended.is_none());
         living.filter_map(Fate::read_back).collect()
     }
@@ -81,8 +82,8 @@ impl Fate {
         self.log.truncate(replayed.kept);
         self.state = replayed.state;
         // The missing divisions are decided again.
-        let decided = |&number: &u8| Some((number, self.state.as_ref()?.stage(number)?.split()?.width()));
-        self.widths = (0..self.plan.stages().len() as u8).filter_map(|number| decided(&number)).collect();
+        let decided = |number: StageId| Some((number, self.state.as_ref()?.stage(number)?.split()?.width()));
+        self.widths = StageId::below(self.plan.stages().len() as u8).filter_map(decided).collect();
         let kept = self.state.as_ref().map_or(0, State::next);
         if kept == 0 {
             let why = "the beginning of its log is damaged".to_owned();
@@ -93,10 +94,10 @@ impl Fate {
     }
 
     /// What is on disk: the state, and the results in the log that are missing.
-    fn read_back(&mut self) -> Option<(State, Vec<Run>)> {
+    fn read_back(&mut self) -> Option<(State, Vec<Run<TaskId>>)> {
         let state = replay(&self.log).state.filter(|state| state.outcome().is_none())?;
-        let last = state.stage(state.manifest().stages.len() as u8 - 1)?;
-        let named = |task: u32| last.digest(task).filter(|_| task < last.accepted().size());
+        let last = state.stage(StageId::of_index(state.manifest().stages.len() - 1))?;
+        let named = |task: TaskId| last.digest(task).filter(|_| task.0 < last.accepted().size());
         self.outputs.retain(|&task, (bytes, _)| named(task) == Some(Hash::of(bytes)));
         let lost = runs_of(last.accepted().iter().filter(|task| !self.outputs.contains_key(task)));
         Some((state, lost))

@@ -41,9 +41,9 @@ impl World {
             }
             Action::Store(StoreAction::DropJob { job }) => self.peers[peer as usize].store.drop_job(job),
             Action::Run(RunAction::Start(work)) => {
-                let tasks = work.tasks.clone();
-                self.tell(peer, || format!("begins tasks {tasks:?} of stage {}", work.stage));
-                self.note(&[tasks.start.to_le_bytes(), tasks.end.to_le_bytes()].concat());
+                let tasks = work.tasks;
+                self.tell(peer, || format!("begins tasks {}..{} of stage {}", tasks.start, tasks.end(), work.stage));
+                self.note(&[tasks.start.0.to_le_bytes(), tasks.end().0.to_le_bytes()].concat());
                 self.run(peer, work);
             }
             Action::Run(RunAction::Stop { job }) => {
@@ -64,8 +64,8 @@ impl World {
             NetAction::Learn { .. } => {}
             NetAction::Subscribe { topic, on } => self.gossip_subscribe(peer, topic, on),
             NetAction::Request { id, to, request, body } => {
-                if let Request::Accept { job, stage, attempts, width, .. } = &request {
-                    self.oracle.accepted(job, *stage, attempts, *width);
+                if let Request::Accept(accept) = &request {
+                    self.oracle.accepted(accept);
                 }
                 self.request(peer, id, to, request, &body);
             }
@@ -102,8 +102,8 @@ impl World {
             SegmentAction::Stage { push, keep, body } => {
                 self.peers[peer as usize].store.stage(&push, &keep, &body);
             }
-            SegmentAction::Drop { job, stage, partition, task, digest } => {
-                self.peers[peer as usize].store.drop_segment((job, stage, partition), task, digest);
+            SegmentAction::Drop { partition, attempt } => {
+                self.peers[peer as usize].store.drop_segment(partition, attempt);
             }
             SegmentAction::ReadBucket { read, bucket, .. } => {
                 let records = self.peers[peer as usize].store.bucket(&bucket);
@@ -124,8 +124,8 @@ impl World {
                     None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
                 }
             }
-            SegmentAction::ServePull { token, job, stage, partition, from } => {
-                let (push, body, next) = self.peers[peer as usize].store.pull(job, stage, partition, from);
+            SegmentAction::ServePull { token, partition, from } => {
+                let (push, body, next) = self.peers[peer as usize].store.pull(partition, from);
                 self.respond(peer, token, Response::Pulled { push, next }, body);
             }
             SegmentAction::DropJob { job } => self.peers[peer as usize].store.drop_job(job),

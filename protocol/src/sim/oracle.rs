@@ -11,7 +11,8 @@ use crate::decisions::{State, replay, take_frame};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Progress, Work};
 use crate::manifest::Operator;
-use crate::message::{Attempts, Claim, Failure, Outcome};
+use crate::message::{Accept, AttemptId, Claim, Failure, Outcome};
+use crate::part::{StageId, StageRef, TaskId, TaskRef};
 use crate::split::Split;
 
 /// Most violations kept for the report; the first is the interesting one.
@@ -24,7 +25,7 @@ pub(super) struct Oracle {
     by_id: BTreeMap<JobId, usize>,
     pub(super) dead: BTreeSet<u32>,
     /// Blocks of second attempts that each peer has announced, by peer, job and stage.
-    speculative: BTreeMap<(u32, JobId, u8), Vec<u32>>,
+    speculative: BTreeMap<(u32, StageRef), Vec<u32>>,
     pub(super) violations: Vec<String>,
 }
 
@@ -43,10 +44,10 @@ pub(super) struct Fate {
     starts: Vec<Vec<Start>>,
     /// Number of revocations; what was accepted or stored before the last one may be so again.
     pub(super) revoked: u32,
-    accepted: BTreeMap<(u8, u32), (Hash, u32)>,
+    accepted: BTreeMap<(StageId, TaskId), (Hash, u32)>,
     /// Number of buckets per task, by the stage that wrote them.
-    pub(super) widths: BTreeMap<u8, u32>,
-    pub(super) outputs: BTreeMap<u32, (Bytes, u32)>,
+    pub(super) widths: BTreeMap<StageId, u32>,
+    pub(super) outputs: BTreeMap<TaskId, (Bytes, u32)>,
     /// The job's log, if it is kept: batches being written, batches on disk, and the state that follows from them.
     pub(super) writing: VecDeque<(u64, Bytes)>,
     pub(super) log: Vec<u8>,
@@ -156,7 +157,7 @@ impl Oracle {
 
     pub(super) fn claimed(&mut self, peer: u32, claim: &Claim) {
         let speculative: Vec<u32> = claim.holds.iter().filter(|h| h.speculative).flat_map(|h| h.run.iter()).collect();
-        let key = (peer, claim.job, claim.stage);
+        let key = (peer, claim.shard_ref().stage_ref());
         if speculative.is_empty() {
             self.speculative.remove(&key);
         } else {
@@ -167,37 +168,39 @@ impl Oracle {
     /// Called when a worker hands tasks to its threads.
     pub(super) fn started(&mut self, now: u64, peer: u32, work: &Work) {
         let Some(&number) = self.by_id.get(&work.job) else { return };
-        let speculative = self.speculative.get(&(peer, work.job, work.stage));
+        let speculative = self.speculative.get(&(peer, work.stage_ref()));
         let fate = &mut self.fates[number];
         let block = if work.operator == Operator::Map { fate.plan.block } else { 1 };
-        fate.last_start[usize::from(work.stage.min(1))] = now;
-        for task in work.tasks.clone() {
+        fate.last_start[work.stage.index().min(1)] = now;
+        for task in work.tasks.iter() {
             let reopened = fate.reopened;
-            let Some(start) = fate.starts[usize::from(work.stage)].get_mut(task as usize) else { continue };
+            let Some(start) = fate.starts[work.stage.index()].get_mut(task.index()) else { continue };
             fate.counts.starts += 1;
             if start.times > 0 {
-                if speculative.is_some_and(|s| s.contains(&(task / block))) {
+                if speculative.is_some_and(|s| s.contains(&(task.0 / block))) {
                     fate.counts.speculative += 1;
                 } else if start.failed || start.reopened < reopened || self.dead.contains(&start.runner) {
                     fate.counts.after_faults += 1;
                 } else {
                     fate.counts.duplicates += 1;
-                    fate.counts.map_duplicates += u64::from(work.stage == 0);
+                    fate.counts.map_duplicates += u64::from(work.stage == StageId(0));
                 }
             }
             *start = Start { times: start.times.saturating_add(1), runner: peer, reopened, failed: false };
         }
     }
 
-    pub(super) fn failed(&mut self, job: &JobId, stage: u8, task: u32) {
-        if let Some(fate) = self.fate(job) {
-            fate.starts[usize::from(stage)][task as usize].failed = true;
+    pub(super) fn failed(&mut self, of: TaskRef) {
+        let TaskRef { job, stage, task } = of;
+        if let Some(fate) = self.fate(&job) {
+            fate.starts[stage.index()][task.index()].failed = true;
         }
     }
 
     /// Called when a home announces acceptances, and how many buckets of a stage's output make a task.
-    pub(super) fn accepted(&mut self, job: &JobId, stage: u8, attempts: &Attempts, width: Option<u32>) {
-        let Some(fate) = self.fate(job) else { return };
+    pub(super) fn accepted(&mut self, accept: &Accept) {
+        let &Accept { job, stage, ref attempts, width, .. } = accept;
+        let Some(fate) = self.fate(&job) else { return };
         let mut other = None;
         if let Some(width) = width
             && *fate.widths.entry(stage).or_insert(width) != width
@@ -206,11 +209,11 @@ impl Oracle {
                 .broken(format!("the output of stage {stage} was divided again, into tasks of {width} buckets"));
         }
         let decided = fate.state.as_ref().and_then(|state| state.stage(stage));
-        let kept = |(task, digest)| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
+        let kept = |AttemptId { task, digest }| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
         if fate.plan.kept && !attempts.iter().all(kept) {
             return self.broken("an acceptance was announced before it was persisted in the log".to_owned());
         }
-        for (task, digest) in attempts.iter() {
+        for AttemptId { task, digest } in attempts.iter() {
             let before = fate.accepted.insert((stage, task), (digest, fate.revoked));
             if before.is_some_and(|(known, revoked)| known != digest && revoked == fate.revoked) {
                 other = Some(task);
@@ -272,7 +275,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn stored(&mut self, job: &JobId, task: u32, bytes: Bytes) {
+    pub(super) fn stored(&mut self, job: &JobId, task: TaskId, bytes: Bytes) {
         let Some(fate) = self.fate(job) else { return };
         let before = fate.outputs.insert(task, (bytes, fate.revoked));
         if before.is_some_and(|(_, revoked)| revoked == fate.revoked) {
@@ -306,8 +309,7 @@ impl Fate {
     fn split(&self) -> Option<Split> {
         let graph = self.plan.stages();
         let &read = graph.last()?.reads.first()?;
-        let (partitions, buckets) = graph[usize::from(read)].shuffle?;
-        Split::of_width(partitions, buckets, *self.widths.get(&read)?)
+        Split::of_width(graph[read.index()].shuffle?, *self.widths.get(&read)?)
     }
 
     /// Number of tasks of all stages; that of the last one may only be settled later.
@@ -320,11 +322,11 @@ impl Fate {
     fn check(&self) -> Result<(), String> {
         let graph = self.plan.stages();
         let expected = guest::expected(&graph, self.plan.tasks, self.split());
-        if let Some(task) = self.outputs.keys().find(|&&task| task as usize >= expected.len()) {
+        if let Some(task) = self.outputs.keys().find(|task| task.index() >= expected.len()) {
             return Err(format!("there is a result of task {task}, which does not exist"));
         }
-        for (task, expected) in expected.iter().enumerate() {
-            match self.outputs.get(&(task as u32)) {
+        for (task, expected) in TaskId::enumerate(&expected) {
+            match self.outputs.get(&task) {
                 None => return Err(format!("the job is done without the result of task {task}")),
                 Some((bytes, _)) if guest::without_marks(bytes) != expected => {
                     return Err(format!("the result of task {task} is wrong"));
@@ -338,9 +340,9 @@ impl Fate {
         if marks.len() > 1 {
             return Err("results of one job were computed from different attempts of a task".to_owned());
         }
-        for (stage, node) in (0u8..).zip(&graph).filter(|(_, node)| node.shuffle.is_some()) {
-            let missing = |&task: &u32| !self.accepted.contains_key(&(stage, task));
-            if let Some(task) = (0..self.plan.tasks_of(node)).find(missing) {
+        for (stage, node) in StageId::enumerate(&graph).filter(|(_, node)| node.shuffle.is_some()) {
+            let missing = |&task: &TaskId| !self.accepted.contains_key(&(stage, task));
+            if let Some(task) = TaskId::below(self.plan.tasks_of(node)).find(missing) {
                 return Err(format!("the job is done, and task {task} of stage {stage} was never accepted"));
             }
         }

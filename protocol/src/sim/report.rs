@@ -1,5 +1,6 @@
 //! The result of a simulation.
 
+use crate::part::{StageId, TaskId};
 use std::fmt;
 use std::time::Duration;
 
@@ -89,7 +90,8 @@ impl Report {
         let rates: Vec<f64> = at_end.zip(before).map(|(now, then)| per_second(now.saturating_sub(then))).collect();
         let threads = f64::from(world.scenario.peers * u32::from(world.scenario.threads));
         let jobs = world.oracle.fates.iter().map(|fate| {
-            let work: Duration = (0..fate.plan.tasks).map(|t| fate.plan.time_of(world.scenario.seed, 0, t)).sum();
+            let time_of = |task| fate.plan.time_of(world.scenario.seed, StageId(0), task);
+            let work: Duration = TaskId::below(fate.plan.tasks).map(time_of).sum();
             let speed: f64 = (0..world.scenario.peers)
                 .map(|p| f64::from(world.scenario.threads) / world.scenario.slowness(world.scenario.submitters + p))
                 .sum();

@@ -6,6 +6,7 @@ use super::rng::{self, Rng};
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
+use crate::part::{ShuffleShape, StageId, TaskId};
 
 /// A complete simulation: running it twice gives the same result.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ pub struct Job {
     /// Number of further attempts after a task's first failure.
     pub retries: u8,
     /// A map task that fails on every worker.
-    pub fails: Option<u32>,
+    pub fails: Option<TaskId>,
     /// Whether each attempt of a map task outputs different bytes, as a guest that reads a clock does; the reduces
     /// ignore the difference.
     pub unrepeatable: bool,
@@ -108,9 +109,9 @@ pub struct Job {
 pub struct Node {
     /// The stages whose shuffles it reduces, all with the same partitions and buckets; empty for a map of the job's
     /// inputs.
-    pub reads: Vec<u8>,
+    pub reads: Vec<StageId>,
     /// Partitions and buckets of its shuffle; `None` for the last stage.
-    pub shuffle: Option<(u16, u32)>,
+    pub shuffle: Option<ShuffleShape>,
 }
 
 /// A fault.
@@ -336,14 +337,15 @@ impl Job {
         if !self.graph.is_empty() {
             return self.graph.clone();
         }
-        let map = Node { reads: vec![], shuffle: Some((self.partitions, self.buckets)) };
-        vec![map, Node { reads: vec![0], shuffle: None }]
+        let shape = ShuffleShape { partitions: self.partitions, buckets: self.buckets };
+        let map = Node { reads: vec![], shuffle: Some(shape) };
+        vec![map, Node { reads: vec![StageId(0)], shuffle: None }]
     }
 
     /// How many tasks a stage has.
     pub(super) fn tasks_of(&self, node: &Node) -> u32 {
-        let read = node.reads.first().and_then(|&stage| self.stages()[usize::from(stage)].shuffle);
-        read.map_or(self.tasks, |(_, buckets)| buckets)
+        let read = node.reads.first().and_then(|&stage| self.stages()[stage.index()].shuffle);
+        read.map_or(self.tasks, |shape| shape.buckets)
     }
 
     /// Number of tasks of all stages.
@@ -352,8 +354,8 @@ impl Job {
     }
 
     /// Time of map task `task` on the fastest peer.
-    pub(super) fn time_of(&self, seed: u64, stage: u8, task: u32) -> Duration {
-        let draw = rng::unit(rng::draw(&[seed, 2, u64::from(stage), u64::from(task)]));
+    pub(super) fn time_of(&self, seed: u64, stage: StageId, task: TaskId) -> Duration {
+        let draw = rng::unit(rng::draw(&[seed, 2, u64::from(stage.0), u64::from(task.0)]));
         self.task_time.mul_f64(1.0 - self.spread + 2.0 * self.spread * draw)
     }
 
@@ -369,7 +371,7 @@ impl Job {
                 operator: Operator::Map,
                 source: Source::Inputs,
                 further: Vec::new(),
-                sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
+                sink: node.shuffle.map_or(Sink::Collect, Sink::Shuffle),
                 tasks: self.tasks_of(&node),
                 task_bytes: self.reduce_bytes,
                 shards: self.shards,
@@ -414,20 +416,20 @@ fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Nod
     let last = pick(GRAPH - 1) as usize;
     let mut nodes: Vec<Node> = Vec::new();
     for _ in 0..last {
-        let shuffle = Some((partitions, u32::from(partitions) * (1 + pick(2))));
+        let shuffle = Some(ShuffleShape { partitions, buckets: u32::from(partitions) * (1 + pick(2)) });
         let reads = if nodes.is_empty() || pick(3) == 0 { Vec::new() } else { some_of(pick, &nodes) };
         nodes.push(Node { reads, shuffle });
     }
-    let is_read = |stage: &usize| nodes.iter().any(|node| node.reads.contains(&(*stage as u8)));
-    let unread: Vec<usize> = (0..last).filter(|stage| !is_read(stage)).collect();
-    let mut reads: Vec<u8> = unread.iter().map(|&stage| stage as u8).collect();
+    let is_read = |stage: &StageId| nodes.iter().any(|node| node.reads.contains(stage));
+    let unread: Vec<StageId> = StageId::below(last as u8).filter(|stage| !is_read(stage)).collect();
+    let mut reads = unread.clone();
     if let Some(&first) = unread.first() {
-        let shuffle = nodes[first].shuffle;
-        unread.iter().for_each(|&stage| nodes[stage].shuffle = shuffle);
+        let shuffle = nodes[first.index()].shuffle;
+        unread.iter().for_each(|stage| nodes[stage.index()].shuffle = shuffle);
         let others = some_of(pick, &nodes);
         reads.extend(others.into_iter().filter(|&stage| {
-            let alike = nodes[usize::from(stage)].shuffle == shuffle;
-            alike && !unread.contains(&usize::from(stage))
+            let alike = nodes[stage.index()].shuffle == shuffle;
+            alike && !unread.contains(&stage)
         }));
     }
     nodes.push(Node { reads, shuffle: None });
@@ -435,11 +437,12 @@ fn random_graph(pick: &mut impl FnMut(usize) -> u32, partitions: u16) -> Vec<Nod
 }
 
 /// Stages whose shuffles can be read together, in random order.
-fn some_of(pick: &mut impl FnMut(usize) -> u32, nodes: &[Node]) -> Vec<u8> {
-    let first = pick(nodes.len() - 1) as usize;
-    let alike = (0..nodes.len()).filter(|&stage| stage != first && nodes[stage].shuffle == nodes[first].shuffle);
-    let others: Vec<u8> = alike.filter(|_| pick(1) == 0).map(|stage| stage as u8).collect();
-    std::iter::once(first as u8).chain(others).collect()
+fn some_of(pick: &mut impl FnMut(usize) -> u32, nodes: &[Node]) -> Vec<StageId> {
+    let first = StageId(pick(nodes.len() - 1) as u8);
+    let shuffle = nodes[first.index()].shuffle;
+    let alike = StageId::enumerate(nodes).filter(|(stage, node)| *stage != first && node.shuffle == shuffle);
+    let others: Vec<StageId> = alike.filter(|_| pick(1) == 0).map(|(stage, _)| stage).collect();
+    std::iter::once(first).chain(others).collect()
 }
 
 /// Memory that a task may ask for; workers in [`Scenario::small`] give less.

@@ -6,9 +6,9 @@ use crate::decisions::{Decision, Revoked, downstream};
 use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
 use crate::epoch::Epoch;
-use crate::id::Hash;
 use crate::io::Notice;
-use crate::message::{Attempts, Response};
+use crate::message::{AttemptId, Attempts, Response};
+use crate::part::{StageId, TaskId};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::Signed;
@@ -73,15 +73,15 @@ impl Job {
         self.signed_epoch = signed;
         self.expect_shufflers(core);
         let ring = Ring::new(&self.epoch);
-        for (i, stage) in self.stages.iter_mut().enumerate() {
-            let Some((partitions, _)) = self.manifest.stages[i].shuffle() else { continue };
+        for (number, stage) in StageId::enumerate(&mut self.stages) {
+            let Some(shape) = stage.plan.shuffle() else { continue };
             let Some(shuffle) = &mut stage.shuffle else { continue };
-            shuffle.new_ring(core.now, ring.owners(i as u8, partitions, self.manifest.replicas));
+            shuffle.new_ring(core.now, ring.owners(number, shape.partitions, self.manifest.replicas));
         }
         jobs.take_epoch(core, &self.signed_epoch);
         // Makes the next probe, which carries the epoch, due at once.
         self.watch.at = core.now;
-        for stage in 0..self.stages.len() as u8 {
+        for stage in self.manifest.stage_ids() {
             if self.epoch.generations_of(stage).writes != before.generations_of(stage).writes {
                 self.repeat_all_acceptances(core, stage);
             }
@@ -90,12 +90,12 @@ impl Job {
     }
 
     /// Withdraws acceptances of a stage and all that was computed from them. The epoch that follows announces it.
-    fn revoked(&mut self, core: &mut Core, stage: u8, of: &Revoked) {
+    fn revoked(&mut self, core: &mut Core, stage: StageId, of: &Revoked) {
         // That epoch is decided together with the revocation.
         let since = self.ledger.state().epoch().map_or(0, |epoch| epoch.number).max(self.epoch.number + 1);
         let mut open = self.reopen_what_was_revoked(stage, since);
         for reader in downstream(&self.manifest, stage) {
-            let of = &mut self.stages[usize::from(reader)];
+            let of = &mut self.stages[reader.index()];
             open += of.done.count();
             of.done = BitSet::new(of.done.size());
             of.shuffle.iter_mut().for_each(|shuffle| shuffle.reset(since));
@@ -103,8 +103,8 @@ impl Job {
                 storing.is_stale = true;
                 storing.tokens.drain(..).for_each(|token| core.respond(token, Response::Missing));
             }
-            for (task, ..) in self.outputs.remove(&reader).unwrap_or_default() {
-                of.storing.remove(&task);
+            for output in self.outputs.remove(&reader).unwrap_or_default() {
+                of.storing.remove(&output.task);
             }
             self.seals.retain(|(sealed, _), _| *sealed != reader);
             self.failures.forget_stage(reader);
@@ -117,11 +117,11 @@ impl Job {
     }
 
     /// Reopens the tasks of a stage whose acceptances were withdrawn; returns how many.
-    fn reopen_what_was_revoked(&mut self, stage: u8, since: u32) -> u32 {
+    fn reopen_what_was_revoked(&mut self, stage: StageId, since: u32) -> u32 {
         let Some(decided) = self.ledger.state().stage(stage) else { return 0 };
         let standing = decided.accepted().clone();
-        let of = &mut self.stages[usize::from(stage)];
-        let done: Vec<u32> = of.done.iter().filter(|&task| !standing.contains(task)).collect();
+        let of = &mut self.stages[stage.index()];
+        let done: Vec<TaskId> = of.done.iter().filter(|&task| !standing.contains(task)).collect();
         done.into_iter().for_each(|task| {
             of.done.remove(task);
         });
@@ -130,19 +130,19 @@ impl Job {
     }
 
     /// Shufflers forget acceptances at a new generation, so those that stand are sent again.
-    fn repeat_all_acceptances(&mut self, core: &mut Core, number: u8) {
+    fn repeat_all_acceptances(&mut self, core: &mut Core, number: StageId) {
         let Some(decided) = self.ledger.state().stage(number) else { return };
-        let standing: Vec<(u32, Hash)> =
-            decided.accepted().iter().filter_map(|task| Some((task, decided.digest(task)?))).collect();
-        for part in standing.chunks(ACCEPT_ATTEMPTS).map(Attempts::pack) {
-            self.tell_owners(core, number, &part);
+        let attempt = |task| Some(AttemptId { task, digest: decided.digest(task)? });
+        let standing: Vec<AttemptId> = decided.accepted().iter().filter_map(attempt).collect();
+        for part in standing.chunks(ACCEPT_ATTEMPTS) {
+            self.tell_owners(core, number, &Attempts::pack(part.iter().copied()));
         }
     }
 
     /// Marks tasks as done whose attempts are accepted, and tells the owners of their partitions.
-    pub(super) fn accepted(&mut self, core: &mut Core, stage: u8, attempts: Attempts) {
-        let of = &mut self.stages[usize::from(stage)];
-        for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
+    pub(super) fn accepted(&mut self, core: &mut Core, stage: StageId, attempts: Attempts) {
+        let of = &mut self.stages[stage.index()];
+        for task in attempts.tasks() {
             of.done.insert(task);
             self.failures.done(stage, task);
         }
@@ -151,18 +151,17 @@ impl Job {
     }
 
     /// Tells the owners of a stage's partitions which attempts are accepted, and how many buckets make a task.
-    fn tell_owners(&self, core: &mut Core, stage: u8, attempts: &Attempts) {
-        let shuffle = self.stages[usize::from(stage)].shuffle.as_ref();
-        let width = self.width_of(stage);
+    fn tell_owners(&self, core: &mut Core, stage: StageId, attempts: &Attempts) {
+        let shuffle = self.stages[stage.index()].shuffle.as_ref();
         for owner in shuffle.map(|shuffle| shuffle.ring.owners()).unwrap_or_default() {
-            send_accept(core, (self.id, stage, self.epoch.number), owner, attempts.clone(), width);
+            send_accept(core, owner, self.acceptance(stage, attempts.clone()));
         }
     }
 
     /// Acknowledges results that are in, so that their workers may drop them.
-    fn outputs_are_in(&mut self, core: &mut Core, stage: u8, attempts: &Attempts) {
-        for task in attempts.runs.iter().flat_map(crate::ranges::Run::iter) {
-            let of = &mut self.stages[usize::from(stage)];
+    fn outputs_are_in(&mut self, core: &mut Core, stage: StageId, attempts: &Attempts) {
+        for task in attempts.tasks() {
+            let of = &mut self.stages[stage.index()];
             of.done.insert(task);
             self.failures.done(stage, task);
             let tokens = of.storing.remove(&task).map(|storing| storing.tokens).unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::engine::core::Core;
 use crate::id::PeerKey;
 use crate::manifest::{Manifest, TaskLimits};
 use crate::message::{Cause, Failure};
+use crate::part::{StageId, TaskId};
 use crate::time::Time;
 use crate::version;
 
@@ -26,7 +27,7 @@ pub(super) struct Failures {
     /// Failed attempts so far, those included that do not count against a task.
     pub(super) count: u32,
     /// Tasks that are not done and failed somewhere.
-    tasks: BTreeMap<(u8, u32), Failed>,
+    tasks: BTreeMap<(StageId, TaskId), Failed>,
     /// Workers that cannot run the job's tasks, or may turn out not to.
     unable: BTreeMap<PeerKey, Unable>,
     /// The reason given by the last worker that failed for a reason of its own.
@@ -74,12 +75,12 @@ impl Failures {
     }
 
     /// A task is done: its failures no longer matter.
-    pub(super) fn done(&mut self, stage: u8, task: u32) {
+    pub(super) fn done(&mut self, stage: StageId, task: TaskId) {
         self.tasks.remove(&(stage, task));
     }
 
     /// The input of a stage was revoked, so that its tasks are different ones now.
-    pub(super) fn forget_stage(&mut self, stage: u8) {
+    pub(super) fn forget_stage(&mut self, stage: StageId) {
         self.tasks.retain(|(of, _), _| *of != stage);
     }
 

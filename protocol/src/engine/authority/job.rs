@@ -22,7 +22,8 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Notice, Progress};
 use crate::limits;
 use crate::manifest::{self, Manifest};
-use crate::message::{Announce, End, Failure, Outcome, Request};
+use crate::message::{Accept, Announce, Attempts, AuthoredAttempt, End, Failure, Outcome, Request};
+use crate::part::{PartitionId, StageId, TaskId};
 use crate::ranges::BitSet;
 use crate::ring::Ring;
 use crate::sign::Signed;
@@ -46,10 +47,10 @@ pub(super) struct Job {
     /// How many starting places were given away, until the engine takes the number.
     pub(super) places: Option<u32>,
     /// Stages in which lost attempts were computed again and differ from the accepted ones.
-    pub(super) differing: BTreeSet<u8>,
+    pub(super) differing: BTreeSet<StageId>,
     /// Seals and results received and not decided yet; they are decided together.
-    pub(super) seals: BTreeMap<(u8, Hash), BTreeSet<u16>>,
-    pub(super) outputs: BTreeMap<u8, Vec<(u32, Hash, PeerKey)>>,
+    pub(super) seals: BTreeMap<(StageId, Hash), BTreeSet<PartitionId>>,
+    pub(super) outputs: BTreeMap<StageId, Vec<AuthoredAttempt>>,
     /// Its end is decided, or it was given up.
     pub(super) ending: bool,
     /// How it ended; `None` while it is not over.
@@ -84,17 +85,17 @@ pub(super) struct Job {
 pub(super) struct Stage {
     /// The stage as the manifest describes it, with the number of tasks and shards once that is settled.
     pub(super) plan: manifest::Stage,
-    pub(super) done: BitSet,
+    pub(super) done: BitSet<TaskId>,
     pub(super) shuffle: Option<Shuffle>,
     /// Outputs being written to this peer's disk and to the log.
-    pub(super) storing: BTreeMap<u32, Storing>,
+    pub(super) storing: BTreeMap<TaskId, Storing>,
     pub(super) shards: Shards,
 }
 
 impl Stage {
     /// Whether a task is done or about to be accepted.
-    pub(super) fn is_finished(&self, task: u32) -> bool {
-        let accepted = |s: &Shuffle| s.accepted.contains(task) && s.lacking[task as usize] == 0;
+    pub(super) fn is_finished(&self, task: TaskId) -> bool {
+        let accepted = |s: &Shuffle| s.accepted.contains(task) && s.lacking[task.index()] == 0;
         self.done.contains(task) || self.shuffle.as_ref().is_some_and(accepted)
     }
 }
@@ -105,12 +106,12 @@ impl Job {
         let state = ledger.state();
         let manifest = state.manifest().clone();
         let ring = Ring::new(&epoch);
-        let stages = manifest.stages.iter().enumerate().map(|(i, stage)| Stage {
+        let stages = manifest.numbered_stages().map(|(number, stage)| Stage {
             plan: stage.clone(),
             done: BitSet::new(stage.tasks),
             shuffle: stage
                 .shuffle()
-                .map(|(partitions, _)| Shuffle::new(ring.owners(i as u8, partitions, manifest.replicas), stage.tasks)),
+                .map(|shape| Shuffle::new(ring.owners(number, shape.partitions, manifest.replicas), stage.tasks)),
             storing: BTreeMap::new(),
             shards: Shards::new(stage.shards),
         });
@@ -173,35 +174,33 @@ impl Job {
     pub(super) fn tasks(&self) -> Vec<u32> {
         let unsettled = |stage: &Stage| stage.plan.reads().find(|&read| self.split_of(read).is_none());
         let tasks = self.stages.iter().map(|stage| match unsettled(stage) {
-            Some(read) => {
-                self.manifest.stages[usize::from(read)].shuffle().map_or(0, |(partitions, _)| u32::from(partitions))
-            }
+            Some(read) => self.manifest.stages[read.index()].shuffle().map_or(0, |shape| u32::from(shape.partitions)),
             None => stage.plan.tasks,
         });
         tasks.collect()
     }
 
     /// How a stage's output is divided into tasks, once that is in force.
-    pub(super) fn split_of(&self, stage: u8) -> Option<Split> {
+    pub(super) fn split_of(&self, stage: StageId) -> Option<Split> {
         self.ledger.state().stage(stage)?.split()
     }
 
     /// How many buckets of a stage's output make a task, once that is in force.
-    pub(super) fn width_of(&self, stage: u8) -> Option<u32> {
+    pub(super) fn width_of(&self, stage: StageId) -> Option<u32> {
         self.split_of(stage).map(|split| split.width())
     }
 
     /// Settles the number of tasks of the stage that reads `stage`, once it is known for all sources of that reader.
-    pub(super) fn settle_reader_of(&mut self, stage: u8) {
+    pub(super) fn settle_reader_of(&mut self, stage: StageId) {
         let (Some(split), Some(reader)) = (self.split_of(stage), self.manifest.flexible_reader_of(stage)) else {
             return;
         };
-        let described = &self.manifest.stages[usize::from(reader)];
+        let described = &self.manifest.stages[reader.index()];
         if described.reads().any(|read| self.split_of(read).is_none()) {
             return;
         }
         let plan = described.settled(&split);
-        let reader = &mut self.stages[usize::from(reader)];
+        let reader = &mut self.stages[reader.index()];
         reader.done = BitSet::new(plan.tasks);
         reader.shards = Shards::new(plan.shards);
         reader.plan = plan;
@@ -275,15 +274,15 @@ impl Job {
             self.probe(core);
             self.supersede_lost_epoch(core);
             self.replace_lost_shufflers(core);
-            for stage in 0..self.stages.len() {
+            for stage in self.manifest.stage_ids() {
                 self.reopen(core, stage);
                 self.repeat_acceptances(core, stage);
             }
         }
         // Nothing is decided after the end, not even what was received before it.
         if self.is_open && !self.ending && !self.awaits_epoch() {
-            (0..self.stages.len()).for_each(|stage| self.decide_acceptances(core, stage));
-            (0..self.stages.len() as u8).for_each(|stage| self.decide_split(stage));
+            self.manifest.stage_ids().for_each(|stage| self.decide_acceptances(core, stage));
+            self.manifest.stage_ids().for_each(|stage| self.decide_split(stage));
             self.decide_seals_and_outputs();
             self.revoke_what_differs(core);
             if let Some(why) = self.failures.why_nobody_can(core, &self.manifest, &self.workers, self.progressed) {
@@ -331,13 +330,13 @@ impl Job {
     }
 
     /// Reopens tasks whose accepted attempts no owner of the newest epoch has committed.
-    pub(super) fn reopen(&mut self, core: &mut Core, stage: usize) {
-        let of = &mut self.stages[stage];
+    pub(super) fn reopen(&mut self, core: &mut Core, stage: StageId) {
+        let of = &mut self.stages[stage.index()];
         let Some(shuffle) = of.shuffle.as_mut().filter(|s| s.reopen_at <= core.now) else { return };
         shuffle.reopen_at = Time::NEVER;
         let mut count = 0;
-        for task in 0..of.done.size() {
-            if shuffle.lacking[task as usize] > 0 && of.done.remove(task) {
+        for task in TaskId::below(of.done.size()) {
+            if shuffle.lacking[task.index()] > 0 && of.done.remove(task) {
                 count += 1;
             }
         }
@@ -353,13 +352,17 @@ impl Job {
     }
 
     /// Resends acceptances that were not acknowledged.
-    fn repeat_acceptances(&mut self, core: &mut Core, stage: usize) {
-        let width = self.width_of(stage as u8);
-        let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
+    fn repeat_acceptances(&mut self, core: &mut Core, stage: StageId) {
+        let Some(shuffle) = &mut self.stages[stage.index()].shuffle else { return };
         let again: Vec<_> = shuffle.accept_failed.extract_if(.., |(at, _, _)| *at <= core.now).collect();
         for (_, to, attempts) in again {
-            send_accept(core, (self.id, stage as u8, self.epoch.number), to, attempts, width);
+            send_accept(core, to, self.acceptance(stage, attempts));
         }
+    }
+
+    /// The message that attempts at tasks of a stage are accepted.
+    pub(super) fn acceptance(&self, stage: StageId, attempts: Attempts) -> Accept {
+        Accept { job: self.id, stage, epoch: self.epoch.number, attempts, width: self.width_of(stage) }
     }
 
     /// Tells shufflers and workers directly that the job is over: gossip may be lost.

@@ -11,6 +11,7 @@ use super::job::Job;
 use crate::decisions::{Decision, Revoked};
 use crate::engine::core::Core;
 use crate::epoch::{Epoch, Generations};
+use crate::part::{Generation, StageId, TaskId};
 use crate::ranges::Run;
 use crate::sign::Signed;
 use crate::time::Time;
@@ -52,14 +53,15 @@ impl Job {
     }
 
     /// Decides revocations, each of acceptances of a stage; returns the generations for the epoch that has to follow.
-    pub(super) fn decide_revocations(&mut self, revocations: Vec<(u8, Revoked)>) -> Vec<Generations> {
-        let shown = self.lost.shown.as_ref().map_or(0, Epoch::generation);
+    pub(super) fn decide_revocations(&mut self, revocations: Vec<(StageId, Revoked)>) -> Vec<Generations> {
+        let shown = self.lost.shown.as_ref().map_or(Generation::FIRST, Epoch::generation);
         let state = self.ledger.state();
         if revocations.is_empty() {
             return state.generations();
         }
-        let first = (state.generation().max(shown) + 1).max(self.lost.fence);
-        let numbered: Vec<(u8, u32)> = revocations.iter().zip(first..).map(|((stage, _), of)| (*stage, of)).collect();
+        let first = (state.generation().max(shown).0 + 1).max(self.lost.fence);
+        let numbers = (first..).map(Generation);
+        let numbered: Vec<_> = revocations.iter().zip(numbers).map(|((stage, _), of)| (*stage, of)).collect();
         let generations = state.generations_after(numbered.iter().copied());
         for ((stage, of), (_, generation)) in revocations.into_iter().zip(numbered) {
             self.ledger.decide(Decision::Revoke { stage, generation, of });
@@ -69,13 +71,13 @@ impl Job {
 
     /// The stages whose acceptances, or the division of whose output, may have been lost with the end of the log: in
     /// the log, no stage that reads them has an acceptance.
-    pub(super) fn unsettled(&self) -> Vec<u8> {
+    pub(super) fn unsettled(&self) -> Vec<StageId> {
         let state = self.ledger.state();
-        let is_settled = |number: u8| {
+        let is_settled = |number: StageId| {
             let of = state.stage(number)?;
             Some(of.accepted().is_full() && of.split().is_some())
         };
-        let shuffling = (0u8..).zip(&self.stages).filter(|(_, stage)| stage.shuffle.is_some());
+        let shuffling = StageId::enumerate(&self.stages).filter(|(_, stage)| stage.shuffle.is_some());
         shuffling.map(|(number, _)| number).filter(|&number| is_settled(number) == Some(false)).collect()
     }
 
@@ -102,16 +104,16 @@ impl Job {
         let Some(shown) = self.lost.shown.clone() else { return };
         self.lost.past_at = core.now + GO_PAST_AGAIN;
         let state = self.ledger.state();
-        let mut revoked: Vec<(u8, Revoked)> = Vec::new();
+        let mut revoked: Vec<(StageId, Revoked)> = Vec::new();
         let mut downstream = Vec::new();
-        for (number, stage) in (0u8..).zip(&self.stages) {
-            let own = state.stage(number).map_or(0, |of| of.generation());
+        for (number, stage) in StageId::enumerate(&self.stages) {
+            let own = state.stage(number).map_or(Generation::FIRST, |of| of.generation());
             if shown.generations_of(number).writes <= own || downstream.contains(&number) {
                 continue;
             }
             downstream.extend(crate::decisions::downstream(&self.manifest, number));
             // Attempts that the owners hold are accepted again, whichever those are.
-            let all: Vec<Run> = (stage.plan.tasks > 0).then(|| Run::new(0, stage.plan.tasks)).into_iter().collect();
+            let all = (stage.plan.tasks > 0).then(|| Run::new(TaskId(0), stage.plan.tasks)).into_iter().collect();
             revoked.push((number, Revoked::Tasks(all)));
         }
         let number = self.next_epoch().max(shown.number + 1);
@@ -120,7 +122,7 @@ impl Job {
              stages {:?} wrote is accepted anew",
             self.id.short(),
             shown.number,
-            revoked.iter().map(|(stage, _)| *stage).collect::<Vec<u8>>(),
+            revoked.iter().map(|(stage, _)| *stage).collect::<Vec<StageId>>(),
         ));
         if shown.number >= self.epoch.number {
             // Owners that followed the lost epoch may own other partitions than this run assumed.

@@ -42,7 +42,8 @@ use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Notice, Resumption, Submission, Token};
 use crate::limits;
 use crate::manifest::{Inputs, Manifest};
-use crate::message::{Attempts, End, Failure, Outcome, Request, Response};
+use crate::message::{Accept, AuthoredAttempt, Commit, End, Failure, Outcome, Output, Request, Response, Sealed};
+use crate::part::{PartitionId, StageId, TaskId};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 
@@ -211,15 +212,8 @@ impl Authority {
     }
 
     /// Handles a shuffler's commit: the attempts that it holds.
-    pub(super) fn on_commit(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        id: JobId,
-        stage: u8,
-        (epoch, opened): (u32, u64),
-        (partitions, attempts, bytes): (&[u16], &Attempts, u64),
-    ) -> Response {
+    pub(super) fn on_commit(&mut self, core: &mut Core, from: PeerKey, commit: &Commit) -> Response {
+        let &Commit { job: id, stage, epoch, opened, ref partitions, ref attempts, bytes } = commit;
         let Some(job) = self.jobs.get_mut(&id) else { return Response::Missing };
         if epoch != job.epoch.number {
             return Response::NotOwner(job.signed_epoch.clone());
@@ -227,10 +221,11 @@ impl Authority {
         if job.awaits_epoch() {
             return Response::Busy;
         }
-        let Some(of) = job.stages.get_mut(usize::from(stage)) else { return Response::Missing };
+        let Some(of) = job.stages.get_mut(stage.index()) else { return Response::Missing };
         let Some(shuffle) = &mut of.shuffle else { return Response::Missing };
-        let owned: Vec<u16> = shuffle.ring.partitions_of(from).collect();
-        let meant: Vec<u16> = owned.into_iter().filter(|p| partitions.is_empty() || partitions.contains(p)).collect();
+        let owned: Vec<PartitionId> = shuffle.ring.partitions_of(from).collect();
+        let meant: Vec<PartitionId> =
+            owned.into_iter().filter(|p| partitions.is_empty() || partitions.contains(p)).collect();
         if meant.is_empty() {
             // A peer that owns no partition has no influence on what is accepted.
             return Response::NotOwner(job.signed_epoch.clone());
@@ -240,12 +235,13 @@ impl Authority {
             return Response::Missing;
         }
         shuffle.note_pushed(from, bytes);
-        for (task, digest, author) in attempts.authors_or(from) {
-            if shuffle.contradicts(task, digest) && !of.done.contains(task) {
+        for attempt in attempts.authors_or(from) {
+            let task = attempt.task;
+            if shuffle.contradicts(attempt.id()) && !of.done.contains(task) {
                 // The accepted attempt is lost, and cannot be computed again.
                 job.differing.insert(stage);
             }
-            if shuffle.commit(core.now, task, digest, author, &meant) {
+            if shuffle.commit(core.now, attempt, &meant) {
                 job.failures.done(stage, task);
                 if shuffle.accept_at == Time::NEVER {
                     shuffle.accept_at = core.now + ACCEPT_DELAY;
@@ -259,17 +255,8 @@ impl Authority {
     }
 
     /// Handles a shuffler's seal of a partition.
-    #[expect(clippy::too_many_arguments, reason = "all of it names one seal")]
-    pub(super) fn on_sealed(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        id: JobId,
-        stage: u8,
-        epoch: u32,
-        partition: u16,
-        root: Hash,
-    ) -> Response {
+    pub(super) fn on_sealed(&mut self, core: &mut Core, from: PeerKey, sealed: &Sealed) -> Response {
+        let &Sealed { job: id, stage, epoch, partition, root } = sealed;
         let Some(job) = self.jobs.get_mut(&id) else { return Response::Missing };
         if epoch != job.epoch.number {
             return Response::NotOwner(job.signed_epoch.clone());
@@ -277,17 +264,16 @@ impl Authority {
         if job.awaits_epoch() {
             return Response::Busy;
         }
-        let Some(of) = job.stages.get_mut(usize::from(stage)) else { return Response::Missing };
+        let Some(of) = job.stages.get_mut(stage.index()) else { return Response::Missing };
         let Some(shuffle) = of.shuffle.as_mut().filter(|s| s.ring.owns(from, partition)) else {
             return Response::Missing;
         };
         match shuffle.seal(partition, root) {
             Ok(()) => {
-                for task in
-                    of.done.iter_missing().filter(|&task| shuffle.lacking[task as usize] == 0).collect::<Vec<u32>>()
-                {
+                let held = of.done.iter_missing().filter(|task| shuffle.lacking[task.index()] == 0);
+                held.collect::<Vec<_>>().into_iter().for_each(|task| {
                     of.done.insert(task);
-                }
+                });
                 let known = job.ledger.state().stage(stage).is_some_and(|stage| stage.sealed(partition) == Some(root));
                 if !known {
                     job.seals.entry((stage, root)).or_default().insert(partition);
@@ -311,20 +297,10 @@ impl Authority {
     }
 
     /// Handles the result of a collecting stage's task.
-    #[expect(clippy::too_many_arguments, reason = "all of it names one result")]
-    pub(super) fn on_output(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        token: Token,
-        (id, stage, task): (JobId, u8, u32),
-        digest: Hash,
-        roots: &[Hash],
-        body: Bytes,
-    ) {
-        let answer = match self.jobs.get_mut(&id) {
+    pub(super) fn on_output(&mut self, core: &mut Core, from: PeerKey, token: Token, output: &Output, body: Bytes) {
+        let answer = match self.jobs.get_mut(&output.job) {
             None => Some(Response::Missing),
-            Some(job) => job.take_output(core, from, token, (stage, task), digest, roots, body),
+            Some(job) => job.take_output(core, from, token, output, body),
         };
         if let Some(answer) = answer {
             core.respond(token, answer);
@@ -332,19 +308,20 @@ impl Authority {
     }
 
     /// Called when a result was written to disk, or could not be.
-    pub(super) fn on_stored(&mut self, core: &mut Core, id: JobId, task: u32, result: Result<(), String>) {
+    pub(super) fn on_stored(&mut self, core: &mut Core, id: JobId, task: TaskId, result: Result<(), String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let mut stages = (0u8..).zip(&mut job.stages);
-        let Some((number, storing)) = stages.find_map(|(n, s)| s.storing.get_mut(&task).map(|storing| (n, storing)))
-        else {
-            return;
-        };
+        let found = StageId::enumerate(&mut job.stages).find(|(_, stage)| stage.storing.contains_key(&task));
+        let Some((number, stage)) = found else { return };
+        let Some(storing) = stage.storing.get_mut(&task) else { return };
         match result {
             // It was computed from input that was revoked meanwhile; another result may follow.
             Ok(()) if storing.is_stale => {
-                job.stages[usize::from(number)].storing.remove(&task);
+                stage.storing.remove(&task);
             }
-            Ok(()) => job.outputs.entry(number).or_default().push((task, storing.digest, storing.author)),
+            Ok(()) => {
+                let output = AuthoredAttempt { task, digest: storing.digest, author: storing.author };
+                job.outputs.entry(number).or_default().push(output);
+            }
             Err(why) => {
                 std::mem::take(&mut storing.tokens).into_iter().for_each(|t| core.respond(t, Response::Busy));
                 job.end_with(Outcome::Failed(format!("the result cannot be stored: {why}")), None);
@@ -384,9 +361,9 @@ impl Authority {
         if job.is_ending() || !job.is_worker(core, &from) {
             return;
         }
-        let Some(stage) = job.stages.get(usize::from(failure.stage)) else { return };
+        let Some(stage) = job.stages.get(failure.stage.index()) else { return };
         let limits = stage.plan.limits;
-        if failure.task >= stage.plan.tasks || stage.is_finished(failure.task) {
+        if failure.task.0 >= stage.plan.tasks || stage.is_finished(failure.task) {
             return;
         }
         job.note_worker(from);
@@ -514,13 +491,7 @@ fn refuse(core: &mut Core, manifest: &Manifest, why: &str) {
 }
 
 /// Tells an owner of partitions which attempts are accepted, and how many buckets make a task.
-fn send_accept(
-    core: &mut Core,
-    (job, stage, epoch): (JobId, u8, u32),
-    to: PeerKey,
-    attempts: Attempts,
-    width: Option<u32>,
-) {
-    let request = Request::Accept { job, stage, epoch, attempts: attempts.clone(), width };
-    core.request(to, request, vec![], AuthorityRequest::Accept(AcceptRequest { job, stage, epoch, to, attempts }));
+fn send_accept(core: &mut Core, to: PeerKey, accept: Accept) {
+    let request = Request::Accept(accept.clone());
+    core.request(to, request, vec![], AuthorityRequest::Accept(AcceptRequest { to, accept }));
 }

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::job::Job;
+use super::job::{Job, Stage};
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
 use crate::io::{StoreAction, Token};
 use crate::manifest::Sink;
-use crate::message::Response;
+use crate::message::{Output, Response};
 
 /// An output being written to this peer's disk and to the log.
 #[derive(Debug)]
@@ -21,17 +21,16 @@ pub(super) struct Storing {
 }
 
 impl Job {
-    #[expect(clippy::too_many_arguments, reason = "all of it names one result")]
+    /// Takes a result; `None` if it will be answered once the result is on disk and in the log.
     pub(super) fn take_output(
         &mut self,
         core: &mut Core,
         from: PeerKey,
         token: Token,
-        (stage, task): (u8, u32),
-        digest: Hash,
-        roots: &[Hash],
+        output: &Output,
         body: Bytes,
     ) -> Option<Response> {
+        let &Output { stage, task, digest, .. } = output;
         if self.ending {
             return Some(Response::Missing);
         }
@@ -40,27 +39,29 @@ impl Job {
         }
         self.note_worker(from);
         self.failures.succeeded(&from);
-        let Some(of) = self.stages.get(usize::from(stage)).map(|s| &s.plan) else { return Some(Response::Missing) };
-        if of.sink != Sink::Collect || task >= of.tasks || body.len() as u64 > of.limits.output {
+        let Some(Stage { plan: of, done, .. }) = self.stages.get(stage.index()) else { return Some(Response::Missing) };
+        if of.sink != Sink::Collect || task.0 >= of.tasks || body.len() as u64 > of.limits.output {
             return Some(Response::Refused("the job has no such result".to_owned()));
         }
-        if self.stages[usize::from(stage)].done.contains(task) {
+        if done.contains(task) {
             return Some(Response::Ok);
         }
-        for (port, read) in of.reads().enumerate() {
+        let mut roots = output.roots();
+        for read in of.reads() {
             let decided = self.ledger.state().stage(read)?;
             let place = decided.split().and_then(|split| split.place(task));
+            let root = roots.next();
             match place.and_then(|place| decided.sealed(place.partition)) {
                 // The seal may still be on its way here; the worker sends the result again.
                 None => return Some(Response::Busy),
-                Some(sealed) if roots.get(port) != Some(&sealed) => return Some(Response::Missing),
+                Some(sealed) if root != Some(sealed) => return Some(Response::Missing),
                 Some(_) => {}
             }
         }
         if Hash::of(&body) != digest {
             return Some(Response::Refused("the result does not match its digest".to_owned()));
         }
-        let storing = &mut self.stages[usize::from(stage)].storing;
+        let storing = &mut self.stages[stage.index()].storing;
         let fresh = !storing.contains_key(&task);
         let new = Storing { digest, author: from, is_stale: false, tokens: Vec::new() };
         let waiting = storing.entry(task).or_insert(new);

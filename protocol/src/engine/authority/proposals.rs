@@ -13,6 +13,7 @@ use crate::epoch::{Epoch, Generations, Shuffler};
 use crate::id::PeerKey;
 use crate::manifest::Sink;
 use crate::message::{Attempts, Failure, Outcome};
+use crate::part::{StageId, TaskId};
 use crate::ranges::{Run, runs_of};
 use crate::split::Split;
 
@@ -97,7 +98,7 @@ impl Job {
             return;
         }
         let Some(stage) = self.differing.pop_first() else { return };
-        let of = &self.stages[usize::from(stage)];
+        let of = &self.stages[stage.index()];
         let Some(shuffle) = &of.shuffle else { return };
         let runs = runs_of(shuffle.accepted_and_lost().filter(|&task| !of.done.contains(task)));
         if runs.is_empty() {
@@ -121,45 +122,45 @@ impl Job {
     }
 
     /// Accepts attempts that all owners hold, after gathering them for a while.
-    pub(super) fn decide_acceptances(&mut self, core: &mut Core, stage: usize) {
-        let Some(shuffle) = &mut self.stages[stage].shuffle else { return };
+    pub(super) fn decide_acceptances(&mut self, core: &mut Core, stage: StageId) {
+        let Some(shuffle) = &mut self.stages[stage.index()].shuffle else { return };
         if core.now < shuffle.accept_at && shuffle.due() < ACCEPT_ATTEMPTS {
             return;
         }
-        let number = stage as u8;
         let due = shuffle.due_acceptances();
-        let decided = self.ledger.state().stage(number);
-        let is_decided = |task: u32| decided.is_some_and(|stage| stage.accepted().contains(task));
+        let decided = self.ledger.state().stage(stage);
+        let is_decided = |task: TaskId| decided.is_some_and(|stage| stage.accepted().contains(task));
         // Owners that joined later are told of acceptances that are decided already.
-        let (again, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|&(task, ..)| is_decided(task));
+        let (again, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|attempt| is_decided(attempt.task));
         for part in again.chunks(ACCEPT_ATTEMPTS) {
-            self.accepted(core, number, Attempts::pack_authored(part));
+            self.accepted(core, stage, Attempts::pack_authored(part));
         }
         for part in new.chunks(ACCEPT_ATTEMPTS) {
-            self.ledger.decide(Decision::Accept { stage: number, attempts: Attempts::pack_authored(part) });
+            self.ledger.decide(Decision::Accept { stage, attempts: Attempts::pack_authored(part) });
         }
     }
 
     /// Decides how many tasks read a stage's output, once the size of that output is known: an attempt is accepted of
     /// every task of the stage, and of those that are read together with it. A pending revocation goes first.
-    pub(super) fn decide_split(&mut self, number: u8) {
+    pub(super) fn decide_split(&mut self, number: StageId) {
         let is_decided = |decision: &Decision| matches!(decision, Decision::Split { stage, .. } if *stage == number);
         if self.split_of(number).is_some() || self.ledger.awaits(is_decided) || self.awaits_epoch() {
             return;
         }
         let Some(reader) = self.manifest.flexible_reader_of(number) else { return };
-        let reads: Vec<u8> = self.manifest.stages[usize::from(reader)].reads().collect();
-        let is_complete = |read: &u8| self.ledger.state().stage(*read).is_some_and(|stage| stage.accepted().is_full());
+        let reads: Vec<StageId> = self.manifest.stages[reader.index()].reads().collect();
+        let is_complete =
+            |read: &StageId| self.ledger.state().stage(*read).is_some_and(|stage| stage.accepted().is_full());
         if !reads.iter().all(is_complete) {
             return;
         }
-        let Some((partitions, buckets)) = self.manifest.stages[usize::from(number)].shuffle() else { return };
-        let written = |read: &u8| self.stages[usize::from(*read)].shuffle.as_ref().map_or(0, Shuffle::written);
+        let Some(shape) = self.manifest.stages[number.index()].shuffle() else { return };
+        let written = |read: &StageId| self.stages[read.index()].shuffle.as_ref().map_or(0, Shuffle::written);
         let written = reads.iter().map(written).fold(0u64, u64::saturating_add);
-        let per_task = self.manifest.stages[usize::from(reader)].task_bytes;
+        let per_task = self.manifest.stages[reader.index()].task_bytes;
         // A division that an earlier run of this peer settled for one of them holds for all.
         let settled = reads.iter().find_map(|&read| self.width_of(read));
-        let width = settled.unwrap_or_else(|| Split::by_size(partitions, buckets, written, per_task).width());
+        let width = settled.unwrap_or_else(|| Split::by_size(shape, written, per_task).width());
         for stage in reads {
             if self.split_of(stage).is_none() {
                 self.ledger.decide(Decision::Split { stage, width });
@@ -185,27 +186,27 @@ impl Job {
 
     /// Restores what an earlier run decided. Which peer holds what must be committed again, under the epoch that is
     /// decided here; the results in `lost` must be computed again.
-    pub(super) fn restore(&mut self, core: &Core, lost: Vec<Run>) {
-        (0..self.stages.len() as u8).for_each(|stage| self.settle_reader_of(stage));
+    pub(super) fn restore(&mut self, core: &Core, lost: Vec<Run<TaskId>>) {
+        self.manifest.stage_ids().for_each(|stage| self.settle_reader_of(stage));
         // What this peer held is lost with its earlier run: if it was the only shuffler, there is no other to wait for.
         let alone = self.epoch.shufflers.iter().all(|shuffler| shuffler.peer == core.me);
         let reopen_at = if alone { core.now } else { core.now + RESUME_GRACE };
         let state = self.ledger.state();
-        for (number, stage) in (0u8..).zip(&mut self.stages) {
+        for (number, stage) in StageId::enumerate(&mut self.stages) {
             let Some(decided) = state.stage(number) else { continue };
             stage.done = decided.accepted().clone();
             if let Some(shuffle) = &mut stage.shuffle {
                 shuffle.restore(reopen_at, number, state);
             }
         }
-        let last = self.stages.len() as u8 - 1;
-        let done = &mut self.stages[usize::from(last)].done;
+        let last = StageId::of_index(self.stages.len() - 1);
+        let done = &mut self.stages[last.index()].done;
         lost.iter().flat_map(Run::iter).for_each(|task| {
             done.remove(task);
         });
         // Shufflers may know acceptances that this log has lost. With a new generation they forget those and commit
         // what they hold.
-        let mut revocations: Vec<(u8, Revoked)> =
+        let mut revocations: Vec<(StageId, Revoked)> =
             self.unsettled().into_iter().map(|stage| (stage, Revoked::Tasks(Vec::new()))).collect();
         if !lost.is_empty() {
             revocations.push((last, Revoked::Tasks(lost)));

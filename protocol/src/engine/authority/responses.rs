@@ -7,7 +7,7 @@ use crate::engine::core::Core;
 use crate::engine::pending::{AcceptRequest, Answer, AuthorityRequest};
 use crate::id::{JobId, PeerKey};
 use crate::io::RequestError;
-use crate::message::Response;
+use crate::message::{Accept, Response};
 use crate::time::Time;
 
 impl Authority {
@@ -26,9 +26,9 @@ impl Authority {
 
     /// Handles a shuffler's answer to acceptances; `taken` is whether it acknowledged them.
     fn on_accept_answer(&mut self, core: &Core, accept: AcceptRequest, taken: bool) {
-        let AcceptRequest { job: id, stage, epoch, to, attempts } = accept;
+        let AcceptRequest { to, accept: Accept { job: id, stage, epoch, attempts, .. } } = accept;
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(shuffle) = job.stages.get_mut(usize::from(stage)).and_then(|s| s.shuffle.as_mut()) else { return };
+        let Some(shuffle) = job.stages.get_mut(stage.index()).and_then(|s| s.shuffle.as_mut()) else { return };
         if taken {
             shuffle.tries.remove(&to);
         } else if epoch >= shuffle.since && shuffle.ring.owners().contains(&to) {

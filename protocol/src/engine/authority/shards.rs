@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::WORKERS;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
+use crate::part::ShardId;
 
 /// Workers of a shard that are remembered, to be named to those that enter it.
 const SOME: usize = 3 * limits::SHARD_PEERS;
@@ -14,7 +15,7 @@ const SOME: usize = 3 * limits::SHARD_PEERS;
 pub(super) struct Shards {
     shards: Vec<Shard>,
     /// The shard in which each worker was last heard of.
-    at: BTreeMap<PeerKey, u16>,
+    at: BTreeMap<PeerKey, ShardId>,
 }
 
 /// The workers of one shard.
@@ -35,14 +36,14 @@ impl Shards {
     }
 
     /// A worker works on a shard; gives some others that work on it.
-    pub(super) fn enters(&mut self, peer: PeerKey, shard: u16) -> Vec<PeerKey> {
+    pub(super) fn enters(&mut self, peer: PeerKey, shard: ShardId) -> Vec<PeerKey> {
         if self.at.get(&peer) != Some(&shard) {
             self.leaves(&peer);
             if self.at.len() >= WORKERS {
                 return Vec::new();
             }
             self.at.insert(peer, shard);
-            let of = &mut self.shards[usize::from(shard)];
+            let of = &mut self.shards[shard.index()];
             of.workers = of.workers.saturating_add(1);
             of.some.push(peer);
             if of.some.len() > SOME {
@@ -51,8 +52,7 @@ impl Shards {
             }
         }
         // Drawn differently for each asker, so that the workers do not form a chain.
-        let mut others: Vec<PeerKey> =
-            self.shards[usize::from(shard)].some.iter().copied().filter(|p| *p != peer).collect();
+        let mut others: Vec<PeerKey> = self.shards[shard.index()].some.iter().copied().filter(|p| *p != peer).collect();
         others.sort_by_cached_key(|other| Hash::of_parts("webmesh 1 who meets whom", &[&peer.0, &other.0]));
         others.truncate(limits::SHARD_PEERS);
         others
@@ -61,7 +61,7 @@ impl Shards {
     /// A worker left its shard.
     pub(super) fn leaves(&mut self, peer: &PeerKey) {
         if let Some(shard) = self.at.remove(peer) {
-            let of = &mut self.shards[usize::from(shard)];
+            let of = &mut self.shards[shard.index()];
             of.workers = of.workers.saturating_sub(1);
             of.some.retain(|p| p != peer);
         }

@@ -7,7 +7,8 @@ use super::watch::Standing;
 use crate::decisions::State;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
-use crate::message::Attempts;
+use crate::message::{AttemptId, Attempts, AuthoredAttempt};
+use crate::part::{PartitionId, StageId, TaskId};
 use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 use crate::ring::Assignment;
@@ -29,16 +30,16 @@ pub(super) struct Shuffle {
     digests: Vec<Hash>,
     /// Their authors, as reported by the first owner that committed each of them.
     authors: Provenance,
-    pub(super) accepted: BitSet,
+    pub(super) accepted: BitSet<TaskId>,
     /// Per partition: the tasks whose leading digest its owner holds.
-    pub(super) held: Vec<BitSet>,
+    pub(super) held: Vec<BitSet<TaskId>>,
     /// Per task: the number of partitions whose owners do not hold its leading digest.
     pub(super) lacking: Vec<u16>,
     /// Number of tasks that at least one partition lacks.
     incomplete: u32,
     /// Digests other than the leading one, of tasks without an accepted digest.
-    others: BTreeMap<(u32, Hash), Other>,
-    pub(super) sealed: BTreeMap<u16, Hash>,
+    others: BTreeMap<AttemptId, Other>,
+    pub(super) sealed: BTreeMap<PartitionId, Hash>,
     /// Bytes pushed to each owner, as it reported, including those of owners that were lost.
     pushed: BTreeMap<PeerKey, u64>,
     /// Each owner's progress, and when it last changed.
@@ -50,7 +51,7 @@ pub(super) struct Shuffle {
     /// When each owner opened the job, in its own unit.
     opened: BTreeMap<PeerKey, u64>,
     /// Tasks to be accepted, or whose acceptance must be repeated to owners.
-    accept: Vec<u32>,
+    accept: Vec<TaskId>,
     pub(super) accept_at: Time,
     pub(super) accept_failed: Vec<(Time, PeerKey, Attempts)>,
     pub(super) tries: BTreeMap<PeerKey, u32>,
@@ -63,13 +64,11 @@ pub(super) struct Shuffle {
 struct Other {
     author: PeerKey,
     /// The partitions whose owners hold it.
-    partitions: BTreeSet<u16>,
+    partitions: BTreeSet<PartitionId>,
 }
 
 /// The digest of a task without a committed attempt.
 const NONE: Hash = Hash([0; 32]);
-/// The greatest digest.
-const LAST: Hash = Hash([u8::MAX; 32]);
 
 /// Why a seal is refused.
 pub(super) enum NotSealed {
@@ -108,8 +107,9 @@ impl Shuffle {
     /// Notes that the owner of `partitions` (at least one) holds an attempt; returns whether all owners now hold it.
     /// The first digest that all owners hold is accepted, so that one which some of them never receive, because its
     /// worker was lost or sent it to a part of them only, blocks nothing.
-    pub(super) fn commit(&mut self, now: Time, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> bool {
-        let Some(leading) = self.digests.get_mut(task as usize) else { return false };
+    pub(super) fn commit(&mut self, now: Time, attempt: AuthoredAttempt, partitions: &[PartitionId]) -> bool {
+        let AuthoredAttempt { task, digest, author } = attempt;
+        let Some(leading) = self.digests.get_mut(task.index()) else { return false };
         if *leading == NONE {
             *leading = digest;
             self.authors.set(task, author);
@@ -117,13 +117,13 @@ impl Shuffle {
         if *leading == digest {
             self.hold(now, task, partitions)
         } else {
-            !self.accepted.contains(task) && self.commit_other(now, task, digest, author, partitions)
+            !self.accepted.contains(task) && self.commit_other(now, attempt, partitions)
         }
     }
 
-    fn hold(&mut self, now: Time, task: u32, partitions: &[u16]) -> bool {
-        let fresh = partitions.iter().filter(|p| self.held[usize::from(**p)].insert(task)).count() as u16;
-        let lacking = &mut self.lacking[task as usize];
+    fn hold(&mut self, now: Time, task: TaskId, partitions: &[PartitionId]) -> bool {
+        let fresh = partitions.iter().filter(|p| self.held[p.index()].insert(task)).count() as u16;
+        let lacking = &mut self.lacking[task.index()];
         *lacking -= fresh;
         let complete = fresh > 0 && *lacking == 0;
         if fresh > 0 && self.reopen_at != Time::NEVER && self.accepted.contains(task) {
@@ -135,24 +135,25 @@ impl Shuffle {
             self.accepted.insert(task);
             self.incomplete -= 1;
             self.accept.push(task);
-            self.others.extract_if((task, NONE)..=(task, LAST), |_, _| true).for_each(drop);
+            self.others.extract_if(AttemptId::all_of(task), |_, _| true).for_each(drop);
         }
         complete
     }
 
-    fn commit_other(&mut self, now: Time, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> bool {
-        if self.others.len() >= limits::OTHER_DIGESTS && !self.others.contains_key(&(task, digest)) {
+    fn commit_other(&mut self, now: Time, attempt: AuthoredAttempt, partitions: &[PartitionId]) -> bool {
+        let AuthoredAttempt { task, digest, author } = attempt;
+        if self.others.len() >= limits::OTHER_DIGESTS && !self.others.contains_key(&attempt.id()) {
             return false;
         }
-        let of = self.others.entry((task, digest)).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
+        let of = self.others.entry(attempt.id()).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
         of.partitions.extend(partitions);
         if of.partitions.len() < self.held.len() {
             return false;
         }
-        let all: Vec<u16> = of.partitions.iter().copied().collect();
-        self.digests[task as usize] = digest;
+        let all: Vec<PartitionId> = of.partitions.iter().copied().collect();
+        self.digests[task.index()] = digest;
         self.authors.set(task, of.author);
-        self.lacking[task as usize] = all.len() as u16;
+        self.lacking[task.index()] = all.len() as u16;
         self.held.iter_mut().for_each(|held| {
             held.remove(task);
         });
@@ -161,11 +162,11 @@ impl Shuffle {
 
     /// Restores what an earlier run of this peer accepted. No owner counts as holding any of it before it commits it
     /// again. Tasks that are not held by `reopen_at` are reopened.
-    pub(super) fn restore(&mut self, reopen_at: Time, stage: u8, state: &State) {
+    pub(super) fn restore(&mut self, reopen_at: Time, stage: StageId, state: &State) {
         let Some(decided) = state.stage(stage) else { return };
         for task in decided.accepted().iter() {
             if let (Some(digest), Some(author)) = (decided.digest(task), state.author(stage, task)) {
-                self.digests[task as usize] = digest;
+                self.digests[task.index()] = digest;
                 self.authors.set(task, author);
                 self.accepted.insert(task);
             }
@@ -174,26 +175,26 @@ impl Shuffle {
     }
 
     /// Whether an attempt differs from the accepted one of its task, and some partition has lost the accepted one.
-    pub(super) fn contradicts(&self, task: u32, digest: Hash) -> bool {
-        let other = self.digests.get(task as usize).is_some_and(|leading| *leading != digest);
-        other && self.accepted.contains(task) && self.lacking[task as usize] > 0
+    pub(super) fn contradicts(&self, AttemptId { task, digest }: AttemptId) -> bool {
+        let other = self.digests.get(task.index()).is_some_and(|leading| *leading != digest);
+        other && self.accepted.contains(task) && self.lacking[task.index()] > 0
     }
 
     /// Tasks with an accepted attempt that some partition has lost.
-    pub(super) fn accepted_and_lost(&self) -> impl Iterator<Item = u32> + '_ {
-        self.accepted.iter().filter(|&task| self.lacking[task as usize] > 0)
+    pub(super) fn accepted_and_lost(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.accepted.iter().filter(|&task| self.lacking[task.index()] > 0)
     }
 
     /// Withdraws all acceptances except those in `standing`: of the other tasks, the first attempt that all owners hold
     /// is accepted next. A new generation begins with epoch `since`.
-    pub(super) fn revoke(&mut self, standing: &BitSet, since: u32) {
-        let revoked: Vec<u32> = self.accepted.iter().filter(|&task| !standing.contains(task)).collect();
+    pub(super) fn revoke(&mut self, standing: &BitSet<TaskId>, since: u32) {
+        let revoked: Vec<TaskId> = self.accepted.iter().filter(|&task| !standing.contains(task)).collect();
         for task in revoked {
             self.accepted.remove(task);
-            if self.lacking[task as usize] == 0 {
+            if self.lacking[task.index()] == 0 {
                 // It counts as held again only after a new commit.
                 self.incomplete += 1;
-                self.lacking[task as usize] = self.held.len() as u16;
+                self.lacking[task.index()] = self.held.len() as u16;
                 self.held.iter_mut().for_each(|held| {
                     held.remove(task);
                 });
@@ -231,13 +232,16 @@ impl Shuffle {
         self.incomplete == 0
     }
 
-    /// The tasks whose acceptance is due, in ascending order, with their digests and authors.
-    pub(super) fn due_acceptances(&mut self) -> Vec<(u32, Hash, PeerKey)> {
+    /// The attempts whose acceptance is due, in the order of their tasks.
+    pub(super) fn due_acceptances(&mut self) -> Vec<AuthoredAttempt> {
         self.accept_at = Time::NEVER;
         let mut tasks = std::mem::take(&mut self.accept);
         tasks.sort_unstable();
         tasks.dedup();
-        let named = |task: u32| Some((task, self.digests[task as usize], self.authors.author(task)?));
+        let named = |task: TaskId| {
+            let (digest, author) = (self.digests[task.index()], self.authors.author(task)?);
+            Some(AuthoredAttempt { task, digest, author })
+        };
         tasks.into_iter().filter(|&task| self.accepted.contains(task)).filter_map(named).collect()
     }
 
@@ -247,7 +251,7 @@ impl Shuffle {
     }
 
     /// Takes a seal from a partition's owner.
-    pub(super) fn seal(&mut self, partition: u16, root: Hash) -> Result<(), NotSealed> {
+    pub(super) fn seal(&mut self, partition: PartitionId, root: Hash) -> Result<(), NotSealed> {
         if !self.accepted.is_full() {
             return Err(NotSealed::TooEarly);
         }
@@ -257,11 +261,11 @@ impl Shuffle {
         }
         // With its seal the owner vouches for the whole partition, even if commits were lost or went to an earlier run
         // of this peer.
-        let held = &mut self.held[usize::from(partition)];
-        for task in held.iter_missing().collect::<Vec<u32>>() {
+        let held = &mut self.held[partition.index()];
+        for task in held.iter_missing().collect::<Vec<_>>() {
             held.insert(task);
-            self.lacking[task as usize] -= 1;
-            self.incomplete -= u32::from(self.lacking[task as usize] == 0);
+            self.lacking[task.index()] -= 1;
+            self.incomplete -= u32::from(self.lacking[task.index()] == 0);
         }
         self.sealed.insert(partition, root);
         Ok(())
@@ -289,17 +293,17 @@ impl Shuffle {
 
     /// Marks everything as held by no owner until owners commit it again.
     pub(super) fn forget_all(&mut self, now: Time) {
-        (0..self.ring.partitions()).for_each(|partition| self.forget(partition));
+        self.ring.all_partitions().for_each(|partition| self.forget(partition));
         self.reopen_at = now + REOPEN_AFTER;
     }
 
     /// Marks a partition as held by no owner.
-    fn forget(&mut self, partition: u16) {
+    fn forget(&mut self, partition: PartitionId) {
         self.sealed.remove(&partition);
-        let held = &mut self.held[usize::from(partition)];
+        let held = &mut self.held[partition.index()];
         for task in held.iter() {
-            self.incomplete += u32::from(self.lacking[task as usize] == 0);
-            self.lacking[task as usize] += 1;
+            self.incomplete += u32::from(self.lacking[task.index()] == 0);
+            self.lacking[task.index()] += 1;
         }
         *held = BitSet::new(held.size());
         self.others.retain(|_, of| {
@@ -318,7 +322,7 @@ impl Shuffle {
     /// Takes a new ring. Partitions with a new owner count as held by no owner until that one commits.
     pub(super) fn new_ring(&mut self, now: Time, ring: Assignment) {
         let before = std::mem::replace(&mut self.ring, ring);
-        for partition in 0..self.ring.partitions() {
+        for partition in self.ring.all_partitions() {
             if before.owner(partition) != self.ring.owner(partition) {
                 self.forget(partition);
             }

@@ -5,46 +5,41 @@ use bytes::Bytes;
 use super::Authority;
 use super::job::Stage;
 use crate::engine::core::Core;
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::{Hash, PeerKey};
 use crate::io::{NetAction, Token};
 use crate::message::{Response, ShardLeft, Summary};
+use crate::part::{PartitionId, ShardId, ShardRef, StageId};
 use crate::ranges::BitSet;
 
 impl Authority {
     /// Handles a worker's request for what is done.
-    pub(in crate::engine) fn on_summary(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        token: Token,
-        id: JobId,
-        stage: u8,
-        shard: u16,
-    ) {
+    pub(in crate::engine) fn on_summary(&mut self, core: &mut Core, from: PeerKey, token: Token, of: ShardRef) {
+        let ShardRef { job: id, stage, shard } = of;
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
         job.note_worker(from);
-        if job.manifest.stages.get(usize::from(stage)).is_none_or(|s| shard >= s.shards) {
+        if job.manifest.stages.get(stage.index()).is_none_or(|s| shard.0 >= s.shards) {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
         }
         // The worker may not know yet that the stage has fewer shards.
-        let shard = shard.min(job.stages[usize::from(stage)].plan.shards - 1);
-        let peers = job.stages[usize::from(stage)].shards.enters(from, shard);
-        let Stage { plan: of, done, .. } = &job.stages[usize::from(stage)];
+        let shard = shard.min(ShardId(job.stages[stage.index()].plan.shards - 1));
+        let peers = job.stages[stage.index()].shards.enters(from, shard);
+        let Stage { plan: of, done, .. } = &job.stages[stage.index()];
         let blocks = of.shard_blocks(shard);
-        let mut bits = BitSet::new(blocks.end - blocks.start);
+        let mut bits: BitSet = BitSet::new(blocks.end - blocks.start);
         for block in blocks.clone() {
-            if of.tasks_of_blocks(block..block + 1).all(|task| done.contains(task)) {
+            if of.tasks_of_block(block).iter().all(|task| done.contains(task)) {
                 bits.insert(block - blocks.start);
             }
         }
-        let seals_of = |read: u8| -> Vec<(u16, Hash)> {
-            let shuffle = job.stages[usize::from(read)].shuffle.as_ref();
+        let seals_of = |read: StageId| -> Vec<(PartitionId, Hash)> {
+            let shuffle = job.stages[read.index()].shuffle.as_ref();
             shuffle.map(|shuffle| shuffle.sealed.iter().map(|(&p, &root)| (p, root)).collect()).unwrap_or_default()
         };
         let mut seals = of.reads().map(seals_of);
-        let shards = job.stages[usize::from(stage)].shards.iter().zip(0..).map(|(s, shard)| {
+        let shards = job.stages[stage.index()].shards.iter();
+        let shards = ShardId::enumerate(shards).map(|(shard, s)| {
             let tasks = of.tasks_of_blocks(of.shard_blocks(shard));
-            let left = tasks.len() as u32 - done.count_in(tasks);
+            let left = tasks.len - done.count_in(tasks);
             ShardLeft { blocks: left.div_ceil(of.block), workers: s.workers }
         });
         let summary = Summary {

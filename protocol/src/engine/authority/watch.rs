@@ -9,6 +9,7 @@ use crate::engine::core::Core;
 use crate::engine::pending::AuthorityRequest;
 use crate::id::PeerKey;
 use crate::message::Request;
+use crate::part::{PartitionId, StageId};
 use crate::time::Time;
 
 /// Interval between probes of each shuffler. A probe is some 200 bytes, and a job has up to 16 shufflers.
@@ -66,7 +67,7 @@ impl Job {
         }
         let (now, me) = (core.now, core.me);
         let state = self.ledger.state();
-        let shuffles = (0u8..).zip(&mut self.stages).filter_map(|(n, stage)| Some((n, stage.shuffle.as_mut()?)));
+        let shuffles = StageId::enumerate(&mut self.stages).filter_map(|(n, stage)| Some((n, stage.shuffle.as_mut()?)));
         let can_seal = |stage| state.stage(stage).is_some_and(|stage| stage.split().is_some());
         let stalled: BTreeSet<PeerKey> = shuffles.flat_map(|(n, shuffle)| shuffle.stalled(now, can_seal(n))).collect();
         for peer in stalled.into_iter().filter(|peer| *peer != me) {
@@ -116,8 +117,8 @@ impl Shuffle {
         let most = self.held.iter().map(|held| held.count()).max().unwrap_or(0);
         let mut stalled = Vec::new();
         for owner in self.ring.owners() {
-            let owned: Vec<u16> = self.ring.partitions_of(owner).collect();
-            let held = || owned.iter().map(|&p| self.held[usize::from(p)].count());
+            let owned: Vec<PartitionId> = self.ring.partitions_of(owner).collect();
+            let held = || owned.iter().map(|&p| self.held[p.index()].count());
             let sealed = owned.iter().filter(|p| self.sealed.contains_key(p)).count();
             let is_behind = held().any(|n| n < most) || (can_seal && self.accepted.is_full() && sealed < owned.len());
             let standing = Standing { held: held().map(u64::from).sum(), sealed, is_behind };

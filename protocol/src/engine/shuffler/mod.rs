@@ -21,7 +21,8 @@ use super::pending::Pending;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{BucketRef, SegmentAction, StoreAction, Token};
 use crate::limits;
-use crate::message::{Attempts, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
+use crate::message::{Accept, BucketPiece, Push, PushEntry, Request, Response, cut_text, runs_of_authors};
+use crate::part::{PartitionRef, StageId, StageRef, TaskId};
 use crate::time::Time;
 
 /// Pause before a message to the authority that was not acknowledged is sent again.
@@ -62,8 +63,9 @@ impl Shuffler {
                     // An epoch that names this peer all the same is a mistake or malicious.
                     return;
                 }
-                let mut stages: Vec<Option<Shuffle>> = (0..manifest.stages.len() as u8)
-                    .map(|stage| Shuffle::new(core, *job, stage, manifest, epoch, signed_epoch))
+                let mut stages: Vec<Option<Shuffle>> = manifest
+                    .stage_ids()
+                    .map(|stage| Shuffle::new(core, StageRef { job: *job, stage }, manifest, epoch, signed_epoch))
                     .collect();
                 for (shuffle, done) in stages.iter_mut().zip(done) {
                     if let Some(shuffle) = shuffle {
@@ -101,16 +103,14 @@ impl Shuffler {
     }
 
     /// Whether this peer sealed a partition under a root, and still owns it.
-    pub(super) fn has_sealed(&self, job: &JobId, stage: u8, partition: u16, root: &Hash) -> bool {
-        let shuffle = self.jobs.get(job).and_then(|stages| stages.get(usize::from(stage))?.as_ref());
-        shuffle.is_some_and(|s| s.sealed.get(&partition) == Some(root))
+    pub(super) fn has_sealed(&self, partition: PartitionRef, root: Hash) -> bool {
+        let shuffle = self.get(partition.stage_ref());
+        shuffle.is_some_and(|s| s.sealed.get(&partition.partition) == Some(&root))
     }
 
     /// Whether a shuffle fits, with its tables and this many more bytes of segments.
-    fn has_room(&self, job: JobId, stage: u8, bytes: usize) -> bool {
-        let Some(shuffle) = self.jobs.get(&job).and_then(|stages| stages.get(usize::from(stage))?.as_ref()) else {
-            return true;
-        };
+    fn has_room(&self, stage: StageRef, bytes: usize) -> bool {
+        let Some(shuffle) = self.get(stage) else { return true };
         let owner = shuffle.manifest.owner;
         let tables = if shuffle.is_prepared() { 0 } else { shuffle.table_bytes() };
         let (mut all, mut of_owner) = ((tables, bytes as u64), (tables, bytes as u64));
@@ -128,16 +128,20 @@ impl Shuffler {
             && of_owner.1 <= limits::SEGMENT_BYTES / part as u64
     }
 
-    fn get(&mut self, job: JobId, stage: u8) -> Option<&mut Shuffle> {
-        self.jobs.get_mut(&job)?.get_mut(usize::from(stage))?.as_mut()
+    fn get(&self, of: StageRef) -> Option<&Shuffle> {
+        self.jobs.get(&of.job)?.get(of.stage.index())?.as_ref()
+    }
+
+    fn get_mut(&mut self, of: StageRef) -> Option<&mut Shuffle> {
+        self.jobs.get_mut(&of.job)?.get_mut(of.stage.index())?.as_mut()
     }
 
     /// Handles attempts from a worker, or copies from an owner.
     pub(super) fn on_push(&mut self, core: &mut Core, from: PeerKey, token: Token, push: Push, body: Bytes) {
         let shuffles = self.jobs.values().flatten().flatten();
         let copying: usize = shuffles.flat_map(|s| s.copies.values()).map(Copy::bytes).sum();
-        let has_room = self.has_room(push.job, push.stage, body.len());
-        let answer = match self.get(push.job, push.stage) {
+        let has_room = self.has_room(push.stage_ref(), body.len());
+        let answer = match self.get_mut(push.stage_ref()) {
             None if !core.advert.roles.shuffler => Response::Refused("this peer is not a shuffler".to_owned()),
             Some(_) if !has_room => Response::Busy,
             // Replicas are slower than workers: the workers have to wait.
@@ -158,33 +162,25 @@ impl Shuffler {
     }
 
     /// Handles the digests that the authority accepts.
-    pub(super) fn on_accept(
-        &mut self,
-        core: &mut Core,
-        from: PeerKey,
-        (job, stage): (JobId, u8),
-        epoch: u32,
-        attempts: &Attempts,
-        width: Option<u32>,
-    ) -> Response {
-        let has_room = self.has_room(job, stage, 0);
-        let Some(shuffle) = self.get(job, stage).filter(|_| has_room) else { return Response::Busy };
+    pub(super) fn on_accept(&mut self, core: &mut Core, from: PeerKey, accept: &Accept) -> Response {
+        let has_room = self.has_room(accept.stage_ref(), 0);
+        let Some(shuffle) = self.get_mut(accept.stage_ref()).filter(|_| has_room) else { return Response::Busy };
         if from != shuffle.manifest.home {
             return Response::Refused("only the job's authority accepts attempts".to_owned());
         }
-        if epoch > shuffle.epoch.number || shuffle.owned.is_empty() {
+        if accept.epoch > shuffle.epoch.number || shuffle.owned.is_empty() {
             // The epoch that makes this peer an owner is on its way here.
             return Response::Busy;
         }
-        if epoch < shuffle.since {
+        if accept.epoch < shuffle.since {
             // Sent before a revocation, and received after it.
             return Response::NotOwner(shuffle.signed_epoch.clone());
         }
         shuffle.prepare();
-        for (task, digest) in attempts.iter() {
-            shuffle.accept(core, task, digest);
+        for attempt in accept.attempts.iter() {
+            shuffle.accept(core, attempt);
         }
-        if let Some(width) = width {
+        if let Some(width) = accept.width {
             shuffle.set_split(width);
         }
         shuffle.seal_what_is_complete(core);
@@ -192,22 +188,16 @@ impl Shuffler {
     }
 
     /// Serves what a task reads.
-    pub(super) fn on_bucket(
-        &mut self,
-        core: &mut Core,
-        token: Token,
-        (job, stage, task): (JobId, u8, u32),
-        (root, width): (Hash, u32),
-        from: u64,
-    ) {
+    pub(super) fn on_bucket(&mut self, core: &mut Core, token: Token, piece: &BucketPiece) {
         let me = core.me;
-        let found = self.get(job, stage).and_then(|shuffle| {
+        let &BucketPiece { job, stage, task, width, root, from } = piece;
+        let found = self.get(StageRef { job, stage }).and_then(|shuffle| {
             let place = shuffle.split.filter(|split| split.width() == width)?.place(task)?;
             if !shuffle.ring.owns(me, place.partition) {
                 return Some(Err(Response::NotOwner(shuffle.signed_epoch.clone())));
             }
             (shuffle.sealed.get(&place.partition) == Some(&root)).then_some(())?;
-            let memory = |reader: u8| shuffle.manifest.stages[usize::from(reader)].limits.memory;
+            let memory = |reader: StageId| shuffle.manifest.stages[reader.index()].limits.memory;
             let most = shuffle.manifest.readers_of(stage).map(memory).max()?;
             Some(Ok((BucketRef { job, stage, place }, most)))
         });
@@ -219,32 +209,32 @@ impl Shuffler {
     }
 
     /// Serves a partition's segments to a new holder.
-    pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, job: JobId, stage: u8, partition: u16, from: u32) {
-        let held = self.get(job, stage).is_some_and(|s| s.held.get(&partition).is_some_and(|h| h.count() > 0));
-        if held {
-            core.act(SegmentAction::ServePull { token, job, stage, partition, from });
+    pub(super) fn on_pull(&mut self, core: &mut Core, token: Token, partition: PartitionRef, from: TaskId) {
+        let held = self.get(partition.stage_ref()).and_then(|shuffle| shuffle.held.get(&partition.partition));
+        if held.is_some_and(|held| held.count() > 0) {
+            core.act(SegmentAction::ServePull { token, partition, from });
         } else {
             core.respond(token, Response::Missing);
         }
     }
 
     /// Lists the attempts of a partition for a new holder.
-    pub(super) fn on_held(&mut self, job: JobId, stage: u8, partition: u16, from: u32) -> Response {
-        let Some(shuffle) = self.get(job, stage) else { return Response::Missing };
+    pub(super) fn on_held(&self, of: PartitionRef, from: TaskId) -> Response {
+        let PartitionRef { job, stage, partition } = of;
+        let Some(shuffle) = self.get(StageRef { job, stage }) else { return Response::Missing };
         if !shuffle.held.contains_key(&partition) {
             return Response::Missing;
         }
         let attempts = shuffle.attempts_of(partition, from);
-        let next = attempts.get(limits::PUSH_ENTRIES).map(|&(task, ..)| task);
+        let next = attempts.get(limits::PUSH_ENTRIES).map(|attempt| attempt.task);
         let told = &attempts[..attempts.len().min(limits::PUSH_ENTRIES)];
-        let entry = |&(task, digest, _): &(u32, Hash, PeerKey)| PushEntry { task, digest, segments: Vec::new() };
         let push = Push {
             job,
             stage,
             epoch: shuffle.epoch.number,
             replica: true,
-            entries: told.iter().map(entry).collect(),
-            authors: runs_of_authors(told.iter().map(|attempt| attempt.2)),
+            entries: told.iter().map(|attempt| PushEntry::without_segments(attempt.id())).collect(),
+            authors: runs_of_authors(told.iter().map(|attempt| attempt.author)),
         };
         Response::Pulled { push, next }
     }

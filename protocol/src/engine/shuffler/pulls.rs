@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::shuffle::{Shuffle, split_by_task};
 use crate::engine::core::Core;
 use crate::engine::pending::ShufflerRequest;
-use crate::id::{Hash, PeerKey};
+use crate::id::PeerKey;
 use crate::io::{RequestError, SegmentAction};
-use crate::message::{Attempts, Push, PushEntry, Request, Response};
+use crate::message::{AttemptId, Attempts, Push, PushEntry, Request, Response};
+use crate::part::{PartitionId, StageRef, TaskId};
 use crate::ring::Assignment;
 
 /// A partition being pulled from other holders.
@@ -18,27 +19,27 @@ pub(super) struct Pulling {
     /// The holders to ask, the next one last.
     pub(super) holders: Vec<PeerKey>,
     /// The first task of the last request. Each answer must make progress, or the pull would never end.
-    from: u32,
+    from: TaskId,
     /// Attempts that the current holder has, with their authors, and whose segments have not arrived; in the end, those
     /// that wrote nothing for the partition.
-    pub(super) listed: BTreeMap<(u32, Hash), PeerKey>,
+    pub(super) listed: BTreeMap<AttemptId, PeerKey>,
 }
 
 impl Shuffle {
     /// Pulls a partition's segments from those of the `holders` that still shuffle, one after another, starting with
     /// the last.
-    pub(super) fn pull(&mut self, core: &mut Core, partition: u16, mut holders: Vec<PeerKey>) {
+    pub(super) fn pull(&mut self, core: &mut Core, partition: PartitionId, mut holders: Vec<PeerKey>) {
         let mut known = BTreeSet::from([core.me]);
         holders.retain(|peer| self.epoch.shufflers.iter().any(|s| s.peer == *peer) && known.insert(*peer));
         self.pulling.insert(partition, Pulling { holders, ..Pulling::default() });
-        self.ask_held(core, partition, 0);
+        self.ask_held(core, partition, TaskId(0));
     }
 
     /// Pulls the partitions that this peer holds under the newest epoch and did not hold under the one before, and
     /// restarts unfinished pulls from the holders that are left.
     pub(super) fn pull_what_is_new(&mut self, core: &mut Core, before: &Assignment) {
         let unfinished = std::mem::take(&mut self.pulling);
-        for partition in 0..self.ring.partitions() {
+        for partition in self.ring.all_partitions() {
             let owns = self.ring.owns(core.me, partition);
             let new = if owns { !before.owns(core.me, partition) } else { !before.holds(core.me, partition) };
             let begun = unfinished.get(&partition);
@@ -52,58 +53,70 @@ impl Shuffle {
 
     /// Requests the list of attempts that the next holder has, including those without a segment: a listed attempt is
     /// in its store by the time segments are requested.
-    pub(super) fn ask_held(&mut self, core: &mut Core, partition: u16, from: u32) {
+    pub(super) fn ask_held(&mut self, core: &mut Core, partition: PartitionId, from: TaskId) {
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         let Some(&to) = pulling.holders.last() else {
             self.pulling.remove(&partition);
             return;
         };
         pulling.from = from;
-        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let StageRef { job, stage } = self.id;
         let request = Request::Held { job, stage, partition, from };
-        core.request(to, request, vec![], ShufflerRequest::Held { job, stage, partition, epoch });
+        let (partition, epoch) = (self.id.partition(partition), self.epoch.number);
+        core.request(to, request, vec![], ShufflerRequest::Held { partition, epoch });
     }
 
-    pub(super) fn listed(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+    pub(super) fn listed(
+        &mut self,
+        core: &mut Core,
+        partition: PartitionId,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
         let tasks = self.tasks();
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         match outcome {
             // A holder that does not know the generation yet may hold attempts computed from an older one.
             Ok((Response::Pulled { push, next }, _)) if push.epoch >= self.since => {
                 let holder = pulling.holders.last().copied().unwrap_or(core.me);
-                let listed = push.entries.iter().zip(push.authors_or(holder)).filter(|(e, _)| e.task < tasks);
-                pulling.listed.extend(listed.map(|(e, author)| ((e.task, e.digest), author)));
+                let listed = push.entries.iter().zip(push.authors_or(holder)).filter(|(e, _)| e.task.0 < tasks);
+                pulling.listed.extend(listed.map(|(e, author)| (e.attempt(), author)));
                 match next {
                     Some(next) if next > pulling.from => self.ask_held(core, partition, next),
                     Some(_) => self.next_holder(core, partition),
-                    None => self.ask_segments(core, partition, 0),
+                    None => self.ask_segments(core, partition, TaskId(0)),
                 }
             }
             _ => self.next_holder(core, partition),
         }
     }
 
-    pub(super) fn next_holder(&mut self, core: &mut Core, partition: u16) {
+    pub(super) fn next_holder(&mut self, core: &mut Core, partition: PartitionId) {
         if let Some(pulling) = self.pulling.get_mut(&partition) {
             pulling.holders.pop();
             pulling.listed.clear();
         }
-        self.ask_held(core, partition, 0);
+        self.ask_held(core, partition, TaskId(0));
     }
 
-    pub(super) fn ask_segments(&mut self, core: &mut Core, partition: u16, from: u32) {
+    pub(super) fn ask_segments(&mut self, core: &mut Core, partition: PartitionId, from: TaskId) {
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         let Some(&to) = pulling.holders.last() else { return };
         pulling.from = from;
-        let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+        let StageRef { job, stage } = self.id;
         let request = Request::Pull { job, stage, partition, from };
-        core.request(to, request, vec![], ShufflerRequest::Pull { job, stage, partition, epoch });
+        let (partition, epoch) = (self.id.partition(partition), self.epoch.number);
+        core.request(to, request, vec![], ShufflerRequest::Pull { partition, epoch });
     }
 
-    pub(super) fn pulled(&mut self, core: &mut Core, partition: u16, outcome: Result<(Response, Bytes), RequestError>) {
+    pub(super) fn pulled(
+        &mut self,
+        core: &mut Core,
+        partition: PartitionId,
+        outcome: Result<(Response, Bytes), RequestError>,
+    ) {
         let Some(pulling) = self.pulling.get_mut(&partition) else { return };
         let fits = |push: &Push, body: &Bytes| {
-            let ours = (push.job, push.stage) == (self.job, self.stage) && push.body_len() == body.len() as u64;
+            let ours = push.stage_ref() == self.id && push.body_len() == body.len() as u64;
             ours && push.entries.iter().all(|e| e.segments.iter().all(|s| s.0 == partition))
         };
         let (push, next, body) = match outcome {
@@ -118,7 +131,7 @@ impl Shuffle {
         // the holder.
         let holder = pulling.holders.last().copied().unwrap_or(core.me);
         let listed = &mut pulling.listed;
-        let author = |entry: &PushEntry| listed.remove(&(entry.task, entry.digest)).unwrap_or(holder);
+        let author = |entry: &PushEntry| listed.remove(&entry.attempt()).unwrap_or(holder);
         let authors: Vec<PeerKey> = push.entries.iter().map(author).collect();
         self.take_pulled(core, partition, push, &authors, body);
         match next {
@@ -126,9 +139,8 @@ impl Shuffle {
             None => {
                 let rest = self.pulling.remove(&partition).map(|p| p.listed).unwrap_or_default();
                 let authors: Vec<PeerKey> = rest.values().copied().collect();
-                let entry = |(task, digest)| PushEntry { task, digest, segments: Vec::new() };
-                let entries = rest.into_keys().map(entry).collect();
-                let (job, stage, epoch) = (self.job, self.stage, self.epoch.number);
+                let entries = rest.into_keys().map(PushEntry::without_segments).collect();
+                let (StageRef { job, stage }, epoch) = (self.id, self.epoch.number);
                 let push = Push { job, stage, epoch, replica: true, entries, authors: Vec::new() };
                 self.take_pulled(core, partition, push, &authors, Bytes::new());
                 self.seal_what_is_complete(core);
@@ -137,7 +149,14 @@ impl Shuffle {
     }
 
     /// Holds attempts that were pulled, and commits them if this peer owns the partition.
-    fn take_pulled(&mut self, core: &mut Core, partition: u16, mut push: Push, authors: &[PeerKey], body: Bytes) {
+    fn take_pulled(
+        &mut self,
+        core: &mut Core,
+        partition: PartitionId,
+        mut push: Push,
+        authors: &[PeerKey],
+        body: Bytes,
+    ) {
         push.epoch = self.epoch.number;
         let staged = self.stage_entries(&push, authors, &[partition]);
         if !staged.keep.is_empty() {

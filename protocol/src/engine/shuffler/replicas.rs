@@ -11,6 +11,7 @@ use crate::engine::pending::ShufflerRequest;
 use crate::id::PeerKey;
 use crate::io::RequestError;
 use crate::message::{Push, PushEntry, Request, Response, runs_of_authors};
+use crate::part::PartitionId;
 use crate::time::Time;
 
 /// Times that a replica may refuse a copy before the partition is sealed without it.
@@ -55,7 +56,7 @@ impl Shuffle {
             others.extend(replicas.filter(|peer| !self.left_behind.contains(peer)));
         }
         for to in others {
-            let wanted = |partition: u16| self.owned.contains(&partition) && self.ring.holds(to, partition);
+            let wanted = |partition: PartitionId| self.owned.contains(&partition) && self.ring.holds(to, partition);
             let mut at = 0;
             let (mut entries, mut authors, mut parts) = (Vec::new(), Vec::new(), Vec::new());
             for (i, entry) in push.entries.iter().enumerate() {
@@ -108,12 +109,12 @@ impl Shuffle {
     }
 
     /// Whether copies of a partition are on their way: it is not sealed before they have arrived.
-    pub(super) fn is_being_copied(&self, partition: u16) -> bool {
+    pub(super) fn is_being_copied(&self, partition: PartitionId) -> bool {
         self.copies.values().any(|copy| self.ring.holds(copy.to, partition))
     }
 
     pub(super) fn send_copy(&self, core: &mut Core, number: u64, copy: &Copy) {
-        let pending = ShufflerRequest::Replica { job: self.job, stage: self.stage, request: number };
+        let pending = ShufflerRequest::Replica { stage: self.id, request: number };
         core.request(copy.to, Request::Push(copy.push.clone()), copy.body.clone(), pending);
     }
 }

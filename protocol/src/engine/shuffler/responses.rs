@@ -4,8 +4,8 @@ use super::shuffle::Shuffle;
 use super::{RETRY, Shuffler};
 use crate::engine::core::Core;
 use crate::engine::pending::{Answer, ShufflerRequest};
-use crate::id::JobId;
 use crate::message::Response;
+use crate::part::{PartitionRef, StageRef};
 
 impl Shuffler {
     /// Handles the answer to a request of this shuffler's, or its failure.
@@ -13,32 +13,33 @@ impl Shuffler {
         let is_taken = matches!(answer, Ok((Response::Ok, _)));
         match request {
             // A holder's list of attempts of a partition, or that it has none.
-            ShufflerRequest::Held { job, stage, partition, epoch } => {
-                if let Some(shuffle) = self.get_for_more(job, stage, epoch, 0) {
-                    shuffle.listed(core, partition, answer);
+            ShufflerRequest::Held { partition, epoch } => {
+                if let Some(shuffle) = self.get_for_more(partition.stage_ref(), epoch, 0) {
+                    shuffle.listed(core, partition.partition, answer);
                 }
             }
             // A holder's segments of a partition, or that it has none.
-            ShufflerRequest::Pull { job, stage, partition, epoch } => {
+            ShufflerRequest::Pull { partition, epoch } => {
                 let bytes = answer.as_ref().map_or(0, |(_, body)| body.len());
-                if let Some(shuffle) = self.get_for_more(job, stage, epoch, bytes) {
-                    shuffle.pulled(core, partition, answer);
+                if let Some(shuffle) = self.get_for_more(partition.stage_ref(), epoch, bytes) {
+                    shuffle.pulled(core, partition.partition, answer);
                 }
             }
-            ShufflerRequest::Replica { job, stage, request } => {
-                if let Some(shuffle) = self.get(job, stage) {
+            ShufflerRequest::Replica { stage, request } => {
+                if let Some(shuffle) = self.get_mut(stage) {
                     shuffle.copied(core.now, request, &answer);
                     shuffle.seal_what_is_complete(core);
                 }
             }
-            ShufflerRequest::Commit(_) | ShufflerRequest::Sealed { .. } if is_taken => {}
+            ShufflerRequest::Commit(_) | ShufflerRequest::Sealed(_) if is_taken => {}
             ShufflerRequest::Commit(commit) => {
-                if let Some(shuffle) = self.get(commit.job, commit.stage) {
+                if let Some(shuffle) = self.get_mut(commit.stage_ref()) {
                     shuffle.commits_failed.push((core.now + RETRY, commit));
                 }
             }
-            ShufflerRequest::Sealed { job, stage, partition } => {
-                if let Some(shuffle) = self.get(job, stage).filter(|s| s.sealed.contains_key(&partition)) {
+            ShufflerRequest::Sealed(PartitionRef { job, stage, partition }) => {
+                let shuffle = self.get_mut(StageRef { job, stage });
+                if let Some(shuffle) = shuffle.filter(|s| s.sealed.contains_key(&partition)) {
                     shuffle.seals_due.insert(partition, core.now + RETRY);
                 }
             }
@@ -46,8 +47,8 @@ impl Shuffler {
     }
 
     /// The shuffle if it may take this many more bytes and still has the epoch in which they were requested.
-    fn get_for_more(&mut self, job: JobId, stage: u8, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
-        let has_room = self.has_room(job, stage, bytes);
-        self.get(job, stage).filter(|s| has_room && s.epoch.number == epoch)
+    fn get_for_more(&mut self, stage: StageRef, epoch: u32, bytes: usize) -> Option<&mut Shuffle> {
+        let has_room = self.has_room(stage, bytes);
+        self.get_mut(stage).filter(|s| has_room && s.epoch.number == epoch)
     }
 }

@@ -10,13 +10,16 @@ use bytes::Bytes;
 use super::pulls::Pulling;
 use super::replicas::Copy;
 use crate::engine::core::Core;
-use crate::engine::pending::{CommitRequest, ShufflerRequest};
+use crate::engine::pending::ShufflerRequest;
 use crate::epoch::{Epoch, Generations};
-use crate::id::{Hash, JobId, PeerKey};
-use crate::io::SegmentAction;
+use crate::id::{Hash, PeerKey};
+use crate::io::{KeptSegment, SegmentAction};
 use crate::limits;
-use crate::manifest::Manifest;
-use crate::message::{Attempts, Gossip, Push, PushEntry, Request, Response, Seals, Topic};
+use crate::manifest::{Manifest, Stage};
+use crate::message::{
+    AttemptId, Attempts, AuthoredAttempt, Commit, Gossip, Push, Request, Response, Sealed, Seals, Topic,
+};
+use crate::part::{PartitionId, ShardId, ShardRef, StageId, StageRef, TaskId};
 use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 use crate::ring::{Assignment, Ring};
@@ -32,14 +35,12 @@ const COMMIT_ATTEMPTS: usize = 8192;
 
 /// The digest of a task without an attempt.
 const NONE: Hash = Hash([0; 32]);
-/// The greatest digest.
-const LAST: Hash = Hash([u8::MAX; 32]);
 
 /// One stage's shuffle, as far as it concerns this peer.
 #[derive(Debug)]
 pub(super) struct Shuffle {
-    pub(super) job: JobId,
-    pub(super) stage: u8,
+    /// The stage that writes it.
+    pub(super) id: StageRef,
     pub(super) manifest: Arc<Manifest>,
     pub(super) epoch: Arc<Epoch>,
     pub(super) signed_epoch: Signed<Epoch>,
@@ -54,23 +55,23 @@ pub(super) struct Shuffle {
     /// Distinguishes this opening of the job from earlier ones, whose state is lost.
     pub(super) opened: u64,
     pub(super) ring: Assignment,
-    pub(super) owned: Vec<u16>,
+    pub(super) owned: Vec<PartitionId>,
     /// The leading digest of each task: the accepted one, or else the first that was staged.
     pub(super) digests: Vec<Hash>,
     /// Its author, as far as this peer was told.
     pub(super) authors: Provenance,
     /// Digests other than the leading one, of tasks whose attempts differed.
-    pub(super) others: BTreeMap<(u32, Hash), Other>,
-    pub(super) accepted: BitSet,
+    pub(super) others: BTreeMap<AttemptId, Other>,
+    pub(super) accepted: BitSet<TaskId>,
     /// Per partition owned or replicated: the tasks whose leading digest's segments lie here.
-    pub(super) held: BTreeMap<u16, BitSet>,
-    pub(super) sealed: BTreeMap<u16, Hash>,
+    pub(super) held: BTreeMap<PartitionId, BitSet<TaskId>>,
+    pub(super) sealed: BTreeMap<PartitionId, Hash>,
     /// Seals that the authority has not acknowledged, each with the time to send it again.
-    pub(super) seals_due: BTreeMap<u16, Time>,
-    pub(super) commits: Vec<(u32, Hash, PeerKey)>,
+    pub(super) seals_due: BTreeMap<PartitionId, Time>,
+    pub(super) commits: Vec<AuthoredAttempt>,
     /// When commits are sent; commits for a part of the partitions only are sent at once.
     pub(super) commit_at: Time,
-    pub(super) commits_failed: Vec<(Time, CommitRequest)>,
+    pub(super) commits_failed: Vec<(Time, Commit)>,
     /// Copies on their way to replicas.
     pub(super) copies: BTreeMap<u64, Copy>,
     /// When the first of them must be sent again.
@@ -78,24 +79,22 @@ pub(super) struct Shuffle {
     /// Replicas that did not answer in this epoch.
     pub(super) left_behind: BTreeSet<PeerKey>,
     /// Partitions that are being pulled from another holder.
-    pub(super) pulling: BTreeMap<u16, Pulling>,
+    pub(super) pulling: BTreeMap<PartitionId, Pulling>,
 }
 
 impl Shuffle {
     pub(super) fn new(
         core: &Core,
-        job: JobId,
-        stage: u8,
+        id: StageRef,
         manifest: &Arc<Manifest>,
         epoch: &Arc<Epoch>,
         signed: &Signed<Epoch>,
     ) -> Option<Self> {
-        let of = &manifest.stages[usize::from(stage)];
-        let (partitions, _) = of.shuffle()?;
-        let ring = Ring::new(epoch).owners(stage, partitions, manifest.replicas);
+        let stage = id.stage;
+        let shape = manifest.stage(stage)?.shuffle()?;
+        let ring = Ring::new(epoch).owners(stage, shape.partitions, manifest.replicas);
         Some(Self {
-            job,
-            stage,
+            id,
             staged: 0,
             pushed: 0,
             split: manifest.fixed_split_of(stage),
@@ -131,14 +130,19 @@ impl Shuffle {
             self.send_commit(core, vec![], Attempts::default());
         }
         if begun {
-            for partition in (0..self.ring.partitions()).filter(|&p| self.ring.holds(core.me, p)).collect::<Vec<_>>() {
+            for partition in self.ring.all_partitions().filter(|&p| self.ring.holds(core.me, p)).collect::<Vec<_>>() {
                 self.pull(core, partition, self.ring.replicas(partition).to_vec());
             }
         }
     }
 
+    /// The stage as the manifest describes it.
+    fn described(&self) -> &Stage {
+        &self.manifest.stages[self.id.stage.index()]
+    }
+
     pub(super) fn tasks(&self) -> u32 {
-        self.manifest.stages[usize::from(self.stage)].tasks
+        self.described().tasks
     }
 
     pub(super) fn take_push(&mut self, core: &mut Core, from: PeerKey, push: Push, body: Bytes) -> Response {
@@ -149,7 +153,7 @@ impl Shuffle {
             // The newer epoch is on its way here too.
             return Response::Busy;
         }
-        let mine: Vec<u16> = if push.replica {
+        let mine: Vec<PartitionId> = if push.replica {
             // An owner's copies are of its own partitions only.
             self.ring.replica_partitions_of(core.me).filter(|&p| self.ring.owns(from, p)).collect()
         } else {
@@ -196,12 +200,11 @@ impl Shuffle {
 
     /// Whether no attempt of a push is larger than a task's output may be.
     pub(super) fn is_within_limits(&self, push: &Push) -> bool {
-        let of = &self.manifest.stages[usize::from(self.stage)];
-        let Some((partitions, buckets)) = of.shuffle() else { return false };
+        let of = self.described();
+        let Some(shape) = of.shuffle() else { return false };
         let (per_segment, per_bucket) = segment::DIRECTORY_BYTES;
-        let most = of.limits.output + u64::from(partitions) * per_segment + u64::from(buckets) * per_bucket;
-        let len = |entry: &PushEntry| entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
-        push.entries.iter().all(|entry| len(entry) <= most)
+        let most = of.limits.output + u64::from(shape.partitions) * per_segment + u64::from(shape.buckets) * per_bucket;
+        push.entries.iter().all(|entry| entry.bytes() <= most)
     }
 
     /// Makes the tables of a peer that holds nothing yet.
@@ -214,50 +217,53 @@ impl Shuffle {
     }
 
     /// Notes the attempts of a push, by these authors, for the partitions `mine`.
-    pub(super) fn stage_entries(&mut self, push: &Push, authors: &[PeerKey], mine: &[u16]) -> Staged {
+    pub(super) fn stage_entries(&mut self, push: &Push, authors: &[PeerKey], mine: &[PartitionId]) -> Staged {
         let tasks = self.tasks();
         self.prepare();
         for &partition in mine {
             self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
         }
         let mut staged = Staged::default();
-        for (i, (entry, &author)) in push.entries.iter().zip(authors).enumerate().filter(|(_, (e, _))| e.task < tasks) {
-            let Some(fresh) = self.hold(entry.task, entry.digest, author, mine) else {
+        for (i, (entry, &author)) in push.entries.iter().zip(authors).enumerate().filter(|(_, (e, _))| e.task.0 < tasks)
+        {
+            let attempt = entry.attempt().by(author);
+            let Some(fresh) = self.hold(attempt, mine) else {
                 if self.lacks_what_is_accepted(entry.task, mine) {
                     // Not held, but reported: if no other owner has the accepted attempt, it cannot be computed again.
-                    staged.noted.push((entry.task, entry.digest, author));
+                    staged.noted.push(attempt);
                 }
                 staged.refused |= !self.accepted.contains(entry.task);
                 continue;
             };
-            staged.noted.push((entry.task, entry.digest, author));
+            staged.noted.push(attempt);
             if !fresh.is_empty() {
                 staged.fresh.push(i);
             }
             let kept = staged.keep.len();
             for partition in fresh {
                 if let Ok(written) = entry.segments.binary_search_by_key(&partition, |s| s.0) {
-                    staged.keep.push((i as u32, partition));
+                    staged.keep.push(KeptSegment { entry: i as u32, partition });
                     staged.bytes += u64::from(entry.segments[written].1);
                 }
             }
             if staged.keep.len() > kept {
-                self.staged += entry.segments.iter().map(|&(_, len)| u64::from(len)).sum::<u64>();
+                self.staged += entry.bytes();
             }
         }
         staged
     }
 
     /// Whether an attempt of a task is accepted and does not lie here for all of these partitions.
-    fn lacks_what_is_accepted(&self, task: u32, partitions: &[u16]) -> bool {
-        let held = |p: &u16| self.held.get(p).is_some_and(|held| held.contains(task));
+    fn lacks_what_is_accepted(&self, task: TaskId, partitions: &[PartitionId]) -> bool {
+        let held = |p: &PartitionId| self.held.get(p).is_some_and(|held| held.contains(task));
         self.accepted.contains(task) && !partitions.iter().all(held)
     }
 
     /// Notes that an attempt lies here for `partitions`; returns those for which it is new, or `None` if it must not be
     /// held: another one is accepted, or there are too many.
-    fn hold(&mut self, task: u32, digest: Hash, author: PeerKey, partitions: &[u16]) -> Option<Vec<u16>> {
-        let leading = &mut self.digests[task as usize];
+    fn hold(&mut self, attempt: AuthoredAttempt, partitions: &[PartitionId]) -> Option<Vec<PartitionId>> {
+        let AuthoredAttempt { task, digest, author } = attempt;
+        let leading = &mut self.digests[task.index()];
         if *leading == NONE {
             *leading = digest;
         }
@@ -265,28 +271,29 @@ impl Shuffle {
             if self.authors.author(task).is_none() {
                 self.authors.set(task, author);
             }
-            let mut insert = |p: &u16| self.held.get_mut(p).is_some_and(|held| held.insert(task));
+            let mut insert = |p: &PartitionId| self.held.get_mut(p).is_some_and(|held| held.insert(task));
             return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
         }
-        let full = || self.others.range((task, NONE)..=(task, LAST)).count() + 1 >= limits::DIGESTS_OF_TASK;
-        if self.accepted.contains(task) || (!self.others.contains_key(&(task, digest)) && full()) {
+        let full = || self.others.range(AttemptId::all_of(task)).count() + 1 >= limits::DIGESTS_OF_TASK;
+        if self.accepted.contains(task) || (!self.others.contains_key(&attempt.id()) && full()) {
             return None;
         }
-        let of = self.others.entry((task, digest)).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
+        let of = self.others.entry(attempt.id()).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
         Some(partitions.iter().copied().filter(|&p| of.partitions.insert(p)).collect())
     }
 
-    pub(super) fn accept(&mut self, core: &mut Core, task: u32, digest: Hash) {
-        if task >= self.tasks() || !self.accepted.insert(task) {
+    pub(super) fn accept(&mut self, core: &mut Core, attempt: AttemptId) {
+        let AttemptId { task, digest } = attempt;
+        if task.0 >= self.tasks() || !self.accepted.insert(task) {
             return;
         }
-        let leading = std::mem::replace(&mut self.digests[task as usize], digest);
-        let range = (task, NONE)..=(task, LAST);
-        let mut others: BTreeMap<(u32, Hash), Other> = self.others.extract_if(range, |_, _| true).collect();
-        let mut dropped: Vec<(Hash, BTreeSet<u16>)> = Vec::new();
+        let leading = std::mem::replace(&mut self.digests[task.index()], digest);
+        let others = self.others.extract_if(AttemptId::all_of(task), |_, _| true);
+        let mut others: BTreeMap<AttemptId, Other> = others.collect();
+        let mut dropped: Vec<(AttemptId, BTreeSet<PartitionId>)> = Vec::new();
         if leading != digest {
             // If the accepted attempt does not lie here, it must be pulled or computed again.
-            let here = others.remove(&(task, digest));
+            let here = others.remove(&attempt);
             self.authors.clear(task);
             here.iter().for_each(|other| self.authors.set(task, other.author));
             let here = here.map(|other| other.partitions).unwrap_or_default();
@@ -299,27 +306,26 @@ impl Shuffle {
                     held.insert(task);
                 }
             }
-            dropped.push((leading, lost));
+            dropped.push((AttemptId { task, digest: leading }, lost));
         }
-        let (job, stage) = (self.job, self.stage);
-        dropped.extend(others.into_iter().map(|((_, digest), other)| (digest, other.partitions)));
-        for (digest, partitions) in dropped {
+        dropped.extend(others.into_iter().map(|(attempt, other)| (attempt, other.partitions)));
+        for (attempt, partitions) in dropped {
             for partition in partitions {
-                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
+                core.act(SegmentAction::Drop { partition: self.id.partition(partition), attempt });
             }
         }
     }
 
     /// Sets how many buckets make one task, as the authority decided.
     pub(super) fn set_split(&mut self, width: u32) {
-        self.split = self.split.or_else(|| self.manifest.split_of(self.stage, width));
+        self.split = self.split.or_else(|| self.manifest.split_of(self.id.stage, width));
     }
 
     pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
         let Some(split) = self.split.filter(|_| !self.owned.is_empty() && self.accepted.is_full()) else { return };
-        let held = |p: &u16| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
-        let complete = |p: &u16| !self.sealed.contains_key(p) && held(p);
-        let fresh: Vec<u16> = self.owned.iter().copied().filter(complete).collect();
+        let held = |p: &PartitionId| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
+        let complete = |p: &PartitionId| !self.sealed.contains_key(p) && held(p);
+        let fresh: Vec<PartitionId> = self.owned.iter().copied().filter(complete).collect();
         if fresh.is_empty() {
             return;
         }
@@ -328,17 +334,19 @@ impl Shuffle {
             self.sealed.insert(partition, root);
             self.seals_due.insert(partition, core.now);
         }
+        let StageRef { job, stage } = self.id;
         let seals = Seals {
-            job: self.job,
-            stage: self.stage,
+            job,
+            stage,
             epoch: self.epoch.number,
             width: split.width(),
             seals: fresh.iter().map(|&p| (p, root)).collect(),
         };
-        let shards_of = |reader: u8| self.manifest.stages[usize::from(reader)].shards;
-        let job = self.job;
-        let topics_of = |reader: u8| (0..shards_of(reader)).map(move |shard| Topic::of_shard(job, reader, shard));
-        let topics: BTreeSet<Topic> = self.manifest.readers_of(self.stage).flat_map(topics_of).collect();
+        let shards_of = |stage: StageId| {
+            let shards = ShardId::below(self.manifest.stages[stage.index()].shards);
+            shards.map(move |shard| Topic::of_shard(ShardRef { job, stage, shard }))
+        };
+        let topics: BTreeSet<Topic> = self.manifest.readers_of(stage).flat_map(shards_of).collect();
         for topic in topics {
             core.publish(topic, Gossip::Seals(seals.clone()));
         }
@@ -346,7 +354,7 @@ impl Shuffle {
     }
 
     pub(super) fn drive(&mut self, core: &mut Core) {
-        let (job, stage, epoch, home) = (self.job, self.stage, self.epoch.number, self.manifest.home);
+        let (StageRef { job, stage }, epoch, home) = (self.id, self.epoch.number, self.manifest.home);
         let this_life = (epoch, self.opened);
         let now = core.now;
         if now >= self.commit_at || self.commits.len() >= COMMIT_ATTEMPTS {
@@ -354,7 +362,7 @@ impl Shuffle {
             self.commit_at = Time::NEVER;
             commits.sort_unstable();
             // If two peers pushed the same attempt, the first is reported as its author.
-            commits.dedup_by_key(|commit| (commit.0, commit.1));
+            commits.dedup_by_key(|commit| commit.id());
             for commits in split_by_task(commits) {
                 self.send_commit(core, vec![], Attempts::pack_authored(&commits));
             }
@@ -382,8 +390,9 @@ impl Shuffle {
         }
         for &partition in self.seals_due.iter().filter(|(_, at)| **at <= now).map(|(p, _)| p) {
             let Some(&root) = self.sealed.get(&partition) else { continue };
-            let request = Request::Sealed { job, stage, epoch, partition, root };
-            core.request(home, request, vec![], ShufflerRequest::Sealed { job, stage, partition });
+            let sealed = Sealed { job, stage, epoch, partition, root };
+            let pending = ShufflerRequest::Sealed(sealed.partition_ref());
+            core.request(home, Request::Sealed(sealed), vec![], pending);
         }
         self.seals_due.retain(|_, at| *at > now);
     }
@@ -397,13 +406,13 @@ impl Shuffle {
     /// Follows a new set of shufflers: partitions that this peer held as a replica and now owns are committed at once;
     /// missing ones are pulled from former holders that are still there (rule 2).
     pub(super) fn new_epoch(&mut self, core: &mut Core, epoch: &Arc<Epoch>, signed: &Signed<Epoch>) {
-        let of = &self.manifest.stages[usize::from(self.stage)];
-        let Some((partitions, _)) = of.shuffle() else { return };
-        let before =
-            std::mem::replace(&mut self.ring, Ring::new(epoch).owners(self.stage, partitions, self.manifest.replicas));
+        let stage = self.id.stage;
+        let Some(shape) = self.described().shuffle() else { return };
+        let ring = Ring::new(epoch).owners(stage, shape.partitions, self.manifest.replicas);
+        let before = std::mem::replace(&mut self.ring, ring);
         self.owned = self.ring.partitions_of(core.me).collect();
         let next = epoch.previous == Some(self.signed_epoch.hash());
-        let (old, new) = (self.epoch.generations_of(self.stage), epoch.generations_of(self.stage));
+        let (old, new) = (self.epoch.generations_of(stage), epoch.generations_of(stage));
         if new.reads > old.reads {
             self.drop_everything(core);
         }
@@ -436,10 +445,9 @@ impl Shuffle {
 
     /// Drops everything: it was computed from partitions of an older generation.
     fn drop_everything(&mut self, core: &mut Core) {
-        let (job, stage) = (self.job, self.stage);
         for &partition in self.held.keys() {
-            for (task, digest, _) in self.attempts_of(partition, 0) {
-                core.act(SegmentAction::Drop { job, stage, partition, task, digest });
+            for attempt in self.attempts_of(partition, TaskId(0)) {
+                core.act(SegmentAction::Drop { partition: self.id.partition(partition), attempt: attempt.id() });
             }
         }
         self.digests = Vec::new();
@@ -454,32 +462,34 @@ impl Shuffle {
     fn forget_what_is_accepted(&mut self) {
         self.accepted = BitSet::new(self.accepted.size());
         self.sealed.clear();
-        self.split = self.manifest.fixed_split_of(self.stage);
+        self.split = self.manifest.fixed_split_of(self.id.stage);
     }
 
-    pub(super) fn commit_partition(&self, core: &mut Core, partition: u16) {
-        for part in split_by_task(self.attempts_of(partition, 0)) {
+    pub(super) fn commit_partition(&self, core: &mut Core, partition: PartitionId) {
+        for part in split_by_task(self.attempts_of(partition, TaskId(0))) {
             self.send_commit(core, vec![partition], Attempts::pack_authored(&part));
         }
     }
 
     /// Reports attempts that lie here to the authority, for some partitions or for all that this peer owns.
-    pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<u16>, attempts: Attempts) {
-        let (job, stage, epoch, opened) = (self.job, self.stage, self.epoch.number, self.opened);
-        let (of, what) = (partitions.clone(), attempts.clone());
-        let bytes = self.pushed;
-        let request = Request::Commit { job, stage, epoch, opened, partitions: of, attempts: what, bytes };
-        let pending = ShufflerRequest::Commit(CommitRequest { job, stage, epoch, opened, partitions, attempts });
-        core.request(self.manifest.home, request, vec![], pending);
+    pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<PartitionId>, attempts: Attempts) {
+        let (StageRef { job, stage }, epoch, opened, bytes) = (self.id, self.epoch.number, self.opened, self.pushed);
+        let commit = Commit { job, stage, epoch, opened, partitions, attempts, bytes };
+        let request = Request::Commit(commit.clone());
+        core.request(self.manifest.home, request, vec![], ShufflerRequest::Commit(commit));
     }
 
     /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
-    pub(super) fn attempts_of(&self, partition: u16, from: u32) -> Vec<(u32, Hash, PeerKey)> {
+    pub(super) fn attempts_of(&self, partition: PartitionId, from: TaskId) -> Vec<AuthoredAttempt> {
         let held = self.held.get(&partition).into_iter().flat_map(BitSet::iter).skip_while(|&task| task < from);
-        let leading = held.filter_map(|task| Some((task, self.digests[task as usize], self.authors.author(task)?)));
-        let others = self.others.range((from, NONE)..).filter(|(_, of)| of.partitions.contains(&partition));
-        let others = others.map(|(&(task, digest), of)| (task, digest, of.author));
-        let mut attempts: Vec<(u32, Hash, PeerKey)> = leading.chain(others).collect();
+        let leading = held.filter_map(|task| {
+            let (digest, author) = (self.digests[task.index()], self.authors.author(task)?);
+            Some(AuthoredAttempt { task, digest, author })
+        });
+        let others =
+            self.others.range(AttemptId::first_of(from)..).filter(|(_, of)| of.partitions.contains(&partition));
+        let others = others.map(|(attempt, of)| attempt.by(of.author));
+        let mut attempts: Vec<AuthoredAttempt> = leading.chain(others).collect();
         attempts.sort_unstable();
         attempts
     }
@@ -490,16 +500,16 @@ impl Shuffle {
 pub(super) struct Other {
     pub(super) author: PeerKey,
     /// The partitions for which it lies here.
-    pub(super) partitions: BTreeSet<u16>,
+    pub(super) partitions: BTreeSet<PartitionId>,
 }
 
 /// The part of a push that is held.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    /// Entries (by index) and partitions for the segment store.
-    pub(super) keep: Vec<(u32, u16)>,
+    /// What the segment store has to hold.
+    pub(super) keep: Vec<KeptSegment>,
     /// Attempts to report to the authority: those that lie here now, and those that contradict an accepted one.
-    pub(super) noted: Vec<(u32, Hash, PeerKey)>,
+    pub(super) noted: Vec<AuthoredAttempt>,
     /// Entries with anything new.
     pub(super) fresh: Vec<usize>,
     /// Whether some did not fit whose tasks have no accepted digest yet.
@@ -510,11 +520,11 @@ pub(super) struct Staged {
 
 /// Splits attempts into parts that name no task twice (attempts that differ go in separate parts) and fit into a
 /// message.
-pub(super) fn split_by_task(attempts: Vec<(u32, Hash, PeerKey)>) -> Vec<Vec<(u32, Hash, PeerKey)>> {
-    let mut parts: Vec<Vec<(u32, Hash, PeerKey)>> = Vec::new();
+pub(super) fn split_by_task(attempts: Vec<AuthoredAttempt>) -> Vec<Vec<AuthoredAttempt>> {
+    let mut parts: Vec<Vec<AuthoredAttempt>> = Vec::new();
     for attempt in attempts {
-        let room = |part: &&mut Vec<(u32, Hash, PeerKey)>| {
-            part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.0 < attempt.0)
+        let room = |part: &&mut Vec<AuthoredAttempt>| {
+            part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.task < attempt.task)
         };
         match parts.iter_mut().rev().find(room) {
             Some(part) => part.push(attempt),

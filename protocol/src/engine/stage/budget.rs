@@ -56,7 +56,7 @@ impl StageWork {
     /// The number of workers in this shard, heard or not.
     pub(super) fn company(&self, core: &Core) -> u32 {
         let known = (core.workers / u32::from(self.stage().shards)).min(EXPECTED);
-        let told = self.shards.get(usize::from(self.table.shard())).map_or(0, |s| u32::from(s.workers).min(EXPECTED));
+        let told = self.shards.get(self.table.shard().index()).map_or(0, |s| u32::from(s.workers).min(EXPECTED));
         self.table.active_workers().max(known).max(told)
     }
 

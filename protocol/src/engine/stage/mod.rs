@@ -18,10 +18,11 @@ pub(super) use self::units::Unit;
 use super::core::Core;
 use super::outbox::Outbox;
 use crate::claims::ClaimTable;
-use crate::id::{Hash, JobId, PeerKey};
+use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::{Manifest, Stage};
 use crate::message::{Claim, Gossip, ShardLeft, Topic};
+use crate::part::{ShardId, StageRef};
 use crate::split::Split;
 use crate::time::Time;
 
@@ -33,8 +34,7 @@ const STRAGGLER_PATIENCE: Duration = Duration::from_secs(2);
 /// This worker's part in one stage.
 #[derive(Debug)]
 pub(super) struct StageWork {
-    pub(super) job: JobId,
-    pub(super) number: u8,
+    pub(super) id: StageRef,
     manifest: Arc<Manifest>,
     /// The stage as the manifest describes it, with the number of tasks and shards once that is settled.
     plan: Stage,
@@ -78,7 +78,7 @@ pub(super) struct StageWork {
     summary_at: Time,
     summary_wait: Duration,
     /// The shard about which the authority was asked and has not answered.
-    asked: Option<u16>,
+    asked: Option<ShardId>,
     /// The count of reopenings that this peer's view includes.
     reopened: u32,
     /// All shards of the stage as the authority last described them; `standing_since` is when their blocks left last
@@ -97,28 +97,21 @@ pub(super) struct Turn {
 }
 
 impl StageWork {
-    pub(super) fn new(
-        core: &mut Core,
-        job: JobId,
-        number: u8,
-        manifest: Arc<Manifest>,
-        place: Option<(u32, u32)>,
-    ) -> Self {
-        let stage = &manifest.stages[usize::from(number)];
-        let draw = Hash::of_parts("webmesh 1 first place", &[&job.0, &[number], &core.me.0]).draw();
-        let shard = (draw % u64::from(stage.shards)) as u16;
+    pub(super) fn new(core: &mut Core, id: StageRef, manifest: Arc<Manifest>, place: Option<(u32, u32)>) -> Self {
+        let stage = &manifest.stages[id.stage.index()];
+        let draw = Hash::of_parts("webmesh 1 first place", &[&id.job.0, &[id.stage.0], &core.me.0]).draw();
+        let shard = ShardId((draw % u64::from(stage.shards)) as u16);
         let ports: Vec<Port> = stage.reads().map(Port::new).collect();
         let mut work = Self {
-            job,
-            number,
+            id,
             plan: stage.clone(),
             // All its sources are divided alike.
             split: ports.first().and_then(|port| manifest.fixed_split_of(port.from)).map(|split| (split, true)),
             early: BTreeMap::new(),
             home: manifest.home,
-            table: ClaimTable::new(core.me, job, number, shard, stage.shard_blocks(shard), 0),
-            topic: Topic::of_shard(job, number, shard),
-            listening: Topic::of_shard(job, number, shard),
+            table: ClaimTable::new(core.me, id.shard(shard), stage.shard_blocks(shard), 0),
+            topic: Topic::of_shard(id.shard(shard)),
+            listening: Topic::of_shard(id.shard(shard)),
             queue: VecDeque::new(),
             tasks_left: BTreeMap::new(),
             pace: None,
@@ -164,8 +157,7 @@ impl StageWork {
         }
         let blocks = self.table.blocks();
         let start = u64::from(blocks.end - blocks.start) * u64::from(slot) / u64::from(of.max(1));
-        let shard = self.table.shard();
-        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, start);
+        self.table = ClaimTable::new(core.me, self.table.shard_ref(), blocks, start);
         self.immediate = of <= EXPECTED && self.stage().shards == 1;
         self.next_claim_at =
             if self.immediate { core.now } else { core.now + self.settle(core) + self.contention_backoff(core) };
@@ -189,8 +181,7 @@ impl StageWork {
         if self.reads_inputs() {
             return true;
         }
-        let mut tasks = self.stage().tasks_of_blocks(block..block + 1);
-        tasks.all(|task| self.opens(task).is_some_and(|at| at <= now))
+        self.stage().tasks_of_block(block).iter().all(|task| self.opens(task).is_some_and(|at| at <= now))
     }
 
     /// Sets how many buckets make one task, as the authority or another peer reports; that gives the number of tasks.
@@ -207,12 +198,12 @@ impl StageWork {
             _ => {}
         }
         self.split = Some((split, by_authority));
-        self.plan = self.manifest.stages[usize::from(self.number)].settled(&split);
+        self.plan = self.manifest.stages[self.id.stage.index()].settled(&split);
         self.queue.clear();
         self.tasks_left.clear();
         self.avoid.clear();
         self.shards.clear();
-        let shard = self.table.shard() % self.plan.shards;
+        let shard = ShardId(self.table.shard().0 % self.plan.shards);
         self.open_shard(core, shard);
         for (worker, claim) in std::mem::take(&mut self.early) {
             self.hear(core, worker, &claim);
@@ -284,9 +275,9 @@ impl StageWork {
         let in_hand = if self.pace.is_some() { self.queue.len() as u32 } else { self.table.held() };
         let want = wanted.saturating_sub(in_hand).min(fair).min(allowed);
         let (me, heartbeat) = (core.me, self.heartbeat(core));
-        let nothing = ClaimTable::new(me, self.job, 0, 0, 0..0, 0);
+        let nothing = ClaimTable::new(me, self.table.shard_ref(), 0..0, 0);
         let mut table = std::mem::replace(&mut self.table, nothing);
-        let first = |block| self.stage().tasks_of_blocks(block..block + 1).start;
+        let first = |block| self.stage().tasks_of_block(block).start;
         let mine = |block| self.first_owner(first(block)).is_none_or(|owner| owner == me);
         let mut chosen = table.choose(now, want, |b| self.is_open(now, b), mine);
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);

@@ -7,6 +7,7 @@ use super::StageWork;
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
 use crate::message::Seals;
+use crate::part::{PartitionId, StageId, TaskId};
 use crate::split::Place;
 use crate::time::Time;
 
@@ -18,9 +19,9 @@ const OWNER_FIRST: Duration = Duration::from_millis(150);
 #[derive(Debug)]
 pub(super) struct Port {
     /// The stage that writes it.
-    pub(super) from: u8,
+    pub(super) from: StageId,
     /// Its sealed partitions.
-    seals: BTreeMap<u16, Seal>,
+    seals: BTreeMap<PartitionId, Seal>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ struct Seal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Read {
     /// The stage that wrote it.
-    pub(in crate::engine) from: u8,
+    pub(in crate::engine) from: StageId,
     pub(in crate::engine) place: Place,
     /// The root of the partition; `owner` is the peer that sealed it.
     pub(in crate::engine) root: Hash,
@@ -43,14 +44,14 @@ pub(in crate::engine) struct Read {
 }
 
 impl Port {
-    pub(super) fn new(from: u8) -> Self {
+    pub(super) fn new(from: StageId) -> Self {
         Self { from, seals: BTreeMap::new() }
     }
 }
 
 impl StageWork {
     /// What a task reads at each port; `None` before all of it is sealed, and for a task that reads documents.
-    pub(in crate::engine) fn reads(&self, task: u32) -> Option<Vec<Read>> {
+    pub(in crate::engine) fn reads(&self, task: TaskId) -> Option<Vec<Read>> {
         let place = self.split?.0.place(task)?;
         let read = |port: &Port| {
             let &Seal { root, owner, .. } = port.seals.get(&place.partition)?;
@@ -60,14 +61,14 @@ impl StageWork {
     }
 
     /// When this peer may begin a task; `None` before all of its input is sealed.
-    pub(super) fn opens(&self, task: u32) -> Option<Time> {
+    pub(super) fn opens(&self, task: TaskId) -> Option<Time> {
         let partition = self.split?.0.place(task)?.partition;
         let mut seals = self.ports.iter().map(|port| port.seals.get(&partition));
         seals.try_fold(Time(0), |latest, seal| Some(latest.max(seal?.open)))
     }
 
     /// The owner of what a task reads at the first port; `None` before it is sealed.
-    pub(super) fn first_owner(&self, task: u32) -> Option<PeerKey> {
+    pub(super) fn first_owner(&self, task: TaskId) -> Option<PeerKey> {
         let partition = self.split?.0.place(task)?.partition;
         Some(self.ports.first()?.seals.get(&partition)?.owner)
     }
@@ -78,15 +79,16 @@ impl StageWork {
     }
 
     /// Handles an owner's message about its sealed partitions.
-    pub(in crate::engine) fn hear_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
+    pub(in crate::engine) fn on_seals(&mut self, core: &Core, from: PeerKey, seals: &Seals) {
         let Some(port) = self.ports.iter().position(|port| port.from == seals.stage) else { return };
         self.set_split(core, seals.width, false);
         for &(partition, root) in &seals.seals {
-            self.hear_seal(core, port, (partition, root), from);
+            self.on_seal(core, port, partition, root, from);
         }
     }
 
-    pub(super) fn hear_seal(&mut self, core: &Core, port: usize, (partition, root): (u16, Hash), owner: PeerKey) {
+    /// Notes that `owner` sealed a partition of what is read at a port.
+    pub(super) fn on_seal(&mut self, core: &Core, port: usize, partition: PartitionId, root: Hash, owner: PeerKey) {
         let Some(seals) = self.ports.get_mut(port).map(|port| &mut port.seals) else { return };
         if seals.get(&partition).is_some_and(|known| (known.root, known.owner) == (root, owner)) {
             return;
@@ -102,7 +104,7 @@ impl StageWork {
 
     /// Forgets all seals of the stage `from`, whose output has been revoked. An authority whose log lost the division
     /// into tasks may divide it differently.
-    pub(in crate::engine) fn unseal(&mut self, from: u8) {
+    pub(in crate::engine) fn unseal(&mut self, from: StageId) {
         let Some(port) = self.ports.iter_mut().find(|port| port.from == from) else { return };
         port.seals.clear();
         if let Some((_, is_certain)) = &mut self.split {
@@ -112,7 +114,11 @@ impl StageWork {
 
     /// Follows a new set of shufflers: partitions with a new owner are sealed again. `owner_of` gives the owner of a
     /// partition of a stage's output.
-    pub(in crate::engine) fn new_epoch(&mut self, now: Time, owner_of: impl Fn(u8, u16) -> Option<PeerKey>) {
+    pub(in crate::engine) fn new_epoch(
+        &mut self,
+        now: Time,
+        owner_of: impl Fn(StageId, PartitionId) -> Option<PeerKey>,
+    ) {
         for Port { from, seals } in &mut self.ports {
             seals.retain(|&partition, seal| owner_of(*from, partition) == Some(seal.owner));
         }

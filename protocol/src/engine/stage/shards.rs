@@ -9,6 +9,7 @@ use crate::engine::pending::{DiscoveryRequest, WorkerRequest};
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::{Request, ShardLeft, Standing, Summary, Topic};
+use crate::part::{PartitionId, ShardId};
 use crate::time::Time;
 
 /// Shortest and longest delay before the authority is asked for its view when nothing is left to claim; it grows with
@@ -29,7 +30,7 @@ const WORTH: u32 = 4;
 
 impl StageWork {
     /// Starts to work on a shard, at `place` or at a random place of this peer's own.
-    pub(super) fn enter_shard(&mut self, core: &mut Core, shard: u16, place: Option<(u32, u32)>) {
+    pub(super) fn enter_shard(&mut self, core: &mut Core, shard: ShardId, place: Option<(u32, u32)>) {
         self.open_shard(core, shard);
         match place {
             Some((slot, of)) => self.take_place(core, slot, of),
@@ -41,11 +42,12 @@ impl StageWork {
     }
 
     /// Resets the claim table for a shard.
-    pub(super) fn open_shard(&mut self, core: &Core, shard: u16) {
+    pub(super) fn open_shard(&mut self, core: &Core, shard: ShardId) {
         let blocks = self.stage().shard_blocks(shard);
-        let draw = Hash::of_parts("webmesh 1 place in shard", &[&self.job.0, &shard.to_le_bytes(), &core.me.0]).draw();
-        self.table = ClaimTable::new(core.me, self.job, self.number, shard, blocks, draw);
-        self.topic = Topic::of_shard(self.job, self.number, shard);
+        let parts = [&self.id.job.0[..], &shard.0.to_le_bytes(), &core.me.0];
+        let draw = Hash::of_parts("webmesh 1 place in shard", &parts).draw();
+        self.table = ClaimTable::new(core.me, self.id.shard(shard), blocks, draw);
+        self.topic = Topic::of_shard(self.id.shard(shard));
     }
 
     /// Claims nothing before this peer knows the state of the shard: what is done, and which workers claim the rest.
@@ -57,7 +59,7 @@ impl StageWork {
     }
 
     /// The claims in this shard, for a worker that enters it; `None` before this worker knows them itself.
-    pub(in crate::engine) fn standings(&self, core: &Core, shard: u16) -> Option<Vec<Standing>> {
+    pub(in crate::engine) fn standings(&self, core: &Core, shard: ShardId) -> Option<Vec<Standing>> {
         (shard == self.table.shard() && !self.entering).then(|| self.table.standings(core.now, self.lease(core)))
     }
 
@@ -65,7 +67,7 @@ impl StageWork {
     pub(in crate::engine) fn hear_standings(
         &mut self,
         core: &Core,
-        shard: u16,
+        shard: ShardId,
         from: PeerKey,
         standings: Option<&[Standing]>,
     ) {
@@ -73,9 +75,8 @@ impl StageWork {
             return;
         }
         self.asking = self.asking.saturating_sub(1);
-        let this = (self.job, self.number, shard);
         for Standing { worker, claim, lease } in standings.unwrap_or_default() {
-            if *worker == core.me || (claim.job, claim.stage, claim.shard) != this {
+            if *worker == core.me || claim.shard_ref() != self.table.shard_ref() {
                 continue;
             }
             if *worker == from {
@@ -100,7 +101,7 @@ impl StageWork {
     }
 
     /// Notes that the authority answered a request about a shard, or that the request failed.
-    pub(in crate::engine) fn answered(&mut self, shard: u16) {
+    pub(in crate::engine) fn answered(&mut self, shard: ShardId) {
         self.asked.take_if(|asked| *asked == shard);
     }
 
@@ -109,16 +110,16 @@ impl StageWork {
     pub(in crate::engine) fn hear_summary(
         &mut self,
         core: &mut Core,
-        shard: u16,
+        shard: ShardId,
         summary: &Summary,
         done: impl Iterator<Item = u32>,
-        owner_of: impl Fn(usize, u16) -> Option<PeerKey>,
+        owner_of: impl Fn(usize, PartitionId) -> Option<PeerKey>,
     ) {
         if let Some(width) = summary.width {
             self.set_split(core, width, true);
         }
         // For a shard that no longer exists, the authority describes the last one.
-        let shard = shard.min(self.stage().shards - 1);
+        let shard = shard.min(ShardId(self.stage().shards - 1));
         if shard != self.table.shard() {
             return;
         }
@@ -134,7 +135,7 @@ impl StageWork {
         for (port, seals) in summary.ports().enumerate() {
             for &(partition, root) in seals {
                 if let Some(owner) = owner_of(port, partition) {
-                    self.hear_seal(core, port, (partition, root), owner);
+                    self.on_seal(core, port, partition, root, owner);
                 }
             }
         }
@@ -156,11 +157,11 @@ impl StageWork {
     }
 
     /// A shard with more blocks per worker than this one, if this one is crowded or has no free block.
-    fn better_shard(&mut self, core: &Core) -> Option<u16> {
+    fn better_shard(&mut self, core: &Core) -> Option<ShardId> {
         if self.shards.len() != usize::from(self.stage().shards) || self.shards.len() < 2 || self.is_busy() {
             return None;
         }
-        let here = self.shards[usize::from(self.table.shard())];
+        let here = self.shards[self.table.shard().index()];
         let all =
             self.shards.iter().fold((0u64, 0u64), |sum, s| (sum.0 + u64::from(s.blocks), sum.1 + u64::from(s.workers)));
         // The share of all workers that the blocks here deserve.
@@ -173,17 +174,16 @@ impl StageWork {
         // nobody else knows: so a shard without progress for a lease counts.
         let stands = core.now.since(self.standing_since) > self.lease(core);
         let worth = |s: &ShardLeft| s.blocks > 0 && (stands || s.blocks >= WORTH * u32::from(s.workers));
-        let others: Vec<u16> = (0..self.shards.len() as u16)
-            .filter(|&s| s != self.table.shard() && worth(&self.shards[usize::from(s)]))
-            .collect();
-        let drawn: Vec<u16> = (0..CHOICES)
+        let others = ShardId::enumerate(&self.shards).filter(|(shard, s)| *shard != self.table.shard() && worth(s));
+        let others: Vec<ShardId> = others.map(|(shard, _)| shard).collect();
+        let drawn: Vec<ShardId> = (0..CHOICES)
             .filter_map(|_| {
                 let at = self.table.draw() % (others.len() as u64).max(1);
                 others.get(at as usize).copied()
             })
             .collect();
-        let per_worker = |s: &u16| {
-            let of = self.shards[usize::from(*s)];
+        let per_worker = |shard: &ShardId| {
+            let of = self.shards[shard.index()];
             u64::from(of.blocks) * 1024 / (u64::from(of.workers) + 1)
         };
         let best = drawn.into_iter().max_by_key(per_worker)?;
@@ -198,7 +198,7 @@ impl StageWork {
 
     /// Connects to some of a shard's workers, so that its gossip arrives, and asks for their claims.
     fn meet(&mut self, core: &mut Core, peers: &[PeerKey]) {
-        let (job, stage, shard) = (self.job, self.number, self.table.shard());
+        let shard = self.table.shard_ref();
         let peers: Vec<PeerKey> = peers.iter().copied().filter(|p| *p != core.me).take(limits::SHARD_PEERS).collect();
         for &peer in &peers {
             if !core.directory.is_connected(&peer) {
@@ -207,12 +207,7 @@ impl StageWork {
         }
         self.asking = peers.len().min(ASK_CLAIMS);
         for &peer in peers.iter().take(ASK_CLAIMS) {
-            core.request(
-                peer,
-                Request::Claims { job, stage, shard },
-                vec![],
-                WorkerRequest::Claims { job, stage, shard, from: peer },
-            );
+            core.request(peer, Request::Claims(shard), vec![], WorkerRequest::Claims { shard, from: peer });
         }
         if peers.is_empty() {
             self.entering = false;
@@ -247,13 +242,8 @@ impl StageWork {
     pub(in crate::engine) fn ask_summary(&mut self, core: &mut Core) {
         self.summary_at = Time::NEVER;
         self.summary_wait = (self.summary_wait * 3 / 2).min(SUMMARY_WAIT.1);
-        let (job, stage, shard) = (self.job, self.number, self.table.shard());
-        self.asked = Some(shard);
-        core.request(
-            self.home,
-            Request::Summary { job, stage, shard },
-            vec![],
-            WorkerRequest::Summary { job, stage, shard },
-        );
+        let shard = self.table.shard_ref();
+        self.asked = Some(shard.shard);
+        core.request(self.home, Request::Summary(shard), vec![], WorkerRequest::Summary(shard));
     }
 }

@@ -1,12 +1,13 @@
 //! How claimed blocks become units of work and end.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::StageWork;
 use crate::engine::core::Core;
 use crate::id::Hash;
 use crate::pack::Layout;
+use crate::part::{Generation, StageId, TaskId};
+use crate::ranges::Run;
 use crate::time::Time;
 
 /// Target time of a unit on one thread: long enough that handing it over costs little, short enough that a
@@ -38,12 +39,12 @@ pub(in crate::engine) struct Avoided {
 /// Consecutive tasks for one thread.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Unit {
-    pub(in crate::engine) stage: u8,
-    pub(in crate::engine) tasks: Range<u32>,
+    pub(in crate::engine) stage: StageId,
+    pub(in crate::engine) tasks: Run<TaskId>,
     /// The root of the partition that they read at each port, once known.
     pub(in crate::engine) roots: Vec<Hash>,
     /// The newest generation of those partitions: it rises whenever one of them is revoked.
-    pub(in crate::engine) reads: u32,
+    pub(in crate::engine) reads: Generation,
     /// Number of buckets that each of them reads, once known.
     pub(in crate::engine) width: u32,
     /// Size of their input in bytes, or an upper bound if that is not known yet.
@@ -101,7 +102,7 @@ impl StageWork {
     /// Estimated time of a unit in microseconds, as far as known.
     pub(in crate::engine) fn estimate(&self, unit: &Unit) -> u64 {
         let pace = self.pace.unwrap_or(0.0) / f64::from(self.stage().block);
-        (pace * unit.tasks.len() as f64) as u64
+        (pace * f64::from(unit.tasks.len)) as u64
     }
 
     /// The next unit whose claim has settled; its blocks count as started.
@@ -111,18 +112,18 @@ impl StageWork {
             return None;
         }
         let stage = self.stage();
-        let tasks_of = |block: u32| stage.tasks_of_blocks(block..block + 1);
         // A unit reads one pack; a block that reads several is a unit of its own.
-        let pack_of = |task: u32| layout.and_then(|l| l.pack_of(task)).map(|(_, tasks)| tasks.start);
-        let pack = pack_of(tasks_of(first).start);
+        let pack_of = |task: TaskId| layout.and_then(|l| l.pack_of(task)).map(|(_, tasks)| tasks.start);
+        let pack = pack_of(stage.tasks_of_block(first).start);
         let one_bucket = !stage.reads_inputs();
         let pace = self.pace.unwrap_or(f64::MAX);
         let room = (UNIT_TIME.as_micros() as f64 / pace.max(1.0)) as u32;
         let mut blocks = first..first + 1;
         for &(block, from) in self.queue.iter().skip(1) {
-            let tasks = tasks_of(blocks.start).start..tasks_of(block).end;
-            let fits = blocks.len() < room as usize && tasks.len() <= UNIT_TASKS as usize;
-            if one_bucket || block != blocks.end || !fits || from > now || pack_of(tasks.end - 1) != pack {
+            let tasks = stage.tasks_of_blocks(blocks.start..block + 1);
+            let fits = blocks.len() < room as usize && tasks.len <= UNIT_TASKS;
+            let is_of_pack = || tasks.last().and_then(pack_of) == pack;
+            if one_bucket || block != blocks.end || !fits || from > now || !is_of_pack() {
                 break;
             }
             blocks.end += 1;
@@ -131,10 +132,10 @@ impl StageWork {
         for block in blocks.clone() {
             self.queue.pop_front();
             self.table.start(block);
-            let count = self.stage().tasks_of_blocks(block..block + 1).len() as u32;
+            let count = self.stage().tasks_of_block(block).len;
             self.tasks_left.insert(block, count);
         }
-        Some(Unit { stage: self.number, tasks, roots: Vec::new(), reads: 0, width: 0, input: 0 })
+        Some(Unit { stage: self.id.stage, tasks, roots: Vec::new(), reads: Generation::FIRST, width: 0, input: 0 })
     }
 
     /// Updates the pace with the time that tasks of this stage took.
@@ -145,8 +146,8 @@ impl StageWork {
     }
 
     /// Notes that all output of a task is acknowledged.
-    pub(in crate::engine) fn task_finished(&mut self, now: Time, task: u32) {
-        let block = task / self.stage().block;
+    pub(in crate::engine) fn task_finished(&mut self, now: Time, task: TaskId) {
+        let block = self.stage().block_of(task);
         let Some(left) = self.tasks_left.get_mut(&block) else { return };
         *left -= 1;
         if *left == 0 {
@@ -159,8 +160,8 @@ impl StageWork {
 
     /// Notes that a task failed here: its block is released, and left to other workers if there are any. This one tries
     /// it again after `pause`, doubled with each further failure.
-    pub(in crate::engine) fn task_failed(&mut self, now: Time, task: u32, pause: Duration) {
-        let block = task / self.stage().block;
+    pub(in crate::engine) fn task_failed(&mut self, now: Time, task: TaskId, pause: Duration) {
+        let block = self.stage().block_of(task);
         self.tasks_left.remove(&block);
         self.table.give_up(block);
         self.avoid.retain(|_, avoided| now < avoided.until + FAILURE_FORGOTTEN);

@@ -12,6 +12,7 @@ use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Turn, Unit};
 use crate::id::{JobId, PeerKey};
 use crate::limits;
+use crate::part::{StageId, StageRef};
 use crate::time::Time;
 
 /// Most jobs that this worker takes part in at a time; others wait until one ends. Each may take a claim table.
@@ -105,9 +106,9 @@ impl Worker {
         job.active = true;
         job.youngest = youngest;
         job.progressed = core.now;
-        for number in 0..job.manifest.stages.len() as u8 {
-            let place = place.filter(|_| number == 0);
-            let mut stage = StageWork::new(core, id, number, job.manifest.clone(), place);
+        for stage in job.manifest.stage_ids() {
+            let place = place.filter(|_| stage == StageId(0));
+            let mut stage = StageWork::new(core, StageRef { job: id, stage }, job.manifest.clone(), place);
             // A worker that comes late or comes back learns first what is done and which workers do the rest.
             if late || job.done.iter().any(|&done| done > 0) {
                 stage.await_standings(core);
@@ -140,7 +141,7 @@ impl Worker {
             }
             // Later stages first: their input is here, and their results free it.
             for i in (0..job.stages.len()).rev() {
-                let upstream_over = job.manifest.stages[i].reads().all(|read| job.stages[usize::from(read)].is_over());
+                let upstream_over = job.manifest.stages[i].reads().all(|read| job.stages[read.index()].is_over());
                 let stage = &mut job.stages[i];
                 stage.turn = turn;
                 claimed |= stage.claim(core, self.threads, upstream_over);

@@ -18,23 +18,25 @@ use crate::io::{
 };
 use crate::limits;
 use crate::manifest::{BlobRef, Sink, Stage};
-use crate::message::{Cause, Request, Response};
+use crate::message::{BucketPiece, Cause, Request, Response};
+use crate::part::{PartitionRef, StageRef};
+use crate::ranges::Run;
 
 impl Worker {
     /// Fetches a unit's input, and runs the unit once that is here.
     pub(super) fn prepare(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler, id: JobId, unit: Unit) {
         let Some(job) = self.jobs.get(&id) else { return };
-        if !job.manifest.stages[usize::from(unit.stage)].reads_inputs() {
+        if !job.manifest.stages[unit.stage.index()].reads_inputs() {
             return self.fetch(core, shuffler, id, unit);
         }
         let Some(layout) = job.layout.clone() else { return self.run(core, id, unit, vec![Port::Numbers]) };
         // The tasks of a block may lie in two packs.
-        let mut tasks = unit.tasks.clone();
+        let mut tasks = unit.tasks;
         while let Some((pack, of_pack)) = layout.pack_of(tasks.start).filter(|_| !tasks.is_empty()) {
-            let end = of_pack.end.min(tasks.end);
-            let unit = Unit { tasks: tasks.start..end, input: pack.blob.len, ..unit.clone() };
+            let end = of_pack.end().min(tasks.end());
+            let unit = Unit { tasks: Run::between(tasks.start, end), input: pack.blob.len, ..unit.clone() };
             self.prepare_pack(core, blobs, id, unit, pack.blob);
-            tasks.start = end;
+            tasks = Run::between(end, tasks.end());
         }
     }
 
@@ -55,8 +57,8 @@ impl Worker {
             for (_, waiting) in job.waiting.extract_if(.., |_, w| core.now.since(w.since) > PACK_WAIT) {
                 self.fetching -= waiting.in_hand();
                 for unit in waiting.units {
-                    let work = &mut job.stages[usize::from(unit.stage)];
-                    unit.tasks.for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+                    let work = &mut job.stages[unit.stage.index()];
+                    unit.tasks.iter().for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
                 }
             }
             for waiting in job.waiting.values_mut().filter(|w| core.now.since(w.since) > PACK_SOON) {
@@ -73,9 +75,9 @@ impl Worker {
     fn fetch(&mut self, core: &mut Core, shuffler: &Shuffler, id: JobId, mut unit: Unit) {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let Some(reads) = job.stages[usize::from(stage)].reads(task) else {
+        let Some(reads) = job.stages[stage.index()].reads(task) else {
             // The seal was revoked after the claim.
-            job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
+            job.stages[stage.index()].task_failed(core.now, task, RETRY_INPUT);
             return;
         };
         unit.roots = reads.iter().map(|read| read.root).collect();
@@ -95,7 +97,7 @@ impl Worker {
         if owner == core.me {
             let read = core.next_read();
             let bucket = BucketRef { job: fetch.job, stage: from, place };
-            let all = self.memory_of(&fetch.job, fetch.unit.stage);
+            let all = self.memory_of(fetch.stage_ref());
             let most = all.saturating_sub(fetch.bytes());
             fetch.unit.input = all;
             self.reads.insert(read, fetch);
@@ -110,10 +112,11 @@ impl Worker {
     /// one sealed a partition, so for its own store this peer asks its own shuffler.
     fn is_sealed(&self, core: &Core, shuffler: &Shuffler, fetch: &Fetch) -> bool {
         let stages = self.jobs.get(&fetch.job).map(|job| &job.stages);
-        let known = stages.and_then(|stages| stages.get(usize::from(fetch.unit.stage))?.reads(fetch.unit.tasks.start));
+        let known = stages.and_then(|stages| stages.get(fetch.unit.stage.index())?.reads(fetch.unit.tasks.start));
         let rest = fetch.here.len()..;
         let here = |read: &Read| {
-            read.owner != core.me || shuffler.has_sealed(&fetch.job, read.from, read.place.partition, &read.root)
+            let partition = PartitionRef { job: fetch.job, stage: read.from, partition: read.place.partition };
+            read.owner != core.me || shuffler.has_sealed(partition, read.root)
         };
         known.is_some_and(|known| known.get(rest.clone()) == fetch.reads.get(rest.clone()))
             && fetch.reads[rest].iter().all(here)
@@ -141,7 +144,7 @@ impl Worker {
 
     fn run(&mut self, core: &mut Core, id: JobId, unit: Unit, inputs: Vec<Port>) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let stage = &job.manifest.stages[usize::from(unit.stage)];
+        let stage = &job.manifest.stages[unit.stage.index()];
         let run = core.next_run();
         let work = Work {
             run,
@@ -150,11 +153,11 @@ impl Worker {
             module: job.manifest.module.hash,
             limits: stage.limits,
             operator: stage.operator,
-            tasks: unit.tasks.clone(),
+            tasks: unit.tasks,
             inputs,
             output: stage.sink,
         };
-        let estimate = job.stages[usize::from(unit.stage)].estimate(&unit);
+        let estimate = job.stages[unit.stage.index()].estimate(&unit);
         self.running.insert(run, Running::new(id, unit, estimate));
         core.act(RunAction::Start(Box::new(work)));
     }
@@ -181,8 +184,8 @@ impl Worker {
                 }
                 None => {
                     for unit in units {
-                        let work = &mut job.stages[usize::from(unit.stage)];
-                        unit.tasks.for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
+                        let work = &mut job.stages[unit.stage.index()];
+                        unit.tasks.iter().for_each(|task| work.task_failed(core.now, task, RETRY_INPUT));
                     }
                 }
             }
@@ -210,7 +213,7 @@ impl Worker {
             Ok((Response::Piece { of }, piece)) => {
                 let here = (fetch.got.len() + piece.len()) as u64;
                 let all = fetch.bytes().saturating_add(of);
-                if all > self.memory_of(&job, fetch.unit.stage) {
+                if all > self.memory_of(fetch.stage_ref()) {
                     Err(NoInput::Unreadable(ReadError::TooLarge(of)))
                 } else if here == of {
                     let mut got = std::mem::take(&mut fetch.got);
@@ -220,7 +223,7 @@ impl Worker {
                         got.extend_from_slice(&piece);
                         got.freeze()
                     };
-                    let most = fetch.next().map_or(0, |read| self.tasks_of(&job, read.from));
+                    let most = fetch.next().map_or(0, |read| self.tasks_of(StageRef { job, stage: read.from }));
                     split_records(&whole, most).ok_or_else(malformed)
                 } else if self.input_in_hand(core).saturating_add(all) > self.memory.inputs.max(all) {
                     // The task is tried again, here or elsewhere, when less is in hand: alone it would fit.
@@ -236,7 +239,7 @@ impl Worker {
             Ok((Response::Refused(why), _)) => Err(unreadable(why)),
             _ => Err(NoInput::Missing),
         };
-        if let (Err(_), Some(work)) = (&records, self.stage(&job, fetch.unit.stage)) {
+        if let (Err(_), Some(work)) = (&records, self.stage(fetch.stage_ref())) {
             work.ask_summary(core);
         }
         self.port_here(core, shuffler, fetch, records);
@@ -259,18 +262,18 @@ impl Worker {
     }
 
     /// Memory limit of a task of a stage, in bytes.
-    fn memory_of(&self, job: &JobId, stage: u8) -> u64 {
-        self.described(job, stage).map_or(0, |stage| stage.limits.memory)
+    fn memory_of(&self, stage: StageRef) -> u64 {
+        self.described(stage).map_or(0, |stage| stage.limits.memory)
     }
 
     /// Number of tasks of a stage, each of which wrote at most once into a bucket.
-    fn tasks_of(&self, job: &JobId, stage: u8) -> usize {
-        self.described(job, stage).map_or(0, |stage| stage.tasks as usize)
+    fn tasks_of(&self, stage: StageRef) -> usize {
+        self.described(stage).map_or(0, |stage| stage.tasks as usize)
     }
 
     /// A stage as its job's manifest describes it.
-    fn described(&self, job: &JobId, stage: u8) -> Option<&Stage> {
-        self.jobs.get(job)?.manifest.stages.get(usize::from(stage))
+    fn described(&self, of: StageRef) -> Option<&Stage> {
+        self.jobs.get(&of.job)?.manifest.stage(of.stage)
     }
 
     /// Called when the input of a port is here, or cannot be fetched.
@@ -301,12 +304,12 @@ impl Worker {
         let Fetch { job: id, mut unit, here, .. } = fetch;
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
-        let collects = job.manifest.stages[usize::from(stage)].sink == Sink::Collect;
+        let collects = job.manifest.stages[stage.index()].sink == Sink::Collect;
         if collects && here.iter().all(Vec::is_empty) {
             // Without keys the guest has nothing to reduce.
             let empty = TaskOutput::Collect { digest: Hash::of(b""), bytes: Bytes::new() };
             let result = TaskResult { task, elapsed: Duration::ZERO, outcome: Ok(empty) };
-            job.stages[usize::from(stage)].measure(1, result.elapsed);
+            job.stages[stage.index()].measure(1, result.elapsed);
             job.take_result(core, id, &unit, result);
         } else {
             unit.input = bytes;
@@ -320,9 +323,9 @@ impl Worker {
         let (stage, task) = (unit.stage, unit.tasks.start);
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.active) else { return };
         let (why, cause) = match why {
-            NoInput::Missing => return job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT),
+            NoInput::Missing => return job.stages[stage.index()].task_failed(core.now, task, RETRY_INPUT),
             NoInput::Unreadable(ReadError::TooLarge(bytes)) => {
-                let most = job.manifest.stages[usize::from(stage)].limits.memory;
+                let most = job.manifest.stages[stage.index()].limits.memory;
                 let why = format!("its input has {bytes} bytes, more than its memory limit of {most} bytes");
                 (why, Cause::InputLimit)
             }
@@ -348,6 +351,11 @@ pub(in crate::engine) struct Fetch {
 }
 
 impl Fetch {
+    /// The stage whose task reads it.
+    fn stage_ref(&self) -> StageRef {
+        StageRef { job: self.job, stage: self.unit.stage }
+    }
+
     /// What to read next; `None` when all is here.
     fn next(&self) -> Option<&Read> {
         self.reads.get(self.here.len())
@@ -363,8 +371,8 @@ impl Fetch {
 fn ask_for_bucket(core: &mut Core, fetch: Fetch) {
     let Some(&Read { from: stage, root, owner, .. }) = fetch.next() else { return };
     let (task, width) = (fetch.unit.tasks.start, fetch.unit.width);
-    let request = Request::Bucket { job: fetch.job, stage, task, width, root, from: fetch.got.len() as u64 };
-    core.request(owner, request, vec![], WorkerRequest::Bucket(fetch));
+    let piece = BucketPiece { job: fetch.job, stage, task, width, root, from: fetch.got.len() as u64 };
+    core.request(owner, Request::Bucket(piece), vec![], WorkerRequest::Bucket(fetch));
 }
 
 /// Why a task's input is not here.

@@ -15,9 +15,10 @@ use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{BlobClass, TaskFailure, TaskOutput, TaskResult};
-use crate::manifest::{Inputs, Manifest};
-use crate::message::{Cause, Failure, Request, cut_text};
+use crate::manifest::{Inputs, Manifest, Stage};
+use crate::message::{self, Cause, Failure, Request, cut_text};
 use crate::pack::{Index, Layout};
+use crate::part::{PartitionId, StageId, TaskId, TaskRef};
 use crate::ring::{Assignment, Ring};
 use crate::time::Time;
 
@@ -34,7 +35,7 @@ pub(super) struct WorkerJob {
     /// Units by the pack that they wait for.
     pub(super) waiting: BTreeMap<Hash, Waiting>,
     /// Results of a collecting stage that the authority has not acknowledged, each with the time to send it again.
-    pub(super) outputs: BTreeMap<(u8, u32), Output>,
+    pub(super) outputs: BTreeMap<(StageId, TaskId), Output>,
     pub(super) output_bytes: usize,
     /// When the first of them must be sent.
     pub(super) outputs_at: Time,
@@ -198,7 +199,7 @@ impl WorkerJob {
     }
 
     /// Drops a result that the authority has, or does not need.
-    pub(super) fn drop_output(&mut self, stage: u8, task: u32) {
+    pub(super) fn drop_output(&mut self, stage: StageId, task: TaskId) {
         if let Some(output) = self.outputs.remove(&(stage, task)) {
             self.output_bytes -= output.bytes.len();
         }
@@ -216,14 +217,14 @@ impl WorkerJob {
         let (stage, task) = (unit.stage, result.task);
         if unit.reads != self.epoch.generations_of(stage).reads {
             // Its input has been revoked meanwhile.
-            self.stages[usize::from(stage)].task_failed(core.now, task, Duration::ZERO);
+            self.stages[stage.index()].task_failed(core.now, task, Duration::ZERO);
             return;
         }
         match result.outcome {
-            Ok(TaskOutput::Shuffle(attempt)) if let Some(ring) = &self.rings[usize::from(stage)] => {
-                self.stages[usize::from(stage)].outbox.add(core.now, task, attempt, ring);
+            Ok(TaskOutput::Shuffle(attempt)) if let Some(ring) = &self.rings[stage.index()] => {
+                self.stages[stage.index()].outbox.add(core.now, task, attempt, ring);
             }
-            Ok(TaskOutput::Collect { digest, bytes }) if self.rings[usize::from(stage)].is_none() => {
+            Ok(TaskOutput::Collect { digest, bytes }) if self.rings[stage.index()].is_none() => {
                 self.drop_output(stage, task);
                 self.output_bytes += bytes.len();
                 self.outputs
@@ -250,11 +251,11 @@ impl WorkerJob {
         &mut self,
         core: &mut Core,
         id: JobId,
-        (stage, task): (u8, u32),
+        (stage, task): (StageId, TaskId),
         failure: TaskFailure,
         pause: Duration,
     ) {
-        self.stages[usize::from(stage)].task_failed(core.now, task, pause);
+        self.stages[stage.index()].task_failed(core.now, task, pause);
         let TaskFailure { document, why, cause } = failure;
         let failure = Failure { job: id, stage, task, document, why: cut_text(why), cause };
         core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
@@ -276,20 +277,16 @@ impl WorkerJob {
                 Some((first, further)) => (Some(*first), further.to_vec()),
                 None => (None, Vec::new()),
             };
-            let request = Request::Output { job: id, stage, task, digest: output.digest, root, further };
-            core.request(
-                self.manifest.home,
-                request,
-                vec![output.bytes.clone()],
-                WorkerRequest::Output { job: id, stage, task },
-            );
+            let result = message::Output { job: id, stage, task, digest: output.digest, root, further };
+            let pending = WorkerRequest::Output(TaskRef { job: id, stage, task });
+            core.request(self.manifest.home, Request::Output(result), vec![output.bytes.clone()], pending);
         }
     }
 
     /// Handles a revocation of what the tasks of a stage read: drops their unacknowledged outputs and reopens the
     /// tasks.
-    fn drop_what_was_revoked(&mut self, now: Time, number: u8) {
-        let work = &mut self.stages[usize::from(number)];
+    fn drop_what_was_revoked(&mut self, now: Time, number: StageId) {
+        let work = &mut self.stages[number.index()];
         let mut tasks = work.outbox.clear();
         tasks.extend(self.outputs.keys().filter(|(stage, _)| *stage == number).map(|&(_, task)| task));
         tasks.iter().for_each(|&task| work.task_failed(now, task, Duration::ZERO));
@@ -299,7 +296,7 @@ impl WorkerJob {
     pub(super) fn new_epoch(&mut self, now: Time, epoch: &Arc<Epoch>) {
         let before = std::mem::replace(&mut self.epoch, epoch.clone());
         self.rings = rings(&self.manifest, epoch);
-        for number in 0..self.stages.len() as u8 {
+        for number in self.manifest.stage_ids() {
             let (old, new) = (before.generations_of(number), epoch.generations_of(number));
             if new.reads != old.reads {
                 self.drop_what_was_revoked(now, number);
@@ -309,7 +306,7 @@ impl WorkerJob {
             }
         }
         for stage in &mut self.stages {
-            if let Some(ring) = &self.rings[usize::from(stage.number)] {
+            if let Some(ring) = &self.rings[stage.id.stage.index()] {
                 stage.outbox.redirect(now, ring);
             }
             if !stage.reads_inputs() {
@@ -320,13 +317,15 @@ impl WorkerJob {
 }
 
 /// The owner of a partition of a stage's output.
-pub(super) fn owner_of(rings: &[Option<Assignment>], stage: u8, partition: u16) -> Option<PeerKey> {
-    rings.get(usize::from(stage))?.as_ref()?.replicas(partition).first().copied()
+pub(super) fn owner_of(rings: &[Option<Assignment>], stage: StageId, partition: PartitionId) -> Option<PeerKey> {
+    rings.get(stage.index())?.as_ref()?.replicas(partition).first().copied()
 }
 
 /// The holders of each stage's shuffle.
 fn rings(manifest: &Manifest, epoch: &Epoch) -> Vec<Option<Assignment>> {
     let ring = Ring::new(epoch);
-    let stages = manifest.stages.iter().enumerate();
-    stages.map(|(i, s)| s.shuffle().map(|(p, _)| ring.owners(i as u8, p, manifest.replicas))).collect()
+    let holders = |(stage, described): (StageId, &Stage)| {
+        Some(ring.owners(stage, described.shuffle()?.partitions, manifest.replicas))
+    };
+    manifest.numbered_stages().map(holders).collect()
 }

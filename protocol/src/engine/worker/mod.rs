@@ -30,6 +30,7 @@ use crate::limits;
 use crate::manifest::Manifest;
 use crate::membership::Advert;
 use crate::message::{Claim, Gossip, Request, Seals, Standing, Topic};
+use crate::part::{ShardId, ShardRef, StageRef, TaskId};
 use crate::ranges::BitSet;
 use crate::time::Time;
 use crate::version;
@@ -83,23 +84,23 @@ struct Running {
     unit: Unit,
     /// Estimated microseconds left, as far as known.
     estimate: u64,
-    /// Tasks that ended, numbered from the unit's first.
+    /// The places in the unit of tasks that ended.
     ended: BitSet,
 }
 
 impl Running {
     fn new(job: JobId, unit: Unit, estimate: u64) -> Self {
-        Self { job, estimate, ended: BitSet::new(unit.tasks.len() as u32), unit }
+        Self { job, estimate, ended: BitSet::new(unit.tasks.len), unit }
     }
 
     /// Notes that a task ended; returns whether it had not ended before.
-    fn ends(&mut self, task: u32) -> bool {
-        task.checked_sub(self.unit.tasks.start).is_some_and(|nth| self.ended.insert(nth))
+    fn ends(&mut self, task: TaskId) -> bool {
+        self.unit.tasks.place_of(task).is_some_and(|place| self.ended.insert(place))
     }
 
     /// Tasks that have not ended.
-    fn unended(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ended.iter_missing().map(|nth| self.unit.tasks.start + nth)
+    fn unended(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.ended.iter_missing().map(|place| self.unit.tasks.nth(place))
     }
 }
 
@@ -151,8 +152,9 @@ impl Worker {
     /// Subscribes to the claims of an own job, so that its authority learns which workers take part. Stages with
     /// several shards are left out: their workers ask the authority, and there would be too many messages.
     fn listen_to_workers(&mut self, core: &mut Core, job: JobId, manifest: &Manifest) {
-        let stages = manifest.stages.iter().zip(0u8..).filter(|(stage, _)| stage.shards == 1);
-        let topics: BTreeSet<Topic> = stages.map(|(_, number)| Topic::of_shard(job, number, 0)).collect();
+        let stages = manifest.numbered_stages().filter(|(_, described)| described.shards == 1);
+        let only_shard = |stage| ShardRef { job, stage, shard: ShardId(0) };
+        let topics: BTreeSet<Topic> = stages.map(|(stage, _)| Topic::of_shard(only_shard(stage))).collect();
         for &topic in &topics {
             listen(&mut self.topics, core, topic, true);
         }
@@ -267,9 +269,9 @@ impl Worker {
         }
         // With nothing left to run, outputs are sent without waiting for more.
         let idle = self.in_hand() == 0;
-        for (id, job) in &mut self.jobs {
+        for job in self.jobs.values_mut() {
             for stage in &mut job.stages {
-                stage.outbox.flush(core, *id, stage.number, job.epoch.number, idle);
+                stage.outbox.flush(core, stage.id, job.epoch.number, idle);
                 stage.check_timers(core);
             }
         }
@@ -348,8 +350,8 @@ impl Worker {
 
     /// A stage in which this worker takes part. `None` for answers that arrive after a job is over, or after it was
     /// forgotten, came back and waits for a place.
-    fn stage(&mut self, job: &JobId, stage: u8) -> Option<&mut StageWork> {
-        self.jobs.get_mut(job)?.stages.get_mut(usize::from(stage))
+    fn stage(&mut self, of: StageRef) -> Option<&mut StageWork> {
+        self.jobs.get_mut(&of.job)?.stages.get_mut(of.stage.index())
     }
 
     /// Handles results of tasks of a run.
@@ -362,7 +364,7 @@ impl Worker {
             self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
             running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
             (job.progressed, job.put_off) = (core.now, 0);
-            job.stages[usize::from(stage)].measure(ended, elapsed);
+            job.stages[stage.index()].measure(ended, elapsed);
         }
         for result in results {
             if running.ends(result.task) {
@@ -375,19 +377,19 @@ impl Worker {
         }
         // These tasks gave no result for some reason; their blocks must not be held for ever.
         for task in running.unended() {
-            job.stages[usize::from(stage)].task_failed(core.now, task, RETRY_HERE);
+            job.stages[stage.index()].task_failed(core.now, task, RETRY_HERE);
         }
     }
 
     /// The claims in a shard of this worker's, for a worker that enters it.
-    pub(super) fn standings(&self, core: &Core, job: &JobId, stage: u8, shard: u16) -> Option<Vec<Standing>> {
-        self.jobs.get(job)?.stages.get(usize::from(stage))?.standings(core, shard)
+    pub(super) fn standings(&self, core: &Core, of: ShardRef) -> Option<Vec<Standing>> {
+        self.jobs.get(&of.job)?.stages.get(of.stage.index())?.standings(core, of.shard)
     }
 
     /// Handles another worker's message about its claims.
     pub(super) fn on_claim(&mut self, core: &mut Core, from: PeerKey, claim: &Claim) {
         let Some(job) = self.jobs.get_mut(&claim.job) else { return };
-        if let Some(stage) = job.stages.get_mut(usize::from(claim.stage)) {
+        if let Some(stage) = job.stages.get_mut(claim.stage.index()) {
             stage.hear(core, from, claim);
         }
     }
@@ -395,9 +397,9 @@ impl Worker {
     /// Handles seals from the owner of partitions under the newest epoch.
     pub(super) fn on_seals(&mut self, core: &mut Core, from: PeerKey, seals: &Seals) {
         let Some(job) = self.jobs.get_mut(&seals.job) else { return };
-        let Some(Some(ring)) = job.rings.get(usize::from(seals.stage)) else { return };
+        let Some(Some(ring)) = job.rings.get(seals.stage.index()) else { return };
         if seals.epoch == job.epoch.number && seals.seals.iter().all(|&(p, _)| ring.owns(from, p)) {
-            job.stages.iter_mut().for_each(|stage| stage.hear_seals(core, from, seals));
+            job.stages.iter_mut().for_each(|stage| stage.on_seals(core, from, seals));
         }
     }
 

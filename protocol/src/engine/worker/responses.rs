@@ -5,8 +5,9 @@ use super::{RETRY_INPUT, SUMMARY_AGAIN, SUMMARY_TROUBLE, Worker};
 use crate::engine::core::Core;
 use crate::engine::pending::{Answer, PushRequest, WorkerRequest};
 use crate::engine::shuffler::Shuffler;
-use crate::id::{JobId, PeerKey};
+use crate::id::PeerKey;
 use crate::message::Response;
+use crate::part::{ShardRef, StageId, StageRef, TaskRef};
 use crate::ranges::numbers_in_bytes;
 
 impl Worker {
@@ -19,25 +20,23 @@ impl Worker {
         answer: Answer,
     ) {
         match request {
-            WorkerRequest::Summary { job, stage, shard } => self.on_summary(core, job, (stage, shard), answer),
-            WorkerRequest::Claims { job, stage, shard, from } => {
-                self.on_standings(core, &job, (stage, shard), from, answer);
-            }
+            WorkerRequest::Summary(shard) => self.on_summary(core, shard, answer),
+            WorkerRequest::Claims { shard, from } => self.on_standings(core, shard, from, answer),
             WorkerRequest::Push(push) => self.on_pushed(core, &push, &answer),
-            WorkerRequest::Output { job, stage, task } => self.on_output_answer(core, job, (stage, task), &answer),
+            WorkerRequest::Output(task) => self.on_output_answer(core, task, &answer),
             WorkerRequest::Bucket(fetch) => self.on_bucket_answer(core, shuffler, fetch, answer),
         }
     }
 
     /// Handles an owner's answer to a push.
     fn on_pushed(&mut self, core: &mut Core, push: &PushRequest, answer: &Answer) {
-        let &PushRequest { job, stage, owner, epoch, ref tasks } = push;
+        let &PushRequest { stage: StageRef { job, stage }, owner, epoch, ref tasks } = push;
         let Some(open) = self.jobs.get_mut(&job) else { return };
         // Under a newer epoch everything was sent again, so this answer is outdated.
         if open.epoch.number != epoch {
             return;
         }
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let Some(work) = open.stages.get_mut(stage.index()) else { return };
         if matches!(answer, Ok((Response::Ok, _))) {
             for task in work.outbox.acknowledged(owner, tasks) {
                 work.task_finished(core.now, task);
@@ -50,17 +49,18 @@ impl Worker {
     }
 
     /// Handles the authority's answer to a result.
-    fn on_output_answer(&mut self, core: &mut Core, job: JobId, (stage, task): (u8, u32), answer: &Answer) {
-        let Some(open) = self.jobs.get_mut(&job).filter(|j| usize::from(stage) < j.stages.len()) else { return };
+    fn on_output_answer(&mut self, core: &mut Core, of: TaskRef, answer: &Answer) {
+        let TaskRef { job, stage, task } = of;
+        let Some(open) = self.jobs.get_mut(&job).filter(|j| stage.index() < j.stages.len()) else { return };
         match answer {
             Ok((Response::Ok, _)) => {
                 open.drop_output(stage, task);
-                open.stages[usize::from(stage)].task_finished(core.now, task);
+                open.stages[stage.index()].task_finished(core.now, task);
             }
             Ok((Response::Missing | Response::Refused(_), _)) => {
                 open.drop_output(stage, task);
-                open.stages[usize::from(stage)].task_failed(core.now, task, RETRY_INPUT);
-                open.stages[usize::from(stage)].ask_summary(core);
+                open.stages[stage.index()].task_failed(core.now, task, RETRY_INPUT);
+                open.stages[stage.index()].ask_summary(core);
             }
             _ => {
                 if let Some(output) = open.outputs.get_mut(&(stage, task)) {
@@ -72,16 +72,17 @@ impl Worker {
     }
 
     /// Handles the summary of a shard from the home, or the failure of the request.
-    fn on_summary(&mut self, core: &mut Core, job: JobId, (stage, shard): (u8, u16), answer: Answer) {
+    fn on_summary(&mut self, core: &mut Core, of: ShardRef, answer: Answer) {
+        let ShardRef { job, stage, shard } = of;
         let Some(open) = self.jobs.get_mut(&job) else { return };
-        let Some(work) = open.stages.get_mut(usize::from(stage)) else { return };
+        let Some(work) = open.stages.get_mut(stage.index()) else { return };
         work.answered(shard);
         let Ok((Response::Summary(summary), body)) = answer else { return };
         if summary.reopened < open.reopened {
             // It was sent before tasks were reopened.
             return work.ask_summary(core);
         }
-        let reads: Vec<u8> = open.manifest.stages[usize::from(stage)].reads().collect();
+        let reads: Vec<StageId> = open.manifest.stages[stage.index()].reads().collect();
         // Under another epoch, other owners may have sealed them than those that this peer knows.
         let is_of_this_epoch = summary.epoch.peek(|e| e.number) == Ok(open.epoch.number);
         if !reads.is_empty() && !is_of_this_epoch {
@@ -90,10 +91,10 @@ impl Worker {
         if summary.reopened > open.reopened {
             open.reopened = summary.reopened;
             // It describes one stage; the reopened tasks may be another's.
-            open.stages.iter_mut().filter(|s| s.number != stage).for_each(|s| s.ask_summary(core));
+            open.stages.iter_mut().filter(|s| s.id.stage != stage).for_each(|s| s.ask_summary(core));
         }
         let WorkerJob { stages, rings, .. } = open;
-        let Some(work) = stages.get_mut(usize::from(stage)) else { return };
+        let Some(work) = stages.get_mut(stage.index()) else { return };
         let owner_of = |port: usize, partition| {
             let from = reads.get(port).filter(|_| is_of_this_epoch)?;
             owner_of(rings, *from, partition)
@@ -103,8 +104,9 @@ impl Worker {
     }
 
     /// Handles the claims in a shard that this worker entered, or the failure of the request.
-    fn on_standings(&mut self, core: &Core, job: &JobId, (stage, shard): (u8, u16), from: PeerKey, answer: Answer) {
-        let Some(stage) = self.stage(job, stage) else { return };
+    fn on_standings(&mut self, core: &Core, of: ShardRef, from: PeerKey, answer: Answer) {
+        let ShardRef { job, stage, shard } = of;
+        let Some(stage) = self.stage(StageRef { job, stage }) else { return };
         match answer {
             Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
             _ => stage.hear_standings(core, shard, from, None),

@@ -59,7 +59,7 @@ fn two_shards() -> (Bench, JobId, Signed<Epoch>, usize) {
     let job = bench.open_as(&plan, manifest, other());
     let (_, epoch) = plan.epoch(job, 0, other());
     let shard = bench.answer_summaries(job, &epoch, 0, [0, 0])[0];
-    (bench, job, epoch, usize::from(shard))
+    (bench, job, epoch, shard.index())
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn the_last_blocks_of_a_shard_with_hanging_workers_are_run_by_workers_of_other_s
         asked.extend(bench.answer_summaries(job, &epoch, 0, left));
     }
     assert!(
-        asked.iter().filter(|&&shard| usize::from(shard) == mine).count() > 1,
+        asked.iter().filter(|&&shard| shard.index() == mine).count() > 1,
         "the hanging workers' leases have not expired"
     );
     let work = bench.run().expect("a block of the other shard to run");

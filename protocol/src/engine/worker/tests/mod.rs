@@ -31,6 +31,7 @@ use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Sour
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, ShardLeft, Summary};
 use crate::pack::{Index, Layout, PackRef};
+use crate::part::PartitionId;
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 use crate::version;
@@ -168,14 +169,20 @@ impl Bench {
 
     /// Answers requests for summaries of a stage with two shards of eight blocks, of which `left` are left, those with
     /// the highest numbers; returns the requested shards.
-    fn answer_summaries(&mut self, job: JobId, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<u16> {
+    fn answer_summaries(
+        &mut self,
+        job: JobId,
+        epoch: &Signed<Epoch>,
+        reopened: u32,
+        left: [u32; 2],
+    ) -> Vec<PartitionId> {
         let mut asked = Vec::new();
         while let Some(shard) = self.take(|action| match action {
             Action::Net(NetAction::Request { request: Request::Summary { shard, .. }, .. }) => Some(*shard),
             _ => None,
         }) {
             asked.push(shard);
-            let done = Bytes::from(vec![0xff >> left[usize::from(shard)]]);
+            let done = Bytes::from(vec![0xff >> left[shard.index()]]);
             let shards = left.iter().map(|&blocks| ShardLeft { blocks, workers: 1 }).collect();
             let (epoch, peers) = (epoch.clone(), vec![]);
             let done_tasks = vec![16 - left[0] - left[1]];
