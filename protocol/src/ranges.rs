@@ -41,6 +41,11 @@ impl<N: Number> Run<N> {
         self.start.into().saturating_add(self.len).into()
     }
 
+    /// Whether it holds `n`.
+    pub fn contains(&self, n: N) -> bool {
+        self.place_of(n).is_some()
+    }
+
     /// The last number; `None` of an empty run.
     pub fn last(&self) -> Option<N> {
         self.iter().next_back()
@@ -311,9 +316,9 @@ mod tests {
 
     #[test]
     fn malformed_runs_are_refused() {
-        assert!(check_runs(&[Run::new(3, 0)]).is_err());
-        assert!(check_runs(&[Run::new(3, 2), Run::new(4, 1)]).is_err());
+        assert!(check_runs(&[Run::new(3u32, 0)]).is_err());
+        assert!(check_runs(&[Run::new(3u32, 2), Run::new(4, 1)]).is_err());
         assert!(check_runs(&[Run::new(u32::MAX, 2)]).is_err());
-        assert!(check_runs(&[Run::new(3, 2), Run::new(5, 1)]).is_ok());
+        assert!(check_runs(&[Run::new(3u32, 2), Run::new(5, 1)]).is_ok());
     }
 }

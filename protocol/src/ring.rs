@@ -367,7 +367,7 @@ mod tests {
         let (mut owned, mut moved, mut most) = (0, 0, 0);
         for (gone, old, new) in departures(weights) {
             let (old, new) = (old.owners(StageId(0), partitions, 1), new.owners(StageId(0), partitions, 1));
-            let kept = (0..partitions).filter(|&p| !old.owns(gone, p));
+            let kept = old.all_partitions().filter(|&p| !old.owns(gone, p));
             let displaced = kept.filter(|&p| old.owner(p) != new.owner(p)).count();
             owned += old.partitions_of(gone).count();
             moved += displaced;

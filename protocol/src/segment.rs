@@ -197,7 +197,7 @@ mod tests {
                     let first = u32::from(partition) * per;
                     let of = |b: u32| vec![b as u8; lens[b as usize]];
                     let expected: Vec<u8> = (first + start..first + end).flat_map(of).collect();
-                    let got = attempt.segments.iter().find(|(p, _)| *p == partition)
+                    let got = attempt.segments.iter().find(|(p, _)| p.0 == partition)
                         .map_or(&[][..], |(_, s)| buckets(s, start..end).unwrap());
                     prop_assert_eq!(got, expected.as_slice());
                 }

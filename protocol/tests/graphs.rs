@@ -10,10 +10,14 @@ use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 use webmesh_protocol::sim::{Fault, Job, Node, Scenario, run};
-use webmesh_protocol::{Hash, PeerKey, version};
+use webmesh_protocol::{Hash, PeerKey, ShuffleShape, StageId, version};
 
 /// Map tasks of each job.
 const MAPS: u32 = 12;
+
+fn shape(partitions: u16, buckets: u32) -> Option<ShuffleShape> {
+    Some(ShuffleShape { partitions, buckets })
+}
 
 /// The manifest of a graph's job, as a submitter would create it.
 fn manifest(graph: &[Node]) -> Manifest {
@@ -21,13 +25,13 @@ fn manifest(graph: &[Node]) -> Manifest {
     let stage = |node: &Node| {
         let mut sources = node.reads.iter().map(|&stage| Source::Shuffle { stage });
         let source = sources.next();
-        let first = node.reads.first().and_then(|&first| graph.get(usize::from(first))?.shuffle);
+        let first = node.reads.first().and_then(|&first| graph.get(first.index())?.shuffle);
         Stage {
             operator: if source.is_some() { Operator::Reduce } else { Operator::Map },
             source: source.unwrap_or(Source::Inputs),
             further: sources.collect(),
-            sink: node.shuffle.map_or(Sink::Collect, |(partitions, buckets)| Sink::Shuffle { partitions, buckets }),
-            tasks: if source.is_some() { first.map_or(1, |(_, buckets)| buckets) } else { MAPS },
+            sink: node.shuffle.map_or(Sink::Collect, Sink::Shuffle),
+            tasks: if source.is_some() { first.map_or(1, |shape| shape.buckets) } else { MAPS },
             task_bytes: 200,
             shards: 1,
             block: 1,
@@ -52,12 +56,12 @@ fn manifest(graph: &[Node]) -> Manifest {
 /// Whether a mesh can run the graph, by its definition: data flows from maps to a single result, and shuffles that are
 /// read together have the same partitions and buckets.
 fn can_be_done(graph: &[Node]) -> bool {
-    let is_read = |stage: usize| graph.iter().any(|node| node.reads.iter().any(|&read| usize::from(read) == stage));
+    let is_read = |stage: usize| graph.iter().any(|node| node.reads.iter().any(|read| read.index() == stage));
     graph.iter().enumerate().all(|(stage, node)| {
         let is_last = stage + 1 == graph.len();
         let shapes: Vec<_> =
-            node.reads.iter().map(|&read| graph.get(usize::from(read)).and_then(|read| read.shuffle)).collect();
-        let comes_later = node.reads.iter().any(|&read| usize::from(read) >= stage);
+            node.reads.iter().map(|read| graph.get(read.index()).and_then(|read| read.shuffle)).collect();
+        let comes_later = node.reads.iter().any(|read| read.index() >= stage);
         let twice = node.reads.iter().enumerate().any(|(port, read)| node.reads[..port].contains(read));
         let alike = shapes.iter().all(|shape| shape.is_some() && *shape == shapes[0]);
         alike && !comes_later && !twice && is_last == node.shuffle.is_none() && (is_last || is_read(stage))
@@ -71,13 +75,14 @@ prop_compose! {
         each in 1u32..=3,
     ) -> Vec<Node> {
         let last = reads.len() - 1;
-        let shuffle = Some((partitions, u32::from(partitions) * each));
+        let shuffle = shape(partitions, u32::from(partitions) * each);
         let mut nodes: Vec<Node> = Vec::new();
         for (stage, of) in reads.into_iter().enumerate() {
-            let mut reads: Vec<u8> = of.into_iter().filter(|_| stage > 0).map(|of| of.index(stage) as u8).collect();
+            let earlier = of.into_iter().filter(|_| stage > 0).map(|of| StageId::of_index(of.index(stage)));
+            let mut reads: Vec<StageId> = earlier.collect();
             if stage == last {
-                let unread = |of: &u8| !nodes.iter().any(|node| node.reads.contains(of));
-                reads.extend((0..stage as u8).filter(unread));
+                let unread = |of: &StageId| !nodes.iter().any(|node| node.reads.contains(of));
+                reads.extend(StageId::below(stage as u8).filter(unread));
             }
             let mut known = std::collections::BTreeSet::new();
             reads.retain(|&of| known.insert(of));
@@ -125,21 +130,21 @@ fn flawed(mut graph: Vec<Node>, flaw: Flaw, at: Index, to: Index) -> Vec<Node> {
     match flaw {
         Flaw::Forward => {
             let later = stage + to.index(graph.len() - stage);
-            graph[stage].reads.push(later as u8);
+            graph[stage].reads.push(StageId::of_index(later));
         }
         Flaw::Twice => {
             let again = graph[stage].reads.first().copied();
             graph[stage].reads.extend(again);
         }
         Flaw::OtherShape(partitions) => {
-            let other =
-                |(p, buckets): (u16, u32)| if partitions { (2 * p, 2 * buckets) } else { (p, buckets + u32::from(p)) };
-            graph[stage].shuffle = graph[stage].shuffle.map(other);
+            graph[stage].shuffle = graph[stage].shuffle.and_then(|ShuffleShape { partitions: p, buckets }| {
+                if partitions { shape(2 * p, 2 * buckets) } else { shape(p, buckets + u32::from(p)) }
+            });
         }
         Flaw::EarlyResult => graph[stage].shuffle = None,
-        Flaw::NoResult => graph[last].shuffle = Some((1, 1)),
-        Flaw::Unread => graph.insert(last, Node { reads: vec![], shuffle: Some((1, 1)) }),
-        Flaw::Nowhere => graph[stage].reads.push(last as u8 + 1),
+        Flaw::NoResult => graph[last].shuffle = shape(1, 1),
+        Flaw::Unread => graph.insert(last, Node::reading([], shape(1, 1))),
+        Flaw::Nowhere => graph[stage].reads.push(StageId::of_index(last + 1)),
     }
     graph
 }
@@ -184,7 +189,8 @@ proptest! {
         nodes in prop::collection::vec((prop::collection::vec(0u8..7, 0..4), prop::option::of((1u16..3, 1u32..3))), 1..5),
     ) {
         let node = |(reads, shuffle): (Vec<u8>, Option<(u16, u32)>)| {
-            Node { reads, shuffle: shuffle.map(|(partitions, each)| (partitions, u32::from(partitions) * each)) }
+            let shuffle = shuffle.and_then(|(partitions, each)| shape(partitions, u32::from(partitions) * each));
+            Node::reading(reads, shuffle)
         };
         let graph: Vec<Node> = nodes.into_iter().map(node).collect();
         prop_assert_eq!(manifest(&graph).check().is_ok(), can_be_done(&graph), "{:?}", graph);
@@ -193,10 +199,9 @@ proptest! {
 
 #[test]
 fn a_cycle_is_refused() {
-    let shuffle = Some((2, 4));
+    let shuffle = shape(2, 4);
     let reads = [vec![], vec![0, 2], vec![1], vec![2]];
-    let graph: Vec<Node> =
-        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 3) }).collect();
+    let graph: Vec<Node> = (0..).zip(reads).map(|(n, reads)| Node::reading(reads, shuffle.filter(|_| n < 3))).collect();
     assert_eq!(
         manifest(&graph).check(),
         Err("a stage whose tasks are not the buckets of an earlier stage that it reads")
@@ -205,15 +210,14 @@ fn a_cycle_is_refused() {
 
 #[test]
 fn a_stage_with_several_sources_requires_peers_that_support_them() {
-    let shuffle = Some((2, 4));
+    let shuffle = shape(2, 4);
     let reads = [vec![], vec![], vec![0, 1]];
-    let graph: Vec<Node> =
-        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 2) }).collect();
+    let graph: Vec<Node> = (0..).zip(reads).map(|(n, reads)| Node::reading(reads, shuffle.filter(|_| n < 2))).collect();
     let joined = manifest(&graph);
     assert_eq!(joined.least_minor(), version::SEVERAL_SOURCES);
     let unaware = Manifest { minor: version::SEVERAL_SOURCES - 1, ..joined.clone() };
     assert!(unaware.check().is_err());
-    let one_source = manifest(&[Node { reads: vec![], shuffle: None }]);
+    let one_source = manifest(&[Node::reading([], None)]);
     assert_eq!(one_source.least_minor(), 0);
     // Guests of interface version 1 have a single source.
     assert!(joined.unsupported(1).is_some_and(|why| why.contains("several shuffles")));
@@ -222,6 +226,6 @@ fn a_stage_with_several_sources_requires_peers_that_support_them() {
 
 #[test]
 fn a_manifest_without_further_sources_keeps_its_old_encoding() {
-    let bytes = encode(&manifest(&[Node { reads: vec![], shuffle: None }]));
+    let bytes = encode(&manifest(&[Node::reading([], None)]));
     assert!(!bytes.windows(7).any(|part| part == b"further"));
 }

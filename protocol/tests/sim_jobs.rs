@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use webmesh_protocol::message::Outcome;
 use webmesh_protocol::sim::{Fault, Job, JobReport, Node, Report, Scenario, run};
+use webmesh_protocol::{ShuffleShape, StageId, TaskId};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -220,9 +221,9 @@ fn differing_attempts_lost_with_their_only_shuffler_are_computed_again_with_all_
 
 #[test]
 fn reduces_may_feed_shuffles() {
-    let shuffle = Some((4, 16));
+    let shuffle = Some(ShuffleShape { partitions: 4, buckets: 16 });
     let graph = [(vec![], shuffle), (vec![0], shuffle), (vec![1], shuffle), (vec![2], None)];
-    let graph: Vec<Node> = graph.map(|(reads, shuffle)| Node { reads, shuffle }).into();
+    let graph: Vec<Node> = graph.map(|(reads, shuffle)| Node::reading(reads, shuffle)).into();
     let job = Job { graph, ..Job::new(200, millis(50), 6) };
     run_twice(Scenario { shufflers: 3, ..Scenario::new(39, 6) }.with(job.clone()), all_done);
     // A shuffler is lost while the later stages run, with attempts that differ from the repeated ones.
@@ -234,10 +235,9 @@ fn reduces_may_feed_shuffles() {
 
 #[test]
 fn a_stage_may_read_several_shuffles_and_a_shuffle_may_have_several_readers() {
-    let shuffle = Some((4, 16));
+    let shuffle = Some(ShuffleShape { partitions: 4, buckets: 16 });
     let reads = [vec![], vec![], vec![0], vec![1, 0], vec![2, 3]];
-    let graph: Vec<Node> =
-        (0..).zip(reads).map(|(n, reads)| Node { reads, shuffle: shuffle.filter(|_| n < 4) }).collect();
+    let graph: Vec<Node> = (0..).zip(reads).map(|(n, reads)| Node::reading(reads, shuffle.filter(|_| n < 4))).collect();
     let job = Job { graph, reduce_bytes: 200, ..Job::new(200, millis(50), 6) };
     run_twice(Scenario { shufflers: 3, ..Scenario::new(42, 6) }.with(job.clone()), all_done);
     // Differing attempts are lost with their only shuffler while they are read: all readers run again.
@@ -251,9 +251,9 @@ fn a_stage_may_read_several_shuffles_and_a_shuffle_may_have_several_readers() {
 
 #[test]
 fn a_shuffler_waiting_for_another_source_does_not_count_as_stalled() {
-    let shuffle = Some((4, 16));
+    let shuffle = Some(ShuffleShape { partitions: 4, buckets: 16 });
     let graph = [(vec![], shuffle), (vec![], shuffle), (vec![0, 1], None)];
-    let graph = graph.map(|(reads, shuffle)| Node { reads, shuffle }).into();
+    let graph = graph.map(|(reads, shuffle)| Node::reading(reads, shuffle)).into();
     // Each map stage takes two peers two minutes, so one is written long before the other.
     let job = Job { graph, reduce_bytes: 1 << 20, ..Job::new(240, secs(1), 2) };
     run_twice(Scenario { shufflers: 2, ..Scenario::new(47, 2) }.with(job), |report| {
@@ -346,19 +346,19 @@ fn a_cancelled_job_is_dropped_by_everyone() {
 
 #[test]
 fn a_task_that_always_fails_ends_the_job_after_its_retries_and_names_the_document() {
-    let job = Job { fails: Some(37), retries: 2, ..Job::new(100, millis(50), 5) };
+    let job = Job { fails: Some(TaskId(37)), retries: 2, ..Job::new(100, millis(50), 5) };
     run_twice(Scenario::new(13, 5).with(job), |report| {
         let job = &report.jobs[0];
         assert!(matches!(&job.outcome, Some(Outcome::Failed(why)) if why.contains("fails everywhere")), "{report}");
         let failure = job.failure.as_ref().expect("the failure that ended it");
-        assert_eq!((failure.stage, failure.task, failure.document), (0, 37, Some(0)));
+        assert_eq!((failure.stage, failure.task, failure.document), (StageId(0), TaskId(37), Some(0)));
         assert!(job.counts.after_faults >= 2, "it was not tried again: {report}");
     });
 }
 
 #[test]
 fn a_task_that_fails_on_the_one_worker_with_enough_memory_ends_the_job_after_its_retries() {
-    let job = Job { fails: Some(3), retries: 3, ..Job::new(20, millis(50), 8) };
+    let job = Job { fails: Some(TaskId(3)), retries: 3, ..Job::new(20, millis(50), 8) };
     run_twice(Scenario { small: 7, ..Scenario::new(33, 8) }.with(job), |report| {
         let job = &report.jobs[0];
         assert!(matches!(&job.outcome, Some(Outcome::Failed(why)) if why.contains("fails everywhere")), "{report}");

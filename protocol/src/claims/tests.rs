@@ -1,9 +1,12 @@
 use super::hear::NEWS;
 use super::*;
+use crate::id::JobId;
+use crate::part::StageId;
 
 /// Messages published before, in tests of one message each.
 const SAID: u32 = 0;
 const SETTLE: Duration = Duration::from_millis(100);
+const SHARD: ShardRef = ShardRef { job: JobId([7; 32]), stage: StageId(0), shard: ShardId(0) };
 /// The longest time that a claim may stand.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -12,7 +15,7 @@ fn key(n: u8) -> PeerKey {
 }
 
 fn table(me: u8, start: u64) -> ClaimTable {
-    let mut table = ClaimTable::new(key(me), JobId([7; 32]), 0, 0, 0..100, start);
+    let mut table = ClaimTable::new(key(me), SHARD, 0..100, start);
     table.set_settle(SETTLE);
     table
 }
@@ -20,7 +23,8 @@ fn table(me: u8, start: u64) -> ClaimTable {
 /// A claim on the first `count` blocks, by a worker that states that it has finished `finished` others.
 fn claim(number: u32, count: u32, finished: u32) -> Claim {
     let hold = Hold { run: Run::new(0, count), term: 0, speculative: false, settled: false };
-    Claim { job: JobId([7; 32]), stage: 0, shard: 0, number, holds: vec![hold], done: vec![], finished }
+    let ShardRef { job, stage, shard } = SHARD;
+    Claim { job, stage, shard, number, holds: vec![hold], done: vec![], finished }
 }
 
 /// A report that the first 8 blocks are done.
@@ -29,7 +33,7 @@ fn done(number: u32) -> Claim {
 }
 
 fn holder_of(table: &ClaimTable, block: u32) -> Option<PeerKey> {
-    let holds = |claim: &Claim| claim.holds.iter().any(|h| h.run.iter().contains(&block));
+    let holds = |claim: &Claim| claim.holds.iter().any(|h| h.run.contains(block));
     table.standings(Time(0), limits::LEASE).into_iter().find(|s| holds(&s.claim)).map(|s| s.worker)
 }
 
@@ -232,7 +236,7 @@ fn a_higher_term_before_a_lapse_takes_nothing_from_a_holder() {
 
 #[test]
 fn a_stated_number_of_finished_blocks_is_believed_up_to_a_share_of_those_done() {
-    let mut a = ClaimTable::new(key(1), JobId([7; 32]), 0, 0, 0..1_000, 0);
+    let mut a = ClaimTable::new(key(1), SHARD, 0..1_000, 0);
     a.set_done(Time(0), 900..1_000);
     a.hear(Time(1), key(2), &claim(1, 800, 1_000_000));
     assert_eq!(a.free(), 900);

@@ -6,8 +6,8 @@ use super::*;
 use crate::epoch::{Epoch, Generations, Shuffler};
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify};
-use crate::message::{Attempts, Outcome};
-use crate::part::StageId;
+use crate::message::{Attempts, AuthoredAttempt, Outcome};
+use crate::part::{Generation, PartitionId, ShuffleShape, StageId, TaskId};
 use crate::ranges::{Run, runs_of};
 use crate::sign::{Keypair, Signed};
 use crate::version;
@@ -19,14 +19,14 @@ fn owner() -> Keypair {
     Keypair::from_secret([7; 32])
 }
 
-fn worker(number: StageId) -> PeerKey {
+fn worker(number: u8) -> PeerKey {
     PeerKey([number; 32])
 }
 
 /// A map, a reduce that feeds a shuffle, and a reduce that gives the result.
 fn manifest(authority: Authority) -> Manifest {
     let limits = TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 16, retries: 1 };
-    let shuffle = Sink::Shuffle { partitions: 2, buckets: BUCKETS };
+    let shuffle = Sink::Shuffle(ShuffleShape { partitions: 2, buckets: BUCKETS });
     let map = Stage {
         operator: Operator::Map,
         source: Source::Inputs,
@@ -53,7 +53,7 @@ fn manifest(authority: Authority) -> Manifest {
         minor: 0,
         module: BlobRef { hash: Hash::of(b"module"), len: 6 },
         inputs: Inputs::Numbers,
-        stages: vec![map.clone(), reduce(0, shuffle), reduce(1, Sink::Collect)],
+        stages: vec![map.clone(), reduce(StageId(0), shuffle), reduce(StageId(1), Sink::Collect)],
         authority,
         verify: Verify::Off,
         replicas: 1,
@@ -64,7 +64,7 @@ fn manifest(authority: Authority) -> Manifest {
 fn joined() -> Manifest {
     let chain = manifest(Authority::Owner);
     let (map, last) = (&chain.stages[0], &chain.stages[2]);
-    let [source, further] = [0, 1].map(|stage| Source::Shuffle { stage });
+    let [source, further] = [0, 1].map(|stage| Source::Shuffle { stage: StageId(stage) });
     let last = Stage { source, further: vec![further], ..last.clone() };
     Manifest { minor: version::SEVERAL_SOURCES, stages: vec![map.clone(), map.clone(), last], ..chain }
 }
@@ -114,36 +114,36 @@ impl Grown {
         if state.outcome().is_some() {
             return;
         }
-        let number = (a % 3) as u8;
+        let number = StageId((a % 3) as u8);
         let stage = state.stage(number).unwrap();
         let tasks = stage.accepted().size();
-        let open: Vec<u32> = stage.accepted().iter_missing().filter(|t| (t ^ a) % 3 != 0).collect();
+        let open = stage.accepted().iter_missing().filter(|t| (t.0 ^ a) % 3 != 0);
         let attempts: Vec<AuthoredAttempt> =
-            open.iter().map(|&t| (t, Hash::of(&[b, t as u8]), worker(1 + (t as u8 ^ b) % 4))).collect();
+            open.map(|t| attempt(t, &[b, t.0 as u8], 1 + (t.0 as u8 ^ b) % 4)).collect();
         let attempts = Attempts::pack_authored(&attempts);
-        let read = number.checked_sub(1).and_then(|read| state.stage(read));
+        let read = number.0.checked_sub(1).and_then(|read| state.stage(StageId(read)));
         let decision = match what % 8 {
             0..4 if read.is_some_and(|read| read.split().is_none()) => {
                 if !read.is_some_and(|read| read.accepted().is_full()) {
                     return;
                 }
-                Decision::Split { stage: number - 1, width: 1 + u32::from(b % 2) }
+                Decision::Split { stage: StageId(number.0 - 1), width: 1 + u32::from(b % 2) }
             }
             0..4 if attempts.is_empty() => return,
-            0..4 if number == 2 => Decision::Output { stage: number, attempts },
+            0..4 if number == StageId(2) => Decision::Output { stage: number, attempts },
             0..4 => Decision::Accept { stage: number, attempts },
             4 => {
                 let of = match b % 2 {
                     0 => Revoked::Author(worker(1 + b % 4)),
-                    _ => Revoked::Tasks(runs_of((0..tasks).filter(|t| (t ^ a) % 2 == 0))),
+                    _ => Revoked::Tasks(runs_of(TaskId::below(tasks).filter(|t| (t.0 ^ a) % 2 == 0))),
                 };
-                Decision::Revoke { stage: number, generation: state.generation() + 1 + a % 2, of }
+                Decision::Revoke { stage: number, generation: Generation(state.generation().0 + 1 + a % 2), of }
             }
-            5 if number < 2 && stage.accepted().is_full() => Decision::Seal {
+            5 if number < StageId(2) && stage.accepted().is_full() => Decision::Seal {
                 stage: number,
                 generation: stage.generation(),
                 root: stage.root(),
-                partitions: vec![(a % 2) as u16],
+                partitions: vec![PartitionId((a % 2) as u16)],
             },
             6 => {
                 let (epoch_before, signed) = (state.epoch().unwrap(), state.signed_epoch().unwrap());
@@ -229,35 +229,45 @@ proptest! {
     }
 }
 
+fn attempt(task: TaskId, content: &[u8], author: u8) -> AuthoredAttempt {
+    AuthoredAttempt { task, digest: Hash::of(content), author: worker(author) }
+}
+
 /// Accepts all tasks of a stage, each by worker number `task % 3 + 1`.
 fn accept_all(grown: &mut Grown, stage: StageId) {
     let tasks = grown.state().stage(stage).unwrap().accepted().iter_missing();
-    let attempts: Vec<_> = tasks.map(|t| (t, Hash::of(&[stage, t as u8]), worker(1 + t as u8 % 3))).collect();
+    let attempts: Vec<_> = tasks.map(|t| attempt(t, &[stage.0, t.0 as u8], 1 + t.0 as u8 % 3)).collect();
     let attempts = Attempts::pack_authored(&attempts);
-    let decision = if stage == 2 { Decision::Output { stage, attempts } } else { Decision::Accept { stage, attempts } };
+    let decision =
+        if stage == StageId(2) { Decision::Output { stage, attempts } } else { Decision::Accept { stage, attempts } };
     grown.add(vec![decision]);
 }
 
 #[test]
 fn revoking_an_author_reopens_its_tasks_and_all_that_was_computed_from_them() {
     let mut grown = Grown::new();
-    (0..2).for_each(|stage| accept_all(&mut grown, stage));
-    grown.add(vec![Decision::Split { stage: 1, width: 1 }]);
-    accept_all(&mut grown, 2);
-    assert_eq!(grown.state().author(0, 4), Some(worker(2)));
-    grown.add(vec![Decision::Revoke { stage: 1, generation: 1, of: Revoked::Author(worker(2)) }]);
+    StageId::below(2).for_each(|stage| accept_all(&mut grown, stage));
+    grown.add(vec![Decision::Split { stage: StageId(1), width: 1 }]);
+    accept_all(&mut grown, StageId(2));
+    assert_eq!(grown.state().author(StageId(0), TaskId(4)), Some(worker(2)));
+    grown.add(vec![Decision::Revoke { stage: StageId(1), generation: Generation(1), of: Revoked::Author(worker(2)) }]);
     let state = grown.state();
-    let open = |stage: StageId| state.stage(stage).unwrap().accepted().iter_missing().collect::<Vec<_>>();
+    let open = |stage: u8| {
+        state.stage(StageId(stage)).unwrap().accepted().iter_missing().map(|task| task.0).collect::<Vec<_>>()
+    };
     assert_eq!(open(0), [], "the stage before read nothing of it");
     assert_eq!(open(1), [1], "only its own tasks");
     assert_eq!(open(2), [0, 1, 2, 3], "all results were computed from them");
-    let generations = |stage: StageId| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
+    let generations = |stage| {
+        let stage = state.stage(StageId(stage)).unwrap();
+        (stage.reads().0, stage.generation().0)
+    };
     assert_eq!([0, 1, 2].map(generations), [(0, 0), (0, 1), (1, 1)]);
-    assert_eq!(state.author(1, 1), None);
+    assert_eq!(state.author(StageId(1), TaskId(1)), None);
 }
 
-fn split(stage: StageId, width: u32) -> Decision {
-    Decision::Split { stage, width }
+fn split(stage: u8, width: u32) -> Decision {
+    Decision::Split { stage: StageId(stage), width }
 }
 
 fn refused(grown: &Grown, decision: Decision) {
@@ -268,16 +278,16 @@ fn refused(grown: &Grown, decision: Decision) {
 #[test]
 fn sources_read_together_are_divided_alike_once_all_are_written() {
     let mut grown = Grown::of(&joined());
-    let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
-    let output = Decision::Output { stage: 2, attempts: result };
-    accept_all(&mut grown, 0);
+    let result = Attempts::pack_authored(&[attempt(TaskId(0), b"result", 1)]);
+    let output = Decision::Output { stage: StageId(2), attempts: result };
+    accept_all(&mut grown, StageId(0));
     refused(&grown, split(0, 2));
-    accept_all(&mut grown, 1);
+    accept_all(&mut grown, StageId(1));
     grown.add(vec![split(0, 2)]);
     refused(&grown, output.clone());
     refused(&grown, split(1, 1));
     grown.add(vec![split(1, 2)]);
-    assert_eq!(grown.state().stage(2).unwrap().accepted().size(), 2);
+    assert_eq!(grown.state().stage(StageId(2)).unwrap().accepted().size(), 2);
     grown.add(vec![output]);
 }
 
@@ -285,16 +295,18 @@ fn sources_read_together_are_divided_alike_once_all_are_written() {
 fn revoking_one_of_several_sources_revokes_its_reader_and_not_the_other_sources() {
     for revoked in 0..2 {
         let mut grown = Grown::of(&joined());
-        (0..2).for_each(|stage| accept_all(&mut grown, stage));
+        StageId::below(2).for_each(|stage| accept_all(&mut grown, stage));
         grown.add(vec![split(0, 1), split(1, 1)]);
-        accept_all(&mut grown, 2);
-        let of = Revoked::Tasks(vec![Run::new(3, 1)]);
-        grown.add(vec![Decision::Revoke { stage: revoked, generation: 1, of }]);
+        accept_all(&mut grown, StageId(2));
+        let of = Revoked::Tasks(vec![Run::new(TaskId(3), 1)]);
+        grown.add(vec![Decision::Revoke { stage: StageId(revoked), generation: Generation(1), of }]);
         let state = grown.state();
-        let open = |stage: StageId| state.stage(stage).unwrap().accepted().iter_missing().count();
+        let open = |stage: u8| state.stage(StageId(stage)).unwrap().accepted().iter_missing().count();
         assert_eq!((open(revoked), open(1 - revoked), open(2)), (1, 0, BUCKETS as usize));
-        let generations =
-            |stage: StageId| (state.stage(stage).unwrap().reads(), state.stage(stage).unwrap().generation());
+        let generations = |stage| {
+            let stage = state.stage(StageId(stage)).unwrap();
+            (stage.reads().0, stage.generation().0)
+        };
         assert_eq!([revoked, 1 - revoked, 2].map(generations), [(0, 1), (0, 0), (1, 1)]);
     }
 }
@@ -302,43 +314,48 @@ fn revoking_one_of_several_sources_revokes_its_reader_and_not_the_other_sources(
 #[test]
 fn the_division_into_tasks_is_decided_once_all_is_written_and_survives_revocations() {
     let mut grown = Grown::new();
-    let result = Attempts::pack_authored(&[(0, Hash::of(b"result"), worker(1))]);
-    let output = Decision::Output { stage: 2, attempts: result };
-    accept_all(&mut grown, 0);
+    let result = Attempts::pack_authored(&[attempt(TaskId(0), b"result", 1)]);
+    let output = Decision::Output { stage: StageId(2), attempts: result };
+    accept_all(&mut grown, StageId(0));
     refused(&grown, split(0, 1));
     refused(&grown, split(1, 1));
-    accept_all(&mut grown, 1);
+    accept_all(&mut grown, StageId(1));
     refused(&grown, output.clone());
     // Each of two partitions has two buckets.
     [0, 3].into_iter().for_each(|width| refused(&grown, split(1, width)));
     grown.add(vec![split(1, 2)]);
-    let tasks = |grown: &Grown| grown.state().stage(2).unwrap().accepted().size();
+    let tasks = |grown: &Grown| grown.state().stage(StageId(2)).unwrap().accepted().size();
     assert_eq!(tasks(&grown), 2);
     refused(&grown, split(1, 2));
     grown.add(vec![output]);
-    grown.add(vec![Decision::Revoke { stage: 0, generation: 1, of: Revoked::Author(worker(2)) }]);
-    assert_eq!((tasks(&grown), grown.state().stage(2).unwrap().accepted().count()), (2, 0));
-    (0..2).for_each(|stage| accept_all(&mut grown, stage));
+    grown.add(vec![Decision::Revoke { stage: StageId(0), generation: Generation(1), of: Revoked::Author(worker(2)) }]);
+    assert_eq!((tasks(&grown), grown.state().stage(StageId(2)).unwrap().accepted().count()), (2, 0));
+    StageId::below(2).for_each(|stage| accept_all(&mut grown, stage));
     refused(&grown, split(1, 1));
-    accept_all(&mut grown, 2);
+    accept_all(&mut grown, StageId(2));
     assert_eq!(tasks(&grown), 2);
 }
 
 #[test]
 fn a_batch_that_does_not_follow_is_refused() {
     let mut grown = Grown::new();
-    accept_all(&mut grown, 0);
-    let root = grown.state().stage(0).unwrap().root();
-    let again = Attempts::pack_authored(&[(0, Hash::of(b"other"), worker(1))]);
-    let beyond = Attempts::pack_authored(&[(MAPS, Hash::of(b"other"), worker(1))]);
-    let seal = |generation, root| Decision::Seal { stage: 0, generation, root, partitions: vec![0] };
+    accept_all(&mut grown, StageId(0));
+    let root = grown.state().stage(StageId(0)).unwrap().root();
+    let again = Attempts::pack_authored(&[attempt(TaskId(0), b"other", 1)]);
+    let beyond = Attempts::pack_authored(&[attempt(TaskId(MAPS), b"other", 1)]);
+    let seal = |generation, root| Decision::Seal {
+        stage: StageId(0),
+        generation: Generation(generation),
+        root,
+        partitions: vec![PartitionId(0)],
+    };
     let job = grown.state().job();
     let refused = [
-        Decision::Accept { stage: 0, attempts: again.clone() },
-        Decision::Accept { stage: 1, attempts: beyond },
-        Decision::Output { stage: 1, attempts: again.clone() },
-        Decision::Accept { stage: 3, attempts: again },
-        Decision::Revoke { stage: 0, generation: 0, of: Revoked::Author(worker(1)) },
+        Decision::Accept { stage: StageId(0), attempts: again.clone() },
+        Decision::Accept { stage: StageId(1), attempts: beyond },
+        Decision::Output { stage: StageId(1), attempts: again.clone() },
+        Decision::Accept { stage: StageId(3), attempts: again },
+        Decision::Revoke { stage: StageId(0), generation: Generation(0), of: Revoked::Author(worker(1)) },
         seal(1, root),
         seal(0, Hash::of(b"another root")),
         Decision::Epoch(epoch(job, 1, Some(Hash::of(b"another epoch")), vec![])),
@@ -346,7 +363,7 @@ fn a_batch_that_does_not_follow_is_refused() {
             job,
             1,
             grown.state().signed_epoch().map(Signed::hash),
-            vec![Generations { reads: 0, writes: 1 }],
+            vec![Generations { reads: Generation(0), writes: Generation(1) }],
         )),
         Decision::Open(owner().sign(&manifest(Authority::Owner))),
     ];
@@ -362,10 +379,10 @@ fn a_batch_that_does_not_follow_is_refused() {
 #[test]
 fn revoking_a_run_beyond_all_tasks_takes_no_time() {
     let mut grown = Grown::new();
-    accept_all(&mut grown, 0);
-    let of = Revoked::Tasks(vec![Run::new(7, u32::MAX - 7)]);
-    grown.add(vec![Decision::Revoke { stage: 0, generation: 1, of }]);
-    assert_eq!(grown.state().stage(0).unwrap().accepted().count(), 7);
+    accept_all(&mut grown, StageId(0));
+    let of = Revoked::Tasks(vec![Run::new(TaskId(7), u32::MAX - 7)]);
+    grown.add(vec![Decision::Revoke { stage: StageId(0), generation: Generation(1), of }]);
+    assert_eq!(grown.state().stage(StageId(0)).unwrap().accepted().count(), 7);
 }
 
 #[test]

@@ -219,8 +219,7 @@ mod tests {
     fn graph() -> Vec<Node> {
         let shuffle = Some(SHAPE);
         let nodes = [(vec![], shuffle), (vec![], shuffle), (vec![0, 1], shuffle), (vec![2], None)];
-        let numbered = |reads: Vec<u8>| reads.into_iter().map(StageId).collect();
-        nodes.map(|(reads, shuffle)| Node { reads: numbered(reads), shuffle }).into()
+        nodes.map(|(reads, shuffle)| Node::reading(reads, shuffle)).into()
     }
 
     const SHAPE: ShuffleShape = ShuffleShape { partitions: 2, buckets: 6 };
@@ -237,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_job_run_by_hand_gives_the_expected_results_unless_a_task_runs_twice() {
-        let results = |tasks: Vec<TaskId>| -> Vec<Bytes> {
+        let results = |tasks: Vec<u32>| -> Vec<Bytes> {
             run(tasks.into_iter().map(|t| (t, None)).collect()).iter().map(without_marks).collect()
         };
         assert_eq!(results((0..50).collect()), expected(&graph(), 50, Split::of_width(SHAPE, 1)));

@@ -110,8 +110,15 @@ pub struct Node {
     /// The stages whose shuffles it reduces, all with the same partitions and buckets; empty for a map of the job's
     /// inputs.
     pub reads: Vec<StageId>,
-    /// Partitions and buckets of its shuffle; `None` for the last stage.
+    /// The shape of its shuffle; `None` for the last stage.
     pub shuffle: Option<ShuffleShape>,
+}
+
+impl Node {
+    /// The stage that reads these stages, given by their numbers; a map if there are none.
+    pub fn reading(stages: impl IntoIterator<Item = u8>, shuffle: Option<ShuffleShape>) -> Self {
+        Self { reads: stages.into_iter().map(StageId).collect(), shuffle }
+    }
 }
 
 /// A fault.
@@ -338,8 +345,8 @@ impl Job {
             return self.graph.clone();
         }
         let shape = ShuffleShape { partitions: self.partitions, buckets: self.buckets };
-        let map = Node { reads: vec![], shuffle: Some(shape) };
-        vec![map, Node { reads: vec![StageId(0)], shuffle: None }]
+        let map = Node::reading([], Some(shape));
+        vec![map, Node::reading([0], None)]
     }
 
     /// How many tasks a stage has.

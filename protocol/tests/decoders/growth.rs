@@ -9,7 +9,7 @@ use serde::Serialize;
 use webmesh_protocol::codec::{DecodeError, Wire, decode, encode};
 use webmesh_protocol::manifest::Manifest;
 use webmesh_protocol::message::{Cause, Failure, Gossip, Request, Response};
-use webmesh_protocol::{JobId, version};
+use webmesh_protocol::{JobId, StageId, TaskId, version};
 
 use super::{samples, strategies};
 
@@ -131,8 +131,14 @@ fn a_manifest_that_needs_a_later_version_says_so_even_if_it_cannot_be_decoded() 
 
 #[test]
 fn an_unknown_cause_of_failure_counts_as_the_jobs() {
-    let failure =
-        Failure { job: JobId([7; 32]), stage: 0, task: 1, document: None, why: String::new(), cause: Cause::Worker };
+    let failure = Failure {
+        job: JobId([7; 32]),
+        stage: StageId(0),
+        task: TaskId(1),
+        document: None,
+        why: String::new(),
+        cause: Cause::Worker,
+    };
     let bytes = changed(&Request::Failed(failure.clone()), |name, value| {
         if name == "cause" { Value::Text("Moon".to_owned()) } else { value }
     });

@@ -5,6 +5,7 @@
 
 mod alloc;
 mod growth;
+mod older;
 mod strategies;
 
 use std::fmt::Debug;
@@ -19,12 +20,14 @@ use webmesh_protocol::codec::{DecodeError, Wire, decode, encode};
 use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::{BlobRef, Manifest};
-use webmesh_protocol::message::{Attempts, Claim, End, Gossip, Hold, Outcome, Push, PushEntry, Request, Response};
+use webmesh_protocol::message::{
+    Accept, AttemptId, Attempts, Claim, End, Gossip, Hold, Outcome, Push, PushEntry, Request, Response,
+};
 use webmesh_protocol::pack::{Index, Pack, PackRef};
 use webmesh_protocol::ranges::Run;
 use webmesh_protocol::segment;
 use webmesh_protocol::sign::{Document, Keypair, Signed, SignedError};
-use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PartitionId, PeerKey, ShardId, StageId, TaskId};
 
 /// The memory that decoding may hold at a time, in bytes: sixteen for each byte that was sent (a list of small numbers
 /// that grows by doubling takes twelve), and the mebibyte that serde preallocates for each of up to four nested lists.
@@ -218,17 +221,18 @@ fn bound_broken(request: &Request) -> &'static str {
 
 #[test]
 fn invalid_attempts_are_refused() {
-    let (job, stage) = (JobId([1; 32]), 0);
-    let accept = |attempts| Request::Accept { job, stage, epoch: 0, attempts, width: None };
-    let beyond = Attempts::pack(&[(limits::TASKS, Hash([1; 32]))]);
+    let (job, stage) = (JobId([1; 32]), StageId(0));
+    let accept = |attempts| Request::Accept(Accept { job, stage, epoch: 0, attempts, width: None });
+    let beyond = Attempts::pack([AttemptId { task: TaskId(limits::TASKS), digest: Hash([1; 32]) }]);
     assert!(bound_broken(&accept(beyond)).contains("tasks"));
-    let nameless = Attempts::pack(&[(3, Hash([0; 32]))]);
+    let nameless = Attempts::pack([AttemptId { task: TaskId(3), digest: Hash([0; 32]) }]);
     assert!(bound_broken(&accept(nameless)).contains("digest"));
-    let entry = PushEntry { task: 3, digest: Hash([1; 32]), segments: vec![(limits::PARTITIONS, 8)] };
+    let entry =
+        PushEntry { task: TaskId(3), digest: Hash([1; 32]), segments: vec![(PartitionId(limits::PARTITIONS), 8)] };
     let push =
         |entry| Request::Push(Push { job, stage, epoch: 0, replica: false, entries: vec![entry], authors: vec![] });
     assert!(bound_broken(&push(entry.clone())).contains("partitions"));
-    let nameless = PushEntry { digest: Hash([0; 32]), segments: vec![(0, 8)], ..entry };
+    let nameless = PushEntry { digest: Hash([0; 32]), segments: vec![(PartitionId(0), 8)], ..entry };
     assert!(bound_broken(&push(nameless)).contains("digest"));
 }
 
@@ -237,7 +241,8 @@ fn a_claim_on_four_billion_blocks_is_refused() {
     let everything = Run::new(0, u32::MAX);
     let hold = Hold { run: everything, term: 0, speculative: false, settled: false };
     for (holds, done) in [(vec![hold], vec![]), (vec![], vec![everything])] {
-        let claim = Claim { job: JobId([1; 32]), stage: 0, shard: 0, number: 1, holds, done, finished: 0 };
+        let claim =
+            Claim { job: JobId([1; 32]), stage: StageId(0), shard: ShardId(0), number: 1, holds, done, finished: 0 };
         let refused = decode_safely::<Gossip>(&encode(&Gossip::Claims(vec![claim])));
         assert!(matches!(refused, Err(DecodeError::Bound { .. })), "{refused:?}");
     }
@@ -256,13 +261,13 @@ proptest! {
     #[test]
     fn blocks_and_shards_that_do_not_exist_do_no_harm(manifest in strategies::manifest(), shard: u16, block: u32) {
         for stage in &manifest.stages {
-            let blocks = stage.shard_blocks(shard);
+            let blocks = stage.shard_blocks(ShardId(shard));
             prop_assert!(blocks.start <= blocks.end && blocks.end <= stage.blocks());
             prop_assert_eq!(blocks.is_empty(), shard >= stage.shards);
-            prop_assert!(blocks.clone().all(|b| stage.shard_of_block(b) == shard));
-            prop_assert!(stage.shard_of_block(block) < stage.shards);
+            prop_assert!(blocks.clone().all(|b| stage.shard_of_block(b) == ShardId(shard)));
+            prop_assert!(stage.shard_of_block(block).0 < stage.shards);
             let tasks = stage.tasks_of_blocks(block..block.saturating_add(1));
-            prop_assert!(tasks.start <= tasks.end && tasks.end <= stage.tasks);
+            prop_assert!(tasks.end().0 <= stage.tasks);
         }
     }
 }

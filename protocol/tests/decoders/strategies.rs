@@ -11,14 +11,15 @@ use webmesh_protocol::manifest::{
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{
-    Announce, Attempts, Cause, Claim, End, Failure, Gossip, Hold, JobNews, JobState, JobStatus, Outcome, PeerStatus,
-    Push, PushEntry, Request, Response, Seals, ShardLeft, Standing, Summary,
+    Accept, Announce, Attempts, AuthoredAttempt, BucketPiece, Cause, Claim, Commit, End, Failure, Gossip, Hold,
+    JobNews, JobState, JobStatus, Outcome, Output, PeerStatus, Push, PushEntry, Request, Response, Sealed, Seals,
+    ShardLeft, Standing, Summary,
 };
 use webmesh_protocol::pack::{Index, PackRef};
 use webmesh_protocol::ranges::Run;
 use webmesh_protocol::sign::{Document, Keypair, Signed};
-use webmesh_protocol::{Hash, JobId, PeerKey};
-use webmesh_protocol::{limits, version};
+use webmesh_protocol::{Generation, PartitionId, ShardId, ShardRef, ShuffleShape, StageId, TaskId};
+use webmesh_protocol::{Hash, JobId, PeerKey, limits, version};
 
 prop_compose! {
     /// Any hash but zeros, which stand for no hash.
@@ -34,6 +35,26 @@ prop_compose! {
 
 prop_compose! {
     fn job()(bytes: [u8; 32]) -> JobId { JobId(bytes) }
+}
+
+fn stage() -> impl Strategy<Value = StageId> {
+    any::<u8>().prop_map(StageId)
+}
+
+fn task() -> impl Strategy<Value = TaskId> {
+    any::<u32>().prop_map(TaskId)
+}
+
+fn shard() -> impl Strategy<Value = ShardId> {
+    any::<u16>().prop_map(ShardId)
+}
+
+fn partition() -> impl Strategy<Value = PartitionId> {
+    (0..limits::PARTITIONS).prop_map(PartitionId)
+}
+
+fn generation() -> impl Strategy<Value = Generation> {
+    any::<u32>().prop_map(Generation)
 }
 
 fn bytes(most: usize) -> impl Strategy<Value = Bytes> {
@@ -86,7 +107,7 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
             let smallest = tasks.div_ceil(limits::BLOCKS);
             let mut stage = Stage {
                 operator: if i == 0 { Operator::Map } else { Operator::Reduce },
-                source: if i == 0 { Source::Inputs } else { Source::Shuffle { stage: i as u8 - 1 } },
+                source: if i == 0 { Source::Inputs } else { Source::Shuffle { stage: StageId(i as u8 - 1) } },
                 further: Vec::new(),
                 sink: Sink::Collect,
                 tasks,
@@ -99,7 +120,7 @@ fn stages() -> impl Strategy<Value = Vec<Stage>> {
             stage.shards = 1 + (shards as prop::sample::Index).index(most as usize) as u16;
             if i < last {
                 tasks = u32::from(partitions) * each;
-                stage.sink = Sink::Shuffle { partitions, buckets: tasks };
+                stage.sink = Sink::Shuffle(ShuffleShape { partitions, buckets: tasks });
             }
             stage
         };
@@ -121,7 +142,7 @@ prop_compose! {
     pub(crate) fn epoch()(
         job in job(), number: u32, previous in hash(),
         shufflers in btree_map(peer(), 1..=limits::WEIGHT, 1..=limits::SHUFFLERS),
-        generations in vec(any::<(u32, u32)>(), 0..=limits::STAGES),
+        generations in vec((generation(), generation()), 0..=limits::STAGES),
     ) -> Epoch {
         let shufflers = shufflers.into_iter().map(|(peer, weight)| Shuffler { peer, weight }).collect();
         let previous = (number > 0).then_some(previous);
@@ -191,7 +212,7 @@ fn runs(most: usize) -> impl Strategy<Value = Vec<Run>> {
 
 prop_compose! {
     fn claim()(
-        job in job(), stage: u8, shard: u16, number: u32, runs in runs(limits::CLAIM_RUNS), terms: u8, speculative: bool,
+        job in job(), stage in stage(), shard in shard(), number: u32, runs in runs(limits::CLAIM_RUNS), terms: u8, speculative: bool,
         done in runs(limits::CLAIM_RUNS), finished: u32,
     ) -> Claim {
         let holds = runs.into_iter().map(|run| Hold { run, term: terms, speculative, settled: !speculative }).collect();
@@ -199,12 +220,12 @@ prop_compose! {
     }
 }
 
-fn seals() -> impl Strategy<Value = Vec<(u16, Hash)>> {
-    btree_map(0..limits::PARTITIONS, hash(), 0..20).prop_map(|seals| seals.into_iter().collect())
+fn seals() -> impl Strategy<Value = Vec<(PartitionId, Hash)>> {
+    btree_map(partition(), hash(), 0..20).prop_map(|seals| seals.into_iter().collect())
 }
 
 pub(crate) fn gossip() -> impl Strategy<Value = Gossip> {
-    let seals = (job(), any::<u8>(), any::<(u32, u32)>(), seals());
+    let seals = (job(), stage(), any::<(u32, u32)>(), seals());
     let news = prop_oneof![announce().prop_map(JobNews::Lives), signed(end()).prop_map(JobNews::Ended)];
     prop_oneof![
         vec(news, 1..3).prop_map(Gossip::Jobs),
@@ -216,8 +237,8 @@ pub(crate) fn gossip() -> impl Strategy<Value = Gossip> {
 
 prop_compose! {
     fn push()(
-        job in job(), stage: u8, epoch: u32, replica: bool,
-        entries in vec((any::<u32>(), hash(), btree_map(0..limits::PARTITIONS, any::<u32>(), 0..8)), 0..8),
+        job in job(), stage in stage(), epoch: u32, replica: bool,
+        entries in vec((task(), hash(), btree_map(partition(), any::<u32>(), 0..8)), 0..8),
         author in option::of(peer()),
     ) -> Push {
         let authors = author.filter(|_| !entries.is_empty()).map(|a| (a, entries.len() as u32)).into_iter().collect();
@@ -230,7 +251,10 @@ prop_compose! {
 
 fn attempts() -> impl Strategy<Value = Attempts> {
     (btree_map(0..limits::TASKS, (hash(), peer()), 0..40), any::<bool>()).prop_map(|(attempts, told)| {
-        let attempts: Vec<_> = attempts.into_iter().map(|(task, (digest, author))| (task, digest, author)).collect();
+        let attempts: Vec<_> = attempts
+            .into_iter()
+            .map(|(task, (digest, author))| AuthoredAttempt { task: TaskId(task), digest, author })
+            .collect();
         let authored = Attempts::pack_authored(&attempts);
         if told { authored } else { authored.without_authors() }
     })
@@ -243,21 +267,21 @@ fn cause() -> impl Strategy<Value = Cause> {
 
 prop_compose! {
     fn failure()(
-        job in job(), stage: u8, task: u32, document: Option<u32>, why in "\\PC{0,40}", cause in cause(),
+        job in job(), stage in stage(), task in task(), document: Option<u32>, why in "\\PC{0,40}", cause in cause(),
     ) -> Failure {
         Failure { job, stage, task, document, why, cause }
     }
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
-    let partitions = btree_set(0..limits::PARTITIONS, 0..20).prop_map(|set| set.into_iter().collect());
+    let partitions = btree_set(partition(), 0..20).prop_map(|set| set.into_iter().collect());
     prop_oneof![
         advert().prop_map(Request::Hello),
         (announce(), any::<u32>(), any::<u32>()).prop_map(|(announce, slot, of)| Request::Offer { announce, slot, of }),
         job().prop_map(|job| Request::Manifest { job }),
-        (job(), any::<u8>(), any::<u16>()).prop_map(|(job, stage, shard)| Request::Summary { job, stage, shard }),
-        (job(), any::<u8>(), any::<u16>()).prop_map(|(job, stage, shard)| Request::Claims { job, stage, shard }),
-        (job(), any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(job, stage, partition, from)| Request::Held {
+        (job(), stage(), shard()).prop_map(|(job, stage, shard)| Request::Summary(ShardRef { job, stage, shard })),
+        (job(), stage(), shard()).prop_map(|(job, stage, shard)| Request::Claims(ShardRef { job, stage, shard })),
+        (job(), stage(), partition(), task()).prop_map(|(job, stage, partition, from)| Request::Held {
             job,
             stage,
             partition,
@@ -265,8 +289,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         }),
         hash().prop_map(|hash| Request::Blob { hash }),
         push().prop_map(Request::Push),
-        (job(), any::<u8>(), any::<(u32, u64, u64)>(), partitions, attempts()).prop_map(
-            |(job, stage, (epoch, opened, bytes), partitions, attempts)| Request::Commit {
+        (job(), stage(), any::<(u32, u64, u64)>(), partitions, attempts()).prop_map(
+            |(job, stage, (epoch, opened, bytes), partitions, attempts)| Request::Commit(Commit {
                 job,
                 stage,
                 epoch,
@@ -274,32 +298,41 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                 partitions,
                 attempts,
                 bytes
-            }
+            })
         ),
-        (job(), any::<u8>(), any::<(u32, Option<u32>)>(), attempts())
-            .prop_map(|(job, stage, (epoch, width), attempts)| Request::Accept { job, stage, epoch, attempts, width }),
-        (job(), any::<u8>(), any::<u32>(), any::<u16>(), hash()).prop_map(|(job, stage, epoch, partition, root)| {
-            Request::Sealed { job, stage, epoch, partition, root }
+        (job(), stage(), any::<(u32, Option<u32>)>(), attempts()).prop_map(|(job, stage, (epoch, width), attempts)| {
+            Request::Accept(Accept { job, stage, epoch, attempts, width })
+        }),
+        (job(), stage(), any::<u32>(), partition(), hash()).prop_map(|(job, stage, epoch, partition, root)| {
+            Request::Sealed(Sealed { job, stage, epoch, partition, root })
         }),
         signed(epoch()).prop_map(Request::NewEpoch),
-        (job(), any::<u8>(), any::<u16>(), any::<u32>()).prop_map(|(job, stage, partition, from)| Request::Pull {
+        (job(), stage(), partition(), task()).prop_map(|(job, stage, partition, from)| Request::Pull {
             job,
             stage,
             partition,
             from
         }),
-        (job(), any::<u8>(), any::<(u32, u32)>(), hash(), any::<u64>()).prop_map(
-            |(job, stage, (task, width), root, from)| Request::Bucket { from, job, stage, task, width, root }
+        (job(), stage(), task(), any::<u32>(), hash(), any::<u64>()).prop_map(
+            |(job, stage, task, width, root, from)| Request::Bucket(BucketPiece {
+                job,
+                stage,
+                task,
+                width,
+                root,
+                from
+            })
         ),
-        (job(), any::<u8>(), any::<u32>(), hash(), option::of(hash()), vec(hash(), 0..=limits::FURTHER_SOURCES))
-            .prop_map(|(job, stage, task, digest, root, further)| Request::Output {
+        (job(), stage(), task(), hash(), option::of(hash()), vec(hash(), 0..=limits::FURTHER_SOURCES)).prop_map(
+            |(job, stage, task, digest, root, further)| Request::Output(Output {
                 job,
                 stage,
                 task,
                 digest,
                 root,
                 further
-            }),
+            })
+        ),
         failure().prop_map(Request::Failed),
         signed(end()).prop_map(Request::Ended),
         Just(Request::Jobs),
@@ -357,7 +390,7 @@ pub(crate) fn response() -> impl Strategy<Value = Response> {
         vec(standing(), 0..4).prop_map(Response::Claims),
         Just(Response::Body),
         any::<u64>().prop_map(|of| Response::Piece { of }),
-        (push(), any::<Option<u32>>()).prop_map(|(push, next)| Response::Pulled { push, next }),
+        (push(), option::of(task())).prop_map(|(push, next)| Response::Pulled { push, next }),
         vec(peer(), 0..=limits::REDIRECTS).prop_map(Response::Redirect),
         signed(epoch()).prop_map(Response::NotOwner),
         Just(Response::Missing),

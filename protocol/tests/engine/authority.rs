@@ -10,11 +10,14 @@ use webmesh_protocol::io::{Action, Event, NetAction, Notice, Resumption, StoreAc
 use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::membership::{Advert, Kind};
 use webmesh_protocol::message::{
-    Announce, Attempts, Cause, Claim, Failure, Gossip, JobNews, Outcome, Request, Response, Topic,
+    Announce, AttemptId, Cause, Claim, Commit, Failure, Gossip, JobNews, Outcome, Request, Response, Sealed, Topic,
 };
-use webmesh_protocol::{Hash, JobId, PeerKey, segment};
+use webmesh_protocol::{Hash, JobId, PartitionId, PeerKey, ShardId, ShardRef, ShuffleShape, StageId, TaskId, segment};
 
-use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, commit, digest, key, manifest, owner};
+use super::peer::{
+    NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, attempt, attempts, commit, committed, digest, greeting,
+    key, manifest, owner,
+};
 
 /// A peer with a job of its own, which peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
@@ -27,10 +30,10 @@ fn home() -> (Peer, Announce) {
 }
 
 /// The acceptances sent since the last call: the receivers and the attempts.
-fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
+fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<AttemptId>)> {
     home.wait(Duration::from_millis(50));
     let accept = |(_, to, request)| match request {
-        Request::Accept { attempts, .. } => Some((to, attempts.iter().collect())),
+        Request::Accept(accept) => Some((to, accept.attempts.iter().collect())),
         _ => None,
     };
     home.requests().into_iter().filter_map(accept).collect()
@@ -39,10 +42,10 @@ fn accepted(home: &mut Peer) -> Vec<(PeerKey, Vec<(u32, Hash)>)> {
 #[test]
 fn a_commit_of_a_peer_without_partitions_is_ignored() {
     let (mut home, job) = home();
-    let lie = commit(job.job, 0, &[(0, digest("lie"))]);
+    let lie = commit(job.job, 0, &[attempt(0, "lie")]);
     assert!(matches!(home.ask(key(9), lie, Bytes::new()), Some(Response::NotOwner(_))));
     for shuffler in [1, 2] {
-        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("truth"))]), Bytes::new());
+        home.ask(key(shuffler), commit(job.job, 0, &[attempt(0, "truth")]), Bytes::new());
     }
     assert_eq!(accepted(&mut home).len(), 2, "a stranger's digest blocks the acceptance");
 }
@@ -51,14 +54,14 @@ fn a_commit_of_a_peer_without_partitions_is_ignored() {
 fn the_first_digest_held_by_all_owners_is_accepted() {
     let (mut home, job) = home();
     // One worker pushed to one owner only and was lost; then another worker's output differs.
-    home.ask(key(1), commit(job.job, 0, &[(0, digest("half"))]), Bytes::new());
+    home.ask(key(1), commit(job.job, 0, &[attempt(0, "half")]), Bytes::new());
     for shuffler in [1, 2] {
         assert_eq!(accepted(&mut home), []);
-        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("whole"))]), Bytes::new());
+        home.ask(key(shuffler), commit(job.job, 0, &[attempt(0, "whole")]), Bytes::new());
     }
     let accepted = accepted(&mut home);
     assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|(_, attempts)| *attempts == [(0, digest("whole"))]));
+    assert!(accepted.iter().all(|(_, attempts)| *attempts == [attempt(0, "whole")]));
 }
 
 #[test]
@@ -66,31 +69,31 @@ fn an_accepted_digest_does_not_change() {
     let (mut home, job) = home();
     for what in ["first", "second"] {
         for shuffler in [1, 2] {
-            let attempts: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
+            let attempts = attempts(0..TASKS, what);
             home.ask(key(shuffler), commit(job.job, 0, &attempts), Bytes::new());
         }
     }
     let accepted = accepted(&mut home);
     assert!(!accepted.is_empty());
-    assert!(accepted.iter().flat_map(|(_, attempts)| attempts).all(|(_, d)| *d == digest("first")), "{accepted:?}");
+    assert!(
+        accepted.iter().flat_map(|(_, attempts)| attempts).all(|attempt| attempt.digest == digest("first")),
+        "{accepted:?}"
+    );
 }
 
 /// How many buckets make a task, from the last message to any shuffler.
 fn width_told(home: &mut Peer) -> Option<u32> {
     home.wait(Duration::from_millis(50));
-    let width = |(_, _, request)| if let Request::Accept { width, .. } = request { width } else { None };
+    let width = |(_, _, request)| if let Request::Accept(accept) = request { accept.width } else { None };
     home.requests().into_iter().filter_map(width).last()
 }
 
 /// Commits of both shufflers for all tasks from `first` on, each with `pushed` bytes.
 fn commit_all(home: &mut Peer, job: JobId, first: u32, pushed: u64) {
-    let all: Vec<(u32, Hash)> = (first..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(first..TASKS, "all");
     for shuffler in [1, 2] {
-        let mut committed = commit(job, 0, &all);
-        if let Request::Commit { bytes, .. } = &mut committed {
-            *bytes = pushed;
-        }
-        home.ask(key(shuffler), committed, Bytes::new());
+        let commit = Commit { bytes: pushed, ..committed(job, 0, &all) };
+        home.ask(key(shuffler), Request::Commit(commit), Bytes::new());
     }
 }
 
@@ -100,23 +103,26 @@ fn the_number_of_reduce_tasks_follows_the_bytes_written_and_is_sent_with_the_las
     let each = 16;
     for (pushed, width) in [(0, 16), (400, 16), (800, 8), (1 << 40, 1)] {
         let mut job = manifest();
-        job.stages[0].sink = Sink::Shuffle { partitions: PARTITIONS, buckets: u32::from(PARTITIONS) * each };
+        job.stages[0].sink =
+            Sink::Shuffle(ShuffleShape { partitions: PARTITIONS, buckets: u32::from(PARTITIONS) * each });
         (job.stages[1].tasks, job.stages[1].task_bytes) = (u32::from(PARTITIONS) * each, 100);
         let mut home = Peer::new(0, NOTHING);
         home.meet(key(1), SHUFFLER);
         home.meet(key(2), SHUFFLER);
         let announce = home.submit(job);
         for shuffler in [1, 2] {
-            home.ask(key(shuffler), commit(announce.job, 0, &[(0, digest("all"))]), Bytes::new());
+            home.ask(key(shuffler), commit(announce.job, 0, &[attempt(0, "all")]), Bytes::new());
         }
         assert_eq!(width_told(&mut home), None, "not all is written");
         commit_all(&mut home, announce.job, 1, pushed);
         assert_eq!(width_told(&mut home), Some(width));
         // Later commits change nothing: tasks may have started.
         commit_all(&mut home, announce.job, 1, 1 << 50);
-        let Some(Response::Summary(summary)) =
-            home.ask(key(3), Request::Summary { job: announce.job, stage: 1, shard: 0 }, Bytes::new())
-        else {
+        let Some(Response::Summary(summary)) = home.ask(
+            key(3),
+            Request::Summary(ShardRef { job: announce.job, stage: StageId(1), shard: ShardId(0) }),
+            Bytes::new(),
+        ) else {
             panic!("no summary");
         };
         let tasks = u32::from(PARTITIONS) * each.div_ceil(width);
@@ -160,7 +166,7 @@ fn a_resigned_shuffler_is_replaced_and_not_chosen_again() {
 /// A worker's message that a task failed.
 fn failure(job: JobId, task: u32, cause: Cause) -> Request {
     let why = "it fails".to_owned();
-    Request::Failed(Failure { job, stage: 0, task, document: None, why, cause })
+    Request::Failed(Failure { job, stage: StageId(0), task: TaskId(task), document: None, why, cause })
 }
 
 #[test]
@@ -195,7 +201,7 @@ fn workers_that_have_left_are_not_waited_for() {
         home.ask(key(worker), failure(job.job, 1, Cause::Job), Bytes::new());
         if worker == 4 {
             (1..3).for_each(|shuffler| {
-                home.ask(key(shuffler), commit(job.job, 0, &[(1, digest("done after all"))]), Bytes::new());
+                home.ask(key(shuffler), commit(job.job, 0, &[attempt(1, "done after all")]), Bytes::new());
             });
         }
     }
@@ -241,7 +247,7 @@ fn workers_that_never_take_part_delay_a_failure_by_a_few_seconds_only() {
 fn workers_that_take_part_have_the_time_limit_of_a_task_to_try_one_that_failed_elsewhere() {
     let (mut home, job) = home();
     (3..5).for_each(|worker| home.meet(key(worker), WORKER));
-    home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
+    home.ask(key(4), Request::Summary(ShardRef { job: job.job, stage: StageId(0), shard: ShardId(0) }), Bytes::new());
     let limit = manifest().stages[0].limits.time();
     for _ in 0..limit.as_secs() {
         home.ask(key(3), failure(job.job, 0, Cause::Job), Bytes::new());
@@ -304,17 +310,25 @@ fn a_home_without_workers_learns_which_workers_run_its_jobs() {
     let (mut home, job) = home();
     home.meet(key(3), WORKER);
     assert_eq!(workers(&mut home), Some(0));
-    let topic = Topic::of_shard(job.job, 0, 0);
+    let topic = Topic::of_shard(ShardRef { job: job.job, stage: StageId(0), shard: ShardId(0) });
     let mut home = Peer::new(0, NOTHING);
     home.meet(key(3), WORKER);
     home.submit(manifest());
     let listens = |action: &Action, wanted: bool| matches!(action, Action::Net(NetAction::Subscribe { topic: t, on }) if *t == topic && *on == wanted);
     assert!(home.actions().iter().any(|action| listens(action, true)));
-    let claim = Claim { job: job.job, stage: 0, shard: 0, number: 1, holds: vec![], done: vec![], finished: 0 };
+    let claim = Claim {
+        job: job.job,
+        stage: StageId(0),
+        shard: ShardId(0),
+        number: 1,
+        holds: vec![],
+        done: vec![],
+        finished: 0,
+    };
     home.feed(Event::Gossip { from: key(3), message: Gossip::Claims(vec![claim]) });
     assert_eq!(workers(&mut home), Some(1));
     // For a stage with several shards, each worker asks about its own.
-    home.ask(key(4), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
+    home.ask(key(4), Request::Summary(ShardRef { job: job.job, stage: StageId(0), shard: ShardId(0) }), Bytes::new());
     assert_eq!(workers(&mut home), Some(2));
     home.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
     assert!(home.actions().iter().any(|action| listens(action, false)), "it is still subscribed after the job's end");
@@ -333,17 +347,13 @@ fn faults_of_workers_do_not_count_against_a_task() {
 #[test]
 fn a_restarted_owner_counts_as_holding_nothing() {
     let (mut home, job) = home();
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     (1..3).for_each(|shuffler| {
         home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
     });
     assert_eq!(done(&mut home), TASKS);
     // Peer 1 was restarted so quickly that no other peer noticed.
-    let greeting = |opened| {
-        let (job, partitions, attempts) = (job.job, vec![], Attempts::default());
-        Request::Commit { job, stage: 0, epoch: 0, opened, partitions, attempts, bytes: 0 }
-    };
-    home.ask(key(1), greeting(2), Bytes::new());
+    home.ask(key(1), greeting(job.job, 0, 2), Bytes::new());
     home.wait(Duration::from_secs(5));
     assert_eq!(done(&mut home), 0, "what it held is lost, and must be computed again");
     // A message of its previous run arrives late.
@@ -355,39 +365,30 @@ fn a_restarted_owner_counts_as_holding_nothing() {
 fn lost_acceptances_are_revoked_once_their_tasks_give_different_output() {
     for again in ["all", "something else"] {
         let (mut home, job) = home();
-        let all = |what: &str| (0..TASKS).map(|task| (task, digest(what))).collect::<Vec<_>>();
+        let all = |what: &str| attempts(0..TASKS, what);
         (1..3).for_each(|shuffler| {
             home.ask(key(shuffler), commit(job.job, 0, &all("all")), Bytes::new());
         });
         accepted(&mut home);
         // Peer 1 was restarted, and most of its tasks were run again.
-        let restarted = |attempts: &[(u32, Hash)]| match commit(job.job, 0, attempts) {
-            Request::Commit { job, stage, epoch, partitions, attempts, .. } => {
-                Request::Commit { job, stage, epoch, opened: 2, partitions, attempts, bytes: 0 }
-            }
-            other => other,
+        let restarted = |epoch, attempts: &[AttemptId]| {
+            Request::Commit(Commit { opened: 2, ..committed(job.job, epoch, attempts) })
         };
-        home.ask(key(1), restarted(&[]), Bytes::new());
+        home.ask(key(1), restarted(0, &[]), Bytes::new());
         home.wait(Duration::from_secs(3));
         home.actions();
-        home.ask(key(1), restarted(&all(again)[1..]), Bytes::new());
+        home.ask(key(1), restarted(0, &all(again)[1..]), Bytes::new());
         let epoch = newest_epoch(&mut home);
         if again == "all" {
             assert_eq!(epoch, None, "a new epoch without a change");
             continue;
         }
         let epoch = epoch.expect("an epoch of a new generation");
-        let generations: Vec<(u32, u32)> = epoch.generations.iter().map(|g| (g.reads, g.writes)).collect();
+        let generations: Vec<(u32, u32)> = epoch.generations.iter().map(|g| (g.reads.0, g.writes.0)).collect();
         assert_eq!((epoch.number, generations), (1, vec![(0, 1), (1, 1)]));
         // Whatever both hold under the new epoch is accepted.
         (1..3).for_each(|shuffler| {
-            let under_it = match restarted(&all("something else")) {
-                Request::Commit { job, stage, opened, partitions, attempts, .. } => {
-                    Request::Commit { job, stage, epoch: 1, opened, partitions, attempts, bytes: 0 }
-                }
-                other => other,
-            };
-            home.ask(key(shuffler), under_it, Bytes::new());
+            home.ask(key(shuffler), restarted(1, &all("something else")), Bytes::new());
         });
         let accepted = accepted(&mut home);
         assert_eq!(accepted.len(), 2);
@@ -399,15 +400,13 @@ fn lost_acceptances_are_revoked_once_their_tasks_give_different_output() {
 fn lost_tasks_are_reopened_while_other_tasks_continue() {
     let (mut home, job) = home();
     (1..3).for_each(|shuffler| {
-        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("it"))]), Bytes::new());
+        home.ask(key(shuffler), commit(job.job, 0, &[attempt(0, "it")]), Bytes::new());
     });
-    let (partitions, attempts) = (vec![], Attempts::default());
-    let greeting = Request::Commit { job: job.job, stage: 0, epoch: 0, opened: 2, partitions, attempts, bytes: 0 };
-    home.ask(key(1), greeting, Bytes::new());
+    home.ask(key(1), greeting(job.job, 0, 2), Bytes::new());
     home.actions();
     for task in 1..TASKS {
         home.wait(Duration::from_secs(1));
-        home.ask(key(2), commit(job.job, 0, &[(task, digest("it"))]), Bytes::new());
+        home.ask(key(2), commit(job.job, 0, &[attempt(task, "it")]), Bytes::new());
     }
     let again =
         |a: &Action| matches!(a, Action::Notify(Notice::Log(text)) if text.contains("1 tasks are computed again"));
@@ -467,7 +466,7 @@ fn a_stalled_shuffler_is_replaced_while_others_make_progress() {
     let both = [key(1), key(2)];
     let epoch = wait_while_answering(&mut home, Duration::from_secs(200), &both).expect("a message to the shufflers");
     assert_eq!(epoch.number, 0, "a shuffler was replaced although all tasks were merely slow");
-    home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
+    home.ask(key(2), commit(job.job, 0, &[attempt(0, "done")]), Bytes::new());
     let epoch = wait_while_answering(&mut home, Duration::from_secs(80), &both).expect("a message to the shufflers");
     assert!(epoch.number == 1 && epoch.shufflers.iter().all(|s| s.peer != key(1)), "{epoch:?}");
 }
@@ -483,14 +482,14 @@ fn each_epoch_names_the_previous_one() {
 #[test]
 fn a_shuffler_that_seals_a_wrong_root_is_replaced() {
     let (mut home, job) = home();
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     (1..3).for_each(|shuffler| {
         home.ask(key(shuffler), commit(job.job, 0, &all), Bytes::new());
     });
-    let root = segment::root(&all.iter().map(|a| a.1).collect::<Vec<_>>());
+    let root = segment::root(&all.iter().map(|attempt| attempt.digest).collect::<Vec<_>>());
     let mut seal = |from: PeerKey, root: Hash| -> Vec<Response> {
-        let seal = |partition| Request::Sealed { job: job.job, stage: 0, epoch: 0, partition, root };
-        (0..PARTITIONS).filter_map(|p| home.ask(from, seal(p), Bytes::new())).collect()
+        let seal = |partition| Request::Sealed(Sealed { job: job.job, stage: StageId(0), epoch: 0, partition, root });
+        PartitionId::below(PARTITIONS).filter_map(|p| home.ask(from, seal(p), Bytes::new())).collect()
     };
     assert!(seal(key(1), root).contains(&Response::Ok));
     assert!(!seal(key(2), digest("another root")).contains(&Response::Ok));

@@ -10,7 +10,7 @@ use webmesh_protocol::manifest::{Authority, Manifest, Sink, Source, Stage, Verif
 use webmesh_protocol::membership::Advert;
 use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobState, JobStatus, Outcome, Request, Response};
 use webmesh_protocol::sign::Keypair;
-use webmesh_protocol::{Hash, JobId, PeerKey, codec, limits, version};
+use webmesh_protocol::{Hash, JobId, PeerKey, StageId, codec, limits, version};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, key, manifest, owner};
 
@@ -299,11 +299,11 @@ fn many_jobs_share_announcements_and_do_not_expire() {
 fn a_job_that_the_guest_interface_does_not_support_is_refused_with_an_alternative() {
     let shuffling = manifest().stages[0].sink;
     let reduce = Stage { sink: shuffling, ..manifest().stages[1].clone() };
-    let last = Stage { source: Source::Shuffle { stage: 1 }, ..manifest().stages[1].clone() };
+    let last = Stage { source: Source::Shuffle { stage: StageId(1) }, ..manifest().stages[1].clone() };
     let chain = Manifest { stages: vec![manifest().stages[0].clone(), reduce, last], ..manifest() };
     let map = Stage { sink: Sink::Collect, ..manifest().stages[0].clone() };
     let map_only = Manifest { stages: vec![map], ..manifest() };
-    let join = Stage { further: vec![Source::Shuffle { stage: 1 }], ..manifest().stages[1].clone() };
+    let join = Stage { further: vec![Source::Shuffle { stage: StageId(1) }], ..manifest().stages[1].clone() };
     let map = manifest().stages[0].clone();
     let joining = Manifest { stages: vec![map.clone(), map, join], ..manifest() };
     let refused = [

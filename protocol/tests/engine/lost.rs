@@ -6,12 +6,13 @@ use bytes::Bytes;
 use webmesh_protocol::decisions::replay;
 use webmesh_protocol::epoch::{Epoch, Generations};
 use webmesh_protocol::io::{Action, Event, NetAction, Resumption, StoreAction, Submission};
-use webmesh_protocol::message::{Announce, Attempts, End, Gossip, Outcome, Request, Response};
+use webmesh_protocol::message::{Accept, Announce, Attempts, Commit, End, Gossip, Outcome, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
-use webmesh_protocol::{Hash, JobId};
+use webmesh_protocol::{Generation, Hash, JobId, ShardId, ShardRef, ShuffleShape, StageId, TaskId};
 
 use super::peer::{
-    NOTHING, Peer, SHUFFLER, TASKS, WORKER, announced, commit, digest, epoch, key, manifest, owner, push,
+    NOTHING, Peer, SHUFFLER, TASKS, WORKER, announced, attempt, attempts, committed, digest, epoch, greeting, key,
+    manifest, owner, push,
 };
 
 /// A home whose job's log is kept, with the frames of the batches that it wrote.
@@ -80,14 +81,11 @@ impl Kept {
 
     /// Peers 1 to 3 commit attempts of all tasks under the newest epoch.
     fn commit(&mut self, what: &str, opened: u64) {
-        let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest(what))).collect();
+        let all = attempts(0..TASKS, what);
         let number = self.number();
         for shuffler in 1..4 {
-            let mut committed = commit(self.job, number, &all);
-            if let Request::Commit { opened: of, .. } = &mut committed {
-                *of = opened;
-            }
-            self.home.ask(key(shuffler), committed, Bytes::new());
+            let commit = Commit { opened, ..committed(self.job, number, &all) };
+            self.home.ask(key(shuffler), Request::Commit(commit), Bytes::new());
         }
         self.go_on();
     }
@@ -154,14 +152,12 @@ fn a_lost_revocation_is_repeated_once_a_peer_shows_its_epoch() {
     // All are restarted, and the tasks give different output.
     first.commit("first", 1);
     for shuffler in 1..4 {
-        let (job, partitions, attempts) = (first.job, vec![], Attempts::default());
-        let greeting = Request::Commit { job, stage: 0, epoch: 0, opened: 2, partitions, attempts, bytes: 0 };
-        first.home.ask(key(shuffler), greeting, Bytes::new());
+        first.home.ask(key(shuffler), greeting(first.job, 0, 2), Bytes::new());
     }
     (0..3).for_each(|_| first.go_on());
     first.commit("second", 2);
     let lost = first.epochs.last().cloned().expect("an epoch");
-    let generation = |epoch: &Signed<Epoch>| epoch.open().expect("an epoch").generation();
+    let generation = |epoch: &Signed<Epoch>| epoch.open().expect("an epoch").generation().0;
     assert_eq!(generation(&lost), 1, "what the tasks gave at first is revoked");
     // The log is cut before that. The clock shows more than the number of the epoch, and less than the revoked
     // generation.
@@ -171,10 +167,10 @@ fn a_lost_revocation_is_repeated_once_a_peer_shows_its_epoch() {
     again.show(&lost);
     assert!(generation(again.newest().0.expect("an epoch")) > 1);
     let state = replay(&again.log.concat()).state.expect("a state");
-    assert_eq!(state.stage(0).map(|stage| stage.accepted().count()), Some(0));
+    assert_eq!(state.stage(StageId(0)).map(|stage| stage.accepted().count()), Some(0));
     again.commit("second", 2);
     let state = replay(&again.log.concat()).state.expect("a state");
-    let digests: Vec<Option<Hash>> = (0..TASKS).map(|task| state.stage(0)?.digest(task)).collect();
+    let digests: Vec<Option<Hash>> = TaskId::below(TASKS).map(|task| state.stage(StageId(0))?.digest(task)).collect();
     assert_eq!(digests, vec![Some(digest("second")); TASKS as usize]);
 }
 
@@ -185,10 +181,14 @@ fn shufflers_forget_acceptances_that_their_home_may_have_lost() {
     first.commit("first", 1);
     assert!(first.log.len() > opened, "acceptances were written");
     let whole = Kept::resume(&first.log, 50);
-    assert_eq!(whole.newest().1.map(|epoch| epoch.generation()), Some(0), "a complete log starts a new generation");
+    assert_eq!(
+        whole.newest().1.map(|epoch| epoch.generation()),
+        Some(Generation::FIRST),
+        "a complete log starts a new generation"
+    );
     let again = Kept::resume(&first.log[..opened], 50);
-    let writes = again.newest().1.expect("an epoch").generations_of(0).writes;
-    assert_eq!(writes, 50, "the generation is not above any lost one");
+    let writes = again.newest().1.expect("an epoch").generations_of(StageId(0)).writes;
+    assert_eq!(writes, Generation(50), "the generation is not above any lost one");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn tasks_that_no_shuffler_holds_are_reopened_soon_after_all_shufflers_were_reach
     first.commit("first", 1);
     let done = |again: &mut Kept| match again.home.ask(
         key(9),
-        Request::Summary { job: again.job, stage: 0, shard: 0 },
+        Request::Summary(ShardRef { job: again.job, stage: StageId(0), shard: ShardId(0) }),
         Bytes::new(),
     ) {
         Some(Response::Summary(summary)) => summary.done[0],
@@ -207,9 +207,7 @@ fn tasks_that_no_shuffler_holds_are_reopened_soon_after_all_shufflers_were_reach
         let mut again = Kept::resume(&first.log, 50);
         let (job, epoch) = (again.job, again.number());
         for shuffler in (1..4).take(reached) {
-            let (partitions, attempts) = (vec![], Attempts::default());
-            let greeting = Request::Commit { job, stage: 0, epoch, opened: 9, partitions, attempts, bytes: 0 };
-            again.home.ask(key(shuffler), greeting, Bytes::new());
+            again.home.ask(key(shuffler), greeting(job, epoch, 9), Bytes::new());
         }
         assert_eq!(done(&mut again), TASKS, "replicas may still come forward");
         (0..2).for_each(|_| again.go_on());
@@ -246,7 +244,8 @@ fn offer(peer: &mut Peer, announce: &Announce) {
 fn later(announce: &Announce, number: u32, generation: u32) -> Announce {
     let mut epoch = announce.epoch.open().expect("an epoch");
     (epoch.number, epoch.previous) = (number, Some(announce.epoch.hash()));
-    epoch.generations = [0, generation].map(|reads| Generations { reads, writes: generation }).to_vec();
+    epoch.generations =
+        [0, generation].map(|reads| Generations { reads: Generation(reads), writes: Generation(generation) }).to_vec();
     Announce { epoch: owner().sign(&epoch), ..announce.clone() }
 }
 
@@ -283,7 +282,7 @@ fn an_epoch_that_contradicts_a_revocation_is_ignored() {
     offer(&mut shuffler, &later(&first, 5, 3));
     offer(&mut shuffler, &later(&first, 9, 2));
     let answer = |shuffler: &mut Peer, epoch: u32| {
-        shuffler.ask(key(5), push(first.job, epoch, &[(0, digest("it"))]), Bytes::new())
+        shuffler.ask(key(5), push(first.job, epoch, &[attempt(0, "it")]), Bytes::new())
     };
     assert_eq!(answer(&mut shuffler, 5), Some(Response::Ok));
     offer(&mut shuffler, &later(&first, 10, 4));
@@ -297,15 +296,15 @@ fn a_new_generation_may_have_another_division_into_tasks() {
     let mut described = manifest();
     described.replicas = 1;
     described.stages[0].sink =
-        webmesh_protocol::manifest::Sink::Shuffle { partitions: super::peer::PARTITIONS, buckets: 64 };
+        webmesh_protocol::manifest::Sink::Shuffle(ShuffleShape { partitions: super::peer::PARTITIONS, buckets: 64 });
     described.stages[1].tasks = 64;
     let first = announced(&described, 0, &[key(1)]);
     offer(&mut shuffler, &first);
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     shuffler.ask(key(5), push(first.job, 0, &all), Bytes::new());
     let mut seals_with = |epoch: u32, width: u32| -> Vec<u32> {
-        let (job, attempts) = (first.job, Attempts::pack(&all));
-        let accept = Request::Accept { job, stage: 0, epoch, attempts, width: Some(width) };
+        let (job, attempts) = (first.job, Attempts::pack(all.iter().copied()));
+        let accept = Request::Accept(Accept { job, stage: StageId(0), epoch, attempts, width: Some(width) });
         assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
         shuffler.wait(Duration::from_millis(50));
         let widths = shuffler.actions().into_iter().filter_map(|action| match action {

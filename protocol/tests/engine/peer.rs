@@ -1,5 +1,6 @@
 //! One engine driven by a test, and documents for it.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,10 @@ use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
 use webmesh_protocol::membership::{Advert, Kind, Roles};
-use webmesh_protocol::message::{Announce, Attempts, Outcome, Push, PushEntry, Request, Response};
+use webmesh_protocol::message::{Announce, AttemptId, Attempts, Commit, Outcome, Push, PushEntry, Request, Response};
 use webmesh_protocol::sign::{Keypair, Signed};
 use webmesh_protocol::time::Time;
-use webmesh_protocol::{Hash, JobId, PeerKey, guest, version};
+use webmesh_protocol::{Hash, JobId, PeerKey, ShuffleShape, StageId, TaskId, guest, version};
 
 /// Tasks of the jobs in these tests; `PARTITIONS` are those of their shuffles.
 pub(super) const TASKS: u32 = 4;
@@ -161,7 +162,7 @@ pub(super) fn manifest() -> Manifest {
         operator: Operator::Map,
         source: Source::Inputs,
         further: Vec::new(),
-        sink: Sink::Shuffle { partitions: PARTITIONS, buckets },
+        sink: Sink::Shuffle(ShuffleShape { partitions: PARTITIONS, buckets }),
         tasks: TASKS,
         task_bytes: 1,
         shards: 1,
@@ -170,7 +171,7 @@ pub(super) fn manifest() -> Manifest {
     };
     let reduce = Stage {
         operator: Operator::Reduce,
-        source: Source::Shuffle { stage: 0 },
+        source: Source::Shuffle { stage: StageId(0) },
         further: Vec::new(),
         sink: Sink::Collect,
         tasks: buckets,
@@ -220,22 +221,41 @@ pub(super) fn digest(what: &str) -> Hash {
     Hash::of(what.as_bytes())
 }
 
+/// An attempt at a task of the first stage.
+pub(super) fn attempt(task: u32, what: &str) -> AttemptId {
+    AttemptId { task: TaskId(task), digest: digest(what) }
+}
+
+/// Attempts at tasks of the first stage, all with one digest.
+pub(super) fn attempts(tasks: Range<u32>, what: &str) -> Vec<AttemptId> {
+    tasks.map(|task| attempt(task, what)).collect()
+}
+
 /// A shuffler's commit of attempts for all that it owns.
-pub(super) fn commit(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
-    let authored: Vec<_> = attempts.iter().map(|&(task, digest)| (task, digest, key(50))).collect();
+pub(super) fn commit(job: JobId, epoch: u32, attempts: &[AttemptId]) -> Request {
+    Request::Commit(committed(job, epoch, attempts))
+}
+
+/// The same, to be changed before it is sent.
+pub(super) fn committed(job: JobId, epoch: u32, attempts: &[AttemptId]) -> Commit {
+    let authored: Vec<_> = attempts.iter().map(|attempt| attempt.by(key(50))).collect();
     let attempts = Attempts::pack_authored(&authored);
-    Request::Commit { job, stage: 0, epoch, opened: 1, partitions: vec![], attempts, bytes: 0 }
+    Commit { job, stage: StageId(0), epoch, opened: 1, partitions: vec![], attempts, bytes: 0 }
+}
+
+/// The commit with which a shuffler introduces itself: it opened the job at `opened`, and holds nothing yet.
+pub(super) fn greeting(job: JobId, epoch: u32, opened: u64) -> Request {
+    Request::Commit(Commit { opened, ..committed(job, epoch, &[]) })
 }
 
 /// A push of attempts without segments.
-pub(super) fn push(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
-    let entry = |&(task, digest): &(u32, Hash)| PushEntry { task, digest, segments: vec![] };
+pub(super) fn push(job: JobId, epoch: u32, attempts: &[AttemptId]) -> Request {
     Request::Push(Push {
         job,
-        stage: 0,
+        stage: StageId(0),
         epoch,
         replica: false,
-        entries: attempts.iter().map(entry).collect(),
+        entries: attempts.iter().copied().map(PushEntry::without_segments).collect(),
         authors: vec![],
     })
 }

@@ -6,11 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use webmesh_protocol::io::{Event, RequestError, RequestId};
 use webmesh_protocol::manifest::Manifest;
-use webmesh_protocol::message::{Announce, Attempts, Push, PushEntry, Request, Response};
+use webmesh_protocol::message::{
+    Accept, Announce, AttemptId, Attempts, BucketPiece, Commit, Push, PushEntry, Request, Response,
+};
 use webmesh_protocol::ring::{Assignment, Ring};
-use webmesh_protocol::{Hash, JobId, PeerKey, limits};
+use webmesh_protocol::{JobId, PartitionId, PeerKey, StageId, TaskId, limits};
 
-use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, digest, epoch, key, manifest, push};
+use super::peer::{
+    NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, attempt, attempts, digest, epoch, key, manifest,
+    push,
+};
 
 /// Peer 1, which shuffles a job of peer 0 together with peer 2.
 fn shuffler() -> (Peer, Announce) {
@@ -29,46 +34,50 @@ fn offer(shuffler: &mut Peer, announce: &Announce) {
     shuffler.ask(key(0), offer, Bytes::new());
 }
 
-/// A commit: its epoch, whether it is for all that its sender owns, and its attempts.
-type Commit = (u32, bool, Vec<(u32, Hash)>);
-
-/// The commits since the last call.
-fn committed(shuffler: &mut Peer) -> Vec<Commit> {
+/// The commits since the last call. One without attempts, sent when a job opens, is left out.
+fn commits(shuffler: &mut Peer) -> Vec<Commit> {
     shuffler.wait(Duration::from_millis(50));
     let commit = |(_, to, request)| match request {
-        Request::Commit { epoch, partitions, attempts, .. } => {
+        Request::Commit(commit) => {
             assert_eq!(to, key(0));
-            Some((epoch, partitions.is_empty(), attempts.iter().collect::<Vec<_>>()))
+            Some(commit)
         }
         _ => None,
     };
-    // A commit without attempts, sent when a job opens, is left out.
-    shuffler.requests().into_iter().filter_map(commit).filter(|(_, _, attempts)| !attempts.is_empty()).collect()
+    shuffler.requests().into_iter().filter_map(commit).filter(|commit| !commit.attempts.is_empty()).collect()
+}
+
+/// The attempts of the commits since the last call, all of which must be for all that the shuffler owns.
+fn committed(shuffler: &mut Peer) -> Vec<AttemptId> {
+    let commits = commits(shuffler);
+    assert!(commits.iter().all(|commit| commit.epoch == 0 && commit.partitions.is_empty()), "{commits:?}");
+    commits.iter().flat_map(|commit| commit.attempts.iter()).collect()
 }
 
 /// The authority's acceptance of these attempts; with all tasks accepted, it says how many buckets make a task.
-fn acceptance(job: JobId, epoch: u32, attempts: &[(u32, Hash)]) -> Request {
-    Request::Accept { job, stage: 0, epoch, attempts: Attempts::pack(attempts), width: Some(1) }
+fn acceptance(job: JobId, epoch: u32, attempts: &[AttemptId]) -> Request {
+    let attempts = Attempts::pack(attempts.iter().copied());
+    Request::Accept(Accept { job, stage: StageId(0), epoch, attempts, width: Some(1) })
 }
 
-fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[(u32, Hash)]) {
+fn accept(shuffler: &mut Peer, announce: &Announce, attempts: &[AttemptId]) {
     let accept = acceptance(announce.job, 0, attempts);
     assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));
 }
 
 fn has_sealed(shuffler: &mut Peer) -> bool {
     shuffler.wait(Duration::from_millis(50));
-    shuffler.requests().iter().any(|(_, _, request)| matches!(request, Request::Sealed { .. }))
+    shuffler.requests().iter().any(|(_, _, request)| matches!(request, Request::Sealed(_)))
 }
 
 #[test]
 fn an_attempt_that_cannot_be_held_is_not_acknowledged() {
     let (mut shuffler, job) = shuffler();
     for i in 0..limits::DIGESTS_OF_TASK {
-        let request = push(job.job, 0, &[(0, digest(&i.to_string()))]);
+        let request = push(job.job, 0, &[attempt(0, &i.to_string())]);
         assert_eq!(shuffler.ask(key(5), request, Bytes::new()), Some(Response::Ok));
     }
-    let late = push(job.job, 0, &[(0, digest("late"))]);
+    let late = push(job.job, 0, &[attempt(0, "late")]);
     assert_eq!(shuffler.ask(key(6), late, Bytes::new()), Some(Response::Busy));
 }
 
@@ -76,8 +85,8 @@ fn an_attempt_that_cannot_be_held_is_not_acknowledged() {
 fn every_acknowledged_digest_is_committed_however_often_it_is_pushed() {
     let (mut shuffler, job) = shuffler();
     for what in ["one", "other", "other"] {
-        shuffler.ask(key(5), push(job.job, 0, &[(0, digest(what))]), Bytes::new());
-        assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest(what))])]);
+        shuffler.ask(key(5), push(job.job, 0, &[attempt(0, what)]), Bytes::new());
+        assert_eq!(committed(&mut shuffler), [attempt(0, what)]);
     }
 }
 
@@ -85,7 +94,7 @@ fn every_acknowledged_digest_is_committed_however_often_it_is_pushed() {
 fn a_commit_names_the_pushing_worker_as_author_whatever_the_push_says() {
     let (mut shuffler, job) = shuffler();
     for (worker, task) in [(5, 0), (6, 1), (5, 2)] {
-        let Request::Push(pushed) = push(job.job, 0, &[(task, digest("it"))]) else { unreachable!("a push") };
+        let Request::Push(pushed) = push(job.job, 0, &[attempt(task, "it")]) else { unreachable!("a push") };
         let pushed = Push { authors: vec![(key(7), 1)], ..pushed };
         shuffler.ask(key(worker), Request::Push(pushed), Bytes::new());
     }
@@ -94,10 +103,12 @@ fn a_commit_names_the_pushing_worker_as_author_whatever_the_push_says() {
         .requests()
         .into_iter()
         .filter_map(|(_, _, request)| match request {
-            Request::Commit { attempts, .. } => Some(attempts),
+            Request::Commit(commit) => Some(commit.attempts),
             _ => None,
         })
-        .flat_map(|attempts| attempts.iter_authored().map(|(task, _, author)| (task, author)).collect::<Vec<_>>())
+        .flat_map(|attempts| {
+            attempts.iter_authored().map(|attempt| (attempt.task.0, attempt.author)).collect::<Vec<_>>()
+        })
         .collect();
     assert_eq!(authors, [(0, key(5)), (1, key(6)), (2, key(5))]);
 }
@@ -105,23 +116,23 @@ fn a_commit_names_the_pushing_worker_as_author_whatever_the_push_says() {
 #[test]
 fn an_attempt_that_differs_from_a_missing_accepted_one_is_reported_and_not_held() {
     let (mut shuffler, job) = shuffler();
-    shuffler.ask(key(5), push(job.job, 0, &[(1, digest("here"))]), Bytes::new());
-    accept(&mut shuffler, &job, &[(0, digest("lost")), (1, digest("here"))]);
+    shuffler.ask(key(5), push(job.job, 0, &[attempt(1, "here")]), Bytes::new());
+    accept(&mut shuffler, &job, &[attempt(0, "lost"), attempt(1, "here")]);
     committed(&mut shuffler);
-    let other = push(job.job, 0, &[(0, digest("other")), (1, digest("other"))]);
+    let other = push(job.job, 0, &[attempt(0, "other"), attempt(1, "other")]);
     assert_eq!(shuffler.ask(key(5), other, Bytes::new()), Some(Response::Ok));
-    assert_eq!(committed(&mut shuffler), [(0, true, vec![(0, digest("other"))])]);
-    accept(&mut shuffler, &job, &(2..TASKS).map(|task| (task, digest("lost"))).collect::<Vec<_>>());
+    assert_eq!(committed(&mut shuffler), [attempt(0, "other")]);
+    accept(&mut shuffler, &job, &attempts(2..TASKS, "lost"));
     assert!(!has_sealed(&mut shuffler), "sealed without the reported attempt's segments");
 }
 
 #[test]
 fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
     let (mut shuffler, job) = shuffler();
-    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    let mine = attempts(0..TASKS, "mine");
     shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
     let mut accepted = mine.clone();
-    accepted[2].1 = digest("never seen here");
+    accepted[2] = attempt(2, "never seen here");
     accept(&mut shuffler, &job, &accepted);
     assert!(!has_sealed(&mut shuffler));
     shuffler.ask(key(5), push(job.job, 0, &accepted), Bytes::new());
@@ -132,9 +143,10 @@ fn a_partition_is_not_sealed_without_the_accepted_attempt_of_every_task() {
 #[test]
 fn a_partition_is_not_sealed_before_its_division_into_tasks_is_settled() {
     let (mut shuffler, job) = shuffler();
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
-    let unsettled = Request::Accept { job: job.job, stage: 0, epoch: 0, attempts: Attempts::pack(&all), width: None };
+    let attempts = Attempts::pack(all.iter().copied());
+    let unsettled = Request::Accept(Accept { job: job.job, stage: StageId(0), epoch: 0, attempts, width: None });
     assert_eq!(shuffler.ask(key(0), unsettled, Bytes::new()), Some(Response::Ok));
     assert!(!has_sealed(&mut shuffler));
     accept(&mut shuffler, &job, &all);
@@ -144,21 +156,22 @@ fn a_partition_is_not_sealed_before_its_division_into_tasks_is_settled() {
 #[test]
 fn a_request_with_a_wrong_division_into_tasks_is_not_served() {
     let (mut shuffler, job) = shuffler();
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
     accept(&mut shuffler, &job, &all);
     shuffler.wait(Duration::from_millis(50));
     let sealed = |(_, _, request)| match request {
-        Request::Sealed { partition, root, .. } => Some((partition, root)),
+        Request::Sealed(sealed) => Some((sealed.partition, sealed.root)),
         _ => None,
     };
     let (partition, root) = shuffler.requests().into_iter().find_map(sealed).expect("a sealed partition");
     let mut ask = |width, task| {
-        let bucket = Request::Bucket { job: job.job, stage: 0, task, width, root, from: 0 };
-        shuffler.ask(key(5), bucket, Bytes::new())
+        let task = TaskId(task);
+        let piece = BucketPiece { job: job.job, stage: StageId(0), task, width, root, from: 0 };
+        shuffler.ask(key(5), Request::Bucket(piece), Bytes::new())
     };
-    assert_eq!(ask(1, u32::from(partition)), None, "the store answers");
-    for (width, task) in [(2, u32::from(partition)), (0, u32::from(partition)), (1, u32::from(PARTITIONS))] {
+    assert_eq!(ask(1, u32::from(partition.0)), None, "the store answers");
+    for (width, task) in [(2, u32::from(partition.0)), (0, u32::from(partition.0)), (1, u32::from(PARTITIONS))] {
         assert_eq!(ask(width, task), Some(Response::Missing), "{width} buckets a task");
     }
 }
@@ -166,14 +179,14 @@ fn a_request_with_a_wrong_division_into_tasks_is_not_served() {
 #[test]
 fn pushed_bytes_are_reported_to_the_authority_and_counted_once() {
     let (mut shuffler, job) = shuffler();
-    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(StageId(0), PARTITIONS, 1);
     let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
     let told = |shuffler: &mut Peer, task: u32, len: u32, epoch: u32| {
-        let entries = vec![PushEntry { task, digest: digest("some"), segments: vec![(partition, len)] }];
-        let push = Push { job: job.job, stage: 0, epoch, replica: false, entries, authors: vec![] };
+        let entries = vec![PushEntry { task: TaskId(task), digest: digest("some"), segments: vec![(partition, len)] }];
+        let push = Push { job: job.job, stage: StageId(0), epoch, replica: false, entries, authors: vec![] };
         shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]));
         shuffler.wait(Duration::from_millis(50));
-        let bytes = |(_, _, request)| if let Request::Commit { bytes, .. } = request { Some(bytes) } else { None };
+        let bytes = |(_, _, request)| if let Request::Commit(commit) = request { Some(commit.bytes) } else { None };
         shuffler.requests().into_iter().filter_map(bytes).last()
     };
     assert_eq!(told(&mut shuffler, 0, 100, 0), Some(100));
@@ -187,23 +200,23 @@ fn pushed_bytes_are_reported_to_the_authority_and_counted_once() {
 #[test]
 fn attempts_pushed_before_an_epoch_are_not_committed_for_partitions_that_it_added() {
     let (mut shuffler, job) = shuffler();
-    shuffler.ask(key(5), push(job.job, 0, &[(0, digest("mine"))]), Bytes::new());
+    shuffler.ask(key(5), push(job.job, 0, &[attempt(0, "mine")]), Bytes::new());
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
-    let committed = committed(&mut shuffler);
-    assert!(!committed.is_empty());
-    assert!(committed.iter().all(|(epoch, all, _)| *epoch == 1 && !all), "{committed:?}");
+    let commits = commits(&mut shuffler);
+    assert!(!commits.is_empty());
+    assert!(commits.iter().all(|commit| commit.epoch == 1 && !commit.partitions.is_empty()), "{commits:?}");
 }
 
 #[test]
 fn a_shuffler_that_lost_segments_resigns_until_it_is_replaced_and_seals_nothing() {
     let (mut shuffler, job) = shuffler();
-    let mine: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("mine"))).collect();
+    let mine = attempts(0..TASKS, "mine");
     shuffler.ask(key(5), push(job.job, 0, &mine), Bytes::new());
     shuffler.feed(Event::StoreFailed { job: job.job, why: "a full disk".to_owned() });
     let resigned = |shuffler: &mut Peer| {
         shuffler.wait(Duration::from_secs(3));
         let requests = shuffler.requests();
-        assert!(!requests.iter().any(|(_, _, r)| matches!(r, Request::Commit { .. } | Request::Sealed { .. })));
+        assert!(!requests.iter().any(|(_, _, r)| matches!(r, Request::Commit(_) | Request::Sealed(_))));
         requests
             .iter()
             .filter(|(_, to, r)| *to == key(0) && matches!(r, Request::Resign { why, .. } if why == "a full disk"))
@@ -221,7 +234,7 @@ fn a_shuffler_that_lost_segments_resigns_until_it_is_replaced_and_seals_nothing(
 }
 
 /// The requests for lists of a partition's attempts since the last call: id, receiver, partition and first task.
-fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, u16, u32)> {
+fn asked_for_held(shuffler: &mut Peer) -> Vec<(RequestId, PeerKey, PartitionId, TaskId)> {
     let held = |(id, to, request)| match request {
         Request::Held { partition, from, .. } => Some((id, to, partition, from)),
         _ => None,
@@ -239,7 +252,7 @@ fn a_pull_continues_in_the_next_epoch() {
     let first = asked_for_held(&mut shuffler);
     assert!(!first.is_empty());
     let next = epoch(job.job, 3, &[key(1), key(3), key(4)]);
-    let ring = Ring::new(&next.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let ring = Ring::new(&next.open().expect("an epoch")).owners(StageId(0), PARTITIONS, 1);
     shuffler.ask(key(0), Request::NewEpoch(next), Bytes::new());
     let again = asked_for_held(&mut shuffler);
     for (_, to, partition, _) in first.into_iter().filter(|&(_, _, p, _)| ring.owns(key(1), p)) {
@@ -261,8 +274,9 @@ fn a_holder_whose_list_never_ends_is_given_up() {
         questions += asked.len();
         assert!(questions < 100, "it is asked again and again");
         for (id, ..) in asked {
-            let push = Push { job: job.job, stage: 0, epoch: 2, replica: true, entries: vec![], authors: vec![] };
-            shuffler.answer(id, Response::Pulled { push, next: Some(0) });
+            let push =
+                Push { job: job.job, stage: StageId(0), epoch: 2, replica: true, entries: vec![], authors: vec![] };
+            shuffler.answer(id, Response::Pulled { push, next: Some(TaskId(0)) });
         }
     }
 }
@@ -272,7 +286,7 @@ fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
     let announce = announced(manifest, 0, &[key(1), key(2), key(3)]);
-    let ring = Ring::new(&announce.epoch.open().expect("an epoch")).owners(0, PARTITIONS, manifest.replicas);
+    let ring = Ring::new(&announce.epoch.open().expect("an epoch")).owners(StageId(0), PARTITIONS, manifest.replicas);
     offer(&mut shuffler, &announce);
     shuffler.requests();
     (shuffler, announce, ring)
@@ -285,25 +299,25 @@ fn an_unresponsive_replica_delays_its_partitions_briefly_and_others_not_at_all()
     let jobs = (0..100).map(|nonce| copier(&Manifest { nonce, ..manifest() }));
     let (mut shuffler, job, ring) =
         jobs.into_iter().find(|(_, _, ring)| of(ring, 2) > 0 && of(ring, 3) > 0).expect("one of a hundred");
-    let all: Vec<(u32, Hash)> = (0..TASKS).map(|task| (task, digest("all"))).collect();
+    let all = attempts(0..TASKS, "all");
     shuffler.ask(key(5), push(job.job, 0, &all), Bytes::new());
     let copies: Vec<(RequestId, PeerKey)> = shuffler
         .requests()
         .into_iter()
         .filter_map(|(id, to, request)| matches!(request, Request::Push(_)).then_some((id, to)))
         .collect();
-    let sealed = |shuffler: &mut Peer| -> BTreeSet<u16> {
+    let sealed = |shuffler: &mut Peer| -> BTreeSet<PartitionId> {
         shuffler.wait(Duration::from_millis(50));
         let sealed =
-            |(_, _, request)| if let Request::Sealed { partition, .. } = request { Some(partition) } else { None };
+            |(_, _, request)| if let Request::Sealed(sealed) = request { Some(sealed.partition) } else { None };
         shuffler.requests().into_iter().filter_map(sealed).collect()
     };
     accept(&mut shuffler, &job, &all);
     assert_eq!(sealed(&mut shuffler), BTreeSet::new());
     let (silent, quick) = (copies[0], copies[1]);
     shuffler.answer(quick.0, Response::Ok);
-    let mine = ring.partitions_of(key(1)).collect::<BTreeSet<u16>>();
-    let of_silent = mine.iter().copied().filter(|&p| ring.holds(silent.1, p)).collect::<BTreeSet<u16>>();
+    let mine = ring.partitions_of(key(1)).collect::<BTreeSet<PartitionId>>();
+    let of_silent = mine.iter().copied().filter(|&p| ring.holds(silent.1, p)).collect::<BTreeSet<PartitionId>>();
     assert!(!of_silent.is_empty() && of_silent != mine, "the ring does not fit this test");
     assert_eq!(sealed(&mut shuffler), &mine - &of_silent);
     shuffler.feed(Event::Response { id: silent.0, outcome: Err(RequestError::TimedOut) });
@@ -318,10 +332,11 @@ fn workers_wait_when_replicas_are_too_slow_for_their_copies() {
     let (mut shuffler, job, ring) = copier(&manifest);
     let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
     let segment = Bytes::from(vec![0; 1 << 20]);
-    for task in 0..3 * (limits::COPY_BYTES / segment.len()) as u32 {
+    for task in TaskId::below(3 * (limits::COPY_BYTES / segment.len()) as u32) {
         let segments = vec![(partition, segment.len() as u32)];
         let entry = PushEntry { task, digest: digest("large"), segments };
-        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries: vec![entry], authors: vec![] };
+        let push =
+            Push { job: job.job, stage: StageId(0), epoch: 0, replica: false, entries: vec![entry], authors: vec![] };
         if shuffler.ask(key(5), Request::Push(push), segment.clone()) != Some(Response::Ok) {
             return;
         }
@@ -336,7 +351,7 @@ fn a_peer_without_the_shuffler_role_holds_no_segments() {
         peer.meet(key(0), SHUFFLER);
         let announce = announced(&manifest(), 0, &[key(1)]);
         offer(&mut peer, &announce);
-        let answer = peer.ask(key(5), push(announce.job, 0, &[(0, digest("mine"))]), Bytes::new());
+        let answer = peer.ask(key(5), push(announce.job, 0, &[attempt(0, "mine")]), Bytes::new());
         assert!(matches!(answer, Some(Response::Refused(_))), "{answer:?}");
     }
 }
@@ -344,12 +359,12 @@ fn a_peer_without_the_shuffler_role_holds_no_segments() {
 #[test]
 fn an_attempt_larger_than_its_job_allows_is_refused() {
     let (mut shuffler, job) = shuffler();
-    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(0, PARTITIONS, 1);
+    let ring = Ring::new(&job.epoch.open().expect("an epoch")).owners(StageId(0), PARTITIONS, 1);
     let partition = ring.partitions_of(key(1)).next().expect("a partition of its own");
     let mut push_of = |len: u64| {
         let segments = vec![(partition, len as u32)];
-        let entries = vec![PushEntry { task: 0, digest: digest("large"), segments }];
-        let push = Push { job: job.job, stage: 0, epoch: 0, replica: false, entries, authors: vec![] };
+        let entries = vec![PushEntry { task: TaskId(0), digest: digest("large"), segments }];
+        let push = Push { job: job.job, stage: StageId(0), epoch: 0, replica: false, entries, authors: vec![] };
         shuffler.ask(key(5), Request::Push(push), Bytes::from(vec![0; len as usize]))
     };
     let most = manifest().stages[0].limits.output;
@@ -367,7 +382,7 @@ fn tables_of_one_owners_jobs_leave_room_for_those_of_others() {
         (manifest.stages[0].tasks, manifest.stages[0].block) = (limits::TASKS, 64);
         let announce = announced(&manifest, 0, &[key(1)]);
         offer(&mut shuffler, &announce);
-        let answer = shuffler.ask(key(5), push(announce.job, 0, &[(0, digest("one"))]), Bytes::new());
+        let answer = shuffler.ask(key(5), push(announce.job, 0, &[attempt(0, "one")]), Bytes::new());
         taken += usize::from(answer == Some(Response::Ok));
     }
     assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / limits::PART_OF_OWNER, "{taken}");
@@ -376,7 +391,7 @@ fn tables_of_one_owners_jobs_leave_room_for_those_of_others() {
 #[test]
 fn an_acceptance_of_a_later_epoch_waits_for_that_epoch() {
     let (mut shuffler, job) = shuffler();
-    let accept = acceptance(job.job, 1, &[(0, digest("mine"))]);
+    let accept = acceptance(job.job, 1, &[attempt(0, "mine")]);
     assert_eq!(shuffler.ask(key(0), accept.clone(), Bytes::new()), Some(Response::Busy));
     shuffler.ask(key(0), Request::NewEpoch(epoch(job.job, 1, &[key(1)])), Bytes::new());
     assert_eq!(shuffler.ask(key(0), accept, Bytes::new()), Some(Response::Ok));

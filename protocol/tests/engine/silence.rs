@@ -7,9 +7,9 @@ use webmesh_protocol::epoch::Epoch;
 use webmesh_protocol::io::{Action, Event, NetAction, Notice, RequestError, RequestId, StoreAction, Submission};
 use webmesh_protocol::manifest::Manifest;
 use webmesh_protocol::message::{Announce, Gossip, JobNews, Request, Response};
-use webmesh_protocol::{JobId, PeerKey};
+use webmesh_protocol::{JobId, PeerKey, ShardId, ShardRef, StageId};
 
-use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, WORKER, advert, commit, digest, key, manifest, owner};
+use super::peer::{NOTHING, Peer, SHUFFLER, TASKS, WORKER, advert, attempt, commit, key, manifest, owner};
 
 /// A peer with a job of its own that peers 1 and 2 shuffle.
 fn home() -> (Peer, Announce) {
@@ -155,12 +155,12 @@ fn a_job_without_progress_says_what_it_waits_for_and_when_waiting_is_over() {
     home.meet(key(3), WORKER);
     let seen = wait(&mut home, 10, &[1, 2], |_| {});
     assert!(matches!(&seen.told[..], [(None, why)] if why.contains("none of 1 connected")), "{:?}", seen.told);
-    home.ask(key(3), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
+    home.ask(key(3), Request::Summary(ShardRef { job: job.job, stage: StageId(0), shard: ShardId(0) }), Bytes::new());
     let seen = wait(&mut home, 10, &[1, 2], |_| {});
     assert!(matches!(&seen.told[..], [(None, why)] if why.contains("4 of 4 map tasks are left")), "{:?}", seen.told);
     assert_eq!(seen.over, 0);
     (1..3).for_each(|shuffler| {
-        home.ask(key(shuffler), commit(job.job, 0, &[(0, digest("it"))]), Bytes::new());
+        home.ask(key(shuffler), commit(job.job, 0, &[attempt(0, "it")]), Bytes::new());
     });
     let seen = wait(&mut home, 3, &[1, 2], |_| {});
     assert_eq!((seen.over, seen.told), (1, vec![]));
@@ -169,8 +169,8 @@ fn a_job_without_progress_says_what_it_waits_for_and_when_waiting_is_over() {
 #[test]
 fn a_shuffler_that_lacks_results_of_others_is_reported() {
     let (mut home, job) = home();
-    home.ask(key(3), Request::Summary { job: job.job, stage: 0, shard: 0 }, Bytes::new());
-    home.ask(key(2), commit(job.job, 0, &[(0, digest("done"))]), Bytes::new());
+    home.ask(key(3), Request::Summary(ShardRef { job: job.job, stage: StageId(0), shard: ShardId(0) }), Bytes::new());
+    home.ask(key(2), commit(job.job, 0, &[attempt(0, "done")]), Bytes::new());
     let seen = wait(&mut home, 10, &[1, 2], |_| {});
     assert!(matches!(&seen.told[..], [(Some(peer), _)] if *peer == key(1)), "{:?}", seen.told);
 }
@@ -189,7 +189,7 @@ fn a_job_that_makes_progress_says_nothing_of_waiting() {
     let mut told = Vec::new();
     for task in 0..TASKS {
         (1..3).for_each(|shuffler| {
-            home.ask(key(shuffler), commit(job.job, 0, &[(task, digest("it"))]), Bytes::new());
+            home.ask(key(shuffler), commit(job.job, 0, &[attempt(task, "it")]), Bytes::new());
         });
         told.extend(wait(&mut home, 3, &[1, 2], |_| {}).told);
     }

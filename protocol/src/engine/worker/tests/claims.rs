@@ -8,7 +8,7 @@ fn a_run_that_ends_early_releases_its_block() {
     bench.open(&COLLECTS, other());
     let work = bench.run().expect("a block to run");
     assert_eq!(bench.worker.load().0, 1, "it holds the block");
-    bench.results(&work, 0..2, true);
+    bench.results(&work, TaskId::below(2), true);
     assert_eq!(bench.worker.load().0, 0, "two of its tasks gave no result");
     bench.drive(Duration::from_secs(1));
     assert!(bench.run().is_some(), "it is tried again");
@@ -58,26 +58,26 @@ fn two_shards() -> (Bench, JobId, Signed<Epoch>, usize) {
     manifest.stages[0].shards = 2;
     let job = bench.open_as(&plan, manifest, other());
     let (_, epoch) = plan.epoch(job, 0, other());
-    let shard = bench.answer_summaries(job, &epoch, 0, [0, 0])[0];
+    let shard = bench.answer_summaries(&epoch, 0, [0, 0])[0];
     (bench, job, epoch, shard.index())
 }
 
 #[test]
 fn the_last_blocks_of_a_shard_with_hanging_workers_are_run_by_workers_of_other_shards() {
-    let (mut bench, job, epoch, mine) = two_shards();
+    let (mut bench, _, epoch, mine) = two_shards();
     let mut left = [2, 2];
     left[mine] = 0;
     let mut asked = Vec::new();
     for _ in 0..20 * limits::LEASE.as_secs() {
         bench.idle(Duration::from_millis(200));
-        asked.extend(bench.answer_summaries(job, &epoch, 0, left));
+        asked.extend(bench.answer_summaries(&epoch, 0, left));
     }
     assert!(
         asked.iter().filter(|&&shard| shard.index() == mine).count() > 1,
         "the hanging workers' leases have not expired"
     );
     let work = bench.run().expect("a block of the other shard to run");
-    assert_ne!(work.tasks.start / 8, mine as u32);
+    assert_ne!(work.tasks.start.0 / 8, mine as u32);
 }
 
 #[test]
@@ -89,13 +89,13 @@ fn a_reopened_shard_is_left_as_soon_as_it_is_done_again() {
     bench.idle(Duration::from_millis(200));
     let mut left = [8, 8];
     left[mine] = 1;
-    assert!(!bench.answer_summaries(job, &epoch, 1, left).is_empty());
+    assert!(!bench.answer_summaries(&epoch, 1, left).is_empty());
     bench.run_units(1, Duration::from_millis(10));
     for _ in 0..10 {
         bench.idle(Duration::from_millis(200));
     }
     left[mine] = 0;
-    assert!(!bench.answer_summaries(job, &epoch, 1, left).is_empty());
+    assert!(!bench.answer_summaries(&epoch, 1, left).is_empty());
 }
 
 #[test]
@@ -115,9 +115,8 @@ fn reopened_tasks_are_found_whichever_stages_summary_comes_first() {
         shards,
         peers: vec![],
     };
-    bench.hear_summary(job, (1, 0), summary, Bytes::new());
+    bench.hear_summary(shard(job, 1, 0), summary, Bytes::new());
     bench.change(&job, &Change::Reopened(1));
-    let asked =
-        |a: &Action| matches!(a, Action::Net(NetAction::Request { request: Request::Summary { stage: 0, .. }, .. }));
+    let asked = |a: &Action| matches!(a, Action::Net(NetAction::Request { request: Request::Summary(of), .. }) if of.stage == StageId(0));
     assert!(bench.actions.iter().any(asked));
 }

@@ -45,15 +45,15 @@ fn a_result_names_the_root_that_was_read() {
     let (mut bench, job) = reducing();
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     let map = bench.run().expect("the map tasks");
-    assert_eq!(map.stage, 0);
+    assert_eq!(map.stage, StageId(0));
     bench.answer_bucket(id, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
     let reduce = bench.run().expect("its reduce");
     // Sealed again while it runs: its input is outdated.
-    let seals = (0..BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
-    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
-    bench.results(&reduce, reduce.tasks.clone(), true);
+    let seals = PartitionId::below(BUCKETS).map(|p| (p, Hash([2; 32]))).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: StageId(0), epoch: 0, width: 1, seals });
+    bench.results(&reduce, reduce.tasks.iter(), true);
     let root = bench.take(|action| match action {
-        Action::Net(NetAction::Request { request: Request::Output { root, .. }, .. }) => Some(*root),
+        Action::Net(NetAction::Request { request: Request::Output(output), .. }) => Some(output.root),
         _ => None,
     });
     assert_eq!(root, Some(Some(ROOT)));
@@ -67,8 +67,8 @@ fn buckets_of_a_shuffler_that_is_a_worker_are_left_to_it_first() {
         let advert = Advert { roles, ..bench.core.advert.clone() };
         bench.core.directory.heard(bench.core.now, other(), advert);
         let job = bench.open(&REDUCES, other());
-        let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
-        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
+        let seals = PartitionId::below(BUCKETS).map(|p| (p, ROOT)).collect();
+        bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: StageId(0), epoch: 0, width: 1, seals });
         bench.drive(Duration::ZERO);
         assert_eq!(bench.bucket_asked().is_none(), works);
         bench.drive(Duration::from_secs(1));
@@ -131,7 +131,7 @@ fn a_lost_module_is_fetched_again() {
     let work = bench.run().expect("a block to run");
     let lost = TaskFailure { document: None, why: "the module is not here any more".to_owned(), cause: Cause::Worker };
     let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(lost.clone()) };
-    bench.worker.on_results(&mut bench.core, work.run, (0..4).map(result).collect(), true);
+    bench.worker.on_results(&mut bench.core, work.run, TaskId::below(4).map(result).collect(), true);
     bench.worker.drive(&mut bench.core, &mut bench.blobs, &bench.shuffler);
     let told = |action: &Action| matches!(action, Action::Net(NetAction::Request { request: Request::Failed(f), .. }) if f.cause == Cause::Worker);
     assert!(bench.core.actions.iter().any(told));
@@ -177,7 +177,7 @@ fn a_bucket_served_in_pieces_is_reduced_whole() {
         let (id, _) = bench.bucket_asked().expect("the rest of the bucket is asked for");
         bench.answer_bucket(id, Response::Piece { of }, Bytes::copy_from_slice(piece));
     }
-    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the reduce task");
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == StageId(1)).expect("the reduce task");
     let [Port::Records(read)] = &reduce.inputs[..] else { panic!("not a reduce of one shuffle") };
     assert_eq!(*read, records);
 }
@@ -199,23 +199,23 @@ fn an_empty_bucket_is_not_run() {
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
     bench.answer_bucket(id, Response::Piece { of: 0 }, Bytes::new());
     let output = bench.take(|action| match action {
-        Action::Net(NetAction::Request { request: Request::Output { root, digest, .. }, .. }) => Some((*root, *digest)),
+        Action::Net(NetAction::Request { request: Request::Output(output), .. }) => Some((output.root, output.digest)),
         _ => None,
     });
     assert_eq!(output, Some((Some(ROOT), Hash::of(b""))));
-    assert!(map.stage == 0 && bench.run().is_none());
+    assert!(map.stage == StageId(0) && bench.run().is_none());
 }
 
 #[test]
 fn the_number_of_tasks_comes_from_the_seals_and_then_from_the_authority() {
     // One partition of eight buckets, so at most eight tasks.
     let mut manifest = REDUCES.manifest();
-    manifest.stages[0].sink = Sink::Shuffle { partitions: 1, buckets: 8 };
+    manifest.stages[0].sink = Sink::Shuffle(ShuffleShape { partitions: 1, buckets: 8 });
     manifest.stages[1].tasks = 8;
     let mut bench = Bench::new();
     let job = bench.open_as(&REDUCES, manifest, other());
     let left = |bench: &Bench| bench.worker.jobs[&job].stages[1].table.left();
-    let seal = |width| Seals { job, stage: 0, epoch: 0, width, seals: vec![(0, ROOT)] };
+    let seal = |width| Seals { job, stage: StageId(0), epoch: 0, width, seals: vec![(PartitionId(0), ROOT)] };
     for impossible in [0, 9] {
         bench.worker.on_seals(&mut bench.core, other(), &seal(impossible));
         assert_eq!(left(&bench), 8);
@@ -226,16 +226,16 @@ fn the_number_of_tasks_comes_from_the_seals_and_then_from_the_authority() {
     assert_eq!(left(&bench), 3, "another shuffler does not change that");
     let (_, epoch) = REDUCES.epoch(job, 0, other());
     let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
-    let seals = vec![(0, ROOT)];
+    let seals = vec![(PartitionId(0), ROOT)];
     let (done, further, peers) = (vec![4, 0], vec![], vec![]);
     let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(4), shards, peers };
-    bench.hear_summary(job, (1, 0), summary, Bytes::new());
+    bench.hear_summary(shard(job, 1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
     bench.drive(Duration::from_secs(1));
     let asked = bench.take(|action| match action {
-        Action::Net(NetAction::Request { request: Request::Bucket { width, task, .. }, .. }) => Some((*width, *task)),
+        Action::Net(NetAction::Request { request: Request::Bucket(piece), .. }) => Some((piece.width, piece.task.0)),
         _ => None,
     });
     assert!(matches!(asked, Some((4, 0..2))), "{asked:?}");
@@ -246,10 +246,10 @@ fn tasks_claimed_by_a_worker_that_received_the_seals_earlier_are_left_to_it() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let holds = vec![Hold { run: Run::new(0, 2), term: 0, speculative: false, settled: true }];
-    let claim = Claim { job, stage: 1, shard: 0, number: 1, holds, done: vec![], finished: 0 };
+    let claim = Claim { job, stage: StageId(1), shard: ShardId(0), number: 1, holds, done: vec![], finished: 0 };
     bench.worker.on_claim(&mut bench.core, PeerKey([3; 32]), &claim);
-    let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
-    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: 0, epoch: 0, width: 1, seals });
+    let seals = PartitionId::below(BUCKETS).map(|p| (p, ROOT)).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: StageId(0), epoch: 0, width: 1, seals });
     assert_eq!(bench.worker.jobs[&job].stages[1].table.free(), u32::from(BUCKETS) - 2);
 }
 
@@ -275,8 +275,9 @@ fn buckets_in_hand_together_keep_the_memory_limit() {
     assert_eq!(bench.failure(), None, "and that is no fault of its task");
 
     bench.answer_bucket(rest, Response::Piece { of }, bucket.slice(1..));
-    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 1).expect("the first reduce task");
-    bench.results(&reduce, reduce.tasks.clone(), true);
+    let reduce =
+        std::iter::from_fn(|| bench.run()).find(|work| work.stage == StageId(1)).expect("the first reduce task");
+    bench.results(&reduce, reduce.tasks.iter(), true);
     bench.drive(Duration::from_secs(3));
     let (next, _) = bench.bucket_asked().expect("the next one");
     bench.answer_bucket(next, Response::Piece { of }, start);
@@ -320,7 +321,7 @@ fn joining() -> (Bench, JobId) {
     let mut manifest = REDUCES.manifest();
     manifest.minor = version::SEVERAL_SOURCES;
     manifest.stages.insert(1, manifest.stages[0].clone());
-    manifest.stages[2].further = vec![Source::Shuffle { stage: 1 }];
+    manifest.stages[2].further = vec![Source::Shuffle { stage: StageId(1) }];
     assert_eq!(manifest.check(), Ok(()));
     let mut bench = Bench::new();
     let job = bench.open_as(&REDUCES, manifest, other());
@@ -329,18 +330,16 @@ fn joining() -> (Bench, JobId) {
 
 /// Another peer publishes that it sealed all partitions of a stage.
 fn seal(bench: &mut Bench, job: JobId, (stage, epoch): (u8, u32), root: Hash) {
-    let seals = (0..BUCKETS).map(|p| (p, root)).collect();
-    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage, epoch, width: 1, seals });
+    let seals = PartitionId::below(BUCKETS).map(|p| (p, root)).collect();
+    bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: StageId(stage), epoch, width: 1, seals });
     bench.drive(Duration::from_secs(1));
 }
 
 /// The next request for a bucket of a stage: its id, the task and the root.
-fn asked(bench: &mut Bench, of: u8) -> Option<(RequestId, u32, Hash)> {
+fn asked(bench: &mut Bench, of: u8) -> Option<(RequestId, TaskId, Hash)> {
     bench.take(|action| match action {
-        Action::Net(NetAction::Request { id, request: Request::Bucket { stage, task, root, .. }, .. })
-            if *stage == of =>
-        {
-            Some((*id, *task, *root))
+        Action::Net(NetAction::Request { id, request: Request::Bucket(piece), .. }) if piece.stage == StageId(of) => {
+            Some((*id, piece.task, piece.root))
         }
         _ => None,
     })
@@ -360,17 +359,15 @@ fn several_sources_are_read_in_turn_and_the_result_names_all_their_roots() {
     let (second, same, root) = asked(&mut bench, 1).expect("and of the second");
     assert_eq!((same, root), (task, roots[1]));
     bench.answer_bucket(second, Response::Piece { of: RECORD.len() as u64 }, Bytes::from_static(RECORD));
-    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == 2).expect("the reduce task");
+    let reduce = std::iter::from_fn(|| bench.run()).find(|work| work.stage == StageId(2)).expect("the reduce task");
     let [Port::Records(first), Port::Records(second)] = &reduce.inputs[..] else { panic!("{:?}", reduce.inputs) };
     assert!(first.is_empty() && *second == [&b"record"[..]], "{first:?} {second:?}");
-    bench.results(&reduce, reduce.tasks.clone(), true);
+    bench.results(&reduce, reduce.tasks.iter(), true);
     let named = bench.take(|action| match action {
-        Action::Net(NetAction::Request { request: Request::Output { root, further, .. }, .. }) => {
-            Some((*root, further.clone()))
-        }
+        Action::Net(NetAction::Request { request: Request::Output(output), .. }) => Some(output.roots().collect()),
         _ => None,
     });
-    assert_eq!(named, Some((Some(roots[0]), vec![roots[1]])));
+    assert_eq!(named, Some(roots.to_vec()));
 }
 
 #[test]
@@ -379,7 +376,9 @@ fn after_a_revocation_of_one_source_only_that_source_must_be_sealed_again() {
     seal(&mut bench, job, (0, 0), ROOT);
     seal(&mut bench, job, (1, 0), ROOT);
     let (id, _) = bench.bucket_asked().expect("a bucket to reduce");
-    let generations = [(0, 0), (0, 1), (1, 1)].map(|(reads, writes)| epoch::Generations { reads, writes }).to_vec();
+    let generations = [(0, 0), (0, 1), (1, 1)]
+        .map(|(reads, writes)| epoch::Generations { reads: Generation(reads), writes: Generation(writes) })
+        .to_vec();
     let shufflers = vec![epoch::Shuffler { peer: other(), weight: 1 }];
     let newer = Epoch { job, number: 1, previous: Some(ROOT), shufflers, generations };
     let signed_epoch = REDUCES.key().sign(&newer);

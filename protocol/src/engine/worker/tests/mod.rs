@@ -31,7 +31,7 @@ use crate::manifest::{Authority, BlobRef, Inputs, Manifest, Operator, Sink, Sour
 use crate::membership::{Advert, Kind, Roles};
 use crate::message::{Claim, Failure, Gossip, Request, Response, Seals, ShardLeft, Summary};
 use crate::pack::{Index, Layout, PackRef};
-use crate::part::PartitionId;
+use crate::part::{Generation, PartitionId, ShardId, ShardRef, ShuffleShape, StageId, TaskId};
 use crate::sign::{Keypair, Signed};
 use crate::time::Time;
 use crate::version;
@@ -46,6 +46,10 @@ fn me() -> PeerKey {
 
 fn other() -> PeerKey {
     PeerKey([2; 32])
+}
+
+fn shard(job: JobId, stage: u8, shard: u16) -> ShardRef {
+    ShardRef { job, stage: StageId(stage), shard: ShardId(shard) }
 }
 
 /// A worker with the state that it shares with other roles, and its actions.
@@ -137,7 +141,7 @@ impl Bench {
 
     fn bucket_asked(&mut self) -> Option<(RequestId, PeerKey)> {
         self.take(|action| match action {
-            Action::Net(NetAction::Request { id, to, request: Request::Bucket { .. }, .. }) => Some((*id, *to)),
+            Action::Net(NetAction::Request { id, to, request: Request::Bucket(_), .. }) => Some((*id, *to)),
             _ => None,
         })
     }
@@ -158,38 +162,32 @@ impl Bench {
 
     /// The authority reports that the first stage is done and its partitions are sealed.
     fn hear_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
-        let seals = (0..BUCKETS).map(|p| (p, ROOT)).collect();
+        let seals = PartitionId::below(BUCKETS).map(|p| (p, ROOT)).collect();
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
         let (further, peers) = (vec![], vec![]);
         let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
-        self.hear_summary(job, (1, 0), summary, Bytes::new());
+        self.hear_summary(shard(job, 1, 0), summary, Bytes::new());
         self.drive(Duration::from_secs(1));
     }
 
     /// Answers requests for summaries of a stage with two shards of eight blocks, of which `left` are left, those with
     /// the highest numbers; returns the requested shards.
-    fn answer_summaries(
-        &mut self,
-        job: JobId,
-        epoch: &Signed<Epoch>,
-        reopened: u32,
-        left: [u32; 2],
-    ) -> Vec<PartitionId> {
+    fn answer_summaries(&mut self, epoch: &Signed<Epoch>, reopened: u32, left: [u32; 2]) -> Vec<ShardId> {
         let mut asked = Vec::new();
-        while let Some(shard) = self.take(|action| match action {
-            Action::Net(NetAction::Request { request: Request::Summary { shard, .. }, .. }) => Some(*shard),
+        while let Some(of) = self.take(|action| match action {
+            Action::Net(NetAction::Request { request: Request::Summary(of), .. }) => Some(*of),
             _ => None,
         }) {
-            asked.push(shard);
-            let done = Bytes::from(vec![0xff >> left[shard.index()]]);
+            asked.push(of.shard);
+            let done = Bytes::from(vec![0xff >> left[of.shard.index()]]);
             let shards = left.iter().map(|&blocks| ShardLeft { blocks, workers: 1 }).collect();
             let (epoch, peers) = (epoch.clone(), vec![]);
             let done_tasks = vec![16 - left[0] - left[1]];
             let (seals, width) = (vec![], None);
             let further = vec![];
             let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
-            self.hear_summary(job, (0, shard), summary, done);
+            self.hear_summary(of, summary, done);
         }
         self.drive(Duration::ZERO);
         asked
@@ -213,7 +211,7 @@ impl Bench {
         assert!(work.operator == Operator::Map, "not a map");
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
         let result = |task| TaskResult { task, elapsed: task_time, outcome: Ok(output.clone()) };
-        let results: Vec<_> = work.tasks.clone().map(result).collect();
+        let results: Vec<_> = work.tasks.iter().map(result).collect();
         self.core.now = self.core.now + task_time * results.len() as u32;
         let ran = (work.job, results.len());
         self.worker.on_results(&mut self.core, work.run, results, true);
@@ -228,13 +226,13 @@ impl Bench {
     }
 
     /// The home answers with the summary of a shard; `done` is the bitmap of its finished blocks.
-    fn hear_summary(&mut self, job: JobId, (stage, shard): (u8, u16), summary: Summary, done: Bytes) {
-        let request = WorkerRequest::Summary { job, stage, shard };
+    fn hear_summary(&mut self, of: ShardRef, summary: Summary, done: Bytes) {
+        let request = WorkerRequest::Summary(of);
         self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((Response::Summary(summary), done)));
     }
 
     fn take_outputs(&mut self) {
-        let is_output = |pending: &Pending| matches!(pending, Pending::Worker(WorkerRequest::Output { .. }));
+        let is_output = |pending: &Pending| matches!(pending, Pending::Worker(WorkerRequest::Output(_)));
         let outputs: Vec<_> = self.core.pending.extract_if(.., |_, pending| is_output(pending)).collect();
         for (_, pending) in outputs {
             if let Pending::Worker(output) = pending {
@@ -244,12 +242,12 @@ impl Bench {
         self.drive(Duration::ZERO);
     }
 
-    fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool) {
+    fn results(&mut self, work: &Work, tasks: impl IntoIterator<Item = TaskId>, last: bool) {
         self.results_of(work, tasks, last, 1);
     }
 
     /// Results of `bytes` bytes each.
-    fn results_of(&mut self, work: &Work, tasks: impl IntoIterator<Item = u32>, last: bool, bytes: usize) {
+    fn results_of(&mut self, work: &Work, tasks: impl IntoIterator<Item = TaskId>, last: bool, bytes: usize) {
         let elapsed = Duration::from_millis(10);
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: vec![0; bytes].into() };
         let results = tasks.into_iter().map(|task| TaskResult { task, elapsed, outcome: Ok(output.clone()) }).collect();
@@ -280,7 +278,7 @@ impl Plan {
 
     fn manifest(&self) -> Manifest {
         let limits = TaskLimits { millis: 1_000, memory: 64 << 20, output: 8 << 20, retries: 3 };
-        let shuffle = Sink::Shuffle { partitions: BUCKETS, buckets: u32::from(BUCKETS) };
+        let shuffle = Sink::Shuffle(ShuffleShape { partitions: BUCKETS, buckets: u32::from(BUCKETS) });
         let first = Stage {
             operator: Operator::Map,
             source: Source::Inputs,
@@ -294,7 +292,7 @@ impl Plan {
         };
         let second = Stage {
             operator: Operator::Reduce,
-            source: Source::Shuffle { stage: 0 },
+            source: Source::Shuffle { stage: StageId(0) },
             further: Vec::new(),
             sink: Sink::Collect,
             tasks: u32::from(BUCKETS),

@@ -13,7 +13,7 @@ fn unacknowledged_output_is_limited_over_all_jobs_and_leaves_room_for_each() {
     while let Some(work) = bench.run() {
         jobs.insert(work.job);
         unacked += part;
-        bench.results_of(&work, [0], true, part);
+        bench.results_of(&work, [TaskId(0)], true, part);
         bench.drive(Duration::from_millis(50));
         // Its answer never arrives, so the job does not end; another one opens in its place.
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
@@ -52,7 +52,7 @@ fn a_job_of_long_tasks_gets_its_turn_beside_one_of_short_tasks() {
         };
         let time = if work.job == long { Duration::from_secs(1) } else { Duration::from_millis(1) };
         let output = TaskOutput::Collect { digest: Hash::of(b"x"), bytes: Bytes::from_static(b"x") };
-        let results = work.tasks.clone().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
+        let results = work.tasks.iter().map(|task| TaskResult { task, elapsed: time, outcome: Ok(output.clone()) });
         let results: Vec<_> = results.collect();
         bench.core.now = bench.core.now + time * results.len() as u32;
         bench.worker.on_results(&mut bench.core, work.run, results, true);
@@ -120,7 +120,15 @@ fn a_worker_in_many_jobs_publishes_as_often_as_one_in_a_single_job() {
         for second in 0..240 {
             for (&job, &from) in jobs.iter().flat_map(|job| neighbours.iter().map(move |n| (job, n))) {
                 let number = second + 1;
-                let claim = Claim { job, stage: 0, shard: 0, number, holds: vec![], done: vec![], finished: 0 };
+                let claim = Claim {
+                    job,
+                    stage: StageId(0),
+                    shard: ShardId(0),
+                    number,
+                    holds: vec![],
+                    done: vec![],
+                    finished: 0,
+                };
                 bench.worker.on_claim(&mut bench.core, from, &claim);
             }
             bench.worker.tick(&mut bench.core, &mut bench.blobs);
