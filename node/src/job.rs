@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use webmesh_protocol::PeerKey;
 use webmesh_protocol::limits;
 use webmesh_protocol::manifest::{
     Authority, BlobRef, Inputs, Manifest, Operator, Sink, Source, Stage, TaskLimits, Verify,
 };
+use webmesh_protocol::{PeerKey, ShuffleShape, StageId};
 
 /// Target input of a reduce task, in bytes: some tens of milliseconds of work.
 const REDUCE_BYTES: u64 = 2 << 20;
@@ -83,7 +83,7 @@ pub struct JobFacts {
 
 /// The manifest of a job with a map and a reduce stage.
 pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
-    let (partitions, buckets) = shuffle_size(&facts.inputs, facts.tasks, options.partitions);
+    let shape = shuffle_shape(&facts.inputs, facts.tasks, options.partitions);
     let limits = TaskLimits {
         millis: u32::try_from(options.task_timeout.as_millis()).unwrap_or(u32::MAX).min(limits::TASK_MILLIS),
         memory: options.task_memory,
@@ -94,7 +94,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         operator: Operator::Map,
         source: Source::Inputs,
         further: Vec::new(),
-        sink: Sink::Shuffle { partitions, buckets },
+        sink: Sink::Shuffle(shape),
         tasks: facts.tasks,
         task_bytes: 0,
         shards: 1,
@@ -103,10 +103,10 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
     };
     let reduce = Stage {
         operator: Operator::Reduce,
-        source: Source::Shuffle { stage: 0 },
+        source: Source::Shuffle { stage: StageId(0) },
         further: Vec::new(),
         sink: Sink::Collect,
-        tasks: buckets,
+        tasks: shape.buckets,
         task_bytes: REDUCE_BYTES.min(options.task_memory / REDUCE_PART_OF_MEMORY),
         shards: 1,
         block: 1,
@@ -134,9 +134,9 @@ fn sharded(mut stage: Stage, workers: u32) -> Stage {
     stage
 }
 
-/// The numbers of partitions and buckets. How many buckets a reduce task reads is decided later, by how much is
+/// The shape of the shuffle. How many buckets a reduce task reads is decided later, by how much is
 /// written.
-fn shuffle_size(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> (u16, u32) {
+fn shuffle_shape(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> ShuffleShape {
     let (partitions, bytes) = match inputs {
         Inputs::Packs { bytes, .. } => ((bytes / BYTES_PER_PARTITION).min(MOST_PARTITIONS), *bytes),
         Inputs::Numbers => ((u64::from(tasks) / NUMBERS_PER_PARTITION).min(MOST_PARTITIONS_OF_NUMBERS), 0),
@@ -145,7 +145,7 @@ fn shuffle_size(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> (u16, u32) {
     let partitions = asked.unwrap_or(chosen).clamp(1, limits::PARTITIONS);
     let least = LEAST_BUCKETS.max(asked.map_or(0, |asked| u64::from(asked) * BUCKETS_PER_PARTITION));
     let buckets = (bytes / BYTES_PER_BUCKET).max(least).min(u64::from(limits::BUCKETS / 2)) as u32;
-    (partitions, buckets.next_multiple_of(u32::from(partitions)))
+    ShuffleShape { partitions, buckets: buckets.next_multiple_of(u32::from(partitions)) }
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use webmesh_protocol::io::{Event, Port, RunId, TaskFailure, TaskOutput, TaskResu
 use webmesh_protocol::manifest::{Manifest, Operator, Sink};
 use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::Pack;
+use webmesh_protocol::ranges::Run;
 use webmesh_protocol::segment::Attempt;
-use webmesh_protocol::{Hash, JobId};
+use webmesh_protocol::{Hash, JobId, TaskId};
 
 use super::blobs::Blobs;
 use super::sender::Sender;
@@ -96,11 +97,11 @@ impl Runs {
     }
 
     pub(super) fn run(&self, work: Work) {
-        let (run, tasks) = (work.run, work.tasks.clone());
+        let (run, tasks) = (work.run, work.tasks);
         if let Err((why, cause)) = self.begin(work) {
             let failure = || TaskFailure { document: None, why: why.clone(), cause };
             let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(failure()) };
-            self.tell(run, tasks.map(result).collect(), true);
+            self.tell(run, tasks.iter().map(result).collect(), true);
         }
     }
 
@@ -109,9 +110,9 @@ impl Runs {
             return Err((format!("the job has {what}"), Cause::Worker));
         }
         let module = self.load(&work.module, work.limits.memory)?;
-        let seed = |task| Manifest::task_seed(work.job, work.stage, task);
-        let seeds: Vec<u8> = work.tasks.clone().flat_map(seed).collect();
-        let (first_task, output) = (work.tasks.start, work.output);
+        let seed = |task| Manifest::task_seed(work.stage_ref().task(task));
+        let seeds: Vec<u8> = work.tasks.iter().flat_map(seed).collect();
+        let (first_task, output) = (work.tasks.start.0, work.output);
         let (bytes, ends, inputs_per_task) =
             inputs_of(work.operator, work.tasks, work.inputs).map_err(|why| (why, Cause::Worker))?;
         let unit = Unit {
@@ -120,7 +121,7 @@ impl Runs {
             module,
             millis: work.limits.millis,
             output: work.limits.output as f64,
-            buckets: output.shuffle().map(|(_, buckets)| buckets),
+            buckets: output.shuffle().map(|shape| shape.buckets),
             first_task,
             seeds: Uint8Array::from(&seeds[..]),
             bytes,
@@ -165,12 +166,12 @@ impl Runs {
     ) {
         let Some(output) = self.output_of(run, last) else { return };
         let outcome = match offsets {
-            Some(offsets) => Attempt::cut(&data, &offsets, output.shuffle().map_or(1, |(partitions, _)| partitions))
+            Some(offsets) => Attempt::cut(&data, &offsets, output.shuffle().map_or(1, |shape| shape.partitions))
                 .map(TaskOutput::Shuffle)
                 .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job }),
             None => Ok(TaskOutput::Collect { digest: Hash::of(&data), bytes: data }),
         };
-        self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
+        self.tell(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
     }
 
     #[allow(clippy::too_many_arguments, reason = "as JavaScript hands them over")]
@@ -193,7 +194,7 @@ impl Runs {
                 _ => Cause::Job,
             };
             let outcome = Err(TaskFailure { document, why, cause });
-            self.tell(RunId(run), vec![TaskResult { task, elapsed: duration(millis), outcome }], last);
+            self.tell(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
         }
     }
 
@@ -233,13 +234,13 @@ fn duration(millis: f64) -> Duration {
 /// take them.
 fn inputs_of(
     operator: Operator,
-    tasks: Range<u32>,
+    tasks: Run<TaskId>,
     mut inputs: Vec<Port>,
 ) -> Result<(Uint8Array, Vec<u32>, u32), String> {
     match (operator, inputs.pop()) {
         (Operator::Map, Some(Port::Documents { pack, first_document, docs_per_task })) => {
             let parsed = Pack::parse(pack.clone()).map_err(|e| e.to_string())?;
-            let count = (tasks.len() as u32).saturating_mul(docs_per_task);
+            let count = tasks.len.saturating_mul(docs_per_task);
             let last_document = first_document.saturating_add(count).min(parsed.documents());
             let ranges: Vec<Range<u32>> = parsed.ranges(first_document..last_document).collect();
             // Documents of a pack are contiguous.
@@ -250,7 +251,7 @@ fn inputs_of(
         }
         (Operator::Map, Some(Port::Numbers)) => {
             let (mut text, mut ends) = (String::new(), Vec::new());
-            for task in tasks {
+            for task in tasks.iter() {
                 text += &task.to_string();
                 ends.push(text.len() as u32);
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use webmesh_protocol::TaskId;
 
 use super::CancelToken;
 use super::error::TaskError;
@@ -38,7 +39,7 @@ impl TaskOutput {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskDone {
     /// The task's index within its stage.
-    pub task: u32,
+    pub task: TaskId,
     /// Its output, or why there is none.
     pub result: Result<TaskOutput, TaskError>,
     /// Elapsed time from the creation of its instance until its output was copied.

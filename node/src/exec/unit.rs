@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use webmesh_protocol::TaskId;
 
 use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
@@ -17,7 +18,7 @@ use super::task::{TaskLimits, TaskParams};
 use super::watch::Overseer;
 
 /// The seed of a task's random numbers, by the task's index; the same on every worker.
-pub type SeedOf = Arc<dyn Fn(u32) -> [u8; 32] + Send + Sync>;
+pub type SeedOf = Arc<dyn Fn(TaskId) -> [u8; 32] + Send + Sync>;
 
 /// The segments of a bucket in the order of their tasks, read as they are needed; each holds whole records.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
@@ -60,7 +61,7 @@ pub enum Work {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapTask {
     /// Its index within its stage.
-    pub task: u32,
+    pub task: TaskId,
     /// Indexes of its documents within the unit.
     pub documents: Range<u32>,
 }
@@ -68,7 +69,7 @@ pub struct MapTask {
 /// A reduce task.
 pub struct ReduceTask {
     /// Its index within its stage.
-    pub task: u32,
+    pub task: TaskId,
     /// Its input.
     pub chunks: Chunks,
 }
@@ -92,7 +93,7 @@ impl Unit {
         let outbox = Outbox::new(deliver, closing.clone());
         let mut params = TaskParams { seed: [0; 32], limits, cancel: cancel.clone() };
         let _ticking = module.keep_ticking();
-        let mut run = |task: u32, body: &mut dyn FnMut(&TaskParams, Arc<dyn Overseer>) -> Finished| {
+        let mut run = |task: TaskId, body: &mut dyn FnMut(&TaskParams, Arc<dyn Overseer>) -> Finished| {
             if cancel.is_cancelled() || closing.is_cancelled() {
                 return false;
             }

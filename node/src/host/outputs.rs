@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use webmesh_protocol::JobId;
 use webmesh_protocol::io::Event;
+use webmesh_protocol::{JobId, TaskId};
 
 use crate::driver::HostOutput;
 use crate::platform;
@@ -57,7 +57,7 @@ impl Outputs {
 }
 
 /// Stores one task's result.
-pub(super) fn store(outputs: &Arc<Outputs>, sender: &mpsc::Sender<HostOutput>, job: JobId, task: u32, bytes: Bytes) {
+pub(super) fn store(outputs: &Arc<Outputs>, sender: &mpsc::Sender<HostOutput>, job: JobId, task: TaskId, bytes: Bytes) {
     let (outputs, sender) = (outputs.clone(), sender.clone());
     platform::spawn_blocking(move || {
         let result = {

@@ -11,8 +11,9 @@ use webmesh_protocol::io::{self, Event, Port, RunId, TaskFailure, TaskResult, Wo
 use webmesh_protocol::manifest::{Manifest, Operator, Sink};
 use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::{self, Pack};
+use webmesh_protocol::ranges::Run;
 use webmesh_protocol::segment::Attempt;
-use webmesh_protocol::{Hash, JobId};
+use webmesh_protocol::{Hash, JobId, ShuffleShape, StageId, TaskId};
 
 use crate::driver::HostOutput;
 use crate::exec::{
@@ -175,10 +176,10 @@ impl Shared {
     }
 
     /// Reports that a unit's tasks cannot be run here.
-    fn refuse(&self, run: RunId, tasks: std::ops::Range<u32>, why: &str, cause: Cause) {
+    fn refuse(&self, run: RunId, tasks: Run<TaskId>, why: &str, cause: Cause) {
         let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
         let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
-        self.tell(Event::RunProgress { run, results: tasks.map(result).collect(), last: true });
+        self.tell(Event::RunProgress { run, results: tasks.iter().map(result).collect(), last: true });
     }
 
     fn tell(&self, event: Event) {
@@ -188,10 +189,10 @@ impl Shared {
 
     /// Creates a unit for the pool.
     fn unit(self: &Arc<Self>, state: &mut State, module: Arc<Module>, work: Work) -> Result<Unit, ()> {
-        let (run, job, stage) = (work.run, work.job, work.stage);
+        let (run, job, stage) = (work.run, work.job, work.stage_ref());
         let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
         let cancel = state.running.entry(job).or_default().clone();
-        let (tasks, output) = (work.tasks.clone(), work.output);
+        let (tasks, output) = (work.tasks, work.output);
         let exec_work = match work_of(work) {
             Ok(exec_work) => exec_work,
             Err(why) => {
@@ -210,7 +211,7 @@ impl Shared {
                 shared.fill_pool(&mut state);
             }
         });
-        let seed = Arc::new(move |task| Manifest::task_seed(job, stage, task));
+        let seed = Arc::new(move |task| Manifest::task_seed(stage.task(task)));
         Ok(Unit { module, limits, seed, cancel, work: exec_work, deliver })
     }
 }
@@ -221,13 +222,13 @@ fn work_of(work: Work) -> Result<crate::exec::Work, String> {
         return Err(format!("the job has {what}"));
     }
     let Work { operator, tasks, mut inputs, output, .. } = work;
-    let buckets = output.shuffle().and_then(|(_, buckets)| NonZeroU32::new(buckets)).unwrap_or(NonZeroU32::MIN);
+    let buckets = output.shuffle().and_then(|shape| NonZeroU32::new(shape.buckets)).unwrap_or(NonZeroU32::MIN);
     match (operator, inputs.pop()) {
         (Operator::Map, Some(Port::Documents { pack, first_document, docs_per_task })) => {
             pack_work(pack, tasks, first_document, docs_per_task, buckets)
         }
         (Operator::Map, Some(Port::Numbers)) => {
-            let texts: Vec<String> = tasks.clone().map(|n| n.to_string()).collect();
+            let texts: Vec<String> = tasks.iter().map(|task| task.to_string()).collect();
             let pack = Bytes::from(pack::build(texts.iter().map(|t| t.as_bytes())));
             pack_work(pack, tasks, 0, 1, buckets)
         }
@@ -241,21 +242,21 @@ fn work_of(work: Work) -> Result<crate::exec::Work, String> {
 
 fn pack_work(
     pack: Bytes,
-    tasks: std::ops::Range<u32>,
+    tasks: Run<TaskId>,
     first_document: u32,
     docs_per_task: u32,
     buckets: NonZeroU32,
 ) -> Result<crate::exec::Work, String> {
     let parsed = Pack::parse(pack.clone()).map_err(|e| e.to_string())?;
-    let count = (tasks.len() as u32).saturating_mul(docs_per_task);
+    let count = tasks.len.saturating_mul(docs_per_task);
     let last_document = first_document.saturating_add(count).min(parsed.documents());
     let documents: Vec<_> = parsed.ranges(first_document..last_document).collect();
     let found = documents.len() as u32;
-    let map_task = |(i, task): (u32, u32)| {
+    let map_task = |(i, task): (u32, TaskId)| {
         let start = (i * docs_per_task).min(found);
         MapTask { task, documents: start..start.saturating_add(docs_per_task).min(found) }
     };
-    let tasks = (0..).zip(tasks).map(map_task).collect();
+    let tasks = (0..).zip(tasks.iter()).map(map_task).collect();
     Ok(crate::exec::Work::Map { pack, documents, buckets, tasks })
 }
 
@@ -263,7 +264,7 @@ fn pack_work(
 fn result_of(done: TaskDone, output: Sink) -> TaskResult {
     let outcome = match done.result {
         Ok(TaskOutput::Map(mapped)) => {
-            let partitions = output.shuffle().map_or(1, |(partitions, _)| partitions);
+            let partitions = output.shuffle().map_or(1, |shape| shape.partitions);
             Attempt::cut(&mapped.data, &mapped.offsets, partitions)
                 .map(io::TaskOutput::Shuffle)
                 .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job })
@@ -299,14 +300,15 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 mod tests {
     use super::*;
 
-    const SHUFFLE: Sink = Sink::Shuffle { partitions: 1, buckets: 1 };
+    const SHUFFLE: Sink = Sink::Shuffle(ShuffleShape { partitions: 1, buckets: 1 });
 
     /// Task 7 of some stage.
     fn work(module: Hash, operator: Operator, inputs: Vec<Port>, output: Sink) -> Work {
         let (run, job) = (RunId(1), JobId([1; 32]));
         let limits =
             webmesh_protocol::manifest::TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 0 };
-        Work { run, job, stage: 0, module, limits, operator, tasks: 7..8, inputs, output }
+        let (stage, tasks) = (StageId(0), Run::new(TaskId(7), 1));
+        Work { run, job, stage, module, limits, operator, tasks, inputs, output }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use webmesh_protocol::manifest::{BlobRef, Inputs};
 use webmesh_protocol::pack::{Index, PackRef, header};
-use webmesh_protocol::{Hash, codec};
+use webmesh_protocol::{Hash, TaskId, codec};
 
 use super::cut::Documents;
 use super::error::InputError;
@@ -26,7 +26,7 @@ struct Placed {
     /// The file of its first document, and the document's offset in it.
     file: usize,
     offset: u64,
-    first_task: u32,
+    first_task: TaskId,
     pack: PackRef,
 }
 
@@ -96,7 +96,7 @@ impl Unhashed {
             }
         }
         let index = codec::encode(&Index { packs: packs.iter().map(|placed| placed.pack).collect() });
-        let tasks = packs.last().map_or(0, |last| last.first_task + last.pack.tasks());
+        let tasks = packs.last().map_or(0, |last| last.first_task.0 + last.pack.tasks());
         let index_hash = Hash::of(&index);
         PackSource { files, documents, packs, by_hash, index: index.into(), index_hash, tasks }
     }
@@ -137,10 +137,10 @@ impl PackSource {
 
     /// The name of a task's document for the user: the file's path, and the document's offset in it if the file has
     /// several. `None` if there is no such document.
-    pub fn name_of(&self, task: u32, document: u32) -> Option<String> {
+    pub fn name_of(&self, task: TaskId, document: u32) -> Option<String> {
         let pack = self.packs.partition_point(|placed| placed.first_task <= task).checked_sub(1)?;
         let placed = &self.packs[pack];
-        let in_pack = u64::from(task - placed.first_task) * u64::from(placed.pack.docs_per_task);
+        let in_pack = u64::from(task.0 - placed.first_task.0) * u64::from(placed.pack.docs_per_task);
         let in_pack = in_pack + u64::from(document);
         if document >= placed.pack.docs_per_task || in_pack >= u64::from(placed.pack.documents) {
             return None;
@@ -212,7 +212,7 @@ fn lengths<'a>(documents: &'a Documents, placed: &Placed) -> &'a [u32] {
 
 /// Finds each pack's position in the files. Its hash is not known yet.
 fn place(documents: &Documents, groups: &[Group]) -> Vec<Placed> {
-    let (mut file, mut offset, mut first_task) = (0, 0, 0);
+    let (mut file, mut offset, mut first_task) = (0, 0, TaskId(0));
     let mut packs = Vec::with_capacity(groups.len());
     for group in groups {
         let &Group { first_document, documents: count, docs_per_task } = group;
@@ -223,7 +223,7 @@ fn place(documents: &Documents, groups: &[Group]) -> Vec<Placed> {
             (file, offset) = (file + 1, 0);
         }
         let placed = Placed { first_document, file, offset, first_task, pack };
-        first_task += pack.tasks();
+        first_task.0 += pack.tasks();
         if let Some(part) = parts(documents, &placed).last() {
             (file, offset) = (part.file, part.offset + part.len);
         }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::pack::{Index, Layout, Pack};
-use webmesh_protocol::{codec, limits};
+use webmesh_protocol::{TaskId, codec, limits};
 
 use super::note::Notes;
 use super::{InputError, LINE_BYTES, MAX_CHUNK_BYTES, Options, Plan, Planning, Step, plan, walk};
@@ -40,7 +40,7 @@ fn tasks(plan: &Plan) -> Vec<Vec<Vec<u8>>> {
     let index = source.read(&index.hash).unwrap().unwrap();
     let layout = Layout::new(codec::decode::<Index>(&index).unwrap());
     assert_eq!(layout.tasks(), plan.tasks);
-    let tasks: Vec<Vec<Vec<u8>>> = (0..layout.tasks())
+    let tasks: Vec<Vec<Vec<u8>>> = TaskId::below(layout.tasks())
         .map(|task| {
             let (pack, _) = layout.pack_of(task).unwrap();
             let bytes = source.read(&pack.blob.hash).unwrap().unwrap();
@@ -102,7 +102,7 @@ proptest! {
         }
         // Every document has a name that locates its bytes.
         let source = plan.source.as_ref().unwrap();
-        for (t, documents) in (0..).zip(&tasks) {
+        for (t, documents) in TaskId::enumerate(&tasks) {
             for (d, document) in (0..).zip(documents) {
                 let name = source.name_of(t, d).unwrap();
                 let (path, at) = name.split_once(", from byte ").unwrap_or((&name, "0"));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use webmesh_protocol::decisions::{Cut, State, replay};
 use webmesh_protocol::manifest::Sink;
 use webmesh_protocol::ranges::{Run, runs_of};
-use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PeerKey, StageId, TaskId};
 
 use super::{COPIES, FolderError, JobFolder, MODULE, RECORD, RESULTS, Record, all, folders};
 use crate::platform::FileList;
@@ -26,7 +26,7 @@ pub struct Loaded {
     /// The valid results so far.
     pub results: ResultStore,
     /// Tasks of its last stage that the log records as finished, but whose results are missing or damaged.
-    pub lost: Vec<Run>,
+    pub lost: Vec<Run<TaskId>>,
     /// The compiled job.
     pub module: Bytes,
     /// The files that it reads, as they were listed.
@@ -69,13 +69,11 @@ pub fn stopped(data_dir: &Path) -> Vec<Stopped> {
 /// so far.
 pub fn stages(state: &State) -> Vec<(u32, u32)> {
     let manifest = state.manifest();
-    let counted = (0u8..).zip(&manifest.stages).filter_map(|(number, stage)| {
+    let counted = manifest.numbered_stages().filter_map(|(number, stage)| {
         let accepted = state.stage(number)?.accepted();
-        let is_unsettled = |read: &u8| state.stage(*read).is_some_and(|read| read.split().is_none());
+        let is_unsettled = |read: &StageId| state.stage(*read).is_some_and(|read| read.split().is_none());
         let tasks = match stage.reads().find(is_unsettled) {
-            Some(read) => {
-                manifest.stages[usize::from(read)].shuffle().map_or(0, |(partitions, _)| u32::from(partitions))
-            }
+            Some(read) => manifest.stages[read.index()].shuffle().map_or(0, |shape| u32::from(shape.partitions)),
             None => accepted.size(),
         };
         Some((accepted.count(), tasks))
@@ -100,8 +98,8 @@ impl JobFolder {
         }
         let path = self.path.join(RESULTS);
         let last = state.manifest().stages.iter().rposition(|stage| stage.sink == Sink::Collect);
-        let last = last.and_then(|number| state.stage(number as u8));
-        let wanted = |task| last.filter(|stage| task < stage.accepted().size()).and_then(|stage| stage.digest(task));
+        let last = last.and_then(|number| state.stage(StageId::of_index(number)));
+        let wanted = |task| last?.digest(task);
         let reopened = ResultStore::reopen(&path, wanted);
         let Reopened { store, cut: torn } = reopened.map_err(|source| FolderError::Disk { path, source })?;
         if let Some(why) = torn {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::io::{RequestError, RequestId};
 use webmesh_protocol::message::{Request, Response};
-use webmesh_protocol::{Hash, JobId, PeerKey};
+use webmesh_protocol::{Hash, JobId, PartitionId, PeerKey, StageId, TaskId};
 
 use super::{Net, NetConfig, NetEvent, identity};
 
@@ -105,7 +105,7 @@ fn compile(name: &str) -> Request {
 
 /// A request whose answer may be of any length.
 fn pull() -> Request {
-    Request::Pull { job: JobId([7; 32]), stage: 0, partition: 0, from: 0 }
+    Request::Pull { job: JobId([7; 32]), stage: StageId(0), partition: PartitionId(0), from: TaskId(0) }
 }
 
 /// Incompressible bytes (xorshift).

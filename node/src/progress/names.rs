@@ -1,12 +1,13 @@
 //! Names of stages, and texts about failures.
 
+use webmesh_protocol::StageId;
 use webmesh_protocol::message::{Cause, Failure};
 
 use super::event::Limit;
 
-/// The name of stage `i`: the first is the map, all others are reduces.
-pub(super) fn stage(i: usize) -> String {
-    match i {
+/// The name of a stage: the first is the map, all others are reduces.
+pub(super) fn stage(number: StageId) -> String {
+    match number.0 {
         0 => "map".to_owned(),
         1 => "reduce".to_owned(),
         n => format!("reduce {n}"),
@@ -26,7 +27,7 @@ pub(super) fn limit(cause: Cause) -> Option<Limit> {
 
 /// How to submit the job so that its tasks stay within the limit that caused the failure, if one did.
 pub(super) fn remedy(failure: &Failure) -> Option<&'static str> {
-    Some(match (failure.cause, failure.stage) {
+    Some(match (failure.cause, failure.stage.0) {
         (Cause::Job | Cause::Worker, _) => return None,
         (Cause::TimeLimit, 0) => {
             "raise --task-timeout, or make tasks smaller with a smaller --chunk or fewer --docs-per-task"
@@ -58,7 +59,7 @@ pub(super) fn explanation(failed: &Failure, input: Option<&str>) -> String {
 
 /// The text for a failure, without a remedy.
 fn failure(failed: &Failure, input: Option<&str>) -> String {
-    attempt(&stage(usize::from(failed.stage)), failed.task, input, &failed.why)
+    attempt(&stage(failed.stage), failed.task.0, input, &failed.why)
 }
 
 /// The text for a failed attempt: the input if known, else the task, and the reason.

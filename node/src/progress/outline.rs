@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use webmesh_protocol::StageId;
 use webmesh_protocol::message::Failure;
 
 use super::names;
@@ -45,7 +46,7 @@ impl Outline {
     /// The name of the document that made a task fail, or of all documents of the task if it is not known which; `None`
     /// outside the first stage.
     pub fn input_of(&self, failure: &Failure) -> Option<String> {
-        let source = self.source.as_ref().filter(|_| failure.stage == 0)?;
+        let source = self.source.as_ref().filter(|_| failure.stage == StageId(0))?;
         if let Some(document) = failure.document {
             return source.name_of(failure.task, document);
         }

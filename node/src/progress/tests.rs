@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use webmesh_protocol::io::{Notice, Progress};
 use webmesh_protocol::message::{Cause, Failure, Outcome};
-use webmesh_protocol::{JobId, PeerKey};
+use webmesh_protocol::{JobId, PeerKey, StageId, TaskId};
 
 use super::tracker::Tracker;
 use super::{Display, Ending, JobProgress, Limit, Outline, ProgressEvent, Reporter, Style, Traffic};
@@ -79,7 +79,14 @@ fn run(style: Style) -> Written {
         shown.notice(now, &progress(JobId([2; 32]), 7, 7));
     }
     for task in 0..100 {
-        let failure = Failure { job: JOB, stage: 0, task, document: None, why: "it trapped".into(), cause: Cause::Job };
+        let failure = Failure {
+            job: JOB,
+            stage: StageId(0),
+            task: TaskId(task),
+            document: None,
+            why: "it trapped".into(),
+            cause: Cause::Job,
+        };
         shown.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
     }
     let outcome = Outcome::Done;
@@ -135,8 +142,14 @@ fn json_reports_every_event_in_an_object_of_one_line() {
 
 #[test]
 fn a_failed_job_reports_the_reason() {
-    let failure =
-        Failure { job: JOB, stage: 1, task: 4, document: None, why: "out of memory".into(), cause: Cause::Job };
+    let failure = Failure {
+        job: JOB,
+        stage: StageId(1),
+        task: TaskId(4),
+        document: None,
+        why: "out of memory".into(),
+        cause: Cause::Job,
+    };
     let outcome = Outcome::Failed("a task failed".into());
     let ended = Notice::Ended { job: JOB, outcome, failure: Some(failure) };
     let last = told(&[Notice::Submitted { job: JOB }, ended]).pop();
@@ -147,7 +160,8 @@ fn a_failed_job_reports_the_reason() {
 #[test]
 fn a_task_over_a_limit_reports_the_limit_and_a_remedy() {
     let why = "it took longer than 30 s".to_owned();
-    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::TimeLimit };
+    let failure =
+        Failure { job: JOB, stage: StageId(0), task: TaskId(4), document: None, why, cause: Cause::TimeLimit };
     let failed = Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 };
     let last = told(&[Notice::Submitted { job: JOB }, failed]).pop();
     let Some(ProgressEvent::TaskFailed { limit, help, .. }) = last else { panic!("{last:?}") };
@@ -157,7 +171,7 @@ fn a_task_over_a_limit_reports_the_limit_and_a_remedy() {
 
 #[test]
 fn revoked_results_are_reported() {
-    let revoked = |job| Notice::Revoked { job, stage: 0, tasks: 3 };
+    let revoked = |job| Notice::Revoked { job, stage: StageId(0), tasks: 3 };
     let events = told(&[Notice::Submitted { job: JOB }, revoked(JobId([2; 32])), revoked(JOB)]);
     assert_eq!(events[1..], [ProgressEvent::Revoked { stage: "map".to_owned(), tasks: 3 }]);
 }
@@ -168,7 +182,7 @@ fn text_from_other_peers_cannot_control_the_terminal() {
     let mut shown = Shown::new(Style::Lines, start);
     shown.notice(start, &Notice::Submitted { job: JOB });
     let why = "trap\x1b]0;owned\x07\r\nsecond line".to_owned();
-    let failure = Failure { job: JOB, stage: 0, task: 4, document: None, why, cause: Cause::Job };
+    let failure = Failure { job: JOB, stage: StageId(0), task: TaskId(4), document: None, why, cause: Cause::Job };
     shown.notice(start, &Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 });
     shown.display.show(&ProgressEvent::Warnings { text: "\x1b[0;1;35mwarning: \x1b[0munused\x1b[2J".to_owned() });
     let text = shown.out.text();

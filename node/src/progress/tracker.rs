@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use webmesh_protocol::JobId;
 use webmesh_protocol::io::{Notice, Progress};
 use webmesh_protocol::message::Outcome;
+use webmesh_protocol::{JobId, StageId};
 
 use super::event::{Ending, JobProgress, ProgressEvent, StageProgress};
 use super::names;
@@ -52,8 +52,8 @@ impl Tracker {
             }
             Notice::TaskFailed { failure, worker, retries_left } if ours == Some(failure.job) => {
                 ProgressEvent::TaskFailed {
-                    stage: names::stage(usize::from(failure.stage)),
-                    task: failure.task,
+                    stage: names::stage(failure.stage),
+                    task: failure.task.0,
                     document: failure.document,
                     input: self.outline.as_ref().and_then(|outline| outline.input_of(failure)),
                     why: failure.why.clone(),
@@ -72,7 +72,7 @@ impl Tracker {
                 ProgressEvent::WaitingOver { seconds: quiet.as_secs_f64() }
             }
             Notice::Revoked { job, stage, tasks } if ours == Some(*job) => {
-                ProgressEvent::Revoked { stage: names::stage(usize::from(*stage)), tasks: *tasks }
+                ProgressEvent::Revoked { stage: names::stage(*stage), tasks: *tasks }
             }
             Notice::Ended { job, outcome, failure } if ours == Some(*job) => {
                 let elapsed = self.job.take().map_or(Duration::ZERO, |(_, since)| now - since);
@@ -117,7 +117,7 @@ impl Tracker {
         let stages = stages.map(|(i, (rate, &(done, tasks)))| {
             rate.update(now, done, tasks);
             StageProgress {
-                name: names::stage(i),
+                name: names::stage(StageId::of_index(i)),
                 done,
                 tasks,
                 per_second: rate.per_second(),

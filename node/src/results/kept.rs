@@ -3,7 +3,7 @@
 //! Outputs carry no checksum of their own. The job's log holds the hash of each, and only outputs with that hash count
 //! when the file is read back; anything else was not decided yet, or is damaged, and is computed again.
 
-use webmesh_protocol::Hash;
+use webmesh_protocol::{Hash, TaskId};
 
 /// Bytes of the header of each output: task, length and a checksum of both, little-endian.
 pub(super) const HEAD: usize = 4 + 8 + CHECKSUM;
@@ -11,9 +11,9 @@ pub(super) const HEAD: usize = 4 + 8 + CHECKSUM;
 const CHECKSUM: usize = 8;
 
 /// The header of a task's output.
-pub(super) fn head(task: u32, len: u64) -> [u8; HEAD] {
+pub(super) fn head(task: TaskId, len: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
-    head[..4].copy_from_slice(&task.to_le_bytes());
+    head[..4].copy_from_slice(&task.0.to_le_bytes());
     head[4..12].copy_from_slice(&len.to_le_bytes());
     let checksum = Hash::of(&head[..12]);
     head[12..].copy_from_slice(&checksum.0[..CHECKSUM]);
@@ -30,7 +30,7 @@ mod native {
     use std::path::Path;
     use std::sync::Arc;
 
-    use webmesh_protocol::{Hash, limits};
+    use webmesh_protocol::{Hash, TaskId, limits};
 
     use super::super::store::{Place, ResultStore};
     use super::{HEAD, head};
@@ -60,7 +60,7 @@ mod native {
         ///
         /// # Errors
         /// The file cannot be read, or not be truncated where it is damaged.
-        pub fn reopen(path: &Path, wanted: impl Fn(u32) -> Option<Hash>) -> io::Result<Reopened> {
+        pub fn reopen(path: &Path, wanted: impl Fn(TaskId) -> Option<Hash>) -> io::Result<Reopened> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             let mut reader = BufReader::new(&file);
             let mut places = Vec::new();
@@ -73,7 +73,7 @@ mod native {
                     HEAD => {}
                     _ => break Some("its last output is incomplete"),
                 }
-                let (task, len) = (u32_of(&found), u64_of(&found));
+                let (task, len) = (TaskId(u32_of(&found)), u64_of(&found));
                 if found != head(task, len) || len > limits::TASK_OUTPUT_BYTES {
                     break Some("the length of an output is damaged");
                 }
@@ -149,15 +149,15 @@ mod native {
             let path = folder.path().join("results");
             let mut store = ResultStore::keep(&path).unwrap();
             for (task, key) in [(0, "old"), (7, "seven"), (0, "zero")] {
-                store.add(task, output(key)).unwrap();
+                store.add(TaskId(task), output(key)).unwrap();
             }
             assert!(store.take_unsynced().is_some() && store.take_unsynced().is_none());
             let bytes = std::fs::read(&path).unwrap();
             (folder, bytes)
         }
 
-        fn wanted(task: u32) -> Option<Hash> {
-            match task {
+        fn wanted(task: TaskId) -> Option<Hash> {
+            match task.0 {
                 0 => Some(Hash::of(&output("zero"))),
                 7 => Some(Hash::of(&output("seven"))),
                 _ => None,
@@ -170,9 +170,9 @@ mod native {
             let path = folder.path().join("results");
             let Reopened { mut store, cut } = ResultStore::reopen(&path, wanted).unwrap();
             assert_eq!((store.len(), cut), (2, None));
-            store.add(3, output("three")).unwrap();
+            store.add(TaskId(3), output("three")).unwrap();
             drop(store);
-            let all = |task| wanted(task).or((task == 3).then(|| Hash::of(&output("three"))));
+            let all = |task| wanted(task).or((task == TaskId(3)).then(|| Hash::of(&output("three"))));
             let again = ResultStore::reopen(&path, all).unwrap().store;
             assert_eq!(lines(again), "seven\t1\nthree\t1\nzero\t1\n");
         }
@@ -180,9 +180,9 @@ mod native {
         #[test]
         fn an_output_without_its_hash_in_the_log_does_not_count() {
             let (folder, _) = kept();
-            let named = |task| (task == 7).then(|| wanted(7)).flatten();
+            let named = |task| (task == TaskId(7)).then(|| wanted(task)).flatten();
             let store = ResultStore::reopen(&folder.path().join("results"), named).unwrap().store;
-            assert!(store.has(7) && !store.has(0));
+            assert!(store.has(TaskId(7)) && !store.has(TaskId(0)));
         }
 
         #[test]
@@ -200,8 +200,8 @@ mod native {
                     assert!(text.lines().all(|line| right.contains(&line)), "at {at}: {text}");
                     // Outputs added after the damage are read back.
                     let mut store = ResultStore::reopen(&path, wanted).unwrap().store;
-                    store.add(0, output("zero")).unwrap();
-                    store.add(7, output("seven")).unwrap();
+                    store.add(TaskId(0), output("zero")).unwrap();
+                    store.add(TaskId(7), output("seven")).unwrap();
                     drop(store);
                     let mended = ResultStore::reopen(&path, wanted).unwrap().store;
                     assert_eq!(lines(mended).lines().collect::<Vec<_>>(), right, "at {at}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use webmesh_protocol::TaskId;
 
 use super::kept;
 use super::merge::{self, Stats};
@@ -25,7 +26,7 @@ pub enum ResultError {
     #[error("the result of task {task} is malformed: {source}")]
     Malformed {
         /// The task.
-        task: u32,
+        task: TaskId,
         /// What is wrong.
         source: RecordError,
     },
@@ -63,7 +64,7 @@ pub struct ResultStore {
     /// Directory of the temporary file, or, if the file outlives this process, its path.
     dir: PathBuf,
     memory_limit: u64,
-    pub(super) outputs: BTreeMap<u32, Place>,
+    pub(super) outputs: BTreeMap<TaskId, Place>,
     memory: u64,
     /// The file for outputs that do not fit in memory, and its length.
     pub(super) spill: Option<(Arc<Spill>, u64)>,
@@ -82,7 +83,7 @@ impl ResultStore {
     }
 
     /// Stores the output of a task. It replaces an earlier one of that task.
-    pub fn add(&mut self, task: u32, records: Bytes) -> Result<(), ResultError> {
+    pub fn add(&mut self, task: TaskId, records: Bytes) -> Result<(), ResultError> {
         record::check(&records).map_err(|source| ResultError::Malformed { task, source })?;
         let len = records.len() as u64;
         let place = if !self.is_kept && self.memory + len <= self.memory_limit {
@@ -99,7 +100,7 @@ impl ResultStore {
         Ok(())
     }
 
-    fn write(&mut self, task: u32, records: &[u8]) -> io::Result<u64> {
+    fn write(&mut self, task: TaskId, records: &[u8]) -> io::Result<u64> {
         let head = self.is_kept.then(|| kept::head(task, records.len() as u64));
         let (file, end) = match &mut self.spill {
             Some(spill) => spill,
@@ -117,14 +118,14 @@ impl ResultStore {
     }
 
     /// Removes the output of a task.
-    pub fn remove(&mut self, task: u32) {
+    pub fn remove(&mut self, task: TaskId) {
         if let Some(Place::Memory(old)) = self.outputs.remove(&task) {
             self.memory -= old.len() as u64;
         }
     }
 
     /// Whether it has the output of a task.
-    pub fn has(&self, task: u32) -> bool {
+    pub fn has(&self, task: TaskId) -> bool {
         self.outputs.contains_key(&task)
     }
 

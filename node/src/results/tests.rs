@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use webmesh_protocol::TaskId;
 use webmesh_protocol::segment::put_varint;
 
 use super::{OutputFile, ResultError, ResultStore, Stats};
@@ -54,7 +55,7 @@ proptest! {
             tasks[task].push((b"k".to_vec(), "2".repeat(300_000)));
         }
         let mut store = store(memory);
-        for (i, task) in (0..).zip(&mut tasks) {
+        for (i, task) in TaskId::enumerate(&mut tasks) {
             task.sort();
             store.add(i, encode(task)).unwrap();
         }
@@ -84,7 +85,7 @@ proptest! {
     #[test]
     fn any_bytes_are_stored_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let mut store = store(0);
-        if store.add(0, bytes.into()).is_ok() {
+        if store.add(TaskId(0), bytes.into()).is_ok() {
             merged(store);
         }
     }
@@ -98,11 +99,11 @@ fn one(key: &str, value: &str) -> (Vec<u8>, String) {
 fn the_last_output_of_a_task_counts() {
     for memory in [0, 1000] {
         let mut store = store(memory);
-        store.add(1, encode(&vec![one("old", "1")])).unwrap();
-        store.add(2, encode(&vec![one("other", "2")])).unwrap();
-        store.add(1, encode(&vec![one("new", "3")])).unwrap();
-        store.add(3, encode(&vec![one("gone", "4")])).unwrap();
-        store.remove(3);
+        store.add(TaskId(1), encode(&vec![one("old", "1")])).unwrap();
+        store.add(TaskId(2), encode(&vec![one("other", "2")])).unwrap();
+        store.add(TaskId(1), encode(&vec![one("new", "3")])).unwrap();
+        store.add(TaskId(3), encode(&vec![one("gone", "4")])).unwrap();
+        store.remove(TaskId(3));
         assert_eq!(store.len(), 2);
         assert_eq!(merged(store).0, b"new\t3\nother\t2\n");
     }
@@ -117,7 +118,7 @@ fn no_results_give_no_lines() {
 fn a_malformed_output_is_refused_and_its_task_named() {
     let mut store = store(1000);
     let mut refuse = |bytes: Bytes| {
-        let error = store.add(7, bytes).unwrap_err().to_string();
+        let error = store.add(TaskId(7), bytes).unwrap_err().to_string();
         assert!(error.contains("task 7"), "{error}");
         error
     };
@@ -141,7 +142,7 @@ fn a_closed_pipe_is_distinguished_from_a_failing_disk() {
         }
     }
     let mut store = store(1000);
-    store.add(0, encode(&vec![one("a", "1")])).unwrap();
+    store.add(TaskId(0), encode(&vec![one("a", "1")])).unwrap();
     let error = store.merge(&mut Gone).unwrap_err();
     assert!(matches!(error, ResultError::Write(e) if e.kind() == io::ErrorKind::BrokenPipe));
 }

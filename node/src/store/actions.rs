@@ -25,8 +25,8 @@ pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<Host
             let lost = store.stage(&push, &keep, &body).err()?;
             Some(HostOutput::Event(Event::StoreFailed { job: push.job, why: lost.to_string() }))
         }
-        SegmentAction::Drop { job, stage, partition, task, digest } => {
-            store.drop_segment(job, stage, partition, task, digest);
+        SegmentAction::Drop { partition, attempt } => {
+            store.drop_segment(partition, attempt);
             None
         }
         SegmentAction::ReadBucket { read, bucket, most } => {
@@ -44,8 +44,8 @@ pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<Host
             };
             respond(token, true, piece.map(|(piece, of)| (Response::Piece { of }, piece)))
         }
-        SegmentAction::ServePull { token, job, stage, partition, from } => {
-            let pulled = store.pull(job, stage, partition, from);
+        SegmentAction::ServePull { token, partition, from } => {
+            let pulled = store.pull(partition, from);
             respond(token, false, pulled.map(|(push, body, next)| (Response::Pulled { push, next }, body)))
         }
         SegmentAction::DropJob { job } => {

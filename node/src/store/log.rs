@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use webmesh_protocol::Hash;
+use webmesh_protocol::message::AttemptId;
+use webmesh_protocol::{Hash, TaskId};
 
 use crate::platform::Spill;
 
@@ -18,17 +19,10 @@ const FIRST_CHUNK_BYTES: usize = 4 * 1024;
 /// A chunk that cannot be filled is shrunk if at least one part in this many of it would be unused.
 const SPARE_PART: usize = 8;
 
-/// An attempt with at least one segment here. Entries refer to it by its index in the stage's list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Staged {
-    pub(super) task: u32,
-    pub(super) digest: Hash,
-}
-
 /// One segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Index of its attempt.
+    /// The index of its attempt in the stage's list.
     pub(super) attempt: u32,
     /// Its offset in its chunk.
     pub(super) start: u32,
@@ -57,13 +51,13 @@ pub(super) struct Log {
     /// Bytes of memory in chunks.
     memory: usize,
     /// Dropped attempts, by task and digest: their entries before the given index do not count any more.
-    dropped: HashMap<u32, Vec<(Hash, usize)>>,
+    dropped: HashMap<TaskId, Vec<(Hash, usize)>>,
 }
 
 /// Two attempts of one task are in a partition that is about to be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TwoAttempts {
-    pub(super) task: u32,
+    pub(super) task: TaskId,
 }
 
 impl Log {
@@ -127,13 +121,13 @@ impl Log {
     }
 
     /// Drops the segments of an attempt appended so far.
-    pub(super) fn drop_attempt(&mut self, task: u32, digest: Hash) {
+    pub(super) fn drop_attempt(&mut self, AttemptId { task, digest }: AttemptId) {
         let marks = self.dropped.entry(task).or_default();
         marks.retain(|(known, _)| *known != digest);
         marks.push((digest, self.entries.len()));
     }
 
-    fn is_dropped(&self, place: usize, staged: &Staged) -> bool {
+    fn is_dropped(&self, place: usize, staged: &AttemptId) -> bool {
         // Nearly always empty, which costs no look-up.
         !self.dropped.is_empty()
             && self
@@ -144,8 +138,8 @@ impl Log {
 
     /// The entries of tasks from `from` on that were not dropped, each attempt once, by task and then by arrival, as
     /// pairs of task and index in the log.
-    pub(super) fn by_task(&self, attempts: &[Staged], from: u32) -> Vec<(u32, u32)> {
-        let mut live: Vec<(u32, u32)> = Vec::with_capacity(self.entries.len());
+    pub(super) fn by_task(&self, attempts: &[AttemptId], from: TaskId) -> Vec<(TaskId, u32)> {
+        let mut live: Vec<(TaskId, u32)> = Vec::with_capacity(self.entries.len());
         for (place, entry) in self.entries.iter().enumerate() {
             let staged = &attempts[entry.attempt as usize];
             if staged.task >= from && !self.is_dropped(place, staged) {
@@ -161,9 +155,9 @@ impl Log {
     }
 
     /// A push that was sent twice may have been staged twice.
-    fn keep_each_attempt_once(&self, attempts: &[Staged], live: &mut Vec<(u32, u32)>) {
+    fn keep_each_attempt_once(&self, attempts: &[AttemptId], live: &mut Vec<(TaskId, u32)>) {
         let digest = |place: u32| attempts[self.entries[place as usize].attempt as usize].digest;
-        let mut seen: (u32, Vec<Hash>) = (0, Vec::new());
+        let mut seen: (TaskId, Vec<Hash>) = (TaskId(0), Vec::new());
         live.retain(|&(task, place)| {
             if seen.0 != task {
                 seen = (task, Vec::new());
@@ -177,8 +171,8 @@ impl Log {
     }
 
     /// For each entry the rank of its task in ascending order; `None` if it does not count.
-    pub(super) fn ranks(&self, attempts: &[Staged]) -> Result<Vec<Option<u32>>, TwoAttempts> {
-        let live = self.by_task(attempts, 0);
+    pub(super) fn ranks(&self, attempts: &[AttemptId]) -> Result<Vec<Option<u32>>, TwoAttempts> {
+        let live = self.by_task(attempts, TaskId(0));
         if let Some(pair) = live.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TwoAttempts { task: pair[0].0 });
         }

@@ -9,12 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use webmesh_protocol::io::BucketRef;
-use webmesh_protocol::message::{Push, PushEntry};
+use webmesh_protocol::io::{BucketRef, KeptSegment};
+use webmesh_protocol::message::{AttemptId, Push, PushEntry};
 use webmesh_protocol::split::Place;
-use webmesh_protocol::{Hash, JobId, limits};
+use webmesh_protocol::{JobId, PartitionId, PartitionRef, StageRef, TaskId, limits};
 
-use super::log::{Log, Staged, TwoAttempts};
+use super::log::{Log, TwoAttempts};
 use super::shelf::{Run, Shelf, ShelfError};
 use crate::platform::{SPILL_ADVICE, Spill};
 
@@ -36,9 +36,9 @@ pub enum StoreError {
     #[error("the segment of task {task} for partition {partition} is malformed: {why}")]
     BadSegment {
         /// The task that wrote it.
-        task: u32,
+        task: TaskId,
         /// The partition it was written for.
-        partition: u16,
+        partition: PartitionId,
         /// What is wrong with it.
         why: String,
     },
@@ -48,9 +48,9 @@ pub enum StoreError {
     )]
     TwoAttempts {
         /// The task.
-        task: u32,
+        task: TaskId,
         /// The partition.
-        partition: u16,
+        partition: PartitionId,
     },
     /// The input exceeds the limit of the task that reads it; its size in bytes. Nothing was read.
     #[error("the task would read {0} bytes, more than its limit")]
@@ -86,7 +86,8 @@ pub struct Usage {
 /// The output of one stage of one job, as far as it is stored here.
 #[derive(Debug, Default)]
 struct Stage {
-    attempts: Vec<Staged>,
+    /// Those with at least one segment here.
+    attempts: Vec<AttemptId>,
     /// Indexed by partition; `None` where nothing was staged.
     partitions: Vec<Option<Log>>,
     /// The file of spilled chunks, and its length.
@@ -99,10 +100,10 @@ struct Stage {
 pub struct SegmentStore {
     dir: PathBuf,
     memory_limit: u64,
-    stages: HashMap<(JobId, u8), Stage>,
+    stages: HashMap<StageRef, Stage>,
     /// Bytes of segments in memory.
     memory: u64,
-    shelves: HashMap<(JobId, u8, u16), Shelf>,
+    shelves: HashMap<PartitionRef, Shelf>,
     /// Number of reads so far, by which the age of shelves is measured.
     reads: u64,
 }
@@ -115,15 +116,17 @@ impl SegmentStore {
         Self { dir, memory_limit, stages, memory: 0, shelves, reads: 0 }
     }
 
-    /// Stages segments of a push: the entries (by their index in the push) and partitions in `keep`. A partition that
-    /// its entry does not list has no output, so there is nothing to stage.
+    /// Stages those segments of a push that are in `keep`. A partition that its entry does not list has no output, so
+    /// there is nothing to stage.
     ///
     /// On an error, nothing of the push is staged.
-    pub fn stage(&mut self, push: &Push, keep: &[(u32, u16)], body: &Bytes) -> Result<(), StoreError> {
+    pub fn stage(&mut self, push: &Push, keep: &[KeptSegment], body: &Bytes) -> Result<(), StoreError> {
         if push.body_len() != body.len() as u64 {
             return Err(StoreError::BadPush("the lengths of its segments do not add up to its body"));
         }
-        if keep.iter().any(|&(entry, p)| entry as usize >= push.entries.len() || p >= limits::PARTITIONS) {
+        let exists =
+            |kept: &KeptSegment| (kept.entry as usize) < push.entries.len() && kept.partition.0 < limits::PARTITIONS;
+        if !keep.iter().all(exists) {
             return Err(StoreError::BadPush("an entry or a partition to keep does not exist"));
         }
         let mut sorted;
@@ -138,27 +141,27 @@ impl SegmentStore {
         }
         self.make_room(body.len() as u64)?;
 
-        let key = (push.job, push.stage);
-        let stage = self.stages.entry(key).or_default();
+        let id = push.stage_ref();
+        let stage = self.stages.entry(id).or_default();
         let mut at = 0usize;
         for (i, entry) in (0u32..).zip(&push.entries) {
-            let of_entry = keep.partition_point(|&(kept, _)| kept == i);
+            let of_entry = keep.partition_point(|kept| kept.entry == i);
             let (mut wanted, rest) = keep.split_at(of_entry);
             keep = rest;
             if wanted.is_empty() {
-                at += entry.segments.iter().map(|&(_, len)| len as usize).sum::<usize>();
+                at += entry.bytes() as usize;
                 continue;
             }
             let attempt = stage.attempts.len() as u32;
-            stage.attempts.push(Staged { task: entry.task, digest: entry.digest });
+            stage.attempts.push(entry.attempt());
             for &(partition, len) in &entry.segments {
                 let segment = &body[at..at + len as usize];
                 at += segment.len();
-                while wanted.first().is_some_and(|&(_, p)| p < partition) {
+                while wanted.first().is_some_and(|kept| kept.partition < partition) {
                     wanted = &wanted[1..];
                 }
-                if wanted.first().is_some_and(|&(_, p)| p == partition) {
-                    let i = usize::from(partition);
+                if wanted.first().is_some_and(|kept| kept.partition == partition) {
+                    let i = partition.index();
                     if stage.partitions.len() <= i {
                         stage.partitions.resize_with(i + 1, || None);
                     }
@@ -167,7 +170,7 @@ impl SegmentStore {
                     log.append(attempt, segment);
                     self.memory = self.memory + log.memory() as u64 - before as u64;
                     if !self.shelves.is_empty() {
-                        self.shelves.remove(&(push.job, push.stage, partition));
+                        self.shelves.remove(&id.partition(partition));
                     }
                 }
             }
@@ -182,7 +185,7 @@ impl SegmentStore {
             return Ok(());
         }
         let target = (limit - limit / FREED_PART).saturating_sub(more);
-        let mut largest: Vec<(usize, (JobId, u8), usize)> = Vec::new();
+        let mut largest: Vec<(usize, StageRef, usize)> = Vec::new();
         for (key, stage) in &self.stages {
             for (partition, log) in stage.partitions.iter().enumerate() {
                 if let Some(log) = log.as_ref().filter(|log| log.memory() > 0) {
@@ -232,7 +235,7 @@ impl SegmentStore {
     /// `done` says that it is not needed again.
     fn run(&mut self, at: &BucketRef, most: u64, done: bool) -> Result<Run, StoreError> {
         let Place { partition, run, width } = at.place;
-        let key = (at.job, at.stage, partition);
+        let key = at.partition_ref();
         self.reads += 1;
         if let Some(shelf) = self.shelves.get_mut(&key).filter(|shelf| shelf.width == width)
             && let Some(run) = shelf.take(run, done)
@@ -244,7 +247,7 @@ impl SegmentStore {
         for shelf in self.shelves.values_mut() {
             shelf.put_away_taken();
         }
-        let Some((stage, log)) = self.log(at.job, at.stage, partition) else {
+        let Some((stage, log)) = self.log(key) else {
             return Ok(Run::default());
         };
         let ranks =
@@ -267,7 +270,7 @@ impl SegmentStore {
     }
 
     /// Evicts sorted buckets until the rest fit, least recently used first.
-    fn trim_shelves(&mut self, newest: (JobId, u8, u16)) {
+    fn trim_shelves(&mut self, newest: PartitionRef) {
         let room = (self.memory_limit / SHELVES_PART) as usize;
         self.shelves.retain(|key, shelf| shelf.bytes > 0 || *key == newest);
         let mut total: usize = self.shelves.values().map(|shelf| shelf.bytes).sum();
@@ -281,15 +284,10 @@ impl SegmentStore {
     /// About [`limits::PUSH_BYTES`] of a partition's segments, of tasks from `from` on in ascending order, as a push
     /// with its body, and the next task, if there are more. The push's epoch is zero. All attempts of one task are in
     /// the same push.
-    pub fn pull(
-        &self,
-        job: JobId,
-        stage: u8,
-        partition: u16,
-        from: u32,
-    ) -> Result<(Push, Bytes, Option<u32>), StoreError> {
+    pub fn pull(&self, of: PartitionRef, from: TaskId) -> Result<(Push, Bytes, Option<TaskId>), StoreError> {
+        let PartitionRef { job, stage, partition } = of;
         let mut push = Push { job, stage, epoch: 0, replica: true, entries: Vec::new(), authors: Vec::new() };
-        let Some((of_stage, log)) = self.log(job, stage, partition) else {
+        let Some((of_stage, log)) = self.log(of) else {
             return Ok((push, Bytes::new(), None));
         };
         let live = log.by_task(&of_stage.attempts, from);
@@ -313,20 +311,20 @@ impl SegmentStore {
     }
 
     /// Drops an attempt's segment. Its bytes are freed with the job.
-    pub fn drop_segment(&mut self, job: JobId, stage: u8, partition: u16, task: u32, digest: Hash) {
-        let of_stage = self.stages.get_mut(&(job, stage));
-        let log = of_stage.and_then(|s| s.partitions.get_mut(usize::from(partition))?.as_mut());
+    pub fn drop_segment(&mut self, of: PartitionRef, attempt: AttemptId) {
+        let of_stage = self.stages.get_mut(&of.stage_ref());
+        let log = of_stage.and_then(|s| s.partitions.get_mut(of.partition.index())?.as_mut());
         if let Some(log) = log {
-            log.drop_attempt(task, digest);
-            self.shelves.remove(&(job, stage, partition));
+            log.drop_attempt(attempt);
+            self.shelves.remove(&of);
         }
     }
 
     /// Frees everything that is held for a job, on disk too.
     pub fn drop_job(&mut self, job: JobId) {
-        self.shelves.retain(|key, _| key.0 != job);
-        self.stages.retain(|key, stage| {
-            let keep = key.0 != job;
+        self.shelves.retain(|partition, _| partition.job != job);
+        self.stages.retain(|id, stage| {
+            let keep = id.job != job;
             if !keep {
                 self.memory -= stage.partitions.iter().flatten().map(|log| log.memory() as u64).sum::<u64>();
             }
@@ -341,9 +339,9 @@ impl SegmentStore {
         Usage { memory: self.memory + shelves, disk }
     }
 
-    fn log(&self, job: JobId, stage: u8, partition: u16) -> Option<(&Stage, &Log)> {
-        let stage = self.stages.get(&(job, stage))?;
-        Some((stage, stage.partitions.get(usize::from(partition))?.as_ref()?))
+    fn log(&self, of: PartitionRef) -> Option<(&Stage, &Log)> {
+        let stage = self.stages.get(&of.stage_ref())?;
+        Some((stage, stage.partitions.get(of.partition.index())?.as_ref()?))
     }
 }
 

@@ -2,16 +2,16 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use webmesh_protocol::io::BucketRef;
-use webmesh_protocol::message::{Push, PushEntry};
+use webmesh_protocol::io::{BucketRef, KeptSegment};
+use webmesh_protocol::message::{AttemptId, Push, PushEntry};
 use webmesh_protocol::segment::{Attempt, buckets};
 use webmesh_protocol::split::Place;
-use webmesh_protocol::{Hash, JobId};
+use webmesh_protocol::{Hash, JobId, PartitionId, PartitionRef, StageId, TaskId};
 
 use super::segments::{SegmentStore, StoreError};
 
 const JOB: JobId = JobId([7; 32]);
-const STAGE: u8 = 0;
+const STAGE: StageId = StageId(0);
 
 /// One task's output, derived from a seed so that two attempts can differ.
 fn attempt(task: u32, seed: u32, partitions: u16, buckets: u32, size: usize) -> Attempt {
@@ -28,18 +28,26 @@ fn attempt(task: u32, seed: u32, partitions: u16, buckets: u32, size: usize) -> 
     Attempt::cut(&data, &offsets, partitions).unwrap()
 }
 
-fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<(u32, u16)>, Bytes) {
+fn push_of(attempts: &[(u32, &Attempt)]) -> (Push, Vec<KeptSegment>, Bytes) {
     let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new(), authors: Vec::new() };
     let (mut keep, mut body) = (Vec::new(), Vec::new());
-    for (i, (task, attempt)) in (0..).zip(attempts) {
+    for (entry, (task, attempt)) in (0..).zip(attempts) {
         let segments = attempt.segments.iter().map(|(p, s)| (*p, s.len() as u32)).collect();
-        push.entries.push(PushEntry { task: *task, digest: attempt.digest, segments });
+        push.entries.push(PushEntry { task: TaskId(*task), digest: attempt.digest, segments });
         for (partition, segment) in &attempt.segments {
-            keep.push((i, *partition));
+            keep.push(KeptSegment { entry, partition: *partition });
             body.extend_from_slice(segment);
         }
     }
     (push, keep, body.into())
+}
+
+fn kept((entry, partition): (u32, u16)) -> KeptSegment {
+    KeptSegment { entry, partition: PartitionId(partition) }
+}
+
+fn partition(partition: u16) -> PartitionRef {
+    PartitionRef { job: JOB, stage: STAGE, partition: PartitionId(partition) }
 }
 
 /// More than any bucket in these tests has.
@@ -50,7 +58,7 @@ fn at(partition: u16, bucket: u32) -> BucketRef {
 }
 
 fn run_at(partition: u16, run: u32, width: u32) -> BucketRef {
-    BucketRef { job: JOB, stage: STAGE, place: Place { partition, run, width } }
+    BucketRef { job: JOB, stage: STAGE, place: Place { partition: PartitionId(partition), run, width } }
 }
 
 /// The expected content of a bucket, by the protocol's own slicing.
@@ -60,7 +68,7 @@ fn expected(attempts: &[Attempt], partition: u16, bucket: u32) -> Vec<Vec<u8>> {
 
 /// The expected content of a range of buckets.
 fn expected_run(attempts: &[Attempt], partition: u16, run: u32, width: u32) -> Vec<Vec<u8>> {
-    let of_partition = attempts.iter().filter_map(|a| a.segments.iter().find(|(p, _)| *p == partition));
+    let of_partition = attempts.iter().filter_map(|a| a.segments.iter().find(|(p, _)| p.0 == partition));
     let records = of_partition.map(|(_, segment)| buckets(segment, run * width..(run + 1) * width).unwrap().to_vec());
     records.filter(|r| !r.is_empty()).collect()
 }
@@ -171,7 +179,7 @@ fn only_segments_to_keep_are_staged() {
     let entries: Vec<_> = (0..).zip(&attempts).collect();
     let (push, _, body) = push_of(&entries);
     // Out of order, with a partition for which the entry has nothing.
-    store.stage(&push, &[(3, 1), (1, 1), (1, 3), (2, 9)], &body).unwrap();
+    store.stage(&push, &[(3, 1), (1, 1), (1, 3), (2, 9)].map(kept), &body).unwrap();
     let of = |tasks: &[usize]| tasks.iter().map(|&t| attempts[t].clone()).collect::<Vec<_>>();
     for b in 0..2 {
         assert_eq!(read(&mut store, 1, b), expected(&of(&[1, 3]), 1, b));
@@ -189,16 +197,16 @@ fn a_bucket_with_two_attempts_is_read_only_after_one_is_dropped() {
         store.stage(&push, &keep, &body).unwrap();
     }
     let refused = store.read_bucket(&at(0, 0), MOST).unwrap_err();
-    assert!(matches!(refused, StoreError::TwoAttempts { task: 5, partition: 0 }), "{refused}");
-    let (push, _, _) = store.pull(JOB, STAGE, 0, 0).unwrap();
+    assert!(matches!(refused, StoreError::TwoAttempts { task: TaskId(5), partition: PartitionId(0) }), "{refused}");
+    let (push, _, _) = store.pull(partition(0), TaskId(0)).unwrap();
     assert_eq!(push.entries.len(), 2, "each attempt is pulled once");
 
-    store.drop_segment(JOB, STAGE, 0, 5, lost.digest);
+    store.drop_segment(partition(0), AttemptId { task: TaskId(5), digest: lost.digest });
     for b in 0..4 {
         assert_eq!(read(&mut store, 0, b), expected(std::slice::from_ref(&won), 0, b));
     }
     // A decision can be revoked: what is pushed again counts again.
-    store.drop_segment(JOB, STAGE, 0, 5, won.digest);
+    store.drop_segment(partition(0), AttemptId { task: TaskId(5), digest: won.digest });
     assert!(read(&mut store, 0, 0).is_empty());
     let (push, keep, body) = push_of(&[(5, &lost)]);
     store.stage(&push, &keep, &body).unwrap();
@@ -224,15 +232,15 @@ fn a_segment_staged_after_a_read_is_in_the_next_one() {
 fn malformed_segments_are_refused_and_their_task_named() {
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     let mut push = Push { job: JOB, stage: STAGE, epoch: 1, replica: false, entries: Vec::new(), authors: Vec::new() };
-    push.entries.push(PushEntry { task: 41, digest: Hash::of(b""), segments: vec![(2, 3)] });
-    let short = store.stage(&push, &[(0, 2)], &Bytes::from_static(b"ab"));
+    push.entries.push(PushEntry { task: TaskId(41), digest: Hash::of(b""), segments: vec![(PartitionId(2), 3)] });
+    let short = store.stage(&push, &[kept((0, 2))], &Bytes::from_static(b"ab"));
     assert!(matches!(short, Err(StoreError::BadPush(_))));
-    let no_such_entry = store.stage(&push, &[(1, 2)], &Bytes::from_static(b"abc"));
+    let no_such_entry = store.stage(&push, &[kept((1, 2))], &Bytes::from_static(b"abc"));
     assert!(matches!(no_such_entry, Err(StoreError::BadPush(_))));
-    let no_such_partition = store.stage(&push, &[(0, u16::MAX)], &Bytes::from_static(b"abc"));
+    let no_such_partition = store.stage(&push, &[kept((0, u16::MAX))], &Bytes::from_static(b"abc"));
     assert!(matches!(no_such_partition, Err(StoreError::BadPush(_))));
     // It claims one bucket of 100 bytes.
-    store.stage(&push, &[(0, 2)], &Bytes::from_static(&[1, 0, 100])).unwrap();
+    store.stage(&push, &[kept((0, 2))], &Bytes::from_static(&[1, 0, 100])).unwrap();
     let error = store.read_bucket(&at(2, 0), MOST).unwrap_err().to_string();
     assert!(error.contains("task 41") && error.contains("partition 2"), "{error}");
 }

@@ -20,7 +20,7 @@ use webmesh_node::store::source::{BlobError, BlobSource};
 use webmesh_protocol::io::{BlobAction, SegmentAction, StoreAction};
 use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Response;
-use webmesh_protocol::{Hash, JobId};
+use webmesh_protocol::{Hash, JobId, TaskId};
 
 use super::report::{self, Asker, Report};
 use crate::web::options::Options;
@@ -110,7 +110,7 @@ impl Storage {
     /// comes from [`hold`](Self::hold).
     #[wasm_bindgen(js_name = nameOf)]
     pub fn name_of(&self, inputs: &str, task: u32, document: Option<u32>) -> Option<String> {
-        self.inputs.get(&index_of(inputs)?)?.0.name_of(task, document.unwrap_or(0))
+        self.inputs.get(&index_of(inputs)?)?.0.name_of(TaskId(task), document.unwrap_or(0))
     }
 
     /// Releases the data of a job that has ended: its files, and results that were not fetched. `job` is empty if the

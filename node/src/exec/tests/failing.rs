@@ -1,6 +1,7 @@
 //! The errors of failed tasks.
 
 use std::time::Instant;
+use webmesh_protocol::TaskId;
 
 use super::*;
 
@@ -213,7 +214,7 @@ fn run_together(guest: &Wat, documents: &[&[u8]]) -> TaskError {
         Some(*end)
     });
     let ranges = ends.zip(documents).map(|(end, document)| end - document.len() as u32..end).collect();
-    let task = MapTask { task: 0, documents: 0..documents.len() as u32 };
+    let task = MapTask { task: TaskId(0), documents: 0..documents.len() as u32 };
     let work = Work::Map { pack: documents.concat().into(), documents: ranges, buckets: BUCKETS, tasks: vec![task] };
     let (sender, receiver) = std::sync::mpsc::sync_channel(10);
     let unit = Unit {

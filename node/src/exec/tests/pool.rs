@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use bytes::Bytes;
+use webmesh_protocol::TaskId;
 
 use super::*;
 
@@ -25,7 +26,7 @@ fn unit(module: &Arc<Module>, documents: &[&[u8]]) -> (Unit, Receiver<Delivery>)
             start..pack.len() as u32
         })
         .collect::<Vec<Range<u32>>>();
-    let tasks = (0..documents.len() as u32).map(|task| MapTask { task: 100 + task, documents: task..task + 1 });
+    let tasks = (0..documents.len() as u32).map(|task| MapTask { task: TaskId(100 + task), documents: task..task + 1 });
     let work = Work::Map { pack: pack.into(), documents: ranges, buckets: BUCKETS, tasks: tasks.collect() };
     unit_of(module, work)
 }
@@ -35,7 +36,7 @@ fn unit_of(module: &Arc<Module>, work: Work) -> (Unit, Receiver<Delivery>) {
     let unit = Unit {
         module: Arc::clone(module),
         limits: LIMITS,
-        seed: Arc::new(|task| [task as u8; 32]),
+        seed: Arc::new(|task| [task.0 as u8; 32]),
         cancel: CancelToken::new(),
         work,
         deliver: Deliver::new(move |delivery| {
@@ -75,13 +76,13 @@ fn every_task_of_a_unit_is_delivered_in_order() {
     let pool = pool(2);
     pool.submit(unit).unwrap();
     let done = all(&receiver);
-    assert!(done.iter().map(|done| done.task).eq(100..1100));
+    assert!(done.iter().map(|done| done.task.0).eq(100..1100));
     assert!(done.iter().zip(&documents).all(|(done, document)| data(done) == document));
 }
 
 #[test]
 fn reduce_tasks_run_in_the_pool_too() {
-    let tasks = (0..3).map(|task| ReduceTask {
+    let tasks = TaskId::below(3).map(|task| ReduceTask {
         task,
         chunks: Box::new((0..=task).map(move |chunk| Ok(Bytes::from(format!("{task}{chunk} "))))),
     });
@@ -129,7 +130,7 @@ fn finished_tasks_do_not_wait_for_a_long_one() {
     let pool = pool(1);
     pool.submit(unit).unwrap();
     let first = receiver.recv().unwrap();
-    assert_eq!(first.done.iter().map(|done| done.task).collect::<Vec<_>>(), [100, 101]);
+    assert_eq!(first.done.iter().map(|done| done.task.0).collect::<Vec<_>>(), [100, 101]);
     assert!(!first.last);
     cancel.cancel();
     let last = receiver.recv().unwrap();

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
+use webmesh_protocol::TaskId;
 
 use super::*;
 
@@ -36,13 +37,13 @@ fn tiny_tasks(guest: &Wat, count: u32) -> f64 {
         pack: "to be or not to be".into(),
         documents: std::iter::once(0..18).collect(),
         buckets: BUCKETS,
-        tasks: (0..count).map(|task| MapTask { task, documents: 0..1 }).collect(),
+        tasks: TaskId::below(count).map(|task| MapTask { task, documents: 0..1 }).collect(),
     };
     let (sender, receiver) = sync_channel(16);
     let unit = Unit {
         module,
         limits: LIMITS,
-        seed: Arc::new(|task| *blake3::hash(&task.to_le_bytes()).as_bytes()),
+        seed: Arc::new(|task| *blake3::hash(&task.0.to_le_bytes()).as_bytes()),
         cancel: CancelToken::new(),
         work,
         deliver: Deliver::new(move |delivery| sender.send(delivery).unwrap()),

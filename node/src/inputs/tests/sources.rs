@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
+use webmesh_protocol::TaskId;
 
 use super::super::format::Format;
 use super::super::spool::Spool;
@@ -30,7 +31,7 @@ fn files_with_a_wrong_size_are_read_to_their_end() {
         assert_ne!(fs::metadata(path).unwrap().len(), bytes.len() as u64, "{path:?} tells the truth here");
         let plan = planned(&[path, path], &Options::default()).unwrap();
         assert_eq!(documents(&plan), [bytes.clone(), bytes], "{path:?}");
-        assert_eq!(plan.source.as_ref().unwrap().name_of(0, 0).as_deref(), path.to_str());
+        assert_eq!(plan.source.as_ref().unwrap().name_of(TaskId(0), 0).as_deref(), path.to_str());
     }
 }
 

@@ -59,7 +59,7 @@ impl Question {
     pub(super) fn new(request: &Request, head: Vec<u8>, body: Vec<Bytes>) -> Self {
         let bulky = matches!(
             request,
-            Request::Blob { .. } | Request::Bucket { .. } | Request::Pull { .. } | Request::Compile { .. }
+            Request::Blob { .. } | Request::Bucket(_) | Request::Pull { .. } | Request::Compile { .. }
         );
         let bulk = bulky || body.iter().map(Bytes::len).sum::<usize>() > BULK_BYTES;
         let wanted = if let Request::Blob { hash } = request { Some(*hash) } else { None };
@@ -79,10 +79,10 @@ pub(super) fn patience(request: &Request) -> Duration {
 fn most_of_answer(request: &Request) -> usize {
     match request {
         Request::Blob { .. } => bounds::PACK_BYTES.max(bounds::MODULE_BYTES).max(bounds::INDEX_BYTES),
-        Request::Bucket { .. } => bounds::BUCKET_PIECE,
+        Request::Bucket(_) => bounds::BUCKET_PIECE,
         Request::Compile { .. } => bounds::MODULE_BYTES,
         // A bit for each block,
-        Request::Summary { .. } => bounds::BLOCKS as usize / 8 + 1,
+        Request::Summary(_) => bounds::BLOCKS as usize / 8 + 1,
         // and one attempt at least, however large.
         Request::Pull { .. } => bounds::BODY_BYTES,
         _ => 0,

@@ -45,10 +45,10 @@ pub(super) struct Room<'a> {
 
 fn size(request: &Request) -> Size {
     match request {
-        Request::Blob { .. } | Request::Bucket { .. } | Request::Pull { .. } => Size::Bulk,
+        Request::Blob { .. } | Request::Bucket(_) | Request::Pull { .. } => Size::Bulk,
         Request::Manifest { .. }
-        | Request::Summary { .. }
-        | Request::Claims { .. }
+        | Request::Summary(_)
+        | Request::Claims(_)
         | Request::Held { .. }
         | Request::Jobs
         | Request::Peers

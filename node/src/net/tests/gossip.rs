@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use webmesh_protocol::JobId;
 use webmesh_protocol::message::{Claim, Gossip, Topic};
+use webmesh_protocol::{JobId, ShardId, StageId};
 
 use super::*;
 
 pub(super) fn claim(finished: u32) -> (Topic, Gossip) {
     let job = JobId(hash("job").0);
-    let claim = Claim { job, stage: 0, shard: 0, holds: vec![], done: vec![], finished, number: 0 };
-    (Topic::of_shard(job, 0, 0), Gossip::Claims(vec![claim]))
+    let (stage, shard) = (StageId(0), ShardId(0));
+    let claim = Claim { job, stage, shard, holds: vec![], done: vec![], finished, number: 0 };
+    (claim.topic(), Gossip::Claims(vec![claim]))
 }
 
 #[tokio::test]
