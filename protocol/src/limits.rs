@@ -87,6 +87,8 @@ pub const CLAIMS_IN_MESSAGE: usize = 16;
 /// Workers of one shard that a peer tracks. Shards are sized for 64 (rule 6); beyond twice that, the one that lapses
 /// next is forgotten.
 pub const SHARD_WORKERS: usize = 128;
+/// Workers of a job that its authority tracks individually, for the count that users see and for who failed what.
+pub const JOB_WORKERS: usize = 4096;
 /// Peers of a shard that are named to a worker that enters it: enough for a gossip mesh among them.
 pub const SHARD_PEERS: usize = 8;
 /// Blocks that a worker may hold before it has finished any in this job (rule 5).

@@ -6,7 +6,9 @@
 
 mod authority;
 mod blobs;
+mod config;
 mod core;
+mod dispatch;
 mod gossip_budget;
 mod homes;
 mod jobs;
@@ -21,24 +23,20 @@ mod worker;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use self::authority::Authority;
 use self::blobs::Blobs;
+pub use self::config::{Config, Load, Memory};
 use self::core::Core;
 use self::homes::Homes;
 use self::jobs::Jobs;
-use self::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
+use self::pending::DiscoveryRequest;
 use self::shuffler::Shuffler;
 use self::worker::Worker;
-use crate::epoch::Epoch;
-use crate::id::{JobId, PeerKey};
-use crate::io::{Action, Event, NetAction, Notice, RequestId, Token};
+use crate::id::JobId;
+use crate::io::{Action, Event, NetAction, Notice};
 use crate::limits;
 use crate::membership::{Advert, Directory, Roles};
-use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Summary, Topic};
-use crate::part::PartitionRef;
-use crate::sign::Signed;
+use crate::message::{Gossip, Request, Topic};
 use crate::time::Time;
 
 /// Interval of housekeeping (leases, lifetimes, retries).
@@ -46,55 +44,6 @@ const TICK: Duration = Duration::from_millis(200);
 /// A tick that is late by this much means that this peer did not run: its process was stopped, its machine slept, or
 /// its tab was frozen. Shorter than any timeout after which a peer is given up.
 const LAPSE: Duration = Duration::from_secs(2);
-
-/// The configuration of an engine.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The peer's key.
-    pub me: PeerKey,
-    /// A number that is greater at each start, such as microseconds of the wall clock. It tells others that a restarted
-    /// peer has lost its state.
-    pub started: u64,
-    /// The peer's advert; its roles are the ones that the engine plays.
-    pub advert: Advert,
-    /// Memory limits.
-    pub memory: Memory,
-    /// The version of the guest interface that its executor supports.
-    pub interface: u8,
-}
-
-/// How much memory a peer gives to each purpose, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Memory of all tasks that run at the same time. A job whose tasks may ask for more is not run here.
-    pub tasks: u64,
-    /// Inputs of tasks that run or are next. A larger input is fetched only while there is no other.
-    pub inputs: u64,
-    /// Tables of all shuffles.
-    pub tables: usize,
-}
-
-impl Memory {
-    /// The limits of a native peer with this much memory for its tasks; their inputs may take as much again.
-    pub fn native(tasks: u64) -> Self {
-        Self { tasks, inputs: tasks, tables: limits::TABLE_BYTES }
-    }
-}
-
-/// The work that an engine has under way; all zero when there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Requests that await an answer.
-    pub requests: usize,
-    /// Running jobs.
-    pub jobs: usize,
-    /// Claimed blocks.
-    pub claims: usize,
-    /// Units of work that run or wait for their input.
-    pub runs: usize,
-    /// Finished tasks whose output is not acknowledged.
-    pub attempts: usize,
-}
 
 /// The sans-IO engine of one peer.
 #[derive(Debug)]
@@ -295,20 +244,6 @@ impl Engine {
         self.worker.drive(core, &mut self.blobs, &self.shuffler);
     }
 
-    fn connected(&mut self, peer: PeerKey) {
-        let core = &mut self.core;
-        core.directory.set_connected(core.now, peer, true);
-        core.request(peer, Request::Hello(core.advert.clone()), vec![], DiscoveryRequest::Hello(peer));
-        self.authority.on_connected(peer);
-    }
-
-    fn disconnected(&mut self, peer: PeerKey) {
-        self.core.directory.set_connected(self.core.now, peer, false);
-        self.core.forget_hop(&peer);
-        self.worker.on_broken(&mut self.core, &peer);
-        self.authority.on_disconnected(&self.core, peer);
-    }
-
     /// Handles the loss of segments that this peer had acknowledged. It drops all of the job's segments and resigns
     /// until the job's authority continues without it; if this peer is the authority, the job ends.
     fn store_failed(&mut self, job: JobId, why: String) {
@@ -319,201 +254,6 @@ impl Engine {
             }
             Some(home) => self.shuffler.resign(&mut self.core, job, home, why),
             None => {}
-        }
-    }
-
-    fn gossip(&mut self, from: PeerKey, message: Gossip) {
-        let core = &mut self.core;
-        match message {
-            Gossip::Jobs(news) => {
-                for news in news {
-                    match news {
-                        JobNews::Lives(announce) => {
-                            let job = announce.job;
-                            self.jobs.announced(core, from, announce);
-                            self.homes.on_announced(core, &self.jobs, &job);
-                        }
-                        JobNews::Ended(end) => {
-                            self.authority.on_ended(core, &mut self.jobs, &end);
-                        }
-                    }
-                }
-            }
-            Gossip::Claims(claims) => {
-                for claim in &claims {
-                    self.authority.on_claim(from, claim);
-                    self.worker.on_claim(core, from, claim);
-                }
-            }
-            Gossip::Seals(seals) => self.worker.on_seals(core, from, &seals),
-            Gossip::Advert(advert) => core.directory.heard(core.now, from, advert),
-        }
-    }
-
-    fn hello(&mut self, peer: PeerKey, advert: Advert) {
-        let works = advert.roles.worker;
-        self.core.directory.heard(self.core.now, peer, advert);
-        if works {
-            self.authority.offer_all_jobs(&mut self.core, peer);
-        }
-    }
-
-    fn request(&mut self, from: PeerKey, token: Token, request: Request, body: Bytes) {
-        let core = &mut self.core;
-        match request {
-            Request::Hello(advert) => {
-                core.respond(token, Response::Hello(core.advert.clone()));
-                self.hello(from, advert);
-            }
-            Request::Offer { announce, slot, of } => {
-                core.respond(token, Response::Ok);
-                let job = announce.job;
-                if let Some(end) = self.jobs.end_of(&job) {
-                    // A home that continues a job which is over has lost the end of its log.
-                    core.request(from, Request::Ended(end), vec![], Pending::Ignored);
-                }
-                let epoch = announce.epoch.clone();
-                self.jobs.announced(core, from, announce);
-                self.told_of_epoch(from, &epoch);
-                let core = &mut self.core;
-                // An offer of a job that is not accepted must not take up room.
-                if self.jobs.home(&job) == Some(from) {
-                    self.worker.place(core, job, slot, of);
-                }
-            }
-            Request::Manifest { job } => {
-                // Peers that remember a resumed job are told of it although it is not open again yet.
-                let manifest = self.jobs.signed_manifest(&job).or_else(|| self.authority.signed_manifest(&job));
-                let answer = manifest.map_or(Response::Missing, Response::Manifest);
-                core.respond(token, answer);
-            }
-            Request::Summary(shard) => self.authority.on_summary(core, from, token, shard),
-            Request::Claims(shard) => {
-                let standings = self.worker.standings(core, shard);
-                core.respond(token, standings.map_or(Response::Missing, Response::Claims));
-            }
-            Request::Blob { hash } => self.blobs.serve(core, from, token, hash),
-            Request::Push(push) => self.shuffler.on_push(core, from, token, push, body),
-            Request::Commit(commit) => {
-                let answer = self.authority.on_commit(core, from, &commit);
-                core.respond(token, answer);
-            }
-            Request::Accept(accept) => {
-                let answer = self.shuffler.on_accept(core, from, &accept);
-                core.respond(token, answer);
-            }
-            Request::Sealed(sealed) => {
-                let answer = self.authority.on_sealed(core, from, &sealed);
-                core.respond(token, answer);
-            }
-            Request::NewEpoch(epoch) => {
-                self.jobs.take_epoch(core, &epoch);
-                core.respond(token, Response::Ok);
-                self.told_of_epoch(from, &epoch);
-            }
-            Request::Pull { job, stage, partition, from: task } => {
-                self.shuffler.on_pull(core, token, PartitionRef { job, stage, partition }, task);
-            }
-            Request::Held { job, stage, partition, from: task } => {
-                let answer = self.shuffler.on_held(PartitionRef { job, stage, partition }, task);
-                core.respond(token, answer);
-            }
-            Request::Bucket(piece) => self.shuffler.on_bucket(core, token, &piece),
-            Request::Output(output) => {
-                self.authority.on_output(core, from, token, &output, body);
-            }
-            Request::Failed(failure) => {
-                core.respond(token, Response::Ok);
-                self.authority.on_failure(core, from, failure);
-            }
-            Request::Decline { job, memory, minor } => {
-                core.respond(token, Response::Ok);
-                self.authority.on_declined(core, from, job, memory, minor);
-            }
-            Request::Resign { job, why } => {
-                core.respond(token, Response::Ok);
-                self.authority.on_resigned(core, from, job, &why);
-            }
-            Request::Ended(end) => {
-                core.respond(token, Response::Ok);
-                self.authority.on_ended(core, &mut self.jobs, &end);
-            }
-            Request::Jobs => core.respond(token, Response::Jobs(self.jobs.statuses(core.now))),
-            Request::Peers => {
-                let peers = core.directory.iter().map(|(&peer, member)| PeerStatus {
-                    peer,
-                    advert: member.advert.clone(),
-                    connected: member.connected,
-                });
-                // Connected peers come first, as not all may fit into an answer.
-                let (near, far): (Vec<PeerStatus>, Vec<PeerStatus>) = peers.partition(|p| p.connected);
-                let peers = message::as_many_as_fit(near.into_iter().chain(far), PeerStatus::size);
-                core.respond(token, Response::Peers(peers));
-            }
-            Request::Homes { wanted } => core.respond(token, Homes::answer(core, &self.jobs, from, wanted)),
-            // The driver handles compile requests if it has a compiler; otherwise they reach the engine.
-            Request::Compile { .. } => {
-                core.respond(token, Response::Refused("this peer has no compiler; ask one with the role".into()));
-            }
-            Request::Goodbye => {
-                core.respond(token, Response::Ok);
-                core.directory.forget(&from);
-                self.jobs.home_left(core.now, from);
-                self.worker.on_goodbye(core, &from);
-                self.authority.on_goodbye(core, from);
-            }
-        }
-    }
-
-    /// Handles an epoch from another peer: the job's home, or a peer that shows this home what it has lost.
-    fn told_of_epoch(&mut self, from: PeerKey, epoch: &Signed<Epoch>) {
-        let Ok(home) = epoch.peek(|e| self.jobs.home(&e.job)) else { return };
-        if home == Some(self.core.me) {
-            self.authority.on_epoch_shown(epoch);
-        } else if home == Some(from) {
-            self.jobs.show_lost_epoch(&mut self.core, epoch);
-        }
-    }
-
-    fn response(&mut self, id: RequestId, answer: Answer) {
-        let Some(pending) = self.core.pending.remove(&id) else { return };
-        let core = &mut self.core;
-        match &answer {
-            Ok((Response::NotOwner(epoch) | Response::Summary(Summary { epoch, .. }), _)) => {
-                self.jobs.take_epoch(core, epoch);
-                if pending.asks_home() {
-                    self.jobs.show_lost_epoch(core, epoch);
-                }
-            }
-            Ok((Response::Missing, _)) => {
-                if let Pending::Worker(WorkerRequest::Summary(shard)) = pending {
-                    self.jobs.gone(shard.job);
-                }
-            }
-            _ => {}
-        }
-        match pending {
-            Pending::Ignored => {}
-            Pending::Discovery(DiscoveryRequest::Hello(peer)) => {
-                if let Ok((Response::Hello(advert), _)) = answer {
-                    self.homes.on_hello(core, &self.jobs, peer);
-                    self.hello(peer, advert);
-                }
-            }
-            Pending::Discovery(DiscoveryRequest::Homes(wanted)) => {
-                if let Ok((Response::Peers(peers), _)) = answer {
-                    Homes::on_answer(core, wanted, peers);
-                }
-            }
-            Pending::Jobs(request) => self.jobs.on_response(core, &request, answer),
-            Pending::Blobs(request) => {
-                if let Some((hash, bytes)) = self.blobs.on_response(core, &request, answer) {
-                    self.worker.on_blob(core, hash, bytes);
-                }
-            }
-            Pending::Worker(request) => self.worker.on_response(core, &self.shuffler, request, answer),
-            Pending::Shuffler(request) => self.shuffler.on_response(core, request, answer),
-            Pending::Authority(request) => self.authority.on_response(core, request, &answer),
         }
     }
 }

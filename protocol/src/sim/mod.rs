@@ -9,6 +9,7 @@
 //! Running a scenario twice gives the same messages: [`Report::trace`] is equal.
 
 mod exec;
+mod faults;
 mod gossip;
 mod guest;
 mod home;

@@ -1,7 +1,7 @@
 //! The effects of a decision, which take place only once it is in force.
 
 use super::job::Job;
-use super::{ACCEPT_ATTEMPTS, send_accept};
+use super::proposals::ACCEPT_ATTEMPTS;
 use crate::decisions::{Decision, Revoked, downstream};
 use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
@@ -154,7 +154,7 @@ impl Job {
     fn tell_owners(&self, core: &mut Core, stage: StageId, attempts: &Attempts) {
         let shuffle = self.stages[stage.index()].shuffle.as_ref();
         for owner in shuffle.map(|shuffle| shuffle.ring.owners()).unwrap_or_default() {
-            send_accept(core, owner, self.acceptance(stage, attempts.clone()));
+            self.send_accept(core, owner, stage, attempts.clone());
         }
     }
 

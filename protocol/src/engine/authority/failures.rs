@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::WORKERS;
 use crate::engine::core::Core;
 use crate::id::PeerKey;
+use crate::limits;
 use crate::manifest::{Manifest, TaskLimits};
 use crate::message::{Cause, Failure};
 use crate::part::{StageId, TaskId};
@@ -61,7 +61,7 @@ pub(super) enum Unable {
 impl Failures {
     /// A worker cannot take part, for a permanent reason.
     pub(super) fn declined(&mut self, now: Time, worker: PeerKey, why: Unable) {
-        if self.unable.len() < WORKERS || self.unable.contains_key(&worker) {
+        if self.unable.len() < limits::JOB_WORKERS || self.unable.contains_key(&worker) {
             self.unable.insert(worker, why);
             self.unable_since = now;
         }
@@ -132,7 +132,7 @@ impl Failures {
 
     fn note_fault(&mut self, now: Time, worker: PeerKey, why: &str, tries: u32) {
         why.clone_into(&mut self.last_fault);
-        if self.unable.len() >= WORKERS && !self.unable.contains_key(&worker) {
+        if self.unable.len() >= limits::JOB_WORKERS && !self.unable.contains_key(&worker) {
             return;
         }
         let known = self.unable.entry(worker).or_insert(Unable::Faults { count: 0, last: now });

@@ -13,10 +13,9 @@ use super::shards::Shards;
 use super::shuffle::Shuffle;
 use super::waiting::Waiting;
 use super::watch::Watch;
-use super::{WORKERS, send_accept};
 use crate::engine::core::Core;
 use crate::engine::jobs::Jobs;
-use crate::engine::pending::Pending;
+use crate::engine::pending::{AcceptRequest, AuthorityRequest, Pending};
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Notice, Progress};
@@ -150,7 +149,7 @@ impl Job {
     }
 
     pub(super) fn note_worker(&mut self, worker: PeerKey) {
-        if self.workers.len() < WORKERS {
+        if self.workers.len() < limits::JOB_WORKERS {
             self.workers.insert(worker);
         }
     }
@@ -356,13 +355,16 @@ impl Job {
         let Some(shuffle) = &mut self.stages[stage.index()].shuffle else { return };
         let again: Vec<_> = shuffle.accept_failed.extract_if(.., |(at, _, _)| *at <= core.now).collect();
         for (_, to, attempts) in again {
-            send_accept(core, to, self.acceptance(stage, attempts));
+            self.send_accept(core, to, stage, attempts);
         }
     }
 
-    /// The message that attempts at tasks of a stage are accepted.
-    pub(super) fn acceptance(&self, stage: StageId, attempts: Attempts) -> Accept {
-        Accept { job: self.id, stage, epoch: self.epoch.number, attempts, width: self.width_of(stage) }
+    /// Tells an owner of a stage's partitions which attempts are accepted, and how many buckets make a task.
+    pub(super) fn send_accept(&self, core: &mut Core, to: PeerKey, stage: StageId, attempts: Attempts) {
+        let width = self.width_of(stage);
+        let accept = Accept { job: self.id, stage, epoch: self.epoch.number, attempts, width };
+        let request = Request::Accept(accept.clone());
+        core.request(to, request, vec![], AuthorityRequest::Accept(AcceptRequest { to, accept }));
     }
 
     /// Tells shufflers and workers directly that the job is over: gossip may be lost.

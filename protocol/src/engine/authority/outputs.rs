@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 
+use super::Authority;
 use super::job::{Job, Stage};
 use crate::engine::core::Core;
-use crate::id::{Hash, PeerKey};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{StoreAction, Token};
 use crate::manifest::Sink;
-use crate::message::{Output, Response};
+use crate::message::{AuthoredAttempt, Outcome, Output, Response};
+use crate::part::{StageId, TaskId};
 
 /// An output being written to this peer's disk and to the log.
 #[derive(Debug)]
@@ -20,9 +22,57 @@ pub(super) struct Storing {
     pub(super) tokens: Vec<Token>,
 }
 
+impl Authority {
+    /// Handles the result of a collecting stage's task.
+    pub(in crate::engine) fn on_output(
+        &mut self,
+        core: &mut Core,
+        from: PeerKey,
+        token: Token,
+        output: &Output,
+        body: Bytes,
+    ) {
+        let answer = match self.jobs.get_mut(&output.job) {
+            None => Some(Response::Missing),
+            Some(job) => job.take_output(core, from, token, output, body),
+        };
+        if let Some(answer) = answer {
+            core.respond(token, answer);
+        }
+    }
+
+    /// Called when a result was written to disk, or could not be.
+    pub(in crate::engine) fn on_stored(
+        &mut self,
+        core: &mut Core,
+        id: JobId,
+        task: TaskId,
+        result: Result<(), String>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let found = StageId::enumerate(&mut job.stages).find(|(_, stage)| stage.storing.contains_key(&task));
+        let Some((number, stage)) = found else { return };
+        let Some(storing) = stage.storing.get_mut(&task) else { return };
+        match result {
+            // It was computed from input that was revoked meanwhile; another result may follow.
+            Ok(()) if storing.is_stale => {
+                stage.storing.remove(&task);
+            }
+            Ok(()) => {
+                let output = AuthoredAttempt { task, digest: storing.digest, author: storing.author };
+                job.outputs.entry(number).or_default().push(output);
+            }
+            Err(why) => {
+                std::mem::take(&mut storing.tokens).into_iter().for_each(|t| core.respond(t, Response::Busy));
+                job.end_with(Outcome::Failed(format!("the result cannot be stored: {why}")), None);
+            }
+        }
+    }
+}
+
 impl Job {
     /// Takes a result; `None` if it will be answered once the result is on disk and in the log.
-    pub(super) fn take_output(
+    fn take_output(
         &mut self,
         core: &mut Core,
         from: PeerKey,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ACCEPT_ATTEMPTS;
 use super::choice::choose_shufflers;
 use super::job::Job;
 use super::missing::Missing;
@@ -16,6 +15,9 @@ use crate::message::{Attempts, Failure, Outcome};
 use crate::part::{StageId, TaskId};
 use crate::ranges::{Run, runs_of};
 use crate::split::Split;
+
+/// Most attempts in one acceptance.
+pub(super) const ACCEPT_ATTEMPTS: usize = 8192;
 
 impl Job {
     /// Decides the job's end.

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use super::{Authority, CANCEL_AGAIN, CANCEL_TRIES, LOST_AFTER, RETRY};
+use super::Authority;
 use crate::engine::core::Core;
 use crate::engine::pending::{AcceptRequest, Answer, AuthorityRequest};
 use crate::id::{JobId, PeerKey};
 use crate::io::RequestError;
 use crate::message::{Accept, Response};
-use crate::time::Time;
+
+/// Pause before acceptances that were not acknowledged are sent again.
+const RETRY: Duration = Duration::from_millis(300);
+/// Acceptances in a row that a shuffler may leave unacknowledged before it counts as lost.
+const LOST_AFTER: u32 = 10;
 
 impl Authority {
     /// Handles the answer to a request of this authority's, or its failure.
@@ -55,15 +59,5 @@ impl Authority {
             Some(RequestError::Unreachable) => job.is_unreachable(core, &peer),
             Some(_) => {}
         }
-    }
-
-    /// Handles the answer of another home that was told of a job's end; `heard` is whether it acknowledged that.
-    fn on_cancel_answer(&mut self, now: Time, id: JobId, heard: bool) {
-        self.ends.retain_mut(|cancelled| {
-            if cancelled.job == id {
-                cancelled.send_at = now + CANCEL_AGAIN;
-            }
-            cancelled.job != id || (!heard && cancelled.tries < CANCEL_TRIES)
-        });
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::WORKERS;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::part::ShardId;
@@ -39,7 +38,7 @@ impl Shards {
     pub(super) fn enters(&mut self, peer: PeerKey, shard: ShardId) -> Vec<PeerKey> {
         if self.at.get(&peer) != Some(&shard) {
             self.leaves(&peer);
-            if self.at.len() >= WORKERS {
+            if self.at.len() >= limits::JOB_WORKERS {
                 return Vec::new();
             }
             self.at.insert(peer, shard);

@@ -3,6 +3,8 @@
 //! A partition completes on its own (rule 12): once every task of the stage has an accepted digest and its segments lie
 //! here, the owner seals the partition, and the reduces over it may begin. There is no barrier.
 
+mod attempts;
+mod commits;
 mod pulls;
 mod replicas;
 mod responses;

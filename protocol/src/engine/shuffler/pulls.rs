@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::shuffle::{Shuffle, split_by_task};
+use super::commits::split_by_task;
+use super::shuffle::Shuffle;
 use crate::engine::core::Core;
 use crate::engine::pending::ShufflerRequest;
 use crate::id::PeerKey;

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::attempts::{Other, Staged};
+use super::commits::{COMMIT_ATTEMPTS, split_by_task};
 use super::pulls::Pulling;
 use super::replicas::Copy;
 use crate::engine::core::Core;
 use crate::engine::pending::ShufflerRequest;
 use crate::epoch::{Epoch, Generations};
 use crate::id::{Hash, PeerKey};
-use crate::io::{KeptSegment, SegmentAction};
-use crate::limits;
+use crate::io::SegmentAction;
 use crate::manifest::{Manifest, Stage};
 use crate::message::{
     AttemptId, Attempts, AuthoredAttempt, Commit, Gossip, Push, Request, Response, Sealed, Seals, Topic,
@@ -30,11 +31,6 @@ use crate::time::Time;
 
 /// How long commits are gathered: one message for many, and hardly noticeable in a small job.
 const COMMIT_DELAY: Duration = Duration::from_millis(15);
-/// Most attempts in one commit: their digests make a quarter of a mebibyte.
-const COMMIT_ATTEMPTS: usize = 8192;
-
-/// The digest of a task without an attempt.
-const NONE: Hash = Hash([0; 32]);
 
 /// One stage's shuffle, as far as it concerns this peer.
 #[derive(Debug)]
@@ -49,7 +45,7 @@ pub(super) struct Shuffle {
     /// Bytes of segments that were staged, including those that were dropped since.
     pub(super) staged: u64,
     /// The part of `staged` that workers pushed here for partitions that this peer owned.
-    pushed: u64,
+    pub(super) pushed: u64,
     /// How tasks divide what lies here, once that is settled.
     pub(super) split: Option<Split>,
     /// Distinguishes this opening of the job from earlier ones, whose state is lost.
@@ -207,115 +203,6 @@ impl Shuffle {
         push.entries.iter().all(|entry| entry.bytes() <= most)
     }
 
-    /// Makes the tables of a peer that holds nothing yet.
-    pub(super) fn prepare(&mut self) {
-        if self.digests.is_empty() {
-            self.digests = vec![NONE; self.tasks() as usize];
-            self.authors = Provenance::new(self.tasks());
-            self.accepted = BitSet::new(self.tasks());
-        }
-    }
-
-    /// Notes the attempts of a push, by these authors, for the partitions `mine`.
-    pub(super) fn stage_entries(&mut self, push: &Push, authors: &[PeerKey], mine: &[PartitionId]) -> Staged {
-        let tasks = self.tasks();
-        self.prepare();
-        for &partition in mine {
-            self.held.entry(partition).or_insert_with(|| BitSet::new(tasks));
-        }
-        let mut staged = Staged::default();
-        for (i, (entry, &author)) in push.entries.iter().zip(authors).enumerate().filter(|(_, (e, _))| e.task.0 < tasks)
-        {
-            let attempt = entry.attempt().by(author);
-            let Some(fresh) = self.hold(attempt, mine) else {
-                if self.lacks_what_is_accepted(entry.task, mine) {
-                    // Not held, but reported: if no other owner has the accepted attempt, it cannot be computed again.
-                    staged.noted.push(attempt);
-                }
-                staged.refused |= !self.accepted.contains(entry.task);
-                continue;
-            };
-            staged.noted.push(attempt);
-            if !fresh.is_empty() {
-                staged.fresh.push(i);
-            }
-            let kept = staged.keep.len();
-            for partition in fresh {
-                if let Ok(written) = entry.segments.binary_search_by_key(&partition, |s| s.0) {
-                    staged.keep.push(KeptSegment { entry: i as u32, partition });
-                    staged.bytes += u64::from(entry.segments[written].1);
-                }
-            }
-            if staged.keep.len() > kept {
-                self.staged += entry.bytes();
-            }
-        }
-        staged
-    }
-
-    /// Whether an attempt of a task is accepted and does not lie here for all of these partitions.
-    fn lacks_what_is_accepted(&self, task: TaskId, partitions: &[PartitionId]) -> bool {
-        let held = |p: &PartitionId| self.held.get(p).is_some_and(|held| held.contains(task));
-        self.accepted.contains(task) && !partitions.iter().all(held)
-    }
-
-    /// Notes that an attempt lies here for `partitions`; returns those for which it is new, or `None` if it must not be
-    /// held: another one is accepted, or there are too many.
-    fn hold(&mut self, attempt: AuthoredAttempt, partitions: &[PartitionId]) -> Option<Vec<PartitionId>> {
-        let AuthoredAttempt { task, digest, author } = attempt;
-        let leading = &mut self.digests[task.index()];
-        if *leading == NONE {
-            *leading = digest;
-        }
-        if *leading == digest {
-            if self.authors.author(task).is_none() {
-                self.authors.set(task, author);
-            }
-            let mut insert = |p: &PartitionId| self.held.get_mut(p).is_some_and(|held| held.insert(task));
-            return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
-        }
-        let full = || self.others.range(AttemptId::all_of(task)).count() + 1 >= limits::DIGESTS_OF_TASK;
-        if self.accepted.contains(task) || (!self.others.contains_key(&attempt.id()) && full()) {
-            return None;
-        }
-        let of = self.others.entry(attempt.id()).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
-        Some(partitions.iter().copied().filter(|&p| of.partitions.insert(p)).collect())
-    }
-
-    pub(super) fn accept(&mut self, core: &mut Core, attempt: AttemptId) {
-        let AttemptId { task, digest } = attempt;
-        if task.0 >= self.tasks() || !self.accepted.insert(task) {
-            return;
-        }
-        let leading = std::mem::replace(&mut self.digests[task.index()], digest);
-        let others = self.others.extract_if(AttemptId::all_of(task), |_, _| true);
-        let mut others: BTreeMap<AttemptId, Other> = others.collect();
-        let mut dropped: Vec<(AttemptId, BTreeSet<PartitionId>)> = Vec::new();
-        if leading != digest {
-            // If the accepted attempt does not lie here, it must be pulled or computed again.
-            let here = others.remove(&attempt);
-            self.authors.clear(task);
-            here.iter().for_each(|other| self.authors.set(task, other.author));
-            let here = here.map(|other| other.partitions).unwrap_or_default();
-            let mut lost = BTreeSet::new();
-            for (&partition, held) in &mut self.held {
-                if held.remove(task) {
-                    lost.insert(partition);
-                }
-                if here.contains(&partition) {
-                    held.insert(task);
-                }
-            }
-            dropped.push((AttemptId { task, digest: leading }, lost));
-        }
-        dropped.extend(others.into_iter().map(|(attempt, other)| (attempt, other.partitions)));
-        for (attempt, partitions) in dropped {
-            for partition in partitions {
-                core.act(SegmentAction::Drop { partition: self.id.partition(partition), attempt });
-            }
-        }
-    }
-
     /// Sets how many buckets make one task, as the authority decided.
     pub(super) fn set_split(&mut self, width: u32) {
         self.split = self.split.or_else(|| self.manifest.split_of(self.id.stage, width));
@@ -442,94 +329,4 @@ impl Shuffle {
         self.pull_what_is_new(core, &before);
         self.seal_what_is_complete(core);
     }
-
-    /// Drops everything: it was computed from partitions of an older generation.
-    fn drop_everything(&mut self, core: &mut Core) {
-        for &partition in self.held.keys() {
-            for attempt in self.attempts_of(partition, TaskId(0)) {
-                core.act(SegmentAction::Drop { partition: self.id.partition(partition), attempt: attempt.id() });
-            }
-        }
-        self.digests = Vec::new();
-        self.authors = Provenance::default();
-        self.others.clear();
-        self.held.clear();
-        // The holders being asked have the same outdated attempts.
-        self.pulling.clear();
-    }
-
-    /// Forgets acceptances and the division: the authority repeats them in each generation.
-    fn forget_what_is_accepted(&mut self) {
-        self.accepted = BitSet::new(self.accepted.size());
-        self.sealed.clear();
-        self.split = self.manifest.fixed_split_of(self.id.stage);
-    }
-
-    pub(super) fn commit_partition(&self, core: &mut Core, partition: PartitionId) {
-        for part in split_by_task(self.attempts_of(partition, TaskId(0))) {
-            self.send_commit(core, vec![partition], Attempts::pack_authored(&part));
-        }
-    }
-
-    /// Reports attempts that lie here to the authority, for some partitions or for all that this peer owns.
-    pub(super) fn send_commit(&self, core: &mut Core, partitions: Vec<PartitionId>, attempts: Attempts) {
-        let (StageRef { job, stage }, epoch, opened, bytes) = (self.id, self.epoch.number, self.opened, self.pushed);
-        let commit = Commit { job, stage, epoch, opened, partitions, attempts, bytes };
-        let request = Request::Commit(commit.clone());
-        core.request(self.manifest.home, request, vec![], ShufflerRequest::Commit(commit));
-    }
-
-    /// All attempts that lie here for a partition, of tasks from `from` on, in order of task.
-    pub(super) fn attempts_of(&self, partition: PartitionId, from: TaskId) -> Vec<AuthoredAttempt> {
-        let held = self.held.get(&partition).into_iter().flat_map(BitSet::iter).skip_while(|&task| task < from);
-        let leading = held.filter_map(|task| {
-            let (digest, author) = (self.digests[task.index()], self.authors.author(task)?);
-            Some(AuthoredAttempt { task, digest, author })
-        });
-        let others =
-            self.others.range(AttemptId::first_of(from)..).filter(|(_, of)| of.partitions.contains(&partition));
-        let others = others.map(|(attempt, of)| attempt.by(of.author));
-        let mut attempts: Vec<AuthoredAttempt> = leading.chain(others).collect();
-        attempts.sort_unstable();
-        attempts
-    }
-}
-
-/// An attempt that is not the leading one of its task.
-#[derive(Debug)]
-pub(super) struct Other {
-    pub(super) author: PeerKey,
-    /// The partitions for which it lies here.
-    pub(super) partitions: BTreeSet<PartitionId>,
-}
-
-/// The part of a push that is held.
-#[derive(Debug, Default)]
-pub(super) struct Staged {
-    /// What the segment store has to hold.
-    pub(super) keep: Vec<KeptSegment>,
-    /// Attempts to report to the authority: those that lie here now, and those that contradict an accepted one.
-    pub(super) noted: Vec<AuthoredAttempt>,
-    /// Entries with anything new.
-    pub(super) fresh: Vec<usize>,
-    /// Whether some did not fit whose tasks have no accepted digest yet.
-    pub(super) refused: bool,
-    /// Bytes of what is kept.
-    pub(super) bytes: u64,
-}
-
-/// Splits attempts into parts that name no task twice (attempts that differ go in separate parts) and fit into a
-/// message.
-pub(super) fn split_by_task(attempts: Vec<AuthoredAttempt>) -> Vec<Vec<AuthoredAttempt>> {
-    let mut parts: Vec<Vec<AuthoredAttempt>> = Vec::new();
-    for attempt in attempts {
-        let room = |part: &&mut Vec<AuthoredAttempt>| {
-            part.len() < COMMIT_ATTEMPTS && part.last().is_none_or(|last| last.task < attempt.task)
-        };
-        match parts.iter_mut().rev().find(room) {
-            Some(part) => part.push(attempt),
-            None => parts.push(vec![attempt]),
-        }
-    }
-    parts
 }
