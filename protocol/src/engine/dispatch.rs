@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::homes::Homes;
 use super::pending::{Answer, DiscoveryRequest, Pending, WorkerRequest};
+use super::starting_place::StartingPlace;
 use crate::epoch::Epoch;
 use crate::id::PeerKey;
 use crate::io::{RequestId, Token};
@@ -84,7 +85,7 @@ impl Engine {
                 let core = &mut self.core;
                 // An offer of a job that is not accepted must not take up room.
                 if self.jobs.home(&job) == Some(from) {
-                    self.worker.place(core, job, slot, of);
+                    self.worker.place(core, job, StartingPlace { slot, of });
                 }
             }
             Request::Manifest { job } => {

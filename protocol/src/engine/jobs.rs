@@ -60,9 +60,18 @@ struct Known {
     /// When another peer that announced this job was last asked for its manifest.
     rival_asked: Option<Time>,
     submitted: Time,
-    done: Vec<u32>,
-    tasks: Vec<u32>,
-    reopened: u32,
+    counts: TaskCounts,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug)]
+pub(super) struct TaskCounts {
+    /// Tasks done, per stage.
+    pub(super) done: Vec<u32>,
+    /// Tasks in all, per stage.
+    pub(super) tasks: Vec<u32>,
+    /// The count of [`Announce::reopened`].
+    pub(super) reopened: u32,
 }
 
 /// A change of a job that the roles must know of.
@@ -117,11 +126,11 @@ impl Jobs {
             return;
         }
         known.heard = core.now;
-        known.done = announce.done;
-        known.tasks = announce.tasks;
+        known.counts.done = announce.done;
+        known.counts.tasks = announce.tasks;
         self.take_epoch(core, &announce.epoch);
-        if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.reopened) {
-            known.reopened = announce.reopened;
+        if let Some(known) = self.known.get_mut(&job).filter(|k| announce.reopened > k.counts.reopened) {
+            known.counts.reopened = announce.reopened;
             self.changes.push_back((job, Change::Reopened(announce.reopened)));
         }
     }
@@ -271,22 +280,15 @@ impl Jobs {
     }
 
     /// Updates the progress of a job of this peer's own; returns whether a task was done since the last call.
-    pub(super) fn set_done(
-        &mut self,
-        now: Time,
-        job: JobId,
-        (done, tasks): (Vec<u32>, Vec<u32>),
-        reopened: u32,
-    ) -> bool {
+    pub(super) fn set_counts(&mut self, now: Time, job: JobId, counts: TaskCounts) -> bool {
         let Some(known) = self.known.get_mut(&job) else { return false };
         known.heard = now;
-        let went_on = done.iter().zip(&known.done).any(|(now, before)| now > before);
-        known.done = done;
-        known.tasks = tasks;
-        if reopened > known.reopened {
-            known.reopened = reopened;
+        let went_on = counts.done.iter().zip(&known.counts.done).any(|(now, before)| now > before);
+        let reopened = counts.reopened.max(known.counts.reopened);
+        if reopened > known.counts.reopened {
             self.changes.push_back((job, Change::Reopened(reopened)));
         }
+        known.counts = TaskCounts { reopened, ..counts };
         went_on
     }
 
@@ -457,9 +459,7 @@ impl Known {
             shown: None,
             rival_asked: None,
             submitted: now - Duration::from_secs(u64::from(announce.age)),
-            done: Vec::new(),
-            tasks: Vec::new(),
-            reopened: 0,
+            counts: TaskCounts { done: Vec::new(), tasks: Vec::new(), reopened: 0 },
         }
     }
 
@@ -475,8 +475,8 @@ impl Known {
             manifest: manifest.clone(),
             epoch: epoch.clone(),
             signed_epoch: signed_epoch.clone(),
-            done: self.done.clone(),
-            reopened: self.reopened,
+            done: self.counts.done.clone(),
+            reopened: self.counts.reopened,
         })
     }
 
@@ -486,7 +486,7 @@ impl Known {
             job,
             owner: self.owner,
             name: manifest.map(|m| m.name.clone()).unwrap_or_default(),
-            stages: self.done.iter().copied().zip(self.tasks.iter().copied()).collect(),
+            stages: self.counts.done.iter().copied().zip(self.counts.tasks.iter().copied()).collect(),
             age: now.since(self.submitted).as_secs() as u32,
             silent: None,
             state: JobState::Running,

@@ -17,6 +17,7 @@ mod packs;
 mod pending;
 mod shuffler;
 mod stage;
+mod starting_place;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -31,6 +32,7 @@ use self::homes::Homes;
 use self::jobs::Jobs;
 use self::pending::DiscoveryRequest;
 use self::shuffler::Shuffler;
+use self::starting_place::StartingPlace;
 use self::worker::Worker;
 use crate::id::JobId;
 use crate::io::{Action, Event, NetAction, Notice};
@@ -231,7 +233,7 @@ impl Engine {
         }
         for (job, of) in self.authority.drive(core, &mut self.jobs) {
             // A submitter that works takes the last place itself.
-            self.worker.place(core, job, of.saturating_sub(1), of);
+            self.worker.place(core, job, StartingPlace { slot: of.saturating_sub(1), of });
         }
         for (job, change) in self.jobs.changes() {
             self.shuffler.on_job(core, &job, &change);

@@ -117,7 +117,7 @@ impl Authority {
         let signed = job.ledger.sign(&End { job: id, outcome: outcome.clone() });
         core.act(Notice::Progress(job.progress()));
         // No other peer knows of a job whose first batch could not be persisted.
-        jobs.set_done(core.now, id, (job.done(), job.tasks()), job.reopened);
+        jobs.set_counts(core.now, id, job.counts());
         jobs.end(core, &signed);
         job.tell_everyone(core, &signed);
         self.announcer.tell_end(signed);

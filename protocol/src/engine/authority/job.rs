@@ -14,8 +14,9 @@ use super::shuffle::Shuffle;
 use super::waiting::Waiting;
 use super::watch::Watch;
 use crate::engine::core::Core;
-use crate::engine::jobs::Jobs;
+use crate::engine::jobs::{Jobs, TaskCounts};
 use crate::engine::pending::{AcceptRequest, AuthorityRequest, Pending};
+use crate::engine::starting_place::StartingPlace;
 use crate::epoch::Epoch;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{Notice, Progress};
@@ -205,6 +206,11 @@ impl Job {
         reader.plan = plan;
     }
 
+    /// How far the job is, for other peers.
+    pub(super) fn counts(&self) -> TaskCounts {
+        TaskCounts { done: self.done(), tasks: self.tasks(), reopened: self.reopened }
+    }
+
     pub(super) fn announce(&self, now: Time) -> Announce {
         let small = self.signed.payload_len() <= limits::INLINE_MANIFEST_BYTES;
         let inline = small && now.since(self.submitted) < limits::INLINE_MANIFEST_FOR;
@@ -246,7 +252,7 @@ impl Job {
         workers.truncate(most);
         let of = workers.len() as u32 + u32::from(core.advert.roles.worker);
         for (slot, &peer) in workers.iter().enumerate() {
-            self.offer(core, peer, Some((slot as u32, of)));
+            self.offer(core, peer, Some(StartingPlace { slot: slot as u32, of }));
         }
         let mut shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
         shufflers.retain(|p| *p != core.me && !workers.contains(p));
@@ -256,12 +262,13 @@ impl Job {
         of
     }
 
-    pub(super) fn offer(&mut self, core: &mut Core, peer: PeerKey, place: Option<(u32, u32)>) {
+    pub(super) fn offer(&mut self, core: &mut Core, peer: PeerKey, place: Option<StartingPlace>) {
         self.offered.insert(peer);
         // Without a place of its own, a peer draws one: any of many slots will do.
         let many = 1 << 16;
         let draw = Hash::of_parts("webmesh 1 offered place", &[&self.id.0, &peer.0]).draw();
-        let (slot, of) = place.unwrap_or(((draw % u64::from(many)) as u32, many));
+        let drawn = StartingPlace { slot: (draw % u64::from(many)) as u32, of: many };
+        let StartingPlace { slot, of } = place.unwrap_or(drawn);
         core.request(peer, Request::Offer { announce: self.announce(core.now), slot, of }, vec![], Pending::Ignored);
     }
 
@@ -295,7 +302,7 @@ impl Job {
         }
         if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
-            if jobs.set_done(core.now, self.id, (self.done(), self.tasks()), self.reopened) {
+            if jobs.set_counts(core.now, self.id, self.counts()) {
                 self.went_on(core);
             }
             self.tell_what_is_awaited(core);

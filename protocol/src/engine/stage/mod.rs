@@ -17,6 +17,7 @@ use self::units::Avoided;
 pub(super) use self::units::Unit;
 use super::core::Core;
 use super::outbox::Outbox;
+use super::starting_place::StartingPlace;
 use crate::claims::ClaimTable;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
@@ -97,7 +98,7 @@ pub(super) struct Turn {
 }
 
 impl StageWork {
-    pub(super) fn new(core: &mut Core, id: StageRef, manifest: Arc<Manifest>, place: Option<(u32, u32)>) -> Self {
+    pub(super) fn new(core: &mut Core, id: StageRef, manifest: Arc<Manifest>, place: Option<StartingPlace>) -> Self {
         let stage = &manifest.stages[id.stage.index()];
         let draw = Hash::of_parts("webmesh 1 first place", &[&id.job.0, &[id.stage.0], &core.me.0]).draw();
         let shard = ShardId((draw % u64::from(stage.shards)) as u16);
@@ -151,14 +152,14 @@ impl StageWork {
 
     /// Takes the starting place that the submitter suggests. Few such places are given, and no two are the same, so
     /// that claims there need not settle.
-    pub(super) fn take_place(&mut self, core: &Core, slot: u32, of: u32) {
+    pub(super) fn take_place(&mut self, core: &Core, place: StartingPlace) {
         if self.messages > 0 || self.table.held() > 0 {
             return;
         }
         let blocks = self.table.blocks();
-        let start = u64::from(blocks.end - blocks.start) * u64::from(slot) / u64::from(of.max(1));
+        let start = place.among(blocks.end - blocks.start);
         self.table = ClaimTable::new(core.me, self.table.shard_ref(), blocks, start);
-        self.immediate = of <= EXPECTED && self.stage().shards == 1;
+        self.immediate = place.of <= EXPECTED && self.stage().shards == 1;
         self.next_claim_at =
             if self.immediate { core.now } else { core.now + self.settle(core) + self.contention_backoff(core) };
     }

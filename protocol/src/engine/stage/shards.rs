@@ -6,6 +6,7 @@ use super::StageWork;
 use crate::claims::ClaimTable;
 use crate::engine::core::Core;
 use crate::engine::pending::{DiscoveryRequest, WorkerRequest};
+use crate::engine::starting_place::StartingPlace;
 use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::message::{Request, ShardLeft, Standing, Summary, Topic};
@@ -30,10 +31,10 @@ const WORTH: u32 = 4;
 
 impl StageWork {
     /// Starts to work on a shard, at `place` or at a random place of this peer's own.
-    pub(super) fn enter_shard(&mut self, core: &mut Core, shard: ShardId, place: Option<(u32, u32)>) {
+    pub(super) fn enter_shard(&mut self, core: &mut Core, shard: ShardId, place: Option<StartingPlace>) {
         self.open_shard(core, shard);
         match place {
-            Some((slot, of)) => self.take_place(core, slot, of),
+            Some(place) => self.take_place(core, place),
             None => self.next_claim_at = core.now + self.settle(core) + self.contention_backoff(core),
         }
         if self.stage().shards > 1 {

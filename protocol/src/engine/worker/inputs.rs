@@ -19,7 +19,7 @@ use crate::io::{
 use crate::limits;
 use crate::manifest::{BlobRef, Sink, Stage};
 use crate::message::{BucketPiece, Cause, Request, Response};
-use crate::part::{PartitionRef, StageRef};
+use crate::part::{PartitionRef, StageRef, TaskRef};
 use crate::ranges::Run;
 
 impl Worker {
@@ -332,7 +332,7 @@ impl Worker {
             NoInput::Unreadable(ReadError::Failed(why)) => (format!("could not read its input: {why}"), Cause::Job),
         };
         let failure = TaskFailure { document: None, why, cause };
-        job.task_failed(core, id, (stage, task), failure, RETRY_INPUT);
+        job.task_failed(core, TaskRef { job: id, stage, task }, failure, RETRY_INPUT);
     }
 }
 

@@ -234,30 +234,24 @@ impl WorkerJob {
             Ok(_) => {
                 let why = "the task returned another kind of output than its stage expects".to_owned();
                 let failure = TaskFailure { document: None, why, cause: Cause::Job };
-                self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
+                self.task_failed(core, TaskRef { job: id, stage, task }, failure, RETRY_HERE);
             }
             Err(failure) => {
                 if failure.cause == Cause::Worker && self.module == FetchState::Present {
                     // What this peer lacks may be the module: its disk dropped it or never stored it.
                     self.module = FetchState::Retry(core.now + RETRY_MODULE);
                 }
-                self.task_failed(core, id, (stage, task), failure, RETRY_HERE);
+                self.task_failed(core, TaskRef { job: id, stage, task }, failure, RETRY_HERE);
             }
         }
     }
 
     /// Handles a task without a result: its block is released, and the authority is told why.
-    pub(super) fn task_failed(
-        &mut self,
-        core: &mut Core,
-        id: JobId,
-        (stage, task): (StageId, TaskId),
-        failure: TaskFailure,
-        pause: Duration,
-    ) {
+    pub(super) fn task_failed(&mut self, core: &mut Core, of: TaskRef, failure: TaskFailure, pause: Duration) {
+        let TaskRef { job, stage, task } = of;
         self.stages[stage.index()].task_failed(core.now, task, pause);
         let TaskFailure { document, why, cause } = failure;
-        let failure = Failure { job: id, stage, task, document, why: cut_text(why), cause };
+        let failure = Failure { job, stage, task, document, why: cut_text(why), cause };
         core.request(self.manifest.home, Request::Failed(failure), vec![], Pending::Ignored);
     }
 

@@ -24,6 +24,7 @@ use super::packs::Packs;
 use super::pending::{Pending, WorkerRequest};
 use super::shuffler::Shuffler;
 use super::stage::{StageWork, Unit};
+use super::starting_place::StartingPlace;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::io::{NetAction, ReadId, RunAction, RunId, TaskResult};
 use crate::limits;
@@ -70,7 +71,7 @@ pub(super) struct Worker {
     topics: BTreeMap<Topic, u32>,
     /// Topics subscribed to for jobs of this peer's own in which it does not work itself.
     heard: BTreeMap<JobId, Vec<Topic>>,
-    places: BTreeMap<JobId, (u32, u32)>,
+    places: BTreeMap<JobId, StartingPlace>,
     started: u64,
     /// Short units in a row that went before a long one.
     passed: u32,
@@ -126,12 +127,12 @@ impl Worker {
     }
 
     /// Takes the submitter's hint where to start in a job (rule 7).
-    pub(super) fn place(&mut self, core: &Core, job: JobId, slot: u32, of: u32) {
+    pub(super) fn place(&mut self, core: &Core, job: JobId, place: StartingPlace) {
         match self.jobs.get_mut(&job) {
             // Gossip was faster than the offer.
-            Some(open) => open.stages.iter_mut().take(1).for_each(|stage| stage.take_place(core, slot, of)),
+            Some(open) => open.stages.iter_mut().take(1).for_each(|stage| stage.take_place(core, place)),
             None if self.places.len() < PLACES => {
-                self.places.insert(job, (slot, of));
+                self.places.insert(job, place);
             }
             None => {}
         }
