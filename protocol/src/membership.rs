@@ -108,7 +108,7 @@ pub struct Directory {
 impl Directory {
     /// Stores an advert. In a full table, the unconnected peer that has been silent longest is removed for it;
     /// connected peers stay.
-    pub fn heard(&mut self, now: Time, peer: PeerKey, advert: Advert) {
+    pub fn on_advert(&mut self, now: Time, peer: PeerKey, advert: Advert) {
         if !self.members.contains_key(&peer) && self.members.len() >= limits::ADVERTS {
             let silent = self.members.iter().filter(|(_, m)| !m.connected).min_by_key(|(_, m)| m.heard);
             match silent.map(|(&p, _)| p) {
@@ -195,9 +195,9 @@ mod tests {
         let mut directory = Directory::default();
         let friend = PeerKey(Hash::of(b"friend").0);
         directory.set_connected(Time(0), friend, true);
-        directory.heard(Time(0), friend, advert());
+        directory.on_advert(Time(0), friend, advert());
         for i in 0..2 * limits::ADVERTS as u64 {
-            directory.heard(Time(i + 1), PeerKey(Hash::of(&i.to_le_bytes()).0), advert());
+            directory.on_advert(Time(i + 1), PeerKey(Hash::of(&i.to_le_bytes()).0), advert());
         }
         assert_eq!(directory.iter().count(), limits::ADVERTS);
         assert!(directory.get(&friend).is_some());

@@ -90,8 +90,8 @@ fn the_number_of_reduce_tasks_follows_the_bytes_written_even_if_shufflers_are_lo
         let job = Job { buckets: 1_024, reduce_bytes, replicas: 2, ..Job::new(2_000, millis(20), 6) };
         let scenario = Scenario { shufflers: 3, ..Scenario::new(43, 8) }
             .with(job)
-            .but(secs(8), Fault::KillShuffler(0))
-            .but(secs(14), Fault::KillShuffler(0));
+            .with_fault(secs(8), Fault::KillShuffler(0))
+            .with_fault(secs(14), Fault::KillShuffler(0));
         run_twice(scenario, |report| {
             all_done(report);
             let reduces = report.jobs[0].tasks - 2_000;
@@ -116,7 +116,7 @@ fn a_submitter_shuffles_if_the_mesh_has_no_shuffler() {
 
 #[test]
 fn the_tasks_of_a_killed_worker_are_run_by_others() {
-    let scenario = Scenario::new(6, 5).with(Job::new(300, millis(200), 5)).but(secs(9), Fault::Kill(4));
+    let scenario = Scenario::new(6, 5).with(Job::new(300, millis(200), 5)).with_fault(secs(9), Fault::Kill(4));
     run_twice(scenario, |report| {
         all_done(report);
         assert!(report.jobs[0].took < secs(40), "{report}");
@@ -127,7 +127,7 @@ fn the_tasks_of_a_killed_worker_are_run_by_others() {
 fn segments_that_only_a_lost_shuffler_held_are_computed_again() {
     let scenario = Scenario { shufflers: 3, ..Scenario::new(7, 8) }
         .with(Job { replicas: 1, ..Job::new(400, millis(200), 8) })
-        .but(secs(12), Fault::KillShuffler(0));
+        .with_fault(secs(12), Fault::KillShuffler(0));
     run_twice(scenario, |report| {
         all_done(report);
         assert!(report.jobs[0].counts.after_faults > 0, "nothing was computed again: {report}");
@@ -138,7 +138,7 @@ fn segments_that_only_a_lost_shuffler_held_are_computed_again() {
 fn a_replica_takes_over_from_a_lost_shuffler() {
     let scenario = Scenario { shufflers: 3, ..Scenario::new(8, 8) }
         .with(Job { replicas: 2, ..Job::new(400, millis(200), 8) })
-        .but(secs(12), Fault::KillShuffler(0));
+        .with_fault(secs(12), Fault::KillShuffler(0));
     run_twice(scenario, |report| {
         all_done(report);
         let again = report.jobs[0].counts.after_faults;
@@ -152,7 +152,7 @@ fn a_shuffler_lost_while_its_partitions_are_reduced_is_replaced() {
         let job = Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) };
         let mut scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job);
         // The map stage takes some four seconds; a reduce task takes as long as a map task.
-        scenario = scenario.but(secs(10), Fault::KillShuffler(1));
+        scenario = scenario.with_fault(secs(10), Fault::KillShuffler(1));
         run_twice(scenario, all_done);
     }
 }
@@ -161,8 +161,8 @@ fn a_shuffler_lost_while_its_partitions_are_reduced_is_replaced() {
 fn a_job_survives_the_loss_of_all_shufflers() {
     let scenario = Scenario { shufflers: 2, ..Scenario::new(11, 6) }
         .with(Job { replicas: 2, ..Job::new(300, millis(200), 6) })
-        .but(secs(10), Fault::KillShuffler(0))
-        .but(millis(10_100), Fault::KillShuffler(1));
+        .with_fault(secs(10), Fault::KillShuffler(0))
+        .with_fault(millis(10_100), Fault::KillShuffler(1));
     run_twice(scenario, all_done);
 }
 
@@ -171,8 +171,9 @@ fn a_restarted_shuffler_without_its_state_does_not_stall_the_job() {
     // During the map stage and during the reduce stage, each with and without a copy of what was lost.
     for (seed, at, replicas) in [(21, 9, 1), (22, 12, 1), (23, 9, 2), (24, 12, 2)] {
         let job = Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) };
-        let scenario =
-            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::RestartShuffler(1));
+        let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
+            .with(job)
+            .with_fault(secs(at), Fault::RestartShuffler(1));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(40), "{report}");
@@ -185,7 +186,7 @@ fn a_shuffler_whose_disk_fails_is_replaced() {
     for (seed, at, replicas) in [(28, 7, 1), (29, 11, 2)] {
         let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
             .with(Job { replicas, buckets: 64, ..Job::new(100, millis(200), 6) })
-            .but(secs(at), Fault::FailStore(0));
+            .with_fault(secs(at), Fault::FailStore(0));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(40), "{report}");
@@ -210,7 +211,7 @@ fn differing_attempts_lost_with_their_only_shuffler_are_computed_again_with_all_
     for (seed, at, kept) in [(31, 9, false), (32, 12, false), (33, 13, true), (34, 14, true)] {
         let job = Job { unrepeatable: true, replicas: 1, kept, buckets: 64, ..Job::new(432, millis(100), 8) };
         let scenario =
-            Scenario { shufflers: 3, ..Scenario::new(seed, 8) }.with(job).but(secs(at), Fault::KillShuffler(0));
+            Scenario { shufflers: 3, ..Scenario::new(seed, 8) }.with(job).with_fault(secs(at), Fault::KillShuffler(0));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(60), "{report}");
@@ -229,7 +230,7 @@ fn reduces_may_feed_shuffles() {
     // A shuffler is lost while the later stages run, with attempts that differ from the repeated ones.
     let scenario = Scenario { shufflers: 3, ..Scenario::new(40, 6) }
         .with(Job { unrepeatable: true, task_time: millis(200), ..job })
-        .but(secs(15), Fault::KillShuffler(0));
+        .with_fault(secs(15), Fault::KillShuffler(0));
     run_twice(scenario, all_done);
 }
 
@@ -244,7 +245,7 @@ fn a_stage_may_read_several_shuffles_and_a_shuffle_may_have_several_readers() {
     for (seed, at) in [(43, 8), (44, 15), (45, 25), (46, 40)] {
         let job = Job { unrepeatable: true, task_time: millis(200), ..job.clone() };
         let scenario =
-            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).but(secs(at), Fault::KillShuffler(0));
+            Scenario { shufflers: 3, ..Scenario::new(seed, 6) }.with(job).with_fault(secs(at), Fault::KillShuffler(0));
         run_twice(scenario, all_done);
     }
 }
@@ -280,7 +281,7 @@ fn a_killed_home_resumes_its_job_from_the_log() {
         let job = Job { kept: true, buckets: 64, ..Job::new(300, millis(200), 6) };
         let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
             .with(job)
-            .but(secs(at), Fault::RestartHome(secs(down), None));
+            .with_fault(secs(at), Fault::RestartHome(secs(down), None));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(60 + 2 * down), "{report}");
@@ -293,7 +294,7 @@ fn a_hanging_shuffler_is_replaced_within_seconds() {
     for (seed, shufflers) in [(25, 3), (26, 1)] {
         let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
             .with(Job { buckets: 64, ..Job::new(100, millis(200), 6) })
-            .but(secs(7), Fault::MuteShuffler(0));
+            .with_fault(secs(7), Fault::HangShuffler(0));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(60), "{report}");
@@ -309,7 +310,7 @@ fn a_shuffler_cut_off_for_ever_delays_the_job_by_some_ten_seconds() {
         let job = Job { replicas, buckets: 64, ..Job::new(150, millis(200), 6) };
         let mut scenario = Scenario { shufflers: 4, ..Scenario::new(seed, 6) }.with(job);
         scenario.links.silence = secs(28);
-        run_twice(scenario.but(secs(at), Fault::CutShuffler(0)), |report| {
+        run_twice(scenario.with_fault(secs(at), Fault::CutShuffler(0)), |report| {
             all_done(report);
             let job = &report.jobs[0];
             assert!(job.standstill < secs(14), "{report}");
@@ -327,7 +328,7 @@ fn full_disks_of_all_shufflers_delay_the_job_by_some_seconds() {
     for (seed, at, shufflers) in [(48, 6, 2), (49, 9, 3), (50, 9, 5)] {
         let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
             .with(Job { replicas: 2, buckets: 64, ..Job::new(150, millis(200), 6) })
-            .but(secs(at), Fault::FillDisks(0..6));
+            .with_fault(secs(at), Fault::FillDisks(0..6));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].standstill < secs(8), "{report}");
@@ -372,7 +373,7 @@ fn a_submitter_that_sleeps_longer_than_an_announcement_lives_still_gets_its_resu
     for (seed, shufflers, replicas) in [(34, 2, 1), (35, 3, 2), (36, 0, 1)] {
         let scenario = Scenario { shufflers, ..Scenario::new(seed, 6) }
             .with(Job { replicas, ..Job::new(200, millis(200), 6) })
-            .but(secs(8), Fault::SubmitterSleeps(0, secs(40)));
+            .with_fault(secs(8), Fault::SubmitterSleeps(0, secs(40)));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(100), "{report}");
@@ -386,8 +387,8 @@ fn workers_and_shufflers_that_slept_take_part_again() {
     for (seed, time) in [(37, 5), (38, 15), (39, 45)] {
         let scenario = Scenario { shufflers: 3, ..Scenario::new(seed, 6) }
             .with(Job { replicas: 2, ..Job::new(300, millis(500), 6) })
-            .but(secs(8), Fault::Sleep(0, secs(time)))
-            .but(secs(10), Fault::Sleep(5, secs(time)));
+            .with_fault(secs(8), Fault::Sleep(0, secs(time)))
+            .with_fault(secs(10), Fault::Sleep(5, secs(time)));
         run_twice(scenario, |report| {
             all_done(report);
             assert!(report.jobs[0].took < secs(100), "{report}");
@@ -398,9 +399,9 @@ fn workers_and_shufflers_that_slept_take_part_again() {
 #[test]
 fn a_job_continues_after_the_whole_mesh_slept() {
     let mut scenario = Scenario::new(40, 5).with(Job::new(200, millis(200), 5));
-    scenario = scenario.but(secs(8), Fault::SubmitterSleeps(0, secs(50)));
+    scenario = scenario.with_fault(secs(8), Fault::SubmitterSleeps(0, secs(50)));
     for worker in 0..5 {
-        scenario = scenario.but(secs(8), Fault::Sleep(worker, secs(50)));
+        scenario = scenario.with_fault(secs(8), Fault::Sleep(worker, secs(50)));
     }
     run_twice(scenario, all_done);
 }
@@ -418,7 +419,7 @@ fn a_job_survives_the_loss_of_a_fifth_of_all_messages() {
 #[test]
 fn a_late_joiner_takes_part() {
     let alone = run(&Scenario::new(15, 1).with(Job::new(200, millis(200), 1)));
-    let helped = run(&Scenario::new(15, 1).with(Job::new(200, millis(200), 1)).but(secs(10), Fault::Join(4)));
+    let helped = run(&Scenario::new(15, 1).with(Job::new(200, millis(200), 1)).with_fault(secs(10), Fault::Join(4)));
     assert!(alone.violations.is_empty() && helped.violations.is_empty(), "{alone}{helped}");
     assert!(helped.jobs[0].took < alone.jobs[0].took.mul_f64(0.6), "{alone}{helped}");
 }
@@ -426,8 +427,8 @@ fn a_late_joiner_takes_part() {
 #[test]
 fn a_goodbye_frees_claims_at_once() {
     let scenario = || Scenario::new(16, 2).with(Job::new(40, secs(1), 2));
-    let left = run(&scenario().but(secs(15), Fault::Leave(1)));
-    let killed = run(&scenario().but(secs(15), Fault::Kill(1)));
+    let left = run(&scenario().with_fault(secs(15), Fault::Leave(1)));
+    let killed = run(&scenario().with_fault(secs(15), Fault::Kill(1)));
     println!("{left}{killed}");
     assert!(left.violations.is_empty() && killed.violations.is_empty());
     all_done(&left);
@@ -442,8 +443,8 @@ fn a_goodbye_frees_claims_at_once() {
 fn peers_that_were_cut_off_take_part_again() {
     let scenario = Scenario { shufflers: 3, ..Scenario::new(17, 9) }
         .with(Job { replicas: 2, ..Job::new(600, millis(200), 9) })
-        .but(secs(9), Fault::Cut(0..4))
-        .but(secs(25), Fault::Heal);
+        .with_fault(secs(9), Fault::Cut(0..4))
+        .with_fault(secs(25), Fault::Heal);
     run_twice(scenario, all_done);
 }
 

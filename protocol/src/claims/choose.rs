@@ -124,7 +124,7 @@ impl ClaimTable {
         let mine = cell.holder == ME;
         let local = block - self.blocks.start;
         if mine {
-            self.let_go(local);
+            self.free_block(local);
         }
         self.speculative.retain(|&(b, _)| b != local);
         remove_from(&mut self.workers[usize::from(ME)].holds, local);

@@ -5,9 +5,9 @@
 //! claims in the same way: the higher term wins, then a hash.
 
 mod choose;
-mod hear;
 #[cfg(test)]
 mod tests;
+mod updates;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -110,9 +110,9 @@ struct Worker {
     seconds: Vec<u32>,
 }
 
-/// What [`ClaimTable::hear`] changed for this peer.
+/// What [`ClaimTable::on_claim`] changed for this peer.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct ClaimEffect {
     /// Blocks (by their number in the stage) that this peer held, had not started, and lost.
     pub lost: Vec<u32>,
     /// Whether blocks that the sender held are now free or done.
@@ -195,7 +195,7 @@ impl ClaimTable {
     }
 
     /// Extends the leases of others by `asleep`, the time for which this peer did not run and heard nothing.
-    pub fn woke(&mut self, asleep: Duration) {
+    pub fn on_resumed(&mut self, asleep: Duration) {
         for worker in self.workers.iter_mut().skip(1) {
             worker.heard = worker.heard + asleep;
             worker.ends = worker.ends + asleep;
@@ -225,7 +225,7 @@ impl ClaimTable {
     }
 
     /// Frees a block that a worker held.
-    fn let_go(&mut self, block: u32) {
+    fn free_block(&mut self, block: u32) {
         let cell = &mut self.cells[block as usize];
         cell.holder = FREE;
         cell.started = false;

@@ -25,7 +25,7 @@ const RECONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Core {
     pub(super) now: Time,
     /// When this peer last resumed after it did not run for a while; `None` if that never happened.
-    pub(super) woke: Option<Time>,
+    pub(super) resumed_at: Option<Time>,
     pub(super) me: PeerKey,
     /// A number that is greater at each start of this peer.
     pub(super) started: u64,
@@ -53,7 +53,7 @@ impl Core {
     pub(super) fn new(me: PeerKey, started: u64, advert: Advert, interface: u8) -> Self {
         Self {
             now: Time(0),
-            woke: None,
+            resumed_at: None,
             me,
             started,
             advert,
@@ -73,8 +73,8 @@ impl Core {
     }
 
     /// Whether this peer has just resumed: its connections may be broken without its knowledge.
-    pub(super) fn has_just_woken(&self) -> bool {
-        self.woke.is_some_and(|at| self.now.since(at) < RECONNECT)
+    pub(super) fn has_just_resumed(&self) -> bool {
+        self.resumed_at.is_some_and(|at| self.now.since(at) < RECONNECT)
     }
 
     pub(super) fn act(&mut self, action: impl Into<Action>) {

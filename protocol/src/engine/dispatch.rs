@@ -53,13 +53,13 @@ impl Engine {
                 }
             }
             Gossip::Seals(seals) => self.worker.on_seals(core, from, &seals),
-            Gossip::Advert(advert) => core.directory.heard(core.now, from, advert),
+            Gossip::Advert(advert) => core.directory.on_advert(core.now, from, advert),
         }
     }
 
     fn hello(&mut self, peer: PeerKey, advert: Advert) {
         let works = advert.roles.worker;
-        self.core.directory.heard(self.core.now, peer, advert);
+        self.core.directory.on_advert(self.core.now, peer, advert);
         if works {
             self.authority.offer_all_jobs(&mut self.core, peer);
         }
@@ -81,7 +81,7 @@ impl Engine {
                 }
                 let epoch = announce.epoch.clone();
                 self.jobs.announced(core, from, announce);
-                self.told_of_epoch(from, &epoch);
+                self.on_epoch(from, &epoch);
                 let core = &mut self.core;
                 // An offer of a job that is not accepted must not take up room.
                 if self.jobs.home(&job) == Some(from) {
@@ -116,7 +116,7 @@ impl Engine {
             Request::NewEpoch(epoch) => {
                 self.jobs.take_epoch(core, &epoch);
                 core.respond(token, Response::Ok);
-                self.told_of_epoch(from, &epoch);
+                self.on_epoch(from, &epoch);
             }
             Request::Pull { job, stage, partition, from: task } => {
                 self.shuffler.on_pull(core, token, PartitionRef { job, stage, partition }, task);
@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// Handles an epoch from another peer: the job's home, or a peer that shows this home what it has lost.
-    fn told_of_epoch(&mut self, from: PeerKey, epoch: &Signed<Epoch>) {
+    fn on_epoch(&mut self, from: PeerKey, epoch: &Signed<Epoch>) {
         let Ok(home) = epoch.peek(|e| self.jobs.home(&e.job)) else { return };
         if home == Some(self.core.me) {
             self.authority.on_epoch_shown(epoch);
@@ -194,7 +194,7 @@ impl Engine {
             }
             Ok((Response::Missing, _)) => {
                 if let Pending::Worker(WorkerRequest::Summary(shard)) = pending {
-                    self.jobs.gone(shard.job);
+                    self.jobs.on_gone(shard.job);
                 }
             }
             _ => {}

@@ -213,7 +213,7 @@ impl Jobs {
                 }
                 self.take_manifest(core.interface, job, signed);
             }
-            Ok((Response::Missing, _)) => self.gone(job),
+            Ok((Response::Missing, _)) => self.on_gone(job),
             // Without an answer, the next announcement or the next check for silent homes asks again.
             _ => {}
         }
@@ -283,13 +283,13 @@ impl Jobs {
     pub(super) fn set_counts(&mut self, now: Time, job: JobId, counts: TaskCounts) -> bool {
         let Some(known) = self.known.get_mut(&job) else { return false };
         known.heard = now;
-        let went_on = counts.done.iter().zip(&known.counts.done).any(|(now, before)| now > before);
+        let has_progressed = counts.done.iter().zip(&known.counts.done).any(|(now, before)| now > before);
         let reopened = counts.reopened.max(known.counts.reopened);
         if reopened > known.counts.reopened {
             self.changes.push_back((job, Change::Reopened(reopened)));
         }
         known.counts = TaskCounts { reopened, ..counts };
-        went_on
+        has_progressed
     }
 
     /// Takes the end of a job if its owner signed it; returns it if it was not known.
@@ -326,7 +326,7 @@ impl Jobs {
     }
 
     /// Marks a job as over because its home does not know it any more.
-    pub(super) fn gone(&mut self, job: JobId) {
+    pub(super) fn on_gone(&mut self, job: JobId) {
         self.forget(job, None);
     }
 
@@ -375,7 +375,7 @@ impl Jobs {
 
     /// Handles the time after this peer did not run, when it could not receive anything: each job's home is asked now
     /// whether the job is still running, and has half a lifetime to answer.
-    pub(super) fn woke(&mut self, now: Time) {
+    pub(super) fn on_resumed(&mut self, now: Time) {
         let half = self.lifetime() / 2 + Duration::from_micros(1);
         for known in self.known.values_mut().filter(|k| now.since(k.heard) > half) {
             known.heard = now - half;

@@ -89,7 +89,7 @@ impl Engine {
         self.core.now = now;
         let late = now.since(self.tick_at);
         if self.tick_at > Time(0) && late >= LAPSE {
-            self.wake(late);
+            self.on_resumed(late);
         }
         match event {
             Event::Connected { peer } => self.connected(peer),
@@ -202,13 +202,13 @@ impl Engine {
 
     /// Resumes after this peer did not run for as long as `asleep`. Timeouts must not count that time as other peers'
     /// silence: nothing could be received.
-    fn wake(&mut self, asleep: Duration) {
+    fn on_resumed(&mut self, asleep: Duration) {
         let core = &mut self.core;
-        core.woke = Some(core.now);
+        core.resumed_at = Some(core.now);
         core.log(format!("this peer did not run for {} s; it resumes", asleep.as_secs()));
-        self.jobs.woke(core.now);
-        self.authority.woke(core.now, asleep);
-        self.worker.woke(core, asleep);
+        self.jobs.on_resumed(core.now);
+        self.authority.on_resumed(core.now, asleep);
+        self.worker.on_resumed(core, asleep);
     }
 
     /// Does what the last event or the passing of time has made possible.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::guest;
-use super::world::{What, World};
+use super::world::{SimEvent, World};
 use crate::id::{Hash, JobId};
 use crate::io::{Event, Port, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::manifest::{Operator, Sink};
@@ -99,7 +99,7 @@ impl World {
         exec.steps += 1;
         running.step = exec.steps;
         let step = running.step;
-        self.after(total, What::Step { peer, thread, step });
+        self.after(total, SimEvent::Step { peer, thread, step });
     }
 
     pub(super) fn on_step(&mut self, peer: u32, thread: usize, step: u64) {

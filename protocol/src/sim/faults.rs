@@ -8,13 +8,13 @@ use super::gossip::Router;
 use super::net::Side;
 use super::scenario::Fault;
 use super::store::Store;
-use super::world::{What, World};
+use super::world::{SimEvent, World};
 use crate::io::Event;
 
 impl World {
     pub(super) fn on_churn(&mut self) {
         let Some(every) = self.scenario.churn else { return };
-        self.after(every, What::Churn);
+        self.after(every, SimEvent::Churn);
         let first = self.worker(self.scenario.shufflers);
         let alive: Vec<u32> =
             (first..self.peers.len() as u32).filter(|&p| self.peers[p as usize].engine.is_some()).collect();
@@ -37,9 +37,9 @@ impl World {
                     self.feed(peer, Event::StoreFailed { job, why: "a simulated disk is full".to_owned() });
                 }
             }
-            Fault::MuteShuffler(place) => {
+            Fault::HangShuffler(place) => {
                 if let Some(peer) = self.shuffler(place) {
-                    self.peers[peer as usize].mute = true;
+                    self.peers[peer as usize].hangs = true;
                     self.oracle.dead.insert(peer);
                 }
             }
@@ -113,7 +113,7 @@ impl World {
     /// Puts a peer to sleep for a while.
     fn sleep(&mut self, number: u32, time: Duration) {
         let peer = &mut self.peers[number as usize];
-        if peer.engine.is_none() || peer.mute {
+        if peer.engine.is_none() || peer.hangs {
             return;
         }
         peer.sleeps_until = peer.sleeps_until.max(self.now + time.as_micros() as u64);
@@ -123,9 +123,9 @@ impl World {
         let silence = self.scenario.links.silence;
         let before = if time > silence { peer.connected.clone() } else { BTreeSet::new() };
         for &other in &before {
-            self.after(silence, What::Broken(other, number));
+            self.after(silence, SimEvent::Broken(other, number));
         }
-        self.at(until, What::Wake(number, before));
+        self.at(until, SimEvent::Wake(number, before));
     }
 
     pub(super) fn wake(&mut self, number: u32, before: BTreeSet<u32>) {
@@ -157,7 +157,7 @@ impl World {
         let neighbours = std::mem::take(&mut self.peers[number as usize].connected);
         for other in neighbours {
             let noticed = self.scenario.links.detection + self.rng.up_to(self.scenario.links.detection / 4);
-            self.after(noticed, What::Broken(other, number));
+            self.after(noticed, SimEvent::Broken(other, number));
         }
     }
 
@@ -174,7 +174,7 @@ impl World {
         self.oracle.dead.insert(number);
         for other in std::mem::take(&mut self.peers[number as usize].connected) {
             let closed = self.round_trip(number, other) * 2;
-            self.after(closed, What::Broken(other, number));
+            self.after(closed, SimEvent::Broken(other, number));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{What, World};
+use super::world::{SimEvent, World};
 use crate::codec;
 use crate::id::PeerKey;
 use crate::io::Event;
@@ -143,7 +143,7 @@ impl World {
             Rpc::Message(_) | Rpc::Ihave(_) | Rpc::Iwant(_) => self.line(from, to, bytes, limits::GOSSIP_QUEUE),
         };
         if let Some(at) = at {
-            self.at(at, What::Rpc { from, to, rpc });
+            self.at(at, SimEvent::Rpc { from, to, rpc });
         }
     }
 
@@ -200,7 +200,7 @@ impl World {
         let encoded = codec::encode(&message);
         self.note(&encoded);
         if let Err(why) = codec::decode::<Gossip>(&encoded) {
-            self.oracle.broken(format!("peer {peer} published an invalid message: {why}"));
+            self.oracle.violation(format!("peer {peer} published an invalid message: {why}"));
             return;
         }
         let topic = number_of(topic);
@@ -300,7 +300,7 @@ impl World {
         if self.peers[peer as usize].engine.is_none() {
             return;
         }
-        self.after(limits::GOSSIP_HEARTBEAT, What::Heartbeat(peer));
+        self.after(limits::GOSSIP_HEARTBEAT, SimEvent::Heartbeat(peer));
         for topic in 0..TOPICS as u8 {
             let of = &self.peers[peer as usize].router.topics[usize::from(topic)];
             if of.on && of.mesh.len() < limits::GOSSIP_MESH_LOW && of.known.len() > of.mesh.len() {

@@ -10,7 +10,7 @@ use crate::ranges::{Run, runs_of};
 use super::oracle::{Fate, Oracle};
 use super::rng::Rng;
 use super::scenario::Damage;
-use super::world::{What, World};
+use super::world::{SimEvent, World};
 
 impl World {
     /// Kills the submitter of the first job, and damages the logs of its jobs if asked to.
@@ -25,7 +25,7 @@ impl World {
             let said = self.oracle.damage_logs(self.now, home, damage, &mut self.rng);
             self.log.extend(said.into_iter().map(|text| (self.now, home, text)));
         }
-        self.after(down, What::RestartHome(home));
+        self.after(down, SimEvent::RestartHome(home));
     }
 
     /// Restarts a killed submitter; its jobs continue as their logs allow.

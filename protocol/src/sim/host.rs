@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::rng::draw;
 use super::scenario::Job;
 use super::store::framed;
-use super::world::{DISK, What, World};
+use super::world::{DISK, SimEvent, World};
 use crate::codec;
 use crate::id::{Hash, PeerKey};
 use crate::io::{
@@ -33,11 +33,11 @@ impl World {
                     self.oracle.opens(self.now, of, job);
                 }
                 self.oracle.writes(&job, number, bytes);
-                self.after(DISK, What::Event(peer, Box::new(Event::Persisted { job, number, result: Ok(()) })));
+                self.after(DISK, SimEvent::Event(peer, Box::new(Event::Persisted { job, number, result: Ok(()) })));
             }
             Action::Store(StoreAction::StoreOutput { job, task, bytes }) => {
                 self.oracle.stored(&job, task, bytes);
-                self.after(DISK, What::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
+                self.after(DISK, SimEvent::Event(peer, Box::new(Event::OutputStored { job, task, result: Ok(()) })));
             }
             Action::Store(StoreAction::DropJob { job }) => self.peers[peer as usize].store.drop_job(job),
             Action::Run(RunAction::Start(work)) => {
@@ -50,7 +50,7 @@ impl World {
                 self.peers[peer as usize].exec.stop(job);
                 self.use_threads(peer);
             }
-            Action::Notify(notice) => self.hear_notice(peer, notice),
+            Action::Notify(notice) => self.on_notice(peer, notice),
         }
     }
 
@@ -81,11 +81,11 @@ impl World {
             },
             BlobAction::Load { hash } => {
                 let bytes = self.blob(peer, &hash);
-                self.after(DISK, What::Event(peer, Box::new(Event::BlobLoaded { hash, bytes })));
+                self.after(DISK, SimEvent::Event(peer, Box::new(Event::BlobLoaded { hash, bytes })));
             }
             BlobAction::Store { hash, bytes, .. } => {
                 if Hash::of(&bytes) != hash {
-                    self.oracle.broken(format!("peer {peer} stores a blob under a hash that is not its own"));
+                    self.oracle.violation(format!("peer {peer} stores a blob under a hash that is not its own"));
                 }
                 self.peers[peer as usize].store.blobs.insert(hash);
             }
@@ -97,7 +97,7 @@ impl World {
             SegmentAction::Stage { push, .. } if self.peers[peer as usize].is_full => {
                 self.oracle.dead.insert(peer);
                 let why = "no space left on the simulated disk".to_owned();
-                self.after(DISK, What::Event(peer, Box::new(Event::StoreFailed { job: push.job, why })));
+                self.after(DISK, SimEvent::Event(peer, Box::new(Event::StoreFailed { job: push.job, why })));
             }
             SegmentAction::Stage { push, keep, body } => {
                 self.peers[peer as usize].store.stage(&push, &keep, &body);
@@ -108,10 +108,10 @@ impl World {
             SegmentAction::ReadBucket { read, bucket, .. } => {
                 let records = self.peers[peer as usize].store.bucket(&bucket);
                 if records.is_none() {
-                    self.oracle.broken(format!("peer {peer} reads {bucket:?} that is not settled"));
+                    self.oracle.violation(format!("peer {peer} reads {bucket:?} that is not settled"));
                 }
                 let records = records.ok_or_else(|| ReadError::Failed("not settled".to_owned()));
-                self.after(DISK, What::Event(peer, Box::new(Event::BucketRead { read, records })));
+                self.after(DISK, SimEvent::Event(peer, Box::new(Event::BucketRead { read, records })));
             }
             SegmentAction::ServeBucket { token, bucket, from, .. } => {
                 match self.peers[peer as usize].store.bucket(&bucket) {
@@ -121,7 +121,7 @@ impl World {
                         let piece = whole.slice(start..whole.len().min(start + PIECE));
                         self.respond(peer, token, Response::Piece { of: whole.len() as u64 }, piece);
                     }
-                    None => self.oracle.broken(format!("peer {peer} serves {bucket:?} that is not settled")),
+                    None => self.oracle.violation(format!("peer {peer} serves {bucket:?} that is not settled")),
                 }
             }
             SegmentAction::ServePull { token, partition, from } => {
@@ -132,15 +132,15 @@ impl World {
         }
     }
 
-    fn hear_notice(&mut self, peer: u32, notice: Notice) {
+    fn on_notice(&mut self, peer: u32, notice: Notice) {
         match notice {
             Notice::Submitted { job } => {
                 if let Some(number) = self.submitting.take() {
                     self.oracle.opens(self.now, number, job);
                 }
             }
-            Notice::SubmitRefused { why, .. } => self.oracle.broken(format!("a job was refused: {why}")),
-            Notice::CancelRefused { why, .. } => self.oracle.broken(format!("a cancel was refused: {why}")),
+            Notice::SubmitRefused { why, .. } => self.oracle.violation(format!("a job was refused: {why}")),
+            Notice::CancelRefused { why, .. } => self.oracle.violation(format!("a cancel was refused: {why}")),
             Notice::Ended { job, outcome, failure } => self.oracle.ended(self.now, &job, outcome, failure),
             Notice::Revoked { job, .. } => self.oracle.revoked(&job),
             Notice::Log(text) => self.log.push((self.now, peer, text)),

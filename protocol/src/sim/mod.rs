@@ -29,6 +29,6 @@ pub use scenario::{Damage, Fault, Job, Links, Node, Scenario};
 /// Simulates a scenario.
 pub fn run(scenario: &Scenario) -> Report {
     let mut world = world::World::new(scenario);
-    world.go();
+    world.run_to_end();
     Report::new(world)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rng::unit;
-use super::world::{What, World};
+use super::world::{SimEvent, World};
 use crate::codec;
 use crate::io::{Event, RequestError, RequestId, Token};
 use crate::limits;
@@ -51,7 +51,7 @@ impl World {
         self.delay(a, b) * 2 + self.scenario.links.jitter
     }
 
-    pub(super) fn can_hear(&self, a: u32, b: u32) -> bool {
+    pub(super) fn can_reach(&self, a: u32, b: u32) -> bool {
         let (a, b) = (&self.peers[a as usize], &self.peers[b as usize]);
         let awake = self.now >= a.sleeps_until && self.now >= b.sleeps_until;
         awake && a.engine.is_some() && b.engine.is_some() && a.side == b.side
@@ -65,7 +65,7 @@ impl World {
     /// the sender's link is longer than `patience`.
     pub(super) fn line(&mut self, from: u32, to: u32, bytes: usize, patience: Duration) -> Option<u64> {
         let free = self.peers[from as usize].sends_until.max(self.now);
-        if free - self.now > patience.as_micros() as u64 || !self.can_hear(from, to) {
+        if free - self.now > patience.as_micros() as u64 || !self.can_reach(from, to) {
             return None;
         }
         let sent = free + self.transmission(bytes);
@@ -80,7 +80,7 @@ impl World {
 
     /// Sends a message with retransmission until it arrives; gives its time of arrival.
     pub(super) fn stream(&mut self, from: u32, to: u32, bytes: usize) -> Option<u64> {
-        if !self.can_hear(from, to) {
+        if !self.can_reach(from, to) {
             return None;
         }
         let again = (RETRANSMIT + self.delay(from, to) * 2).as_micros() as u64;
@@ -93,11 +93,11 @@ impl World {
     /// Begins to connect, if there is no connection yet.
     pub(super) fn dial(&mut self, from: u32, to: u32) {
         let takes = self.round_trip(from, to) * 3 / 2;
-        self.after(takes, What::Connect(from, to));
+        self.after(takes, SimEvent::Connect(from, to));
     }
 
     pub(super) fn connect(&mut self, a: u32, b: u32) {
-        if a == b || !self.can_hear(a, b) || !self.peers[a as usize].connected.insert(b) {
+        if a == b || !self.can_reach(a, b) || !self.peers[a as usize].connected.insert(b) {
             return;
         }
         self.peers[b as usize].connected.insert(a);
@@ -112,7 +112,7 @@ impl World {
 
     /// `peer` notices that its connection to `gone` is over.
     pub(super) fn broken(&mut self, peer: u32, gone: u32) {
-        if self.can_hear(peer, gone) && self.peers[gone as usize].connected.contains(&peer) {
+        if self.can_reach(peer, gone) && self.peers[gone as usize].connected.contains(&peer) {
             return;
         }
         if !self.peers[peer as usize].connected.remove(&gone) {
@@ -138,8 +138,8 @@ impl World {
             let there = |o: &u32| self.peers[*o as usize].side == Side::Main;
             let others: Vec<u32> = self.peers[peer as usize].connected.iter().copied().filter(there).collect();
             for other in others {
-                self.after(self.scenario.links.silence, What::Broken(peer, other));
-                self.after(self.scenario.links.silence, What::Broken(other, peer));
+                self.after(self.scenario.links.silence, SimEvent::Broken(peer, other));
+                self.after(self.scenario.links.silence, SimEvent::Broken(other, peer));
             }
         }
     }
@@ -149,7 +149,7 @@ impl World {
         self.note(&encoded);
         self.requests += 1;
         if let Err(why) = codec::decode::<Request>(&encoded) {
-            self.oracle.broken(format!("peer {from} sent an invalid request: {why}"));
+            self.oracle.violation(format!("peer {from} sent an invalid request: {why}"));
         }
         let body: Bytes = match body {
             [] => Bytes::new(),
@@ -157,7 +157,7 @@ impl World {
             parts => parts.concat().into(),
         };
         let Some(&to) = self.index.get(&to) else {
-            self.oracle.broken(format!("peer {from} asks {}, which is no peer", to.short()));
+            self.oracle.violation(format!("peer {from} asks {}, which is no peer", to.short()));
             return;
         };
         self.asked.insert((from, id), to);
@@ -165,22 +165,22 @@ impl World {
         let bytes = encoded.len() + body.len() + FRAME;
         let flight = Box::new(Flight { from, to, id, request, body, bytes, landed: bytes < BULK });
         if from == to {
-            return self.at(self.now, What::Request(flight));
+            return self.at(self.now, SimEvent::Request(flight));
         }
         let connected = self.peers[from as usize].connected.contains(&to);
-        if !connected && !self.can_hear(from, to) {
+        if !connected && !self.can_reach(from, to) {
             let outcome = Box::new(Err(RequestError::Unreachable));
-            return self.after(DIAL, What::Answer { to: from, id, outcome, landed: true });
+            return self.after(DIAL, SimEvent::Answer { to: from, id, outcome, landed: true });
         }
         let outcome = Box::new(Err(RequestError::TimedOut));
-        self.after(limits::REQUEST_TIMEOUT, What::Answer { to: from, id, outcome, landed: true });
+        self.after(limits::REQUEST_TIMEOUT, SimEvent::Answer { to: from, id, outcome, landed: true });
         let mut dialling = 0;
         if !connected {
             self.dial(from, to);
             dialling = (self.round_trip(from, to) * 3 / 2).as_micros() as u64;
         }
         if let Some(at) = self.stream(from, to, bytes) {
-            self.at(at + dialling, What::Request(flight));
+            self.at(at + dialling, SimEvent::Request(flight));
         }
     }
 
@@ -198,7 +198,7 @@ impl World {
         if !flight.landed {
             flight.landed = true;
             let at = self.lands(flight.to, flight.bytes);
-            return self.at(at, What::Request(flight));
+            return self.at(at, SimEvent::Request(flight));
         }
         let Flight { from, to, id, request, body, .. } = *flight;
         self.arrived += 1;
@@ -210,22 +210,22 @@ impl World {
 
     pub(super) fn respond(&mut self, peer: u32, token: Token, response: Response, body: Bytes) {
         let Some((to, id, asked)) = self.tokens.remove(&token) else {
-            return self.oracle.broken(format!("peer {peer} answers a request for the second time"));
+            return self.oracle.violation(format!("peer {peer} answers a request for the second time"));
         };
         self.tell(peer, || format!("answers peer {to}: {response:?}"));
         if asked != peer {
-            return self.oracle.broken(format!("peer {peer} answers for peer {asked}"));
+            return self.oracle.violation(format!("peer {peer} answers for peer {asked}"));
         }
         let encoded = codec::encode(&response);
         self.note(&encoded);
         if let Err(why) = codec::decode::<Response>(&encoded) {
-            self.oracle.broken(format!("peer {peer} sent an invalid response: {why}"));
+            self.oracle.violation(format!("peer {peer} sent an invalid response: {why}"));
         }
         let bytes = encoded.len() + body.len() + FRAME;
         let outcome = Box::new(Ok((response, body)));
         let at = if to == peer { Some(self.now) } else { self.stream(peer, to, bytes) };
         if let Some(at) = at {
-            self.at(at, What::Answer { to, id, outcome, landed: bytes < BULK || to == peer });
+            self.at(at, SimEvent::Answer { to, id, outcome, landed: bytes < BULK || to == peer });
         }
     }
 
@@ -239,7 +239,7 @@ impl World {
         if !landed {
             let bytes = outcome.as_ref().as_ref().map_or(0, |(_, body)| body.len());
             let at = self.lands(to, bytes);
-            return self.at(at, What::Answer { to, id, outcome, landed: true });
+            return self.at(at, SimEvent::Answer { to, id, outcome, landed: true });
         }
         if self.asked.remove(&(to, id)).is_some() {
             self.feed(to, Event::Response { id, outcome: *outcome });
@@ -253,6 +253,6 @@ impl World {
         self.tokens.insert(token, (peer, RequestId(u64::MAX), other));
         let from = self.peers[peer as usize].key;
         let event = Event::Request { from, token, request: Request::Goodbye, body: Bytes::new() };
-        self.at(at, What::Event(other, Box::new(event)));
+        self.at(at, SimEvent::Event(other, Box::new(event)));
     }
 }

@@ -118,7 +118,7 @@ impl Oracle {
         Self { fates: jobs.iter().map(fate).collect(), ..Self::default() }
     }
 
-    pub(super) fn broken(&mut self, what: String) {
+    pub(super) fn violation(&mut self, what: String) {
         if self.violations.len() < KEPT {
             self.violations.push(what);
         }
@@ -206,12 +206,12 @@ impl Oracle {
             && *fate.widths.entry(stage).or_insert(width) != width
         {
             return self
-                .broken(format!("the output of stage {stage} was divided again, into tasks of {width} buckets"));
+                .violation(format!("the output of stage {stage} was divided again, into tasks of {width} buckets"));
         }
         let decided = fate.state.as_ref().and_then(|state| state.stage(stage));
         let kept = |AttemptId { task, digest }| decided.is_some_and(|stage| stage.digest(task) == Some(digest));
         if fate.plan.kept && !attempts.iter().all(kept) {
-            return self.broken("an acceptance was announced before it was persisted in the log".to_owned());
+            return self.violation("an acceptance was announced before it was persisted in the log".to_owned());
         }
         for AttemptId { task, digest } in attempts.iter() {
             let before = fate.accepted.insert((stage, task), (digest, fate.revoked));
@@ -220,7 +220,7 @@ impl Oracle {
             }
         }
         if let Some(task) = other {
-            self.broken(format!("two digests of task {task} were accepted"));
+            self.violation(format!("two digests of task {task} were accepted"));
         }
     }
 
@@ -279,14 +279,14 @@ impl Oracle {
         let Some(fate) = self.fate(job) else { return };
         let before = fate.outputs.insert(task, (bytes, fate.revoked));
         if before.is_some_and(|(_, revoked)| revoked == fate.revoked) {
-            self.broken(format!("the result of task {task} was stored twice"));
+            self.violation(format!("the result of task {task} was stored twice"));
         }
     }
 
     pub(super) fn ended(&mut self, now: u64, job: &JobId, outcome: Outcome, failure: Option<Failure>) {
         let Some(fate) = self.fate(job) else { return };
         if fate.ended.is_some() {
-            return self.broken("a job ended twice".to_owned());
+            return self.violation("a job ended twice".to_owned());
         }
         fate.standstill = fate.standstill.max(now - fate.went_on);
         let done = outcome == Outcome::Done;
@@ -295,11 +295,11 @@ impl Oracle {
         if done && fate.plan.kept {
             let ended = fate.state.as_ref().and_then(State::outcome);
             if ended != Some(&Outcome::Done) || replay(&fate.log).state != fate.state {
-                return self.broken("a job's end was announced, but is not in its log".to_owned());
+                return self.violation("a job's end was announced, but is not in its log".to_owned());
             }
         }
         if done && let Err(why) = fate.check() {
-            self.broken(why);
+            self.violation(why);
         }
     }
 }

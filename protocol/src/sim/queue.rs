@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::world::What;
+use super::world::SimEvent;
 
 /// Width of a slot in microseconds. The events of a later slot are kept unsorted: a heap of all events would hold
 /// millions, and every step through it would be a cache miss.
@@ -24,7 +24,7 @@ pub(super) struct Queue {
 struct Entry {
     at: u64,
     number: u64,
-    what: What,
+    what: SimEvent,
 }
 
 impl PartialEq for Entry {
@@ -49,7 +49,7 @@ impl Ord for Entry {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, at: u64, what: What) {
+    pub(super) fn push(&mut self, at: u64, what: SimEvent) {
         self.numbers += 1;
         let entry = Entry { at, number: self.numbers, what };
         if at < self.near_until {
@@ -59,7 +59,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<(u64, What)> {
+    pub(super) fn pop(&mut self) -> Option<(u64, SimEvent)> {
         if self.near.is_empty() {
             let (slot, entries) = self.far.pop_first()?;
             self.near = entries.into();
@@ -81,9 +81,9 @@ mod tests {
         let mut now = 0;
         let mut last = (0, 0);
         for round in 0..5_000u32 {
-            queue.push(now + rng.below(5_000) as u64, What::Tick(round));
+            queue.push(now + rng.below(5_000) as u64, SimEvent::Tick(round));
             if rng.happens(0.7)
-                && let Some((at, What::Tick(number))) = queue.pop()
+                && let Some((at, SimEvent::Tick(number))) = queue.pop()
             {
                 assert!(at > last.0 || (at == last.0 && number > last.1), "{at} {number} after {last:?}");
                 last = (at, number);

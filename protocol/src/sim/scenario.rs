@@ -132,7 +132,7 @@ pub enum Fault {
     /// before any peer gives it up.
     RestartShuffler(usize),
     /// A shuffler of the first job hangs: its connections stay open, and it does nothing.
-    MuteShuffler(usize),
+    HangShuffler(usize),
     /// The disk of a shuffler of the first job fails: it loses its segments and notices that.
     FailStore(usize),
     /// The shuffler with this index in the newest epoch of the first job is cut off from all other peers until
@@ -210,7 +210,7 @@ impl Scenario {
     }
 
     /// The same with one more fault.
-    pub fn but(mut self, at: Duration, fault: Fault) -> Self {
+    pub fn with_fault(mut self, at: Duration, fault: Fault) -> Self {
         self.faults.push((at, fault));
         self
     }
@@ -266,7 +266,7 @@ impl Scenario {
                 match pick(12) {
                     0 => Fault::KillShuffler(pick(2) as usize),
                     6 => Fault::RestartShuffler(pick(2) as usize),
-                    7 => Fault::MuteShuffler(pick(2) as usize),
+                    7 => Fault::HangShuffler(pick(2) as usize),
                     8 => Fault::FailStore(pick(2) as usize),
                     9 => Fault::Sleep(victim, sleep),
                     10 => Fault::SubmitterSleeps(pick(scenario.submitters as usize - 1), sleep),
@@ -303,7 +303,7 @@ impl Scenario {
             }
         }
         let healed = Duration::from_secs(20 + u64::from(pick(40)));
-        scenario.but(healed, Fault::Heal)
+        scenario.with_fault(healed, Fault::Heal)
     }
 
     /// How many times as long a task takes on peer `peer` as on the fastest one.

@@ -37,7 +37,7 @@ const FORGET: Duration = Duration::from_secs(5);
 
 /// An event of the simulation.
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum SimEvent {
     Tick(u32),
     Event(u32, Box<Event>),
     Rpc {
@@ -88,7 +88,7 @@ pub(super) struct Peer {
     pub(super) sends_until: u64,
     pub(super) takes_until: u64,
     /// Whether it hangs: it receives events and does nothing.
-    pub(super) mute: bool,
+    pub(super) hangs: bool,
     /// Whether its disk is full: it cannot store segments.
     pub(super) is_full: bool,
     /// It sleeps until this time, in microseconds; events for it are delivered then.
@@ -159,21 +159,21 @@ impl World {
         for _ in 0..scenario.submitters + scenario.peers {
             let peer = world.add_peer();
             let at = world.rng.up_to(ARRIVAL);
-            world.after(at, What::Arrive(peer));
+            world.after(at, SimEvent::Arrive(peer));
         }
         for (i, job) in scenario.jobs.iter().enumerate() {
-            world.after(job.at, What::Submit(i));
+            world.after(job.at, SimEvent::Submit(i));
             if let Some(after) = job.cancelled_after {
-                world.after(job.at + after, What::Cancel(i));
+                world.after(job.at + after, SimEvent::Cancel(i));
             }
         }
         for (i, (at, _)) in scenario.faults.iter().enumerate() {
-            world.after(*at, What::Fault(i));
+            world.after(*at, SimEvent::Fault(i));
         }
         if let Some(every) = scenario.churn {
-            world.after(every, What::Churn);
+            world.after(every, SimEvent::Churn);
         }
-        world.after(FORGET, What::Forget);
+        world.after(FORGET, SimEvent::Forget);
         world
     }
 
@@ -194,7 +194,7 @@ impl World {
             store: Store::default(),
             sends_until: 0,
             takes_until: 0,
-            mute: false,
+            hangs: false,
             is_full: false,
             sleeps_until: 0,
             delivered_at_end: None,
@@ -207,11 +207,11 @@ impl World {
         self.scenario.submitters + worker
     }
 
-    pub(super) fn at(&mut self, at: u64, what: What) {
+    pub(super) fn at(&mut self, at: u64, what: SimEvent) {
         self.queue.push(at.max(self.now), what);
     }
 
-    pub(super) fn after(&mut self, time: Duration, what: What) {
+    pub(super) fn after(&mut self, time: Duration, what: SimEvent) {
         self.at(self.now + time.as_micros() as u64, what);
     }
 
@@ -220,7 +220,7 @@ impl World {
     }
 
     /// Runs until all jobs are over and dropped, or until the deadline.
-    pub(super) fn go(&mut self) {
+    pub(super) fn run_to_end(&mut self) {
         let deadline = self.scenario.deadline.as_micros() as u64;
         let mut end = deadline;
         loop {
@@ -243,41 +243,41 @@ impl World {
             }
             self.now = at;
             self.events += 1;
-            self.happens(what);
+            self.dispatch(what);
         }
         if !self.oracle.all_ended() {
             let said = format!("a job is not over after {} s", self.scenario.deadline.as_secs());
-            self.oracle.broken(said);
+            self.oracle.violation(said);
         } else if self.oracle.violations.is_empty() {
-            self.check_all_is_put_away();
+            self.check_nothing_is_left();
         }
     }
 
-    fn happens(&mut self, what: What) {
+    fn dispatch(&mut self, what: SimEvent) {
         match what {
-            What::Tick(peer) => self.on_tick(peer),
-            What::Event(peer, event) => self.feed(peer, *event),
-            What::Rpc { from, to, rpc } => self.on_rpc(from, to, rpc),
-            What::Heartbeat(peer) => self.on_heartbeat(peer),
-            What::Request(flight) => self.on_request(flight),
-            What::Answer { to, id, outcome, landed } => self.on_answer(to, id, outcome, landed),
-            What::Connect(a, b) => self.connect(a, b),
-            What::Broken(a, b) => self.broken(a, b),
-            What::Ping(peer) => self.on_ping(peer),
-            What::Step { peer, thread, step } => self.on_step(peer, thread, step),
-            What::Arrive(peer) => self.arrive(peer),
-            What::RestartHome(peer) => self.restart_home(peer),
-            What::Submit(number) => match self.sleeps_until(number) {
-                Some(until) => self.at(until, What::Submit(number)),
+            SimEvent::Tick(peer) => self.on_tick(peer),
+            SimEvent::Event(peer, event) => self.feed(peer, *event),
+            SimEvent::Rpc { from, to, rpc } => self.on_rpc(from, to, rpc),
+            SimEvent::Heartbeat(peer) => self.on_heartbeat(peer),
+            SimEvent::Request(flight) => self.on_request(flight),
+            SimEvent::Answer { to, id, outcome, landed } => self.on_answer(to, id, outcome, landed),
+            SimEvent::Connect(a, b) => self.connect(a, b),
+            SimEvent::Broken(a, b) => self.broken(a, b),
+            SimEvent::Ping(peer) => self.on_ping(peer),
+            SimEvent::Step { peer, thread, step } => self.on_step(peer, thread, step),
+            SimEvent::Arrive(peer) => self.arrive(peer),
+            SimEvent::RestartHome(peer) => self.restart_home(peer),
+            SimEvent::Submit(number) => match self.sleeps_until(number) {
+                Some(until) => self.at(until, SimEvent::Submit(number)),
                 None => self.submit(number),
             },
-            What::Cancel(number) => self.cancel(number),
-            What::Fault(number) => self.on_fault(number),
-            What::Churn => self.on_churn(),
-            What::Wake(peer, before) => self.wake(peer, before),
-            What::Forget => {
+            SimEvent::Cancel(number) => self.cancel(number),
+            SimEvent::Fault(number) => self.on_fault(number),
+            SimEvent::Churn => self.on_churn(),
+            SimEvent::Wake(peer, before) => self.wake(peer, before),
+            SimEvent::Forget => {
                 self.forget_messages();
-                self.after(FORGET, What::Forget);
+                self.after(FORGET, SimEvent::Forget);
             }
         }
     }
@@ -311,8 +311,8 @@ impl World {
         self.feed(number, Event::Tick);
         self.join(number);
         let phase = self.rng.up_to(Duration::from_millis(700));
-        self.after(phase, What::Heartbeat(number));
-        self.after(phase, What::Ping(number));
+        self.after(phase, SimEvent::Heartbeat(number));
+        self.after(phase, SimEvent::Ping(number));
     }
 
     /// Opens a peer's first connections.
@@ -328,8 +328,8 @@ impl World {
         if self.peers[peer as usize].engine.is_none() {
             return;
         }
-        self.after(PING, What::Ping(peer));
-        let answers = |other: &&u32| !self.peers[**other as usize].mute && self.can_hear(peer, **other);
+        self.after(PING, SimEvent::Ping(peer));
+        let answers = |other: &&u32| !self.peers[**other as usize].hangs && self.can_reach(peer, **other);
         let mut pinged: Vec<u32> = self.peers[peer as usize].connected.iter().filter(answers).copied().collect();
         if peer >= self.scenario.submitters {
             pinged = self.rng.sample(&pinged, 1);
@@ -358,7 +358,7 @@ impl World {
     fn tick_at(&mut self, peer: u32, due: u64) {
         if due < self.peers[peer as usize].tick_at {
             self.peers[peer as usize].tick_at = due.max(self.now);
-            self.at(due, What::Tick(peer));
+            self.at(due, SimEvent::Tick(peer));
         }
     }
 
@@ -367,14 +367,14 @@ impl World {
         let this = &mut self.peers[peer as usize];
         if self.now < this.sleeps_until {
             let until = this.sleeps_until;
-            return self.at(until, What::Event(peer, Box::new(event)));
+            return self.at(until, SimEvent::Event(peer, Box::new(event)));
         }
-        let Some(engine) = this.engine.as_mut().filter(|_| !this.mute) else { return };
+        let Some(engine) = this.engine.as_mut().filter(|_| !this.hangs) else { return };
         let local = Time(self.now - this.born);
         if let Event::Persisted { job, number, .. } = &event
             && let Err(why) = self.oracle.kept(job, *number)
         {
-            self.oracle.broken(why);
+            self.oracle.violation(why);
         }
         engine.handle(local, event);
         let mut actions = Vec::new();
@@ -385,7 +385,7 @@ impl World {
         let due = this.born.saturating_add(deadline.0);
         if deadline <= local {
             let said = format!("at {} us the engine of peer {peer} wants to be woken {deadline:?}, at once", local.0);
-            self.oracle.broken(said);
+            self.oracle.violation(said);
         }
         self.tick_at(peer, due);
         for action in actions {
@@ -411,19 +411,19 @@ impl World {
             .fold(self.trace ^ self.now, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 
-    fn check_all_is_put_away(&mut self) {
+    fn check_nothing_is_left(&mut self) {
         for number in 0..self.peers.len() {
             let peer = &self.peers[number];
-            let Some(engine) = peer.engine.as_ref().filter(|_| !peer.mute) else { continue };
+            let Some(engine) = peer.engine.as_ref().filter(|_| !peer.hangs) else { continue };
             let load = engine.load();
             let clean = load.jobs + load.claims + load.runs + load.attempts == 0;
             if !clean || !peer.store.is_empty() || !peer.exec.is_idle() {
                 let said =
                     format!("after the jobs, peer {number} still holds {load:?}, segments: {}", !peer.store.is_empty());
-                self.oracle.broken(said);
+                self.oracle.violation(said);
             }
             if load.requests > limits::REQUESTS_OF_PEER {
-                self.oracle.broken(format!("after the jobs, peer {number} waits for {} answers", load.requests));
+                self.oracle.violation(format!("after the jobs, peer {number} waits for {} answers", load.requests));
             }
         }
     }

@@ -51,7 +51,7 @@ fn neighbour_of_five() -> Peer {
     worker
 }
 
-fn hear_of_a_job(peer: &mut Peer) -> PeerKey {
+fn gossip_a_job(peer: &mut Peer) -> PeerKey {
     let job = announced(&manifest(), 0, &[key(1)]);
     let home = job.home;
     peer.feed(Event::Gossip { from: home, message: Gossip::Jobs(vec![JobNews::Lives(job)]) });
@@ -76,19 +76,19 @@ fn a_late_worker_asks_its_first_neighbour_for_homes_and_contacts_them() {
 #[test]
 fn a_worker_asks_a_neighbour_for_an_unknown_home_but_not_again_at_once() {
     let mut worker = neighbour_of_five();
-    hear_of_a_job(&mut worker);
+    gossip_a_job(&mut worker);
     assert_eq!(asked_and_contacted(&mut worker).0, [key(5)]);
-    hear_of_a_job(&mut worker);
+    gossip_a_job(&mut worker);
     assert!(asked_and_contacted(&mut worker).0.is_empty());
     worker.wait(limits::HOME_ASKED_EVERY);
-    hear_of_a_job(&mut worker);
+    gossip_a_job(&mut worker);
     assert_eq!(asked_and_contacted(&mut worker).0, [key(5)]);
 }
 
 #[test]
 fn a_worker_that_asks_for_one_home_contacts_no_other() {
     let mut worker = neighbour_of_five();
-    let home = hear_of_a_job(&mut worker);
+    let home = gossip_a_job(&mut worker);
     let requests = worker.requests();
     let asked = requests.iter().find(|(_, _, request)| matches!(request, Request::Homes { wanted: Some(_) }));
     worker.answer(asked.expect("a question").0, told((10..200).map(key).chain([home])));
@@ -100,14 +100,14 @@ fn a_worker_that_knows_the_home_of_a_job_asks_no_neighbour() {
     let mut worker = neighbour_of_five();
     worker.feed(Event::Gossip { from: key(0), message: Gossip::Advert(reachable()) });
     worker.actions();
-    assert_eq!(hear_of_a_job(&mut worker), key(0));
+    assert_eq!(gossip_a_job(&mut worker), key(0));
     assert!(asked_and_contacted(&mut worker).0.is_empty());
 }
 
 #[test]
 fn a_peer_names_homes_with_their_addresses_and_only_those_that_have_any() {
     let mut node = Peer::new(5, NOTHING);
-    let home = hear_of_a_job(&mut node);
+    let home = gossip_a_job(&mut node);
     let homes = |node: &mut Peer, asker| match node.ask(asker, Request::Homes { wanted: None }, Bytes::new()) {
         Some(Response::Peers(peers)) => peers,
         other => panic!("no peers but {other:?}"),
@@ -158,6 +158,6 @@ fn a_pending_hello_is_not_repeated() {
         assert_eq!(asked_and_contacted(&mut late).1, greeted);
         late.wait(limits::HOMES_ASKED_EVERY);
         late.actions();
-        hear_of_a_job(&mut late);
+        gossip_a_job(&mut late);
     }
 }

@@ -14,7 +14,7 @@ use webmesh_protocol::{Hash, JobId, PeerKey, StageId, codec, limits, version};
 
 use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, key, manifest, owner};
 
-fn hear(peer: &mut Peer, announce: Announce) {
+fn gossip(peer: &mut Peer, announce: Announce) {
     peer.feed(Event::Gossip { from: announce.home, message: Gossip::Jobs(vec![JobNews::Lives(announce)]) });
 }
 
@@ -48,9 +48,9 @@ fn announcements_in_the_name_of_another_owner_do_not_use_up_its_share() {
     let mut peer = Peer::new(3, WORKER);
     for nonce in 0..2 * limits::JOBS_OF_OWNER as u64 {
         let lie = squat(&job(nonce));
-        hear(&mut peer, Announce { owner: owner().public(), ..lie });
+        gossip(&mut peer, Announce { owner: owner().public(), ..lie });
     }
-    hear(&mut peer, job(1_000));
+    gossip(&mut peer, job(1_000));
     assert!(known(&mut peer).iter().any(|status| status.job == job(1_000).job));
 }
 
@@ -61,17 +61,17 @@ fn the_manifest_decides_the_owner_of_a_job_whoever_announced_it_first() {
     };
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
-    hear(&mut peer, squat(&real));
+    gossip(&mut peer, squat(&real));
     assert_eq!(whose(&mut peer, real.job), [squat(&real).owner]);
-    hear(&mut peer, real.clone());
+    gossip(&mut peer, real.clone());
     assert_eq!(whose(&mut peer, real.job), [owner().public()]);
-    hear(&mut peer, squat(&real));
+    gossip(&mut peer, squat(&real));
     assert_eq!(whose(&mut peer, real.job), [owner().public()]);
     // A manifest that is too long for an announcement is requested.
     let long = job(2);
-    hear(&mut peer, squat(&long));
+    gossip(&mut peer, squat(&long));
     peer.requests();
-    hear(&mut peer, Announce { manifest: None, ..long.clone() });
+    gossip(&mut peer, Announce { manifest: None, ..long.clone() });
     let asked =
         peer.requests().into_iter().find(|(_, to, r)| *to == long.home && matches!(r, Request::Manifest { .. }));
     let (id, _, _) = asked.expect("the manifest is asked for");
@@ -83,13 +83,13 @@ fn the_manifest_decides_the_owner_of_a_job_whoever_announced_it_first() {
 fn a_goodbye_of_the_submitter_ends_its_jobs() {
     let mut peer = Peer::new(3, WORKER);
     let (real, other) = (job(1), announced(&Manifest { nonce: 2, home: key(7), ..manifest() }, 0, &[key(1)]));
-    hear(&mut peer, real.clone());
-    hear(&mut peer, other.clone());
+    gossip(&mut peer, real.clone());
+    gossip(&mut peer, other.clone());
     peer.ask(real.home, Request::Goodbye, Bytes::new());
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
     assert_eq!(state(&mut peer, other.job), Some(JobState::Running), "the job of another submitter ended");
     // A late announcement does not reopen the job.
-    hear(&mut peer, real.clone());
+    gossip(&mut peer, real.clone());
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left));
 }
 
@@ -97,7 +97,7 @@ fn a_goodbye_of_the_submitter_ends_its_jobs() {
 fn an_end_that_arrives_after_the_submitters_goodbye_is_accepted() {
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
-    hear(&mut peer, real.clone());
+    gossip(&mut peer, real.clone());
     peer.ask(real.home, Request::Goodbye, Bytes::new());
     let end = End { job: real.job, outcome: Outcome::Cancelled };
     peer.feed(Event::Gossip {
@@ -126,7 +126,7 @@ fn published_ends(peer: &mut Peer) -> Vec<End> {
 fn an_end_from_outside_the_mesh_is_published_once_and_only_with_the_owners_signature() {
     let mut peer = Peer::new(3, WORKER);
     let announce = job(1);
-    hear(&mut peer, announce.clone());
+    gossip(&mut peer, announce.clone());
     peer.actions();
     let outcome = Outcome::Failed("its tab was closed".to_owned());
     let end = End { job: announce.job, outcome: outcome.clone() };
@@ -154,9 +154,9 @@ fn a_goodbye_does_not_end_a_job_of_another_home() {
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
     let lie = squat(&real);
-    hear(&mut peer, lie.clone());
+    gossip(&mut peer, lie.clone());
     peer.ask(lie.home, Request::Goodbye, Bytes::new());
-    hear(&mut peer, real.clone());
+    gossip(&mut peer, real.clone());
     let found = known(&mut peer).into_iter().find(|status| status.job == real.job).expect("the job is known");
     assert_eq!((found.owner, found.state), (owner().public(), JobState::Running));
 }
@@ -164,7 +164,7 @@ fn a_goodbye_does_not_end_a_job_of_another_home() {
 #[test]
 fn a_worker_declines_a_job_that_needs_a_later_version() {
     let mut peer = Peer::new(3, WORKER);
-    hear(&mut peer, announced(&Manifest { minor: version::MINOR + 1, ..manifest() }, 0, &[key(1)]));
+    gossip(&mut peer, announced(&Manifest { minor: version::MINOR + 1, ..manifest() }, 0, &[key(1)]));
     let declined = peer.requests().into_iter().find_map(|(_, to, request)| match request {
         Request::Decline { minor, .. } => Some((to, minor)),
         _ => None,
@@ -176,7 +176,7 @@ fn a_worker_declines_a_job_that_needs_a_later_version() {
 fn a_peer_can_submit_however_many_jobs_others_have_announced() {
     let mut peer = Peer::new(0, NOTHING);
     for nonce in 0..limits::JOBS_OF_OWNER as u64 {
-        hear(&mut peer, announced(&Manifest { nonce, home: key(7), ..manifest() }, 0, &[key(1)]));
+        gossip(&mut peer, announced(&Manifest { nonce, home: key(7), ..manifest() }, 0, &[key(1)]));
     }
     peer.meet(key(4), WORKER);
     let announce = peer.submit(Manifest { nonce: 5_000, ..manifest() });
@@ -235,7 +235,7 @@ fn a_job_that_needs_an_unsupported_feature_is_refused() {
         assert!(home.actions().iter().any(refused));
         // Nor does any other peer take part.
         let mut worker = Peer::new(3, WORKER);
-        hear(&mut worker, announced(&manifest, 0, &[key(1)]));
+        gossip(&mut worker, announced(&manifest, 0, &[key(1)]));
         assert!(
             !worker.actions().iter().any(|a| matches!(a, Action::Store(StoreAction::Blobs(BlobAction::Load { .. }))))
         );
@@ -246,7 +246,7 @@ fn a_job_that_needs_an_unsupported_feature_is_refused() {
 fn a_job_cancelled_at_another_peer_ends_at_its_home_although_gossip_is_lost() {
     let mut peer = Peer::new(3, WORKER);
     let job = job(1);
-    hear(&mut peer, job.clone());
+    gossip(&mut peer, job.clone());
     peer.feed(Event::Cancel { job: job.job, key: Box::new(owner()) });
     let told = |peer: &mut Peer| -> Vec<RequestId> {
         let requests = peer.requests().into_iter();
@@ -267,7 +267,7 @@ fn a_done_job_has_all_tasks_done_however_old_its_last_announcement_is() {
     let mut peer = Peer::new(3, WORKER);
     let (job, other) = (job(1), job(2));
     for (announce, outcome) in [(&job, Outcome::Done), (&other, Outcome::Cancelled)] {
-        hear(&mut peer, announce.clone());
+        gossip(&mut peer, announce.clone());
         let end = owner().sign(&End { job: announce.job, outcome });
         peer.feed(Event::Gossip { from: key(0), message: Gossip::Jobs(vec![JobNews::Ended(end)]) });
     }
@@ -327,12 +327,12 @@ fn a_job_that_the_guest_interface_does_not_support_is_refused_with_an_alternativ
 #[test]
 fn a_job_without_announcements_is_shown_as_silent() {
     let mut peer = Peer::new(3, NOTHING);
-    hear(&mut peer, job(1));
+    gossip(&mut peer, job(1));
     peer.wait(limits::ANNOUNCE_INTERVAL * 3);
     assert_eq!(known(&mut peer)[0].silent, None, "silent after a single lost announcement");
     peer.wait(limits::ANNOUNCE_INTERVAL * 2);
     assert_eq!(known(&mut peer)[0].silent, Some(10));
-    hear(&mut peer, job(1));
+    gossip(&mut peer, job(1));
     assert_eq!(known(&mut peer)[0].silent, None);
     // At home it is never silent.
     let mut home = Peer::new(0, NOTHING);

@@ -17,7 +17,7 @@ impl Job {
     /// Certifies the pending decisions and carries out the effects of all that are in force.
     pub(super) fn advance(&mut self, core: &mut Core, jobs: &mut Jobs) {
         loop {
-            self.end_where_all_is_done();
+            self.end_if_done();
             if let Err(why) = self.ledger.certify(core) {
                 return self.give_up(core, &why.to_string());
             }
@@ -93,7 +93,7 @@ impl Job {
     fn revoked(&mut self, core: &mut Core, stage: StageId, of: &Revoked) {
         // That epoch is decided together with the revocation.
         let since = self.ledger.state().epoch().map_or(0, |epoch| epoch.number).max(self.epoch.number + 1);
-        let mut open = self.reopen_what_was_revoked(stage, since);
+        let mut open = self.reopen_revoked_tasks(stage, since);
         for reader in downstream(&self.manifest, stage) {
             let of = &mut self.stages[reader.index()];
             open += of.done.count();
@@ -117,7 +117,7 @@ impl Job {
     }
 
     /// Reopens the tasks of a stage whose acceptances were withdrawn; returns how many.
-    fn reopen_what_was_revoked(&mut self, stage: StageId, since: u32) -> u32 {
+    fn reopen_revoked_tasks(&mut self, stage: StageId, since: u32) -> u32 {
         let Some(decided) = self.ledger.state().stage(stage) else { return 0 };
         let standing = decided.accepted().clone();
         let of = &mut self.stages[stage.index()];

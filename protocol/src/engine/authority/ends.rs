@@ -97,7 +97,7 @@ impl Authority {
             if let Err(why) = job.ledger.close(core, Decision::End(outcome.clone())) {
                 core.log(format!("job {}: {why}", end.job.short()));
             }
-            job.tell_everyone(core, signed);
+            job.tell_all_of_end(core, signed);
             core.act(Notice::Ended { job: end.job, outcome, failure: None });
         }
         true
@@ -119,7 +119,7 @@ impl Authority {
         // No other peer knows of a job whose first batch could not be persisted.
         jobs.set_counts(core.now, id, job.counts());
         jobs.end(core, &signed);
-        job.tell_everyone(core, &signed);
+        job.tell_all_of_end(core, &signed);
         self.announcer.tell_end(signed);
         core.act(Notice::Ended { job: id, outcome, failure: job.failure });
     }

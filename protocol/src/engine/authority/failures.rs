@@ -148,7 +148,7 @@ impl Failures {
 
     /// Why the job cannot continue, if none of the known workers can run its tasks and another has had time to come
     /// forward. `progressed` is when a task of the job was last done, or when it was submitted.
-    pub(super) fn why_nobody_can(
+    pub(super) fn why_no_worker_can(
         &self,
         core: &Core,
         manifest: &Manifest,

@@ -290,8 +290,8 @@ impl Job {
             self.manifest.stage_ids().for_each(|stage| self.decide_acceptances(core, stage));
             self.manifest.stage_ids().for_each(|stage| self.decide_split(stage));
             self.decide_seals_and_outputs();
-            self.revoke_what_differs(core);
-            if let Some(why) = self.failures.why_nobody_can(core, &self.manifest, &self.workers, self.progressed) {
+            self.revoke_differing_outputs(core);
+            if let Some(why) = self.failures.why_no_worker_can(core, &self.manifest, &self.workers, self.progressed) {
                 self.end_with(Outcome::Failed(why), None);
             }
         }
@@ -303,9 +303,9 @@ impl Job {
         if self.is_open && core.now >= self.progress_at {
             self.progress_at = core.now + PROGRESS_EVERY;
             if jobs.set_counts(core.now, self.id, self.counts()) {
-                self.went_on(core);
+                self.on_progress(core);
             }
-            self.tell_what_is_awaited(core);
+            self.report_waiting(core);
             core.act(Notice::Progress(self.progress()));
         }
     }
@@ -329,10 +329,13 @@ impl Job {
     }
 
     /// Resumes after this peer did not run for as long as `asleep`: messages sent to it meanwhile may have been missed.
-    pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
-        self.watch.woke(now);
+    pub(super) fn on_resumed(&mut self, now: Time, asleep: Duration) {
+        self.watch.on_resumed(now);
         self.missing.values_mut().for_each(|missing| missing.until = missing.until + asleep);
-        self.stages.iter_mut().filter_map(|stage| stage.shuffle.as_mut()).for_each(|shuffle| shuffle.woke(asleep));
+        self.stages
+            .iter_mut()
+            .filter_map(|stage| stage.shuffle.as_mut())
+            .for_each(|shuffle| shuffle.on_resumed(asleep));
     }
 
     /// Reopens tasks whose accepted attempts no owner of the newest epoch has committed.
@@ -375,7 +378,7 @@ impl Job {
     }
 
     /// Tells shufflers and workers directly that the job is over: gossip may be lost.
-    pub(super) fn tell_everyone(&self, core: &mut Core, end: &Signed<End>) {
+    pub(super) fn tell_all_of_end(&self, core: &mut Core, end: &Signed<End>) {
         let shufflers = self.epoch.shufflers.iter().map(|s| s.peer);
         let connected = self.offered.iter().copied().filter(|p| core.directory.is_connected(p));
         let peers: BTreeSet<PeerKey> = shufflers.chain(connected).filter(|p| *p != core.me).collect();

@@ -19,7 +19,7 @@ use crate::time::Time;
 /// Numbers taken from a clock are capped at this, which leaves room for later ones below the largest `u32`.
 const LAST_FENCE: u32 = 1 << 31;
 /// Interval between epochs that supersede lost ones: two runs of one home may be active and supersede each other's.
-const GO_PAST_AGAIN: Duration = Duration::from_secs(1);
+const SUPERSEDE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The decisions of earlier runs of this peer that this run does not know.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Lost {
     /// A lost epoch that this peer signed in an earlier run, as shown by another peer.
     shown: Option<Epoch>,
     /// The earliest time of the next epoch that supersedes a lost one.
-    past_at: Time,
+    supersede_at: Time,
 }
 
 impl Lost {
@@ -42,7 +42,7 @@ impl Lost {
 
     /// When this job supersedes the lost epoch that it was shown.
     pub(super) fn deadline(&self) -> Time {
-        if self.shown.is_some() { self.past_at } else { Time::NEVER }
+        if self.shown.is_some() { self.supersede_at } else { Time::NEVER }
     }
 }
 
@@ -83,7 +83,7 @@ impl Job {
 
     /// Handles an epoch that another peer knows: keeps it if an earlier run of this peer signed it and this run has to
     /// supersede it.
-    pub(super) fn shown(&mut self, signed: &Signed<Epoch>) {
+    pub(super) fn on_epoch_shown(&mut self, signed: &Signed<Epoch>) {
         let generation = self.ledger.state().generation();
         let (own, known) = (self.epoch.number, signed.hash() == self.signed_epoch.hash());
         let is_lost = |e: &Epoch| !known && (e.number >= own || e.generation() > generation);
@@ -98,11 +98,11 @@ impl Job {
 
     /// Supersedes an epoch that was lost with the end of the log, and repeats the revocations that it announced.
     pub(super) fn supersede_lost_epoch(&mut self, core: &mut Core) {
-        if core.now < self.lost.past_at || self.awaits_epoch() {
+        if core.now < self.lost.supersede_at || self.awaits_epoch() {
             return;
         }
         let Some(shown) = self.lost.shown.clone() else { return };
-        self.lost.past_at = core.now + GO_PAST_AGAIN;
+        self.lost.supersede_at = core.now + SUPERSEDE_INTERVAL;
         let state = self.ledger.state();
         let mut revoked: Vec<(StageId, Revoked)> = Vec::new();
         let mut downstream = Vec::new();

@@ -26,7 +26,7 @@ pub(super) struct Missing {
 
 impl Job {
     /// A shuffler is in trouble: the job goes on without it after `grace`, unless it comes back before.
-    pub(super) fn miss(&mut self, now: Time, peer: PeerKey, grace: Duration, why: impl Into<String>) {
+    pub(super) fn replace_after(&mut self, now: Time, peer: PeerKey, grace: Duration, why: impl Into<String>) {
         let until = now + grace;
         if self.missing.get(&peer).is_none_or(|known| until < known.until) {
             self.missing.insert(peer, Missing { until, why: why.into(), was_remembered: false });
@@ -48,7 +48,7 @@ impl Job {
 
     /// A shuffler cannot be dialled. One that was connected a moment ago may be starting again; one that was only
     /// remembered is gone.
-    pub(super) fn is_unreachable(&mut self, core: &Core, peer: &PeerKey) {
+    pub(super) fn on_unreachable(&mut self, core: &Core, peer: &PeerKey) {
         let gone = |missing: &&mut Missing| missing.was_remembered && !core.directory.is_connected(peer);
         if let Some(missing) = self.missing.get_mut(peer).filter(gone) {
             missing.until = core.now;

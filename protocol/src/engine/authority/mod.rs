@@ -108,7 +108,7 @@ impl Authority {
     /// job has to supersede it.
     pub(super) fn on_epoch_shown(&mut self, signed: &Signed<Epoch>) {
         if let Some(job) = signed.peek(|e| e.job).ok().and_then(|id| self.jobs.get_mut(&id)) {
-            job.shown(signed);
+            job.on_epoch_shown(signed);
         }
     }
 
@@ -151,8 +151,8 @@ impl Authority {
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
                 // After a sleep every connection is broken, which is no fault of the peers.
-                let grace = if core.has_just_woken() { SHUFFLER_DIAL } else { SHUFFLER_GRACE };
-                job.miss(core.now, peer, grace, "the connection to it broke");
+                let grace = if core.has_just_resumed() { SHUFFLER_DIAL } else { SHUFFLER_GRACE };
+                job.replace_after(core.now, peer, grace, "the connection to it broke");
                 // Due now: the probe makes this peer dial it.
                 job.watch.at = core.now;
             }
@@ -160,15 +160,15 @@ impl Authority {
     }
 
     /// Resumes after this peer did not run for as long as `asleep`.
-    pub(super) fn woke(&mut self, now: Time, asleep: Duration) {
-        self.jobs.values_mut().for_each(|job| job.woke(now, asleep));
+    pub(super) fn on_resumed(&mut self, now: Time, asleep: Duration) {
+        self.jobs.values_mut().for_each(|job| job.on_resumed(now, asleep));
     }
 
     pub(super) fn on_goodbye(&mut self, core: &mut Core, peer: PeerKey) {
         for job in self.jobs.values_mut() {
             job.stages.iter_mut().for_each(|stage| stage.shards.leaves(&peer));
             if job.is_shuffler(&peer) {
-                job.miss(core.now, peer, Duration::ZERO, "it left");
+                job.replace_after(core.now, peer, Duration::ZERO, "it left");
             }
         }
     }

@@ -42,7 +42,7 @@ impl Job {
     }
 
     /// Decides the end of a job once all results are in.
-    pub(super) fn end_where_all_is_done(&mut self) {
+    pub(super) fn end_if_done(&mut self) {
         if self.is_all_done() {
             self.end_with(Outcome::Done, None);
         }
@@ -82,7 +82,7 @@ impl Job {
         let number = self.next_epoch();
         for (peer, Missing { why, .. }) in given_up {
             core.log(format!("job {}: lost shuffler {}: {why}; epoch {number}", self.id.short(), peer.short()));
-            self.replaced(peer, why);
+            self.note_replaced(peer, why);
         }
         self.decide_epoch(number, shufflers, self.epoch.generations.clone());
     }
@@ -95,7 +95,7 @@ impl Job {
 
     /// Revokes acceptances of lost attempts in stages where attempts turned out to differ: the accepted ones cannot be
     /// computed again, so no owner would ever hold them. What was computed from them is revoked with them.
-    pub(super) fn revoke_what_differs(&mut self, core: &mut Core) {
+    pub(super) fn revoke_differing_outputs(&mut self, core: &mut Core) {
         if self.awaits_epoch() {
             return;
         }

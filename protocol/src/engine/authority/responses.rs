@@ -41,7 +41,7 @@ impl Authority {
             let is_lost = *tries >= LOST_AFTER;
             shuffle.accept_failed.push((core.now + RETRY, to, attempts));
             if is_lost {
-                job.miss(
+                job.replace_after(
                     core.now,
                     to,
                     Duration::ZERO,
@@ -55,8 +55,8 @@ impl Authority {
     fn on_watched(&mut self, core: &Core, id: JobId, peer: PeerKey, failure: Option<&RequestError>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match failure {
-            None => job.watched(core.now, peer),
-            Some(RequestError::Unreachable) => job.is_unreachable(core, &peer),
+            None => job.note_answer(core.now, peer),
+            Some(RequestError::Unreachable) => job.on_unreachable(core, &peer),
             Some(_) => {}
         }
     }

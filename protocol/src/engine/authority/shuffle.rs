@@ -313,7 +313,7 @@ impl Shuffle {
     }
 
     /// Resumes after this peer did not run for as long as `asleep`, when it could not receive commits.
-    pub(super) fn woke(&mut self, asleep: Duration) {
+    pub(super) fn on_resumed(&mut self, asleep: Duration) {
         self.standings.values_mut().for_each(|(_, since)| *since = *since + asleep);
         // `NEVER` must stay unchanged: it is the greatest time.
         self.reopen_at = self.reopen_at + asleep;

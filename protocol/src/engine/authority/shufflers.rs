@@ -18,7 +18,7 @@ impl Authority {
     /// Called when a shuffler has lost the segments that it held for a job.
     pub(in crate::engine) fn on_resigned(&mut self, core: &Core, peer: PeerKey, id: JobId, why: &str) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_shuffler(&peer)) {
-            job.miss(core.now, peer, Duration::ZERO, format!("it cannot store its segments: {why}"));
+            job.replace_after(core.now, peer, Duration::ZERO, format!("it cannot store its segments: {why}"));
         }
     }
 
@@ -101,7 +101,7 @@ impl Authority {
                     from.short(),
                     id.short()
                 ));
-                job.miss(core.now, from, Duration::ZERO, "it sealed other results than those accepted");
+                job.replace_after(core.now, from, Duration::ZERO, "it sealed other results than those accepted");
                 Response::Missing
             }
         }

@@ -45,7 +45,7 @@ enum Trouble {
 
 impl Job {
     /// A task was done: the job makes progress.
-    pub(super) fn went_on(&mut self, core: &mut Core) {
+    pub(super) fn on_progress(&mut self, core: &mut Core) {
         let quiet = core.now.since(self.progressed);
         self.progressed = core.now;
         self.waiting.replaced = None;
@@ -55,12 +55,12 @@ impl Job {
     }
 
     /// A shuffler was replaced: the next epoch is without it.
-    pub(super) fn replaced(&mut self, peer: PeerKey, why: String) {
+    pub(super) fn note_replaced(&mut self, peer: PeerKey, why: String) {
         self.waiting.replaced = Some((peer, why));
     }
 
     /// Tells the user what the job waits for, if that has changed since the last notice.
-    pub(super) fn tell_what_is_awaited(&mut self, core: &mut Core) {
+    pub(super) fn report_waiting(&mut self, core: &mut Core) {
         let quiet = core.now.since(self.progressed);
         if quiet < QUIET_AFTER || self.ending {
             return;

@@ -39,7 +39,7 @@ impl Watch {
     }
 
     /// Resumes after this peer did not run: all shufflers are probed at once, and their timeouts start again.
-    pub(super) fn woke(&mut self, now: Time) {
+    pub(super) fn on_resumed(&mut self, now: Time) {
         self.at = now;
         self.answered.clear();
     }
@@ -73,7 +73,7 @@ impl Job {
         for peer in stalled.into_iter().filter(|peer| *peer != me) {
             let why =
                 format!("it is behind the other shufflers and has made no progress for {} s", STALLED_AFTER.as_secs());
-            self.miss(now, peer, Duration::ZERO, why);
+            self.replace_after(now, peer, Duration::ZERO, why);
         }
         let shufflers: Vec<PeerKey> = self.epoch.shufflers.iter().map(|s| s.peer).collect();
         self.watch.answered.retain(|peer, _| shufflers.contains(peer));
@@ -82,7 +82,12 @@ impl Job {
             let last_sign = core.directory.last_sign_of_life(&peer);
             let seems_dead = last_sign.is_none_or(|at| now.since(at) >= SILENT_AFTER);
             if silent >= if seems_dead { SILENT_AFTER } else { BUSY_AT_MOST } {
-                self.miss(now, peer, Duration::ZERO, format!("it has not answered for {} s", silent.as_secs()));
+                self.replace_after(
+                    now,
+                    peer,
+                    Duration::ZERO,
+                    format!("it has not answered for {} s", silent.as_secs()),
+                );
             }
         }
     }
@@ -102,7 +107,7 @@ impl Job {
     }
 
     /// A shuffler gave a sign of life.
-    pub(super) fn watched(&mut self, now: Time, peer: PeerKey) {
+    pub(super) fn note_answer(&mut self, now: Time, peer: PeerKey) {
         if let Some(answered) = self.watch.answered.get_mut(&peer) {
             *answered = now;
         }

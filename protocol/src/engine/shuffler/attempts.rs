@@ -60,7 +60,7 @@ impl Shuffle {
         {
             let attempt = entry.attempt().by(author);
             let Some(fresh) = self.hold(attempt, mine) else {
-                if self.lacks_what_is_accepted(entry.task, mine) {
+                if self.lacks_accepted_attempt(entry.task, mine) {
                     // Not held, but reported: if no other owner has the accepted attempt, it cannot be computed again.
                     staged.noted.push(attempt);
                 }
@@ -86,7 +86,7 @@ impl Shuffle {
     }
 
     /// Whether an attempt of a task is accepted and does not lie here for all of these partitions.
-    fn lacks_what_is_accepted(&self, task: TaskId, partitions: &[PartitionId]) -> bool {
+    fn lacks_accepted_attempt(&self, task: TaskId, partitions: &[PartitionId]) -> bool {
         let held = |p: &PartitionId| self.held.get(p).is_some_and(|held| held.contains(task));
         self.accepted.contains(task) && !partitions.iter().all(held)
     }
@@ -164,7 +164,7 @@ impl Shuffle {
     }
 
     /// Forgets acceptances and the division: the authority repeats them in each generation.
-    pub(super) fn forget_what_is_accepted(&mut self) {
+    pub(super) fn forget_acceptances(&mut self) {
         self.accepted = BitSet::new(self.accepted.size());
         self.sealed.clear();
         self.split = self.manifest.fixed_split_of(self.id.stage);

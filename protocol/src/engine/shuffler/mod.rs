@@ -185,7 +185,7 @@ impl Shuffler {
         if let Some(width) = accept.width {
             shuffle.set_split(width);
         }
-        shuffle.seal_what_is_complete(core);
+        shuffle.seal_complete_partitions(core);
         Response::Ok
     }
 

@@ -38,7 +38,7 @@ impl Shuffle {
 
     /// Pulls the partitions that this peer holds under the newest epoch and did not hold under the one before, and
     /// restarts unfinished pulls from the holders that are left.
-    pub(super) fn pull_what_is_new(&mut self, core: &mut Core, before: &Assignment) {
+    pub(super) fn pull_new_partitions(&mut self, core: &mut Core, before: &Assignment) {
         let unfinished = std::mem::take(&mut self.pulling);
         for partition in self.ring.all_partitions() {
             let owns = self.ring.owns(core.me, partition);
@@ -67,7 +67,7 @@ impl Shuffle {
         core.request(to, request, vec![], ShufflerRequest::Held { partition, epoch });
     }
 
-    pub(super) fn listed(
+    pub(super) fn on_held_list(
         &mut self,
         core: &mut Core,
         partition: PartitionId,
@@ -109,7 +109,7 @@ impl Shuffle {
         core.request(to, request, vec![], ShufflerRequest::Pull { partition, epoch });
     }
 
-    pub(super) fn pulled(
+    pub(super) fn on_pulled(
         &mut self,
         core: &mut Core,
         partition: PartitionId,
@@ -144,7 +144,7 @@ impl Shuffle {
                 let (StageRef { job, stage }, epoch) = (self.id, self.epoch.number);
                 let push = Push { job, stage, epoch, replica: true, entries, authors: Vec::new() };
                 self.take_pulled(core, partition, push, &authors, Bytes::new());
-                self.seal_what_is_complete(core);
+                self.seal_complete_partitions(core);
             }
         }
     }

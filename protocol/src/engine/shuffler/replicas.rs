@@ -86,7 +86,7 @@ impl Shuffle {
 
     /// Handles a replica's answer to a copy, or its failure. A replica that does not answer in time is left out until
     /// the next epoch: nothing waits for it, and nothing more is sent to it.
-    pub(super) fn copied(&mut self, now: Time, number: u64, outcome: &Result<(Response, Bytes), RequestError>) {
+    pub(super) fn on_copy_answer(&mut self, now: Time, number: u64, outcome: &Result<(Response, Bytes), RequestError>) {
         let Some(copy) = self.copies.get_mut(&number) else { return };
         copy.tries += 1;
         match outcome {

@@ -15,20 +15,20 @@ impl Shuffler {
             // A holder's list of attempts of a partition, or that it has none.
             ShufflerRequest::Held { partition, epoch } => {
                 if let Some(shuffle) = self.get_for_more(partition.stage_ref(), epoch, 0) {
-                    shuffle.listed(core, partition.partition, answer);
+                    shuffle.on_held_list(core, partition.partition, answer);
                 }
             }
             // A holder's segments of a partition, or that it has none.
             ShufflerRequest::Pull { partition, epoch } => {
                 let bytes = answer.as_ref().map_or(0, |(_, body)| body.len());
                 if let Some(shuffle) = self.get_for_more(partition.stage_ref(), epoch, bytes) {
-                    shuffle.pulled(core, partition.partition, answer);
+                    shuffle.on_pulled(core, partition.partition, answer);
                 }
             }
             ShufflerRequest::Replica { stage, request } => {
                 if let Some(shuffle) = self.get_mut(stage) {
-                    shuffle.copied(core.now, request, &answer);
-                    shuffle.seal_what_is_complete(core);
+                    shuffle.on_copy_answer(core.now, request, &answer);
+                    shuffle.seal_complete_partitions(core);
                 }
             }
             ShufflerRequest::Commit(_) | ShufflerRequest::Sealed(_) if is_taken => {}

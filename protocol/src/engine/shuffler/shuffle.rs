@@ -208,7 +208,7 @@ impl Shuffle {
         self.split = self.split.or_else(|| self.manifest.split_of(self.id.stage, width));
     }
 
-    pub(super) fn seal_what_is_complete(&mut self, core: &mut Core) {
+    pub(super) fn seal_complete_partitions(&mut self, core: &mut Core) {
         let Some(split) = self.split.filter(|_| !self.owned.is_empty() && self.accepted.is_full()) else { return };
         let held = |p: &PartitionId| self.held.get(p).is_some_and(BitSet::is_full) && !self.is_being_copied(*p);
         let complete = |p: &PartitionId| !self.sealed.contains_key(p) && held(p);
@@ -304,7 +304,7 @@ impl Shuffle {
             self.drop_everything(core);
         }
         if new != old {
-            self.forget_what_is_accepted();
+            self.forget_acceptances();
             self.since = epoch.number;
         }
         self.epoch = epoch.clone();
@@ -326,7 +326,7 @@ impl Shuffle {
         self.seals_due = self.sealed.keys().map(|&p| (p, core.now)).collect();
         // Commits that may not have arrived under the old epoch are repeated under this one.
         owned.iter().filter(|p| !self.sealed.contains_key(p)).for_each(|&p| self.commit_partition(core, p));
-        self.pull_what_is_new(core, &before);
-        self.seal_what_is_complete(core);
+        self.pull_new_partitions(core, &before);
+        self.seal_complete_partitions(core);
     }
 }

@@ -54,7 +54,7 @@ impl StageWork {
     }
 
     /// The number of workers in this shard, heard or not.
-    pub(super) fn company(&self, core: &Core) -> u32 {
+    pub(super) fn workers_in_reach(&self, core: &Core) -> u32 {
         let known = (core.workers / u32::from(self.stage().shards)).min(EXPECTED);
         let told = self.shards.get(self.table.shard().index()).map_or(0, |s| u32::from(s.workers).min(EXPECTED));
         self.table.active_workers().max(known).max(told)
@@ -62,7 +62,7 @@ impl StageWork {
 
     /// How long a claim takes to reach the others, and a stronger one to come back.
     pub(super) fn settle(&self, core: &Core) -> Duration {
-        let hops = match self.company(core) {
+        let hops = match self.workers_in_reach(core) {
             0 | 1 => return Duration::ZERO,
             2..=8 => 1,
             9..=64 => 2,
@@ -74,7 +74,7 @@ impl StageWork {
     /// A random delay before claiming where many workers wait for few blocks. It is long enough that about as many
     /// workers claim at a time as there are blocks, and the others hear what was claimed.
     pub(super) fn contention_backoff(&mut self, core: &Core) -> Duration {
-        let waiting = self.company(core).saturating_sub(self.table.busy_workers());
+        let waiting = self.workers_in_reach(core).saturating_sub(self.table.busy_workers());
         let crowd = (waiting / self.table.free().max(1)).min(MAX_BACKOFF);
         if crowd <= 1 {
             return Duration::ZERO;

@@ -207,7 +207,7 @@ impl StageWork {
         let shard = ShardId(self.table.shard().0 % self.plan.shards);
         self.open_shard(core, shard);
         for (worker, claim) in std::mem::take(&mut self.early) {
-            self.hear(core, worker, &claim);
+            self.on_claim(core, worker, &claim);
         }
     }
 
@@ -232,7 +232,7 @@ impl StageWork {
     /// `1 / interval` a second, and batches of *k* blocks that take `pace` each end the shard `free / k * interval +
     /// k * pace` from now: least at the root of `free * interval / pace`.
     fn fair(&self, core: &Core, threads: u32) -> u32 {
-        let (free, company) = (self.table.free(), self.company(core));
+        let (free, company) = (self.table.free(), self.workers_in_reach(core));
         let interval = core.gossip_budget.gap().as_micros() as f64 / f64::from(company);
         let pace = self.pace.unwrap_or(f64::MAX).max(1.0) / f64::from(threads);
         let least = (f64::from(free) * interval / pace).sqrt() as u32;
@@ -261,7 +261,7 @@ impl StageWork {
     pub(super) fn claim(&mut self, core: &mut Core, threads: u32, upstream_over: bool) -> bool {
         if !self.wants_more(core, threads) {
             if self.is_over() || (self.is_closed() && upstream_over) {
-                self.look_around(core);
+                self.schedule_summary(core);
             }
             return false;
         }
@@ -291,7 +291,7 @@ impl StageWork {
         self.table = table;
         if chosen.is_empty() {
             self.next_claim_at = now + LOOK_AGAIN;
-            self.look_around(core);
+            self.schedule_summary(core);
             return false;
         }
         self.summary_wait = SUMMARY_WAIT.0;
@@ -334,20 +334,20 @@ impl StageWork {
     }
 
     /// Whether all workers of the mesh listen here, because they are so few that every job has a single shard.
-    fn is_heard_by_all(&self, core: &Core) -> bool {
+    fn reaches_all_workers(&self, core: &Core) -> bool {
         core.workers <= EXPECTED && self.stage().shards == 1
     }
 
     /// Whether all workers of another shard listen to this one too, as far as this peer knows.
-    pub(super) fn is_heard_by_those_of(&self, core: &Core, other: &StageWork) -> bool {
-        let all = self.is_heard_by_all(core) && other.is_heard_by_all(core);
+    pub(super) fn reaches_workers_of(&self, core: &Core, other: &StageWork) -> bool {
+        let all = self.reaches_all_workers(core) && other.reaches_all_workers(core);
         let listeners = || self.table.listeners().collect::<BTreeSet<PeerKey>>();
         all || (other.table.active_workers() > 1
             && other.table.peers().collect::<BTreeSet<_>>().is_subset(&listeners()))
     }
 
     /// The message about this worker's state in this shard, to be published now.
-    pub(super) fn say(&mut self, core: &Core) -> Claim {
+    pub(super) fn next_claim(&mut self, core: &Core) -> Claim {
         self.table.set_settle(self.settle(core));
         let claim = self.table.next_message(core.now, self.messages);
         (self.messages, self.last) = (self.messages + 1, core.now);
@@ -357,7 +357,7 @@ impl StageWork {
 
     /// Publishes this worker's state at once, of this shard alone.
     fn publish(&mut self, core: &mut Core) {
-        let claim = self.say(core);
+        let claim = self.next_claim(core);
         core.gossip_budget.spend(core.now);
         core.publish(self.topic, Gossip::Claims(vec![claim]));
     }
@@ -376,7 +376,7 @@ impl StageWork {
     }
 
     /// Handles another worker's message about this shard.
-    pub(super) fn hear(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
+    pub(super) fn on_claim(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
         if self.split.is_none() && !self.reads_inputs() {
             if self.early.len() < limits::SHARD_WORKERS || self.early.contains_key(&from) {
                 self.early.insert(from, claim.clone());
@@ -387,16 +387,16 @@ impl StageWork {
             return;
         }
         self.table.set_settle(self.settle(core));
-        let heard = self.table.hear(core.now, from, claim);
+        let effect = self.table.on_claim(core.now, from, claim);
         // Others must hear which claims are kept against theirs, and which are given up for them.
-        self.contested |= heard.contested || !heard.lost.is_empty();
-        if !heard.lost.is_empty() {
-            let lost: BTreeSet<u32> = heard.lost.iter().copied().collect();
+        self.contested |= effect.contested || !effect.lost.is_empty();
+        if !effect.lost.is_empty() {
+            let lost: BTreeSet<u32> = effect.lost.iter().copied().collect();
             self.queue.retain(|(b, _)| !lost.contains(b));
         }
-        if (heard.changed || !heard.lost.is_empty()) && !self.entering && self.table.free() > 0 {
+        if (effect.changed || !effect.lost.is_empty()) && !self.entering && self.table.free() > 0 {
             let at = core.now + self.contention_backoff(core);
-            self.next_claim_at = if heard.lost.is_empty() { self.next_claim_at.min(at) } else { at };
+            self.next_claim_at = if effect.lost.is_empty() { self.next_claim_at.min(at) } else { at };
         }
     }
 
@@ -410,8 +410,8 @@ impl StageWork {
 
     /// Resumes after this peer did not run for as long as `asleep`: other workers' leases do not expire by that time,
     /// as their messages could not be received.
-    pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
-        self.table.woke(asleep);
+    pub(super) fn on_resumed(&mut self, core: &mut Core, asleep: Duration) {
+        self.table.on_resumed(asleep);
         self.ask_summary(core);
     }
 
@@ -425,10 +425,10 @@ impl StageWork {
     /// Handles a worker's broken connection, or its goodbye if `for_good`.
     pub(super) fn lost(&mut self, core: &Core, peer: &PeerKey, for_good: bool) {
         if for_good {
-            self.table.left_for_good(peer);
+            self.table.on_goodbye(peer);
             self.next_claim_at = self.next_claim_at.min(core.now + self.contention_backoff(core));
         } else {
-            self.table.broken(core.now, peer);
+            self.table.on_disconnected(core.now, peer);
         }
     }
 }

@@ -65,7 +65,7 @@ impl StageWork {
     }
 
     /// Handles an answer to a request for the claims in this shard; `None` if `from` does not know them.
-    pub(in crate::engine) fn hear_standings(
+    pub(in crate::engine) fn on_standings(
         &mut self,
         core: &Core,
         shard: ShardId,
@@ -81,11 +81,11 @@ impl StageWork {
                 continue;
             }
             if *worker == from {
-                self.hear(core, from, claim);
+                self.on_claim(core, from, claim);
             } else {
                 // A live worker publishes more than once per lease, so half of one is enough.
                 let left = Duration::from_millis((*lease).into()).min(self.lease(core) / 2);
-                self.table.hear_of(core.now, *worker, claim, left);
+                self.table.on_relayed_claim(core.now, *worker, claim, left);
             }
         }
         if !self.entering {
@@ -108,7 +108,7 @@ impl StageWork {
 
     /// Handles the authority's view of this shard. `owner_of` gives the owner of a partition of the shuffle that is
     /// read at a port.
-    pub(in crate::engine) fn hear_summary(
+    pub(in crate::engine) fn on_summary(
         &mut self,
         core: &mut Core,
         shard: ShardId,
@@ -151,7 +151,7 @@ impl StageWork {
             }
             self.enter_shard(core, next, None);
         } else if self.entering {
-            self.meet(core, &summary.peers);
+            self.ask_for_claims(core, &summary.peers);
         } else if self.table.free() > 0 {
             self.next_claim_at = self.next_claim_at.min(now + self.contention_backoff(core));
         }
@@ -198,7 +198,7 @@ impl StageWork {
     }
 
     /// Connects to some of a shard's workers, so that its gossip arrives, and asks for their claims.
-    fn meet(&mut self, core: &mut Core, peers: &[PeerKey]) {
+    fn ask_for_claims(&mut self, core: &mut Core, peers: &[PeerKey]) {
         let shard = self.table.shard_ref();
         let peers: Vec<PeerKey> = peers.iter().copied().filter(|p| *p != core.me).take(limits::SHARD_PEERS).collect();
         for &peer in &peers {
@@ -217,7 +217,7 @@ impl StageWork {
     }
 
     /// Schedules a request for the authority's view when no block is free: what is left, here and in other shards.
-    pub(super) fn look_around(&mut self, core: &mut Core) {
+    pub(super) fn schedule_summary(&mut self, core: &mut Core) {
         if self.is_busy() || self.summary_at != Time::NEVER {
             return;
         }

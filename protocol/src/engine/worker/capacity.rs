@@ -26,7 +26,7 @@ impl Worker {
         if !self.jobs.contains_key(&job) {
             let mut opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
             // Marked as put off before: the worker then asks for the state of the job before it claims anything.
-            opened.put_off = 1;
+            opened.postponed = 1;
             self.open(core, blobs, job, opened);
         }
     }

@@ -39,7 +39,7 @@ impl Worker {
             let of_owner = self.active_of(&self.jobs[&id].manifest.owner);
             if self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS {
                 let Some(idle) = self.idle_job_of_larger_owner(of_owner) else { return };
-                self.put_off(core, blobs, idle);
+                self.postpone(core, blobs, idle);
             }
             self.begin(core, id);
         }
@@ -55,10 +55,10 @@ impl Worker {
         let waiting = || self.jobs.iter().filter(|(_, j)| !j.active);
         let full = active.values().sum::<usize>() >= ACTIVE_JOBS - 1;
         let next = if full && !self.jobs.values().any(|j| j.youngest) {
-            waiting().max_by_key(|&(id, j)| (Reverse(j.put_off), j.opened, id))
+            waiting().max_by_key(|&(id, j)| (Reverse(j.postponed), j.opened, id))
         } else {
             let of_owner = |j: &WorkerJob| active.get(&j.manifest.owner).copied().unwrap_or(0);
-            waiting().min_by_key(|&(id, j)| (j.put_off, of_owner(j), j.opened, id))
+            waiting().min_by_key(|&(id, j)| (j.postponed, of_owner(j), j.opened, id))
         };
         next.map(|(&id, _)| id)
     }
@@ -76,23 +76,23 @@ impl Worker {
     }
 
     /// Gives the places of jobs without progress to jobs that wait.
-    pub(super) fn put_off_idle_jobs(&mut self, core: &mut Core, blobs: &mut Blobs) {
+    pub(super) fn postpone_idle_jobs(&mut self, core: &mut Core, blobs: &mut Blobs) {
         if !self.enabled || self.jobs.values().all(|j| j.active) {
             return;
         }
         let stuck = |j: &WorkerJob| j.active && !j.is_busy() && core.now.since(j.progressed) > IDLE_JOB;
         let stuck: Vec<JobId> = self.jobs.iter().filter(|(_, j)| stuck(j)).map(|(&id, _)| id).collect();
         for id in stuck {
-            self.put_off(core, blobs, id);
+            self.postpone(core, blobs, id);
         }
         self.activate(core, blobs);
     }
 
     /// Takes a job's place away; it waits behind all others.
-    fn put_off(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId) {
+    fn postpone(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         let mut again = WorkerJob::new(core.now, &job.manifest, &job.epoch, job.done.clone(), job.reopened);
-        again.put_off = job.put_off + 1;
+        again.postponed = job.postponed + 1;
         self.close(core, blobs, id, job);
         self.jobs.insert(id, again);
     }
@@ -102,7 +102,7 @@ impl Worker {
         let youngest = places == ACTIVE_JOBS - 1 && !self.jobs.values().any(|j| j.youngest);
         let place = self.places.remove(&id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let late = job.put_off > 0 || job.opened < core.now;
+        let late = job.postponed > 0 || job.opened < core.now;
         job.active = true;
         job.youngest = youngest;
         job.progressed = core.now;

@@ -46,7 +46,7 @@ pub(super) struct WorkerJob {
     pub(super) reopened: u32,
     pub(super) active: bool,
     /// How many times it lost its place because it made no progress.
-    pub(super) put_off: u32,
+    pub(super) postponed: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
 }
@@ -113,7 +113,7 @@ impl WorkerJob {
             done,
             reopened,
             active: false,
-            put_off: 0,
+            postponed: 0,
             youngest: false,
         }
     }
@@ -279,7 +279,7 @@ impl WorkerJob {
 
     /// Handles a revocation of what the tasks of a stage read: drops their unacknowledged outputs and reopens the
     /// tasks.
-    fn drop_what_was_revoked(&mut self, now: Time, number: StageId) {
+    fn drop_revoked_outputs(&mut self, now: Time, number: StageId) {
         let work = &mut self.stages[number.index()];
         let mut tasks = work.outbox.clear();
         tasks.extend(self.outputs.keys().filter(|(stage, _)| *stage == number).map(|&(_, task)| task));
@@ -293,7 +293,7 @@ impl WorkerJob {
         for number in self.manifest.stage_ids() {
             let (old, new) = (before.generations_of(number), epoch.generations_of(number));
             if new.reads != old.reads {
-                self.drop_what_was_revoked(now, number);
+                self.drop_revoked_outputs(now, number);
             }
             if new.writes != old.writes {
                 self.stages.iter_mut().for_each(|reader| reader.unseal(number));

@@ -70,7 +70,7 @@ pub(super) struct Worker {
     shared: BTreeMap<JobId, Vec<Hash>>,
     topics: BTreeMap<Topic, u32>,
     /// Topics subscribed to for jobs of this peer's own in which it does not work itself.
-    heard: BTreeMap<JobId, Vec<Topic>>,
+    observed: BTreeMap<JobId, Vec<Topic>>,
     places: BTreeMap<JobId, StartingPlace>,
     started: u64,
     /// Short units in a row that went before a long one.
@@ -118,7 +118,7 @@ impl Worker {
             packs: Packs::default(),
             shared: BTreeMap::new(),
             topics: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            observed: BTreeMap::new(),
             places: BTreeMap::new(),
             started: 0,
             passed: 0,
@@ -159,7 +159,7 @@ impl Worker {
         for &topic in &topics {
             listen(&mut self.topics, core, topic, true);
         }
-        self.heard.insert(job, topics.into_iter().collect());
+        self.observed.insert(job, topics.into_iter().collect());
     }
 
     /// Handles a change of a job.
@@ -199,7 +199,7 @@ impl Worker {
                     self.activate(core, blobs);
                 }
                 self.places.remove(job);
-                for topic in self.heard.remove(job).unwrap_or_default() {
+                for topic in self.observed.remove(job).unwrap_or_default() {
                     listen(&mut self.topics, core, topic, false);
                 }
                 for hash in self.shared.remove(job).unwrap_or_default() {
@@ -276,26 +276,26 @@ impl Worker {
                 stage.check_timers(core);
             }
         }
-        self.say(core);
+        self.publish_claims(core);
     }
 
     /// Publishes this worker's state where that is due. States that all listeners of one shard receive anyway share one
     /// message, so that many jobs need no more messages than one.
-    fn say(&mut self, core: &mut Core) {
+    fn publish_claims(&mut self, core: &mut Core) {
         let stages = self.jobs.values_mut().filter(|j| j.active).flat_map(|j| &mut j.stages);
         let mut stages: Vec<&mut StageWork> = stages.filter(|s| s.has_update() || s.must_publish()).collect();
         // Stages that cannot wait come first, and of these the one with the most workers.
         stages.sort_by_key(|s| Reverse((s.must_publish(), s.table.active_workers())));
         while stages.first().is_some_and(|s| s.must_publish()) {
             let first = stages.remove(0);
-            let mut claims = vec![first.say(core)];
+            let mut claims = vec![first.next_claim(core)];
             let mut room = limits::GOSSIP_BYTES - claims[0].size();
             stages.retain_mut(|stage| {
                 // The largest claim takes less than a third of a message.
                 let fits = claims.len() < limits::CLAIMS_IN_MESSAGE && room > limits::GOSSIP_BYTES / 2;
-                let rides = fits && first.is_heard_by_those_of(core, stage);
+                let rides = fits && first.reaches_workers_of(core, stage);
                 if rides {
-                    let claim = stage.say(core);
+                    let claim = stage.next_claim(core);
                     room = room.saturating_sub(claim.size());
                     claims.push(claim);
                 }
@@ -307,16 +307,16 @@ impl Worker {
     }
 
     /// Number of workers that hear each other in the shards of this one, itself included.
-    fn company(&self) -> u32 {
+    fn workers_in_reach(&self) -> u32 {
         let shared = self.jobs.values().filter(|j| j.active).flat_map(|j| &j.stages).filter(|s| s.is_shared());
         let workers: BTreeSet<PeerKey> = shared.flat_map(|s| s.table.peers()).collect();
         workers.len() as u32 + 1
     }
 
     /// Resumes after this peer did not run for as long as `asleep`; asks the authority what others have done meanwhile.
-    pub(super) fn woke(&mut self, core: &mut Core, asleep: Duration) {
+    pub(super) fn on_resumed(&mut self, core: &mut Core, asleep: Duration) {
         for stage in self.jobs.values_mut().filter(|job| job.active).flat_map(|job| &mut job.stages) {
-            stage.woke(core, asleep);
+            stage.on_resumed(core, asleep);
         }
     }
 
@@ -326,8 +326,8 @@ impl Worker {
             stage.release_unstarted(core);
         }
         self.set_late_packs_aside(core);
-        core.gossip_budget.set_workers(core.now, self.company());
-        self.put_off_idle_jobs(core, blobs);
+        core.gossip_budget.set_workers(core.now, self.workers_in_reach());
+        self.postpone_idle_jobs(core, blobs);
     }
 
     /// Number of blocks claimed, of units in hand, and of finished tasks that are not acknowledged.
@@ -364,7 +364,7 @@ impl Worker {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
             self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
             running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
-            (job.progressed, job.put_off) = (core.now, 0);
+            (job.progressed, job.postponed) = (core.now, 0);
             job.stages[stage.index()].measure(ended, elapsed);
         }
         for result in results {
@@ -391,7 +391,7 @@ impl Worker {
     pub(super) fn on_claim(&mut self, core: &mut Core, from: PeerKey, claim: &Claim) {
         let Some(job) = self.jobs.get_mut(&claim.job) else { return };
         if let Some(stage) = job.stages.get_mut(claim.stage.index()) {
-            stage.hear(core, from, claim);
+            stage.on_claim(core, from, claim);
         }
     }
 

@@ -100,7 +100,7 @@ impl Worker {
             owner_of(rings, *from, partition)
         };
         let done = numbers_in_bytes(&body, 0);
-        work.hear_summary(core, shard, &summary, done, owner_of);
+        work.on_summary(core, shard, &summary, done, owner_of);
     }
 
     /// Handles the claims in a shard that this worker entered, or the failure of the request.
@@ -108,8 +108,8 @@ impl Worker {
         let ShardRef { job, stage, shard } = of;
         let Some(stage) = self.stage(StageRef { job, stage }) else { return };
         match answer {
-            Ok((Response::Claims(standings), _)) => stage.hear_standings(core, shard, from, Some(&standings)),
-            _ => stage.hear_standings(core, shard, from, None),
+            Ok((Response::Claims(standings), _)) => stage.on_standings(core, shard, from, Some(&standings)),
+            _ => stage.on_standings(core, shard, from, None),
         }
     }
 }

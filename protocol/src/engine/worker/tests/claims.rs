@@ -115,7 +115,7 @@ fn reopened_tasks_are_found_whichever_stages_summary_comes_first() {
         shards,
         peers: vec![],
     };
-    bench.hear_summary(shard(job, 1, 0), summary, Bytes::new());
+    bench.answer_summary(shard(job, 1, 0), summary, Bytes::new());
     bench.change(&job, &Change::Reopened(1));
     let asked = |a: &Action| matches!(a, Action::Net(NetAction::Request { request: Request::Summary(of), .. }) if of.stage == StageId(0));
     assert!(bench.actions.iter().any(asked));

@@ -17,9 +17,9 @@ fn a_seal_of_an_older_epoch_opens_nothing() {
     let (newer, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));
     assert_eq!(epoch.number, 0);
     bench.change(&job, &Change::Epoch { epoch: newer, signed_epoch: signed_epoch.clone() });
-    bench.hear_sealed(&REDUCES, job, before);
+    bench.report_sealed(&REDUCES, job, before);
     assert_eq!(bench.bucket_asked(), None, "it was sealed by a former owner");
-    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    bench.report_sealed(&REDUCES, job, signed_epoch);
     assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(PeerKey([3; 32])));
 }
 
@@ -28,7 +28,7 @@ fn partitions_that_this_peer_did_not_seal_are_not_read_from_its_store() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, me());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, me());
-    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    bench.report_sealed(&REDUCES, job, signed_epoch);
     let read = bench.take(|action| {
         if let Action::Store(StoreAction::Segments(SegmentAction::ReadBucket { bucket, .. })) = action {
             Some(*bucket)
@@ -65,7 +65,7 @@ fn buckets_of_a_shuffler_that_is_a_worker_are_left_to_it_first() {
         let mut bench = Bench::new();
         let roles = Roles { worker: works, shuffler: true, ..Roles::default() };
         let advert = Advert { roles, ..bench.core.advert.clone() };
-        bench.core.directory.heard(bench.core.now, other(), advert);
+        bench.core.directory.on_advert(bench.core.now, other(), advert);
         let job = bench.open(&REDUCES, other());
         let seals = PartitionId::below(BUCKETS).map(|p| (p, ROOT)).collect();
         bench.worker.on_seals(&mut bench.core, other(), &Seals { job, stage: StageId(0), epoch: 0, width: 1, seals });
@@ -229,7 +229,7 @@ fn the_number_of_tasks_comes_from_the_seals_and_then_from_the_authority() {
     let seals = vec![(PartitionId(0), ROOT)];
     let (done, further, peers) = (vec![4, 0], vec![], vec![]);
     let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(4), shards, peers };
-    bench.hear_summary(shard(job, 1, 0), summary, Bytes::new());
+    bench.answer_summary(shard(job, 1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));
     assert_eq!(left(&bench), 2);
@@ -260,7 +260,7 @@ fn buckets_in_hand_together_keep_the_memory_limit() {
     bench.worker.memory.inputs = memory;
     let job = bench.open(&REDUCES, other());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
-    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    bench.report_sealed(&REDUCES, job, signed_epoch);
     // A record that fills most of the memory, behind its length.
     let len = memory / 4 * 3;
     let bucket: Bytes = [&(len as u32).to_le_bytes()[..], &vec![0; len as usize]].concat().into();
@@ -308,7 +308,7 @@ fn a_bucket_of_a_replaced_owner_is_not_waited_for() {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let (_, before) = REDUCES.epoch(job, 0, other());
-    bench.hear_sealed(&REDUCES, job, before);
+    bench.report_sealed(&REDUCES, job, before);
     assert_eq!(bench.bucket_asked().map(|(_, owner)| owner), Some(other()), "which hangs");
     assert!(bench.worker.in_hand() > 1);
     let (epoch, signed_epoch) = REDUCES.epoch(job, 1, PeerKey([3; 32]));

@@ -161,13 +161,13 @@ impl Bench {
     }
 
     /// The authority reports that the first stage is done and its partitions are sealed.
-    fn hear_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
+    fn report_sealed(&mut self, plan: &Plan, job: JobId, epoch: Signed<Epoch>) {
         let seals = PartitionId::below(BUCKETS).map(|p| (p, ROOT)).collect();
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
         let (further, peers) = (vec![], vec![]);
         let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
-        self.hear_summary(shard(job, 1, 0), summary, Bytes::new());
+        self.answer_summary(shard(job, 1, 0), summary, Bytes::new());
         self.drive(Duration::from_secs(1));
     }
 
@@ -187,7 +187,7 @@ impl Bench {
             let (seals, width) = (vec![], None);
             let further = vec![];
             let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
-            self.hear_summary(of, summary, done);
+            self.answer_summary(of, summary, done);
         }
         self.drive(Duration::ZERO);
         asked
@@ -226,7 +226,7 @@ impl Bench {
     }
 
     /// The home answers with the summary of a shard; `done` is the bitmap of its finished blocks.
-    fn hear_summary(&mut self, of: ShardRef, summary: Summary, done: Bytes) {
+    fn answer_summary(&mut self, of: ShardRef, summary: Summary, done: Bytes) {
         let request = WorkerRequest::Summary(of);
         self.worker.on_response(&mut self.core, &self.shuffler, request, Ok((Response::Summary(summary), done)));
     }
@@ -337,6 +337,6 @@ fn reducing() -> (Bench, JobId) {
     let mut bench = Bench::new();
     let job = bench.open(&REDUCES, other());
     let (_, signed_epoch) = REDUCES.epoch(job, 0, other());
-    bench.hear_sealed(&REDUCES, job, signed_epoch);
+    bench.report_sealed(&REDUCES, job, signed_epoch);
     (bench, job)
 }

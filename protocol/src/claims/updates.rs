@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Cell, ClaimTable, FREE, Heard, ME, Worker, allowance};
+use super::{Cell, ClaimEffect, ClaimTable, FREE, ME, Worker, allowance};
 use crate::id::PeerKey;
 use crate::limits;
 use crate::message::{Claim, Hold};
@@ -21,16 +21,16 @@ const DISTRUST: Duration = Duration::from_secs(60);
 
 impl ClaimTable {
     /// Applies a claim that was sent by the worker itself.
-    pub fn hear(&mut self, now: Time, from: PeerKey, claim: &Claim) -> Heard {
-        let mut heard = Heard::default();
+    pub fn on_claim(&mut self, now: Time, from: PeerKey, claim: &Claim) -> ClaimEffect {
+        let mut effect = ClaimEffect::default();
         if from == self.workers[usize::from(ME)].peer {
-            return heard;
+            return effect;
         }
         let worker = self.worker_index(now, from);
         let entry = &mut self.workers[usize::from(worker)];
         // Gossip delivers messages out of order, and old ones much later.
         if now < entry.ignored_until || (entry.alive && Some(claim.number) <= entry.number) {
-            return heard;
+            return effect;
         }
         (entry.heard, entry.ends) = (now, Time::NEVER);
         entry.number = Some(claim.number);
@@ -38,20 +38,20 @@ impl ClaimTable {
             entry.progressed = now;
         }
         self.set_alive(worker, true);
-        self.take_done(now, worker, &claim.done, &mut heard);
+        self.take_done(now, worker, &claim.done, &mut effect);
         let holds = if self.is_allowed(worker, claim) { &claim.holds[..] } else { &[] };
-        self.take_holds(now, worker, holds, &mut heard);
+        self.take_holds(now, worker, holds, &mut effect);
         // Drop this peer's records of the blocks that it lost.
-        for i in 0..heard.lost.len() {
-            self.give_up(heard.lost[i]);
+        for i in 0..effect.lost.len() {
+            self.give_up(effect.lost[i]);
         }
-        heard
+        effect
     }
 
     /// Applies a worker's claim that another peer passed on. Until the worker is heard itself, but for at most `left`,
     /// the free blocks that it claims are left to it. Nothing else is believed, and no worker that was heard is
     /// forgotten for one that may be invented.
-    pub fn hear_of(&mut self, now: Time, peer: PeerKey, claim: &Claim, left: Duration) {
+    pub fn on_relayed_claim(&mut self, now: Time, peer: PeerKey, claim: &Claim, left: Duration) {
         if self.workers.len() == limits::SHARD_WORKERS || self.workers.iter().any(|w| w.peer == peer) {
             return;
         }
@@ -63,7 +63,7 @@ impl ClaimTable {
         for hold in claim.holds.iter().filter(|h| !h.speculative) {
             for block in self.within(hold.run).iter().flat_map(Run::iter) {
                 let free = self.cells[block as usize].holder == FREE && !self.done.contains(block);
-                if free && self.take_hold(now, worker, block, hold, &mut Heard::default()) {
+                if free && self.take_hold(now, worker, block, hold, &mut ClaimEffect::default()) {
                     insert_into(&mut self.workers[usize::from(worker)].holds, block);
                 }
             }
@@ -82,7 +82,7 @@ impl ClaimTable {
 
     /// Applies a worker's report of finished blocks. It is believed for blocks that the worker held, and for as many
     /// free ones as it may have claimed in lost messages, so that no worker can end a job by a false report.
-    fn take_done(&mut self, now: Time, worker: u16, done: &[Run], heard: &mut Heard) {
+    fn take_done(&mut self, now: Time, worker: u16, done: &[Run], effect: &mut ClaimEffect) {
         for block in done.iter().filter_map(|run| self.within(*run)).flat_map(|run| run.iter()).collect::<Vec<_>>() {
             let cell = self.cells[block as usize];
             let entry = &mut self.workers[usize::from(worker)];
@@ -97,15 +97,15 @@ impl ClaimTable {
                 entry.unheard += 1;
             }
             self.mark_done(now, block, worker);
-            heard.changed = true;
+            effect.changed = true;
             if cell.holder == ME && !cell.started {
-                heard.lost.push(block + self.blocks.start);
+                effect.lost.push(block + self.blocks.start);
             }
         }
     }
 
     /// Replaces all that a worker holds; blocks that it held before and no longer names become free.
-    fn take_holds(&mut self, now: Time, worker: u16, holds: &[Hold], heard: &mut Heard) {
+    fn take_holds(&mut self, now: Time, worker: u16, holds: &[Hold], effect: &mut ClaimEffect) {
         let (mut taken, mut seconds) = (Vec::new(), Vec::new());
         for hold in holds {
             for block in self.within(hold.run).iter().flat_map(Run::iter) {
@@ -114,8 +114,8 @@ impl ClaimTable {
                 }
                 if hold.speculative {
                     seconds.push(block);
-                    self.hear_second(block, worker, heard);
-                } else if self.take_hold(now, worker, block, hold, heard) {
+                    self.on_second_attempt(block, worker, effect);
+                } else if self.take_hold(now, worker, block, hold, effect) {
                     taken.push(block);
                 }
             }
@@ -124,22 +124,22 @@ impl ClaimTable {
         let before = std::mem::replace(&mut self.workers[usize::from(worker)].holds, runs_of(taken.iter().copied()));
         for block in before.iter().flat_map(Run::iter) {
             if self.cells[block as usize].holder == worker && taken.binary_search(&block).is_err() {
-                self.let_go(block);
-                heard.changed = true;
+                self.free_block(block);
+                effect.changed = true;
             }
         }
     }
 
     /// One second attempt at a block is enough: of two that conflict, one gives way.
-    fn hear_second(&mut self, block: u32, worker: u16, heard: &mut Heard) {
+    fn on_second_attempt(&mut self, block: u32, worker: u16, effect: &mut ClaimEffect) {
         self.cells[block as usize].doubled = true;
         if self.speculative.contains(&(block, false)) && self.draw_of(block, worker) > self.draw_of(block, ME) {
-            heard.lost.push(block + self.blocks.start);
+            effect.lost.push(block + self.blocks.start);
         }
     }
 
     /// Gives a block to a worker that claims it, unless another's claim is stronger.
-    fn take_hold(&mut self, now: Time, worker: u16, block: u32, hold: &Hold, heard: &mut Heard) -> bool {
+    fn take_hold(&mut self, now: Time, worker: u16, block: u32, hold: &Hold, effect: &mut ClaimEffect) -> bool {
         let cell = self.cells[block as usize];
         if cell.holder == worker {
             // `since` stays at the first message: repeating a claim does not prolong it.
@@ -153,11 +153,11 @@ impl ClaimTable {
             theirs > (cell.term, self.is_settled(now, block), self.draw_of(block, cell.holder))
         };
         if !stronger || (cell.holder == ME && cell.started) {
-            heard.contested |= cell.holder == ME;
+            effect.contested |= cell.holder == ME;
             return false;
         }
         match cell.holder {
-            ME => heard.lost.push(block + self.blocks.start),
+            ME => effect.lost.push(block + self.blocks.start),
             FREE => self.free -= 1,
             other => remove_from(&mut self.workers[usize::from(other)].holds, block),
         }
@@ -226,7 +226,7 @@ impl ClaimTable {
             let cell = &mut self.cells[block as usize];
             if cell.holder == worker {
                 cell.legal = cell.legal.max(cell.term.saturating_add(1));
-                self.let_go(block);
+                self.free_block(block);
             }
         }
         !holds.is_empty()
@@ -268,14 +268,14 @@ impl ClaimTable {
     }
 
     /// A worker's connection broke: its lease ends soon, unless it is heard again.
-    pub fn broken(&mut self, now: Time, peer: &PeerKey) {
+    pub fn on_disconnected(&mut self, now: Time, peer: &PeerKey) {
         if let Some(w) = self.workers.iter_mut().skip(1).find(|w| w.peer == *peer) {
             w.ends = w.ends.min(now + BROKEN_LEASE);
         }
     }
 
     /// A worker said goodbye: what it held is free at once. Returns whether it held anything.
-    pub fn left_for_good(&mut self, peer: &PeerKey) -> bool {
+    pub fn on_goodbye(&mut self, peer: &PeerKey) -> bool {
         let Some(i) = self.workers.iter().skip(1).position(|w| w.peer == *peer) else { return false };
         self.set_alive(i as u16 + 1, false);
         self.release(i as u16 + 1)
