@@ -1,9 +1,9 @@
 //! The parts of a job: its stages, their tasks, shards and partitions. Each kind is counted from zero, and each has a
 //! number type of its own, so that a task's number cannot be passed for a partition's.
 //!
-//! On the wire all of them are bare numbers. Three kinds of number stay bare in memory too: counts, such as the number of
-//! tasks of a stage, which are compared and divided more than passed on; blocks, which exist only within [`crate::claims`]
-//! and the worker's stages, and are little but arithmetic there; and buckets, which occur only as the bounds of ranges.
+//! On the wire all of them are bare numbers. Three kinds of number are bare everywhere: counts, such as the number of tasks
+//! of a stage, which are compared and divided more than passed on; blocks, which only claims and the worker's stages know,
+//! where they are added, divided and cut into runs; and buckets, which occur only as the bounds of ranges.
 
 use std::fmt;
 
@@ -50,18 +50,6 @@ macro_rules! numbers {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
-            }
-        }
-
-        impl From<$bare> for $name {
-            fn from(number: $bare) -> Self {
-                Self(number)
-            }
-        }
-
-        impl From<$name> for $bare {
-            fn from(number: $name) -> Self {
-                number.0
             }
         }
     )*};
@@ -145,13 +133,6 @@ impl StageRef {
     pub fn shard(self, shard: ShardId) -> ShardRef {
         let Self { job, stage } = self;
         ShardRef { job, stage, shard }
-    }
-}
-
-impl TaskRef {
-    /// Its stage.
-    pub fn stage_ref(self) -> StageRef {
-        StageRef { job: self.job, stage: self.stage }
     }
 }
 

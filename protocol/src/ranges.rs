@@ -6,10 +6,35 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// A number that runs and sets hold: a task's, or a block's, which is a bare one.
-pub trait Number: Copy + Ord + From<u32> + Into<u32> {}
+use crate::part::TaskId;
 
-impl<N: Copy + Ord + From<u32> + Into<u32>> Number for N {}
+/// A number that runs and sets hold: a task's, or a block's, which is a bare one.
+pub trait Number: Copy + Ord {
+    /// The number of this value.
+    fn of(bare: u32) -> Self;
+    /// Its value.
+    fn bare(self) -> u32;
+}
+
+impl Number for u32 {
+    fn of(bare: u32) -> Self {
+        bare
+    }
+
+    fn bare(self) -> u32 {
+        self
+    }
+}
+
+impl Number for TaskId {
+    fn of(bare: u32) -> Self {
+        Self(bare)
+    }
+
+    fn bare(self) -> u32 {
+        self.0
+    }
+}
 
 /// `len` consecutive numbers from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,7 +53,7 @@ impl<N: Number> Run<N> {
 
     /// The run from `start` up to and without `end`; empty if `end` comes first.
     pub fn between(start: N, end: N) -> Self {
-        Self { start, len: end.into().saturating_sub(start.into()) }
+        Self { start, len: end.bare().saturating_sub(start.bare()) }
     }
 
     /// Whether it holds no number.
@@ -38,7 +63,7 @@ impl<N: Number> Run<N> {
 
     /// One past the last number. Saturates; [`check_runs`] refuses runs that would not fit.
     pub fn end(&self) -> N {
-        self.start.into().saturating_add(self.len).into()
+        N::of(self.start.bare().saturating_add(self.len))
     }
 
     /// Whether it holds `n`.
@@ -53,22 +78,21 @@ impl<N: Number> Run<N> {
 
     /// The number at this place, counted from `start`.
     pub fn nth(&self, place: u32) -> N {
-        self.start.into().saturating_add(place).into()
+        N::of(self.start.bare().saturating_add(place))
     }
 
     /// The place of a number, counted from `start`; `None` of one that it does not hold.
     pub fn place_of(&self, n: N) -> Option<u32> {
-        n.into().checked_sub(self.start.into()).filter(|&place| place < self.len)
+        n.bare().checked_sub(self.start.bare()).filter(|&place| place < self.len)
     }
 
     /// The numbers.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = N> + ExactSizeIterator + Clone + use<N> {
-        self.bare().map(N::from)
+        self.bounds().map(N::of)
     }
 
-    /// The same numbers without their meaning.
-    fn bare(&self) -> Range<u32> {
-        self.start.into()..self.end().into()
+    fn bounds(&self) -> Range<u32> {
+        self.start.bare()..self.end().bare()
     }
 }
 
@@ -76,7 +100,7 @@ impl<N: Number> Run<N> {
 pub fn check_runs<N: Number>(runs: &[Run<N>]) -> Result<(), &'static str> {
     let mut from = 0u32;
     for run in runs {
-        let start = run.start.into();
+        let start = run.start.bare();
         if run.len == 0 || start < from {
             return Err("runs that are empty, overlap or are out of order");
         }
@@ -161,7 +185,7 @@ impl<N: Number> BitSet<N> {
 
     /// How many numbers of a run it holds.
     pub fn count_in(&self, run: Run<N>) -> u32 {
-        let (start, end) = (run.bare().start.min(self.size), run.bare().end.min(self.size));
+        let (start, end) = (run.start.bare().min(self.size), run.end().bare().min(self.size));
         if start >= end {
             return 0;
         }
@@ -181,16 +205,16 @@ impl<N: Number> BitSet<N> {
 
     /// Whether it holds `n`.
     pub fn contains(&self, n: N) -> bool {
-        let n = n.into();
+        let n = n.bare();
         n < self.size && self.words[n as usize / 64] >> (n % 64) & 1 == 1
     }
 
     /// Adds `n`; returns whether it was new. Numbers past the size are refused with `false`.
     pub fn insert(&mut self, n: N) -> bool {
-        if n.into() >= self.size || self.contains(n) {
+        if n.bare() >= self.size || self.contains(n) {
             return false;
         }
-        self.words[n.into() as usize / 64] |= 1 << (n.into() % 64);
+        self.words[n.bare() as usize / 64] |= 1 << (n.bare() % 64);
         self.count += 1;
         true
     }
@@ -200,7 +224,7 @@ impl<N: Number> BitSet<N> {
         if !self.contains(n) {
             return false;
         }
-        self.words[n.into() as usize / 64] &= !(1 << (n.into() % 64));
+        self.words[n.bare() as usize / 64] &= !(1 << (n.bare() % 64));
         self.count -= 1;
         true
     }
@@ -208,7 +232,7 @@ impl<N: Number> BitSet<N> {
     /// The numbers it holds, ascending.
     pub fn iter(&self) -> impl Iterator<Item = N> + '_ {
         let words = self.words.iter().enumerate();
-        words.flat_map(|(i, &word)| Ones(word).map(move |bit| i as u32 * 64 + bit)).map(N::from)
+        words.flat_map(|(i, &word)| Ones(word).map(move |bit| i as u32 * 64 + bit)).map(N::of)
     }
 
     /// The numbers below its size that it does not hold, ascending.
@@ -216,14 +240,14 @@ impl<N: Number> BitSet<N> {
         let size = self.size;
         let words = self.words.iter().enumerate();
         let bare = words.flat_map(|(i, &word)| Ones(!word).map(move |bit| i as u32 * 64 + bit));
-        bare.take_while(move |&n| n < size).map(N::from)
+        bare.take_while(move |&n| n < size).map(N::of)
     }
 
     /// The bits of the numbers in `range` as bytes, eight numbers a byte, lowest first.
     pub fn slice_to_bytes(&self, range: Range<u32>) -> Vec<u8> {
         let mut bytes = vec![0; range.len().div_ceil(8)];
         for (i, n) in range.enumerate() {
-            if self.contains(n.into()) {
+            if self.contains(N::of(n)) {
                 bytes[i / 8] |= 1 << (i % 8);
             }
         }

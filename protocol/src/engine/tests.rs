@@ -1,6 +1,9 @@
+use bytes::Bytes;
+
 use super::*;
 use crate::epoch::{self, Epoch};
-use crate::id::Hash;
+use crate::id::{Hash, PeerKey};
+use crate::io::Token;
 use crate::membership::{Kind, Roles};
 use crate::message::{Announce, JobNews};
 use crate::sign::Keypair;
