@@ -13,7 +13,7 @@ use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::{self, Pack};
 use webmesh_protocol::ranges::Run;
 use webmesh_protocol::segment::Attempt;
-use webmesh_protocol::{Hash, JobId, ShuffleShape, StageId, TaskId};
+use webmesh_protocol::{Hash, JobId, TaskId};
 
 use crate::driver::HostOutput;
 use crate::exec::{
@@ -298,6 +298,8 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use webmesh_protocol::{ShuffleShape, StageId};
+
     use super::*;
 
     const SHUFFLE: Sink = Sink::Shuffle(ShuffleShape { partitions: 1, buckets: 1 });
