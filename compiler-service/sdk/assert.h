@@ -1,5 +1,5 @@
-// The C library's <assert.h>, which is read anew at each inclusion: here without a declaration that an author's macros
-// could reach. webmesh.hpp has that already.
+// The C library's <assert.h>, which has no include guard, without its declaration of `__assert_fail`, which an author's
+// macros could affect. webmesh.hpp has that declaration.
 #undef assert
 #ifdef NDEBUG
 #define assert(...) ((void)0)

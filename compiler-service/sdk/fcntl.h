@@ -1,4 +1,4 @@
-// The C library's <fcntl.h>, and one line for what jobs do not have.
+// The C library's <fcntl.h>, with the functions that jobs cannot use marked as unavailable.
 #pragma once
 #include_next <fcntl.h>
 

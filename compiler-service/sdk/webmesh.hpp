@@ -1,11 +1,11 @@
-// WebMesh's side of a job: what an author writes against, and what turns it into a module for the mesh.
+// The guest SDK: the API for job authors, and the code that makes a job a WebAssembly module.
 //
-// The compiler service puts this header, precompiled, before every job, and webmesh/glue.hpp after it. An author writes
-// `map`, `reduce` and perhaps `combine` as global functions and includes nothing; docs/writing-jobs.md tells how. The
+// The compiler service puts this header, precompiled, before every job, and webmesh/glue.hpp after it. An author
+// defines `map`, `reduce` and optionally `combine` as global functions and includes nothing (docs/writing-jobs.md). The
 // interface between module and host is docs/guest-abi.md.
 //
-// All of the standard library is read here, before an author's first macro can reach it, but for what would take names of
-// the global namespace from authors who do not ask for it (bits/stdc++.h).
+// Includes the whole standard library, so that an author's macros cannot affect it, except for headers that declare
+// names in the global namespace (bits/stdc++.h).
 #pragma once
 
 #include "webmesh/c_files.hpp"
@@ -114,9 +114,9 @@ extern "C" [[noreturn]] void __assert_fail(const char*, const char*, int, const 
 #include "webmesh/job.hpp"
 #include "webmesh/threads.hpp"
 
-// The names that a job's signatures are made of, without `std::`: the thesis's declarations compile as they stand.
-// All of `std` would be too much: an author's own `count`, `data` or `size` would become ambiguous. An author who wants
-// it writes `using namespace std;` and then says `std::map` for the container, since `map` is the job's own function.
+// Names that jobs commonly use, available without `std::`, so that the signatures of the vector form compile as the
+// docs show them. Not all of `std`: an author's own `count`, `data` or `size` would become ambiguous. With `using
+// namespace std;`, an author must write `std::map` for the container, since `map` is also the job's function.
 using std::array;
 using std::function;
 using std::get;

@@ -1,20 +1,20 @@
-"""Called by build.sh: precompiles webmesh.hpp, compiles what all jobs share, and writes DEST/toolchain.json, which tells the compiler service how to
-turn one source into one module. The flags stand here and nowhere else.
+"""Called by build.sh: precompiles webmesh.hpp, compiles the SDK's source files, and writes DEST/toolchain.json, from
+which the compiler service learns how to compile a source to a module. All compiler and linker flags are set here.
 
 The manifest:
   format           2; a reader refuses any other.
-  version          a hash of all that the output depends on; part of the key of every cache of modules.
-  clang_version    the compiler's own first line, for people.
-  source_prefix    what stands before the author's bytes in the file that is compiled; `{name}` is the author's file
-                   name, with `\\` and `"` escaped by a backslash and control characters left out.
-  source_suffix    what stands after them. So: prefix + author's bytes (less a leading UTF-8 byte order mark) + suffix.
-  steps            commands, run in order, each stopped at its first failure: lists of arguments, the first of them the
-                   program. `{source}` is the path of that file, `{object}` of a scratch file, `{output}` of the module.
-                   No step starts another program; each may write only `{object}`, `{output}` and nothing else.
-  check            a command like those, which only looks for errors in prefix + author's bytes.
-  read_only_paths  folders that the sandbox must let the steps read, and execute programs from; beside the system's
-                   shared libraries that those programs need.
-  hide_prefix      a path that diagnostics may hold where they quote the header: cut it out before others see them.
+  version          a hash of everything but the source that a module depends on; part of the keys of module caches.
+  clang_version    the first line of `clang --version`, for display.
+  source_prefix    text before the author's bytes in the compiled file; `{name}` is the author's file name, with `\\`
+                   and `"` escaped by a backslash and without control characters.
+  source_suffix    text after them. The file is: prefix + author's bytes (without a UTF-8 byte order mark) + suffix.
+  steps            commands to run in order until the first that fails: lists of arguments that begin with the program.
+                   `{source}` is the path of that file, `{object}` of a scratch file, `{output}` of the module. No step
+                   starts another program; each writes only `{object}` or `{output}`.
+  check            a command of the same form that only reports errors in prefix + author's bytes.
+  read_only_paths  folders that the steps need to read and to execute programs from, in addition to the shared libraries
+                   of those programs.
+  hide_prefix      a path of this machine that diagnostics may contain; it is removed before they are shown.
 """
 
 import argparse
@@ -27,20 +27,20 @@ import sys
 
 
 def compile_flags(triple, dest):
-    """The flags that the precompiled header and every job share; clang refuses the header where they differ."""
+    """The flags of the precompiled header and of every job; clang refuses a header that has other ones."""
     return [
         f"--target={triple}",
-        "-Wno-deprecated",  # Debian has the headers under this name, for which clang knows a newer one
+        "-Wno-deprecated",  # clang has a newer name for this target, but Debian's headers are installed under this one
         f"--sysroot={dest}/sysroot",
         "-std=c++23",
-        "-Wno-c++26-extensions",  # the header walks structs with structured-binding packs
+        "-Wno-c++26-extensions",  # the header uses structured-binding packs
         "-O2",
         "-fwasm-exceptions",
         "-mllvm",
         "-wasm-use-legacy-eh=false",
         # The same source gives the same bytes on every machine.
         "-fno-ident",
-        # `clock`, <csignal> and `getpid`, as far as they mean something in a task.
+        # For `clock`, <csignal> and `getpid`.
         "-D_WASI_EMULATED_PROCESS_CLOCKS",
         "-D_WASI_EMULATED_SIGNAL",
         "-D_WASI_EMULATED_GETPID",
@@ -49,9 +49,8 @@ def compile_flags(triple, dest):
 
 
 def shielded(glue):
-    """The glue as it stands behind an author's source: out of reach of the author's macros and pragmas, since every name
-    in it is undefined first, and warnings are off. It begins with an empty line, which a backslash at the source's end
-    may swallow."""
+    """The glue in a form that the author's macros and pragmas do not affect: every name in it is undefined first,
+    and warnings are off. Begins with an empty line, since a backslash at the end of the source joins the next line."""
     code = re.sub(r'//[^\n]*|"(?:[^"\\\n]|\\.)*"|^[ \t]*#[^\n]*', " ", glue, flags=re.MULTILINE)
     names = sorted(set(re.findall(r"[A-Za-z_]\w*", code)))
     return "".join([
@@ -64,7 +63,7 @@ def shielded(glue):
 
 
 def compile_shared(llvm, compile_command, dest):
-    """Compiles the guest's own source files into DEST/libwebmesh.a; returns its path."""
+    """Compiles the SDK's source files into DEST/libwebmesh.a; returns its path."""
     objects = []
     for source in sorted(glob.glob(f"{dest}/include/webmesh/*.cpp")):
         name = os.path.splitext(os.path.basename(source))[0]
@@ -94,7 +93,7 @@ def main():
     flags = compile_flags(triple, dest)
 
     precompiled = subprocess.run(
-        # What the headers themselves instantiate is instantiated here, rather than in every job.
+        # Instantiates the templates that the headers use here, rather than in every job.
         [clang, *flags, "-x", "c++-header", "-Xclang", "-fno-pch-timestamp", "-fpch-instantiate-templates",
          f"{dest}/include/webmesh.hpp", "-o", header],
         check=False,
@@ -108,10 +107,10 @@ def main():
     read_source = [
         clang, *flags,
         "-include-pch", header,
-        "-isystem", f"{dest}/include",  # `#include <webmesh.hpp>` in a job finds the header again, and does nothing
+        "-isystem", f"{dest}/include",  # `#include <webmesh.hpp>` in a job is found, and has no effect
         "-fcolor-diagnostics",
-        "-fmessage-length=0",  # one message, one line: programs read them, and windows wrap them
-        # A function whose variables alone fill the stack below would trap at its first call.
+        "-fmessage-length=0",  # one line per message, since programs parse them and terminals wrap them
+        # A function with a larger frame would overflow the stack (see below) at its first call.
         "-Wframe-larger-than=983040", "-Werror=frame-larger-than",
         "-x", "c++",
     ]
@@ -120,19 +119,19 @@ def main():
     link_step = [
         f"{llvm}/bin/wasm-ld", "-m", "wasm32", "--color-diagnostics",
         "--entry", "_initialize",
-        # The stack stands lowest: running off it is a trap, not a write over the job's own data.
+        # The stack is at the lowest addresses, so that an overflow is a trap, not a write to the job's data.
         "--stack-first", "-z", "stack-size=1048576",
-        # The names of functions stay, for the backtrace of a trap; the rest goes.
+        # Keeps the names of functions, for the backtrace of a trap.
         "--strip-debug", "--gc-sections", "-O2",
-        # Below zero after a trap, it tells the host that the stack was run over.
+        # A negative value after a trap shows the host that the stack overflowed.
         "--export=__stack_pointer",
-        "-soname", "job",  # otherwise the module would hold the name of the output file
+        "-soname", "job",  # otherwise the module would contain the name of the output file
         "{object}", shared,
-        # The C library's own printf and scanf stop at a long double.
+        # The C library's default printf and scanf abort at a long double.
         f"-L{libraries}", "-lc++", "-lc-printscan-long-double",
         "-lwasi-emulated-process-clocks", "-lwasi-emulated-signal", "-lwasi-emulated-getpid",
         "-lc", "-lm",
-        # The compiler's runtime last, and behind it once more libc++.a, which holds what Debian's build of it wants.
+        # The compiler's runtime last, then libc++.a again, for the symbols that Debian's build of the runtime needs.
         f"{llvm}/lib/clang/22/lib/wasi/libclang_rt.builtins-wasm32.a", "-lc++",
         "-o", "{output}",
     ]
@@ -149,7 +148,7 @@ def main():
         "read_only_paths": [llvm, dest],
         "hide_prefix": f"{dest}/",
     }
-    # Written beside and moved into place: a reader sees the whole manifest or none.
+    # Written to a temporary file and renamed, so that a reader sees the whole manifest or none.
     with open(f"{dest}/toolchain.json.new", "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
         file.write("\n")

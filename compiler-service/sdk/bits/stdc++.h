@@ -1,5 +1,5 @@
-// What other compilers call the whole standard library: here most of it stands before every job already. What follows
-// declares names or macros in the global namespace that are an author's own to use otherwise.
+// GCC's header for the whole standard library. webmesh.hpp includes most of it for every job; the headers below declare
+// names or macros in the global namespace, so they are included only on request.
 #pragma once
 #include <webmesh.hpp>
 

@@ -1,4 +1,5 @@
-// What the C library for WebAssembly leaves out, as one line where it is used.
+// Stands in for a header that the C library for WebAssembly lacks: each function is unavailable, so that its use is one
+// clear error.
 #pragma once
 #include <sys/types.h>
 

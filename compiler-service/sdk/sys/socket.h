@@ -1,4 +1,4 @@
-// The C library's <sys/socket.h>, and one line for what jobs do not have.
+// The C library's <sys/socket.h>, with the functions that jobs cannot use marked as unavailable.
 #pragma once
 #include_next <sys/socket.h>
 

@@ -1,4 +1,4 @@
-// What a job in the fast form is written against: Emitter and Values.
+// The API of the fast form: Emitter and Values.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +14,12 @@ namespace webmesh {
 
 namespace detail {
 
-/// Where an emitter's pairs go: a map's to the shuffle, a reduce's to the results.
+/// Destination of an emitter's pairs: the shuffle for `map`, the results for `reduce`.
 enum class Stage : u8 { map, reduce };
 
 struct Access;
 
-/// Values of one key as they came in one segment: the bytes, and how many values they are.
+/// The encoded values of one key from one segment, as a node of a linked list.
 struct Fragment {
   Fragment* next;
   const u8* bytes;
@@ -27,27 +27,27 @@ struct Fragment {
   u32 count;
 };
 
-/// Reads the values of all fragments into the objects from `at` on, as many as the fragments' counts say.
+/// Decodes the values of all fragments into the array at `at`, which has room for the sum of the fragments' counts.
 template <class V>
 void decode(const Fragment* fragment, V* at) {
   for (; fragment != nullptr; fragment = fragment->next) {
     Reader from(fragment->bytes, fragment->length);
     for (u32 left = fragment->count; left != 0; --left) read(from, *at++);
-    if (from.left() != 0) Reader::fail("a record has more bytes than its values need");
+    if (from.left() != 0) Reader::fail("a record has bytes left after its values");
   }
 }
 
-/// The same into objects that the next call for this type uses again. Keys mostly have few values, and strings keep
-/// their memory.
+/// Decodes into an array that is reused by the next call for this type: most keys have few values, and strings keep
+/// their allocations.
 template <class V>
 V* decode_reusing(const Fragment* fragments, u32 count) {
   static constinit V* objects = nullptr;
   static constinit u32 capacity = 0;
   if (count > capacity) {
-    // Doubled while small, so that keys with ever more values do not each allocate; then no more than is asked for.
-    constexpr u32 kDoubled = 4096;
+    // Doubled while small, so that keys with increasing numbers of values do not each allocate; then exactly as needed.
+    constexpr u32 kMaxDoubled = 4096;
     delete[] std::exchange(objects, nullptr);
-    const u32 wanted = std::max(count, std::min(std::exchange(capacity, 0) * 2, kDoubled));
+    const u32 wanted = std::max(count, std::min(std::exchange(capacity, 0) * 2, kMaxDoubled));
     objects = new V[wanted]();
     capacity = wanted;
   }
@@ -57,16 +57,15 @@ V* decode_reusing(const Fragment* fragments, u32 count) {
 
 }  // namespace detail
 
-/// Takes the pairs that `map` or `reduce` yields. `V` is any type that can be stored (docs/writing-jobs.md).
-///
-/// `emit` copies the key and keeps or copies the value: neither needs to outlive the call.
+/// Receives the pairs that `map` or `reduce` yields. `V` is any type that can be stored (docs/writing-jobs.md).
 template <class V>
 class Emitter {
  public:
   Emitter(const Emitter&) = delete;
   Emitter& operator=(const Emitter&) = delete;
 
-  /// Yields one pair. The key is any bytes, the empty ones too.
+  /// Yields one pair. The key may have any bytes, or none. Key and value are copied or moved: neither has to outlive
+  /// the call.
   void emit(std::string_view key, const V& value) { put<Passed>(key, value); }
   void emit(std::string_view key, V&& value) { put<V&&>(key, std::move(value)); }
 
@@ -76,15 +75,15 @@ class Emitter {
 
   explicit Emitter(detail::Stage stage) : stage_(stage) {}
 
-  /// Defined in glue.hpp, behind the author's functions: only there is it known whether there is a `combine`.
+  /// Defined in glue.hpp, after the author's functions, because it depends on whether there is a `combine`.
   template <class U>
   void put(std::string_view key, U value);
 
   detail::Stage stage_;
 };
 
-/// The same for a type that cannot be stored: it takes anything, so that nothing is complained about but the type
-/// itself (by glue.hpp).
+/// Specialization for types that cannot be stored. Accepts any arguments, so that the only error is glue.hpp's
+/// static_assert about the type.
 template <class V>
   requires(!detail::kStorable<V>)
 class Emitter<V> {
@@ -94,10 +93,11 @@ class Emitter<V> {
   void emit(const A&...) {}
 };
 
-/// The values of one key, walked like a std::vector: `for (auto& value : values)`, by index, or by any algorithm.
+/// The values of one key, with the interface of a std::vector: `for (auto& value : values)`, by index, or by any
+/// algorithm.
 ///
-/// They come task by task, and within a task in the order in which they were emitted; with a `combine` there is one.
-/// They are read from their bytes at the first look. Iterators, references and addresses hold until `reduce` returns.
+/// Ordered by map task, and within a task in the order of emission; with a `combine` there is a single value. Decoded
+/// at the first access. Iterators, references and pointers are valid until `reduce` returns.
 template <class V>
 class Values {
  public:
@@ -112,7 +112,7 @@ class Values {
   Values(const Values&) = delete;
   Values& operator=(const Values&) = delete;
 
-  /// How many values there are; at least one.
+  /// Number of values; at least one.
   std::size_t size() const { return count_; }
   bool empty() const { return count_ == 0; }
 
@@ -123,7 +123,7 @@ class Values {
   const V* cbegin() const { return decoded(); }
   const V* cend() const { return decoded() + count_; }
 
-  /// The value at an index below `size()`.
+  /// The value at `index`, which must be below `size()`.
   V& operator[](std::size_t index) { return decoded()[index]; }
   const V& operator[](std::size_t index) const { return decoded()[index]; }
   V& front() { return decoded()[0]; }
@@ -142,9 +142,9 @@ class Values {
     return decoded_;
   }
 
-  /// All values, for a `reduce` that takes a vector.
+  /// Moves or decodes all values into a vector, for a `reduce` in the vector form.
   std::vector<V> all() {
-    if constexpr (std::same_as<V, bool>) {  // whose elements are bits, which nothing can be read into
+    if constexpr (std::same_as<V, bool>) {  // a vector<bool> has no bool objects to decode into
       return std::vector<V>(begin(), end());
     } else {
       std::vector<V> values(count_);
@@ -157,12 +157,12 @@ class Values {
     }
   }
 
-  const detail::Fragment* fragments_ = nullptr;  // none where the value was combined
+  const detail::Fragment* fragments_ = nullptr;  // null for a combined value
   detail::u32 count_;
   mutable V* decoded_ = nullptr;
 };
 
-/// The same for a type that cannot be stored, and for the same reason.
+/// Specialization for types that cannot be stored, for the same reason as Emitter's.
 template <class V>
   requires(!detail::kStorable<V>)
 class Values<V> {
@@ -174,7 +174,7 @@ class Values<V> {
 
 namespace detail {
 
-/// The runtime's way to make what authors are only handed.
+/// Gives the runtime access to the private members of Emitter and Values.
 struct Access {
   template <class V>
   static Emitter<V> emitter(Stage stage) {

@@ -1,11 +1,11 @@
-// What of memory and reading is rarely needed.
+// Slow paths of bytes.hpp.
 #include "bytes.hpp"
 
 namespace webmesh::detail {
 
 void Buffer::grow(u32 bytes) {
   const u64 wanted = std::max<u64>({u64{size_} + bytes, u64{capacity_} * 2, 256});
-  // Addresses are 32 bits wide; the allocator refuses what does not fit the memory that the host allows.
+  // Addresses have 32 bits; the allocator fails beyond the memory that the host allows.
   void* memory = wanted <= UINT32_MAX ? std::realloc(data_, static_cast<std::size_t>(wanted)) : nullptr;
   if (memory == nullptr) throw std::bad_alloc();
   data_ = static_cast<u8*>(memory);
@@ -39,7 +39,7 @@ u64 Reader::long_varint() {
     value |= (next & 0x7f) << shift;
     if (next < 0x80) return value;
   }
-  fail("a varint has over 64 bits");
+  fail("a varint has more than 64 bits");
 }
 
 }  // namespace webmesh::detail

@@ -1,10 +1,10 @@
-// Raw memory for one task: buffers that grow, an arena, varints, and a reader that never runs past its end.
+// Raw memory for one task: growing buffers, an arena, varints, and a bounds-checked reader.
 //
-// A module's instance lives for one task and is then thrown away whole, so nothing here is ever handed back one by one:
-// the types have trivial destructors and stand in static storage, where they cost no constructor either.
+// A module's instance is discarded after one task, so nothing is freed individually: the types have trivial
+// destructors, and constant-initialised objects of them in static storage need no constructor call.
 //
-// What is declared here and not defined is in bytes.cpp. Like all of those files it is the same for every job and is
-// compiled with the toolchain, so that no job waits for it.
+// The slow paths are in bytes.cpp. Like every .cpp file here it is compiled once, with the toolchain, and linked to
+// every job.
 #pragma once
 
 #include <algorithm>
@@ -22,12 +22,12 @@ using u8 = std::uint8_t;
 using u32 = std::uint32_t;
 using u64 = std::uint64_t;
 
-/// Bytes that came from the host and do not follow docs/guest-abi.md.
+/// Input from the host that violates docs/guest-abi.md.
 struct Malformed : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The longest varint: a 64-bit number, seven bits a byte.
+/// Maximum length of a varint in bytes: a 64-bit number, seven bits per byte.
 inline constexpr u32 kMaxVarint = 10;
 
 inline u8* allocate(std::size_t bytes) {
@@ -42,7 +42,7 @@ inline u64 load8(const u8* at) {
   return word;
 }
 
-/// Bytes of the varint of `value`.
+/// Length in bytes of `value` as a varint.
 inline u32 varint_size(u64 value) { return (static_cast<u32>(70 - std::countl_zero(value | 1))) / 7; }
 
 inline u8* write_varint(u8* at, u64 value) {
@@ -54,7 +54,7 @@ inline u8* write_varint(u8* at, u64 value) {
   return at;
 }
 
-/// Copies the first and the last `Word` of some bytes, which may overlap.
+/// Copies `length` bytes as their first and their last `Word`, which may overlap; `length` is one to two words.
 template <class Word>
 void copy_ends(u8* to, const u8* from, u32 length) {
   Word first, last;
@@ -64,7 +64,7 @@ void copy_ends(u8* to, const u8* from, u32 length) {
   std::memcpy(to + length - sizeof last, &last, sizeof last);
 }
 
-/// Copies bytes that mostly are few, as keys and values are: for those it beats the call of memcpy.
+/// Like memcpy, but faster for up to 16 bytes, which most keys and values have. Returns the end of the copy.
 inline u8* copy_bytes(u8* to, const void* from, u32 length) {
   const auto* source = static_cast<const u8*>(from);
   if (length > 16) {
@@ -81,19 +81,19 @@ inline u8* copy_bytes(u8* to, const void* from, u32 length) {
   return to + length;
 }
 
-/// A byte string that grows at its end.
+/// A growable byte string.
 class Buffer {
  public:
   u8* data() { return data_; }
   u32 size() const { return size_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
-  /// Room for `bytes` more behind the end; returns the end.
+  /// Makes room for `bytes` more after the end; returns the end.
   u8* reserve(u32 bytes) {
     if (bytes > capacity_ - size_) [[unlikely]] grow(bytes);
     return data_ + size_;
   }
-  /// Moves the end to `end`, which lies in the room that `reserve` gave.
+  /// Sets the end to `end`, within the room that `reserve` made.
   void commit(u8* end) { size_ = static_cast<u32>(end - data_); }
   void append(std::string_view bytes) {
     const auto length = static_cast<u32>(bytes.size());
@@ -113,7 +113,7 @@ class Buffer {
   u32 capacity_ = 0;
 };
 
-/// Memory that is handed out in order and never moves. What was taken can be walked again, chunk by chunk.
+/// A bump allocator whose allocations never move. They can be iterated over in order, chunk by chunk.
 class Arena {
  public:
   struct alignas(16) Chunk {
@@ -128,17 +128,18 @@ class Arena {
     cursor_ += bytes;
     return taken;
   }
-  /// Hands back the end of the last `take`, from `cursor` on.
+  /// Returns the part of the last `take` from `cursor` on.
   void shrink(u8* cursor) { cursor_ = cursor; }
 
-  /// The chunks in the order in which they were filled; null where nothing was taken.
+  /// The list of chunks, in the order of allocation; null if nothing was taken.
   Chunk* chunks() {
     if (last_ != nullptr) last_->end = cursor_;
     return first_;
   }
 
  private:
-  // Small at first, for tasks of one line; large enough at last that few chunks hold a big task.
+  // Chunk sizes in bytes, doubled from chunk to chunk: the first for tasks of one line, the last so that a large task
+  // has few chunks.
   static constexpr u32 kFirstChunk = 1 << 10;
   static constexpr u32 kLargestChunk = 1 << 18;
 
@@ -151,14 +152,14 @@ class Arena {
   u32 next_chunk_ = kFirstChunk;
 };
 
-/// Reads bytes that may be anything: every step is checked against the end.
+/// Reads untrusted bytes. Every read is bounds-checked and throws Malformed beyond the end.
 class Reader {
  public:
   Reader(const u8* begin, u32 length) : at_(begin), end_(begin + length) {}
 
   u32 left() const { return static_cast<u32>(end_ - at_); }
   const u8* take(u32 bytes) {
-    if (bytes > left()) [[unlikely]] fail("a record ends early");
+    if (bytes > left()) [[unlikely]] fail("a record is truncated");
     const u8* taken = at_;
     at_ += bytes;
     return taken;
@@ -168,10 +169,10 @@ class Reader {
     if (at_ != end_ && *at_ < 0x80) [[likely]] return *at_++;
     return long_varint();
   }
-  /// A varint that counts bytes or things in memory, so it has 32 bits at most.
+  /// A varint with the length or number of something in memory, so with at most 32 bits.
   u32 varint32() {
     const u64 value = varint();
-    if (value > UINT32_MAX) [[unlikely]] fail("a length does not fit 32 bits");
+    if (value > UINT32_MAX) [[unlikely]] fail("a length has more than 32 bits");
     return static_cast<u32>(value);
   }
   [[noreturn]] static void fail(const char* what);

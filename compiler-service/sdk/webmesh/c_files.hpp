@@ -1,6 +1,6 @@
-// What <cstdio> and <cstdlib> have about files and processes, for jobs, which have none.
+// Marks the functions of <cstdio> and <cstdlib> for files and processes as unavailable.
 //
-// It stands before the C library's own declarations: `std::fopen` names those, and they take this over.
+// Must precede the C library's own declarations, which inherit the attribute; `std::fopen` refers to those.
 #pragma once
 
 #include "unavailable.hpp"

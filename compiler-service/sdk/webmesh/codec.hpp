@@ -1,13 +1,14 @@
-// Values as bytes between map and reduce. Only modules of one job read what they wrote, so the form is compact and
-// carries no names: numbers as varints, the rest in the order in which it is declared.
+// The encoding of values between map and reduce. Values are only decoded by the module that encoded them, so the
+// encoding is compact and has no field names: integers as varints, fields in the order of declaration.
 //
 //   bool, 8-bit integers      one byte
 //   unsigned, signed integers varint, zigzag varint
-//   float, double, long double   4, 8, 16 bytes little-endian; every NaN is the same one, whatever engine made it
-//   enum                      its integer
+//   float, double, long double   4, 8, 16 bytes little-endian; one canonical NaN, whatever engine computed it
+//   enum                      its underlying integer
 //   string, containers        varint of the number of bytes or elements, then these
-//   optional, variant         one byte (0 or 1), varint of the index; then the value
-//   pair, tuple, struct, arrays   their parts in order
+//   optional                  one byte (0 or 1), then the value if 1
+//   variant                   varint of the index, then the value
+//   pair, tuple, struct, arrays   their fields or elements in order
 #pragma once
 
 #include <limits>
@@ -32,8 +33,8 @@ T to_wire(T value) {
   return value == value ? value : std::numeric_limits<T>::quiet_NaN();
 }
 
-/// The largest size of a value in bytes where the type alone tells it and it is small; 0 otherwise. Such values are
-/// written without being measured first.
+/// Upper bound of the encoded size in bytes if the type determines one and it is small; otherwise 0. Values with a
+/// bound are written without computing their size first.
 template <class T>
 consteval u32 bounded_size() {
   constexpr u32 kSmall = 64;
@@ -59,7 +60,8 @@ consteval u32 bounded_size() {
   }
 }
 
-/// The least bytes that a value takes. By it, a count that lies is told from one that needs memory.
+/// Lower bound of the encoded size in bytes. A count that exceeds the bytes that follow divided by this is malformed,
+/// and is refused before memory is allocated for it.
 template <class T>
 consteval u32 least_size() {
   if constexpr (Float<T>) {
@@ -81,7 +83,7 @@ consteval u32 least_size() {
   }
 }
 
-/// Bytes that `write` will take.
+/// The number of bytes that `write` writes.
 template <class T>
 u32 encoded_size(const T& value) {
   if constexpr (std::same_as<T, bool> || (Integer<T> && sizeof(T) == 1)) {
@@ -117,7 +119,8 @@ u32 encoded_size(const T& value) {
   }
 }
 
-/// Writes a value; returns the end. The room is `encoded_size`, or `bounded_size` where there is one.
+/// Encodes a value at `at`; returns the end. Needs room for `encoded_size` bytes, or for `bounded_size` if that is not
+/// 0.
 template <class T>
 u8* write(u8* at, const T& value) {
   if constexpr (std::same_as<T, bool> || (Integer<T> && sizeof(T) == 1)) {
@@ -177,7 +180,7 @@ void read_alternative(Reader& from, T& value, u64 wanted) {
     if (wanted != index) return read_alternative<T, index + 1>(from, value, wanted);
     read(from, value.template emplace<index>());
   } else {
-    Reader::fail("a variant has no such alternative");
+    Reader::fail("the index of a variant is out of range");
   }
 }
 
@@ -189,10 +192,10 @@ void read_integer(Reader& from, T& value) {
   } else {
     value = static_cast<T>(wire);
   }
-  if (to_wire(value) != wire) [[unlikely]] Reader::fail("an integer does not fit its type");
+  if (to_wire(value) != wire) [[unlikely]] Reader::fail("an integer is out of range for its type");
 }
 
-/// Reads what `write` wrote, over any bytes: throws Malformed where they are not that.
+/// Decodes what `write` wrote. Throws Malformed if the bytes are not a valid encoding.
 template <class T>
 void read(Reader& from, T& value) {
   if constexpr (std::same_as<T, bool>) {
@@ -227,7 +230,7 @@ void read(Reader& from, T& value) {
   } else if constexpr (Container<T>) {
     value.clear();
     u32 left = from.varint32();
-    // A length that lies costs no memory: no more is set aside than the bytes at hand could hold.
+    // Reserves at most one element per byte that is left, so that a malformed length does not allocate memory.
     if constexpr (requires { value.reserve(left); }) value.reserve(std::min(left, from.left()));
     for (; left != 0; --left) {
       auto element = read<Element<T>>(from);

@@ -1,4 +1,4 @@
-// From an exception to a text.
+// Turns exceptions into error texts.
 #include "errors.hpp"
 
 #include <cxxabi.h>
@@ -22,14 +22,14 @@ void publish_error() {
   last_error = {reinterpret_cast<const char*>(error_buffer.data()), error_buffer.size()};
 }
 
-/// Says that memory ran out, without taking any.
+/// Reports that memory is exhausted, without allocating any.
 void set_out_of_memory() {
   static constexpr std::string_view kText = "out of memory: the task needs more than its memory limit";
   last_error = {kText.data(), static_cast<u32>(kText.size())};
 }
 
-/// Writes the name of a type as its author knows it: `St12out_of_range` is std::out_of_range, `N4data5ErrorE` is
-/// data::Error. Other names stand as the compiler mangles them: to read them all would cost 60 KB of every module.
+/// Appends the demangled name of a type: `St12out_of_range` is std::out_of_range, `N4data5ErrorE` is data::Error. Names
+/// of any other form, such as those of templates, are appended mangled: a full demangler adds 60 KB to every module.
 void append_type_name(Buffer& out, const char* mangled) {
   const u32 start = out.size();
   const char* at = mangled;
@@ -45,7 +45,7 @@ void append_type_name(Buffer& out, const char* mangled) {
     u32 length = 0;
     for (; *at >= '0' && *at <= '9'; ++at) length = length * 10 + static_cast<u32>(*at - '0');
     if (length > std::strlen(at)) break;
-    // libc++'s own namespace within std, which nobody writes.
+    // libc++'s inline namespace within std.
     const bool inner = at[0] == '_' && at[1] == '_' && out.text().substr(start) == "std";
     if (inner) {
       at += length;
@@ -72,10 +72,10 @@ void describe_exception(std::string_view where) {
     } catch (const std::bad_alloc&) {
       return set_out_of_memory();
     } catch (const Malformed& broken) {
-      error_buffer.append("the records handed to the module are damaged: ");
+      error_buffer.append("the records passed to the module are malformed: ");
       error_buffer.append(broken.what());
     } catch (const std::exception& error) {
-      // The type's name first: the text of many, as that of `.at()`, says little alone.
+      // Includes the type's name, since many texts, such as that of `.at()`, are unclear without it.
       append_type_name(error_buffer, typeid(error).name());
       error_buffer.append(": ");
       error_buffer.append(error.what());
@@ -85,7 +85,7 @@ void describe_exception(std::string_view where) {
       error_buffer.append(text);
     } catch (...) {
       const std::type_info* type = abi::__cxa_current_exception_type();
-      error_buffer.append("an exception that is no std::exception, of type ");
+      error_buffer.append("an exception not derived from std::exception, of type ");
       append_type_name(error_buffer, type == nullptr ? "unknown" : type->name());
     }
     publish_error();

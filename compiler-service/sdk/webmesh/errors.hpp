@@ -1,4 +1,4 @@
-// How a failure reaches the host: a status, and a text behind `webmesh_error`.
+// Reports failures to the host: a status, and the text that `webmesh_error` returns.
 #pragma once
 
 #include <cstdint>
@@ -8,20 +8,20 @@
 
 namespace webmesh::detail {
 
-/// What `webmesh_error` points to (docs/guest-abi.md).
+/// The struct that `webmesh_error` returns the address of (docs/guest-abi.md).
 struct ErrorText {
   const char* data;
   u32 length;
 };
 extern ErrorText last_error;
 
-/// Whether the job's global variables could not be made; `last_error` tells why.
+/// Whether the initialiser of a global variable threw; `last_error` has the text.
 extern bool start_failed;
 
-/// Turns the exception that is being handled into the text of the error, which begins with `where`.
+/// Sets `last_error` to `where`, followed by the text of the exception that is being handled.
 void describe_exception(std::string_view where = {});
 
-/// Runs a step of the conversation with the host; returns its status: 0, or 1 with the error told.
+/// Runs the body of an export. Returns 0, or 1 with `last_error` set if it throws or the start failed.
 template <class Step>
 std::int32_t guarded(Step step) {
   if (start_failed) [[unlikely]] return 1;

@@ -1,7 +1,8 @@
-// What the standard library has about files, processes and waiting, for jobs, which have none of them.
+// Marks the standard library's functions for files, processes and sleeping as unavailable (c_files.hpp has those of
+// <cstdio> and <cstdlib>).
 //
-// What takes a path is refused by one line, as is what would otherwise be told by the linker, which knows no lines.
-// Paths themselves are only text: std::filesystem::path works. What <cstdio> and <cstdlib> declare is in c_files.hpp.
+// A use is one compile error at the author's line, instead of a linker error without a line. std::filesystem::path
+// works, since a path is only text.
 #pragma once
 
 #include <cstdio>
@@ -21,7 +22,7 @@ WEBMESH_NO_SLEEP int nanosleep(const struct timespec*, struct timespec*);
 WEBMESH_NO_SLEEP int clock_nanosleep(clockid_t, int, const struct timespec*, struct timespec*);
 }
 
-// libc++ declares the streams, so this is in its own namespace.
+// libc++ has forward declarations of the streams, so these definitions must be in its inline namespace.
 _LIBCPP_BEGIN_NAMESPACE_STD
 
 template <class C, class T>

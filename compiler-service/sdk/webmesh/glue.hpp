@@ -1,8 +1,8 @@
-// What the compiler service puts behind the author's source: here all that the author wrote is known.
+// The compiler service puts this after the author's source, where the author's functions are declared.
 //
-// No macro of the author's reaches this text: every name in it is undefined first (toolchain/manifest.py). The file
-// names that #line gives tell the compiler service which of the author's functions a message is about
-// (compiler-service/src/diagnostics).
+// The author's macros cannot affect this text: every name in it is undefined first (toolchain/manifest.py). From the
+// file names in the #line directives, the compiler service learns which of the author's functions a message is about
+// (compiler-service/src/diagnostics.rs).
 
 using namespace webmesh::absent;
 

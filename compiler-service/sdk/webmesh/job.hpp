@@ -1,4 +1,4 @@
-// The conversation with the host (docs/guest-abi.md) for one job: what the module's exports do.
+// The module's exports (docs/guest-abi.md), for the functions of one job.
 #pragma once
 
 #include "errors.hpp"
@@ -9,10 +9,10 @@
 
 namespace webmesh::detail {
 
-/// The version of docs/guest-abi.md that this header speaks.
+/// The version of docs/guest-abi.md that this header implements.
 inline constexpr std::int32_t kAbi = 1;
 
-/// What `webmesh_reduce_finish` points to (docs/guest-abi.md).
+/// The struct that `webmesh_reduce_finish` returns the address of (docs/guest-abi.md).
 struct ReduceOutput {
   u8* data;
   u32 length;
@@ -20,10 +20,10 @@ struct ReduceOutput {
   std::int32_t status;
 };
 
-/// The buffer that the host fills for the next call: used again where the last call left it free.
+/// The buffer that the host fills for the next call. It is reused unless the last call kept it.
 class Inbox {
  public:
-  /// Null where memory has run out.
+  /// A buffer of at least `bytes` bytes; null if memory is exhausted.
   u8* room(u32 bytes) {
     if (bytes >= capacity_) {
       std::free(data_);
@@ -32,7 +32,7 @@ class Inbox {
     }
     return data_;
   }
-  /// Leaves the bytes where they are for the rest of the task.
+  /// Keeps the current buffer for the rest of the task; the next call gets a new one.
   void keep() {
     data_ = nullptr;
     capacity_ = 0;
@@ -43,8 +43,8 @@ class Inbox {
   u32 capacity_ = 0;
 };
 
-/// A job whose functions fit together. `Author` is described in signature.hpp.
-template <class Author, bool sound = kSound<Author>>
+/// The exports of a job whose functions match. `Author` is described in signature.hpp.
+template <class Author, bool valid = kValid<Author>>
 class Job {
   using F = Forms<Author>;
   using V = typename F::V;
@@ -83,7 +83,7 @@ class Job {
   }
 
  public:
-  /// Behind every `emit`.
+  /// Implements `Emitter::emit`.
   template <class U, class E>
   static void put(const Emitter<E>& emitter, std::string_view key, U&& value) {
     const Stage stage = Access::stage(emitter);
@@ -111,7 +111,7 @@ class Job {
     });
   }
 
-  /// Null where it failed.
+  /// Null on failure.
   static MapOutput* map_finish(u32 buckets) {
     return guarded([=] { map_side.finish(buckets); }) == 0 ? &map_output : nullptr;
   }
@@ -137,7 +137,7 @@ class Job {
   }
 };
 
-/// A job with a mistake, which glue.hpp names: it does nothing, so that nothing more is complained about.
+/// Stubs for a job that glue.hpp reports an error for, so that no other error follows from it.
 template <class Author>
 class Job<Author, false> {
  public:

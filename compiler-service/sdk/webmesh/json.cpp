@@ -1,4 +1,4 @@
-// The texts of strings and numbers.
+// Strings and numbers as JSON text.
 #include "json.hpp"
 
 #include <charconv>
@@ -7,13 +7,13 @@ namespace webmesh::detail {
 
 namespace {
 
-/// The length of the UTF-8 character at `at`, or 0 where there is none (RFC 3629: no overlong forms, no surrogates,
-/// nothing above U+10FFFF).
+/// The length in bytes of the UTF-8 character at `at`; 0 if the bytes are invalid (RFC 3629: no overlong forms, no
+/// surrogates, nothing above U+10FFFF).
 u32 utf8_length(const u8* at, const u8* end) {
   const u8 lead = *at;
   if (lead < 0x80) return 1;
   u32 length;
-  u8 lowest = 0x80, highest = 0xbf;  // what the second byte may be
+  u8 lowest = 0x80, highest = 0xbf;  // range of the second byte
   if (lead >= 0xc2 && lead <= 0xdf) {
     length = 2;
   } else if ((lead & 0xf0) == 0xe0) {
@@ -43,7 +43,7 @@ void write_json_escape(Buffer& out, u32 unit) {
 
 template <class T>
 void write_shortest(Buffer& out, T value) {
-  constexpr u32 kLongest = 32;  // of a shortest double: 24
+  constexpr u32 kLongest = 32;  // a double takes at most 24
   char* room = reinterpret_cast<char*>(out.reserve(kLongest));
   out.commit(reinterpret_cast<u8*>(std::to_chars(room, room + kLongest, value).ptr));
 }
@@ -55,7 +55,7 @@ void write_json_string(Buffer& out, std::string_view text) {
   const u8* const end = at + text.size();
   out.push('"');
   while (at != end) {
-    // What needs no escape goes over in one piece.
+    // Copies a run of characters that need no escape at once.
     const u8* plain = at;
     u32 length = 0;
     while (at != end && *at >= 0x20 && *at != '"' && *at != '\\' && (length = utf8_length(at, end)) != 0) at += length;

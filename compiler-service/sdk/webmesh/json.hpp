@@ -1,13 +1,13 @@
-// Results as JSON text, one line each.
+// The values of results as JSON text, without line breaks.
 //
-//   bool, integers, enums         true or false, digits, the enum's integer
-//   float, double, long double    the shortest text that reads back the same; "NaN", "Infinity", "-Infinity"
-//   string                        escaped; a byte that is not UTF-8 becomes \udc80 to \udcff, which lose nothing
+//   bool, integers, enums         true or false, digits, the underlying integer
+//   float, double, long double    the shortest text that parses to the same value; "NaN", "Infinity", "-Infinity"
+//   string                        escaped; a byte that is not UTF-8 becomes \udc80 to \udcff (Python: surrogateescape)
 //   optional                      null or the value
 //   variant                       [index, value]; std::monostate is null
 //   pair, tuple, struct           array of the fields
 //   arrays, vectors, sets ...     array of the elements
-//   maps                          an object where keys are strings, otherwise an array of [key, value]
+//   maps                          an object if keys are unique strings, otherwise an array of [key, value]
 #pragma once
 
 #include <cmath>
@@ -41,7 +41,7 @@ void write_json(Buffer& out, const T& value) {
   if constexpr (std::same_as<T, bool>) {
     out.append(value ? "true" : "false");
   } else if constexpr (Integer<T>) {
-    // As 32 or 64 bits: a char is a number here.
+    // Widened to 64 bits, so that a char is written as a number.
     write_json_number(out, static_cast<std::conditional_t<std::is_signed_v<T>, std::int64_t, u64>>(value));
   } else if constexpr (Float<T>) {
     if (std::isfinite(value)) return write_json_number(out, value);
@@ -57,7 +57,7 @@ void write_json(Buffer& out, const T& value) {
   } else if constexpr (Variant<T>) {
     std::visit([&](const auto& held) { write_json_array(out, static_cast<u32>(value.index()), held); }, value);
   } else if constexpr (Dictionary<T>) {
-    // A multimap may hold a key twice, which an object may not.
+    // A multimap has no operator[]. It may have a key twice, which a JSON object must not.
     constexpr bool object = Text<typename T::key_type> && requires(T & map, T::key_type key) { map[key]; };
     char between = object ? '{' : '[';
     if (value.size() == 0) out.push(between);

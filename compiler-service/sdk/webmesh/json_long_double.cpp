@@ -1,4 +1,5 @@
-// The texts of long doubles, in a file of their own: what they need of the C library is 30 KB, which no other job has.
+// long double as JSON text. In its own object file, because it needs 30 KB of the C library, which other jobs do not
+// link.
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -8,7 +9,7 @@
 namespace webmesh::detail {
 
 void write_json_number(Buffer& out, long double value) {
-  // The fewest digits that read back the same. `std::to_chars` knows no more of a long double than of a double.
+  // The fewest digits that parse to the same value. libc++'s `std::to_chars` converts a long double to double first.
   char text[64];
   for (int digits = 1;; ++digits) {
     const int length = std::snprintf(text, sizeof text, "%.*Lg", digits, value);

@@ -1,7 +1,7 @@
-// The map's side of the shuffle: groups what a task emits by key, and lays it out bucket by bucket.
+// The map side of the shuffle: groups a task's pairs by key and writes them bucket by bucket.
 //
-// With a `combine`, each key keeps one value, into which every further one is folded. Without, values are written to a
-// log in the order of emission, and sorted to their keys at the end.
+// With a `combine`, each key has one value, into which further values are combined. Without one, values are appended to
+// a log in the order of emission and distributed to their keys at the end.
 #pragma once
 
 #include <memory>
@@ -11,25 +11,26 @@
 
 namespace webmesh::detail {
 
-/// What `webmesh_map_finish` points to (docs/guest-abi.md).
+/// The struct that `webmesh_map_finish` returns the address of (docs/guest-abi.md).
 struct MapOutput {
   u8* data;
   u32* offsets;
 };
 inline constinit MapOutput map_output{nullptr, nullptr};
 
-/// Writes the head of a shuffle record; its values follow.
+/// Writes the part of a shuffle record before its values; returns the end. `values` is their length in bytes.
 inline u8* write_record_head(u8* at, std::string_view key, u32 count, u32 values) {
   const auto length = static_cast<u32>(key.size());
   at = copy_bytes(write_varint(at, length), key.data(), length);
   return write_varint(write_varint(at, count), values);
 }
+/// Length in bytes of a shuffle record whose key and values have `key` and `values` bytes.
 inline u32 record_size(u32 key, u32 count, u32 values) {
   return varint_size(key) + key + varint_size(count) + varint_size(values) + values;
 }
 
-/// Lays the records of a map's side out by bucket, in the table's order within each: `side.size(row)` bytes a key,
-/// which `side.place(row, at)` writes.
+/// Fills `map_output`: allocates `side.size(row)` bytes for each row of the table, ordered by bucket and within a
+/// bucket by first appearance, and writes each record with `side.place(row, at)`.
 template <class Side>
 void lay_out(Side& side, u32 buckets) {
   if (buckets == 0) throw Malformed("there must be at least one bucket");
@@ -57,14 +58,14 @@ void lay_out(Side& side, u32 buckets) {
   map_output = {data, offsets};
 }
 
-/// Values as they come, for jobs without `combine`.
+/// The map side of jobs without `combine`.
 template <class V>
 class LoggingMap {
  public:
   struct Tally {
     u32 count;
     u32 bytes;
-    u8* next;  // where the key's next value goes, while they are laid out
+    u8* next;  // destination of the key's next value, while the output is written
   };
   using Row = Entry<Tally>;
   Table<Tally> table;
@@ -75,7 +76,7 @@ class LoggingMap {
     if (fresh) row->payload = {0, 0, nullptr};
     u32 length = bounded_size<V>();
     if (length == 0) length = encoded_size(value);
-    u8* at = log_.take(kMostHead + length);
+    u8* at = log_.take(kMaxHead + length);
     std::memcpy(at, &row, sizeof row);
     u8* start = at + sizeof row + 1;
     if (bounded_size<V>() == 0 && length >= kLong) {
@@ -114,14 +115,15 @@ class LoggingMap {
   }
 
  private:
-  // An entry of the log: the row, the length in one byte, or 255 and the length in four, and the value's bytes.
+  // An entry of the log: the row's address, the value's length in one byte (or kLong and the length in four), the
+  // value.
   static constexpr u32 kLong = 255;
-  static constexpr u32 kMostHead = sizeof(Row*) + 1 + sizeof(u32);
+  static constexpr u32 kMaxHead = sizeof(Row*) + 1 + sizeof(u32);
 
   Arena log_;
 };
 
-/// One value a key, for jobs with `combine`. `Author::combine(V, V)` calls it.
+/// The map side of jobs with `combine`, called as `Author::combine(V, V)`: one value per key.
 template <class V, class Author>
 class CombiningMap {
  public:

@@ -1,7 +1,7 @@
-// The reduce's side of the shuffle: groups the records of one bucket by key.
+// The reduce side of the shuffle: groups the records of a task's buckets by key.
 //
-// With a `combine`, values are folded as they come, so that memory grows with the keys. Without, the bytes stay where
-// the host put them, and each key knows its own of them.
+// With a `combine`, values are combined as they arrive, so memory grows with the number of keys. Without one, the
+// encoded values stay in the host's buffers, and each key has a list of its fragments.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,7 @@ inline Record read_record(Reader& from) {
   return record;
 }
 
-/// The keys of a table, `table.size()` of them, in the order of their bytes.
+/// The keys of a table, as an array of `table.size()`, sorted by their bytes.
 template <class Payload>
 Sortable* sorted_keys(Table<Payload>& table) {
   auto* keys = reinterpret_cast<Sortable*>(allocate((std::size_t{table.size()} + 1) * sizeof(Sortable)));
@@ -42,11 +42,11 @@ Sortable* sorted_keys(Table<Payload>& table) {
   return keys;
 }
 
-/// Values as they come, for jobs without `combine`.
+/// The reduce side of jobs without `combine`.
 template <class V>
 class GatheringReduce {
  public:
-  /// A key's values, in the order in which they were fed.
+  /// A key's values, in the order of arrival.
   struct Chain {
     Fragment* first;
     Fragment* last;
@@ -55,7 +55,7 @@ class GatheringReduce {
   using Row = Entry<Chain>;
   Table<Chain> table;
 
-  /// Whether the bytes that were fed must stay where they are.
+  /// Whether the bytes passed to `feed` must stay valid until the end of the task.
   static constexpr bool keeps_bytes = true;
 
   void feed(const u8* bytes, u32 length) {
@@ -72,7 +72,7 @@ class GatheringReduce {
       if (fresh) {
         chain = {fragment, fragment, record.count};
       } else {
-        if (record.count > UINT32_MAX - chain.count) Reader::fail("a key has over 2^32 values");
+        if (record.count > UINT32_MAX - chain.count) Reader::fail("a key has more than 2^32 - 1 values");
         chain.last = chain.last->next = fragment;
         chain.count += record.count;
       }
@@ -85,7 +85,7 @@ class GatheringReduce {
   Arena fragments_;
 };
 
-/// One value a key, for jobs with `combine`.
+/// The reduce side of jobs with `combine`: one value per key.
 template <class V, class Author>
 class CombiningReduce {
  public:
@@ -105,7 +105,7 @@ class CombiningReduce {
         --left;
       }
       for (V& into = row->payload.value; left != 0; --left) into = Author::combine(std::move(into), read<V>(values));
-      if (values.left() != 0) Reader::fail("a record has more bytes than its values need");
+      if (values.left() != 0) Reader::fail("a record has bytes left after its values");
     }
   }
 

@@ -1,4 +1,4 @@
-// Results that are not written in one go: long values, and keys out of order.
+// Slow paths of results.hpp: values of more than 127 bytes, and records out of order.
 #include "results.hpp"
 
 namespace webmesh::detail {

@@ -1,7 +1,7 @@
-// What reduce yields, as the records that `webmesh_reduce_finish` hands to the host: sorted by key, then by value.
+// The pairs that `reduce` yields, as the result records of `webmesh_reduce_finish`: sorted by key, then by value.
 //
-// Keys are reduced in their order, and most jobs yield one record for each, under the key itself: then the records are
-// in order as they are written, and nothing is sorted.
+// Keys are reduced in sorted order, and most jobs yield one record for each, under the key itself. Then the records are
+// already sorted.
 #pragma once
 
 #include "json.hpp"
@@ -11,7 +11,7 @@ namespace webmesh::detail {
 
 class Results {
  public:
-  /// Says that `key` is reduced from now on; keys come in their order, each once.
+  /// Begins the records of `key`. Called once for each key, in sorted order.
   void start_key(std::string_view key) {
     key_ = key;
     key_yielded_ = false;
@@ -21,7 +21,7 @@ class Results {
   void add(std::string_view key, const R& value) {
     const auto length = static_cast<u32>(key.size());
     u8* at = copy_bytes(write_varint(out_.reserve(kMaxVarint + length + 1), length), key.data(), length);
-    // One byte for the length of the value, which nearly always is enough.
+    // Reserves one byte for the length of the value, which almost always suffices.
     *at = 0;
     const auto gap = static_cast<u32>(at - out_.data());
     out_.commit(at + 1);
@@ -41,7 +41,8 @@ class Results {
   u32 count() const { return count_; }
 
  private:
-  /// Writes the length of the value, whose text follows a byte kept for it at `at`, and makes room for more such bytes.
+  /// Writes the varint with the length of the value, whose text follows the byte reserved for it at `at`. Moves the
+  /// text if the varint is longer.
   void close_value(u32 at);
 
   void sort();

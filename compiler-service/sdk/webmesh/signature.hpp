@@ -1,14 +1,14 @@
-// Finds out in which form an author wrote `map`, `reduce` and `combine`, and what is wrong with them.
+// Determines the form of an author's `map`, `reduce` and `combine`, and reports signatures that match no form.
 //
-// glue.hpp stands behind the author's source and describes it as a type `Author`, which only makes the three global
-// names reachable from here:
+// glue.hpp, after the author's source, defines a type `Author` that makes the three global names accessible to the
+// templates here:
 //
-//   Author::map(a...)              a call, which takes part in overload resolution as `::map(a...)` would
-//   Author::map_matching(pattern)  what a pattern (below) finds among the functions of that name
+//   Author::map(a...)              calls `::map(a...)`, with the same overload resolution
+//   Author::map_matching(pattern)  the `Signature` of the function of that name that matches a pattern (below)
 //
-// and the same for `reduce` and `combine`. A call tells what a function gives back, whatever it is: an overload, a
-// template, a lambda, a function with default arguments. Only where a type must be taken from a parameter, as in
-// `Emitter<V>&`, does a pattern look at the signature itself; patterns skip overloads that do not fit.
+// and the same for `reduce` and `combine`. The result type is taken from a call, which works for overloads, templates,
+// lambdas and default arguments alike. A pattern deduces from the signature itself, and is used only where a type has
+// to be deduced from a parameter, as in `Emitter<V>&`; overloads that do not match are ignored.
 #pragma once
 
 #include <string>
@@ -18,8 +18,8 @@
 
 #include "api.hpp"
 
-/// What is found for a function that an author did not write. glue.hpp makes these names visible in the global
-/// namespace, where a declaration of the author's own hides them.
+/// Fallbacks for functions that an author did not define. A using-directive in glue.hpp makes them visible in the
+/// global namespace, where the author's declarations hide them.
 namespace webmesh::absent {
 struct Nothing {};
 void map(Nothing);
@@ -35,10 +35,10 @@ struct Signature {
   using Function = R(A...);
 };
 
-// --- patterns ---------------------------------------------------------------------------------------------------------
-/// The one function, or object, of a name.
+// --- patterns --------------------------------------------------------------------------------------------------------
+/// The function or function object, if it is not overloaded.
 struct Only {};
-/// The one overload with two parameters.
+/// The overload with two parameters, if there is exactly one.
 struct OfTwo {};
 /// `void (D, Emitter<V>&)`
 struct EmittingMap {};
@@ -61,12 +61,12 @@ Signature<R, A...> called(R (C::*)(A...) const noexcept(n));
 template <class R, class... A>
 auto pointer(Signature<R, A...>) -> R (*)(A...);
 
-// A lambda, or another object that can be called: its signature is that of its only operator().
+// A lambda or another function object has the signature of its operator(), if that is not overloaded.
 template <class T, class Pattern>
   requires std::is_class_v<T> && requires { called(&T::operator()); }
 auto matching(T*, Pattern pattern) -> decltype(matching(pointer(called(&T::operator())), pattern));
 
-/// What `Author::x_matching` gave, or Missing. `find` is a lambda that calls it.
+/// The result of `Author::x_matching`, or Missing if nothing matches. `find` is a lambda that calls it.
 template <class Find, class Pattern>
 auto found(Find find, Pattern pattern) {
   if constexpr (requires { find(pattern); }) {
@@ -84,9 +84,9 @@ using CombineMatching = decltype(found([](auto p) -> decltype(Author::combine_ma
 
 using Unwritten = Signature<void, absent::Nothing>;
 
-// --- what is passed ---------------------------------------------------------------------------------------------------
-// Text is passed as the first of these that a function takes. Its own variable comes last, as nobody but a function that
-// changes its argument needs it.
+// --- arguments -------------------------------------------------------------------------------------------------------
+// Ways to pass a document or key. The first that the function accepts is used. AsVariable is for functions that take a
+// non-const reference.
 struct AsText {
   using Owner = std::string;
   static std::string&& pass(std::string& text) { return std::move(text); }
@@ -102,7 +102,7 @@ struct AsVariable {
 template <class Way>
 using Passed = decltype(Way::pass(std::declval<typename Way::Owner&>()));
 
-/// Whether the first parameter of a signature is a view, which costs no copy.
+/// Whether the first parameter of a signature is a string_view, which needs no copy of the text.
 template <class S>
 inline constexpr bool kTakesView = false;
 template <class R, class First, class... A>
@@ -113,7 +113,7 @@ template <class T>
 inline constexpr bool kIsText =
     std::same_as<std::remove_cvref_t<T>, std::string> || std::same_as<std::remove_cvref_t<T>, std::string_view>;
 
-// --- map --------------------------------------------------------------------------------------------------------------
+// --- map -------------------------------------------------------------------------------------------------------------
 struct NotThisForm {
   static constexpr bool fits = false;
 };
@@ -174,7 +174,7 @@ struct MapForm {
   static constexpr bool fits = Form::fits;
 };
 
-// --- reduce -----------------------------------------------------------------------------------------------------------
+// --- reduce ----------------------------------------------------------------------------------------------------------
 template <class T>
 struct PairOf : NotThisForm {};
 template <class R>
@@ -235,7 +235,7 @@ struct FastReduce<Signature<void, K, Values<V>&, Emitter<R>&>> {
                                      std::conditional_t<kTakesView<Signature<void, K>>, AsView, AsText>>;
 };
 
-/// The type of the values that a reduce takes, where its only signature tells it; else Missing.
+/// The value type that a reduce takes, if its signature is in one of the two forms; otherwise Missing.
 template <class S>
 struct ValueTaken {
   using type = Missing;
@@ -262,7 +262,7 @@ struct ReduceForm {
   static constexpr bool fits = Form::fits;
 };
 
-// --- combine ----------------------------------------------------------------------------------------------------------
+// --- combine ---------------------------------------------------------------------------------------------------------
 template <class P, class V>
 concept CombineParameter = std::same_as<std::remove_cvref_t<P>, V> && !std::is_same_v<P, V&>;
 template <class S, class V>
@@ -271,8 +271,8 @@ template <class R, class A, class B, class V>
 inline constexpr bool kCombines<Signature<R, A, B>, V> =
     std::same_as<std::remove_cvref_t<R>, V> && CombineParameter<A, V> && CombineParameter<B, V>;
 
-/// `V combine(V a, V b)`. A lone function of two arguments must be this one; of overloads and templates, that is taken
-/// which a call with two values finds.
+/// `V combine(V a, V b)`. A single function with two parameters must have this signature; among overloads and
+/// templates, the one that overload resolution selects for two values is used.
 template <class Author, class V>
 struct CombineForm {
   using OfTwoArguments = CombineMatching<Author, OfTwo>;
@@ -285,15 +285,15 @@ struct CombineForm {
     }
   }
   static constexpr bool combines = alone ? kCombines<OfTwoArguments, V> : callable();
-  static constexpr bool wrong = alone && !combines;
+  static constexpr bool mismatch = alone && !combines;
 };
 
-// --- what is wrong ----------------------------------------------------------------------------------------------------
-/// How the only signature of a name reads in a message.
+// --- errors ----------------------------------------------------------------------------------------------------------
+/// The end of a message: the signature that was found.
 template <class S>
 consteval Message written() {
   if constexpr (std::same_as<S, Missing>) {
-    return {"; yours is overloaded, a template, or no function"};
+    return {"; yours is overloaded, a template, or not a function"};
   } else if constexpr (std::same_as<S, Unwritten>) {
     return {"; there is none"};
   } else {
@@ -302,7 +302,7 @@ consteval Message written() {
 }
 consteval std::string_view view(const Message& message) { return {message.data(), message.size()}; }
 
-/// What is wrong with an author's map, as one text; empty where nothing is.
+/// The error message about an author's map; empty if it is valid.
 template <class Author>
 consteval Message map_mistake() {
   using M = MapForm<Author>;
@@ -311,13 +311,13 @@ consteval Message map_mistake() {
     return {"WebMesh: a job needs one global function `vector<pair<string, V>> map(const string doc)` or "
             "`void map(string_view doc, webmesh::Emitter<V>& out)`", view(found)};
   } else if constexpr (M::both) {
-    return {"WebMesh: `map` is there in both forms; keep one"};
+    return {"WebMesh: `map` is defined in both forms; keep one"};
   } else {
     return storable_message<typename M::Form::Value>();
   }
 }
 
-/// What is wrong with an author's reduce, where nothing is wrong with map.
+/// The error message about an author's reduce; empty if it is valid, or if map is not.
 template <class Author>
 consteval Message reduce_mistake() {
   if constexpr (!map_mistake<Author>().empty()) {
@@ -340,7 +340,7 @@ consteval Message reduce_mistake() {
                 "values of type V = `", type_name<V>(), "`", view(found)};
       }
     } else if constexpr (F::both) {
-      return {"WebMesh: `reduce` is there in both forms; keep one"};
+      return {"WebMesh: `reduce` is defined in both forms; keep one"};
     } else if constexpr (!F::thesis) {
       using W = typename F::Fast::Value;
       if constexpr (!std::same_as<W, V>) {
@@ -354,10 +354,10 @@ consteval Message reduce_mistake() {
   }
 }
 
-/// What the memory of the table (table.hpp) keeps to.
-inline constexpr std::size_t kMostAligned = alignof(Arena::Chunk);
+/// The alignment of the table's arena (table.hpp), in bytes.
+inline constexpr std::size_t kMaxAlignment = alignof(Arena::Chunk);
 
-/// What is wrong with an author's combine, where nothing is wrong with the others.
+/// The error message about an author's combine; empty if it is valid, or if map or reduce is not.
 template <class Author>
 consteval Message combine_mistake() {
   if constexpr (!map_mistake<Author>().empty() || !reduce_mistake<Author>().empty()) {
@@ -365,12 +365,12 @@ consteval Message combine_mistake() {
   } else {
     using V = typename MapForm<Author>::Form::Value;
     using F = CombineForm<Author, V>;
-    if constexpr (F::wrong) {
+    if constexpr (F::mismatch) {
       constexpr Message found = written<typename F::OfTwoArguments>();
       return {"WebMesh: combine must be `V combine(V a, V b)` for the value type `", type_name<V>(), "`", view(found)};
-    } else if constexpr (F::combines && alignof(V) > kMostAligned) {
-      return {"WebMesh: a value that is combined must not ask for an alignment of over 16 bytes, as `", type_name<V>(),
-              "` does"};
+    } else if constexpr (F::combines && alignof(V) > kMaxAlignment) {
+      return {"WebMesh: combined values may have an alignment of at most 16 bytes, but `", type_name<V>(),
+              "` has a larger one"};
     } else {
       return {};
     }
@@ -378,10 +378,10 @@ consteval Message combine_mistake() {
 }
 
 template <class Author>
-inline constexpr bool kSound = map_mistake<Author>().empty() && reduce_mistake<Author>().empty() &&
+inline constexpr bool kValid = map_mistake<Author>().empty() && reduce_mistake<Author>().empty() &&
                                combine_mistake<Author>().empty();
 
-/// The forms of one author's functions, where nothing is wrong with them.
+/// The forms of an author's functions, which must be valid.
 template <class Author>
 struct Forms {
   using Map = MapForm<Author>;
@@ -391,18 +391,18 @@ struct Forms {
   static constexpr bool combines = CombineForm<Author, V>::combines;
 };
 
-// --- what is doubtful -------------------------------------------------------------------------------------------------
-/// Glue.hpp names `type` for what map yields and what reduce gives: clang warns where it is deprecated.
+// --- warnings --------------------------------------------------------------------------------------------------------
+/// glue.hpp uses `type` for the values of map and of reduce, so that clang warns if it is deprecated.
 template <bool holds_long>
 struct CheckedWidth {
   using type = void;
 };
 template <>
 struct CheckedWidth<true> {
-  using type [[deprecated("WebMesh: the type of the values holds `long` or `size_t`, which have 32 bits in a job and "
-                          "wrap beyond; say int64_t or uint64_t")]] = void;
+  using type [[deprecated("WebMesh: the type of the values contains `long` or `size_t`, which have 32 bits in a job and "
+                          "may overflow; use int64_t or uint64_t")]] = void;
 };
-template <class Author, bool sound = kSound<Author>>
+template <class Author, bool valid = kValid<Author>>
 struct Widths {
   static constexpr bool map = holds_long<typename Forms<Author>::V>();
   static constexpr bool reduce = holds_long<typename Forms<Author>::R>();

@@ -1,4 +1,4 @@
-// Sorting by the bytes of keys.
+// Sorts keys by their bytes.
 #pragma once
 
 #include <algorithm>
@@ -7,15 +7,15 @@
 
 namespace webmesh::detail {
 
-/// A key to be sorted. `head` is its first eight bytes with the first one highest, and zeros beyond its end: most
-/// comparisons need no more.
+/// A key to be sorted. `head` is its first eight bytes as a big-endian number, padded with zeros: most comparisons need
+/// only this.
 struct Sortable {
   u64 head;
   u8* key;
   u32 length;
 };
 
-/// `head` of the eight bytes that `load8` gives.
+/// `Sortable::head` from the eight bytes that `load8` returns.
 inline u64 sort_head(u64 bytes) { return __builtin_bswap64(bytes); }
 
 inline Sortable sortable(u8* key, u32 length) {
@@ -24,8 +24,8 @@ inline Sortable sortable(u8* key, u32 length) {
   return {sort_head(head), key, length};
 }
 
-/// Sorts keys, and equal ones by the value that stands behind each: its length as a varint and its bytes, as in a result
-/// record. Keys of a table are never equal.
+/// Sorts keys, and equal keys by the value after each: its length as a varint and its bytes, as in a result record.
+/// Keys of a table are never equal.
 void sort_keys(Sortable* keys, u32 count);
 
 }  // namespace webmesh::detail

@@ -1,6 +1,6 @@
-// The module's first function: runs the constructors of the job's global variables.
+// The `_initialize` of the module: runs the constructors of the job's global variables.
 //
-// It stands in for the C library's crt1-reactor.o, out of which an exception would leave without its text.
+// It replaces the C library's crt1-reactor.o, in which an exception would be a trap without a text.
 #include "errors.hpp"
 
 extern "C" void __wasm_call_ctors();
@@ -15,7 +15,7 @@ extern "C" [[clang::export_name("_initialize")]] void _initialize() {
   try {
     __wasm_call_ctors();
   } catch (...) {
-    // The host asks for the text at its first call, which fails by this.
+    // `_initialize` has no status, so the next call fails with this text.
     webmesh::detail::start_failed = true;
     webmesh::detail::describe_exception("in the initialiser of a global variable: ");
   }

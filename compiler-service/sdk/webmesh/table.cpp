@@ -1,4 +1,4 @@
-// The one look-up that is rare.
+// Slow path of table.hpp.
 #include "table.hpp"
 
 namespace webmesh::detail {

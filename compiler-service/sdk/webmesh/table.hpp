@@ -1,7 +1,8 @@
-// The table that groups by key: open addressing, entries in an arena in the order of their first appearance.
+// The hash table that groups by key: open addressing with linear probing, entries in an arena in the order of their
+// first appearance.
 //
-// An entry is one piece of memory: hash, length of the key, payload, and the key's bytes padded with zeros to a
-// multiple of eight. A look-up of a short key touches one slot and one entry, and compares eight bytes at once.
+// An entry is contiguous: hash, length of the key, payload, and the key's bytes, padded with zeros to a multiple of
+// eight. A lookup of a short key reads one slot and one entry, and compares eight bytes at once.
 #pragma once
 
 #include <algorithm>
@@ -12,20 +13,21 @@
 
 namespace webmesh::detail {
 
-/// What a look-up needs of a key: its first eight bytes as a number, zeros beyond its end, and its hash.
+/// The parts of a key that a lookup uses: its first eight bytes as a number, padded with zeros, and its hash.
 struct Digest {
   u64 head;
   u32 hash;
 };
 
-/// The upper half of a 64-bit hash of `state`: multiply, fold, multiply, in the manner of the wyhash family but with
-/// 64-bit products, since WebAssembly has no wider ones. Its lower bits pick the slot and its upper ones the bucket.
+/// The upper half of a 64-bit hash of `state`: multiply, fold, multiply, as in the wyhash family but with 64-bit
+/// products, since WebAssembly has no wider ones. Its lower bits select the slot and its upper bits the bucket.
 inline u32 finish_hash(u64 state) {
   state *= 0xd6e8feb86659fd93u;
   state = (state ^ (state >> 32)) * 0x9fb21c651e98df25u;
   return static_cast<u32>(state >> 32);
 }
 
+/// `load_short` without reads beyond the key.
 u64 load_short_bytewise(const u8* at, u32 length);
 
 /// The first `length` (under 8) bytes at `at` as a number.
@@ -33,15 +35,15 @@ inline u64 load_short(const u8* at, u32 length) {
   constexpr u32 kPage = 1 << 16;
   const bool near_end = (reinterpret_cast<std::uintptr_t>(at) & (kPage - 1)) > kPage - 8;
   if (near_end) [[unlikely]] return load_short_bytewise(at, length);
-  // Reads past the key, within one page of WebAssembly's memory, which is there as a whole or not at all; the empty
-  // assembly keeps the compiler from reasoning about the object that the key lies in.
+  // Reads beyond the key but within its page of WebAssembly's memory, so without a trap. The empty assembly hides from
+  // the compiler that the read leaves the object.
   asm("" : "+r"(at));
   return load8(at) & ((u64{1} << (8 * length)) - 1);
 }
 
 inline Digest digest(const u8* bytes, u32 length) {
   if (length < 8) {
-    // Short keys, which most are: seven bytes and the length fit one number.
+    // Most keys are this short: seven bytes and the length fit in 64 bits.
     const u64 head = load_short(bytes, length);
     return {head, finish_hash(head | u64{length} << 56)};
   }
@@ -50,12 +52,12 @@ inline Digest digest(const u8* bytes, u32 length) {
   for (u32 at = 8; at + 8 <= length; at += 8) {
     state = (state ^ (state >> 32)) * 0xa0761d6478bd642fu ^ load8(bytes + at);
   }
-  // The last eight bytes, which may overlap what was taken before.
+  // The last eight bytes, which may overlap the previous ones.
   if (length % 8 != 0) state = (state ^ (state >> 32)) * 0xe7037ed1a0b428dbu ^ load8(bytes + length - 8);
   return {head, finish_hash(state)};
 }
 
-/// Which of `buckets` a hash falls into (docs/guest-abi.md).
+/// The bucket of a hash, below `buckets` (docs/guest-abi.md).
 inline u32 bucket_of(u32 hash, u32 buckets) { return static_cast<u32>((u64{hash} * buckets) >> 32); }
 
 template <class Payload>
@@ -66,10 +68,10 @@ struct alignas(alignof(Payload) > 8 ? alignof(Payload) : 8) Entry {
 
   u8* key() { return reinterpret_cast<u8*>(this) + sizeof(Entry); }
   std::string_view text() { return {reinterpret_cast<const char*>(key()), key_length}; }
-  /// The entry that a pointer from `key` belongs to.
+  /// The entry with this key; `key` is a pointer that `key()` returned.
   static Entry& of_key(u8* key) { return *reinterpret_cast<Entry*>(key - sizeof(Entry)); }
-  /// The room of a key: whole eights, and one even for the empty key, so that every key has a head; more where the next
-  /// entry's payload asks for it.
+  /// The padded length of a key: a multiple of the entry's alignment, so of eight, and never 0, so that `load8` can
+  /// read the head of every key.
   static u32 padded(u32 length) {
     constexpr u32 kMore = static_cast<u32>(alignof(Entry)) - 1;
     return (std::max<u32>(length, 1) + kMore) & ~kMore;
@@ -77,7 +79,7 @@ struct alignas(alignof(Payload) > 8 ? alignof(Payload) : 8) Entry {
   u32 bytes() const { return static_cast<u32>(sizeof(Entry)) + padded(key_length); }
 };
 
-/// A payload that is one value, raw memory until it is set. It is never destroyed: the instance goes as a whole.
+/// A payload of one value, uninitialised until it is constructed, and never destroyed.
 template <class V>
 union Held {
   Held() {}
@@ -91,10 +93,10 @@ class Table {
   using Row = Entry<Payload>;
   struct Found {
     Row* row;
-    bool fresh;  // the key is new, and the payload raw memory
+    bool fresh;  // the key is new, and the payload uninitialised
   };
 
-  // Pointer and length rather than a string_view, here and below: WebAssembly passes those in registers, a struct in
+  // Pointer and length rather than a string_view, here and below: WebAssembly passes scalars as locals and structs in
   // memory.
   [[gnu::always_inline]] Found find_or_add(const u8* bytes, u32 length) {
     const auto [head, hash] = digest(bytes, length);
@@ -110,7 +112,7 @@ class Table {
 
   u32 size() const { return used_; }
 
-  /// Walks all rows in the order of their keys' first appearance.
+  /// Iterates over the rows in the order of their keys' first appearance.
   class Iterator {
    public:
     Row& operator*() const { return *reinterpret_cast<Row*>(at_); }
@@ -143,13 +145,14 @@ class Table {
     u32 hash;
     Row* row;
   };
-  // One empty slot that all tables share until their first key: an untouched table costs nothing.
+  // One empty slot that tables share until their first key, so that an empty table allocates nothing.
   static constexpr Slot kNoSlots[1] = {};
   static constexpr u32 kFirstSlots = 64;
-  // Up to here, few large steps; from here, as little memory as can be: fresh memory is what a short task pays for.
+  // Below this number of slots a table grows fourfold, to rehash less often; from it on twofold, to touch little new
+  // memory, which is the main cost of a short task.
   static constexpr u32 kFastGrowth = 1 << 12;
 
-  /// Whether keys of one length over 8 agree beyond their first eight bytes.
+  /// Whether two keys of the same length, more than 8, are equal after their first eight bytes.
   [[gnu::noinline]] static bool same_tail(const u8* left, const u8* right, u32 length) {
     for (u32 at = 8; at + 8 <= length; at += 8) {
       if (load8(left + at) != load8(right + at)) return false;
@@ -192,7 +195,7 @@ class Table {
     if (limit_ != 0) std::free(const_cast<Slot*>(slots_));
     slots_ = grown;
     mask_ = slots - 1;
-    // Fuller, and look-ups take visibly longer.
+    // Above this load factor lookups are measurably slower.
     limit_ = slots / 8 * 5;
   }
 

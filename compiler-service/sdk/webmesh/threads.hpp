@@ -1,7 +1,7 @@
-// What the standard library has about threads, for jobs, which have none: libc++ leaves it out then.
+// The parts of the standard library that libc++ omits when it is built without threads.
 //
-// Locks work, as far as they mean something where nobody else can hold them. What needs a second thread is refused by
-// one line.
+// Mutexes and locks work, with the single thread of a job. Everything that needs a second thread is unavailable: its
+// use is one compile error at the author's line.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@
 
 namespace webmesh::detail {
 
-/// Any of the standard mutexes. To wait for one that is held would be to wait for ever.
+/// Implements all standard mutexes. Locking one that is held throws, since waiting would never end.
 template <bool recursive>
 class Mutex {
  public:
@@ -65,7 +65,7 @@ class Mutex {
  private:
   [[noreturn]] static void deadlock() {
     throw std::system_error(std::make_error_code(std::errc::resource_deadlock_would_occur),
-                            "a mutex is locked twice, and a job has one thread");
+                            "the only thread of the job already holds this mutex");
   }
 
   unsigned held_ = 0;
@@ -87,7 +87,7 @@ template <class... M>
 void lock(M&... mutexes) {
   (mutexes.lock(), ...);
 }
-/// The index of the first that is held, or -1 with all of them locked.
+/// Returns -1 if all mutexes were locked, otherwise the index of the first that is held.
 template <class... M>
 int try_lock(M&... mutexes) {
   int locked = 0;

@@ -67,7 +67,7 @@ pub(crate) async fn compile(service: &Service, source: &str) -> Result<Compiled,
     service.compiler.compile(somebody(), "job.cpp", source.as_bytes()).await
 }
 
-/// A word count, in the simple form of `map` and `reduce`.
+/// A word count, in the vector form of `map` and `reduce`.
 pub(crate) const WORD_COUNT: &str = r#"
 #include <string>
 #include <utility>
