@@ -47,7 +47,7 @@ pub(crate) fn build(
     name: &str,
     source: &[u8],
     time: TimeLimits,
-    is_pointless: &dyn Fn() -> bool,
+    is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Entry, CompileError> {
     let deadline = Instant::now() + time.wall;
     let run = |step: &Step, input: &[u8], output_limit| {
@@ -60,14 +60,14 @@ pub(crate) fn build(
                 messages_limit: 2 * MAX_DIAGNOSTICS,
                 processor_time: time.processor,
                 deadline,
-                is_pointless,
+                is_cancelled,
             })
             .map_err(|why| CompileError::Unavailable(why.to_string()))?;
         let messages = toolchain.hide_paths(String::from_utf8_lossy(&finished.messages).into_owned());
         // The linker knows the author's file only by its path in the sandbox.
         let messages = messages.replace(sandbox.input_path(), name);
         let messages = diagnostics::tidy(&messages, finished.messages_missing);
-        judge(finished, messages, time, output_limit)
+        outcome(finished, messages, time, output_limit)
     };
     let author = Source { name, text: source };
     let (object, warnings) = match run(toolchain.compile(), &toolchain.unit(name, source), MAX_OBJECT) {
@@ -92,7 +92,7 @@ pub(crate) fn build(
 }
 
 /// The output and warnings of a successful run, or the error that its end means.
-fn judge(
+fn outcome(
     finished: Finished,
     messages: String,
     time: TimeLimits,
@@ -103,7 +103,7 @@ fn judge(
         Some(Stop::Output) => {
             return Err(CompileError::OutputTooLarge { mib: output_limit >> 20 });
         }
-        Some(Stop::Pointless) => return Err(CompileError::Stopped),
+        Some(Stop::Cancelled) => return Err(CompileError::Stopped),
         None => {}
     }
     let ending = Ending::of(finished.status);
@@ -175,7 +175,7 @@ mod tests {
 
     fn judged(messages: &str) -> CompileError {
         let finished = finished(REFUSED << 8, None);
-        judge(finished, messages.to_owned(), TIME, MAX_OBJECT).expect_err("it exited with 1")
+        outcome(finished, messages.to_owned(), TIME, MAX_OBJECT).expect_err("it exited with 1")
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
     fn a_wall_clock_timeout_is_blamed_on_the_machine_and_a_processor_timeout_on_the_source() {
         const DUMP: &str = "Stack dump:\n0.\tProgram arguments: clang\n1.\tjob.cpp:1:2: current parser token ';'\n";
         let judged = |messages: &str, status, stop| {
-            judge(finished(status, stop), messages.to_owned(), TIME, MAX_OBJECT).expect_err("it did not succeed")
+            outcome(finished(status, stop), messages.to_owned(), TIME, MAX_OBJECT).expect_err("it did not succeed")
         };
         let starved = judged("", libc::SIGKILL, Some(Stop::Deadline));
         assert_eq!(starved, CompileError::Starved { seconds: 99 });

@@ -120,7 +120,7 @@ struct Flight {
 }
 
 impl Flight {
-    fn is_wanted(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         self.waiters.iter().any(|waiter| !waiter.is_closed())
     }
 }
@@ -297,8 +297,8 @@ impl Shared {
         let mut queued = state.queue.push(requester, key);
         if queued.is_err() {
             // Makes room by removing withdrawn requests.
-            state.queue.retain(|key| state.flights.get(key).is_some_and(Flight::is_wanted));
-            state.flights.retain(|_, flight| flight.running || flight.is_wanted());
+            state.queue.retain(|key| state.flights.get(key).is_some_and(Flight::has_waiters));
+            state.flights.retain(|_, flight| flight.running || flight.has_waiters());
             queued = state.queue.push(requester, key);
         }
         if let Err(why) = queued {
@@ -327,11 +327,11 @@ impl Shared {
             if let Some((name, source)) = state.start(&key) {
                 drop(state);
                 let abandoned = Cell::new(false);
-                let is_pointless = || {
+                let is_cancelled = || {
                     abandoned.set(abandoned.get() || self.lock().is_abandoned(&key));
                     abandoned.get() || self.stopping.load(Ordering::Relaxed)
                 };
-                let built = self.build(&key, &name, &source, &is_pointless);
+                let built = self.build(&key, &name, &source, &is_cancelled);
                 state = self.lock();
                 // If it was abandoned, later requests of the same source have started another compile.
                 if !abandoned.get() {
@@ -349,13 +349,13 @@ impl Shared {
         key: &Key,
         name: &str,
         source: &[u8],
-        is_pointless: &dyn Fn() -> bool,
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Entry, CompileError> {
         // An earlier compile may have finished between the request's look into the cache and its queueing.
         if let Some(entry) = self.cache.get(key) {
             return Ok(entry);
         }
-        let built = build(&self.toolchain, &self.sandbox, name, source, self.time, is_pointless);
+        let built = build(&self.toolchain, &self.sandbox, name, source, self.time, is_cancelled);
         self.counters.built(built.is_ok());
         let entry = built?;
         if let Err(why) = self.cache.put(key, &entry) {
@@ -371,14 +371,14 @@ impl Shared {
 }
 
 impl State {
-    /// Starts the compile of `key` and returns its name and source; none if it runs already, started by another
-    /// requester's turn, or if nobody waits for it any more.
+    /// Starts the compile of `key` and returns its name and source; `None` if it runs already, started by another
+    /// requester's turn, or if no request waits for it any more.
     fn start(&mut self, key: &Key) -> Option<(String, Arc<[u8]>)> {
         let flight = self.flights.get_mut(key)?;
         if flight.running {
             return None;
         }
-        if !flight.is_wanted() {
+        if !flight.has_waiters() {
             self.flights.remove(key);
             return None;
         }
@@ -386,9 +386,9 @@ impl State {
         Some((flight.name.clone(), Arc::clone(&flight.source)))
     }
 
-    /// Whether nobody waits any more for the running compile of `key`, which is then forgotten.
+    /// Whether no request waits any more for the running compile of `key`, which is then removed.
     fn is_abandoned(&mut self, key: &Key) -> bool {
-        let abandoned = self.flights.get(key).is_none_or(|flight| !flight.is_wanted());
+        let abandoned = self.flights.get(key).is_none_or(|flight| !flight.has_waiters());
         if abandoned {
             self.flights.remove(key);
         }

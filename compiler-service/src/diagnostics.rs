@@ -45,7 +45,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn wrote(&self, message: &Message) -> bool {
+    /// Whether a message is located in this file.
+    fn contains(&self, message: &Message) -> bool {
         message.file == self.name
     }
 }
@@ -58,23 +59,23 @@ pub(crate) fn is_about_glue(messages: &str) -> bool {
 /// The messages, rewritten for the author.
 pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
     let (other, parsed) = message::parse(messages);
-    let own_errors = parsed.iter().any(|message| message.severity == Severity::Error && source.wrote(message));
+    let own_errors = parsed.iter().any(|message| message.severity == Severity::Error && source.contains(message));
     let mut shown: Vec<Message> = Vec::new();
-    let mut glue_told = false;
+    let mut glue_reported = false;
     let lines = source.text.split(|byte| *byte == b'\n').count();
     for message in parsed {
-        if source.wrote(&message) && message.line > lines && !shown.is_empty() {
+        if source.contains(&message) && message.line > lines && !shown.is_empty() {
             // An unterminated construct in the author's text includes the glue.
             continue;
         }
         let message = if message.file.starts_with(GLUE) {
             // Errors in the glue may be consequences of errors in the author's text, or of the first one in the glue.
-            if message.severity == Severity::Error && (own_errors || std::mem::replace(&mut glue_told, true)) {
+            if message.severity == Severity::Error && (own_errors || std::mem::replace(&mut glue_reported, true)) {
                 continue;
             }
-            of_glue(message, source)
+            from_glue(message, source)
         } else {
-            of_code(message, source)
+            from_code(message, source)
         };
         let again = |earlier: &Message| {
             earlier.text == message.text && (earlier.line == message.line || message.text.starts_with(OURS))
@@ -83,21 +84,21 @@ pub(crate) fn for_author(messages: &str, source: Source<'_>) -> String {
             shown.push(message);
         }
     }
-    settle_open_block(&mut shown);
-    settle_lines(&mut shown);
+    collapse_open_block(&mut shown);
+    drop_consequences(&mut shown);
     let mut text = other;
     shown.iter().for_each(|message| message.write(&mut text));
     text
 }
 
 /// A message of the glue, moved to the author's function.
-fn of_glue(message: Message, source: Source<'_>) -> Message {
+fn from_glue(message: Message, source: Source<'_>) -> Message {
     let function = message.file.trim_start_matches(GLUE).to_owned();
     let text = match message.text.split_once(OURS) {
         Some((_, text)) => format!("{OURS}{}", without_flag(text)),
         None if function == "job" => format!("{OURS}the functions of the job do not match: {}", message.text),
         None => format!(
-            "{OURS}a job needs one global function `{function}`, but here that name means something else: {}",
+            "{OURS}a job needs one global function `{function}`, but `{function}` is something else here: {}",
             message.text
         ),
     };
@@ -106,7 +107,7 @@ fn of_glue(message: Message, source: Source<'_>) -> Message {
 }
 
 /// A message about the author's code, or about library code that the author's code instantiates.
-fn of_code(mut message: Message, source: Source<'_>) -> Message {
+fn from_code(mut message: Message, source: Source<'_>) -> Message {
     if let Some((_, text)) = message.text.split_once(OURS) {
         // "'sleep' is unavailable: WebMesh: jobs cannot sleep": only the SDK's text is kept.
         message.text = format!("{OURS}{}", without_flag(text));
@@ -118,21 +119,22 @@ fn of_code(mut message: Message, source: Source<'_>) -> Message {
             STACK
         );
     }
-    if !source.wrote(&message)
-        && let Some((line, column)) = message.asked_by(source.name)
+    if !source.contains(&message)
+        && let Some((line, column)) = message.origin_in(source.name)
     {
         let place = place::at(source.text, line, column);
         let text = message.text.clone();
         message = message.moved(source.name, place.line, place.column, text, place.excerpt);
     }
     let place = (message.file.clone(), message.line, message.column);
-    message.notes = std::mem::take(&mut message.notes).into_iter().filter_map(|note| of_note(note, &place)).collect();
+    message.notes =
+        std::mem::take(&mut message.notes).into_iter().filter_map(|note| rewrite_note(note, &place)).collect();
     message
 }
 
 /// Drops a note about or in a declaration of the SDK, unless it describes a candidate of a call, such as `emit`: then
 /// the note moves to the call.
-fn of_note(note: Message, (file, line, column): &(String, usize, usize)) -> Option<Message> {
+fn rewrite_note(note: Message, (file, line, column): &(String, usize, usize)) -> Option<Message> {
     if note.text.ends_with(MARKED) {
         return None;
     }
@@ -145,12 +147,12 @@ fn of_note(note: Message, (file, line, column): &(String, usize, usize)) -> Opti
 
 /// A block that is still open at the end of the file causes errors in everything after it. Replaces all errors by one,
 /// at the beginning of the block.
-fn settle_open_block(messages: &mut Vec<Message>) {
+fn collapse_open_block(messages: &mut Vec<Message>) {
     let Some(open) = messages.iter().position(|message| message.text == OPEN_BLOCK) else { return };
     let mut message = messages.swap_remove(open);
     let text = format!("{OURS}a `}}` is missing: this `{{` is still open at the end of the file");
     if let Some(begin) = message.notes.iter().position(|note| note.text.starts_with("to match this")) {
-        message = message.notes.swap_remove(begin).told(Severity::Error, text);
+        message = message.notes.swap_remove(begin).with(Severity::Error, text);
     } else {
         message.text = text;
     }
@@ -159,15 +161,15 @@ fn settle_open_block(messages: &mut Vec<Message>) {
 }
 
 /// Removes clang's other messages about a line for which the SDK has an error: they are consequences of it.
-fn settle_lines(messages: &mut Vec<Message>) {
-    let told: Vec<_> = messages
+fn drop_consequences(messages: &mut Vec<Message>) {
+    let reported: Vec<_> = messages
         .iter()
         .filter(|message| message.severity == Severity::Error && message.text.starts_with(OURS))
         .map(|message| (message.file.clone(), message.line))
         .collect();
     messages.retain(|message| {
         message.text.starts_with(OURS)
-            || !told.iter().any(|(file, line)| *file == message.file && *line == message.line)
+            || !reported.iter().any(|(file, line)| *file == message.file && *line == message.line)
     });
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     let invalid = |why: wasmparser::BinaryReaderError| {
         CompileError::Unsupported(format!(
             "{}; jobs must give the same result on every machine, so there is no relaxed SIMD, no threads and no \
-             64-bit memory: leave out the attribute or intrinsic that uses it",
+             64-bit memory: remove the attribute or intrinsic that uses it",
             why.message()
         ))
     };
@@ -44,7 +44,7 @@ pub(crate) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     }
     unknown.truncate(NAMED);
     Err(CompileError::Unsupported(format!(
-        "it imports {}, but jobs have no files, no network and no processes, and cannot wait: leave out the calls that \
+        "it imports {}, but jobs have no files, no network and no processes, and cannot wait: remove the calls that \
          need them",
         unknown.join(", ")
     )))

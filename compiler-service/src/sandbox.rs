@@ -53,8 +53,8 @@ pub(crate) struct Run<'a> {
     pub(crate) processor_time: Duration,
     /// Time at which the run is killed.
     pub(crate) deadline: Instant,
-    /// The run is killed once this returns true.
-    pub(crate) is_pointless: &'a dyn Fn() -> bool,
+    /// Polled during the run, which is killed once this returns true.
+    pub(crate) is_cancelled: &'a dyn Fn() -> bool,
 }
 
 /// A way to confine a process.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
 
-use common::{Service, compile, descendants, eventually, job, plain, sandboxes, service, service_in, somebody};
+use common::{Service, compile, descendants, eventually, job, new_requester, plain, sandboxes, service, service_in};
 use webmesh_compiler::{CompileError, SandboxKind, limits};
 
 /// Limit on processor time in most tests, so that they are shorter than with the real limit.
@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_secs(3);
 static COMPILERS: RwLock<()> = RwLock::const_new(());
 
 /// Runs `test` in each sandbox that works on this machine.
-async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
+async fn in_each_sandbox(time: Duration, test: impl AsyncFn(&Service)) {
     let _others = COMPILERS.read().await;
     for kind in sandboxes() {
         eprintln!("in {kind}:");
@@ -39,7 +39,7 @@ async fn everywhere(time: Duration, test: impl AsyncFn(&Service)) {
 }
 
 /// Compiles a bomb, which must be stopped by a limit other than the wall-clock timeout, and leave the compiler working.
-async fn survive(service: &Service, name: &str, source: &str) -> Result<(), CompileError> {
+async fn compile_bomb(service: &Service, name: &str, source: &str) -> Result<(), CompileError> {
     let start = Instant::now();
     let answer = compile(service, source).await.map(drop);
     let took = start.elapsed();
@@ -90,7 +90,7 @@ async fn no_file_of_the_host_can_be_read() {
         (".include", "__asm__(\".include \\\"FILE\\\"\\n\");\n"),
         ("#pragma dependency", "#pragma GCC dependency \"FILE\"\n"),
     ];
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         for (number, file) in files.into_iter().enumerate() {
             for (name, way) in ways.into_iter().take(if number == 0 { ways.len() } else { USUAL }) {
                 let answer = compile(service, &job(&way.replace("FILE", file))).await;
@@ -145,7 +145,7 @@ async fn a_source_cannot_tell_which_files_the_host_has() {
 
 #[tokio::test]
 async fn line_directives_do_not_make_diagnostics_quote_other_files() {
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         let answer = compile(service, "#line 1 \"/etc/passwd\"\nint wrong = \"text\";\n").await;
         let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
         assert!(!text.contains("root:"), "{text}");
@@ -160,8 +160,8 @@ async fn a_template_bomb_is_stopped() {
                 };\n\
                 template<long long X> struct Bomb<0, X> { static constexpr long long v = X; };\n\
                 long long boom = Bomb<40, 1>::v;\n";
-    everywhere(SHORT, async |service| {
-        let why = survive(service, "templates", &job(bomb)).await.unwrap_err();
+    in_each_sandbox(SHORT, async |service| {
+        let why = compile_bomb(service, "templates", &job(bomb)).await.unwrap_err();
         assert!(matches!(why, CompileError::TooLong { .. }), "{why}");
         // Names the author's line and the instantiation. If clang was generating code, the template has no arguments.
         let text = why.to_string();
@@ -195,8 +195,8 @@ async fn a_macro_bomb_is_stopped() {
         let _ = writeln!(bomb, "#define A{level} {}", format!("A{} ", level - 1).repeat(10));
     }
     bomb.push_str("long boom = 0 A12;\n");
-    everywhere(SHORT, async |service| {
-        let why = survive(service, "macros", &job(&bomb)).await.unwrap_err();
+    in_each_sandbox(SHORT, async |service| {
+        let why = compile_bomb(service, "macros", &job(&bomb)).await.unwrap_err();
         assert!(
             matches!(why, CompileError::TooLong { .. } | CompileError::TooMuchMemory { .. } | CompileError::Crashed(_)),
             "{why}"
@@ -216,9 +216,9 @@ async fn deep_nesting_does_not_harm_the_service() {
         ("pointers", format!("int {} deep;", "*".repeat(DEPTH))),
         ("ifs", format!("void deep(int x) {{ {} ; }}", "if (x) ".repeat(DEPTH / 2))),
     ];
-    everywhere(SHORT, async |service| {
+    in_each_sandbox(SHORT, async |service| {
         for (name, form) in &forms {
-            let _ = survive(service, name, &job(form)).await;
+            let _ = compile_bomb(service, name, &job(form)).await;
         }
         compile(service, &job("")).await.unwrap();
     })
@@ -227,8 +227,8 @@ async fn deep_nesting_does_not_harm_the_service() {
 
 #[tokio::test]
 async fn a_gigabyte_of_data_is_refused() {
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
-        let why = survive(service, "array of 1 GiB", &job("char big[1 << 30] = {1};")).await.unwrap_err();
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
+        let why = compile_bomb(service, "array of 1 GiB", &job("char big[1 << 30] = {1};")).await.unwrap_err();
         // A slow machine may reach the limit of processor time before that of memory.
         assert!(matches!(why, CompileError::TooMuchMemory { .. } | CompileError::TooLong { .. }), "{why}");
     })
@@ -240,12 +240,12 @@ async fn an_object_or_a_module_over_its_limit_is_refused() {
     let section = "__asm__(\".section .data.big,\\\"\\\",@\\nbig: .zero 200000000\\n.size big, 200000000\\n\");";
     let array = "char big[20 << 20] = {1};\n\
                  extern \"C\" __attribute__((export_name(\"f\"))) char f(int at) { return big[at]; }";
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         for (name, source, limit) in
             [("object of 200 MB", section, limits::MAX_OBJECT), ("module of 20 MiB", array, limits::MAX_MODULE)]
         {
             let expected = CompileError::OutputTooLarge { mib: limit >> 20 };
-            assert_eq!(survive(service, name, &job(source)).await, Err(expected), "{name}");
+            assert_eq!(compile_bomb(service, name, &job(source)).await, Err(expected), "{name}");
         }
     })
     .await;
@@ -258,8 +258,8 @@ async fn a_function_with_20000_cases_is_stopped_or_compiled_in_time() {
         let _ = writeln!(source, "case {case}: s += std::to_string(x * {case});");
     }
     source.push_str("  }\n  return s.size();\n}\n");
-    everywhere(SHORT, async |service| {
-        let _ = survive(service, "cases", &job(&source)).await;
+    in_each_sandbox(SHORT, async |service| {
+        let _ = compile_bomb(service, "cases", &job(&source)).await;
     })
     .await;
 }
@@ -268,8 +268,8 @@ async fn a_function_with_20000_cases_is_stopped_or_compiled_in_time() {
 async fn endless_diagnostics_are_cut_with_a_note() {
     let long_name = "x".repeat(50_000);
     let source = format!("#define E struct {long_name}; {long_name} e = {long_name}::{long_name};\nE E E E E E E E\n");
-    everywhere(SHORT, async |service| {
-        let why = survive(service, "diagnostics", &source).await.unwrap_err();
+    in_each_sandbox(SHORT, async |service| {
+        let why = compile_bomb(service, "diagnostics", &source).await.unwrap_err();
         let CompileError::Diagnostics(text) = why else { panic!("{why}") };
         assert!(text.len() <= limits::MAX_DIAGNOSTICS);
         assert!(text.ends_with("more bytes of messages are left out\n"), "{}", &text[text.len() - 200..]);
@@ -279,7 +279,7 @@ async fn endless_diagnostics_are_cut_with_a_note() {
 
 #[tokio::test]
 async fn a_message_cannot_control_the_readers_terminal() {
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         let source = "#error \u{1b}]0;owned\u{7}\u{1b}[2J \u{9b}31m\n";
         let answer = compile(service, source).await;
         let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
@@ -294,7 +294,7 @@ async fn stopping_the_service_ends_running_compiles() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
-        let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
+        let mut request = Box::pin(service.compiler.compile(new_requester(), "bomb.cpp", BOMB.as_bytes()));
         while !is_compiling() {
             let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
             assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");
@@ -312,7 +312,7 @@ async fn a_compile_whose_requester_has_gone_is_stopped() {
     let _alone = COMPILERS.write().await;
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
-        let mut request = Box::pin(service.compiler.compile(somebody(), "bomb.cpp", BOMB.as_bytes()));
+        let mut request = Box::pin(service.compiler.compile(new_requester(), "bomb.cpp", BOMB.as_bytes()));
         while !is_compiling() {
             let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
             assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{WORD_COUNT, compile, job, plain, project, service, somebody, toolchain};
+use common::{WORD_COUNT, compile, job, new_requester, plain, project, service, toolchain};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use webmesh_compiler::{
@@ -29,7 +29,7 @@ async fn an_error_carries_the_authors_file_name_line_and_colours() {
     let service = service(|_| {});
     let source = format!("{WORD_COUNT}\nint wrong = \"text\";\n");
     let line = source.lines().count();
-    let answer = service.compiler.compile(somebody(), "/home/author/count_words.cpp", source.as_bytes()).await;
+    let answer = service.compiler.compile(new_requester(), "/home/author/count_words.cpp", source.as_bytes()).await;
     let Err(CompileError::Diagnostics(text)) = answer else { panic!("{answer:?}") };
     assert!(text.contains("\u{1b}[0;1;31m"), "no colours in {text:?}");
     let shown = plain(&text);
@@ -94,7 +94,7 @@ async fn a_restarted_compiler_has_its_modules() {
     let (folder, compiler) = (first.cache, first.compiler);
     drop(compiler);
     let again = Compiler::new(toolchain(), CompilerConfig::new(folder.path().to_path_buf())).unwrap();
-    let again = again.compile(somebody(), "job.cpp", WORD_COUNT.as_bytes()).await.unwrap();
+    let again = again.compile(new_requester(), "job.cpp", WORD_COUNT.as_bytes()).await.unwrap();
     assert!(again.cached);
     assert_eq!(again.hash, compiled.hash);
 }
@@ -155,9 +155,9 @@ async fn a_failure_is_not_compiled_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_requester_does_not_wait_for_another_ones_flood() {
+async fn a_flood_of_one_requester_does_not_delay_another() {
     let service = service(|config| config.parallel = 1);
-    let (flood, modest) = (somebody(), somebody());
+    let (flood, modest) = (new_requester(), new_requester());
     let mut requests: FuturesUnordered<_> = (0..6)
         .map(|number| (flood, number))
         .chain([(modest, 6)])
@@ -185,7 +185,7 @@ async fn a_full_queue_is_reported() {
         config.parallel = 1;
         config.queue_per_requester = 2;
     });
-    let flood = somebody();
+    let flood = new_requester();
     let mut requests: FuturesUnordered<_> = (0..10)
         .map(|number| {
             let source = job(&format!("int number = {number};"));
@@ -217,7 +217,7 @@ async fn a_source_with_unusual_bytes_is_compiled_unchanged() {
     let service = service(|_| {});
     let mut source = b"\xef\xbb\xbf// a byte order mark, and \xff in a comment\r\n".to_vec();
     source.extend_from_slice(WORD_COUNT.replace('\n', "\r\n").as_bytes());
-    service.compiler.compile(somebody(), "wörter zählen.cpp", &source).await.unwrap();
+    service.compiler.compile(new_requester(), "wörter zählen.cpp", &source).await.unwrap();
 }
 
 #[tokio::test]
@@ -235,7 +235,8 @@ async fn a_module_that_workers_would_refuse_is_an_error_of_the_source() {
             panic!("{named} is accepted")
         };
         assert!(why.contains(named), "{why}");
-        let (response, _) = webmesh_compiler::answer(&service.compiler, somebody(), "job.cpp", source.as_bytes()).await;
+        let (response, _) =
+            webmesh_compiler::answer(&service.compiler, new_requester(), "job.cpp", source.as_bytes()).await;
         let Response::CompileFailed { diagnostics } = response else { panic!("{response:?}") };
         assert!(diagnostics.contains(named), "{diagnostics}");
     }
@@ -285,7 +286,7 @@ async fn every_example_compiles() {
     assert!(!sources.is_empty(), "no example has a source");
     for path in sources {
         let compiled =
-            service.compiler.compile(somebody(), &path.to_string_lossy(), &std::fs::read(&path).unwrap()).await;
+            service.compiler.compile(new_requester(), &path.to_string_lossy(), &std::fs::read(&path).unwrap()).await;
         let compiled = compiled.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
         assert_eq!(compiled.diagnostics, "", "{} has warnings", path.display());
     }

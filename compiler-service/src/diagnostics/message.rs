@@ -145,14 +145,15 @@ impl Message {
         Self { file: file.to_owned(), line, column, text, notes: Vec::new(), as_read: false, excerpt, ..self }
     }
 
-    /// The line and column in `file` that led the compiler to the place of this message.
-    pub(super) fn asked_by(&self, file: &str) -> Option<(usize, usize)> {
+    /// The line and column in `file` that instantiated or included the code that this message is about; `None` if clang
+    /// names none.
+    pub(super) fn origin_in(&self, file: &str) -> Option<(usize, usize)> {
         let note = self.notes.iter().find(|note| note.file == file).map(|note| (note.line, note.column));
         note.or_else(|| self.included.iter().find(|(name, _)| name == file).map(|(_, line)| (*line, 1)))
     }
 
     /// The message with another severity and text, at the same place.
-    pub(super) fn told(self, severity: Severity, text: String) -> Self {
+    pub(super) fn with(self, severity: Severity, text: String) -> Self {
         Self { severity, text, as_read: false, ..self }
     }
 

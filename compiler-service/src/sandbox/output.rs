@@ -21,8 +21,8 @@ pub(crate) enum Stop {
     Deadline,
     /// It exceeded its output limit.
     Output,
-    /// Nobody waits for its output any more.
-    Pointless,
+    /// No request waits for its output any more, or the service stops.
+    Cancelled,
 }
 
 /// A run that is over.
@@ -68,8 +68,8 @@ fn follow(child: &mut Child, run: &Run<'_>) -> std::io::Result<Followed> {
         let left = run.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             seen.stop = Some(Stop::Deadline);
-        } else if (run.is_pointless)() {
-            seen.stop = Some(Stop::Pointless);
+        } else if (run.is_cancelled)() {
+            seen.stop = Some(Stop::Cancelled);
         } else {
             pipes.turn(child, left.min(STOP_POLL), |pipe, bytes| match pipe {
                 Pipe::Output if seen.output.len() + bytes.len() > run.output_limit => seen.stop = Some(Stop::Output),

@@ -48,7 +48,7 @@ fn preprocess(sandbox: &Sandbox, clang: &Path, source: &str) -> Result<Preproces
             messages_limit: OUTPUT,
             processor_time: TIMEOUT,
             deadline: Instant::now() + TIMEOUT,
-            is_pointless: &|| false,
+            is_cancelled: &|| false,
         })
         .map_err(|why| why.to_string())?;
     if let Some(stop) = finished.stop {

@@ -21,7 +21,7 @@ fn run(sandbox: &Sandbox, script: &str, time: Duration) -> Finished {
             messages_limit: OUTPUT,
             processor_time: PROCESSOR_TIME,
             deadline: Instant::now() + time,
-            is_pointless: &|| false,
+            is_cancelled: &|| false,
         })
         .unwrap()
 }

@@ -52,8 +52,8 @@ pub(crate) fn service_in(sandbox: SandboxKind, processor_time: Duration) -> Serv
     })
 }
 
-/// A new requester.
-pub(crate) fn somebody() -> Requester {
+/// A requester that no other call returned.
+pub(crate) fn new_requester() -> Requester {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     [NEXT.fetch_add(1, Ordering::Relaxed); 32]
 }
@@ -64,7 +64,7 @@ pub(crate) fn job(extra: &str) -> String {
 }
 
 pub(crate) async fn compile(service: &Service, source: &str) -> Result<Compiled, CompileError> {
-    service.compiler.compile(somebody(), "job.cpp", source.as_bytes()).await
+    service.compiler.compile(new_requester(), "job.cpp", source.as_bytes()).await
 }
 
 /// A word count, in the vector form of `map` and `reduce`.
