@@ -72,13 +72,13 @@ fn main() -> ExitCode {
 
 async fn serve(args: Args) -> anyhow::Result<()> {
     let stop = Stop::listen().context("cannot install signal handlers")?;
-    let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
+    let Some(started) = stop.until_signal(start(args)).await else { return Ok(()) };
     let (peer, http) = started?;
     http::print_ready(&peer.node, Some(http));
-    stop.told().await;
+    stop.first_signal().await;
     tokio::select! {
         () = peer.node.shutdown() => {}
-        () = stop.told_again() => {}
+        () = stop.second_signal() => {}
     }
     Ok(())
 }

@@ -30,9 +30,9 @@ pub const HOST_OUTPUTS: usize = 64;
 /// Notices kept for a slow reader; beyond that it misses the oldest.
 const NOTICES: usize = 1024;
 /// Poll interval while the host is overloaded; until it no longer is, the network is not read.
-const HOST_PAUSE: Duration = Duration::from_millis(5);
+const HOST_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Shutdown grace period for pending responses.
-const LAST_WORDS: Duration = Duration::from_millis(800);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 /// Request ids from here on belong to handles, not to the engine.
 const HANDLE_IDS: u64 = 1 << 63;
 
@@ -47,7 +47,7 @@ pub trait Host: Send + 'static {
 
     /// Starts compiling a source for a peer; the work is pointless once `gone` completes. `false` if this host has no
     /// compiler.
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool;
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: RequesterGone) -> bool;
 
     /// The memory that this peer contributes.
     fn memory(&self) -> Memory;
@@ -57,7 +57,7 @@ pub trait Host: Send + 'static {
 }
 
 /// Completes once the requester no longer waits for the answer.
-pub type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type RequesterGone = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// An output of the host.
 #[derive(Debug)]
@@ -123,8 +123,8 @@ impl Node {
             net,
             host,
             notices,
-            asked: HashMap::new(),
-            next_ask: HANDLE_IDS,
+            pending: HashMap::new(),
+            next_request: HANDLE_IDS,
             started: platform::Instant::now(),
         };
         platform::spawn(driver.run(events, outputs, receiver, resumed));
@@ -203,8 +203,8 @@ struct Driver<H> {
     host: H,
     notices: broadcast::Sender<Notice>,
     /// Pending requests of handles.
-    asked: HashMap<RequestId, oneshot::Sender<Answer>>,
-    next_ask: u64,
+    pending: HashMap<RequestId, oneshot::Sender<Answer>>,
+    next_request: u64,
     started: platform::Instant,
 }
 
@@ -220,12 +220,12 @@ impl<H: Host> Driver<H> {
         for resumption in resumed {
             self.engine.handle(self.now(), Event::Resume(Box::new(resumption)));
         }
-        self.carry_out().await;
+        self.perform_actions().await;
         loop {
             let overloaded = self.host.is_overloaded();
             let mut wait = Duration::from_micros(self.engine.deadline().0.saturating_sub(self.now().0));
             if overloaded {
-                wait = wait.min(HOST_PAUSE);
+                wait = wait.min(HOST_POLL_INTERVAL);
             }
             tokio::select! {
                 biased;
@@ -236,17 +236,17 @@ impl<H: Host> Driver<H> {
                         let _ = done.send(());
                         return;
                     }
-                    Some(command) => self.obey(command),
+                    Some(command) => self.on_command(command),
                     None => return self.leave(&mut events, &mut outputs).await,
                 },
-                Some(output) = outputs.recv() => self.take_output(output),
+                Some(output) = outputs.recv() => self.on_output(output),
                 event = events.recv(), if !overloaded => match event {
-                    Some(event) => self.take_event(event).await,
+                    Some(event) => self.on_event(event).await,
                     None => return,
                 },
                 () = platform::sleep(wait) => self.engine.handle(self.now(), Event::Tick),
             }
-            self.carry_out().await;
+            self.perform_actions().await;
         }
     }
 
@@ -257,26 +257,26 @@ impl<H: Host> Driver<H> {
     /// Sends the remaining messages (above all, the end of a job), and leaves.
     async fn leave(&mut self, events: &mut mpsc::Receiver<NetEvent>, outputs: &mut mpsc::Receiver<HostOutput>) {
         self.engine.handle(self.now(), Event::Leave);
-        self.carry_out().await;
-        let until = self.now() + LAST_WORDS;
+        self.perform_actions().await;
+        let until = self.now() + SHUTDOWN_GRACE;
         while self.engine.requests_under_way() > 0 && self.now() < until {
             tokio::select! {
-                Some(output) = outputs.recv() => self.take_output(output),
-                Some(event) = events.recv() => self.take_event(event).await,
+                Some(output) = outputs.recv() => self.on_output(output),
+                Some(event) = events.recv() => self.on_event(event).await,
                 () = platform::sleep(until.since(self.now())) => {}
             }
-            self.carry_out().await;
+            self.perform_actions().await;
         }
         self.net.shutdown().await;
     }
 
-    fn obey(&mut self, command: Command) {
+    fn on_command(&mut self, command: Command) {
         match command {
             Command::Event(event) => self.engine.handle(self.now(), event),
             Command::Ask { to, request, body, reply } => {
-                let id = RequestId(self.next_ask);
-                self.next_ask += 1;
-                self.asked.insert(id, reply);
+                let id = RequestId(self.next_request);
+                self.next_request += 1;
+                self.pending.insert(id, reply);
                 let parts = if body.is_empty() { vec![] } else { vec![body] };
                 self.net.request(id, to, request, parts);
             }
@@ -289,14 +289,14 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn take_output(&mut self, output: HostOutput) {
+    fn on_output(&mut self, output: HostOutput) {
         match output {
             HostOutput::Event(event) => self.engine.handle(self.now(), event),
             HostOutput::Respond { token, response, body } => respond(&self.net, token, response, body),
         }
     }
 
-    async fn take_event(&mut self, event: NetEvent) {
+    async fn on_event(&mut self, event: NetEvent) {
         let event = match event {
             NetEvent::Connected { peer } => Event::Connected { peer },
             NetEvent::Disconnected { peer } => Event::Disconnected { peer },
@@ -321,7 +321,7 @@ impl<H: Host> Driver<H> {
                 Event::Request { from, token, request, body }
             }
             NetEvent::Response { id, outcome } => {
-                if let Some(reply) = self.asked.remove(&id) {
+                if let Some(reply) = self.pending.remove(&id) {
                     // The requester may have gone away.
                     let _ = reply.send(outcome);
                     return;
@@ -343,7 +343,7 @@ impl<H: Host> Driver<H> {
         self.engine.handle(self.now(), event);
     }
 
-    async fn carry_out(&mut self) {
+    async fn perform_actions(&mut self) {
         while let Some(action) = self.engine.poll() {
             match action {
                 Action::Net(action) => send(&self.net, action).await,

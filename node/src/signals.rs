@@ -14,11 +14,11 @@ const EXIT_STATUS: i32 = 130;
 ///
 /// The first signal asks for an orderly shutdown, the second for an immediate one, which still removes temporary files.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Told>);
+pub struct Stop(watch::Receiver<Received>);
 
 /// The signals so far.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Received {
     /// Number of signals.
     times: u32,
     /// Whether the first was SIGTERM.
@@ -37,27 +37,28 @@ impl Stop {
         let mut hang_up = if outlives_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
         // Installing a handler is enough: the write then fails with an error.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
-        let (tell, told) = watch::channel(Told::default());
+        let (sender, received) = watch::channel(Received::default());
         tokio::spawn(async move {
             for times in 1.. {
                 let terminated = tokio::select! {
                     _ = interrupt.recv() => false,
                     _ = terminate.recv() => true,
-                    () = heard(&mut hang_up) => false,
+                    () = receive(&mut hang_up) => false,
                 };
                 if times >= MAX_SIGNALS {
                     std::process::exit(EXIT_STATUS);
                 }
-                tell.send_modify(|told| {
-                    *told = Told { times, by_service: if times == 1 { terminated } else { told.by_service } };
+                sender.send_modify(|received| {
+                    *received =
+                        Received { times, by_service: if times == 1 { terminated } else { received.by_service } };
                 });
             }
         });
-        Ok(Self(told))
+        Ok(Self(received))
     }
 
     /// Whether a signal was received.
-    pub fn is_told(&self) -> bool {
+    pub fn is_signalled(&self) -> bool {
         self.0.borrow().times > 0
     }
 
@@ -68,32 +69,32 @@ impl Stop {
     }
 
     /// Waits for the first signal; returns at once if one was received.
-    pub async fn told(&self) {
+    pub async fn first_signal(&self) {
         self.wait_for(1).await;
     }
 
     /// Waits for the second signal.
-    pub async fn told_again(&self) {
+    pub async fn second_signal(&self) {
         self.wait_for(2).await;
     }
 
     /// Runs `work`, but drops it at the first signal and returns `None`.
-    pub async fn until_told<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn until_signal<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = work => Some(done),
-            () = self.told() => None,
+            () = self.first_signal() => None,
         }
     }
 
     async fn wait_for(&self, times: u32) {
-        if self.0.clone().wait_for(|told| told.times >= times).await.is_err() {
+        if self.0.clone().wait_for(|received| received.times >= times).await.is_err() {
             // The runtime is shutting down, and this with it.
             std::future::pending().await
         }
     }
 }
 
-async fn heard(signal: &mut Option<Signal>) {
+async fn receive(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,

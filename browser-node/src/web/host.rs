@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use send_wrapper::SendWrapper;
 use tokio::sync::mpsc;
-use webmesh_node::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
+use webmesh_node::driver::{HOST_OUTPUTS, Host, HostOutput, RequesterGone};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{BlobAction, BlobClass, Event, RunAction, StoreAction, Token};
@@ -56,17 +56,17 @@ impl Host for TabHost {
         let kept = |hash| blobs.borrow_mut().get(hash);
         match action {
             StoreAction::Blobs(BlobAction::Load { hash }) => match kept(&hash) {
-                Some(bytes) => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
+                Some(bytes) => sender.send(HostOutput::Event(Event::BlobLoaded { hash, bytes: Some(bytes) })),
                 // It may be an input of one of this tab's own jobs.
                 None if storage.is_started() => storage.send(action),
-                None => sender.tell(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
+                None => sender.send(HostOutput::Event(Event::BlobLoaded { hash, bytes: None })),
             },
             StoreAction::Blobs(BlobAction::Serve { token, hash }) => match kept(&hash) {
-                Some(body) => sender.tell(HostOutput::Respond { token, response: Response::Body, body }),
+                Some(body) => sender.send(HostOutput::Respond { token, response: Response::Body, body }),
                 None if storage.is_started() => storage.send(action),
                 None => {
                     let (response, body) = (Response::Missing, Bytes::new());
-                    sender.tell(HostOutput::Respond { token, response, body });
+                    sender.send(HostOutput::Respond { token, response, body });
                 }
             },
             StoreAction::Blobs(BlobAction::Store { hash, bytes, class }) => {
@@ -78,7 +78,7 @@ impl Host for TabHost {
             // A tab keeps no logs, and its jobs ask for none.
             StoreAction::Persist { job, number, .. } => {
                 let result = Err("a tab keeps no log of decisions".to_owned());
-                sender.tell(HostOutput::Event(Event::Persisted { job, number, result }));
+                sender.send(HostOutput::Event(Event::Persisted { job, number, result }));
             }
             StoreAction::Segments(_) | StoreAction::StoreOutput { .. } | StoreAction::DropJob { .. } => {
                 storage.send(action);
@@ -93,7 +93,7 @@ impl Host for TabHost {
         }
     }
 
-    fn compile(&mut self, _: Token, _: PeerKey, _: String, _: Bytes, _: Gone) -> bool {
+    fn compile(&mut self, _: Token, _: PeerKey, _: String, _: Bytes, _: RequesterGone) -> bool {
         false
     }
 

@@ -67,7 +67,7 @@ fn json_text(value: &serde_json::Value) -> String {
 }
 
 /// Logs an internal error to the console.
-fn complain(text: &str) {
+fn log_error(text: &str) {
     web_sys::console::error_1(&text.into());
 }
 
@@ -166,8 +166,8 @@ impl Tab {
     }
 
     /// The storage Worker has failed, and answers no more.
-    #[wasm_bindgen(js_name = storageBroke)]
-    pub fn storage_broke(&self, why: String) {
+    #[wasm_bindgen(js_name = storageFailed)]
+    pub fn storage_failed(&self, why: String) {
         self.host.storage.broke(why);
     }
 

@@ -101,7 +101,7 @@ impl Runs {
         if let Err((why, cause)) = self.begin(work) {
             let failure = || TaskFailure { document: None, why: why.clone(), cause };
             let result = |task| TaskResult { task, elapsed: Duration::ZERO, outcome: Err(failure()) };
-            self.tell(run, tasks.iter().map(result).collect(), true);
+            self.report(run, tasks.iter().map(result).collect(), true);
         }
     }
 
@@ -171,7 +171,7 @@ impl Runs {
                 .map_err(|e| TaskFailure { document: None, why: e.to_string(), cause: Cause::Job }),
             None => Ok(TaskOutput::Collect { digest: Hash::of(&data), bytes: data }),
         };
-        self.tell(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
+        self.report(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
     }
 
     #[allow(clippy::too_many_arguments, reason = "as JavaScript hands them over")]
@@ -194,14 +194,14 @@ impl Runs {
                 _ => Cause::Job,
             };
             let outcome = Err(TaskFailure { document, why, cause });
-            self.tell(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
+            self.report(RunId(run), vec![TaskResult { task: TaskId(task), elapsed: duration(millis), outcome }], last);
         }
     }
 
     /// Returns the unfinished tasks of a run to the engine: the page has stopped the Worker that ran it.
     pub(super) fn returned(&self, run: u64) {
         if self.running.borrow_mut().remove(&run).is_some() {
-            self.tell(RunId(run), vec![], true);
+            self.report(RunId(run), vec![], true);
         }
     }
 
@@ -214,8 +214,8 @@ impl Runs {
         running.get(&run).map(|running| running.output)
     }
 
-    fn tell(&self, run: RunId, results: Vec<TaskResult>, last: bool) {
-        self.sender.tell(HostOutput::Event(Event::RunProgress { run, results, last }));
+    fn report(&self, run: RunId, results: Vec<TaskResult>, last: bool) {
+        self.sender.send(HostOutput::Event(Event::RunProgress { run, results, last }));
     }
 }
 

@@ -13,7 +13,7 @@ impl Sender {
         Self(sender)
     }
 
-    pub(super) fn tell(&self, output: HostOutput) {
+    pub(super) fn send(&self, output: HostOutput) {
         let sender = self.0.clone();
         platform::spawn(async move {
             // Fails only if the driver has ended.

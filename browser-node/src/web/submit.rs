@@ -53,7 +53,7 @@ impl Tab {
         let compiled = submit::compile(&self.node, Compilers::OfMesh, &name, Bytes::from(source), &reporter).await;
         let module = compiled.map_err(|why| {
             if let CompileError::DoesNotCompile { diagnostics, .. } = &why {
-                reporter.tell(ProgressEvent::Diagnostics { text: diagnostics.clone() });
+                reporter.report(ProgressEvent::Diagnostics { text: diagnostics.clone() });
             }
             error(why)
         })?;

@@ -38,7 +38,7 @@ pub(crate) async fn jobs(args: AskArgs) -> Result<(), CliError> {
         return out::print(&format!("{}\n", serde_json::Value::Array(all.collect())));
     }
     if jobs.is_empty() && stopped.is_empty() {
-        out::complain("the mesh has no jobs");
+        out::print_to_stderr("the mesh has no jobs");
     }
     out::print(&stopped.iter().map(stopped_line).chain(jobs.iter().map(job_line)).collect::<String>())
 }
@@ -78,7 +78,7 @@ pub(crate) async fn cancel(args: JobIdArgs) -> Result<(), CliError> {
     if args.ask.json {
         return out::print(&format!("{}\n", json!({ "event": "cancelled", "job": job.to_string() })));
     }
-    out::complain(&format!("cancelled {job}"));
+    out::print_to_stderr(&format!("cancelled {job}"));
     Ok(())
 }
 

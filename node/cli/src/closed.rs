@@ -12,9 +12,9 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 #[used]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
-static LOOK: extern "C" fn() = look;
+static CHECK: extern "C" fn() = check;
 
-extern "C" fn look() {
+extern "C" fn check() {
     // SAFETY: F_GETFD may be called on any number, open or not, and the borrow ends with this function. Nothing here
     // needs the standard library's runtime.
     let stdout = unsafe { BorrowedFd::borrow_raw(1) };

@@ -62,7 +62,7 @@ pub(crate) struct Carried {
 impl Carried {
     /// Starts a new session, so that closing the terminal does not stop this process, and locks the folder.
     pub(crate) fn take(folder: PathBuf) -> Result<Self, CliError> {
-        let failed = |why: io::Error| trouble(&folder, &why);
+        let failed = |why: io::Error| cannot_use(&folder, &why);
         setsid().map_err(|why| failed(why.into()))?;
         let log = OpenOptions::new().append(true).open(folder.join(LOG)).map_err(failed)?;
         log.lock().map_err(failed)?;
@@ -73,14 +73,14 @@ impl Carried {
 
     /// A display that writes to the log.
     pub(crate) fn display(&self) -> Result<Display, CliError> {
-        let file = self.log.try_clone().map_err(|why| trouble(&self.folder, &why))?;
+        let file = self.log.try_clone().map_err(|why| cannot_use(&self.folder, &why))?;
         Ok(Display::to(Style::Json, Box::new(Log { file, kept: 0 })))
     }
 
     /// Renames the folder to the job's id.
     pub(crate) fn name(&mut self, job: JobId) -> Result<(), CliError> {
         let named = self.folder.with_file_name(job.to_string());
-        fs::rename(&self.folder, &named).map_err(|why| trouble(&named, &why))?;
+        fs::rename(&self.folder, &named).map_err(|why| cannot_use(&named, &why))?;
         self.folder = named;
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Carried {
     /// Stores the checksum of the result. Call it after writing the result and before renaming it into place.
     pub(crate) fn seal(&self, sum: &Checksum) -> Result<(), CliError> {
         let path = self.folder.join(CHECKSUM);
-        fs::write(&path, sum.text()).map_err(|why| trouble(&path, &why))
+        fs::write(&path, sum.text()).map_err(|why| cannot_use(&path, &why))
     }
 }
 
@@ -132,10 +132,10 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
         ));
     }
     let all = home::data_dir(args.data.clone())?.join(FOLDER);
-    fs::create_dir_all(&all).map_err(|why| trouble(&all, &why))?;
+    fs::create_dir_all(&all).map_err(|why| cannot_use(&all, &why))?;
     sweep(&all);
     // Removed on drop, if no job is submitted.
-    let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| trouble(&all, &why))?;
+    let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| cannot_use(&all, &why))?;
     // The carrier renames it once the job has its id.
     carry(folder.path(), std::env::args_os().skip(1), args.json, stop).await
 }
@@ -143,7 +143,7 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
 /// Starts a carrier for a stopped job, and prints the job's id once it has resumed the job.
 pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Stop) -> Result<(), CliError> {
     let folder = data_dir.join(FOLDER).join(job.to_string());
-    let failed = |why: io::Error| trouble(&folder, &why);
+    let failed = |why: io::Error| cannot_use(&folder, &why);
     fs::create_dir_all(&folder).map_err(failed)?;
     if folder.join(LOG).exists() && is_carried(&folder).map_err(failed)? {
         return Err(FolderError::InUse { job: *job }.into());
@@ -160,9 +160,9 @@ async fn carry(
     json: bool,
     stop: &Stop,
 ) -> Result<(), CliError> {
-    let failed = |why: io::Error| trouble(folder, &why);
+    let failed = |why: io::Error| cannot_use(folder, &why);
     let log = OpenOptions::new().append(true).create(true).open(folder.join(LOG)).map_err(failed)?;
-    let mut said = Reader::begin(folder).map_err(failed)?;
+    let mut events = Reader::begin(folder).map_err(failed)?;
     let carrier = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);
         command.arg("--carry").arg(folder).args(arguments);
@@ -170,28 +170,28 @@ async fn carry(
     });
     let mut carrier = carrier.map_err(|why| CliError::Failed(format!("cannot start a process for the job: {why}")))?;
     let relay = Relay::new(json);
-    let (mut told, mut why) = (false, None);
+    let (mut interrupted, mut why) = (false, None);
     loop {
         // Checked first, so that the events below include everything that an ended carrier wrote.
         let ended = carrier.try_wait().map_err(failed)?;
-        for event in said.news().map_err(failed)? {
+        for event in events.read_new().map_err(failed)? {
             match event {
                 ProgressEvent::Submitted { job, .. } => {
                     drop(relay);
                     return out::print(&if json { event.to_json() + "\n" } else { format!("{job}\n") });
                 }
-                ProgressEvent::Error { why: said } => why = Some(said),
+                ProgressEvent::Error { why: text } => why = Some(text),
                 event => relay.show(&event),
             }
         }
         if let Some(status) = ended {
-            let why = why.unwrap_or_else(|| format!("the job's process ended ({status}): {}", said.noise));
+            let why = why.unwrap_or_else(|| format!("the job's process ended ({status}): {}", events.noise));
             return Err(if status.code() == Some(2) { CliError::Usage(why) } else { CliError::Failed(why) });
         }
         tokio::select! {
             () = tokio::time::sleep(POLL_INTERVAL) => {}
-            () = stop.told(), if !told => {
-                told = true;
+            () = stop.first_signal(), if !interrupted => {
+                interrupted = true;
                 // The carrier reports the interruption itself. If it has exited already, its log has another reason.
                 if let Some(pid) = carrier.id().and_then(|id| Pid::from_raw(id as i32)) {
                     let _ = kill_process(pid, Signal::INT);
@@ -215,15 +215,15 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
         }
         found => found?,
     };
-    let failed = |why: io::Error| trouble(&job.folder, &why);
+    let failed = |why: io::Error| cannot_use(&job.folder, &why);
     let output = Output::open(args.output.as_deref(), stop).await?;
     let relay = Relay::new(args.json);
-    let mut said = Reader::begin(&job.folder).map_err(|why| trouble(&job.folder.join(LOG), &why))?;
+    let mut events = Reader::begin(&job.folder).map_err(|why| cannot_use(&job.folder.join(LOG), &why))?;
     let mut last = Last::default();
     loop {
         // Checked first, so that the events below include everything that an ended carrier wrote.
         let runs = job.is_carried().map_err(failed)?;
-        for event in said.news().map_err(failed)? {
+        for event in events.read_new().map_err(failed)? {
             // The outcome is reported after the loop.
             let is_end = matches!(event, ProgressEvent::Error { .. } | ProgressEvent::Result { .. });
             if args.wait && !is_end {
@@ -260,7 +260,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
             let remedy = format!("to wait for it: webmesh results {begins} --wait");
             return Err(CliError::Failed(format!("job {} is still running ({progress}); {remedy}", job.id)));
         }
-        stop.until_told(tokio::time::sleep(POLL_INTERVAL)).await.ok_or(CliError::Interrupted)?;
+        stop.until_signal(tokio::time::sleep(POLL_INTERVAL)).await.ok_or(CliError::Interrupted)?;
     }
     drop(relay);
     job.check_result()?;
@@ -269,7 +269,7 @@ pub(crate) async fn results(args: ResultsArgs, stop: &Stop) -> Result<(), CliErr
     if args.json
         && let Some(event) = last.result
     {
-        out::complain(&event.to_json());
+        out::print_to_stderr(&event.to_json());
     }
     Ok(())
 }
@@ -307,9 +307,9 @@ impl Kept {
         let [result, kept] = [RESULT, CHECKSUM].map(|name| self.folder.join(name));
         let wanted = match fs::read(&kept) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
-            wanted => wanted.map_err(|why| trouble(&kept, &why))?,
+            wanted => wanted.map_err(|why| cannot_use(&kept, &why))?,
         };
-        let sum = Checksum::of_file(&result).map_err(|why| trouble(&result, &why))?;
+        let sum = Checksum::of_file(&result).map_err(|why| cannot_use(&result, &why))?;
         if sum.as_bytes() == wanted.trim_ascii_end() {
             return Ok(());
         }
@@ -385,7 +385,7 @@ fn sweep(all: &Path) {
     }
 }
 
-fn trouble(path: &Path, why: &io::Error) -> CliError {
+fn cannot_use(path: &Path, why: &io::Error) -> CliError {
     let remedy = for_disk(why, "choose another folder with --data");
     CliError::Failed(format!("cannot use {}: {why}; {remedy}", path.display()))
 }
@@ -405,7 +405,7 @@ impl Reader {
     }
 
     /// The events since the last call.
-    fn news(&mut self) -> io::Result<Vec<ProgressEvent>> {
+    fn read_new(&mut self) -> io::Result<Vec<ProgressEvent>> {
         if self.file.metadata()?.len() < self.file.stream_position()? {
             self.rest.clear();
             self.file.seek(SeekFrom::Start(0))?;
@@ -441,7 +441,7 @@ impl Relay {
 
     fn show(&self, event: &ProgressEvent) {
         match self {
-            Self::Json => out::complain(&event.to_json()),
+            Self::Json => out::print_to_stderr(&event.to_json()),
             Self::Display(display) => display.show(event),
         }
     }

@@ -90,5 +90,5 @@ pub(crate) async fn interruptible<T>(
     stop: &Stop,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    stop.until_told(work).await.unwrap_or(Err(CliError::Interrupted))
+    stop.until_signal(work).await.unwrap_or(Err(CliError::Interrupted))
 }

@@ -84,7 +84,7 @@ impl Receiver for Destination {
 
 /// Shows a job's progress until it ends. A `stop` signal cancels the job, except that SIGTERM stops the carrier of a
 /// detached job without cancelling the job, which can then be resumed: the machine may just be shutting down.
-pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Result<(), CliError> {
+pub(crate) async fn show_until_end(job: JobHandle, shown: Shown, stop: &Stop) -> Result<(), CliError> {
     let Shown { display, is_detached } = shown;
     let mut events = job.events();
     let show = async {
@@ -93,7 +93,7 @@ pub(crate) async fn see_through(job: JobHandle, shown: Shown, stop: &Stop) -> Re
         }
     };
     let cancel = async {
-        stop.told().await;
+        stop.first_signal().await;
         // A job without an id cannot be resumed.
         if is_detached && stop.is_by_service() && job.id().is_some() {
             return;

@@ -34,24 +34,24 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
+        let mut contents = Contents::default();
+        event.record(&mut contents);
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let level = event.metadata().level().as_str().to_lowercase();
-        let Said { text, fields } = said;
+        let Contents { text, fields } = contents;
         writeln!(out, "{}", ProgressEvent::Log { time, level, text, fields }.to_json())
     }
 }
 
 /// The contents of a log event.
 #[derive(Default)]
-struct Said {
+struct Contents {
     text: String,
     fields: Map<String, Value>,
 }
 
-impl Said {
+impl Contents {
     fn take(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.text = text,
@@ -60,7 +60,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for Contents {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.take(field, format!("{value:?}").into());
     }

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         let stop = Stop::listen().map_err(|why| CliError::Failed(format!("cannot install signal handlers: {why}")))?;
         tokio::select! {
             outcome = execute(cli, &stop) => outcome.map(Some),
-            () = stop.told_again() => Ok(None),
+            () = stop.second_signal() => Ok(None),
         }
     });
     // Does not wait for blocking threads, such as a task that has not noticed its cancellation yet.
@@ -87,9 +87,9 @@ async fn execute(cli: Cli, stop: &Stop) -> Result<(), CliError> {
 
 fn report(why: &CliError, json: bool) -> ExitCode {
     if json {
-        out::complain(&ProgressEvent::Error { why: why.text(false) }.to_json());
+        out::print_to_stderr(&ProgressEvent::Error { why: why.text(false) }.to_json());
     } else {
-        out::complain(&format!("webmesh: {}", why.text(terminal::has_colours())));
+        out::print_to_stderr(&format!("webmesh: {}", why.text(terminal::has_colours())));
     }
     ExitCode::from(why.exit_status())
 }

@@ -45,7 +45,7 @@ pub(crate) fn unless_closed<T>(written: io::Result<T>) -> Result<Option<T>, CliE
 }
 
 /// Writes a line to standard error with one call, so that concurrent lines do not mix.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_to_stderr(text: &str) {
     // An error here cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

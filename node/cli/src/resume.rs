@@ -10,7 +10,7 @@ use webmesh_node::signals::Stop;
 use crate::args::ResumeArgs;
 use crate::detached::{self, Carried};
 use crate::error::CliError;
-use crate::job::{Destination, see_through};
+use crate::job::{Destination, show_until_end};
 use crate::output::Output;
 use crate::{ask, home, out};
 
@@ -24,7 +24,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
     let job = folder.job();
     if args.discard {
         folder.remove()?;
-        out::complain(&format!("removed the files of job {job}"));
+        out::print_to_stderr(&format!("removed the files of job {job}"));
         return Ok(());
     }
     let record = folder.record()?;
@@ -48,7 +48,7 @@ pub(crate) async fn resume(args: ResumeArgs, carry: Option<PathBuf>, stop: &Stop
     };
     let shown = destination.shown()?;
     let job = Client::resume(folder, args.bootstrap, Box::new(destination));
-    see_through(job, shown, stop).await
+    show_until_end(job, shown, stop).await
 }
 
 /// Lists the jobs that can be resumed.
@@ -58,7 +58,7 @@ fn list(data_dir: &Path, as_json: bool) -> Result<(), CliError> {
         return out::print(&format!("{}\n", Value::Array(stopped.iter().map(ask::stopped_json).collect())));
     }
     if stopped.is_empty() {
-        out::complain("there are no stopped jobs on this machine");
+        out::print_to_stderr("there are no stopped jobs on this machine");
     }
     out::print(&stopped.iter().map(ask::stopped_line).collect::<String>())
 }

@@ -12,7 +12,7 @@ use webmesh_protocol::limits;
 use crate::args::{JobArgs, RunArgs};
 use crate::detached::Carried;
 use crate::error::{CliError, interruptible};
-use crate::job::{Destination, see_through};
+use crate::job::{Destination, show_until_end};
 use crate::output::Output;
 use crate::{compiler, home, stdin};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: RunArgs, stop: &Stop) -> Result<(), CliError> {
         Ok(Client::connect(Options { peers, threads, compiler, data_dir, ..Options::default() }).await?)
     };
     let client = interruptible(stop, start).await?;
-    see_request_through(&args.job, client, request, stop).await
+    run_request(&args.job, client, request, stop).await
 }
 
 /// Runs a job on an existing mesh. With `carried`, this process is the carrier of a detached job.
@@ -45,14 +45,14 @@ pub(crate) async fn submit(
         Ok(Client::connect(Options { bootstrap, data_dir, ..Options::default() }).await?)
     };
     let client = interruptible(stop, join).await?;
-    see_request_through(&job, client, request, stop).await
+    run_request(&job, client, request, stop).await
 }
 
-async fn see_request_through(args: &JobArgs, client: Client, request: Request, stop: &Stop) -> Result<(), CliError> {
+async fn run_request(args: &JobArgs, client: Client, request: Request, stop: &Stop) -> Result<(), CliError> {
     let Request { spec, destination, .. } = request;
     let shown = destination.shown()?;
     let job = client.submit_to(spec, Box::new(destination));
-    let outcome = see_through(job, shown, stop).await;
+    let outcome = show_until_end(job, shown, stop).await;
     if matches!(outcome, Err(CliError::Stopped)) {
         // Dropping the client would send a goodbye, at which peers discard their data of the job.
         std::mem::forget(client);

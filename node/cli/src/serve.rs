@@ -15,10 +15,10 @@ use crate::{compiler, home};
 
 /// Runs a node until the first signal.
 pub(crate) async fn node(args: NodeArgs, stop: &Stop) -> Result<(), CliError> {
-    let Some(started) = stop.until_told(start(args)).await else { return Ok(()) };
+    let Some(started) = stop.until_signal(start(args)).await else { return Ok(()) };
     let (peer, http) = started?;
     http::print_ready(&peer.node, http);
-    stop.told().await;
+    stop.first_signal().await;
     peer.node.shutdown().await;
     Ok(())
 }

@@ -40,19 +40,19 @@ impl Link {
     pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, JobError> {
         tokio::select! {
             done = work => Ok(done),
-            () = self.cancelled.told() => Err(JobError::Interrupted),
+            () = self.cancelled.wait() => Err(JobError::Interrupted),
         }
     }
 }
 
 impl Cancelled {
     /// Whether the job is cancelled.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until the job is cancelled.
-    pub(super) async fn told(&self) {
+    pub(super) async fn wait(&self) {
         if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
             // The handle was dropped without cancelling: the job was abandoned.
             std::future::pending().await

@@ -29,7 +29,7 @@ const GATHER_DELAY: Duration = Duration::from_millis(150);
 /// Memory for intermediate data, of all embedded peers together, in bytes.
 const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Memory for tasks of this user's own job, in bytes: unlimited here, since the job has its own limit.
-const OWN_TASKS: u64 = u64::MAX;
+const OWN_TASK_MEMORY: u64 = u64::MAX;
 
 /// Parameters of the first peer, the home of the job.
 #[derive(Default)]
@@ -85,7 +85,7 @@ impl Mesh {
             roles: Roles { worker: true, shuffler: true, ..Roles::default() },
             threads,
             memory: EMBEDDED_MEMORY / peers as u64,
-            task_memory: OWN_TASKS,
+            task_memory: OWN_TASK_MEMORY,
             listen: listen.clone(),
             external: vec![],
             bootstrap,
@@ -118,7 +118,7 @@ impl Mesh {
             roles: Roles::default(),
             threads: 1,
             memory: EMBEDDED_MEMORY,
-            task_memory: OWN_TASKS,
+            task_memory: OWN_TASK_MEMORY,
             listen: listen.iter().map(|a| a.parse().expect("a valid multiaddress")).collect(),
             external: vec![],
             // In a public mesh, only mDNS tells peers of one local network each other's private addresses.
@@ -133,7 +133,7 @@ impl Mesh {
         })
         .await?;
         let mesh = Self { peers: vec![peer], scratch: None };
-        mesh.meet(&bootstrap).await?;
+        mesh.connect(&bootstrap).await?;
         tokio::time::sleep(GATHER_DELAY).await;
         Ok(mesh)
     }
@@ -153,7 +153,7 @@ impl Mesh {
     ///
     /// # Errors
     /// No peer does within [`JOIN_TIMEOUT`], or every dial failed: the reason for each address.
-    async fn meet(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
+    async fn connect(&self, addresses: &[Multiaddr]) -> Result<(), ClientError> {
         let node = &self.home().node;
         let mut notices = node.notices();
         let mut dials: FuturesUnordered<_> = addresses.iter().map(|address| node.net().dial(address.clone())).collect();

@@ -56,7 +56,7 @@ impl Submitter {
     /// Prepares the job, submits it, and runs it to its end.
     pub(super) async fn run(self, spec: JobSpec, destination: Destination, link: Link) -> Result<JobResult, JobError> {
         let ready = link.unless_cancelled(self.prepare(spec, destination, &link)).await??;
-        ready.see_through(&self.peer, &link).await
+        ready.run(&self.peer, &link).await
     }
 
     async fn prepare(&self, spec: JobSpec, destination: Destination, link: &Link) -> Result<Ready, JobError> {
@@ -132,15 +132,15 @@ impl Submitter {
 
 impl Ready {
     /// Starts the job, waits for it to end, and writes its result.
-    pub(super) async fn see_through(self, peer: &Peer, link: &Link) -> Result<JobResult, JobError> {
+    pub(super) async fn run(self, peer: &Peer, link: &Link) -> Result<JobResult, JobError> {
         let Self { begin, key, outline, served, mut writing } = self;
-        let told = |job: JobId| {
+        let on_submitted = |job: JobId| {
             writing.receiver.named(job)?;
             link.named(job);
             Ok(())
         };
         let shown = (&*link.reporter, &outline);
-        let job = match submit::follow(&peer.node, begin, &key, shown, link.cancelled.told(), told).await {
+        let job = match submit::follow(&peer.node, begin, &key, shown, link.cancelled.wait(), on_submitted).await {
             Ok(job) => job,
             Err(why) => {
                 // All other errors mean that the job has ended.

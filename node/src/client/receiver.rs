@@ -60,7 +60,7 @@ struct UntilCancelled<W> {
 
 impl<W: Write> Write for UntilCancelled<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancelled.is_told() {
+        if self.cancelled.is_cancelled() {
             return Err(io::Error::other("interrupted"));
         }
         self.out.write(bytes)

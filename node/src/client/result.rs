@@ -120,7 +120,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if self.cancelled.is_told() {
+        if self.cancelled.is_cancelled() {
             self.discard();
         }
     }

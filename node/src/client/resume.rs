@@ -43,7 +43,7 @@ pub(super) async fn resume(
     let loaded = loaded?;
     let kept = Kept::new(Some(folder), &link);
     let mut writing = Writing { receiver, place: Place::Elsewhere, kept, begun };
-    tell_damage(&loaded, &link.reporter);
+    report_damage(&loaded, &link.reporter);
     let Loaded { record, state, results, lost, module, files, .. } = loaded;
     match state.outcome() {
         None => {}
@@ -138,7 +138,7 @@ fn changed(job: JobId, mut names: Vec<String>) -> JobError {
 }
 
 /// Reports damage to the job's files and what must be computed again because of it.
-fn tell_damage(loaded: &Loaded, reporter: &Reporter) {
+fn report_damage(loaded: &Loaded, reporter: &Reporter) {
     let done: u32 = job_folder::stages(&loaded.state).iter().map(|(done, _)| done).sum();
     if let Some(cut) = &loaded.cut {
         let all = done + cut.tasks;

@@ -19,7 +19,7 @@ pub(super) fn load(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, hash: 
     let (blobs, sender) = (blobs.clone(), sender.clone());
     platform::spawn_blocking(move || {
         let bytes = look(&blobs, &sender, &hash);
-        tell(&sender, HostOutput::Event(Event::BlobLoaded { hash, bytes }));
+        send(&sender, HostOutput::Event(Event::BlobLoaded { hash, bytes }));
     });
 }
 
@@ -31,7 +31,7 @@ pub(super) fn serve(blobs: &Arc<Blobs>, sender: &mpsc::Sender<HostOutput>, token
             Some(body) => HostOutput::Respond { token, response: Response::Body, body },
             None => HostOutput::Respond { token, response: Response::Missing, body: Bytes::new() },
         };
-        tell(&sender, output);
+        send(&sender, output);
     });
 }
 
@@ -71,7 +71,7 @@ fn look(blobs: &Blobs, sender: &mpsc::Sender<HostOutput>, hash: &Hash) -> Option
     match blobs.load(hash) {
         Ok(bytes) => bytes,
         Err(BlobError::Input { index, why }) => {
-            tell(sender, HostOutput::Event(Event::InputLost { index, why }));
+            send(sender, HostOutput::Event(Event::InputLost { index, why }));
             None
         }
         Err(why) => {
@@ -82,7 +82,7 @@ fn look(blobs: &Blobs, sender: &mpsc::Sender<HostOutput>, hash: &Hash) -> Option
 }
 
 /// Fails only when the driver has ended.
-fn tell(sender: &mpsc::Sender<HostOutput>, output: HostOutput) {
+fn send(sender: &mpsc::Sender<HostOutput>, output: HostOutput) {
     let _ = sender.blocking_send(output);
 }
 

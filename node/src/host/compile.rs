@@ -9,7 +9,7 @@ use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::Token;
 use webmesh_protocol::message::Response;
 
-use crate::driver::{Gone, HostOutput};
+use crate::driver::{HostOutput, RequesterGone};
 
 /// The answer to a compile request, with its body.
 pub type CompileAnswer = Pin<Box<dyn Future<Output = (Response, Bytes)> + Send>>;
@@ -27,7 +27,7 @@ impl<F: Fn(PeerKey, String, Bytes) -> CompileAnswer + Send + Sync> CompileServic
 }
 
 /// Compiles, and answers when that is done, unless the requester goes away first. The service limits how many wait.
-pub(super) fn answer(compiled: CompileAnswer, sender: mpsc::Sender<HostOutput>, token: Token, gone: Gone) {
+pub(super) fn answer(compiled: CompileAnswer, sender: mpsc::Sender<HostOutput>, token: Token, gone: RequesterGone) {
     tokio::spawn(async move {
         tokio::select! {
             (response, body) = compiled => {

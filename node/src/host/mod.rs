@@ -22,7 +22,7 @@ use self::decisions::DecisionThread;
 use self::outputs::Outputs;
 use self::segments::SegmentThread;
 use self::tasks::Tasks;
-use crate::driver::{Gone, HOST_OUTPUTS, Host, HostOutput};
+use crate::driver::{HOST_OUTPUTS, Host, HostOutput, RequesterGone};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
 use crate::job_folder;
 use crate::results::ResultStore;
@@ -194,7 +194,7 @@ impl Host for NativeHost {
         }
     }
 
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: Gone) -> bool {
+    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: RequesterGone) -> bool {
         let Some(compiler) = &self.compiler else { return false };
         let compiled = compiler.compile(from, name, source);
         compile::answer(compiled, self.sender.clone(), token, gone);

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use webmesh_protocol::io::SegmentAction;
 
 use crate::driver::HostOutput;
-use crate::store::actions::carry_out;
+use crate::store::actions::perform;
 use crate::store::segments::SegmentStore;
 
 /// Bytes queued for staging above which the host counts as overloaded, so that peers wait until the disk has caught up.
@@ -37,7 +37,7 @@ impl SegmentThread {
         thread::Builder::new().name("webmesh-segments".to_owned()).spawn(move || {
             for action in receiver {
                 let weight = weight(&action);
-                if let Some(output) = carry_out(&mut store, action) {
+                if let Some(output) = perform(&mut store, action) {
                     // Fails only if the driver has ended; then the channel of actions ends too.
                     let _ = sender.blocking_send(output);
                 }

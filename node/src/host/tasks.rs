@@ -179,10 +179,10 @@ impl Shared {
     fn refuse(&self, run: RunId, tasks: Run<TaskId>, why: &str, cause: Cause) {
         let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
         let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
-        self.tell(Event::RunProgress { run, results: tasks.iter().map(result).collect(), last: true });
+        self.send(Event::RunProgress { run, results: tasks.iter().map(result).collect(), last: true });
     }
 
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         // Fails only if the driver has ended. Blocks while the driver is behind: then the pool waits too.
         let _ = self.sender.blocking_send(HostOutput::Event(event));
     }
@@ -205,7 +205,7 @@ impl Shared {
         let deliver = Deliver::new(move |delivery: Delivery| {
             let Some(shared) = shared.upgrade() else { return };
             let results = delivery.done.into_iter().map(|done| result_of(done, output)).collect();
-            shared.tell(Event::RunProgress { run, results, last: delivery.last });
+            shared.send(Event::RunProgress { run, results, last: delivery.last });
             if delivery.last {
                 let mut state = shared.lock();
                 shared.fill_pool(&mut state);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::limits::{ADDRESSES_OF_PEER, KNOWN_PEERS, REDIAL_LONGEST};
+use super::limits::{ADDRESSES_OF_PEER, KNOWN_PEERS, REDIAL_MAX_DELAY};
 use crate::platform::{self, Instant};
 
 /// Initial pause before a peer that could not be reached is dialled again unasked; doubles with each failure.
-const FIRST_REST: Duration = Duration::from_secs(5);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Addresses by peer, at most [`KNOWN_PEERS`] of them.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl AddressBook {
     /// Notes that `peer` could not be reached at any of its addresses.
     pub(super) fn failed(&mut self, peer: &PeerId) {
         if let Some(entry) = self.peers.get_mut(peer) {
-            let rest = FIRST_REST.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_LONGEST);
+            let rest = INITIAL_BACKOFF.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_MAX_DELAY);
             entry.failures += 1;
             entry.rest_until = Some(Instant::now() + rest);
         }
@@ -83,13 +83,13 @@ impl AddressBook {
 
     /// The addresses of `peer` that use no relay; none during its pause after a failed dial.
     pub(super) fn direct(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let awake = self.peers.get(peer).filter(|e| e.is_awake());
+        let awake = self.peers.get(peer).filter(|e| e.may_dial());
         awake.map(|e| e.addresses.iter().filter(|a| !is_circuit(a)).cloned().collect()).unwrap_or_default()
     }
 
     /// Up to `n` peers, drawn at random, that have an address, are not pausing after a failure, and are not `excluded`.
     pub(super) fn draw(&self, n: usize, excluded: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
-        let awake = |e: &Entry| !e.addresses.is_empty() && e.is_awake();
+        let awake = |e: &Entry| !e.addresses.is_empty() && e.may_dial();
         let mut candidates: Vec<_> =
             self.peers.iter().filter(|(p, e)| awake(e) && !excluded(p)).map(|(p, _)| *p).collect();
         let mut drawn = Vec::new();
@@ -132,7 +132,7 @@ impl AddressBook {
 
 impl Entry {
     /// Whether it may be dialled unasked: its pause is over.
-    fn is_awake(&self) -> bool {
+    fn may_dial(&self) -> bool {
         self.rest_until.is_none_or(|until| until <= Instant::now())
     }
 }

@@ -79,7 +79,7 @@ fn dht(config: &NetConfig) -> kad::Behaviour<MemoryStore> {
         ..MemoryStoreConfig::default()
     };
     let mut settings = kad::Config::new(KAD);
-    settings.set_query_timeout(limits::LOOKUP);
+    settings.set_query_timeout(limits::DHT_LOOKUP_TIMEOUT);
     let mut kad = kad::Behaviour::with_config(me, MemoryStore::with_config(me, store), settings);
     // Set explicitly: by default, kad stays a client until somebody confirms an address, which nobody does in a mesh
     // within one local network.

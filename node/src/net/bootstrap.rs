@@ -6,7 +6,7 @@ use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
 use super::address_book::peer_of;
-use super::limits::{REDIAL_BOOTSTRAP, REDIAL_FIRST, REDIAL_LONGEST};
+use super::limits::{REDIAL_INITIAL_DELAY, REDIAL_MAX_DELAY, REDIAL_MAX_DELAY_BOOTSTRAP};
 use crate::platform::Instant;
 
 /// The number of the failed dial at which a node warns. A command reports the first one itself, and exits.
@@ -30,19 +30,19 @@ struct Entry {
 
 #[derive(Debug, PartialEq)]
 enum State {
-    Resting { until: Instant },
+    BackingOff { until: Instant },
     Dialling(ConnectionId),
     Connected,
 }
 
 impl Bootstrap {
     pub(super) fn new(addresses: &[Multiaddr]) -> Self {
-        let state = || State::Resting { until: Instant::now() };
+        let state = || State::BackingOff { until: Instant::now() };
         let entry = |a: &Multiaddr| Entry {
             address: a.clone(),
             peer: peer_of(a),
             state: state(),
-            delay: REDIAL_FIRST,
+            delay: REDIAL_INITIAL_DELAY,
             reached: false,
             failures: 0,
         };
@@ -52,7 +52,7 @@ impl Bootstrap {
     /// The addresses due for dialling, with their indexes.
     pub(super) fn due(&self) -> Vec<(usize, Multiaddr)> {
         let now = Instant::now();
-        let due = |e: &Entry| matches!(e.state, State::Resting { until } if until <= now);
+        let due = |e: &Entry| matches!(e.state, State::BackingOff { until } if until <= now);
         self.0.iter().enumerate().filter(|(_, e)| due(e)).map(|(i, e)| (i, e.address.clone())).collect()
     }
 
@@ -76,7 +76,7 @@ impl Bootstrap {
 
     /// Notes that no dial of the address at index `place` could be started.
     pub(super) fn refused(&mut self, place: usize) {
-        self.0[place].rest();
+        self.0[place].back_off();
     }
 
     /// Notes a failed dial. Returns its address if that is worth a warning: once, at failure number [`WARNED_AT`] of an
@@ -84,7 +84,7 @@ impl Bootstrap {
     pub(super) fn failed(&mut self, id: ConnectionId) -> Option<Multiaddr> {
         let mut news = None;
         for entry in self.0.iter_mut().filter(|e| e.state == State::Dialling(id)) {
-            entry.rest();
+            entry.back_off();
             entry.failures = entry.failures.saturating_add(1);
             if !entry.reached && entry.failures == WARNED_AT {
                 news = Some(entry.address.clone());
@@ -104,7 +104,7 @@ impl Bootstrap {
             if entry.state == State::Dialling(id) || entry.peer == Some(peer) {
                 entry.peer = Some(peer);
                 entry.state = State::Connected;
-                entry.delay = REDIAL_FIRST;
+                entry.delay = REDIAL_INITIAL_DELAY;
                 entry.reached = true;
             }
         }
@@ -112,19 +112,19 @@ impl Bootstrap {
 
     /// Notes that the last connection to a peer closed.
     pub(super) fn disconnected(&mut self, peer: &PeerId) {
-        self.0.iter_mut().filter(|e| e.peer == Some(*peer) && e.state == State::Connected).for_each(Entry::rest);
+        self.0.iter_mut().filter(|e| e.peer == Some(*peer) && e.state == State::Connected).for_each(Entry::back_off);
     }
 
     /// Notes that a peer is incompatible: its redial delay is not reset.
     pub(super) fn incompatible(&mut self, peer: &PeerId) {
-        self.0.iter_mut().filter(|e| e.peer == Some(*peer)).for_each(|e| e.delay = REDIAL_LONGEST);
+        self.0.iter_mut().filter(|e| e.peer == Some(*peer)).for_each(|e| e.delay = REDIAL_MAX_DELAY);
     }
 }
 
 impl Entry {
-    fn rest(&mut self) {
-        self.state = State::Resting { until: Instant::now() + self.delay };
+    fn back_off(&mut self) {
+        self.state = State::BackingOff { until: Instant::now() + self.delay };
         // A peer of another version keeps its longer delay.
-        self.delay = (self.delay * 2).min(REDIAL_BOOTSTRAP.max(self.delay));
+        self.delay = (self.delay * 2).min(REDIAL_MAX_DELAY_BOOTSTRAP.max(self.delay));
     }
 }

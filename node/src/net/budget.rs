@@ -50,16 +50,16 @@ impl Pressure {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    fn press(&self) -> Pressing<'_> {
+    fn raise(&self) -> PressureGuard<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Pressing(self)
+        PressureGuard(self)
     }
 }
 
 /// Keeps the pressure on until dropped.
-struct Pressing<'a>(&'a Pressure);
+struct PressureGuard<'a>(&'a Pressure);
 
-impl Drop for Pressing<'_> {
+impl Drop for PressureGuard<'_> {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl Drop for Pressing<'_> {
 
 impl Share {
     /// Waits until half of the share is free, without taking any.
-    pub(super) async fn half_free(&self) {
+    pub(super) async fn wait_until_half_free(&self) {
         // Fails only if the semaphore is closed, which never happens.
         drop(self.part.acquire_many(self.total / 2).await);
     }
@@ -100,11 +100,11 @@ impl Budget {
     async fn wait(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         let all = Arc::clone(&self.all).acquire_many_owned(units);
         futures::pin_mut!(all);
-        let soon = platform::timeout(limits::PRESSURE_AFTER, &mut all).await;
+        let soon = platform::timeout(limits::PRESSURE_DELAY, &mut all).await;
         let permits = match soon {
             Some(permits) => permits,
             None => {
-                let _pressing = self.pressure.press();
+                let _guard = self.pressure.raise();
                 all.await
             }
         };
@@ -158,7 +158,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(limits::PRESSURE_AFTER * 10, on).await.expect("the pressure comes on");
+        tokio::time::timeout(limits::PRESSURE_DELAY * 10, on).await.expect("the pressure comes on");
         drop(held);
         waiting.await.unwrap();
         assert!(!pressure.is_on());

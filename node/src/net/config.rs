@@ -68,7 +68,7 @@ impl NetConfig {
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
             wanted_peers: limits::WANTED_PEERS,
             body_budget: limits::BODY_BUDGET,
-            gossip_of_source: limits::GOSSIP_OF_SOURCE,
+            gossip_of_source: limits::GOSSIP_RATE_OF_SIGNER,
         }
     }
 

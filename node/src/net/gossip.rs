@@ -135,7 +135,7 @@ pub(super) enum Refused {
 
 /// Gossip state of this peer.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct GossipGate {
     topics: HashMap<TopicHash, Topic>,
     /// Own messages without a subscriber yet, oldest first.
     outbox: VecDeque<(Instant, Topic, Vec<u8>)>,
@@ -143,7 +143,7 @@ pub(super) struct Desk {
     meters: Arc<Meters>,
 }
 
-impl Desk {
+impl GossipGate {
     /// Accepts `of_source` messages a second from each signer.
     pub(super) fn new(of_source: f64, meters: Arc<Meters>) -> Self {
         let topics = Topic::all().map(|t| (hash_of(&t), t)).collect();
@@ -151,14 +151,14 @@ impl Desk {
     }
 
     /// Validates a message, which decides whether gossipsub passes it on.
-    pub(super) fn hear(
+    pub(super) fn validate(
         &mut self,
         swarm: &mut Gossipsub,
         id: &MessageId,
         via: &PeerId,
         message: &Message,
     ) -> Result<(PeerKey, Gossip), Refused> {
-        let flood = match self.rates.judge(message.source.unwrap_or(*via), *via, Instant::now()) {
+        let flood = match self.rates.check(message.source.unwrap_or(*via), *via, Instant::now()) {
             Verdict::Take => None,
             Verdict::Drop => Some(MessageAcceptance::Ignore),
             Verdict::Blame => Some(MessageAcceptance::Reject),
@@ -172,7 +172,7 @@ impl Desk {
         let sender = message.source.as_ref().and_then(peer_key_of);
         let decoded = codec::decode::<Gossip>(&message.data);
         let topic = self.topics.get(&message.topic);
-        let (heard, verdict) = match (sender, topic, decoded) {
+        let (validated, verdict) = match (sender, topic, decoded) {
             (Some(from), Some(&topic), Ok(gossip)) if gossip.belongs_on(topic) => {
                 (Ok((from, gossip)), MessageAcceptance::Accept)
             }
@@ -192,12 +192,12 @@ impl Desk {
                 (Err(Refused::Nonsense), MessageAcceptance::Reject)
             }
         };
-        if heard.is_err() {
+        if validated.is_err() {
             self.meters.gossip_refused.add(1);
         }
         // `false` means that the message has left the cache meanwhile: nothing to do.
         swarm.report_message_validation_result(id, via, verdict);
-        heard
+        validated
     }
 
     /// Publishes a message, or keeps it until somebody subscribes.
@@ -212,7 +212,7 @@ impl Desk {
             return;
         }
         for (since, topic, data) in std::mem::take(&mut self.outbox) {
-            if since.elapsed() > limits::OUTBOX_LIFETIME {
+            if since.elapsed() > limits::OUTBOX_RETRY_TIME {
                 self.meters.gossip_lost.add(1);
             } else if only.is_none_or(|t| t == topic) {
                 self.try_publish(swarm, since, topic, data);
@@ -226,7 +226,7 @@ impl Desk {
         match swarm.publish(hash_of(&topic), data.clone()) {
             Ok(_) => self.meters.gossip_published.add(1),
             Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => {
-                if self.outbox.len() >= limits::OUTBOX {
+                if self.outbox.len() >= limits::OUTBOX_MESSAGES {
                     self.outbox.pop_front();
                     self.meters.gossip_lost.add(1);
                 }

@@ -53,7 +53,7 @@ impl Net {
     }
 
     /// Publishes a message, signed with this peer's key. While there is no subscriber, it is kept and retried for
-    /// [`limits::OUTBOX_LIFETIME`]. Own messages are not delivered back.
+    /// [`limits::OUTBOX_RETRY_TIME`]. Own messages are not delivered back.
     pub async fn publish(&self, topic: Topic, message: &Gossip) {
         let data = codec::encode(message);
         self.command(Command::Publish { topic, data }).await;
@@ -68,7 +68,7 @@ impl Net {
     /// one after another without being joined first. Returns at once.
     ///
     /// At most [`limits::STREAMS_TO_PEER`] requests to one peer are in flight at a time, further ones queue; beyond
-    /// [`limits::REQUESTS_OUT`] in total, the answer is [`Response::Busy`].
+    /// [`limits::OUTGOING_REQUESTS`] in total, the answer is [`Response::Busy`].
     pub fn request(&self, id: RequestId, to: PeerKey, request: Request, body: Vec<Bytes>) {
         self.requests.request(id, to, request, body);
     }
@@ -119,7 +119,7 @@ impl Net {
         let inner = status.listening.iter().filter(|a| !status.external.contains(*a));
         let (circuits, direct): (Vec<_>, Vec<_>) = inner.partition(|a| is_circuit(a));
         let circuits = circuits.into_iter().take(limits::RELAY_ADDRESSES);
-        let inner = circuits.chain(direct).filter(|a| status.tells(a));
+        let inner = circuits.chain(direct).filter(|a| status.publishes(a));
         status.external.iter().chain(inner).cloned().collect()
     }
 
@@ -138,11 +138,11 @@ impl Net {
         self.meters.read()
     }
 
-    /// Says goodbye to the connected peers ([`Request::Goodbye`], for at most [`limits::GOODBYE`]), closes all
+    /// Says goodbye to the connected peers ([`Request::Goodbye`], for at most [`limits::GOODBYE_TIMEOUT`]), closes all
     /// connections and stops the network; the event channel ends with it. Returns when that is done.
     pub async fn shutdown(&self) {
         let peers = self.status.lock().peers.keys().copied().collect();
-        self.requests.goodbye(peers, limits::GOODBYE).await;
+        self.requests.goodbye(peers, limits::GOODBYE_TIMEOUT).await;
         let (done, closed) = oneshot::channel();
         self.command(Command::Shutdown { done }).await;
         let _ = closed.await; // fails if it was closed before

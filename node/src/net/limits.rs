@@ -16,25 +16,25 @@ pub const BULK_STREAMS_TO_PEER: usize = 6;
 /// A request with a larger body counts as bulk, as does one whose answer is usually large.
 pub const BULK_BYTES: usize = 64 * 1024;
 /// Idle timeout of a stream that this peer opened.
-pub const STREAM_IDLE: Duration = Duration::from_secs(30);
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle timeout of a stream that another peer opened: well after that peer would have closed it, so that the two sides
 /// seldom race.
-pub const SERVED_STREAM_IDLE: Duration = Duration::from_secs(90);
+pub const SERVED_STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Streams served to one peer: one for each of its pending requests, and a few more to answer "busy" on.
 pub const STREAMS_FROM_PEER: usize = REQUESTS_OF_PEER + STREAMS_TO_PEER;
 /// New streams of one connection that wait to be accepted.
 pub const STREAM_BACKLOG: usize = 32;
 /// Timeout for negotiating a stream, which takes a round trip.
-pub const STREAM_OPENING: Duration = Duration::from_secs(10);
+pub const STREAM_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts to open a stream, the first included: a connection that is just closing drops the request for one.
 pub const STREAM_ATTEMPTS: u32 = 6;
 /// Initial delay between these attempts; doubles each time. Some 600 ms in total, within which a closed connection is
 /// noticed.
-pub const STREAM_RETRY: Duration = Duration::from_millis(10);
+pub const STREAM_RETRY_DELAY: Duration = Duration::from_millis(10);
 /// Requests of this peer that are in flight or queued; further ones are answered "busy" at once.
-pub const REQUESTS_OUT: usize = 16 * 1024;
+pub const OUTGOING_REQUESTS: usize = 16 * 1024;
 /// Requests of all other peers that are being read or wait for an answer; further ones are answered "busy".
-pub const REQUESTS_IN: usize = 4096;
+pub const INCOMING_REQUESTS: usize = 4096;
 /// How much longer the driver may take than the requester waits for its answer; by then the requester has given up.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// Size limit of a request's body. The largest is a push of one task's whole output, with the directories of its
@@ -56,33 +56,33 @@ pub const BULK_ANSWERS: usize = 16;
 /// Answers of medium size (lists, manifests, summaries, compiled modules) prepared for or being written to one peer.
 pub const LISTS_OF_PEER: usize = 16;
 /// How long an answer may wait to be prepared or written; then the peer is told "busy", while it still listens.
-pub const ANSWER_ROOM: Duration = Duration::from_secs(REQUEST_TIMEOUT.as_secs() / 4);
+pub const ANSWER_QUEUE_TIMEOUT: Duration = Duration::from_secs(REQUEST_TIMEOUT.as_secs() / 4);
 /// Frames up to this size are read even when the budget is spent, so that bulk does not hold up control messages.
 pub const SMALL_FRAME: usize = 16 * 1024;
 /// Initial buffer size for a frame, twice a push; it doubles as bytes arrive. A claimed length alone makes the receiver
 /// allocate no more.
-pub const FIRST_ALLOCATION: usize = 2 * PUSH_BYTES;
+pub const INITIAL_FRAME_BUFFER: usize = 2 * PUSH_BYTES;
 /// Minimum average throughput of a frame, in bytes a second before compression (up to four count for each byte sent).
 /// Otherwise a peer could hold its part of the budget for years by sending a byte now and then.
-pub const SLOWEST_PACE: u64 = 16 * 1024;
+pub const MIN_THROUGHPUT: u64 = 16 * 1024;
 /// A reservation that has waited this long for the budget puts pressure on the holders.
-pub const PRESSURE_AFTER: Duration = Duration::from_secs(2);
+pub const PRESSURE_DELAY: Duration = Duration::from_secs(2);
 /// Time limit of a frame of any size under pressure: the largest push at 5 Mbit/s, a usual one at the minimum
 /// throughput.
-pub const FRAME_UNDER_PRESSURE: Duration = Duration::from_secs(120);
+pub const FRAME_TIMEOUT_UNDER_PRESSURE: Duration = Duration::from_secs(120);
 /// Poll interval for requesters of long work that have gone away.
-pub const ABANDONED_LOOK: Duration = Duration::from_millis(250);
+pub const REQUESTER_POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Timeout for saying goodbye.
-pub const GOODBYE: Duration = Duration::from_secs(1);
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 // --- Channels ---------------------------------------------------------------------------------------------
 
 /// Capacity of the event channel to the driver.
-pub const EVENTS: usize = 1024;
+pub const EVENT_QUEUE: usize = 1024;
 /// Events that the swarm queues while the event channel is full; beyond that it stops reading from its connections.
-pub const EVENTS_HELD: usize = 256;
+pub const SWARM_EVENT_QUEUE: usize = 256;
 /// Capacity of the command channel to the swarm, which accepts commands in every state.
-pub const COMMANDS: usize = 1024;
+pub const COMMAND_QUEUE: usize = 1024;
 
 // --- Connections ------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ pub const SPECULATIVE_DIALS: usize = 4;
 /// Peers being dialled for which requests wait.
 pub const AWAITED_PEERS: usize = 1024;
 /// Idle timeout of a connection: dialling again costs more than keeping it.
-pub const IDLE_CONNECTION: Duration = Duration::from_secs(600);
+pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Interval between pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(4);
 /// Timeout of a ping: a peer that is merely busy has time to answer. The second ping in a row that fails ends the
@@ -112,21 +112,21 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(4);
 /// the idle timeout of the connection notices it after 10 s. Jobs do not wait for either: they probe their shufflers.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Initial delay before a bootstrap peer is dialled again; doubles each time.
-pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
+pub const REDIAL_INITIAL_DELAY: Duration = Duration::from_secs(1);
 /// Maximum delay between dials to a bootstrap peer: short enough that a user hardly notices its return, and a dial
 /// costs little.
-pub const REDIAL_BOOTSTRAP: Duration = Duration::from_secs(5);
+pub const REDIAL_MAX_DELAY_BOOTSTRAP: Duration = Duration::from_secs(5);
 /// Maximum delay between dials to any other peer, or to a bootstrap peer of another version.
-pub const REDIAL_LONGEST: Duration = Duration::from_secs(60);
+pub const REDIAL_MAX_DELAY: Duration = Duration::from_secs(60);
 /// Two peers that dial each other at once have both connections by then. A connection made later replaces the first
 /// one.
-pub const CONNECTION_SETTLED: Duration = Duration::from_secs(3);
+pub const SIMULTANEOUS_DIAL_WINDOW: Duration = Duration::from_secs(3);
 /// Timeout for looking up a peer's addresses in the DHT.
-pub const LOOKUP: Duration = Duration::from_secs(8);
+pub const DHT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Interval of maintenance (redials, idle streams, expired outbox entries).
-pub const UPKEEP: Duration = Duration::from_millis(500);
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(500);
 /// Timeout for every listener to report its first address; then starting fails.
-pub const LISTEN: Duration = Duration::from_secs(10);
+pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 // --- What is remembered -----------------------------------------------------------------------------------
 
@@ -140,9 +140,9 @@ pub const REMEMBERED_PEERS: usize = 256;
 pub const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
 /// Delay until they are first saved after the start; it doubles each time, and they are saved only if they changed. It
 /// is short because a node that crashes in its first half minute must find its mesh again, too.
-pub const REMEMBER_FIRST: Duration = Duration::from_secs(1);
+pub const SAVE_INITIAL_DELAY: Duration = Duration::from_secs(1);
 /// Maximum interval between saves.
-pub const REMEMBER_INTERVAL: Duration = Duration::from_secs(30);
+pub const SAVE_MAX_INTERVAL: Duration = Duration::from_secs(30);
 /// DHT records held for others.
 pub const DHT_RECORDS: usize = 1024;
 /// Size limit of a DHT record.
@@ -157,19 +157,19 @@ pub const GOSSIP_RPC_BYTES: usize = 64 * 1024;
 /// Messages queued for one peer.
 pub const GOSSIP_QUEUE: usize = 1024;
 /// Own messages without a subscriber yet; the oldest are dropped first.
-pub const OUTBOX: usize = 256;
+pub const OUTBOX_MESSAGES: usize = 256;
 /// How long they are retried.
-pub const OUTBOX_LIFETIME: Duration = Duration::from_secs(5);
+pub const OUTBOX_RETRY_TIME: Duration = Duration::from_secs(5);
 /// Messages a second accepted from one signer: twice as many as a peer sends that works on several jobs at once, or
 /// submits as many as it may.
-pub const GOSSIP_OF_SOURCE: f64 = 200.0;
+pub const GOSSIP_RATE_OF_SIGNER: f64 = 200.0;
 /// Messages a second accepted from one neighbour: in a star topology, that is everything that the others publish.
-pub const GOSSIP_OF_NEIGHBOUR: f64 = 1000.0;
+pub const GOSSIP_RATE_OF_NEIGHBOUR: f64 = 1000.0;
 /// Messages a second accepted in total: two flooding neighbours use all of it.
-pub const GOSSIP_TAKEN: f64 = 2000.0;
+pub const GOSSIP_RATE_TOTAL: f64 = 2000.0;
 /// A neighbour that exceeds its rate by this factor is blamed. An honest one stays below, even when it is flooded: it
-/// passes on no more than [`GOSSIP_TAKEN`], and its own messages.
-pub const GOSSIP_FLOOD: f64 = 4.0;
+/// passes on no more than [`GOSSIP_RATE_TOTAL`], and its own messages.
+pub const GOSSIP_FLOOD_FACTOR: f64 = 4.0;
 /// Burst allowance after silence, in seconds' worth of messages: missed gossip is fetched in one go.
 pub const GOSSIP_BURST_SECONDS: f64 = 5.0;
 /// Peers whose rates are tracked, for signers and neighbours each: more than may be connected.
@@ -182,9 +182,9 @@ pub const RELAYS: usize = 3;
 /// Relayed addresses that this peer publishes: those of one relay on both internet protocols, for every transport.
 pub const RELAY_ADDRESSES: usize = 6;
 /// How long a stream through a relay is reused.
-pub const RELAYED_STREAM: Duration = Duration::from_secs(5);
+pub const RELAYED_STREAM_LIFETIME: Duration = Duration::from_secs(5);
 /// Delay before a relay that refused is asked again.
-pub const RELAY_RETRY: Duration = Duration::from_secs(30);
+pub const RELAY_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// Peers that may reserve a place on this relay.
 pub const RELAY_RESERVATIONS: usize = 512;
 /// Concurrent circuits.

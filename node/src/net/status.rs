@@ -45,7 +45,7 @@ impl Inner {
     /// Local addresses are of no use outside, and would reveal the local network. A mesh within one local network has
     /// no other addresses. A mesh with a public bootstrap peer has: its peers on one local network find each other by
     /// mDNS, which does not leave it.
-    pub(super) fn tells(&self, address: &Multiaddr) -> bool {
+    pub(super) fn publishes(&self, address: &Multiaddr) -> bool {
         !self.discreet || is_public(address)
     }
 }

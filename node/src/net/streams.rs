@@ -236,7 +236,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = Opener;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ()).with_timeout(limits::STREAM_OPENING)
+        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ()).with_timeout(limits::STREAM_OPEN_TIMEOUT)
     }
 
     fn poll(
@@ -251,7 +251,7 @@ impl ConnectionHandler for Handler {
         }
         if let Some(opener) = self.openers.pop_front() {
             let protocol =
-                SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), opener).with_timeout(limits::STREAM_OPENING);
+                SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), opener).with_timeout(limits::STREAM_OPEN_TIMEOUT);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending

@@ -1,7 +1,7 @@
 //! The task that owns the swarm.
 //!
 //! It turns commands into calls, and libp2p's reports into events. It never waits for the driver: events that the
-//! channel has no room for are queued, and once there are [`limits::EVENTS_HELD`] of them it stops polling the swarm,
+//! channel has no room for are queued, and once there are [`limits::SWARM_EVENT_QUEUE`] of them it stops polling the swarm,
 //! so connections are no longer read. Commands are accepted all the while, so a driver that sends commands while its
 //! events pile up cannot deadlock.
 
@@ -25,7 +25,7 @@ use webmesh_protocol::message::Topic;
 use super::address_book::{AddressBook, is_circuit, is_loopback, relay_of};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
-use super::gossip::{self, Desk, Refused};
+use super::gossip::{self, GossipGate, Refused};
 use super::keys::{peer_id_of, peer_key_of};
 use super::requests::Requests;
 use super::status::{PeerLink, Status};
@@ -62,15 +62,15 @@ struct Task {
     held: VecDeque<Held>,
     requests: Arc<Requests>,
     status: Arc<Status>,
-    desk: Desk,
+    gate: GossipGate,
     book: AddressBook,
     bootstrap: Bootstrap,
     wanted_peers: usize,
     /// Requests that wait for a connection to a peer.
     awaiting: HashMap<PeerId, dials::Awaited>,
     /// Pending dials requested by address.
-    asked: HashMap<ConnectionId, dials::Asked>,
-    /// Pending dials that nobody asked for.
+    address_dials: HashMap<ConnectionId, dials::AddressDial>,
+    /// Pending dials that were not requested (see `wanted_peers`).
     speculative: HashMap<ConnectionId, PeerId>,
     /// Pending DHT lookups of addresses.
     lookups: HashMap<kad::QueryId, PeerId>,
@@ -91,7 +91,7 @@ impl Task {
         loop {
             if next_upkeep <= Instant::now() {
                 self.upkeep();
-                next_upkeep = Instant::now() + limits::UPKEEP;
+                next_upkeep = Instant::now() + limits::MAINTENANCE_INTERVAL;
             }
             let upkeep = platform::sleep(next_upkeep.saturating_duration_since(Instant::now()));
             tokio::select! {
@@ -101,14 +101,14 @@ impl Task {
                         let _ = done.send(()); // the caller may have given up
                         return;
                     }
-                    Some(command) => self.obey(command),
+                    Some(command) => self.on_command(command),
                     None => return self.close().await,
                 },
                 room = self.events.clone().reserve_owned(), if !self.held.is_empty() => match room {
                     Ok(room) => self.release(room),
                     Err(_) => return self.close().await, // nobody reads events any more
                 },
-                event = self.swarm.select_next_some(), if self.held.len() < limits::EVENTS_HELD => self.on_swarm(event),
+                event = self.swarm.select_next_some(), if self.held.len() < limits::SWARM_EVENT_QUEUE => self.on_swarm(event),
                 () = upkeep => {}
             }
         }
@@ -141,9 +141,9 @@ impl Task {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn on_command(&mut self, command: Command) {
         match command {
-            Command::Publish { topic, data } => self.desk.publish(&mut self.swarm.behaviour_mut().gossip, topic, data),
+            Command::Publish { topic, data } => self.gate.publish(&mut self.swarm.behaviour_mut().gossip, topic, data),
             Command::Subscribe { topic, on } => gossip::subscribe(&mut self.swarm.behaviour_mut().gossip, topic, on),
             Command::Open { peer, opener } => self.open(peer, opener),
             Command::Dial { address, reply } => self.dial_address(address, reply),
@@ -234,7 +234,7 @@ impl Task {
                 for (peer, address) in platform::discovered(event) {
                     self.book.add(peer, address);
                 }
-                self.seek_peers();
+                self.dial_known_peers();
             }
             _ => {}
         }
@@ -244,13 +244,13 @@ impl Task {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
-                match self.desk.hear(gossip, &message_id, &propagation_source, &message) {
+                match self.gate.validate(gossip, &message_id, &propagation_source, &message) {
                     Ok((from, message)) => self.emit(NetEvent::Gossip { from, message }),
                     Err(Refused::OtherVersion(source, why)) => self.incompatible(source, why),
                     Err(Refused::Nonsense | Refused::Flood) => {}
                 }
             }
-            gossipsub::Event::Subscribed { topic, .. } => self.desk.retry(gossip, Some(&topic)),
+            gossipsub::Event::Subscribed { topic, .. } => self.gate.retry(gossip, Some(&topic)),
             _ => {}
         }
     }
@@ -266,7 +266,7 @@ impl Task {
         self.speculative.remove(&id);
         let Some(key) = peer_key_of(&peer) else {
             tracing::debug!(%peer, "peer disconnected: its key is not Ed25519");
-            self.settle_asked(id, None);
+            self.complete_address_dial(id, None);
             return self.disconnect(peer);
         };
         self.bootstrap.connected(id, peer);
@@ -276,7 +276,7 @@ impl Task {
             self.status.lock().peers.insert(key, link);
             self.emit(NetEvent::Connected { peer: key });
         } else {
-            let superseded = self.swarm.behaviour().streams.superseded(&peer, id, limits::CONNECTION_SETTLED);
+            let superseded = self.swarm.behaviour().streams.superseded(&peer, id, limits::SIMULTANEOUS_DIAL_WINDOW);
             if let Some(link) = self.status.lock().peers.get_mut(&key)
                 && relay.is_none()
                 && (link.relay.is_some() || !superseded.is_empty())
@@ -289,8 +289,8 @@ impl Task {
             }
         }
         // Update the status before notifying waiters.
-        self.settle_asked(id, Some(key));
-        self.settle_awaiting(peer);
+        self.complete_address_dial(id, Some(key));
+        self.complete_awaiting(peer);
     }
 
     fn on_disconnected(&mut self, peer: PeerId) {
@@ -358,7 +358,7 @@ impl Task {
             }
         } else if !on {
             self.swarm.remove_external_address(&address);
-        } else if self.status.lock().tells(&address) {
+        } else if self.status.lock().publishes(&address) {
             // In a mesh within one local network, nobody confirms an address: the peer trusts those that it listens on.
             self.swarm.add_external_address(address.clone());
         }
@@ -388,10 +388,10 @@ impl Task {
     }
 
     fn upkeep(&mut self) {
-        self.desk.retry(&mut self.swarm.behaviour_mut().gossip, None);
+        self.gate.retry(&mut self.swarm.behaviour_mut().gossip, None);
         self.requests.upkeep();
         self.dial_bootstrap();
-        self.seek_peers();
+        self.dial_known_peers();
         self.seek_direct_ways();
         self.renew_relays();
         if self.remembered.elapsed() >= self.remember_pause {
@@ -402,7 +402,7 @@ impl Task {
     /// Saves the peers if there is anything new, without blocking.
     fn remember(&mut self) {
         self.remembered = Instant::now();
-        self.remember_pause = (self.remember_pause * 2).min(limits::REMEMBER_INTERVAL);
+        self.remember_pause = (self.remember_pause * 2).min(limits::SAVE_MAX_INTERVAL);
         if let Some(path) = self.peers_file.clone()
             && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
         {
@@ -410,7 +410,7 @@ impl Task {
         }
     }
 
-    /// Closes every connection, within [`limits::GOODBYE`].
+    /// Closes every connection, within [`limits::GOODBYE_TIMEOUT`].
     async fn close(mut self) {
         // Synchronously, even if another thread is writing the file: the process may exit after this.
         let peers = self.book.proven(limits::REMEMBERED_PEERS);
@@ -426,6 +426,6 @@ impl Task {
             }
         };
         // Remaining peers notice when the sockets close.
-        let _ = platform::timeout(limits::GOODBYE, emptied).await;
+        let _ = platform::timeout(limits::GOODBYE_TIMEOUT, emptied).await;
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::display::Face;
+use super::display::Renderer;
 use super::event::{Ending, JobProgress, ProgressEvent};
 use super::{lines, words};
 use crate::terminal;
@@ -55,19 +55,19 @@ impl Bars {
     }
 
     /// Prints `text`, already safe for a terminal, above the bars.
-    fn say(&self, text: String) {
+    fn print(&self, text: String) {
         // The job continues if the terminal is gone.
         let _ = self.all.println(text);
     }
 
-    fn say_line(&self, event: &ProgressEvent) {
+    fn print_event(&self, event: &ProgressEvent) {
         if let Some(text) = words::line(event) {
-            self.say(terminal::text(&text));
+            self.print(terminal::text(&text));
         }
     }
 }
 
-impl Face for Bars {
+impl Renderer for Bars {
     fn clear(&mut self) {
         self.is_cleared = true;
         for bar in self.stages.drain(..).chain([self.status.clone()]) {
@@ -81,7 +81,7 @@ impl Face for Bars {
                 if self.is_cleared => {}
             ProgressEvent::Phase { text } => self.status.set_message(terminal::line(text)),
             ProgressEvent::Reading { bytes, of } => self.status.set_message(words::reading(*bytes, *of)),
-            ProgressEvent::Warnings { text } => self.say(terminal::diagnostics(text, terminal::has_colours())),
+            ProgressEvent::Warnings { text } => self.print(terminal::diagnostics(text, terminal::has_colours())),
             ProgressEvent::Progress(progress) => self.progress(now, progress),
             // Shown in the status line with the next progress event.
             ProgressEvent::Waiting { why, seconds, .. } => {
@@ -93,21 +93,21 @@ impl Face for Bars {
             ProgressEvent::TaskFailed { .. } => {
                 if self.failures < lines::FAILURES {
                     self.failures += 1;
-                    self.say_line(event);
+                    self.print_event(event);
                 }
             }
             ProgressEvent::Ended { outcome: Ending::Done, .. } => self.status.set_message("writing the result"),
             // The caller reports how the job ended.
             ProgressEvent::Ended { .. } => self.clear(),
             ProgressEvent::Result { .. } => {
-                self.say_line(event);
+                self.print_event(event);
                 self.clear();
             }
             other => {
                 if let ProgressEvent::Submitted { bytes, .. } = other {
                     (self.input, self.waiting) = (bytes.unwrap_or(0), None);
                 }
-                self.say_line(other);
+                self.print_event(other);
             }
         }
     }

@@ -37,11 +37,11 @@ impl Style {
 
 /// Shows the events of one job. Dropping it removes its bars from the terminal.
 pub struct Display {
-    face: Mutex<Box<dyn Face + Send>>,
+    renderer: Mutex<Box<dyn Renderer + Send>>,
 }
 
 /// One style of showing events.
-pub(super) trait Face {
+pub(super) trait Renderer {
     fn show(&mut self, now: Instant, event: &ProgressEvent);
 
     /// Removes what it has drawn on the screen, for good.
@@ -78,22 +78,22 @@ impl Display {
         Self::with(json::Json::new(out))
     }
 
-    fn with(face: impl Face + Send + 'static) -> Self {
-        Self { face: Mutex::new(Box::new(face)) }
+    fn with(renderer: impl Renderer + Send + 'static) -> Self {
+        Self { renderer: Mutex::new(Box::new(renderer)) }
     }
 
-    pub(super) fn face(&self) -> MutexGuard<'_, Box<dyn Face + Send>> {
+    pub(super) fn renderer(&self) -> MutexGuard<'_, Box<dyn Renderer + Send>> {
         // A panic while the lock was held leaves the value usable.
-        self.face.lock().unwrap_or_else(PoisonError::into_inner)
+        self.renderer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes bars from the screen for good, before something else is written there.
     pub fn clear(&self) {
-        self.face().clear();
+        self.renderer().clear();
     }
 
     /// Shows an event.
     pub fn show(&self, event: &ProgressEvent) {
-        self.face().show(Instant::now(), event);
+        self.renderer().show(Instant::now(), event);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::display::Face;
+use super::display::Renderer;
 use super::event::ProgressEvent;
 use crate::platform::Instant;
 
@@ -22,7 +22,7 @@ impl<F: FnMut(&str)> Json<F> {
     }
 }
 
-impl<F: FnMut(&str)> Face for Json<F> {
+impl<F: FnMut(&str)> Renderer for Json<F> {
     fn show(&mut self, now: Instant, event: &ProgressEvent) {
         if matches!(event, ProgressEvent::Progress(_) | ProgressEvent::Reading { .. }) {
             if self.last.is_some_and(|last| now < last + INTERVAL) {

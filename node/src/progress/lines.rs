@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::display::Face;
+use super::display::Renderer;
 use super::event::{JobProgress, ProgressEvent};
 use super::words;
 use crate::terminal;
@@ -26,30 +26,30 @@ impl Lines {
         Self { out, last: None, failures: 0, input: 0 }
     }
 
-    fn say(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         // In one write: results may go to the same place from another thread.
         let line = format!("{}\n", terminal::text(text));
         // The job continues if the reader is gone.
         let _ = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    fn say_if_due(&mut self, now: Instant, text: impl FnOnce() -> String) {
+    fn print_if_due(&mut self, now: Instant, text: impl FnOnce() -> String) {
         if *self.last.get_or_insert(now) + INTERVAL <= now {
             self.last = Some(now);
-            self.say(&text());
+            self.print(&text());
         }
     }
 }
 
-impl Face for Lines {
+impl Renderer for Lines {
     fn show(&mut self, now: Instant, event: &ProgressEvent) {
         match event {
-            ProgressEvent::Phase { text } => self.say(text),
-            ProgressEvent::Reading { bytes, of } => self.say_if_due(now, || words::reading(*bytes, *of)),
-            ProgressEvent::Warnings { text } => self.say(&terminal::diagnostics(text, false)),
+            ProgressEvent::Phase { text } => self.print(text),
+            ProgressEvent::Reading { bytes, of } => self.print_if_due(now, || words::reading(*bytes, *of)),
+            ProgressEvent::Warnings { text } => self.print(&terminal::diagnostics(text, false)),
             ProgressEvent::Progress(progress) => {
                 let input = self.input;
-                self.say_if_due(now, || line(progress, input));
+                self.print_if_due(now, || line(progress, input));
             }
             ProgressEvent::TaskFailed { .. } if self.failures >= FAILURES => {}
             other => {
@@ -59,7 +59,7 @@ impl Face for Lines {
                     _ => {}
                 }
                 if let Some(text) = words::line(other) {
-                    self.say(&text);
+                    self.print(&text);
                 }
             }
         }

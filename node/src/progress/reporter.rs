@@ -35,29 +35,29 @@ impl Reporter {
     }
 
     /// Reports an event.
-    pub fn tell(&self, event: ProgressEvent) {
-        self.inner().tell(event);
+    pub fn report(&self, event: ProgressEvent) {
+        self.inner().report(event);
     }
 
     /// Reports a step before or after the job's run, such as "compiling wordcount.cpp".
     pub fn phase(&self, text: &str) {
-        self.tell(ProgressEvent::Phase { text: text.to_owned() });
+        self.report(ProgressEvent::Phase { text: text.to_owned() });
     }
 
     /// Reports the number of input bytes read so far.
     pub fn reading(&self, planned: Planned) {
         let Planned { bytes, of } = planned;
-        self.tell(ProgressEvent::Reading { bytes, of });
+        self.report(ProgressEvent::Reading { bytes, of });
     }
 
     /// Reports clang's warnings.
     pub fn warnings(&self, text: &str) {
-        self.tell(ProgressEvent::Warnings { text: text.to_owned() });
+        self.report(ProgressEvent::Warnings { text: text.to_owned() });
     }
 
     /// Reports a remark on the inputs, such as compressed files.
     pub fn note(&self, text: &str) {
-        self.tell(ProgressEvent::Note { text: text.to_owned() });
+        self.report(ProgressEvent::Note { text: text.to_owned() });
     }
 
     /// Sets the outline of the job that is about to be submitted.
@@ -69,7 +69,7 @@ impl Reporter {
     pub fn notice(&self, notice: &Notice) {
         let mut inner = self.inner();
         if let Some(event) = inner.tracker.notice(Instant::now(), notice) {
-            inner.tell(event);
+            inner.report(event);
         }
     }
 
@@ -82,7 +82,7 @@ impl Reporter {
     pub fn written(&self, stats: Stats) {
         let mut inner = self.inner();
         let event = inner.tracker.written(Instant::now(), stats);
-        inner.tell(event);
+        inner.report(event);
     }
 
     /// Drops the sink: no more events, even if other threads still work on the job.
@@ -92,7 +92,7 @@ impl Reporter {
 }
 
 impl Inner {
-    fn tell(&mut self, event: ProgressEvent) {
+    fn report(&mut self, event: ProgressEvent) {
         if let Some(sink) = &mut self.sink {
             sink(event);
         }

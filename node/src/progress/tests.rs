@@ -58,7 +58,7 @@ impl Shown {
 
     fn notice(&mut self, now: Instant, notice: &Notice) {
         if let Some(event) = self.tracker.notice(now, notice) {
-            self.display.face().show(now, &event);
+            self.display.renderer().show(now, &event);
         }
     }
 }
@@ -67,8 +67,8 @@ impl Shown {
 fn run(style: Style) -> Written {
     let start = Instant::now();
     let mut shown = Shown::new(style, start);
-    shown.display.face().show(start, &ProgressEvent::Phase { text: "compiling wc.cpp".to_owned() });
-    shown.display.face().show(start, &ProgressEvent::Reading { bytes: 5, of: 10 });
+    shown.display.renderer().show(start, &ProgressEvent::Phase { text: "compiling wc.cpp".to_owned() });
+    shown.display.renderer().show(start, &ProgressEvent::Reading { bytes: 5, of: 10 });
     let (name, documents, tasks) = ("wc.cpp".to_owned(), 5000, 1000);
     shown.tracker.outline = Some(Outline { name, documents, tasks, bytes: 1 << 30, files: 70, source: None });
     shown.tracker.traffic = Some(Traffic { peers: 4, sent: 1 << 20, received: 2 << 20 });
@@ -97,7 +97,7 @@ fn run(style: Style) -> Written {
 }
 
 /// The events that a reporter makes of these notices.
-fn told(notices: &[Notice]) -> Vec<ProgressEvent> {
+fn events_of(notices: &[Notice]) -> Vec<ProgressEvent> {
     let events = Arc::new(Mutex::new(Vec::new()));
     let sink = events.clone();
     let reporter = Reporter::new(move |event| sink.lock().unwrap().push(event));
@@ -152,7 +152,7 @@ fn a_failed_job_reports_the_reason() {
     };
     let outcome = Outcome::Failed("a task failed".into());
     let ended = Notice::Ended { job: JOB, outcome, failure: Some(failure) };
-    let last = told(&[Notice::Submitted { job: JOB }, ended]).pop();
+    let last = events_of(&[Notice::Submitted { job: JOB }, ended]).pop();
     let Some(ProgressEvent::Ended { outcome: Ending::Failed, why: Some(why), .. }) = last else { panic!("{last:?}") };
     assert_eq!(why, "reduce task 4: out of memory");
 }
@@ -163,7 +163,7 @@ fn a_task_over_a_limit_reports_the_limit_and_a_remedy() {
     let failure =
         Failure { job: JOB, stage: StageId(0), task: TaskId(4), document: None, why, cause: Cause::TimeLimit };
     let failed = Notice::TaskFailed { failure, worker: PeerKey([9; 32]), retries_left: 2 };
-    let last = told(&[Notice::Submitted { job: JOB }, failed]).pop();
+    let last = events_of(&[Notice::Submitted { job: JOB }, failed]).pop();
     let Some(ProgressEvent::TaskFailed { limit, help, .. }) = last else { panic!("{last:?}") };
     assert_eq!(limit, Some(Limit::Time));
     assert!(help.unwrap().contains("--task-timeout"));
@@ -172,7 +172,7 @@ fn a_task_over_a_limit_reports_the_limit_and_a_remedy() {
 #[test]
 fn revoked_results_are_reported() {
     let revoked = |job| Notice::Revoked { job, stage: StageId(0), tasks: 3 };
-    let events = told(&[Notice::Submitted { job: JOB }, revoked(JobId([2; 32])), revoked(JOB)]);
+    let events = events_of(&[Notice::Submitted { job: JOB }, revoked(JobId([2; 32])), revoked(JOB)]);
     assert_eq!(events[1..], [ProgressEvent::Revoked { stage: "map".to_owned(), tasks: 3 }]);
 }
 

@@ -9,7 +9,7 @@ use super::segments::{SegmentStore, StoreError};
 use crate::driver::HostOutput;
 
 /// Carries out an action; returns its outcome, if its kind has one.
-pub fn carry_out(store: &mut SegmentStore, action: SegmentAction) -> Option<HostOutput> {
+pub fn perform(store: &mut SegmentStore, action: SegmentAction) -> Option<HostOutput> {
     // A bucket that is here and cannot be read fails its task; segments that a new owner wants may still exist
     // elsewhere.
     let respond = |token, refuse: bool, answer: Result<(Response, Bytes), StoreError>| {

@@ -5,11 +5,11 @@
 pub mod actions;
 #[cfg(not(target_family = "wasm"))]
 pub mod blobs;
+mod bucket_cache;
 #[cfg(not(target_family = "wasm"))]
 pub mod decisions;
 mod log;
 pub mod segments;
 #[cfg(test)]
 mod segments_test;
-mod shelf;
 pub mod source;

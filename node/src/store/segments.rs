@@ -14,15 +14,15 @@ use webmesh_protocol::message::{AttemptId, Push, PushEntry};
 use webmesh_protocol::split::Place;
 use webmesh_protocol::{JobId, PartitionId, PartitionRef, StageRef, TaskId, limits};
 
+use super::bucket_cache::{BucketCache, Run, SortError};
 use super::log::{Log, TwoAttempts};
-use super::shelf::{Run, Shelf, ShelfError};
 use crate::platform::{SPILL_ADVICE, Spill};
 
 /// One part in this many of the memory holds partitions sorted into buckets; the rest holds segments.
-const SHELVES_PART: u64 = 4;
+const CACHE_PART: u64 = 4;
 /// One partition may take one part in this many of the memory for sorted buckets, so that alternating reads of several
 /// partitions do not evict each other's.
-const SHELF_PART: u64 = 4;
+const PARTITION_CACHE_PART: u64 = 4;
 /// When memory is full, one part in this many is freed, so that the next push does not find it full again.
 const FREED_PART: u64 = 4;
 
@@ -103,8 +103,8 @@ pub struct SegmentStore {
     stages: HashMap<StageRef, Stage>,
     /// Bytes of segments in memory.
     memory: u64,
-    shelves: HashMap<PartitionRef, Shelf>,
-    /// Number of reads so far, by which the age of shelves is measured.
+    caches: HashMap<PartitionRef, BucketCache>,
+    /// Number of reads so far, by which the least recently used cache is found.
     reads: u64,
 }
 
@@ -112,8 +112,8 @@ impl SegmentStore {
     /// An empty store that spills to files in `dir`, created when first needed, and takes about `memory_limit` bytes of
     /// memory.
     pub fn new(dir: PathBuf, memory_limit: u64) -> Self {
-        let (stages, shelves) = (HashMap::new(), HashMap::new());
-        Self { dir, memory_limit, stages, memory: 0, shelves, reads: 0 }
+        let (stages, caches) = (HashMap::new(), HashMap::new());
+        Self { dir, memory_limit, stages, memory: 0, caches, reads: 0 }
     }
 
     /// Stages those segments of a push that are in `keep`. A partition that its entry does not list has no output, so
@@ -169,8 +169,8 @@ impl SegmentStore {
                     let before = log.memory();
                     log.append(attempt, segment);
                     self.memory = self.memory + log.memory() as u64 - before as u64;
-                    if !self.shelves.is_empty() {
-                        self.shelves.remove(&id.partition(partition));
+                    if !self.caches.is_empty() {
+                        self.caches.remove(&id.partition(partition));
                     }
                 }
             }
@@ -180,7 +180,7 @@ impl SegmentStore {
 
     /// Spills until there is room for `more` bytes.
     fn make_room(&mut self, more: u64) -> Result<(), StoreError> {
-        let limit = self.memory_limit - self.memory_limit / SHELVES_PART;
+        let limit = self.memory_limit - self.memory_limit / CACHE_PART;
         if self.memory + more <= limit {
             return Ok(());
         }
@@ -237,47 +237,47 @@ impl SegmentStore {
         let Place { partition, run, width } = at.place;
         let key = at.partition_ref();
         self.reads += 1;
-        if let Some(shelf) = self.shelves.get_mut(&key).filter(|shelf| shelf.width == width)
-            && let Some(run) = shelf.take(run, done)
+        if let Some(cache) = self.caches.get_mut(&key).filter(|cache| cache.width == width)
+            && let Some(run) = cache.take(run, done)
         {
-            shelf.used = self.reads;
+            cache.used = self.reads;
             return Ok(run);
         }
         // Evict before the next partition is sorted, so that it reuses the memory of the last one.
-        for shelf in self.shelves.values_mut() {
-            shelf.put_away_taken();
+        for cache in self.caches.values_mut() {
+            cache.evict_taken();
         }
         let Some((stage, log)) = self.log(key) else {
             return Ok(Run::default());
         };
         let ranks =
             log.ranks(&stage.attempts).map_err(|TwoAttempts { task }| StoreError::TwoAttempts { task, partition })?;
-        let room = (self.memory_limit / SHELVES_PART / SHELF_PART) as usize;
+        let room = (self.memory_limit / CACHE_PART / PARTITION_CACHE_PART) as usize;
         let (wanted, bounds) = ((run, width.max(1)), (room, most));
-        let mut shelf = Shelf::fill(log, &ranks, stage.spill.as_ref(), wanted, bounds).map_err(|e| match e {
-            ShelfError::Read(source) => StoreError::Read { dir: self.dir.clone(), source },
-            ShelfError::TooLarge(bytes) => StoreError::TooLarge(bytes),
-            ShelfError::Malformed { place, why } => {
+        let mut cache = BucketCache::fill(log, &ranks, stage.spill.as_ref(), wanted, bounds).map_err(|e| match e {
+            SortError::Read(source) => StoreError::Read { dir: self.dir.clone(), source },
+            SortError::TooLarge(bytes) => StoreError::TooLarge(bytes),
+            SortError::Malformed { place, why } => {
                 let attempt = log.entry(place as u32).attempt;
                 StoreError::BadSegment { task: stage.attempts[attempt as usize].task, partition, why }
             }
         })?;
-        shelf.used = self.reads;
-        let run = shelf.take(run, done).unwrap_or_default();
-        self.shelves.insert(key, shelf);
-        self.trim_shelves(key);
+        cache.used = self.reads;
+        let run = cache.take(run, done).unwrap_or_default();
+        self.caches.insert(key, cache);
+        self.trim_caches(key);
         Ok(run)
     }
 
     /// Evicts sorted buckets until the rest fit, least recently used first.
-    fn trim_shelves(&mut self, newest: PartitionRef) {
-        let room = (self.memory_limit / SHELVES_PART) as usize;
-        self.shelves.retain(|key, shelf| shelf.bytes > 0 || *key == newest);
-        let mut total: usize = self.shelves.values().map(|shelf| shelf.bytes).sum();
+    fn trim_caches(&mut self, newest: PartitionRef) {
+        let room = (self.memory_limit / CACHE_PART) as usize;
+        self.caches.retain(|key, cache| cache.bytes > 0 || *key == newest);
+        let mut total: usize = self.caches.values().map(|cache| cache.bytes).sum();
         while total > room {
-            let others = self.shelves.iter().filter(|(key, _)| **key != newest);
-            let Some(key) = others.min_by_key(|(_, shelf)| shelf.used).map(|(key, _)| *key) else { break };
-            total -= self.shelves.remove(&key).map_or(0, |shelf| shelf.bytes);
+            let others = self.caches.iter().filter(|(key, _)| **key != newest);
+            let Some(key) = others.min_by_key(|(_, cache)| cache.used).map(|(key, _)| *key) else { break };
+            total -= self.caches.remove(&key).map_or(0, |cache| cache.bytes);
         }
     }
 
@@ -316,13 +316,13 @@ impl SegmentStore {
         let log = of_stage.and_then(|s| s.partitions.get_mut(of.partition.index())?.as_mut());
         if let Some(log) = log {
             log.drop_attempt(attempt);
-            self.shelves.remove(&of);
+            self.caches.remove(&of);
         }
     }
 
     /// Frees everything that is held for a job, on disk too.
     pub fn drop_job(&mut self, job: JobId) {
-        self.shelves.retain(|partition, _| partition.job != job);
+        self.caches.retain(|partition, _| partition.job != job);
         self.stages.retain(|id, stage| {
             let keep = id.job != job;
             if !keep {
@@ -334,9 +334,9 @@ impl SegmentStore {
 
     /// Current usage.
     pub fn usage(&self) -> Usage {
-        let shelves: u64 = self.shelves.values().map(|shelf| shelf.bytes as u64).sum();
+        let caches: u64 = self.caches.values().map(|cache| cache.bytes as u64).sum();
         let disk = self.stages.values().map(|stage| stage.end).sum();
-        Usage { memory: self.memory + shelves, disk }
+        Usage { memory: self.memory + caches, disk }
     }
 
     fn log(&self, of: PartitionRef) -> Option<(&Stage, &Log)> {

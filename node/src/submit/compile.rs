@@ -79,14 +79,14 @@ pub async fn compile(
         Compilers::OfMesh => survey::near_compilers(node).await,
     });
     // Even if a near compiler is known: once it is lost, the other compilers may no longer be discoverable.
-    let mut look = pin!(Fuse::terminated());
+    let mut query = pin!(Fuse::terminated());
     match compilers {
-        Compilers::Own => search.looked(Instant::now(), Vec::new()),
-        Compilers::OfMesh => look.set(survey::compilers(node).fuse()),
+        Compilers::Own => search.queried(Instant::now(), Vec::new()),
+        Compilers::OfMesh => query.set(survey::compilers(node).fuse()),
     }
     let mut told_slow = false;
     loop {
-        let (until, look_again) = match search.step(Instant::now()) {
+        let (until, query_again) = match search.step(Instant::now()) {
             Step::GiveUp(why) => return Err(CompileError::NoCompiler { name: name.to_owned(), why }),
             Step::Ask { peer, beside } => {
                 if let Some(slow) = beside {
@@ -101,7 +101,7 @@ pub async fn compile(
                 asking.push(async move { (peer, node.ask(peer, request, source).await) });
                 continue;
             }
-            Step::Wait { until, look, slow } => {
+            Step::Wait { until, query, slow } => {
                 if let Some(slow) = slow.filter(|_| !told_slow) {
                     told_slow = true;
                     let seconds = SLOW_AFTER.as_secs();
@@ -115,11 +115,11 @@ pub async fn compile(
                         }
                     });
                 }
-                (until, look && compilers == Compilers::OfMesh)
+                (until, query && compilers == Compilers::OfMesh)
             }
         };
-        if look_again && look.is_terminated() {
-            look.set(survey::compilers(node).fuse());
+        if query_again && query.is_terminated() {
+            query.set(survey::compilers(node).fuse());
         }
         tokio::select! {
             Some((peer, answer)) = asking.next() => {
@@ -132,11 +132,11 @@ pub async fn compile(
                     }
                     Answered::Failure(failure) => failure,
                 };
-                if let Some(word) = search.failed(Instant::now(), peer, failure) {
-                    reporter.phase(&word);
+                if let Some(text) = search.failed(Instant::now(), peer, failure) {
+                    reporter.phase(&text);
                 }
             }
-            found = &mut look, if !look.is_terminated() => search.looked(Instant::now(), found),
+            found = &mut query, if !query.is_terminated() => search.queried(Instant::now(), found),
             () = platform::sleep(until.saturating_duration_since(Instant::now())) => {}
         }
     }

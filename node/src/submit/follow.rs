@@ -54,7 +54,7 @@ pub fn named(node: &Node, manifest: Manifest, key: &Keypair) -> (Manifest, JobId
 }
 
 /// Starts a job and follows it to its end, with its progress reported to `reporter`. The job is cancelled when
-/// `unwanted` completes. `told` is called with the job's id when the job is announced; if it returns an error, this
+/// `unwanted` completes. `on_submitted` is called with the job's id when the job is announced; if it returns an error, this
 /// function returns [`FollowError::Failed`] with it.
 ///
 /// # Errors
@@ -65,7 +65,7 @@ pub async fn follow(
     key: &Keypair,
     (reporter, outline): (&Reporter, &Outline),
     unwanted: impl Future<Output = ()>,
-    mut told: impl FnMut(JobId) -> Result<(), String>,
+    mut on_submitted: impl FnMut(JobId) -> Result<(), String>,
 ) -> Result<JobId, FollowError> {
     // The notices are about all jobs of this peer.
     let (mut notices, ours, nonce) = match begin {
@@ -101,7 +101,7 @@ pub async fn follow(
         let peers = node.net().peers().len() as u32;
         reporter.traffic(Traffic { peers, sent: counters.bytes_out, received: counters.bytes_in });
         match &notice {
-            Notice::Submitted { job } if *job == ours => told(ours).map_err(FollowError::Failed)?,
+            Notice::Submitted { job } if *job == ours => on_submitted(ours).map_err(FollowError::Failed)?,
             Notice::Submitted { .. } => continue,
             _ => {}
         }

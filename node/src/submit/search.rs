@@ -12,17 +12,17 @@ use crate::platform::Instant;
 pub(super) const SLOW_AFTER: Duration = Duration::from_secs(10);
 /// Time to wait for a compiler once every known one is lost: a restart takes seconds, and so does finding other peers
 /// after a common neighbour is lost.
-pub(super) const LOST_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LOST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time to wait while every compiler is busy: their queues are short.
-const BUSY_LIMIT: Duration = Duration::from_secs(180);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(180);
 /// Time to look for a first compiler: peers that know one may take a moment to connect.
-const FIND_LIMIT: Duration = Duration::from_secs(5);
+const FIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Delay before a busy compiler is asked again.
-const BUSY_PAUSE: Duration = Duration::from_millis(300);
+const BUSY_RETRY_DELAY: Duration = Duration::from_millis(300);
 /// Delay before a lost compiler is asked again.
-const LOST_PAUSE: Duration = Duration::from_secs(1);
+const LOST_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of queries for further compilers.
-const LOOK_PAUSE: Duration = Duration::from_millis(250);
+const QUERY_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of compilers considered, the nearest first: any peer can claim the role.
 const COMPILERS: usize = 16;
 
@@ -42,9 +42,9 @@ pub(super) enum Failure {
 pub(super) enum Step {
     /// Ask `peer`; `beside` is a slow compiler that has been asked already and may still answer.
     Ask { peer: PeerKey, beside: Option<PeerKey> },
-    /// Wait until then or the next answer, and look for further compilers if `look`. `slow` is a compiler that has not
+    /// Wait until then or the next answer, and look for further compilers if `query`. `slow` is a compiler that has not
     /// answered for [`SLOW_AFTER`].
-    Wait { until: Instant, look: bool, slow: Option<PeerKey> },
+    Wait { until: Instant, query: bool, slow: Option<PeerKey> },
     /// Give up; the reason.
     GiveUp(String),
 }
@@ -64,7 +64,7 @@ pub(super) struct Search {
     /// When a compiler was first busy.
     busy_since: Option<Instant>,
     /// When the neighbours last answered which compilers they know.
-    looked: Option<Instant>,
+    queried: Option<Instant>,
 }
 
 impl Search {
@@ -76,7 +76,7 @@ impl Search {
             failures: HashMap::new(),
             lost_since: None,
             busy_since: None,
-            looked: None,
+            queried: None,
         }
     }
 
@@ -90,16 +90,16 @@ impl Search {
     }
 
     /// Adds the compilers that the neighbours know.
-    pub(super) fn looked(&mut self, now: Instant, compilers: Vec<PeerKey>) {
-        self.looked = Some(now);
+    pub(super) fn queried(&mut self, now: Instant, compilers: Vec<PeerKey>) {
+        self.queried = Some(now);
         self.found(compilers);
     }
 
     /// Records that a compiler returned no module. Returns a text for the user if the situation has changed.
     pub(super) fn failed(&mut self, now: Instant, peer: PeerKey, failure: Failure) -> Option<String> {
         self.asking.remove(&peer);
-        let seconds = LOST_LIMIT.as_secs();
-        let word = match &failure {
+        let seconds = LOST_TIMEOUT.as_secs();
+        let text = match &failure {
             Failure::Busy => {
                 self.lost_since = None;
                 let first = self.busy_since.is_none();
@@ -114,7 +114,7 @@ impl Search {
             Failure::Refused(why) => Some(format!("{why}: looking for another compiler")),
         };
         self.failures.insert(peer, (failure, now));
-        word
+        text
     }
 
     /// The next step. A compiler returned by [`Step::Ask`] counts as asked.
@@ -129,17 +129,17 @@ impl Search {
             return Step::Ask { peer, beside: newest.map(|(peer, _)| peer) };
         }
         if let Some((peer, since)) = newest {
-            let until = if is_slow { now + LOST_PAUSE } else { since + SLOW_AFTER };
-            return Step::Wait { until, look: is_slow && self.may_look(now), slow: is_slow.then_some(peer) };
+            let until = if is_slow { now + LOST_RETRY_DELAY } else { since + SLOW_AFTER };
+            return Step::Wait { until, query: is_slow && self.may_query(now), slow: is_slow.then_some(peer) };
         }
         match self.give_up_reason(now) {
             Some(why) => Step::GiveUp(why),
-            None => Step::Wait { until: now + LOOK_PAUSE, look: self.may_look(now), slow: None },
+            None => Step::Wait { until: now + QUERY_INTERVAL, query: self.may_query(now), slow: None },
         }
     }
 
-    fn may_look(&self, now: Instant) -> bool {
-        self.looked.is_some_and(|at| now >= at + LOOK_PAUSE)
+    fn may_query(&self, now: Instant) -> bool {
+        self.queried.is_some_and(|at| now >= at + QUERY_INTERVAL)
     }
 
     /// The next compiler to ask: the nearest not asked before; else, unless `others` are being asked, one whose delay
@@ -150,8 +150,8 @@ impl Search {
             return Some(*fresh);
         }
         let is_due = |peer: &&PeerKey| match self.failures.get(peer) {
-            Some((Failure::Busy, at)) => now >= *at + BUSY_PAUSE,
-            Some((Failure::Lost(_), at)) => now >= *at + LOST_PAUSE,
+            Some((Failure::Busy, at)) => now >= *at + BUSY_RETRY_DELAY,
+            Some((Failure::Lost(_), at)) => now >= *at + LOST_RETRY_DELAY,
             Some((Failure::Refused(_), _)) | None => false,
         };
         free.find(|peer| !others && is_due(peer)).copied()
@@ -170,22 +170,22 @@ impl Search {
         let is_over = |since: Option<Instant>, limit| since.is_some_and(|since| now >= since + limit);
         let of = |wanted: fn(&Failure) -> bool| self.failures.values().map(|(t, _)| t).find(|t| wanted(t));
         let role = "start one with `webmesh node --roles compiler`";
-        if of(|t| *t == Failure::Busy).is_some() && !is_over(self.busy_since, BUSY_LIMIT) {
+        if of(|t| *t == Failure::Busy).is_some() && !is_over(self.busy_since, BUSY_TIMEOUT) {
             return None;
         }
         if let Some(Failure::Lost(why)) = of(|t| matches!(t, Failure::Lost(_))) {
-            let seconds = LOST_LIMIT.as_secs();
-            return is_over(self.lost_since, LOST_LIMIT)
+            let seconds = LOST_TIMEOUT.as_secs();
+            return is_over(self.lost_since, LOST_TIMEOUT)
                 .then(|| format!("{why}, and no other compiler was found within {seconds} s; {role}"));
         }
-        if is_over(self.busy_since, BUSY_LIMIT) {
+        if is_over(self.busy_since, BUSY_TIMEOUT) {
             return Some("every compiler of the mesh is busy; try again later".to_owned());
         }
-        self.looked?;
+        self.queried?;
         if let Some(Failure::Refused(why)) = of(|t| matches!(t, Failure::Refused(_))) {
             return Some(why.clone());
         }
-        is_over(Some(self.begun), FIND_LIMIT).then(|| format!("no peer of the mesh has a compiler; {role}"))
+        is_over(Some(self.begun), FIND_TIMEOUT).then(|| format!("no peer of the mesh has a compiler; {role}"))
     }
 }
 
@@ -212,10 +212,10 @@ mod tests {
         loop {
             match search.step(now) {
                 Step::Ask { peer, .. } => drop(search.failed(now, peer, answer(peer))),
-                Step::Wait { until, look, .. } => {
+                Step::Wait { until, query, .. } => {
                     now = until;
-                    if look {
-                        search.looked(now, vec![]);
+                    if query {
+                        search.queried(now, vec![]);
                     }
                 }
                 Step::GiveUp(why) => return (now, why),
@@ -234,7 +234,7 @@ mod tests {
         search.found(vec![NEAR, FAR]);
         assert_eq!(asked(search.step(now)), NEAR);
         assert!(matches!(search.step(now), Step::Wait { .. }), "one at a time");
-        assert!(search.failed(now, NEAR, lost()).is_some_and(|word| word.contains("cannot be reached")));
+        assert!(search.failed(now, NEAR, lost()).is_some_and(|text| text.contains("cannot be reached")));
         assert_eq!(asked(search.step(now)), FAR);
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let mut search = Search::new(now);
         search.found(vec![NEAR, FAR]);
         assert_eq!(asked(search.step(now)), NEAR);
-        assert_eq!(search.step(now), Step::Wait { until: now + SLOW_AFTER, look: false, slow: None });
+        assert_eq!(search.step(now), Step::Wait { until: now + SLOW_AFTER, query: false, slow: None });
         let later = now + SLOW_AFTER;
         assert_eq!(search.step(later), Step::Ask { peer: FAR, beside: Some(NEAR) });
         // The second compiler's refusal does not end the search: the first may still answer.
@@ -256,23 +256,23 @@ mod tests {
     fn a_lost_compiler_that_comes_back_is_asked_again() {
         let now = Instant::now();
         let mut search = Search::new(now);
-        search.looked(now, vec![NEAR]);
+        search.queried(now, vec![NEAR]);
         assert_eq!(asked(search.step(now)), NEAR);
         search.failed(now, NEAR, lost());
         assert!(matches!(search.step(now), Step::Wait { .. }), "not at once");
-        assert_eq!(asked(search.step(now + LOST_PAUSE)), NEAR);
+        assert_eq!(asked(search.step(now + LOST_RETRY_DELAY)), NEAR);
     }
 
     #[test]
     fn a_new_compiler_is_asked_while_a_lost_one_is_dialled() {
         let now = Instant::now();
         let mut search = Search::new(now);
-        search.looked(now, vec![NEAR]);
+        search.queried(now, vec![NEAR]);
         search.step(now);
         search.failed(now, NEAR, lost());
-        let later = now + LOST_PAUSE;
+        let later = now + LOST_RETRY_DELAY;
         assert_eq!(asked(search.step(later)), NEAR, "its dial does not end");
-        search.looked(later, vec![FAR]);
+        search.queried(later, vec![FAR]);
         assert_eq!(asked(search.step(later)), FAR);
     }
 
@@ -281,22 +281,22 @@ mod tests {
         let now = Instant::now();
         let search = || {
             let mut search = Search::new(now);
-            search.looked(now, vec![NEAR]);
+            search.queried(now, vec![NEAR]);
             search
         };
         let (end, why) = until_given_up(&mut search(), now, |_| lost());
         assert!(why.contains("cannot be reached") && why.contains("60 s"), "{why}");
-        assert!(end >= now + LOST_LIMIT && end < now + 2 * LOST_LIMIT);
+        assert!(end >= now + LOST_TIMEOUT && end < now + 2 * LOST_TIMEOUT);
         let (end, why) = until_given_up(&mut search(), now, |_| Failure::Busy);
         assert!(why.contains("busy"), "{why}");
-        assert!(end >= now + BUSY_LIMIT);
+        assert!(end >= now + BUSY_TIMEOUT);
         let (end, why) = until_given_up(&mut search(), now, |_| Failure::Refused("it has no sandbox".to_owned()));
         assert_eq!((end, &*why), (now, "it has no sandbox"), "a refusal is final");
         let mut none = Search::new(now);
-        none.looked(now, vec![]);
+        none.queried(now, vec![]);
         let (end, why) = until_given_up(&mut none, now, |_| unreachable!("there is no compiler"));
         assert!(why.contains("--roles compiler"), "{why}");
-        assert!(end >= now + FIND_LIMIT && end < now + 2 * FIND_LIMIT);
+        assert!(end >= now + FIND_TIMEOUT && end < now + 2 * FIND_TIMEOUT);
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
         search.step(now);
         search.failed(now, NEAR, Failure::Refused("no".to_owned()));
         assert!(matches!(search.step(now), Step::Wait { .. }));
-        search.looked(now, vec![FAR]);
+        search.queried(now, vec![FAR]);
         assert_eq!(asked(search.step(now)), FAR);
     }
 

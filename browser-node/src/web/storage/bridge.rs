@@ -9,8 +9,8 @@ use wasm_bindgen::prelude::*;
 use webmesh_protocol::io::{BlobAction, ReadError, SegmentAction, StoreAction};
 use webmesh_protocol::message::Response;
 
-use super::report::{self, Asker, Report};
-use crate::web::complain;
+use super::report::{self, Report, Requester};
+use crate::web::log_error;
 use crate::web::sender::Sender;
 
 /// Most bytes of actions that wait for the Worker; beyond, this peer stops reading from the network.
@@ -64,7 +64,7 @@ impl Bridge {
     pub(in crate::web) fn send(&self, mut action: StoreAction) {
         let otherwise = otherwise(&action);
         if self.broken.borrow().is_some() {
-            return self.lose(otherwise);
+            return self.fail(otherwise);
         }
         let body = action.body_mut().map(std::mem::take).unwrap_or_default();
         match report::encode(&action) {
@@ -74,7 +74,7 @@ impl Bridge {
                 self.backlog.set(self.backlog.get() + weight);
                 self.worker.order(Uint8Array::from(&head[..]), Uint8Array::from(&body[..]));
             }
-            Err(why) => complain(&format!("an action for the storage Worker is lost: {why}")),
+            Err(why) => log_error(&format!("an action for the storage Worker is lost: {why}")),
         }
     }
 
@@ -90,8 +90,8 @@ impl Bridge {
             return;
         }
         match report::decode::<Report>(head) {
-            Ok(report) => report.into_outputs(body).into_iter().for_each(|output| self.sender.tell(output)),
-            Err(why) => complain(&format!("an answer of the storage Worker is lost: {why}")),
+            Ok(report) => report.into_outputs(body).into_iter().for_each(|output| self.sender.send(output)),
+            Err(why) => log_error(&format!("an answer of the storage Worker is lost: {why}")),
         }
     }
 
@@ -100,13 +100,13 @@ impl Bridge {
         *self.broken.borrow_mut() = Some(why);
         self.backlog.set(0);
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.into_iter().for_each(|waiting| self.lose(waiting.otherwise));
+        waiting.into_iter().for_each(|waiting| self.fail(waiting.otherwise));
     }
 
-    fn lose(&self, otherwise: Option<Report>) {
+    fn fail(&self, otherwise: Option<Report>) {
         let why = self.broken.borrow().clone().unwrap_or_default();
         let Some(report) = otherwise.map(|report| report.because(&why)) else { return };
-        report.into_outputs(Bytes::new()).into_iter().for_each(|output| self.sender.tell(output));
+        report.into_outputs(Bytes::new()).into_iter().for_each(|output| self.sender.send(output));
     }
 }
 
@@ -114,10 +114,10 @@ impl Bridge {
 fn otherwise(action: &StoreAction) -> Option<Report> {
     let why = String::new();
     Some(match action {
-        StoreAction::Blobs(BlobAction::Load { hash }) => Report::missing(Asker::Engine(*hash)),
+        StoreAction::Blobs(BlobAction::Load { hash }) => Report::missing(Requester::Engine(*hash)),
         StoreAction::Blobs(BlobAction::Serve { token, .. })
         | StoreAction::Segments(SegmentAction::ServeBucket { token, .. } | SegmentAction::ServePull { token, .. }) => {
-            Report::missing(Asker::Peer(*token))
+            Report::missing(Requester::Peer(*token))
         }
         StoreAction::Segments(SegmentAction::Stage { push, .. }) => Report::StoreFailed { job: push.job, why },
         StoreAction::Segments(SegmentAction::ReadBucket { read, .. }) => {
@@ -132,10 +132,10 @@ fn otherwise(action: &StoreAction) -> Option<Report> {
 }
 
 impl Report {
-    fn missing(asker: Asker) -> Self {
-        match asker {
-            Asker::Peer(token) => Self::Respond { token, response: Response::Missing },
-            Asker::Engine(hash) => Self::BlobLoaded { hash, found: false },
+    fn missing(requester: Requester) -> Self {
+        match requester {
+            Requester::Peer(token) => Self::Respond { token, response: Response::Missing },
+            Requester::Engine(hash) => Self::BlobLoaded { hash, found: false },
         }
     }
 

@@ -21,12 +21,12 @@ pub(super) enum Report {
     /// [`Event::BlobLoaded`]; the body is the blob, if there is one.
     BlobLoaded { hash: Hash, found: bool },
     /// [`Event::InputLost`], and the requester, which gets the answer that the input is missing.
-    InputLost { index: Hash, why: String, asker: Asker },
+    InputLost { index: Hash, why: String, requester: Requester },
 }
 
 /// The requester of a lost input.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) enum Asker {
+pub(super) enum Requester {
     /// A peer, with this token.
     Peer(Token),
     /// The engine, for this blob.
@@ -76,12 +76,12 @@ impl Report {
             Self::StoreFailed { job, why } => Event::StoreFailed { job, why },
             Self::OutputStored { job, task, result } => Event::OutputStored { job, task, result },
             Self::BlobLoaded { hash, found } => Event::BlobLoaded { hash, bytes: found.then_some(body) },
-            Self::InputLost { index, why, asker } => {
-                let missing = match asker {
-                    Asker::Peer(token) => {
+            Self::InputLost { index, why, requester } => {
+                let missing = match requester {
+                    Requester::Peer(token) => {
                         HostOutput::Respond { token, response: Response::Missing, body: Bytes::new() }
                     }
-                    Asker::Engine(hash) => HostOutput::Event(Event::BlobLoaded { hash, bytes: None }),
+                    Requester::Engine(hash) => HostOutput::Event(Event::BlobLoaded { hash, bytes: None }),
                 };
                 return vec![HostOutput::Event(Event::InputLost { index, why }), missing];
             }

@@ -14,7 +14,7 @@ use web_sys::File;
 use webmesh_node::inputs::{self, PackSource, Plan, Planned, Step};
 use webmesh_node::platform::FileList;
 use webmesh_node::results::ResultStore;
-use webmesh_node::store::actions::carry_out;
+use webmesh_node::store::actions::perform;
 use webmesh_node::store::segments::SegmentStore;
 use webmesh_node::store::source::{BlobError, BlobSource};
 use webmesh_protocol::io::{BlobAction, SegmentAction, StoreAction};
@@ -22,9 +22,9 @@ use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId, TaskId};
 
-use super::report::{self, Asker, Report};
+use super::report::{self, Report, Requester};
 use crate::web::options::Options;
-use crate::web::{complain, error, json_text};
+use crate::web::{error, json_text, log_error};
 
 /// Size limit of segments held for others: a Worker can have up to four gibibytes of memory, less on a phone.
 const SEGMENT_BYTES: u64 = 512 << 20;
@@ -66,12 +66,12 @@ impl Storage {
     }
 
     /// Carries out an action.
-    pub fn obey(&mut self, head: &[u8], body: Vec<u8>) -> Result<Answer, JsError> {
+    pub fn perform(&mut self, head: &[u8], body: Vec<u8>) -> Result<Answer, JsError> {
         let mut action: StoreAction = report::decode(head).map_err(error)?;
         if let Some(bytes) = action.body_mut() {
             *bytes = body.into();
         }
-        let Some((report, parts)) = self.carry_out(action) else {
+        let Some((report, parts)) = self.perform_action(action) else {
             return Ok(Answer { head: Uint8Array::new_with_length(0), body: Uint8Array::new_with_length(0) });
         };
         let len: usize = parts.iter().map(Bytes::len).sum();
@@ -196,7 +196,7 @@ impl Planning {
 }
 
 impl Storage {
-    fn carry_out(&mut self, action: StoreAction) -> Option<(Report, Vec<Bytes>)> {
+    fn perform_action(&mut self, action: StoreAction) -> Option<(Report, Vec<Bytes>)> {
         match action {
             StoreAction::StoreOutput { job, task, bytes } => {
                 let store =
@@ -206,16 +206,16 @@ impl Storage {
             }
             StoreAction::Blobs(BlobAction::Load { hash }) => Some(match self.input(&hash) {
                 Ok(bytes) => (Report::BlobLoaded { hash, found: bytes.is_some() }, bytes.into_iter().collect()),
-                Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Engine(hash) }, vec![]),
+                Err((index, why)) => (Report::InputLost { index, why, requester: Requester::Engine(hash) }, vec![]),
             }),
             StoreAction::Blobs(BlobAction::Serve { token, hash }) => Some(match self.input(&hash) {
                 Ok(Some(body)) => (Report::Respond { token, response: Response::Body }, vec![body]),
                 Ok(None) => (Report::Respond { token, response: Response::Missing }, vec![]),
-                Err((index, why)) => (Report::InputLost { index, why, asker: Asker::Peer(token) }, vec![]),
+                Err((index, why)) => (Report::InputLost { index, why, requester: Requester::Peer(token) }, vec![]),
             }),
-            StoreAction::Segments(action) => carry_out(&mut self.segments, action).and_then(Report::of),
+            StoreAction::Segments(action) => perform(&mut self.segments, action).and_then(Report::of),
             StoreAction::DropJob { job } => {
-                carry_out(&mut self.segments, SegmentAction::DropJob { job }).and_then(Report::of)
+                perform(&mut self.segments, SegmentAction::DropJob { job }).and_then(Report::of)
             }
             // The engine's side keeps modules and indexes, and a tab keeps no logs.
             StoreAction::Blobs(BlobAction::Store { .. }) | StoreAction::Persist { .. } => None,
@@ -229,7 +229,7 @@ impl Storage {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(BlobError::Input { index, why }) => return Err((index, why)),
-                Err(why) => complain(&format!("cannot read an input: {why}")),
+                Err(why) => log_error(&format!("cannot read an input: {why}")),
             }
         }
         Ok(None)

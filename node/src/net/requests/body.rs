@@ -13,10 +13,10 @@ use bytes::Bytes;
 use futures::AsyncRead;
 use lz4_flex::block;
 
+use super::activity::Activity;
 use super::error::FrameError;
 use super::flow::Flow;
-use super::pulse::Pulse;
-use crate::net::limits::FIRST_ALLOCATION;
+use crate::net::limits::INITIAL_FRAME_BUFFER;
 use crate::net::streams::Way;
 
 /// Bytes of a body in one piece: the compression window of LZ4, and some hundred microseconds of work before the task
@@ -149,11 +149,11 @@ impl Header {
 pub(super) async fn read<R: AsyncRead + Unpin>(
     r: &mut R,
     len: usize,
-    pulse: &Pulse,
+    activity: &Activity,
     mut seen: impl FnMut(&[u8]),
 ) -> Result<(Bytes, usize), FrameError> {
-    let mut flow = Flow::held(len, pulse);
-    let mut body = vec![0; len.min(FIRST_ALLOCATION)];
+    let mut flow = Flow::budgeted(len, activity);
+    let mut body = vec![0; len.min(INITIAL_FRAME_BUFFER)];
     let mut compressed = Vec::new();
     let (mut filled, mut came) = (0, 0);
     while filled < len {
@@ -182,8 +182,8 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
 }
 
 /// Reads a body of `len` bytes and discards it.
-pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, len: usize, pulse: &Pulse) -> Result<(), FrameError> {
-    let mut flow = Flow::held(len, pulse);
+pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, len: usize, activity: &Activity) -> Result<(), FrameError> {
+    let mut flow = Flow::budgeted(len, activity);
     let mut skipped = 0;
     while skipped < len {
         let header = Header::read(r, &mut flow, (len - skipped).min(PIECE_BYTES)).await?;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn decoded(mut bytes: &[u8], len: usize) -> Result<Bytes, FrameError> {
-        Ok(run(read(&mut bytes, len, &Pulse::new(), |_| ()))?.0)
+        Ok(run(read(&mut bytes, len, &Activity::new(), |_| ()))?.0)
     }
 
     /// A piece in wire format.
@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn memory_of_a_long_body_grows_as_bytes_arrive() {
-        let long = [text(60_000), noise(FIRST_ALLOCATION + 1).to_vec(), text(1)].concat();
-        assert!(long.len() > 2 * FIRST_ALLOCATION);
+        let long = [text(60_000), noise(INITIAL_FRAME_BUFFER + 1).to_vec(), text(1)].concat();
+        assert!(long.len() > 2 * INITIAL_FRAME_BUFFER);
         assert_eq!(decoded(&encoded(&[long.clone().into()]), long.len()).unwrap(), long);
     }
 
@@ -297,7 +297,7 @@ mod tests {
         let bytes = [&good[..first], &piece(0, &good[first..])].concat();
         let len = text(10_000).len();
         assert!(matches!(decoded(&bytes, len), Err(FrameError::Piece)));
-        assert!(matches!(run(skip(&mut &bytes[..], len, &Pulse::new())), Err(FrameError::Piece)));
+        assert!(matches!(run(skip(&mut &bytes[..], len, &Activity::new())), Err(FrameError::Piece)));
     }
 
     proptest! {

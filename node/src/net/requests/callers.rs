@@ -9,10 +9,10 @@ use libp2p::PeerId;
 use tokio::sync::Semaphore;
 use webmesh_protocol::limits::REQUESTS_OF_PEER;
 
+use super::activity::Activity;
 use super::body::Encoding;
-use super::pulse::Pulse;
 use crate::net::budget::{Budget, Pressure, Share};
-use crate::net::limits::{self, REQUESTS_IN, STREAMS_FROM_PEER};
+use crate::net::limits::{self, INCOMING_REQUESTS, STREAMS_FROM_PEER};
 use crate::net::streams::Way;
 
 /// All peers with streams to this one.
@@ -27,7 +27,7 @@ pub(super) struct Callers {
 struct Account {
     streams: AtomicUsize,
     requests: Arc<AtomicUsize>,
-    pulse: Pulse,
+    activity: Activity,
     /// What its requests may hold.
     share: Share,
     /// What answers to it may hold while they are written.
@@ -65,7 +65,7 @@ impl Callers {
             Arc::new(Account {
                 streams: AtomicUsize::new(0),
                 requests: Arc::default(),
-                pulse: Pulse::new().under(self.pressure.clone()),
+                activity: Activity::new().under(self.pressure.clone()),
                 share: bodies.share(limits::REQUESTS_SHARE),
                 answers: answers.share(limits::REQUESTS_SHARE),
                 bulk: Semaphore::new(limits::BULK_ANSWERS_OF_PEER),
@@ -82,7 +82,7 @@ impl Callers {
     /// Time since the last byte on the streams that `peer` opened; `None` without streams.
     pub(super) fn silence(&self, peer: &PeerId) -> Option<Duration> {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.get(peer).map(|account| account.pulse.silence())
+        peers.get(peer).map(|account| account.activity.silence())
     }
 }
 
@@ -90,7 +90,7 @@ impl Caller {
     /// A slot for one more request; `None` if this peer, or all together, have too many waiting.
     pub(super) fn enter(&self) -> Option<Place> {
         let of_peer = occupy(&self.account.requests, REQUESTS_OF_PEER)?;
-        match occupy(&self.all, REQUESTS_IN) {
+        match occupy(&self.all, INCOMING_REQUESTS) {
             Some(of_all) => Some(Place(vec![of_peer, of_all])),
             None => {
                 of_peer.fetch_sub(1, Ordering::Relaxed);
@@ -99,8 +99,8 @@ impl Caller {
         }
     }
 
-    pub(super) fn pulse(&self) -> &Pulse {
-        &self.account.pulse
+    pub(super) fn activity(&self) -> &Activity {
+        &self.account.activity
     }
 
     pub(super) fn share(&self) -> &Share {

@@ -18,7 +18,7 @@ use super::frame::Frame;
 use super::pool::Pool;
 use super::{Requests, body, frame};
 use crate::net::budget::Reservation;
-use crate::net::limits::{self, BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY};
+use crate::net::limits::{self, BULK_BYTES, STREAM_ATTEMPTS, STREAM_RETRY_DELAY};
 use crate::net::streams::{OpenError, Opened};
 use crate::net::swarm::Command;
 use crate::platform;
@@ -136,7 +136,7 @@ impl Requests {
                     tracing::debug!(%peer, why, "no stream");
                     return Err(RequestError::Unreachable);
                 }
-                Some(Err(_)) => platform::sleep(STREAM_RETRY * 2_u32.pow(attempt)).await,
+                Some(Err(_)) => platform::sleep(STREAM_RETRY_DELAY * 2_u32.pow(attempt)).await,
                 None => return Err(RequestError::TimedOut),
             }
         }
@@ -146,7 +146,7 @@ impl Requests {
     async fn exchange(&self, pool: &Pool, opened: &mut Opened, question: &Question) -> Result<Answer, Failed> {
         let (stream, encoding) = (&mut opened.stream, body::Encoding::over(opened.way));
         let asked = Frame { head: &question.head, body: &question.body };
-        let sent = frame::write(stream, asked, encoding, Flow::calm(&pool.pulse));
+        let sent = frame::write(stream, asked, encoding, Flow::unbudgeted(&pool.activity));
         let sent = sent.await.map_err(Failed::BeforeAnswer)?;
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(question.patience, frame::read_lengths(stream)).await;
@@ -156,7 +156,7 @@ impl Requests {
             return Err(Failed::Frame(FrameError::TooLong { what: "body", claimed, max }));
         }
         let reservation = self.bodies.reserve(&pool.share, lengths.total()).await;
-        let response = frame::read_head(stream, lengths.head, &pool.pulse).await;
+        let response = frame::read_head(stream, lengths.head, &pool.activity).await;
         let mut hasher = question.wanted.map(|_| blake3::Hasher::new());
         // Hashed piece by piece, while the bytes are in the processor's cache and without holding up other tasks.
         let seen = |piece: &[u8]| {
@@ -165,7 +165,7 @@ impl Requests {
             }
         };
         let response: Response = response.map_err(Failed::Frame)?;
-        let body = body::read(stream, lengths.body, &pool.pulse, seen).await;
+        let body = body::read(stream, lengths.body, &pool.activity, seen).await;
         let (body, came) = body.map_err(Failed::Frame)?;
         self.meters.bytes_in.add(lengths.head + came);
         let hashed = hasher.map(|h| Hash(*h.finalize().as_bytes()));

@@ -5,34 +5,34 @@ use std::io;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 
+use super::activity::Activity;
 use super::error::FrameError;
 use super::pace::Pace;
-use super::pulse::Pulse;
 use crate::platform;
 
 /// Buffer size for reading data that is discarded.
 const DISCARDED: usize = 16 * 1024;
 
-/// One direction of one frame: every byte moved updates the pulse and is counted by the throughput check.
+/// One direction of one frame: every byte moved updates the activity and is counted by the throughput check.
 pub(super) struct Flow<'a> {
-    pulse: &'a Pulse,
+    activity: &'a Activity,
     pace: Pace<'a>,
 }
 
 impl<'a> Flow<'a> {
     /// For a frame of `len` bytes that holds a part of a budget, for which others may wait.
-    pub(super) fn held(len: usize, pulse: &'a Pulse) -> Self {
-        Self { pulse, pace: Pace::new(len, pulse) }
+    pub(super) fn budgeted(len: usize, activity: &'a Activity) -> Self {
+        Self { activity, pace: Pace::new(len, activity) }
     }
 
     /// For a frame that only its receiver waits for.
-    pub(super) fn calm(pulse: &'a Pulse) -> Self {
-        Self { pulse, pace: Pace::calm() }
+    pub(super) fn unbudgeted(activity: &'a Activity) -> Self {
+        Self { activity, pace: Pace::unbudgeted() }
     }
 
     /// Counts `n` more bytes.
     pub(super) fn moved(&mut self, n: usize) -> Result<(), FrameError> {
-        self.pulse.beat();
+        self.activity.touch();
         if self.pace.keeps(n) { Ok(()) } else { Err(FrameError::Stalled) }
     }
 
@@ -79,7 +79,7 @@ impl<'a> Flow<'a> {
     /// Flushes the writer.
     pub(super) async fn flush<W: AsyncWrite + Unpin>(&mut self, w: &mut W) -> Result<(), FrameError> {
         stall(w.flush()).await?;
-        self.pulse.beat();
+        self.activity.touch();
         Ok(())
     }
 }

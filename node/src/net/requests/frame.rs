@@ -12,10 +12,10 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
 use webmesh_protocol::codec::{self, Wire};
 use webmesh_protocol::limits::{BODY_BYTES, HEAD_BYTES};
 
+use super::activity::Activity;
 use super::body::{self, Encoding, Pieces, saved};
 use super::error::FrameError;
 use super::flow::Flow;
-use super::pulse::Pulse;
 
 /// Bytes of the two lengths.
 const HEADER: usize = 12;
@@ -106,20 +106,24 @@ pub(super) async fn read_lengths<R: AsyncRead + Unpin>(r: &mut R) -> Result<Leng
 }
 
 /// Reads and decodes a head.
-pub(super) async fn read_head<T, R>(r: &mut R, len: usize, pulse: &Pulse) -> Result<T, FrameError>
+pub(super) async fn read_head<T, R>(r: &mut R, len: usize, activity: &Activity) -> Result<T, FrameError>
 where
     T: Wire,
     R: AsyncRead + Unpin,
 {
     let mut head = vec![0; len];
-    Flow::held(len, pulse).fill(r, &mut head).await?;
+    Flow::budgeted(len, activity).fill(r, &mut head).await?;
     Ok(codec::decode(&head)?)
 }
 
 /// Reads the rest of a frame and discards it.
-pub(super) async fn skip<R: AsyncRead + Unpin>(r: &mut R, lengths: Lengths, pulse: &Pulse) -> Result<(), FrameError> {
-    Flow::held(lengths.head, pulse).discard(r, lengths.head).await?;
-    body::skip(r, lengths.body, pulse).await
+pub(super) async fn skip<R: AsyncRead + Unpin>(
+    r: &mut R,
+    lengths: Lengths,
+    activity: &Activity,
+) -> Result<(), FrameError> {
+    Flow::budgeted(lengths.head, activity).discard(r, lengths.head).await?;
+    body::skip(r, lengths.body, activity).await
 }
 
 #[cfg(test)]
@@ -153,10 +157,10 @@ mod tests {
     }
 
     async fn read(bytes: &[u8], piece: usize) -> Result<(Request, Bytes), FrameError> {
-        let (mut from, pulse) = (Trickle { bytes, piece }, Pulse::new());
+        let (mut from, activity) = (Trickle { bytes, piece }, Activity::new());
         let lengths = read_lengths(&mut from).await?;
-        let head = read_head(&mut from, lengths.head, &pulse).await?;
-        let (body, _) = body::read(&mut from, lengths.body, &pulse, |_| ()).await?;
+        let head = read_head(&mut from, lengths.head, &activity).await?;
+        let (body, _) = body::read(&mut from, lengths.body, &activity, |_| ()).await?;
         Ok((head, body))
     }
 
@@ -165,8 +169,8 @@ mod tests {
         let body: Vec<Bytes> = body.iter().cloned().map(Bytes::from).collect();
         let mut bytes = Vec::new();
         let head = codec::encode(&request);
-        let pulse = Pulse::new();
-        run(write(&mut bytes, Frame { head: &head, body: &body }, Encoding::Lz4, Flow::calm(&pulse))).unwrap();
+        let activity = Activity::new();
+        run(write(&mut bytes, Frame { head: &head, body: &body }, Encoding::Lz4, Flow::unbudgeted(&activity))).unwrap();
         (request, bytes)
     }
 
@@ -227,7 +231,7 @@ mod tests {
             bytes.extend(&rest);
             let mut from = Trickle { bytes: &bytes, piece: 1000 };
             let lengths = run(read_lengths(&mut from)).unwrap();
-            run(skip(&mut from, lengths, &Pulse::new())).unwrap();
+            run(skip(&mut from, lengths, &Activity::new())).unwrap();
             prop_assert_eq!(from.bytes, rest);
         }
     }

@@ -4,6 +4,7 @@
 //! reused for the next. A task for each outgoing request waits for the answer, a task for each incoming stream serves
 //! it; the swarm's task only opens streams.
 
+mod activity;
 mod body;
 mod callers;
 mod client;
@@ -11,11 +12,10 @@ mod error;
 mod flow;
 mod frame;
 mod pace;
+mod pending;
 mod pool;
-mod pulse;
 mod room;
 mod server;
-mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -36,13 +36,13 @@ use webmesh_protocol::message::{Request, Response};
 pub(super) use self::body::{PIECE_BYTES, PLAIN};
 use self::callers::{Callers, Place};
 use self::client::Question;
+use self::pending::{PendingRequests, Requester};
 use self::pool::Pools;
-use self::waiting::{Asker, Waiting};
 use super::NetEvent;
 use super::budget::{Budget, Pressure};
 use super::counters::Meters;
 use super::keys::peer_id_of;
-use super::limits::{ABANDONED_LOOK, BULK_ANSWERS, REQUESTS_OUT};
+use super::limits::{BULK_ANSWERS, OUTGOING_REQUESTS, REQUESTER_POLL_INTERVAL};
 use super::streams::Way;
 use super::swarm::Command;
 use crate::platform;
@@ -56,7 +56,7 @@ pub(super) struct Requests {
     commands: mpsc::WeakSender<Command>,
     pools: Pools,
     callers: Callers,
-    waiting: Waiting,
+    pending: PendingRequests,
     /// Budget of frames being read: requests of others until they are answered, answers until the driver has them.
     bodies: Budget,
     /// Budget of answers being written to others.
@@ -83,7 +83,7 @@ impl Requests {
             commands,
             pools: Pools::new(pressure.clone()),
             callers: Callers::new(pressure.clone()),
-            waiting: Waiting::default(),
+            pending: PendingRequests::default(),
             bodies: Budget::new(body_budget, pressure.clone(), Arc::clone(&meters.budget_held)),
             answers: Budget::new(body_budget, pressure, Arc::clone(&meters.answers_held)),
             bulk_answers: Semaphore::new(BULK_ANSWERS),
@@ -96,12 +96,12 @@ impl Requests {
     /// See [`Net::request`](super::Net::request).
     pub(super) fn request(self: &Arc<Self>, id: RequestId, to: PeerKey, request: Request, body: Vec<Bytes>) {
         let (counter, max) =
-            if to == self.me { (&self.to_self, REQUESTS_OF_PEER) } else { (&self.outgoing, REQUESTS_OUT) };
+            if to == self.me { (&self.to_self, REQUESTS_OF_PEER) } else { (&self.outgoing, OUTGOING_REQUESTS) };
         let Some(place) = Place::among(counter, max) else {
             return self.deliver(NetEvent::Response { id, outcome: Ok((Response::Busy, Bytes::new())) });
         };
         if to == self.me {
-            let token = self.waiting.local(id, place, client::patience(&request));
+            let token = self.pending.local(id, place, client::patience(&request));
             return self.deliver(NetEvent::Request { from: to, token, request, body: join(body) });
         }
         let question = Question::new(&request, codec::encode(&request), body);
@@ -120,10 +120,10 @@ impl Requests {
 
     /// See [`Net::respond`](super::Net::respond).
     pub(super) fn respond(self: &Arc<Self>, token: Token, response: Response, body: Vec<Bytes>) {
-        match self.waiting.take(token) {
+        match self.pending.take(token) {
             // Fails if the requester has given up meanwhile.
-            Some(Asker::Remote(reply)) => drop(reply.send((response, body))),
-            Some(Asker::Local { id, .. }) => {
+            Some(Requester::Remote(reply)) => drop(reply.send((response, body))),
+            Some(Requester::Local { id, .. }) => {
                 self.deliver(NetEvent::Response { id, outcome: Ok((response, join(body))) });
             }
             None => tracing::debug!(?token, "answer dropped: the requester has gone away"),
@@ -132,8 +132,8 @@ impl Requests {
 
     /// See [`Net::abandoned`](super::Net::abandoned).
     pub(super) async fn abandoned(self: Arc<Self>, token: Token) {
-        while self.waiting.is_awaited(token) {
-            platform::sleep(ABANDONED_LOOK).await;
+        while self.pending.is_awaited(token) {
+            platform::sleep(REQUESTER_POLL_INTERVAL).await;
         }
     }
 
@@ -170,7 +170,7 @@ impl Requests {
                 let _ = opened.stream.close().await; // broken or closed: gone in either case
             });
         }
-        for id in self.waiting.expired() {
+        for id in self.pending.expired() {
             self.deliver(NetEvent::Response { id, outcome: Err(RequestError::TimedOut) });
         }
     }

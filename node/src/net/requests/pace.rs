@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 
-use super::pulse::Pulse;
-use crate::net::limits::{FRAME_UNDER_PRESSURE, SLOWEST_PACE};
+use super::activity::Activity;
+use crate::net::limits::{FRAME_TIMEOUT_UNDER_PRESSURE, MIN_THROUGHPUT};
 use crate::platform::Instant;
 
 /// Checks the throughput of one frame, read or written: otherwise a peer could hold its part of the budget for years by
@@ -14,31 +14,31 @@ pub(super) struct Pace<'a> {
     started: Instant,
     moved: u64,
     len: u64,
-    pulse: Option<&'a Pulse>,
+    activity: Option<&'a Activity>,
 }
 
 impl<'a> Pace<'a> {
     /// For a frame of `len` bytes that begins now, and holds as many of a budget.
-    pub(super) fn new(len: usize, pulse: &'a Pulse) -> Self {
-        Self { started: Instant::now(), moved: 0, len: len as u64, pulse: Some(pulse) }
+    pub(super) fn new(len: usize, activity: &'a Activity) -> Self {
+        Self { started: Instant::now(), moved: 0, len: len as u64, activity: Some(activity) }
     }
 
     /// For a frame that only its receiver waits for.
-    pub(super) fn calm() -> Self {
-        Self { started: Instant::now(), moved: 0, len: 0, pulse: None }
+    pub(super) fn unbudgeted() -> Self {
+        Self { started: Instant::now(), moved: 0, len: 0, activity: None }
     }
 
     /// Counts `n` more bytes. `false` if the average throughput is too low.
     pub(super) fn keeps(&mut self, n: usize) -> bool {
         self.moved += n as u64;
-        let pressed = self.pulse.is_some_and(Pulse::is_pressed);
+        let pressed = self.activity.is_some_and(Activity::is_under_pressure);
         self.started.elapsed() <= allowed(self.moved, self.len, pressed)
     }
 }
 
 /// Time limit for the first `moved` bytes of a frame of `len`.
 fn allowed(moved: u64, len: u64, pressed: bool) -> Duration {
-    let pace = if pressed { SLOWEST_PACE.max(len / FRAME_UNDER_PRESSURE.as_secs()) } else { SLOWEST_PACE };
+    let pace = if pressed { MIN_THROUGHPUT.max(len / FRAME_TIMEOUT_UNDER_PRESSURE.as_secs()) } else { MIN_THROUGHPUT };
     REQUEST_TIMEOUT + Duration::from_secs(moved / pace)
 }
 
@@ -53,7 +53,7 @@ mod tests {
         let alone = allowed(len, len, false);
         assert!(alone > Duration::from_secs(3600), "a slow peer has all the time while nobody waits: {alone:?}");
         let pressed = allowed(len, len, true);
-        assert!(pressed <= REQUEST_TIMEOUT + FRAME_UNDER_PRESSURE + Duration::from_secs(1), "{pressed:?}");
+        assert!(pressed <= REQUEST_TIMEOUT + FRAME_TIMEOUT_UNDER_PRESSURE + Duration::from_secs(1), "{pressed:?}");
         assert_eq!(allowed(1, len, true), REQUEST_TIMEOUT, "it must move all along, not only at the end");
     }
 

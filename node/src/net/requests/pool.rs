@@ -9,9 +9,9 @@ use libp2p::swarm::ConnectionId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use webmesh_protocol::limits::REQUEST_TIMEOUT;
 
-use super::pulse::Pulse;
+use super::activity::Activity;
 use crate::net::budget::{Pressure, Share};
-use crate::net::limits::{BULK_STREAMS_TO_PEER, RELAYED_STREAM, STREAM_IDLE, STREAMS_TO_PEER};
+use crate::net::limits::{BULK_STREAMS_TO_PEER, RELAYED_STREAM_LIFETIME, STREAM_IDLE_TIMEOUT, STREAMS_TO_PEER};
 use crate::net::streams::Opened;
 use crate::platform::{self, Instant};
 
@@ -29,7 +29,7 @@ pub(super) struct Pool {
     bulk_turns: Semaphore,
     idle: Mutex<Vec<(Opened, Instant)>>,
     /// When a byte was last moved to or from the peer.
-    pub(super) pulse: Pulse,
+    pub(super) activity: Activity,
     /// What the answers of this peer may hold of the budget.
     pub(super) share: Share,
 }
@@ -52,7 +52,7 @@ impl Pools {
             turns: Semaphore::new(STREAMS_TO_PEER),
             bulk_turns: Semaphore::new(BULK_STREAMS_TO_PEER),
             idle: Mutex::default(),
-            pulse: Pulse::new().under(self.pressure.clone()),
+            activity: Activity::new().under(self.pressure.clone()),
             share: share(),
         };
         Arc::clone(lock(&self.peers).entry(peer).or_insert_with(|| Arc::new(pool())))
@@ -60,7 +60,7 @@ impl Pools {
 
     /// Time since the last byte on this peer's streams to `peer`; `None` without streams.
     pub(super) fn silence(&self, peer: &PeerId) -> Option<Duration> {
-        lock(&self.peers).get(peer).map(|pool| pool.pulse.silence())
+        lock(&self.peers).get(peer).map(|pool| pool.activity.silence())
     }
 
     /// Drops the idle streams of a connection that is gone.
@@ -76,7 +76,7 @@ impl Pools {
         lock(&self.peers).retain(|_, pool| {
             let mut idle = lock(&pool.idle);
             // The longest idle ones are at the bottom: streams are taken from the top.
-            let old = idle.iter().take_while(|(_, since)| since.elapsed() >= STREAM_IDLE).count();
+            let old = idle.iter().take_while(|(_, since)| since.elapsed() >= STREAM_IDLE_TIMEOUT).count();
             expired.extend(idle.drain(..old).map(|(opened, _)| opened));
             let unused = idle.is_empty();
             drop(idle);
@@ -101,7 +101,7 @@ impl Pool {
             if let Some(permit) = platform::timeout(patience, &mut acquire).await {
                 return permit.ok(); // the semaphore is never closed
             }
-            patience = REQUEST_TIMEOUT.saturating_sub(self.pulse.silence());
+            patience = REQUEST_TIMEOUT.saturating_sub(self.activity.silence());
             if patience.is_zero() {
                 return None;
             }
@@ -116,7 +116,7 @@ impl Pool {
     /// Returns a stream after a complete exchange. A stream through a relay is reused for a short time only: a new one
     /// uses the direct connection, once there is one.
     pub(super) fn put(&self, opened: Opened) {
-        if opened.way.relayed && opened.since.elapsed() >= RELAYED_STREAM {
+        if opened.way.relayed && opened.since.elapsed() >= RELAYED_STREAM_LIFETIME {
             return;
         }
         lock(&self.idle).push((opened, Instant::now()));

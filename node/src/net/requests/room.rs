@@ -6,7 +6,7 @@ use webmesh_protocol::message::Request;
 use super::Requests;
 use super::callers::Caller;
 use crate::net::budget::Reservation;
-use crate::net::limits::ANSWER_ROOM;
+use crate::net::limits::ANSWER_QUEUE_TIMEOUT;
 use crate::platform;
 
 /// Size class of an answer.
@@ -70,18 +70,18 @@ impl Requests {
                 Size::Bulk => {
                     let _of_peer = permit(caller.bulk()).await?;
                     // A peer that reads slowly must not hold a turn that others wait for either.
-                    caller.answers().half_free().await;
+                    caller.answers().wait_until_half_free().await;
                     Turn::Bulk { _of_peer, _of_all: permit(&self.bulk_answers).await? }
                 }
             })
         };
-        platform::timeout(ANSWER_ROOM, turn).await.flatten()
+        platform::timeout(ANSWER_QUEUE_TIMEOUT, turn).await.flatten()
     }
 
     /// Waits until the budget has room for an answer of `bytes`, to be held until it is written; `None` if the answers
     /// being written take too long.
     pub(super) async fn room<'a>(&self, caller: &Caller, turn: Turn<'a>, bytes: usize) -> Option<Room<'a>> {
-        let _bytes = platform::timeout(ANSWER_ROOM, self.answers.reserve(caller.answers(), bytes)).await?;
+        let _bytes = platform::timeout(ANSWER_QUEUE_TIMEOUT, self.answers.reserve(caller.answers(), bytes)).await?;
         let _turn = Some(turn).filter(|turn| !matches!(turn, Turn::Bulk { .. }));
         Some(Room { _turn, _bytes })
     }

@@ -18,10 +18,10 @@ use super::client::patience;
 use super::error::FrameError;
 use super::flow::Flow;
 use super::frame::{Frame, Lengths};
-use super::waiting::Reply;
+use super::pending::Reply;
 use super::{Requests, body, frame};
 use crate::net::NetEvent;
-use crate::net::limits::{ANSWER_GRACE, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE};
+use crate::net::limits::{ANSWER_GRACE, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE_TIMEOUT};
 use crate::platform;
 
 /// Waits for the driver's answer; fails if the requester goes away meanwhile. It must not send anything before the
@@ -58,7 +58,7 @@ impl Requests {
     async fn serve_all(&self, key: PeerKey, caller: &Caller, stream: &mut Stream) -> Result<(), FrameError> {
         // The end of an idle stream is normal.
         while let Some(Ok(lengths)) =
-            platform::timeout(SERVED_STREAM_IDLE, frame::read_lengths(stream)).await.map(|read| match read {
+            platform::timeout(SERVED_STREAM_IDLE_TIMEOUT, frame::read_lengths(stream)).await.map(|read| match read {
                 Err(FrameError::Broken(_)) => Err(()),
                 other => Ok(other),
             })
@@ -67,7 +67,7 @@ impl Requests {
             match caller.enter() {
                 Some(place) => self.serve_one(key, caller, place, lengths, stream).await?,
                 None => {
-                    frame::skip(stream, lengths, caller.pulse()).await?;
+                    frame::skip(stream, lengths, caller.activity()).await?;
                     self.answer(stream, caller, Response::Busy).await?;
                 }
             }
@@ -88,22 +88,22 @@ impl Requests {
         stream: &mut Stream,
     ) -> Result<(), FrameError> {
         let reservation = self.bodies.reserve(caller.share(), lengths.total()).await;
-        let request = frame::read_head::<Request, _>(stream, lengths.head, caller.pulse()).await;
+        let request = frame::read_head::<Request, _>(stream, lengths.head, caller.activity()).await;
         let request = match request {
             Ok(request) => request,
             Err(FrameError::Head(e)) if !matches!(e, DecodeError::Version { .. }) => {
-                body::skip(stream, lengths.body, caller.pulse()).await?;
+                body::skip(stream, lengths.body, caller.activity()).await?;
                 return self.answer(stream, caller, Response::Refused(e.to_string())).await;
             }
             Err(e) => return Err(e),
         };
-        let (body, came) = body::read(stream, lengths.body, caller.pulse(), |_| ()).await?;
+        let (body, came) = body::read(stream, lengths.body, caller.activity(), |_| ()).await?;
         self.meters.bytes_in.add(lengths.head + came);
         self.meters.requests_in.add(1);
         let Some(turn) = self.turn(caller, &request).await else {
             return self.answer(stream, caller, Response::Busy).await;
         };
-        let (token, answer) = self.waiting.remote();
+        let (token, answer) = self.pending.remote();
         let patience = patience(&request) + ANSWER_GRACE;
         let event = NetEvent::Request { from: key, token: token.token(), request, body };
         if !self.send(event).await {
@@ -131,7 +131,7 @@ impl Requests {
     async fn write(&self, stream: &mut Stream, caller: &Caller, head: &[u8], body: &[Bytes]) -> Result<(), FrameError> {
         // It holds a part of a budget, for which others may wait.
         let frame = Frame { head, body };
-        let sent = frame::write(stream, frame, caller.encoding, Flow::held(frame.len(), caller.pulse())).await?;
+        let sent = frame::write(stream, frame, caller.encoding, Flow::budgeted(frame.len(), caller.activity())).await?;
         self.meters.bytes_out.add(sent);
         Ok(())
     }

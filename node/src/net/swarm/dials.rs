@@ -25,7 +25,7 @@ pub(super) struct Awaited {
 
 /// A pending dial that was requested by address.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct AddressDial {
     address: Multiaddr,
     reply: oneshot::Sender<Result<PeerKey, NetError>>,
 }
@@ -51,7 +51,7 @@ impl Task {
         match self.dial_peer(peer) {
             // The pending dial serves as well.
             Ok(_) | Err(DialError::DialPeerConditionFalse(_)) => {}
-            Err(e) => self.next_way(peer, &innermost(&e)),
+            Err(e) => self.on_unreachable(peer, &innermost(&e)),
         }
     }
 
@@ -69,7 +69,7 @@ impl Task {
     }
 
     /// Handles a failed dial for waiting requests: asks the DHT once, then fails them.
-    fn next_way(&mut self, peer: PeerId, why: &str) {
+    fn on_unreachable(&mut self, peer: PeerId, why: &str) {
         let Some(awaited) = self.awaiting.get_mut(&peer) else {
             return;
         };
@@ -100,7 +100,7 @@ impl Task {
     }
 
     /// Handles a new connection to `peer`: waiting requests get a stream.
-    pub(super) fn settle_awaiting(&mut self, peer: PeerId) {
+    pub(super) fn complete_awaiting(&mut self, peer: PeerId) {
         for opener in self.awaiting.remove(&peer).map(|a| a.openers).unwrap_or_default() {
             if let Err(opener) = self.swarm.behaviour_mut().streams.open(peer, opener) {
                 give_up(vec![opener], "the connection closed at once");
@@ -111,9 +111,9 @@ impl Task {
     /// Dials an address for the handle. A bootstrap peer with a pending dial is not dialled twice.
     pub(super) fn dial_address(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<PeerKey, NetError>>) {
         if let Some(id) = self.bootstrap.under_way(&address)
-            && let hash_map::Entry::Vacant(free) = self.asked.entry(id)
+            && let hash_map::Entry::Vacant(free) = self.address_dials.entry(id)
         {
-            free.insert(Asked { address, reply });
+            free.insert(AddressDial { address, reply });
             return;
         }
         // A failed send below means that the caller has given up.
@@ -132,14 +132,14 @@ impl Task {
         };
         let id = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => drop(self.asked.insert(id, Asked { address, reply })),
+            Ok(()) => drop(self.address_dials.insert(id, AddressDial { address, reply })),
             Err(e) => drop(reply.send(Err(unreachable(&address, &explain(&e))))),
         }
     }
 
     /// Completes the dial requested by address, if the new connection comes from one.
-    pub(super) fn settle_asked(&mut self, id: ConnectionId, key: Option<PeerKey>) {
-        if let Some(Asked { address, reply }) = self.asked.remove(&id) {
+    pub(super) fn complete_address_dial(&mut self, id: ConnectionId, key: Option<PeerKey>) {
+        if let Some(AddressDial { address, reply }) = self.address_dials.remove(&id) {
             let _ = reply.send(key.ok_or_else(|| unreachable(&address, "its key is not Ed25519")));
         }
     }
@@ -148,7 +148,7 @@ impl Task {
     pub(super) fn on_dial_failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
         tracing::debug!(?peer, %error, "dial failed");
         let never_reached = self.bootstrap.failed(id);
-        if let Some(Asked { address, reply }) = self.asked.remove(&id) {
+        if let Some(AddressDial { address, reply }) = self.address_dials.remove(&id) {
             let _ = reply.send(Err(unreachable(&address, &explain(error))));
         } else if let Some(address) = never_reached {
             let hint = other_transport(&self.bootstrap.addresses()).map_or(String::new(), |hint| format!("; {hint}"));
@@ -161,7 +161,7 @@ impl Task {
                 self.book.failed(&peer);
             }
             if !connected {
-                self.next_way(peer, &explain(error));
+                self.on_unreachable(peer, &explain(error));
             }
         }
     }
@@ -187,7 +187,7 @@ impl Task {
     }
 
     /// Dials some known peers while there are too few connections.
-    pub(super) fn seek_peers(&mut self) {
+    pub(super) fn dial_known_peers(&mut self) {
         let connected = self.swarm.network_info().num_peers();
         let free = limits::SPECULATIVE_DIALS.saturating_sub(self.speculative.len());
         let wanted = self.wanted_peers.saturating_sub(connected).min(free);

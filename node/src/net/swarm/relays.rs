@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId};
 use super::Task;
 use crate::net::address_book::{is_circuit, is_public};
 use crate::net::keys::peer_key_of;
-use crate::net::limits::{RELAY_ADDRESSES, RELAY_RETRY, RELAYS};
+use crate::net::limits::{RELAY_ADDRESSES, RELAY_RETRY_DELAY, RELAYS};
 use crate::platform::Instant;
 
 /// A relay that this peer is reached through, or could be.
@@ -73,7 +73,7 @@ impl Task {
     pub(super) fn renew_relays(&mut self) {
         for at in 0..self.relays.len() {
             let Relay { peer, listener, tried } = self.relays[at];
-            if listener.is_none() && tried.elapsed() >= RELAY_RETRY {
+            if listener.is_none() && tried.elapsed() >= RELAY_RETRY_DELAY {
                 self.relays[at] = Relay { peer, listener: self.reserve(peer), tried: Instant::now() };
             }
         }

@@ -18,7 +18,7 @@ use crate::net::bootstrap::Bootstrap;
 use crate::net::checked_file::{self, Content};
 use crate::net::counters::Meters;
 use crate::net::error::NetError;
-use crate::net::gossip::Desk;
+use crate::net::gossip::GossipGate;
 use crate::net::requests::Requests;
 use crate::net::status::Status;
 use crate::net::{Net, NetConfig, NetEvent, identity, limits, peers_file};
@@ -37,13 +37,13 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     let meters = Arc::new(Meters::default());
     let protocols = |relay_client| Protocols::new(&config, Arc::clone(&meters), relay_client);
     let (mut swarm, acceptor) =
-        platform::swarm(&config.identity, certificate.as_deref(), limits::IDLE_CONNECTION, protocols)
+        platform::swarm(&config.identity, certificate.as_deref(), limits::CONNECTION_IDLE_TIMEOUT, protocols)
             .map_err(|e| NetError::Setup(e.to_string()))?;
     let mut early = Vec::new();
     listen(&mut swarm, &config.listen, &mut early).await?;
 
-    let (events, receiver) = mpsc::channel(limits::EVENTS);
-    let (commands, commanded) = mpsc::channel(limits::COMMANDS);
+    let (events, receiver) = mpsc::channel(limits::EVENT_QUEUE);
+    let (commands, commanded) = mpsc::channel(limits::COMMAND_QUEUE);
     let requests = Requests::new(me, events.downgrade(), commands.downgrade(), config.body_budget, Arc::clone(&meters));
     let requests = Arc::new(requests);
     let status = Arc::new(Status::default());
@@ -61,12 +61,12 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         held: VecDeque::new(),
         requests: Arc::clone(&requests),
         status: Arc::clone(&status),
-        desk: Desk::new(config.gossip_of_source, Arc::clone(&meters)),
+        gate: GossipGate::new(config.gossip_of_source, Arc::clone(&meters)),
         book: AddressBook::default(),
         bootstrap: Bootstrap::new(&config.bootstrap),
         wanted_peers: config.wanted_peers,
         awaiting: HashMap::new(),
-        asked: HashMap::new(),
+        address_dials: HashMap::new(),
         speculative: HashMap::new(),
         lookups: HashMap::new(),
         relayed: config.relayed,
@@ -74,7 +74,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         relays: Vec::new(),
         peers_file: config.data_dir.as_deref().map(peers_file::path),
         remembered: Instant::now(),
-        remember_pause: limits::REMEMBER_FIRST,
+        remember_pause: limits::SAVE_INITIAL_DELAY,
     };
     for (peer, addresses) in task.peers_file.as_deref().map(peers_file::load).unwrap_or_default() {
         addresses.into_iter().for_each(|address| task.book.add(peer, address));
@@ -145,7 +145,7 @@ async fn listen(
         }
         Ok(())
     };
-    let silent = platform::timeout(limits::LISTEN, ready).await;
+    let silent = platform::timeout(limits::LISTEN_TIMEOUT, ready).await;
     silent.unwrap_or_else(|| match waiting.into_values().next() {
         Some(address) => Err(NetError::Listen { address, why: "no interface has this address".to_owned() }),
         None => Ok(()),

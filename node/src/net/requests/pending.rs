@@ -19,16 +19,16 @@ pub(super) type Reply = (Response, Vec<Bytes>);
 
 /// Pending requests by token. Bounded by the slots of callers.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingRequests {
     next: AtomicU64,
-    askers: Arc<Askers>,
+    requesters: Arc<Requesters>,
 }
 
-type Askers = Mutex<HashMap<Token, Asker>>;
+type Requesters = Mutex<HashMap<Token, Requester>>;
 
 /// The requester that awaits an answer.
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(super) enum Requester {
     /// The task that serves another peer's stream.
     Remote(oneshot::Sender<Reply>),
     /// This peer's own driver.
@@ -46,43 +46,43 @@ pub(super) enum Asker {
 #[derive(Debug)]
 pub(super) struct RemoteToken {
     token: Token,
-    askers: Arc<Askers>,
+    requesters: Arc<Requesters>,
 }
 
-impl Waiting {
+impl PendingRequests {
     /// Registers a request of another peer; returns its token and the receiver of its answer.
     pub(super) fn remote(&self) -> (RemoteToken, oneshot::Receiver<Reply>) {
         let (reply, answer) = oneshot::channel();
-        let token = self.insert(Asker::Remote(reply));
-        (RemoteToken { token, askers: Arc::clone(&self.askers) }, answer)
+        let token = self.insert(Requester::Remote(reply));
+        (RemoteToken { token, requesters: Arc::clone(&self.requesters) }, answer)
     }
 
     /// Registers a request of this peer to itself, which expires after `patience`.
     pub(super) fn local(&self, id: RequestId, place: Place, patience: Duration) -> Token {
-        self.insert(Asker::Local { id, _place: place, until: Instant::now() + patience + ANSWER_GRACE })
+        self.insert(Requester::Local { id, _place: place, until: Instant::now() + patience + ANSWER_GRACE })
     }
 
-    fn insert(&self, asker: Asker) -> Token {
+    fn insert(&self, requester: Requester) -> Token {
         let token = Token(self.next.fetch_add(1, Ordering::Relaxed));
-        lock(&self.askers).insert(token, asker);
+        lock(&self.requesters).insert(token, requester);
         token
     }
 
     /// Removes and returns the requester that waits for the answer to `token`; `None` if it has gone away.
-    pub(super) fn take(&self, token: Token) -> Option<Asker> {
-        lock(&self.askers).remove(&token)
+    pub(super) fn take(&self, token: Token) -> Option<Requester> {
+        lock(&self.requesters).remove(&token)
     }
 
     /// Whether somebody still waits for the answer to `token`.
     pub(super) fn is_awaited(&self, token: Token) -> bool {
-        lock(&self.askers).contains_key(&token)
+        lock(&self.requesters).contains_key(&token)
     }
 
     /// Removes local requests that the driver has left unanswered for too long.
     pub(super) fn expired(&self) -> Vec<RequestId> {
         let mut expired = Vec::new();
-        lock(&self.askers).retain(|_, asker| match asker {
-            Asker::Local { id, until, .. } if *until <= Instant::now() => {
+        lock(&self.requesters).retain(|_, requester| match requester {
+            Requester::Local { id, until, .. } if *until <= Instant::now() => {
                 expired.push(*id);
                 false
             }
@@ -100,11 +100,11 @@ impl RemoteToken {
 
 impl Drop for RemoteToken {
     fn drop(&mut self) {
-        lock(&self.askers).remove(&self.token);
+        lock(&self.requesters).remove(&self.token);
     }
 }
 
 /// If another holder panics, the map is still usable.
-fn lock(askers: &Askers) -> MutexGuard<'_, HashMap<Token, Asker>> {
-    askers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(requesters: &Requesters) -> MutexGuard<'_, HashMap<Token, Requester>> {
+    requesters.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -39,9 +39,9 @@ impl Run {
     }
 }
 
-/// Some consecutive runs of one partition.
+/// The cached runs of one partition: consecutive ones, of which some may be evicted.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct BucketCache {
     /// Number of buckets in each run.
     pub(super) width: u32,
     /// Number of the first run.
@@ -56,9 +56,9 @@ pub(super) struct Shelf {
     pub(super) used: u64,
 }
 
-/// Why a shelf cannot be filled.
+/// Why the records cannot be sorted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShelfError {
+pub(super) enum SortError {
     #[error(transparent)]
     Read(#[from] io::Error),
     /// The segment at this index of the log is invalid.
@@ -77,7 +77,7 @@ struct Piece {
     len: u32,
 }
 
-impl Shelf {
+impl BucketCache {
     /// Sorts the records of `log` into runs of `width` buckets, starting at run `first`, as many as fit in `room`
     /// bytes, at least one, which must have at most `most` bytes. `ranks` holds for each entry of the log the rank of
     /// its task, or `None` if the entry does not count.
@@ -87,12 +87,12 @@ impl Shelf {
         file: Option<&Spill>,
         (first, width): (u32, u32),
         (room, most): (usize, u64),
-    ) -> Result<Self, ShelfError> {
+    ) -> Result<Self, SortError> {
         let mut pieces: Vec<Vec<Piece>> = Vec::new();
         let mut parts = Vec::new();
-        log.for_each(file, |place, segment| -> Result<(), ShelfError> {
+        log.for_each(file, |place, segment| -> Result<(), SortError> {
             let Some(rank) = ranks[place] else { return Ok(()) };
-            directory(segment, width, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            directory(segment, width, &mut parts).map_err(|why| SortError::Malformed { place, why })?;
             for &(run, len) in &parts {
                 let run = run as usize;
                 if pieces.len() <= run {
@@ -106,11 +106,11 @@ impl Shelf {
         let held = choose(&pieces, first, room, most)?;
         let mut buffers: Vec<Vec<u8>> = pieces[held.clone()].iter_mut().map(|pieces| lay_out(pieces)).collect();
         let mut next = vec![0usize; buffers.len()];
-        log.for_each(file, |place, segment| -> Result<(), ShelfError> {
+        log.for_each(file, |place, segment| -> Result<(), SortError> {
             if ranks[place].is_none() {
                 return Ok(());
             }
-            let mut rest = directory(segment, width, &mut parts).map_err(|why| ShelfError::Malformed { place, why })?;
+            let mut rest = directory(segment, width, &mut parts).map_err(|why| SortError::Malformed { place, why })?;
             for &(run, len) in &parts {
                 let (records, after) = rest.split_at(len as usize);
                 rest = after;
@@ -146,7 +146,7 @@ impl Shelf {
     }
 
     /// Evicts runs that were taken before: a run is seldom needed twice.
-    pub(super) fn put_away_taken(&mut self) {
+    pub(super) fn evict_taken(&mut self) {
         for slot in &mut self.runs {
             if let Some((run, true)) = slot {
                 self.bytes -= run.framed.len();
@@ -157,7 +157,7 @@ impl Shelf {
 }
 
 /// The runs from `first` on that fit together.
-fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<Range<usize>, ShelfError> {
+fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<Range<usize>, SortError> {
     let first = (first as usize).min(pieces.len());
     let mut sum = 0u64;
     for (run, pieces) in pieces.iter().enumerate().skip(first) {
@@ -169,7 +169,7 @@ fn choose(pieces: &[Vec<Piece>], first: u32, room: usize, most: u64) -> Result<R
             return Ok(first..run);
         }
         if too_large {
-            return Err(ShelfError::TooLarge(bytes));
+            return Err(SortError::TooLarge(bytes));
         }
     }
     Ok(first..pieces.len())

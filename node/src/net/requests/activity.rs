@@ -8,13 +8,13 @@ use crate::platform::Instant;
 
 /// The time when a byte last moved on any of a peer's streams.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct Activity {
     origin: Instant,
     last: AtomicU64,
     pressure: Pressure,
 }
 
-impl Pulse {
+impl Activity {
     pub(super) fn new() -> Self {
         Self { origin: Instant::now(), last: AtomicU64::new(0), pressure: Pressure::default() }
     }
@@ -25,12 +25,12 @@ impl Pulse {
     }
 
     /// Whether others wait for memory that frames hold.
-    pub(super) fn is_pressed(&self) -> bool {
+    pub(super) fn is_under_pressure(&self) -> bool {
         self.pressure.is_on()
     }
 
     /// Notes that a byte moved.
-    pub(super) fn beat(&self) {
+    pub(super) fn touch(&self) {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
