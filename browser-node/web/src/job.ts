@@ -44,7 +44,16 @@ export type Progress =
    * seconds.
    */
   | { phase: "compiling" | "reading"; bytes: number; of: number; said?: string }
-  | { phase: "running"; stages: StageProgress[]; workers: number; shufflers: number; failures: number; said?: string }
+  | {
+      phase: "running";
+      stages: StageProgress[];
+      workers: number;
+      shufflers: number;
+      failures: number;
+      /** Number of finished tasks whose results were lost and that run again: the `done` of their stages decreases. */
+      revoked: number;
+      said?: string;
+    }
   | { phase: "merging" }
   | { phase: "done"; result: Result };
 

@@ -214,7 +214,7 @@ export class Mesh {
     this.#isClosed = true;
     removeEventListener("pagehide", this.#pageHides);
     // They refer to each other across the boundary to the program, so neither would ever be collected.
-    this.#runner.results = this.#storage.answered = this.#storage.broke = undefined;
+    this.#runner.results = this.#storage.answered = this.#storage.failed = undefined;
     this.#runner.close();
     this.#storage.close();
   }
@@ -249,7 +249,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
     returned: (run) => tab.returned(run),
   };
   storage.answered = (head, body) => tab.stored(head, body);
-  storage.broke = (why) => tab.storageBroke(why);
+  storage.failed = (why) => tab.storageFailed(why);
   for (const kept of await guard.until(keptModules())) tab.keep(kept);
   return new Mesh(loaded, tab, runner, storage, way);
 }

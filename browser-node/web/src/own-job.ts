@@ -2,6 +2,7 @@
 
 import type { Tab } from "../wasm/webmesh_browser_node.js";
 import { diagnosticsOf } from "./clang.js";
+import type { JobEvent } from "./events.js";
 import {
   CompileError,
   type Job,
@@ -17,32 +18,6 @@ import type { Plan, Storage } from "./storage.js";
 /** Maximum number of failed attempts that are remembered. */
 const FAILURES = 100;
 
-/** Events from the engine's side, in the format of `webmesh run --json`. */
-type Told =
-  | { event: "phase"; text: string }
-  | { event: "warnings" | "diagnostics"; text: string }
-  | { event: "submitted"; job: string }
-  | {
-      event: "progress";
-      stages: { name: string; done: number; tasks: number; per_second: number | null; seconds_left: number | null }[];
-      workers: number;
-      shufflers: number;
-      failures: number;
-    }
-  | {
-      event: "task_failed";
-      stage: string;
-      task: number;
-      document: number | null;
-      why: string;
-      help: string | null;
-      worker: string;
-      retries_left: number;
-    }
-  | { event: "waiting"; why: string }
-  | { event: "waiting_over" }
-  | { event: "ended"; outcome: "done" | "cancelled" | "failed"; why: string | null };
-
 /** A job submitted by this tab. */
 export class OwnJob implements Job {
   #id = "";
@@ -56,6 +31,8 @@ export class OwnJob implements Job {
   #preparing = { isCompiled: false, bytes: 0, of: 0, said: "" };
   /** What the running job waits for. */
   #waiting: { said?: string } = {};
+  /** Number of finished tasks whose results were revoked. */
+  #revoked = 0;
   #over = false;
   #listeners = new Set<() => void>();
   #result: Promise<Result>;
@@ -146,8 +123,8 @@ export class OwnJob implements Job {
       () => {},
     );
     let plan: Plan | undefined;
-    const tell = (line: string) => this.#told(JSON.parse(line) as Told, storage, plan);
-    const compiling = tab.compile(name, options.source, tell);
+    const report = (line: string) => this.#onEvent(JSON.parse(line) as JobEvent, storage, plan);
+    const compiling = tab.compile(name, options.source, report);
     compiling.then(
       () => this.#prepare({ isCompiled: true, said: "" }),
       // Reported below.
@@ -169,7 +146,7 @@ export class OwnJob implements Job {
       plan = planned;
       const { partitions, replicas, retries, taskMillis, taskMemory } = options;
       const spec = JSON.stringify({ name, partitions, replicas, retries, taskMillis, taskMemory, plan });
-      const id = await tab.submit(compiled, spec, this.#unwanted, tell).catch(async (error: unknown) => {
+      const id = await tab.submit(compiled, spec, this.#unwanted, report).catch(async (error: unknown) => {
         this.#stopIfCancelled();
         await this.#naming;
         throw new JobError(this.#lastFailure() ?? wordsOf(error));
@@ -203,40 +180,44 @@ export class OwnJob implements Job {
     return `the job failed: ${last.stage} of ${last.input}: ${last.why}${this.#help}`;
   }
 
-  #told(told: Told, storage: Storage, plan: Plan | undefined): void {
-    switch (told.event) {
+  #onEvent(event: JobEvent, storage: Storage, plan: Plan | undefined): void {
+    switch (event.event) {
       case "phase":
-        this.#prepare({ said: told.text });
+        this.#prepare({ said: event.text });
         break;
       case "warnings":
-        this.#warnings = told.text;
+        this.#warnings = event.text;
         break;
       case "diagnostics":
-        this.#diagnostics = told.text;
+        this.#diagnostics = event.text;
         break;
       case "submitted":
-        this.#id = told.job;
+        this.#id = event.job;
         break;
       case "progress": {
-        const stages = told.stages.map(({ name, done, tasks, per_second, seconds_left }) => {
+        const stages = event.stages.map(({ name, done, tasks, per_second, seconds_left }) => {
           return { name, done, tasks, perSecond: per_second ?? 0, secondsLeft: seconds_left };
         });
-        const { workers, shufflers, failures } = told;
-        this.#show({ phase: "running", stages, workers, shufflers, failures, ...this.#waiting });
+        const { workers, shufflers, failures } = event;
+        this.#show({ phase: "running", stages, workers, shufflers, failures, revoked: this.#revoked, ...this.#waiting });
         break;
       }
       // Reported with the next progress, a moment later.
       case "waiting":
-        this.#waiting = { said: told.why };
+        this.#waiting = { said: event.why };
         break;
       case "waiting_over":
         this.#waiting = {};
         break;
+      // As with waiting.
+      case "revoked":
+        this.#revoked += event.tasks;
+        break;
       case "task_failed": {
-        const { stage, task, document, worker, retries_left } = told;
-        const why = inLibraryWords(told.why);
+        const { stage, task, document, worker, retries_left } = event;
+        const why = inLibraryWords(event.why);
         const failure: TaskFailure = { stage, task, input: undefined, why, worker, retriesLeft: retries_left };
-        this.#help = told.help === null ? "" : `\nhelp: ${inLibraryWords(told.help)}`;
+        this.#help = event.help === null ? "" : `\nhelp: ${inLibraryWords(event.help)}`;
         this.#failures = [...this.#failures.slice(1 - FAILURES), failure];
         if (plan !== undefined && stage === "map") {
           const naming = storage.nameOf(plan.inputs, task, document ?? undefined).then((input) => {

@@ -24,13 +24,13 @@ const planned = new Set<number>();
 // One after another: the engine relies on the order.
 let turn: Promise<void> = Promise.resolve();
 addEventListener("message", ({ data }: MessageEvent<StorageCall>) => {
-  turn = turn.then(() => obey(data)).catch((error: unknown) => {
+  turn = turn.then(() => handle(data)).catch((error: unknown) => {
     // An exception here (above all, out of memory) leaves the program in an unusable state.
     post({ kind: "broken", why: wordsOf(error) });
   });
 });
 
-async function obey(call: StorageCall): Promise<void> {
+async function handle(call: StorageCall): Promise<void> {
   if (call.kind === "begin") {
     const script = newScript();
     await script.default({ module_or_path: call.program });
@@ -39,7 +39,7 @@ async function obey(call: StorageCall): Promise<void> {
   }
   if (held === undefined) throw new Error("the Worker that keeps a tab's data did not start");
   if (call.kind === "order") {
-    const { head, body } = held.storage.obey(call.head, call.body);
+    const { head, body } = held.storage.perform(call.head, call.body);
     post({ kind: "answer", head, body }, [head.buffer, body.buffer]);
     return;
   }

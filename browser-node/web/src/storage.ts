@@ -28,7 +28,7 @@ export class Storage {
   /** Receives answers to orders of the engine; set before the first order. */
   answered: ((head: Uint8Array, body: Uint8Array) => void) | undefined;
   /** Called with the reason when no more answers will come. */
-  broke: ((why: string) => void) | undefined;
+  failed: ((why: string) => void) | undefined;
   #dead: Error | undefined;
   #program: WebAssembly.Module;
   #script: URL;
@@ -136,6 +136,6 @@ export class Storage {
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of waiting) reject(why);
-    this.broke?.(why.message);
+    this.failed?.(why.message);
   }
 }

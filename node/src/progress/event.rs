@@ -483,6 +483,26 @@ mod tests {
         }
     }
 
+    /// `browser-node/web/src/events.ts` describes the same JSON to TypeScript.
+    #[test]
+    fn the_type_for_typescript_has_every_event_and_field() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../browser-node/web/src/events.ts");
+        let source = std::fs::read_to_string(path).unwrap_or_else(|why| panic!("{path}: {why}"));
+        for (_, form) in documented() {
+            let name = form["event"].to_string();
+            let is_named = |member: &&str| member.split(';').next().is_some_and(|tag| tag.contains(&name));
+            let member = source.split("\n  | ").find(is_named).unwrap_or_else(|| panic!("{path} lacks {name}"));
+            for field in form.as_object().unwrap().keys() {
+                assert!(member.contains(&format!("{field}:")), "{path} lacks `{field}` of {name}");
+            }
+            for field in
+                form["stages"].as_array().into_iter().flatten().flat_map(|stage| stage.as_object().unwrap().keys())
+            {
+                assert!(source.contains(&format!("{field}:")), "{path} lacks `{field}` of a stage");
+            }
+        }
+    }
+
     #[test]
     fn unknown_fields_are_ignored_and_optional_ones_may_be_absent() {
         let of_a_later_version = json!({

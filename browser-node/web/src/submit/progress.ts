@@ -69,6 +69,7 @@ export class ProgressView {
       for (const stage of progress.stages) this.#stage(stage);
       const who = [count(progress.workers, "worker"), count(progress.shufflers, "shuffler")];
       if (progress.failures > 0) who.push(count(progress.failures, "failed attempt"));
+      if (progress.revoked > 0) who.push(`${count(progress.revoked, "finished task")} lost and run again`);
       const waits = progress.said === undefined ? [] : [`Waiting: ${progress.said}`];
       this.#who.textContent =
         progress.workers === 0 && waits.length === 0 ? "Waiting for workers …" : [...waits, ...who].join(" · ");

@@ -106,7 +106,7 @@ class FakeJob implements Job {
     this.failures = this.#kind === "slow" ? [FAILURE] : [];
     const map = { name: "map", done: 31, tasks: 64, perSecond: 12.3, secondsLeft: 3 };
     const reduce = { name: "reduce", done: 0, tasks: 16, perSecond: 0, secondsLeft: null };
-    yield { phase: "running", stages: [map, reduce], workers: 5, shufflers: 2, failures: this.failures.length };
+    yield { phase: "running", stages: [map, reduce], workers: 5, shufflers: 2, failures: this.failures.length, revoked: 0 };
     if (this.#kind === "slow") {
       await this.#cancelled;
       const error = new JobError("cancelled");

@@ -70,7 +70,8 @@ test("an error has the library's names for options", async () => {
   await assert.rejects(new OwnJob(tab, storage, { source: "" }).result(), /ask for less with `taskMemory`/);
 });
 
-test("while it runs and no task ends, its progress says what it waits for", async () => {
+/** A job that runs: `next` reports some events and then progress, which it returns; `end` ends the job. */
+async function running() {
   let tell = () => {};
   let end = () => {};
   const tab = {
@@ -90,17 +91,38 @@ test("while it runs and no task ends, its progress says what it waits for", asyn
   const job = new OwnJob(tab, storage, { source: "" });
   const progress = job.progress();
   await new Promise((resolve) => setImmediate(resolve));
-  const said = async (...events) => {
+  const next = async (...events) => {
     for (const event of events) tell(event);
     tell({ event: "progress", stages: [], workers: 1, shufflers: 1, failures: 0 });
-    const { phase, said } = (await progress.next()).value;
+    return (await progress.next()).value;
+  };
+  return {
+    next,
+    async end() {
+      end();
+      await job.result();
+    },
+  };
+}
+
+test("while it runs and no task ends, its progress says what it waits for", async () => {
+  const job = await running();
+  const said = async (...events) => {
+    const { phase, said } = await job.next(...events);
     return [phase, said];
   };
   assert.deepEqual(await said(), ["running", undefined]);
   assert.deepEqual(await said({ event: "waiting", why: "no worker is connected" }), ["running", "no worker is connected"]);
   assert.deepEqual(await said({ event: "waiting_over", seconds: 5 }), ["running", undefined]);
-  end();
-  await job.result();
+  await job.end();
+});
+
+test("its progress has the number of finished tasks that run again", async () => {
+  const job = await running();
+  assert.equal((await job.next()).revoked, 0);
+  assert.equal((await job.next({ event: "revoked", stage: "map", tasks: 3 })).revoked, 3);
+  assert.equal((await job.next({ event: "revoked", stage: "reduce", tasks: 2 })).revoked, 5);
+  await job.end();
 });
 
 test("notes on its inputs are known once they are read, while it is still compiled", async () => {
