@@ -3,12 +3,15 @@
 
 mod common;
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
 
-use common::{Service, compile, descendants, eventually, job, new_requester, plain, sandboxes, service, service_in};
+use common::{
+    Service, assert_end, compile, compilers, job, new_requester, plain, sandboxes, service, service_in,
+    wait_for_compile,
+};
 use webmesh_compiler::{CompileError, SandboxKind, limits};
 
 /// Limit on processor time in most tests, so that they are shorter than with the real limit.
@@ -24,11 +27,7 @@ async fn in_each_sandbox(time: Duration, test: impl AsyncFn(&Service)) {
         eprintln!("in {kind}:");
         let service = service_in(kind, time);
         test(&service).await;
-        eventually("every process of the sandbox is gone", || {
-            !descendants(std::process::id())
-                .iter()
-                .any(|(_, name)| matches!(name.as_str(), "clang" | "wasm-ld" | "lld"))
-        });
+        assert_end(&compilers());
         let strays: Vec<_> = std::fs::read_dir(service.cache.path())
             .unwrap()
             .map(|file| file.unwrap().file_name())
@@ -295,15 +294,12 @@ async fn stopping_the_service_ends_running_compiles() {
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
         let mut request = Box::pin(service.compiler.compile(new_requester(), "bomb.cpp", BOMB.as_bytes()));
-        while !is_compiling() {
-            let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
-            assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");
-        }
+        let running = until_compiling(&mut request).await;
         drop(request);
         let start = Instant::now();
         drop(service);
         assert!(start.elapsed() < Duration::from_secs(10), "stopping took {:?}", start.elapsed());
-        eventually("the sandbox is gone", || !is_compiling());
+        assert_end(&running);
     }
 }
 
@@ -313,13 +309,10 @@ async fn a_compile_whose_requester_has_gone_is_stopped() {
     for kind in sandboxes() {
         let service = service_in(kind, limits::MAX_PROCESSOR_TIME);
         let mut request = Box::pin(service.compiler.compile(new_requester(), "bomb.cpp", BOMB.as_bytes()));
-        while !is_compiling() {
-            let a_moment = tokio::time::timeout(Duration::from_millis(20), &mut request).await;
-            assert!(a_moment.is_err(), "it ended on its own: {a_moment:?}");
-        }
+        let running = until_compiling(&mut request).await;
         let start = Instant::now();
         drop(request);
-        eventually("the sandbox is gone", || !is_compiling());
+        assert_end(&running);
         assert!(start.elapsed() < limits::MAX_PROCESSOR_TIME / 2, "it ran on for {:?}", start.elapsed());
         // It is not remembered as a failure, since it was not finished.
         compile(&service, &job("")).await.expect("the thread is available to others");
@@ -330,6 +323,11 @@ async fn a_compile_whose_requester_has_gone_is_stopped() {
 const BOMB: &str = "template<int D, long long X> struct B { static constexpr long long v = B<D-1,2*X>::v + B<D-1,2*X+1>::v; };\n\
                     template<long long X> struct B<0, X> { static constexpr long long v = X; };\nlong long boom = B<50, 1>::v;\n";
 
-fn is_compiling() -> bool {
-    descendants(std::process::id()).iter().any(|(_, name)| name == "clang")
+/// Polls a request until its compile runs; returns the processes of its sandbox.
+async fn until_compiling<T: Debug>(request: &mut (impl Future<Output = T> + Unpin)) -> Vec<(u32, String)> {
+    let running = tokio::task::spawn_blocking(|| wait_for_compile(std::process::id()));
+    tokio::select! {
+        ended = request => panic!("it ended on its own: {ended:?}"),
+        running = running => running.unwrap(),
+    }
 }

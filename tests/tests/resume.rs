@@ -85,6 +85,30 @@ impl Case {
         job.finish();
         id
     }
+
+    /// Submits the job with `--detach`; returns its id.
+    fn detached(&self) -> String {
+        let mut submit = self.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
+        let submitted = output(submit.arg(&self.source).arg(self.mesh.path("corpus")));
+        assert_success(&submitted);
+        String::from_utf8_lossy(&submitted.stdout).trim().to_owned()
+    }
+
+    /// A command that waits for a detached job and writes its result.
+    fn results(&self, id: &str) -> Command {
+        let mut results = webmesh(&self.data());
+        results.args(["results", id, "--wait", "--data"]).arg(self.data()).arg("-o").arg(&self.result);
+        results
+    }
+
+    /// Ends the carrier of a detached job by a signal. `waiting` waits for the result, and must report that the job has
+    /// stopped and how to resume it.
+    fn signal_carrier(&self, signal: Signal, id: &str, waiting: Submission) {
+        kill_process(carrier(&self.data()).expect("a carrier"), signal).expect("it can be signalled");
+        let (code, said) = waiting.finish();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("has stopped") && said.contains(&format!("webmesh resume {}", &id[..8])), "{said}");
+    }
 }
 
 #[test]
@@ -186,55 +210,33 @@ fn a_job_on_an_embedded_mesh_resumes_with_its_piped_input() {
 #[test]
 fn a_detached_job_whose_process_was_killed_resumes_in_the_background() {
     let case = Case::new(60, 63);
-    let mut submit = case.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
-    let submitted = output(submit.arg(&case.source).arg(case.mesh.path("corpus")));
-    assert_success(&submitted);
-    let id = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();
-    let results = || {
-        let mut results = webmesh(&case.data());
-        results.args(["results", &id, "--wait", "--data"]).arg(case.data()).arg("-o").arg(&case.result);
-        results
-    };
-    let mut waiting = Submission::start(&mut results());
+    let id = case.detached();
+    let mut waiting = Submission::start(&mut case.results(&id));
     waiting.wait_for_share(0.3);
     let running = output(&mut resume(&case.data(), &[&id]));
     assert_refused(&running, &["is running"]);
-    kill_process(carrier(&case.data()).expect("a carrier"), Signal::KILL).expect("it can be killed");
-    let (code, said) = waiting.finish();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("has stopped") && said.contains(&format!("webmesh resume {}", &id[..8])), "{said}");
+    case.signal_carrier(Signal::KILL, &id, waiting);
     let resumed = output(&mut resume(&case.data(), &[&id]));
     assert_success(&resumed);
     assert_eq!(String::from_utf8_lossy(&resumed.stdout).trim(), id);
-    assert_success(&output(&mut results()));
+    assert_success(&output(&mut case.results(&id)));
     assert_same(&case.result, &case.expected);
 }
 
 #[test]
 fn sigterm_stops_a_detached_job_and_leaves_it_resumable() {
     let case = Case::new(60, 67);
-    let mut submit = case.mesh.ask("user", &["submit", "--detach", "--docs-per-task", "1"]);
-    let submitted = output(submit.arg(&case.source).arg(case.mesh.path("corpus")));
-    assert_success(&submitted);
-    let id = String::from_utf8_lossy(&submitted.stdout).trim().to_owned();
-    let results = || {
-        let mut results = webmesh(&case.data());
-        results.args(["results", &id, "--wait", "--data"]).arg(case.data()).arg("-o").arg(&case.result);
-        results
-    };
+    let id = case.detached();
     // Twice: the second time it is a process that goes on with the job.
     for share in [0.3, 0.6] {
-        let mut waiting = Submission::start(&mut results());
+        let mut waiting = Submission::start(&mut case.results(&id));
         waiting.wait_for_share(share);
-        kill_process(carrier(&case.data()).expect("a carrier"), Signal::TERM).expect("it can be told");
-        let (code, said) = waiting.finish();
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("has stopped") && said.contains(&format!("webmesh resume {}", &id[..8])), "{said}");
+        case.signal_carrier(Signal::TERM, &id, waiting);
         assert_eq!(kept(&case.data()).len(), 1);
         let resumed = output(&mut resume(&case.data(), &[&id]));
         assert_success(&resumed);
     }
-    assert_success(&output(&mut results()));
+    assert_success(&output(&mut case.results(&id)));
     assert_same(&case.result, &case.expected);
     // The carrier holds a lock on its log until it exits; it removes what it has kept after it has written the result.
     let log = fs::File::open(case.data().join("detached").join(&id).join("log")).expect("the log is there");

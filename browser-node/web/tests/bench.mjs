@@ -27,6 +27,10 @@ async function count(node, { path, bytes }, ...more) {
   return JSON.parse(ended).seconds;
 }
 
+/** How long a tab is observed, while it works and while it is idle, in milliseconds. */
+const WORKING_MILLIS = 2000;
+const IDLE_MILLIS = 5000;
+
 /** Opens a page whose tabs have joined as `meshes`. */
 async function tabs(node, peers, threads) {
   const page = await open(browser, node);
@@ -76,18 +80,27 @@ const megabytes = (big.bytes.length / 1e6).toFixed(0);
   const longest = [];
   for (let i = 0; i < 5; i++) {
     const page = await open(browser, node);
-    const [millis, task] = await page.evaluate(async () => {
+    const [millis, task] = await page.evaluate(async (observed) => {
+      // The Workers that run tasks report each that is done.
+      const done = new Promise((resolve) => {
+        globalThis.Worker = class extends Worker {
+          constructor(...given) {
+            super(...given);
+            this.addEventListener("message", ({ data }) => data.kind === "done" && "task" in data && resolve());
+          }
+        };
+      });
       const tasks = [];
       new PerformanceObserver((list) => tasks.push(...list.getEntries())).observe({ type: "longtask" });
       const { join } = await import("/mesh.js");
       const pressed = performance.now();
       const mesh = await join({ threads: 1 });
-      while ((await mesh.status()).given.tasks === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      await done;
       const millis = performance.now() - pressed;
-      await new Promise((resolve) => setTimeout(resolve, 2000));
+      await new Promise((resolve) => setTimeout(resolve, observed));
       await mesh.leave();
       return [millis, Math.max(0, ...tasks.map(({ duration }) => duration))];
-    });
+    }, WORKING_MILLIS);
     first.push(millis);
     longest.push(task);
     await page.close();
@@ -120,7 +133,7 @@ const megabytes = (big.bytes.length / 1e6).toFixed(0);
 {
   const node = await startNode();
   const page = await tabs(node, 1, 1);
-  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 5000)));
+  await new Promise((resolve) => setTimeout(resolve, IDLE_MILLIS));
   const memory = await page.evaluate(async () => (await globalThis.meshes[0].status()).memory);
   const { JSHeapUsedSize } = await page.metrics();
   say("memory of an idle joined tab: wasm / JavaScript", `${(memory / 1e6).toFixed(1)} / ${(JSHeapUsedSize / 1e6).toFixed(1)} MB`);

@@ -223,13 +223,15 @@ export async function joins(page, peers, threads) {
     async (peers, threads) => {
       const { join } = await import("/mesh.js");
       globalThis.meshes = await Promise.all(Array.from({ length: peers }, () => join({ threads })));
-      for (const mesh of globalThis.meshes) {
-        while ((await mesh.status()).connected === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-      }
     },
     peers,
     threads,
   );
+  const areConnected = async () => {
+    const all = await Promise.all(globalThis.meshes.map((mesh) => mesh.status()));
+    return all.every(({ connected }) => connected > 0);
+  };
+  await page.waitForFunction(areConnected, { timeout: PATIENCE_MILLIS });
 }
 
 /** Resolves with an element's text once the text is as expected. */

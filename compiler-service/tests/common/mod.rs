@@ -1,11 +1,19 @@
 //! Shared helpers of the compile service's tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use webmesh_compiler::{CompileError, Compiled, Compiler, CompilerConfig, Requester, SandboxKind, Toolchain};
+
+/// Timeout of every wait, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The root folder of the repository.
 pub(crate) fn project() -> PathBuf {
@@ -142,11 +150,49 @@ pub(crate) fn descendants(pid: u32) -> Vec<(u32, String)> {
     found
 }
 
-/// Polls until `condition` holds; panics after a minute.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(std::time::Instant::now() < end, "timeout waiting until {what}");
-        std::thread::sleep(Duration::from_millis(20));
+/// The compilers and linkers among the descendants of this process.
+pub(crate) fn compilers() -> Vec<(u32, String)> {
+    let mut found = descendants(std::process::id());
+    found.retain(|(_, name)| matches!(name.as_str(), "clang" | "wasm-ld" | "lld"));
+    found
+}
+
+/// Waits until clang runs among the descendants of the process `pid`; returns all of them.
+pub(crate) fn wait_for_compile(pid: u32) -> Vec<(u32, String)> {
+    // Every compile opens the precompiled header.
+    let header = toolchain().folder().join("webmesh.pch");
+    let opened = inotify::init(inotify::CreateFlags::CLOEXEC).expect("an inotify instance");
+    inotify::add_watch(&opened, header, inotify::WatchFlags::OPEN).expect("a watch of the header");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = descendants(pid);
+        if found.iter().any(|(_, name)| name == "clang") {
+            return found;
+        }
+        assert!(is_ready(&opened, deadline), "no compile has started");
+        retry_on_intr(|| rustix::io::read(&opened, &mut [0_u8; 4096])).expect("an event");
     }
+}
+
+/// Waits until the processes have ended; panics if one has not after a minute.
+pub(crate) fn assert_end(processes: &[(u32, String)]) {
+    let deadline = Instant::now() + PATIENCE;
+    for (id, name) in processes {
+        let pid = i32::try_from(*id).ok().and_then(Pid::from_raw).expect("a process id");
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => assert!(is_ready(&process, deadline), "{name} ({id}) is still running"),
+            // It has ended.
+            Err(Errno::SRCH) => {}
+            Err(why) => panic!("{name} ({id}): {why}"),
+        }
+    }
+}
+
+/// Waits until `fd` is readable; `false` at the deadline. A process is when it has ended.
+fn is_ready(fd: &impl AsFd, deadline: Instant) -> bool {
+    let ready = retry_on_intr(|| {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).expect("a minute at most");
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&left))
+    });
+    ready.expect("it can be waited for") > 0
 }

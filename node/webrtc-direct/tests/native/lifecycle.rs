@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use libp2p_core::StreamMuxer;
 use libp2p_core::multiaddr::Protocol;
+use libp2p_core::{Multiaddr, StreamMuxer};
 use libp2p_identity::Keypair;
 use webmesh_webrtc_direct::address::parse_dial;
 use webmesh_webrtc_direct::credentials::Version;
@@ -139,26 +139,39 @@ async fn a_server_that_supports_only_v1_is_reached_after_v2_timed_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unanswered_dial_fails_with_no_answer_and_frees_its_socket() {
     let _quiet = alone().await;
-    let unresponsive = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let certificate = Certificate::generate().unwrap();
-    let address =
-        webmesh_webrtc_direct::address::build(unresponsive.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let (_server, address) = unresponsive();
     let before = (sockets(), tasks());
     assert!(before.0 > 0, "the unresponsive server's socket is counted");
     let result = within(dial(&address, Version::V2)).await;
     assert!(matches!(result, Err(Error::NoAnswer)), "{result:?}");
-    until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
+    until_freed(before).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_dial_frees_its_socket() {
     let _quiet = alone().await;
-    let unresponsive = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let certificate = Certificate::generate().unwrap();
-    let address =
-        webmesh_webrtc_direct::address::build(unresponsive.local_addr().unwrap(), Some(certificate.fingerprint()));
+    let (server, address) = unresponsive();
+    let server = tokio::net::UdpSocket::from_std(server).unwrap();
     let before = (sockets(), tasks());
-    let dial = dial(&address, Version::V2);
-    assert!(tokio::time::timeout(Duration::from_millis(200), dial).await.is_err());
+    let mut datagram = [0; 2048];
+    // It is dropped when its first datagram has arrived.
+    tokio::select! {
+        ended = dial(&address, Version::V2) => panic!("it ended without an answer: {:?}", ended.err()),
+        first = within(server.recv_from(&mut datagram)) => drop(first.unwrap()),
+    }
+    until_freed(before).await;
+}
+
+/// A socket that receives but never answers, and its address as a server's.
+fn unresponsive() -> (std::net::UdpSocket, Multiaddr) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let certificate = Certificate::generate().unwrap();
+    let address = webmesh_webrtc_direct::address::build(socket.local_addr().unwrap(), Some(certificate.fingerprint()));
+    (socket, address)
+}
+
+/// Waits until no more sockets and tasks are left than before a dial.
+async fn until_freed(before: (usize, usize)) {
     until("the dial's socket is closed", || sockets() <= before.0 && tasks() <= before.1).await;
 }
