@@ -81,7 +81,7 @@ fn readme() -> String {
 }
 
 /// Waits for an event with this name that contains `part`.
-fn heard(run: &mut Submission, name: &str, part: &str) {
+fn wait_for_event(run: &mut Submission, name: &str, part: &str) {
     run.wait_for(|event| event["event"] == name && event.to_string().contains(part));
 }
 
@@ -94,10 +94,10 @@ fn by(way: &[&str], command: &Command) -> Command {
 }
 
 /// Polls until there is a value, or fails.
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return found;
         }
         assert!(Instant::now() < until, "{what} did not come");
@@ -293,7 +293,7 @@ fn ctrl_c_before_the_job_exists_leaves_nothing_behind() {
     let mut command = place.webmesh(&["run", &job, &input, "--peers", "3", "--threads", "1"]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     wait_for("the embedded mesh's folder", || place.leftovers().first().cloned());
-    kill_process(Pid::from_child(&child), Signal::INT).expect("it can be told");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it can be signalled");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(place.leftovers(), [] as [PathBuf; 0]);
@@ -306,7 +306,7 @@ fn run_endless(place: &Place, result: &Path) -> Submission {
     // Under nohup, one of the signals is ignored; restore its default.
     let mut run = by(&["env", "--default-signal=HUP"], place.webmesh(&arguments).arg("-o").arg(result));
     let mut run = Submission::start(&mut run);
-    heard(&mut run, "progress", "");
+    wait_for_event(&mut run, "progress", "");
     run
 }
 
@@ -344,7 +344,7 @@ fn ctrl_c_ends_a_job_whose_result_nobody_reads() {
     // More than a pipe can buffer.
     corpus::reviews(&input, 20, 100_000, 20_000, 22).expect("the corpus can be written");
     let mut run = Submission::unread(&mut place.webmesh(&["run", &wordcount(), &text(input)]));
-    heard(&mut run, "phase", "merging");
+    wait_for_event(&mut run, "phase", "merging");
     run.signal(Signal::INT);
     let (code, said) = run.finish();
     assert_eq!(code, Some(1), "{said}");
@@ -360,7 +360,7 @@ fn a_job_under_nohup_outlives_its_terminal() {
     let result = place.path("result.tsv");
     let plain = place.webmesh(&["run", &wordcount(), &text(input.clone()), "-o", &text(result.clone())]);
     let mut job = Submission::start(&mut by(&["nohup"], &plain));
-    heard(&mut job, "submitted", "");
+    wait_for_event(&mut job, "submitted", "");
     job.signal(Signal::HUP);
     let (code, said) = job.finish();
     assert_eq!(code, Some(0), "{said}");

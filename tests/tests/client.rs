@@ -89,7 +89,7 @@ async fn a_job_reports_its_progress_and_returns_its_result() {
     let id = job.id().expect("it was announced");
     let result = job.result().await.expect("a result");
     assert_eq!(result.job, id);
-    let [first @ ProgressEvent::Phase { .. }, rest @ .., told] = &events[..] else { panic!("{events:?}") };
+    let [first @ ProgressEvent::Phase { .. }, rest @ .., written] = &events[..] else { panic!("{events:?}") };
     assert!(first.to_json().contains("compiling wordcount.cpp"), "{first:?}");
     let submitted = rest.iter().find_map(|event| match event {
         ProgressEvent::Submitted { job, documents, .. } => Some((*job, *documents)),
@@ -103,7 +103,7 @@ async fn a_job_reports_its_progress_and_returns_its_result() {
     let stages = &last.expect("it made progress").stages;
     assert_eq!((stages[0].name.as_str(), stages[0].done), ("map", stages[0].tasks));
     assert!(rest.iter().any(|event| matches!(event, ProgressEvent::Ended { outcome: Ending::Done, .. })), "{rest:?}");
-    let ProgressEvent::Result { lines, keys, bytes, .. } = *told else { panic!("{told:?}") };
+    let ProgressEvent::Result { lines, keys, bytes, .. } = *written else { panic!("{written:?}") };
     assert_eq!((lines, keys, bytes), (result.lines, result.keys, result.bytes));
     assert_eq!(bytes, expected.len() as u64);
     assert!(read(result) == expected, "not the independent count");

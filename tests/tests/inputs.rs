@@ -123,10 +123,10 @@ fn compressed_and_utf16_inputs_are_reported_with_a_command_that_works() {
     let wide: Vec<u8> = "\u{feff}a b a\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let wide = place.file("wide.txt", &wide);
     for (input, about) in [(&packed, "compressed (gzip)"), (&wide, "UTF-16")] {
-        let told = output(&mut place.count(&[input], &["--partitions", "3"]));
-        assert_success(&told);
-        assert_says(&told, &["note: ", about]);
-        let text = stderr(&told);
+        let counted = output(&mut place.count(&[input], &["--partitions", "3"]));
+        assert_success(&counted);
+        assert_says(&counted, &["note: ", about]);
+        let text = stderr(&counted);
         let command = text.split("to read what is in it: ").nth(1).and_then(|rest| rest.lines().next());
         let command = command.unwrap_or_else(|| panic!("no command in:\n{text}"));
         let mut shell = Command::new("sh");

@@ -42,11 +42,11 @@ export class Conditions {
   /** Why a condition is not available here, as text; undefined if it is. */
   unavailable(condition: Condition): string | undefined {
     if (condition === "hidden") return undefined;
-    const [told, what] =
+    const [known, what] =
       condition === "battery"
         ? ["getBattery" in navigator, "whether the machine runs on battery"]
         : [this.#connection !== undefined, "whether the connection is metered"];
-    if (told) return undefined;
+    if (known) return undefined;
     if (isSecureContext) return `not available: this browser does not tell pages ${what}`;
     return `not available: this page came over plain HTTP, and browsers tell ${what} over HTTPS only, if at all`;
   }

@@ -30,7 +30,7 @@ export class Holds {
   readonly #listeners = new Set<(name: string) => void>();
 
   constructor() {
-    this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
+    this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#onMessage(data);
     // A closing tab tells the others; if it cannot, as after a crash, they find out by themselves.
     addEventListener("pagehide", () => {
       for (const name of this.#own.keys()) this.#post({ kind: "changed", name });
@@ -109,7 +109,7 @@ export class Holds {
     return held;
   }
 
-  #heard(message: Message): void {
+  #onMessage(message: Message): void {
     switch (message.kind) {
       case "ask":
         for (const name of message.names) {

@@ -82,11 +82,11 @@ export function draw(into: SVGElement, peers: readonly Peer[]): void {
     shape("circle", { cx: MIDDLE, cy: MIDDLE, r: 16, class: "peer self" }),
     shape("text", { x: MIDDLE, y: MIDDLE + 32, class: "label" }, "this tab"),
   );
-  into.setAttribute("aria-label", told(peers));
+  into.setAttribute("aria-label", summary(peers));
   into.replaceChildren(...lines, ...dots);
 }
 
-function told(peers: readonly Peer[]): string {
+function summary(peers: readonly Peer[]): string {
   const count = peers.length;
   const relayed = peers.filter(({ relay }) => relay !== null).length;
   const through = relayed === 0 ? "" : `, to ${relayed} of them through a relay`;

@@ -196,7 +196,7 @@ export class Runner {
 
   #hire(seat: Seat): Worker {
     const worker = new Worker(this.#script, { type: "module", name: "webmesh task" });
-    worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#heard(seat, data);
+    worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#onOutcome(seat, data);
     worker.onerror = (event) => {
       event.preventDefault();
       this.#lost(seat, `its Worker failed: ${workerFailure(event, this.#script)}`, "worker");
@@ -211,7 +211,7 @@ export class Runner {
     seat.timer = setTimeout(() => this.#lost(seat, why, "time"), unit.millis + GRACE_MILLIS);
   }
 
-  #heard(seat: Seat, outcome: Outcome): void {
+  #onOutcome(seat: Seat, outcome: Outcome): void {
     const unit = seat.unit;
     if (unit === undefined) return;
     unit.done++;

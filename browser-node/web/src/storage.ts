@@ -98,7 +98,7 @@ export class Storage {
   #started(): Worker {
     if (this.#worker === undefined) {
       const worker = new Worker(this.#script, { type: "module", name: "webmesh storage" });
-      worker.onmessage = ({ data }: MessageEvent<StorageAnswer>) => this.#heard(data);
+      worker.onmessage = ({ data }: MessageEvent<StorageAnswer>) => this.#onAnswer(data);
       worker.onerror = (event) => {
         event.preventDefault();
         this.#end(new Error(`the Worker that keeps a tab's data failed: ${workerFailure(event, this.#script)}`));
@@ -109,7 +109,7 @@ export class Storage {
     return this.#worker;
   }
 
-  #heard(answer: StorageAnswer): void {
+  #onAnswer(answer: StorageAnswer): void {
     if (answer.kind === "answer") {
       this.answered?.(answer.head, answer.body);
       return;

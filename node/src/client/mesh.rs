@@ -213,11 +213,11 @@ mod tests {
             .unwrap()
             .build();
         stranger.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
-        let (told, mut address) = tokio::sync::watch::channel(None);
+        let (listening, mut address) = tokio::sync::watch::channel(None);
         tokio::spawn(async move {
             loop {
                 if let SwarmEvent::NewListenAddr { address, .. } = stranger.select_next_some().await {
-                    told.send_replace(Some(address));
+                    listening.send_replace(Some(address));
                 }
             }
         });

@@ -385,13 +385,13 @@ mod tests {
             per_second,
             seconds_left: None,
         });
-        let told = |name: &str| json!({ "event": name, "text": "text" });
+        let text_event = |name: &str| json!({ "event": name, "text": "text" });
         vec![
-            (ProgressEvent::Phase { text: text() }, told("phase")),
+            (ProgressEvent::Phase { text: text() }, text_event("phase")),
             (ProgressEvent::Reading { bytes: 5, of: 10 }, json!({ "event": "reading", "bytes": 5, "of": 10 })),
-            (ProgressEvent::Warnings { text: text() }, told("warnings")),
-            (ProgressEvent::Diagnostics { text: text() }, told("diagnostics")),
-            (ProgressEvent::Note { text: text() }, told("note")),
+            (ProgressEvent::Warnings { text: text() }, text_event("warnings")),
+            (ProgressEvent::Diagnostics { text: text() }, text_event("diagnostics")),
+            (ProgressEvent::Note { text: text() }, text_event("note")),
             (
                 ProgressEvent::Submitted {
                     job,

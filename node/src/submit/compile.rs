@@ -84,7 +84,7 @@ pub async fn compile(
         Compilers::Own => search.queried(Instant::now(), Vec::new()),
         Compilers::OfMesh => query.set(survey::compilers(node).fuse()),
     }
-    let mut told_slow = false;
+    let mut reported_slow = false;
     loop {
         let (until, query_again) = match search.step(Instant::now()) {
             Step::GiveUp(why) => return Err(CompileError::NoCompiler { name: name.to_owned(), why }),
@@ -102,8 +102,8 @@ pub async fn compile(
                 continue;
             }
             Step::Wait { until, query, slow } => {
-                if let Some(slow) = slow.filter(|_| !told_slow) {
-                    told_slow = true;
+                if let Some(slow) = slow.filter(|_| !reported_slow) {
+                    reported_slow = true;
                     let seconds = SLOW_AFTER.as_secs();
                     reporter.phase(&match compilers {
                         Compilers::Own => format!("still compiling {name} after {seconds} s"),

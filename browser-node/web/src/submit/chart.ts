@@ -20,9 +20,9 @@ export function chart(lines: readonly Line[]): SVGSVGElement | undefined {
     .filter(({ value }) => Number.isFinite(value));
   if (bars.length < 2) return undefined;
   const most = Math.max(...bars.map(({ value }) => Math.abs(value))) || 1;
-  const told = bars.map(({ key, value }) => `${key} ${figure.format(value)}`).join("; ");
+  const summary = bars.map(({ key, value }) => `${key} ${figure.format(value)}`).join("; ");
   const height = bars.length * ROW;
-  const drawing = shape("svg", { class: "chart", role: "img", "aria-label": `The largest values: ${told}`, height });
+  const drawing = shape("svg", { class: "chart", role: "img", "aria-label": `The largest values: ${summary}`, height });
   bars.forEach(({ key, value }, i) => {
     const y = i * ROW;
     const middle = y + ROW / 2;

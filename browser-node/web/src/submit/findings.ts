@@ -12,10 +12,10 @@ export function showFindings(into: HTMLElement, marks: readonly Mark[], show: (m
     [of("error"), "error"],
     [of("warning"), "warning"],
   ] as const;
-  const told = kinds.filter(([number]) => number > 0).map(([number, kind]) => count(number, kind));
+  const summary = kinds.filter(([number]) => number > 0).map(([number, kind]) => count(number, kind));
   const rows = marks.map((mark) => {
     const at = button(`Line ${mark.line}`, { class: "link" }, () => show(mark));
     return make("li", { class: mark.severity }, at, make("span", {}, `${mark.severity}: ${mark.text}`));
   });
-  into.replaceChildren(make("h3", {}, told.join(", ") || "Notes"), make("ul", {}, ...rows));
+  into.replaceChildren(make("h3", {}, summary.join(", ") || "Notes"), make("ul", {}, ...rows));
 }

@@ -62,7 +62,7 @@ export class Inputs {
   /** Why a job cannot run on this choice, as text; undefined if it can. */
   get trouble(): string | undefined {
     if (this.#missing === undefined) return undefined;
-    const what = `The job's files (${told(this.#missing)}) must be chosen again`;
+    const what = `The job's files (${summary(this.#missing)}) must be chosen again`;
     return `${what}: ${BOUND}, if the browser has room. Or remove them, to run on numbers.`;
   }
 
@@ -153,7 +153,7 @@ export class Inputs {
     const all = this.#found;
     const none = this.trouble ?? "No files: the job's documents are numbers, counted from 0.";
     const choice = chosen(all);
-    const some = fits(choice) ? told(choice) : `${told(choice)}, to be chosen again after a reload: ${BOUND}.`;
+    const some = fits(choice) ? summary(choice) : `${summary(choice)}, to be chosen again after a reload: ${BOUND}.`;
     element("inputs-shown").textContent = all.length === 0 ? none : some;
     const rows = all.slice(0, LISTED).map((one) => {
       const remove = button("✕", { class: "link", "aria-label": `Remove ${one.path}`, title: "Remove" }, () => {
@@ -176,6 +176,6 @@ export class Inputs {
   }
 }
 
-function told({ files, bytes: size }: Chosen): string {
+function summary({ files, bytes: size }: Chosen): string {
   return `${count(files, "file")}, ${bytes(size)}`;
 }

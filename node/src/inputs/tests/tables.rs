@@ -108,8 +108,8 @@ fn a_large_table_is_cut_alike_by_any_number_of_threads_and_step_by_step() {
         // By its name it is a text, cut at line ends, unless the options say otherwise.
         let lines = planned(&[&text], &with(chunk, None)).unwrap();
         assert_ne!(documents(&lines), documents(&one));
-        let told = planned(&[&text], &Options { csv: true, ..with(chunk, None) }).unwrap();
-        assert_eq!(told.inputs, one.inputs);
+        let by_option = planned(&[&text], &Options { csv: true, ..with(chunk, None) }).unwrap();
+        assert_eq!(by_option.inputs, one.inputs);
     }
 }
 

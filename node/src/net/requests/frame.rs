@@ -217,8 +217,8 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), head in 0u32..80) {
             // Once as they are, once behind valid lengths.
-            let told = [&head.to_le_bytes()[..], &100u64.to_le_bytes(), &bytes].concat();
-            for bytes in [bytes, told] {
+            let with_false_length = [&head.to_le_bytes()[..], &100u64.to_le_bytes(), &bytes].concat();
+            for bytes in [bytes, with_false_length] {
                 if let Ok((_, body)) = run(read(&bytes, 7)) {
                     prop_assert_eq!(body.len() as u64, u64::from_le_bytes(bytes[4..12].try_into().unwrap()));
                 }

@@ -24,7 +24,7 @@ async fn gossip_reaches_a_peer_at_the_other_end_of_a_line() {
     two.dial(&one, "tcp").await;
     two.dial(&three, "quic").await;
     // Gossipsub builds its mesh at its own pace: published repeatedly until received.
-    let heard = async {
+    let received = async {
         let mut again = tokio::time::interval(Duration::from_millis(100));
         for n in 0.. {
             again.tick().await;
@@ -37,9 +37,9 @@ async fn gossip_reaches_a_peer_at_the_other_end_of_a_line() {
         }
         unreachable!("it is said for ever")
     };
-    let (from, heard) = tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    let (from, received) = tokio::time::timeout(PATIENCE, received).await.unwrap();
     assert_eq!(from, one.key());
-    assert!(matches!(heard, Gossip::Claims(_)));
+    assert!(matches!(received, Gossip::Claims(_)));
     assert!(three.net.counters().gossip_delivered >= 1);
 }
 
@@ -50,8 +50,8 @@ async fn a_message_without_subscribers_is_kept_for_the_next_one() {
     one.net.publish(topic, &message).await;
     two.net.subscribe(topic, true).await;
     two.dial(&one, "tcp").await;
-    let heard = two.wait(|e| if let NetEvent::Gossip { message, .. } = e { Some(message) } else { None }).await;
-    assert_eq!(heard, message);
+    let received = two.wait(|e| if let NetEvent::Gossip { message, .. } = e { Some(message) } else { None }).await;
+    assert_eq!(received, message);
     assert_eq!(one.net.counters().gossip_published, 1);
 }
 
@@ -66,7 +66,7 @@ async fn a_message_on_the_wrong_topic_is_refused() {
     two.dial(&one, "tcp").await;
     one.net.publish(Topic::Jobs, &message).await;
     let (_, right) = claim(2);
-    let heard = async {
+    let received = async {
         // Publish on the right topic only after the wrong one has been refused.
         while two.net.counters().gossip_refused == 0 {
             tokio::task::yield_now().await;
@@ -74,7 +74,7 @@ async fn a_message_on_the_wrong_topic_is_refused() {
         one.net.publish(topic, &right).await;
         two.wait(|e| if let NetEvent::Gossip { message, .. } = e { Some(message) } else { None }).await
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, heard).await.unwrap(), right);
+    assert_eq!(tokio::time::timeout(PATIENCE, received).await.unwrap(), right);
 }
 
 #[tokio::test]
@@ -90,26 +90,26 @@ async fn every_peer_of_a_star_is_heard_by_every_other() {
         others.push((peer, BTreeSet::new()));
     }
     let count = others.len();
-    let all_heard = async {
+    let all_received = async {
         let mut again = tokio::time::interval(Duration::from_millis(300));
         for n in 0.. {
             again.tick().await;
             for (peer, _) in &others {
                 peer.net.publish(topic, &claim(n).1).await;
             }
-            for (peer, heard) in &mut others {
+            for (peer, received) in &mut others {
                 while let Ok(event) = peer.events.try_recv() {
                     if let NetEvent::Gossip { from, .. } = event {
-                        heard.insert(from);
+                        received.insert(from);
                     }
                 }
             }
-            if others.iter().all(|(_, heard)| heard.len() == count - 1) {
+            if others.iter().all(|(_, received)| received.len() == count - 1) {
                 break;
             }
         }
     };
-    tokio::time::timeout(PATIENCE, all_heard).await.expect("everyone is heard within a minute");
+    tokio::time::timeout(PATIENCE, all_received).await.expect("every peer hears all others within a minute");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,21 +98,21 @@ async fn two_hidden_peers_gossip_and_ask_each_other() {
     one.net.respond(token, Response::Ok, vec![]);
     assert_eq!(two.answer(RequestId(1)).await.unwrap().0, Response::Ok);
     two.net.publish(topic, &word).await;
-    let heard = one.wait(|e| if let NetEvent::Gossip { message, .. } = e { Some(message) } else { None }).await;
-    assert_eq!(heard, word);
+    let received = one.wait(|e| if let NetEvent::Gossip { message, .. } = e { Some(message) } else { None }).await;
+    assert_eq!(received, word);
     drop(relay);
 }
 
 #[tokio::test]
 async fn a_relayed_connection_is_followed_by_a_direct_one() {
     let (relay, address) = relay().await;
-    let mut told = Peer::with(NetConfig { relayed: true, bootstrap: vec![address], ..quiet() }).await;
-    let at = circuit(&mut told).await;
-    let direct = told.net.addresses().into_iter().filter(|a| !a.to_string().contains("p2p-circuit"));
+    let mut relayed = Peer::with(NetConfig { relayed: true, bootstrap: vec![address], ..quiet() }).await;
+    let at = circuit(&mut relayed).await;
+    let direct = relayed.net.addresses().into_iter().filter(|a| !a.to_string().contains("p2p-circuit"));
     let mut client = Peer::start().await;
-    client.net.add_address(told.key(), vec![at]).await;
-    let (key, direct) = (told.key(), direct.collect::<Vec<_>>());
-    let told = told.echo();
+    client.net.add_address(relayed.key(), vec![at]).await;
+    let (key, direct) = (relayed.key(), direct.collect::<Vec<_>>());
+    let relayed = relayed.echo();
     client.ask(key, compile("x"), vec![]).await.unwrap();
     client.net.add_address(key, direct).await;
     // Shut down the relay: a relayed connection would end with it.
@@ -125,7 +125,7 @@ async fn a_relayed_connection_is_followed_by_a_direct_one() {
     tokio::time::timeout(PATIENCE, direct).await.expect("it is dialled where it listens");
     relay.net.shutdown().await;
     assert_eq!(client.ask(key, compile("x"), vec![body(100)]).await.unwrap().1, body(100));
-    drop(told);
+    drop(relayed);
 }
 
 #[tokio::test]
@@ -142,10 +142,10 @@ async fn a_relay_that_comes_back_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_peer_without_nat_uses_a_relay_only_if_told_to() {
+async fn a_peer_without_nat_uses_a_relay_only_if_configured() {
     let (relay, address) = relay().await;
-    let mut told = Peer::with(NetConfig { relayed: true, bootstrap: vec![address.clone()], ..quiet() }).await;
-    circuit(&mut told).await;
+    let mut relayed = Peer::with(NetConfig { relayed: true, bootstrap: vec![address.clone()], ..quiet() }).await;
+    circuit(&mut relayed).await;
     let mut open = Peer::with(NetConfig { bootstrap: vec![address], ..quiet() }).await;
     // A relay would have been asked by now: identify runs before anything else on a new connection.
     let (key, relay) = (relay.key(), relay.echo());

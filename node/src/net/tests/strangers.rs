@@ -253,11 +253,11 @@ async fn a_peer_that_does_not_read_its_answers_gets_no_more_of_them() {
     let mut streams = raw_streams(&net, ASKED).await;
     ask_on(&mut streams, &Request::Blob { hash: hash("pack") }).await;
     // The share fills; those that wait for it are answered "busy" in the end.
-    let told = futures::future::join_all(streams.iter_mut().map(answer)).await;
+    let answers = futures::future::join_all(streams.iter_mut().map(answer)).await;
     let share = BUDGET / limits::REQUESTS_SHARE as usize;
-    let bodies = told.iter().filter(|r| **r == Response::Body).count();
+    let bodies = answers.iter().filter(|r| **r == Response::Body).count();
     assert!((1..=share / LEN).contains(&bodies), "{bodies} answers of {LEN} bytes are under way");
-    assert_eq!(told.iter().filter(|r| **r == Response::Busy).count(), ASKED - bodies);
+    assert_eq!(answers.iter().filter(|r| **r == Response::Busy).count(), ASKED - bodies);
     assert!(net.counters().answers_held as usize <= share, "{} bytes are held", net.counters().answers_held);
     let made = made.load(Ordering::SeqCst);
     assert!(made < ASKED / 2, "{made} answers were made, {bodies} of them for somebody");
