@@ -8,7 +8,7 @@ export class JoinError extends Error {
 const NO_NODE = "no WebMesh node serves it. The option `bootstrap` must be the URL that a node prints as \"http\"";
 
 /** How to reach a node. */
-export interface Way {
+export interface Route {
   /** Addresses to dial at once, and again whenever the node is disconnected. */
   addresses: string[];
   /** A WebSocket address, for networks that drop UDP; undefined if only addresses were given. */
@@ -18,7 +18,7 @@ export interface Way {
 }
 
 /** A node's answer. */
-interface Said {
+interface NodeInfo {
   peer: string;
   addresses: string[];
   websocket?: string;
@@ -26,9 +26,9 @@ interface Said {
 }
 
 /** Finds out how to reach the node at a URL, or takes addresses as they are. */
-export async function wayTo(bootstrap: string | URL | readonly string[]): Promise<Way> {
-  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return byAddresses([...bootstrap]);
-  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return byAddresses([bootstrap]);
+export async function routeTo(bootstrap: string | URL | readonly string[]): Promise<Route> {
+  if (typeof bootstrap !== "string" && !(bootstrap instanceof URL)) return directRoute([...bootstrap]);
+  if (typeof bootstrap === "string" && bootstrap.startsWith("/")) return directRoute([bootstrap]);
   const url = new URL("/.well-known/webmesh.json", bootstrap);
   let answer: Response;
   try {
@@ -37,20 +37,20 @@ export async function wayTo(bootstrap: string | URL | readonly string[]): Promis
     throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
   }
   if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
-  const said = ((await answer.json().catch(() => null)) ?? {}) as Partial<Said>;
-  if (typeof said.peer !== "string" || !Array.isArray(said.addresses)) {
+  const node = ((await answer.json().catch(() => null)) ?? {}) as Partial<NodeInfo>;
+  if (typeof node.peer !== "string" || !Array.isArray(node.addresses)) {
     throw new JoinError(`${url} answered with something unexpected: ${NO_NODE}`);
   }
-  const dialled = said.addresses.filter((address) => address.includes("/webrtc-direct/"));
-  const fallback = said.websocket === undefined ? undefined : socketAddress(url, said.websocket, said.peer);
-  const jobEnds = said.jobEnds === undefined ? undefined : new URL(said.jobEnds, url);
+  const dialled = node.addresses.filter((address) => address.includes("/webrtc-direct/"));
+  const fallback = node.websocket === undefined ? undefined : socketAddress(url, node.websocket, node.peer);
+  const jobEnds = node.jobEnds === undefined ? undefined : new URL(node.jobEnds, url);
   if (dialled.length > 0) return { addresses: dialled, fallback, jobEnds };
   // A node without WebRTC is reached like one behind a network that drops it.
   if (fallback !== undefined) return { addresses: [fallback], fallback: undefined, jobEnds };
   throw new JoinError(`the node at ${url.origin} has no address for tabs: it is of an older version`);
 }
 
-function byAddresses(addresses: string[]): Way {
+function directRoute(addresses: string[]): Route {
   return { addresses, fallback: undefined, jobEnds: undefined };
 }
 

@@ -13,7 +13,7 @@ interface Connection extends EventTarget {
 }
 
 /** Browser interfaces that not every browser has. */
-type Telling = Navigator & { getBattery?: () => Promise<Battery>; connection?: Connection };
+type NavigatorWithConditions = Navigator & { getBattery?: () => Promise<Battery>; connection?: Connection };
 
 /** The conditions under which the user may choose to pause. */
 export const CONDITIONS = ["hidden", "battery", "metered"] as const;
@@ -22,12 +22,12 @@ export type Condition = (typeof CONDITIONS)[number];
 /** Watches the conditions; calls back when the answer may have changed. */
 export class Conditions {
   #battery: Battery | undefined;
-  #connection = (navigator as Telling).connection;
+  #connection = (navigator as NavigatorWithConditions).connection;
 
   constructor(changed: () => void) {
     document.addEventListener("visibilitychange", changed);
     this.#connection?.addEventListener("change", changed);
-    const asked = (navigator as Telling).getBattery?.();
+    const asked = (navigator as NavigatorWithConditions).getBattery?.();
     asked?.then(
       (battery) => {
         this.#battery = battery;

@@ -43,7 +43,7 @@ export function button(text: string, attributes: Attributes, pressed: () => void
 }
 
 /** Shows a message in an element, which is hidden if there is none. */
-export function complain(into: HTMLElement, text: string): void {
+export function showMessage(into: HTMLElement, text: string): void {
   if (into.textContent !== text) into.textContent = text;
   into.hidden = text === "";
 }

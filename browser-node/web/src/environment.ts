@@ -5,10 +5,10 @@ import { JoinError } from "./bootstrap.js";
 /** Throws a {@link JoinError} with advice, unless this is a page of a browser with WebRTC. */
 export function requirePage(): void {
   if (typeof document !== "undefined" && typeof RTCPeerConnection !== "undefined" && typeof Worker !== "undefined") return;
-  throw new JoinError(whyNot());
+  throw new JoinError(unsupportedReason());
 }
 
-function whyNot(): string {
+function unsupportedReason(): string {
   if (typeof document !== "undefined") return "WebMesh needs WebRTC and Web Workers, which are switched off in this browser.";
   if ("WorkerGlobalScope" in globalThis) {
     return "join() was called in a Worker, and browsers have WebRTC in pages only. Call it in the page: it starts Workers itself.";

@@ -16,7 +16,7 @@ export class Guard {
   readonly exports: WebAssembly.Exports;
   /** Resolves if the program crashes; usually never. */
   readonly crashed: Promise<CrashError>;
-  #tell: (crash: CrashError) => void = () => {};
+  #report: (crash: CrashError) => void = () => {};
   #crash: CrashError | undefined;
   #waiting = new Set<(crash: CrashError) => void>();
 
@@ -26,7 +26,7 @@ export class Guard {
     };
     this.exports = Object.fromEntries(Object.entries(exports).map(guarded));
     this.crashed = new Promise((resolve) => {
-      this.#tell = resolve;
+      this.#report = resolve;
     });
   }
 
@@ -44,7 +44,7 @@ export class Guard {
   stop(crash: CrashError): CrashError {
     if (this.#crash !== undefined) return this.#crash;
     this.#crash = crash;
-    this.#tell(crash);
+    this.#report(crash);
     for (const reject of this.#waiting) reject(crash);
     this.#waiting.clear();
     return crash;

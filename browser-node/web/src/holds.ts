@@ -82,7 +82,7 @@ export class Holds {
     this.#watched.add(name);
     void locks.request(PREFIX + name, { mode: "shared" }, () => {
       this.#watched.delete(name);
-      this.#tell(name);
+      this.#notify(name);
     });
   }
 
@@ -121,15 +121,15 @@ export class Holds {
       case "held":
         for (const answered of this.#answers) answered(message.name);
         // An answer may come after the timeout: listeners then correct what they show.
-        this.#tell(message.name);
+        this.#notify(message.name);
         break;
       case "changed":
-        this.#tell(message.name);
+        this.#notify(message.name);
         break;
     }
   }
 
-  #tell(name: string): void {
+  #notify(name: string): void {
     for (const changed of this.#listeners) changed(name);
   }
 

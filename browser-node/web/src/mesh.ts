@@ -2,7 +2,7 @@
 
 import type { Tab } from "../wasm/webmesh_browser_node.js";
 import { type Assets, assetsIn, fetchScript } from "./assets.js";
-import { type Way, wayTo } from "./bootstrap.js";
+import { type Route, routeTo } from "./bootstrap.js";
 import { requirePage } from "./environment.js";
 import type { Given } from "./given.js";
 import { CrashError } from "./guard.js";
@@ -33,7 +33,7 @@ export {
 const FALLBACK_MILLIS = 4_000;
 /** Maximum pause between a tab's attempts to reach a node that is gone. */
 const LONGEST_PAUSE_MILLIS = 60_000;
-/** Timeout for leaving: a working program says goodbye and closes its connections in two seconds (`GOODBYE`,
+/** Timeout for leaving: a working program says goodbye and closes its connections in two seconds (`GOODBYE_TIMEOUT`,
  * node/src/net/limits.rs). */
 const LEAVE_MILLIS = 10_000;
 /** Maximum number of threads in an advert (`Advert::threads`, protocol/src/membership.rs). */
@@ -103,7 +103,7 @@ export class Mesh {
   #jobEnds: URL | undefined;
 
   /** @internal */
-  constructor(program: Program, tab: Tab, runner: Runner, storage: Storage, { fallback, jobEnds }: Way) {
+  constructor(program: Program, tab: Tab, runner: Runner, storage: Storage, { fallback, jobEnds }: Route) {
     this.peer = tab.peer;
     this.#program = program;
     this.#tab = tab;
@@ -236,13 +236,13 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   const loading = load(assets, threads);
   // Reported below, if the mesh itself can be found.
   loading.catch(() => {});
-  const way = await wayTo(options.bootstrap ?? new URL("/", location.href));
+  const route = await routeTo(options.bootstrap ?? new URL("/", location.href));
   const loaded = await loading;
   const { module, script, guard } = loaded;
   const runner = new Runner(threads, assets.taskWorker);
   const storage = new Storage(module, assets.storageWorker);
   const identity = options.identity ?? newIdentity();
-  const tab = await guard.until(script.Tab.join(identity, way.addresses, threads, runner as never, storage as never));
+  const tab = await guard.until(script.Tab.join(identity, route.addresses, threads, runner as never, storage as never));
   runner.results = {
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
@@ -251,7 +251,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   storage.answered = (head, body) => tab.stored(head, body);
   storage.failed = (why) => tab.storageFailed(why);
   for (const kept of await guard.until(keptModules())) tab.keep(kept);
-  return new Mesh(loaded, tab, runner, storage, way);
+  return new Mesh(loaded, tab, runner, storage, route);
 }
 
 /** The program, after checking that all files that a tab needs later are available. */

@@ -2,7 +2,7 @@
 
 import { type Condition, CONDITIONS, Conditions } from "./conditions.js";
 import { CrashNotice } from "./crash.js";
-import { complain, element } from "./dom.js";
+import { showMessage, element } from "./dom.js";
 import { showFigures } from "./figures.js";
 import { watchHead } from "./head.js";
 import { ownIdentity } from "./identity.js";
@@ -19,7 +19,7 @@ import { showViews } from "./views.js";
 /** Refresh interval of the figures. */
 const REFRESH_MILLIS = 500;
 /** How long a tab has no connection before it names possible reasons. */
-const LONELY_MILLIS = 12_000;
+const UNCONNECTED_MILLIS = 12_000;
 
 const TROUBLE_CONNECTING =
   "No peer can be reached, neither over WebRTC nor over WebSocket. Perhaps a firewall is in the way; perhaps the " +
@@ -45,8 +45,8 @@ const turns = new Turns((error) => {
   // The notice reports a crash.
   if (error instanceof CrashError) return;
   wanted = false;
-  leftNow("", "Not joined");
-  complain(trouble, `The tab could not join or leave properly: ${wordsOf(error)}`);
+  showLeft("", "Not joined");
+  showMessage(trouble, `The tab could not join or leave properly: ${wordsOf(error)}`);
 });
 const notice = new CrashNotice(() => want(true));
 const threads = new Threads(() => void settle());
@@ -100,7 +100,7 @@ function say(text: string, badge: string): void {
 async function enter(): Promise<void> {
   const again = notice.isShown;
   say("Joining …", "Joining …");
-  complain(trouble, "");
+  showMessage(trouble, "");
   notice.hide();
   try {
     mesh = await join({ threads: threads.value, identity: await ownIdentity() });
@@ -108,7 +108,7 @@ async function enter(): Promise<void> {
     wanted = false;
     say("", "Not joined");
     const why = error instanceof JoinError ? error.message : `The tab cannot join: ${wordsOf(error)}`;
-    complain(trouble, why);
+    showMessage(trouble, why);
     // A node that does not answer may do so later; other errors would repeat.
     if (again) notice.show(why, !(error instanceof JoinError));
     return;
@@ -122,13 +122,13 @@ async function enter(): Promise<void> {
 
 async function exit(): Promise<void> {
   const left = mesh;
-  leftNow("Leaving …", "Leaving …");
+  showLeft("Leaving …", "Leaving …");
   await left?.leave();
   say("You have left the mesh.", "Not joined");
 }
 
 /** Shows that this tab is not in a mesh. */
-function leftNow(text: string, badge: string): void {
+function showLeft(text: string, badge: string): void {
   mesh = undefined;
   element("mesh").hidden = true;
   element("outside").hidden = false;
@@ -139,8 +139,8 @@ function leftNow(text: string, badge: string): void {
 function crashed(was: Mesh, { message }: CrashError): void {
   if (mesh !== undefined && mesh !== was) return;
   wanted = false;
-  leftNow("", "Stopped");
-  complain(trouble, "");
+  showLeft("", "Stopped");
+  showMessage(trouble, "");
   const what = message.charAt(0).toUpperCase() + message.slice(1);
   notice.show(`${what}. The mesh goes on without this tab; jobs that were submitted here have ended.`);
   showButtons();
@@ -153,8 +153,8 @@ async function watch(watched: Mesh): Promise<void> {
     while (mesh === watched) {
       const status = await watched.status();
       if (mesh !== watched) break;
-      const lonely = status.connected === 0 && performance.now() - started > LONELY_MILLIS;
-      complain(trouble, lonely ? TROUBLE_CONNECTING : "");
+      const isUnconnected = status.connected === 0 && performance.now() - started > UNCONNECTED_MILLIS;
+      showMessage(trouble, isUnconnected ? TROUBLE_CONNECTING : "");
       history.add(status);
       if (!document.hidden) show(status);
       await new Promise((resolve) => setTimeout(resolve, REFRESH_MILLIS));
@@ -273,5 +273,5 @@ if (hadJoined()) {
   wanted = isRejoined = true;
   void settle();
 } else if (kiosk.isAsked()) {
-  void kiosk.isAllowed().then((allowed) => (allowed ? want(true) : complain(trouble, KIOSK_REFUSED)));
+  void kiosk.isAllowed().then((allowed) => (allowed ? want(true) : showMessage(trouble, KIOSK_REFUSED)));
 }

@@ -39,13 +39,13 @@ async function start(assets: Assets): Promise<Program> {
   const guard = guardOf(exports);
   void guard.crashed.then(() => {
     running = undefined;
-    hangUp(exports.__wbindgen_externrefs);
+    closeConnections(exports.__wbindgen_externrefs);
   });
   return { module, script, memory: exports.memory, guard };
 }
 
 /** Closes the connections that a crashed program left open, so that its peers need not wait. */
-function hangUp(held: WebAssembly.Table): void {
+function closeConnections(held: WebAssembly.Table): void {
   for (let i = 0; i < held.length; i++) {
     const value: unknown = held.get(i);
     if (value instanceof RTCPeerConnection || value instanceof WebSocket) value.close();

@@ -60,7 +60,7 @@ interface Queued {
   done: number;
 }
 
-class Seat {
+class Slot {
   worker: Worker | undefined;
   unit: Queued | undefined;
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -72,33 +72,33 @@ export class Runner {
   results: Results | undefined;
   readonly given: Given = { tasks: 0, failures: 0, millis: 0, gigabyteSeconds: 0 };
   #modules = new Map<string, Promise<WebAssembly.Module>>();
-  #seats: Seat[];
+  #slots: Slot[];
   #queue: Queued[] = [];
   #script: URL;
 
   constructor(threads: number, script: URL) {
-    this.#seats = Array.from({ length: threads }, () => new Seat());
+    this.#slots = Array.from({ length: threads }, () => new Slot());
     this.#script = script;
   }
 
   get threads(): number {
-    return this.#seats.length;
+    return this.#slots.length;
   }
 
   /** Changes the number of Workers. Units on removed ones, and queued ones beyond one for each Worker, are returned. */
   resize(threads: number): void {
     const returned: Queued[] = [];
     // Idle ones are removed first.
-    const busy = this.#seats.filter(({ unit }) => unit !== undefined);
-    const idle = this.#seats.filter(({ unit }) => unit === undefined);
-    const seats = [...busy, ...idle];
-    for (const seat of seats.splice(threads)) {
-      if (seat.unit !== undefined) returned.push(seat.unit);
-      this.#vacate(seat);
+    const busy = this.#slots.filter(({ unit }) => unit !== undefined);
+    const idle = this.#slots.filter(({ unit }) => unit === undefined);
+    const slots = [...busy, ...idle];
+    for (const slot of slots.splice(threads)) {
+      if (slot.unit !== undefined) returned.push(slot.unit);
+      this.#clear(slot);
     }
-    while (seats.length < threads) seats.push(new Seat());
-    const shrinks = threads < this.#seats.length;
-    this.#seats = seats;
+    while (slots.length < threads) slots.push(new Slot());
+    const shrinks = threads < this.#slots.length;
+    this.#slots = slots;
     if (shrinks) returned.push(...this.#queue.splice(threads));
     for (const { run } of returned) this.results?.returned(run);
     this.#fill();
@@ -139,8 +139,8 @@ export class Runner {
 
   stop(job: string): void {
     this.#queue = this.#queue.filter((unit) => unit.job !== job);
-    for (const seat of this.#seats) {
-      if (seat.unit?.job === job) this.#vacate(seat);
+    for (const slot of this.#slots) {
+      if (slot.unit?.job === job) this.#clear(slot);
     }
     this.#fill();
   }
@@ -148,36 +148,36 @@ export class Runner {
   /** Ends all Workers. */
   close(): void {
     this.#queue = [];
-    for (const seat of this.#seats) this.#vacate(seat);
-    this.#seats = [];
+    for (const slot of this.#slots) this.#clear(slot);
+    this.#slots = [];
   }
 
   #fill(): void {
-    for (const seat of this.#seats) {
-      if (seat.unit !== undefined) continue;
+    for (const slot of this.#slots) {
+      if (slot.unit !== undefined) continue;
       const unit = this.#queue.shift();
       if (unit === undefined) return;
-      void this.#begin(seat, unit);
+      void this.#begin(slot, unit);
     }
   }
 
-  async #begin(seat: Seat, unit: Queued): Promise<void> {
-    seat.unit = unit;
+  async #begin(slot: Slot, unit: Queued): Promise<void> {
+    slot.unit = unit;
     let module: WebAssembly.Module;
     try {
       const compiled = this.#modules.get(unit.module);
       if (compiled === undefined) throw new Error("it was dropped from the cache");
       module = await compiled;
     } catch (error) {
-      if (seat.unit !== unit) return;
-      seat.unit = undefined;
+      if (slot.unit !== unit) return;
+      slot.unit = undefined;
       this.#failRest(unit, `the module cannot be loaded: ${String(error)}`);
       this.#fill();
       return;
     }
     // It may have been stopped meanwhile.
-    if (seat.unit !== unit) return;
-    seat.worker ??= this.#hire(seat);
+    if (slot.unit !== unit) return;
+    slot.worker ??= this.#startWorker(slot);
     const { seeds, ends, inputsPerTask, firstTask, bytes } = unit.batch;
     // Of a unit that was started on another Worker, only the remaining tasks.
     const firstInput = Math.min(unit.done * inputsPerTask, ends.length);
@@ -190,29 +190,29 @@ export class Runner {
       bytes: bytes.slice(start),
       ends: ends.slice(firstInput).map((end) => end - start),
     };
-    seat.worker.postMessage(batch, [batch.bytes.buffer]);
-    this.#watch(seat, unit);
+    slot.worker.postMessage(batch, [batch.bytes.buffer]);
+    this.#watch(slot, unit);
   }
 
-  #hire(seat: Seat): Worker {
+  #startWorker(slot: Slot): Worker {
     const worker = new Worker(this.#script, { type: "module", name: "webmesh task" });
-    worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#onOutcome(seat, data);
+    worker.onmessage = ({ data }: MessageEvent<Outcome>) => this.#onOutcome(slot, data);
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#lost(seat, `its Worker failed: ${workerFailure(event, this.#script)}`, "worker");
+      this.#lost(slot, `its Worker failed: ${workerFailure(event, this.#script)}`, "worker");
     };
     return worker;
   }
 
-  #watch(seat: Seat, unit: Queued): void {
-    clearTimeout(seat.timer);
+  #watch(slot: Slot, unit: Queued): void {
+    clearTimeout(slot.timer);
     const seconds = unit.millis / 1000;
     const why = `ran longer than ${seconds} s`;
-    seat.timer = setTimeout(() => this.#lost(seat, why, "time"), unit.millis + GRACE_MILLIS);
+    slot.timer = setTimeout(() => this.#lost(slot, why, "time"), unit.millis + GRACE_MILLIS);
   }
 
-  #onOutcome(seat: Seat, outcome: Outcome): void {
-    const unit = seat.unit;
+  #onOutcome(slot: Slot, outcome: Outcome): void {
+    const unit = slot.unit;
     if (unit === undefined) return;
     unit.done++;
     const last = unit.done === unit.tasks;
@@ -226,18 +226,18 @@ export class Runner {
       this.results?.failed(unit.run, outcome.task, outcome.millis, outcome.document, outcome.why, outcome.cause, last);
     }
     if (last) {
-      clearTimeout(seat.timer);
-      seat.unit = undefined;
+      clearTimeout(slot.timer);
+      slot.unit = undefined;
       this.#fill();
     } else {
-      this.#watch(seat, unit);
+      this.#watch(slot, unit);
     }
   }
 
   /** The running task is lost with its Worker; the rest of its unit runs elsewhere. */
-  #lost(seat: Seat, why: string, cause: Cause): void {
-    const unit = seat.unit;
-    this.#vacate(seat);
+  #lost(slot: Slot, why: string, cause: Cause): void {
+    const unit = slot.unit;
+    this.#clear(slot);
     if (unit !== undefined) {
       const task = unit.batch.firstTask + unit.done;
       unit.done++;
@@ -256,10 +256,10 @@ export class Runner {
     }
   }
 
-  #vacate(seat: Seat): void {
-    clearTimeout(seat.timer);
-    seat.worker?.terminate();
-    seat.worker = undefined;
-    seat.unit = undefined;
+  #clear(slot: Slot): void {
+    clearTimeout(slot.timer);
+    slot.worker?.terminate();
+    slot.worker = undefined;
+    slot.unit = undefined;
   }
 }

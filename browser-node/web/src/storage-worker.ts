@@ -6,7 +6,7 @@ import type { StorageAnswer, StorageCall } from "./messages.js";
 import { newScript } from "./script.js";
 
 /** Maximum time of reading files for this tab's own jobs before other requests get a turn. */
-const LOOK_MILLIS = 20;
+const YIELD_MILLIS = 20;
 
 type Asked = Exclude<StorageCall, { kind: "begin" | "order" | "unplan" }>;
 
@@ -65,25 +65,25 @@ async function plan(
   { call, files, options }: Extract<Asked, { kind: "plan" }>,
 ): Promise<string> {
   const planning = new script.Planning([...files], options);
-  const tell = () => post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
+  const report = () => post({ kind: "progress", call, bytes: planning.bytes, of: planning.of });
   planned.add(call);
   try {
-    for (let look = performance.now() + LOOK_MILLIS; !planning.step(); ) {
-      if (performance.now() < look) continue;
-      tell();
-      await othersTurn();
+    for (let yieldAt = performance.now() + YIELD_MILLIS; !planning.step(); ) {
+      if (performance.now() < yieldAt) continue;
+      report();
+      await yieldToMessages();
       if (!planned.has(call)) throw new Error("the job was cancelled");
-      look = performance.now() + LOOK_MILLIS;
+      yieldAt = performance.now() + YIELD_MILLIS;
     }
   } finally {
     planned.delete(call);
   }
-  tell();
+  report();
   return storage.hold(planning);
 }
 
 /** Resolves after pending messages are handled. A timer would add some milliseconds each time. */
-function othersTurn(): Promise<void> {
+function yieldToMessages(): Promise<void> {
   const { port1, port2 } = new MessageChannel();
   return new Promise((resolve) => {
     port1.onmessage = () => {

@@ -29,7 +29,7 @@ export class Storage {
   answered: ((head: Uint8Array, body: Uint8Array) => void) | undefined;
   /** Called with the reason when no more answers will come. */
   failed: ((why: string) => void) | undefined;
-  #dead: Error | undefined;
+  #failure: Error | undefined;
   #program: WebAssembly.Module;
   #script: URL;
   #worker: Worker | undefined;
@@ -48,7 +48,7 @@ export class Storage {
 
   /** Called by the engine. */
   order(head: Uint8Array, body: Uint8Array): void {
-    if (this.#dead !== undefined) return;
+    if (this.#failure !== undefined) return;
     this.#started().postMessage({ kind: "order", head, body } satisfies StorageCall, [head.buffer, body.buffer]);
   }
 
@@ -87,7 +87,7 @@ export class Storage {
   }
 
   #ask(call: Call, progress?: Waiting["progress"]): Promise<unknown> {
-    if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const number = this.#calls++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(number, { resolve, reject, progress });
@@ -129,8 +129,8 @@ export class Storage {
   }
 
   #end(why: Error): void {
-    if (this.#dead !== undefined) return;
-    this.#dead = why;
+    if (this.#failure !== undefined) return;
+    this.#failure = why;
     this.#worker?.terminate();
     this.#worker = undefined;
     const waiting = [...this.#waiting.values()];

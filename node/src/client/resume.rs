@@ -70,7 +70,7 @@ pub(super) async fn resume(
     let home = Home::resuming(record.home(), ResumedJob { resumption, module, inputs, results });
     let mesh = link.unless_cancelled(find_mesh(bootstrap, &record.origin, &data_dir, home)).await??;
     let ready = Ready { begin: Begin::Resumed(job), key, outline, served: Vec::new(), writing };
-    let outcome = ready.see_through(mesh.home(), &link).await;
+    let outcome = ready.run(mesh.home(), &link).await;
     // No more events follow: a display need not wait for the goodbyes.
     link.reporter.end();
     mesh.leave().await;

@@ -1,6 +1,6 @@
 // The files of the next job: chosen, dropped, or an example's own; kept over a reload if they are small enough.
 
-import { button, complain, element, make } from "../dom.js";
+import { button, showMessage, element, make } from "../dom.js";
 import { type Chosen, chosen, fits, InputSets, KEPT_SET_BYTES, KEPT_SET_FILES } from "./input-sets.js";
 import { dropped, type Found, picked, type Walked } from "./walk.js";
 import { bytes, count } from "./words.js";
@@ -97,7 +97,7 @@ export class Inputs {
   set(found: Found[]): void {
     this.#found = found;
     this.#missing = this.#set = undefined;
-    complain(element("inputs-trouble"), "");
+    showMessage(element("inputs-trouble"), "");
     this.#show();
   }
 
@@ -138,7 +138,7 @@ export class Inputs {
     this.#found = [...this.#found, ...added];
     this.#show();
     const nothing = found.length === 0 && troubles.length === 0 ? ["It contains no files other than hidden ones."] : [];
-    complain(element("inputs-trouble"), [...troubles, ...nothing].join(" "));
+    showMessage(element("inputs-trouble"), [...troubles, ...nothing].join(" "));
     this.#edited();
   }
 

@@ -36,7 +36,7 @@ export class Rows {
   readonly #waiting = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
   #next = 0;
   /** Why the Worker no longer answers. */
-  #dead: Error | undefined;
+  #failure: Error | undefined;
 
   constructor() {
     this.#worker.onmessage = ({ data }: MessageEvent<{ id: number; answer?: Answer; why?: string }>) => {
@@ -46,8 +46,8 @@ export class Rows {
       else waiting?.reject(new Error(data.why));
     };
     this.#worker.onerror = (event) => {
-      this.#dead = new Error(event.message || "its Worker did not start");
-      for (const { reject } of this.#waiting.values()) reject(this.#dead);
+      this.#failure = new Error(event.message || "its Worker did not start");
+      for (const { reject } of this.#waiting.values()) reject(this.#failure);
       this.#waiting.clear();
     };
   }
@@ -71,7 +71,7 @@ export class Rows {
   }
 
   #ask<A extends Answer>(request: Request): Promise<A> {
-    if (this.#dead !== undefined) return Promise.reject(this.#dead);
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (answer: Answer) => void, reject });

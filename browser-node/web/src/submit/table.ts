@@ -109,17 +109,17 @@ export class Table {
     return this.#shown * ROW;
   }
 
-  get #sight(): number {
+  get #viewHeight(): number {
     return Math.max(ROW, this.#grid.clientHeight - ROW);
   }
 
   /** Pixels of all rows for each pixel of the scroll bar. */
   get #scale(): number {
-    return this.#height <= HIGHEST ? 1 : (this.#height - this.#sight) / (HIGHEST - this.#sight);
+    return this.#height <= HIGHEST ? 1 : (this.#height - this.#viewHeight) / (HIGHEST - this.#viewHeight);
   }
 
   #scrollTo(top: number): void {
-    this.#top = Math.max(0, Math.min(top, this.#height - this.#sight));
+    this.#top = Math.max(0, Math.min(top, this.#height - this.#viewHeight));
     this.#grid.scrollTop = this.#top / this.#scale;
     this.#put = this.#grid.scrollTop;
     this.#draw();
@@ -134,7 +134,7 @@ export class Table {
 
   #key(event: KeyboardEvent): void {
     if (event.target !== this.#grid || event.altKey || event.metaKey) return;
-    const page = Math.max(1, Math.floor(this.#sight / ROW) - 1);
+    const page = Math.max(1, Math.floor(this.#viewHeight / ROW) - 1);
     const steps: Record<string, number> = {
       ArrowUp: -1,
       ArrowDown: 1,
@@ -152,7 +152,7 @@ export class Table {
   #activate(index: number): void {
     this.#active = Math.max(0, Math.min(index, this.#shown - 1));
     const top = this.#active * ROW;
-    const least = top + ROW - this.#sight;
+    const least = top + ROW - this.#viewHeight;
     this.#scrollTo(Math.min(top, Math.max(least, this.#top)));
     void this.#describe();
   }
@@ -186,7 +186,7 @@ export class Table {
 
   async #drawOnce(): Promise<void> {
     const from = Math.max(0, Math.floor(this.#top / ROW) - SPARE);
-    const to = Math.min(this.#shown, Math.ceil((this.#top + this.#sight) / ROW) + SPARE);
+    const to = Math.min(this.#shown, Math.ceil((this.#top + this.#viewHeight) / ROW) + SPARE);
     const lines = await this.#rows.rows(from, to);
     // Rows are placed where they are visible, whatever the scale of the scroll bar.
     const shift = this.#put - this.#top;

@@ -1,6 +1,6 @@
 // The Submit view: an editor, files, settings, and the list of jobs.
 
-import { button, complain, element, make } from "../dom.js";
+import { button, showMessage, element, make } from "../dom.js";
 import type { Diagnostic } from "../job.js";
 import { marks } from "./diagnostics.js";
 import * as drafts from "./draft.js";
@@ -214,11 +214,11 @@ export class SubmitView {
       example: this.#example,
       inputs: this.#inputs.chosen,
     });
-    if (trouble !== undefined) complain(element("run-trouble"), trouble);
+    if (trouble !== undefined) showMessage(element("run-trouble"), trouble);
   }
 
   /** What is wrong with the submission, as text; undefined if it is valid. */
-  #wrong(source: string): string | undefined {
+  #problemOf(source: string): string | undefined {
     if (source.trim() === "") return "There is no code to run: write some, or choose an example.";
     const bytes = new TextEncoder().encode(source).length;
     if (bytes > SOURCE_BYTES) return `The source has ${bytes} bytes; the limit is ${SOURCE_BYTES}.`;
@@ -230,8 +230,8 @@ export class SubmitView {
     const { text: source } = this.#editor;
     const settings = this.#settings.value;
     const chosen = options(settings);
-    const trouble = this.#wrong(source) ?? (Array.isArray(chosen) ? `${chosen.join(". ")}.` : "");
-    complain(element("run-trouble"), trouble);
+    const trouble = this.#problemOf(source) ?? (Array.isArray(chosen) ? `${chosen.join(". ")}.` : "");
+    showMessage(element("run-trouble"), trouble);
     if (Array.isArray(chosen)) this.#settings.show();
     if (trouble !== "" || Array.isArray(chosen)) return;
     this.#keep();

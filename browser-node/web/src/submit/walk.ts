@@ -6,7 +6,7 @@ export const MOST_FILES = 100_000;
 const DEPTH = 64;
 
 /** Number of entries requested at a time: each is a message to another process of the browser. */
-const AT_ONCE = 64;
+const CONCURRENT = 64;
 
 /** A file and its path. */
 export interface Found {
@@ -58,7 +58,7 @@ export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walk
     }
   };
   // Depth first, so that few folders are open at a time.
-  while (waiting.length > 0 && found.length < MOST_FILES) await Promise.all(waiting.splice(-AT_ONCE).map(look));
+  while (waiting.length > 0 && found.length < MOST_FILES) await Promise.all(waiting.splice(-CONCURRENT).map(look));
   if (found.length > MOST_FILES || waiting.length > 0) whole = false;
   found.length = Math.min(found.length, MOST_FILES);
   const troubles = whole ? [] : [TOO_MANY];

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./module.mjs";
 
-const { socketAddress, wayTo } = await load("bootstrap.ts");
+const { socketAddress, routeTo } = await load("bootstrap.ts");
 const PEER = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
 test("a server's WebSocket address follows from its URL", () => {
@@ -23,7 +23,7 @@ test("a node is dialled over WebRTC first, and over WebSocket at once if it has 
   const socket = `/ip4/192.0.2.1/tcp/8080/x-parity-ws/%2Fws/p2p/${PEER}`;
   const given = (said) => {
     globalThis.fetch = async () => Response.json({ peer: PEER, ...said });
-    return wayTo("http://192.0.2.1:8080");
+    return routeTo("http://192.0.2.1:8080");
   };
   const way = (addresses, fallback) => ({ addresses, fallback, jobEnds: undefined });
   assert.deepEqual(await given({ addresses: [rtc, tcp], websocket: "/ws" }), way([rtc], socket));
@@ -36,17 +36,17 @@ test("a node is dialled over WebRTC first, and over WebSocket at once if it has 
 
 test("given addresses are used unchanged", async () => {
   const only = (addresses) => ({ addresses, fallback: undefined, jobEnds: undefined });
-  assert.deepEqual(await wayTo("/ip4/192.0.2.1/tcp/1"), only(["/ip4/192.0.2.1/tcp/1"]));
-  assert.deepEqual(await wayTo(["/a", "/b"]), only(["/a", "/b"]));
+  assert.deepEqual(await routeTo("/ip4/192.0.2.1/tcp/1"), only(["/ip4/192.0.2.1/tcp/1"]));
+  assert.deepEqual(await routeTo(["/a", "/b"]), only(["/a", "/b"]));
 });
 
 test("errors of a node have a readable message", async () => {
   globalThis.fetch = () => Promise.reject(new TypeError("failed"));
-  await assert.rejects(wayTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
+  await assert.rejects(routeTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
   globalThis.fetch = async () => new Response("", { status: 404 });
-  await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
+  await assert.rejects(routeTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
   for (const other of ["<!doctype html>", "{}", "null"]) {
     globalThis.fetch = async () => new Response(other);
-    await assert.rejects(wayTo("http://192.0.2.1:8080"), /answered with something unexpected/, other);
+    await assert.rejects(routeTo("http://192.0.2.1:8080"), /answered with something unexpected/, other);
   }
 });
