@@ -102,7 +102,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         bootstrap: vec![],
         relayed: false,
         data_dir,
-        lasting: true,
+        persistent: true,
         identity: None,
         resumed: None,
         mdns: false,

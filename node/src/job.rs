@@ -15,26 +15,26 @@ const REDUCE_BYTES: u64 = 2 << 20;
 const REDUCE_PART_OF_MEMORY: u64 = 64;
 /// Minimum number of buckets. If all were of [`REDUCE_BYTES`], 2 GiB would be written, however little is read; with the
 /// usual memory of a task, it is 32 GiB. An empty bucket costs each map task a few nanoseconds.
-const LEAST_BUCKETS: u64 = 1024;
+const MIN_BUCKETS: u64 = 1024;
 /// Bytes of input for each bucket beyond those.
 const BYTES_PER_BUCKET: u64 = 1 << 20;
 /// Buckets for each partition that the user asks for, so that more partitions always mean smaller buckets.
 const BUCKETS_PER_PARTITION: u64 = 64;
-/// Bytes of input for each partition. Beyond [`MOST_PARTITIONS`] of them, partitions grow.
+/// Bytes of input for each partition. Beyond [`MAX_PARTITIONS`] of them, partitions grow.
 const BYTES_PER_PARTITION: u64 = 8 << 20;
 /// Default maximum number of partitions. With 64, each partition of a gigabyte of intermediate data fits into the memory
 /// that an embedded mesh has for sorting it by task (`store::shelf`).
-const MOST_PARTITIONS: u64 = 64;
+const MAX_PARTITIONS: u64 = 64;
 /// Tasks without input for each partition. Their output is not known, and grows with their number; each partition costs
 /// a reduce task.
 const NUMBERS_PER_PARTITION: u64 = 128;
 /// Maximum number of partitions of jobs without input, most of which write little.
-const MOST_PARTITIONS_OF_NUMBERS: u64 = 32;
+const MAX_PARTITIONS_OF_NUMBERS: u64 = 32;
 /// Workers that share a shard: few enough that each may send a message every two or three seconds within the budget of
 /// rule 6 (docs/rules.md).
 const WORKERS_PER_SHARD: u32 = 20;
 /// Target maximum number of blocks of a stage, well within [`limits::BLOCKS`]; small jobs have one task for each block.
-const MOST_BLOCKS: u32 = 1 << 16;
+const MAX_BLOCKS: u32 = 1 << 16;
 
 /// The user's options for a job.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ pub fn map_reduce(options: &JobOptions, facts: JobFacts) -> Manifest {
         tasks: facts.tasks,
         task_bytes: 0,
         shards: 1,
-        block: facts.tasks.div_ceil(MOST_BLOCKS).next_power_of_two(),
+        block: facts.tasks.div_ceil(MAX_BLOCKS).next_power_of_two(),
         limits,
     };
     let reduce = Stage {
@@ -138,12 +138,12 @@ fn sharded(mut stage: Stage, workers: u32) -> Stage {
 /// written.
 fn shuffle_shape(inputs: &Inputs, tasks: u32, asked: Option<u16>) -> ShuffleShape {
     let (partitions, bytes) = match inputs {
-        Inputs::Packs { bytes, .. } => ((bytes / BYTES_PER_PARTITION).min(MOST_PARTITIONS), *bytes),
-        Inputs::Numbers => ((u64::from(tasks) / NUMBERS_PER_PARTITION).min(MOST_PARTITIONS_OF_NUMBERS), 0),
+        Inputs::Packs { bytes, .. } => ((bytes / BYTES_PER_PARTITION).min(MAX_PARTITIONS), *bytes),
+        Inputs::Numbers => ((u64::from(tasks) / NUMBERS_PER_PARTITION).min(MAX_PARTITIONS_OF_NUMBERS), 0),
     };
     let chosen = partitions.max(1).next_power_of_two() as u16;
     let partitions = asked.unwrap_or(chosen).clamp(1, limits::PARTITIONS);
-    let least = LEAST_BUCKETS.max(asked.map_or(0, |asked| u64::from(asked) * BUCKETS_PER_PARTITION));
+    let least = MIN_BUCKETS.max(asked.map_or(0, |asked| u64::from(asked) * BUCKETS_PER_PARTITION));
     let buckets = (bytes / BYTES_PER_BUCKET).max(least).min(u64::from(limits::BUCKETS / 2)) as u32;
     ShuffleShape { partitions, buckets: buckets.next_multiple_of(u32::from(partitions)) }
 }

@@ -44,7 +44,7 @@ pub struct PeerConfig {
     pub data_dir: PathBuf,
     /// Whether identity, certificate and known peers are kept in the data folder too, which is then locked for this
     /// peer. `false` for a peer that exists only for its job: it gets a new identity, and shares the folder.
-    pub lasting: bool,
+    pub persistent: bool,
     /// The key of a peer that exists only for its job, if it must be that of an earlier run.
     pub identity: Option<Keypair>,
     /// A job of an earlier run to resume.
@@ -113,7 +113,7 @@ impl Peer {
     pub async fn start(config: PeerConfig) -> Result<Self, PeerError> {
         let PeerConfig { roles, .. } = config;
         // The folder first: of two peers that start at once, one must not create the other's identity.
-        let (folder, identity) = if config.lasting {
+        let (folder, identity) = if config.persistent {
             (Some(own_folder(&config.data_dir)?), identity::load_or_create(&config.data_dir)?)
         } else {
             (None, config.identity.unwrap_or_else(identity::generate))
@@ -132,10 +132,10 @@ impl Peer {
             external: config.external,
             relayed: config.relayed,
             bootstrap: config.bootstrap,
-            data_dir: config.lasting.then(|| config.data_dir.clone()),
+            data_dir: config.persistent.then(|| config.data_dir.clone()),
             mdns: config.mdns,
             relay_server: roles.relay,
-            dht_server: config.lasting,
+            dht_server: config.persistent,
             ..NetConfig::new(identity::to_libp2p(&identity))
         })
         .await?;

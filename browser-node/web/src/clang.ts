@@ -3,7 +3,7 @@
 import type { Diagnostic } from "./job.js";
 
 /** Maximum number of diagnostics: with more errors, one causes the others. */
-const MOST = 100;
+const MAX_DIAGNOSTICS = 100;
 /** `job.cpp:3:7: error: …`. */
 const HEAD = /^([^\n:]+):(\d+):(\d+): (fatal error|error|warning|note): (.+)$/;
 /** `In file included from job.cpp:3:`, also in the indented lines after the first of these. */
@@ -87,7 +87,7 @@ export function diagnosticsOf(text: string): Diagnostic[] {
     found.push({ ...at, text: OURS.exec(at.text)?.[1] ?? at.text });
     if (isAuthors(message.file)) found.push(...message.notes.filter(({ file }) => isAuthors(file)).map(({ at }) => at));
   }
-  return found.slice(0, MOST);
+  return found.slice(0, MAX_DIAGNOSTICS);
 }
 
 /** The message of the SDK's first failed check, if there is one. */

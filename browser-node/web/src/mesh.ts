@@ -32,12 +32,12 @@ export {
 /** How long a tab without a connection waits before it tries WebSocket: WebRTC connects in a fraction of that. */
 const FALLBACK_MILLIS = 4_000;
 /** Maximum pause between a tab's attempts to reach a node that is gone. */
-const LONGEST_PAUSE_MILLIS = 60_000;
+const MAX_PAUSE_MILLIS = 60_000;
 /** Timeout for leaving: a working program says goodbye and closes its connections in two seconds (`GOODBYE_TIMEOUT`,
  * node/src/net/limits.rs). */
 const LEAVE_MILLIS = 10_000;
 /** Maximum number of threads in an advert (`Advert::threads`, protocol/src/membership.rs). */
-const MOST_THREADS = 0xffff;
+const MAX_THREADS = 0xffff;
 
 export interface JoinOptions {
   /**
@@ -133,7 +133,7 @@ export class Mesh {
       }
       // The status shows whether it worked.
       await this.#tab.dial(address).catch(() => {});
-      pause = Math.min(2 * pause, LONGEST_PAUSE_MILLIS);
+      pause = Math.min(2 * pause, MAX_PAUSE_MILLIS);
     }
   }
 
@@ -153,8 +153,8 @@ export class Mesh {
    * tasks are left to other peers.
    */
   async setThreads(threads: number): Promise<void> {
-    if (!Number.isInteger(threads) || threads < 0 || threads > MOST_THREADS) {
-      throw new RangeError(`threads must be a whole number from 0 to ${MOST_THREADS}, not ${threads}`);
+    if (!Number.isInteger(threads) || threads < 0 || threads > MAX_THREADS) {
+      throw new RangeError(`threads must be a whole number from 0 to ${MAX_THREADS}, not ${threads}`);
     }
     if (this.#crash !== undefined) throw this.#crash;
     if (this.#left) return;

@@ -1,7 +1,7 @@
 //! Places in an author's source.
 
 /// Bytes of a source line that are shown: generated tables may have lines of a megabyte.
-const LONGEST_LINE: usize = 400;
+const MAX_LINE: usize = 400;
 
 /// A place in a source, with an excerpt in clang's format.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,14 +19,14 @@ pub(super) fn at(source: &[u8], line: usize, column: usize) -> Place {
     let text = source.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
     let start = column.saturating_sub(1).min(text.len());
     let word = text[start..].iter().take_while(|byte| is_word(**byte)).count();
-    let shown = String::from_utf8_lossy(&text[..text.len().min(LONGEST_LINE)]);
+    let shown = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]);
     let shown = shown.trim_end().replace(|c: char| c.is_control() && c != '\t', " ");
     let mut excerpt = format!("{line:5} | {shown}\n");
-    if start < LONGEST_LINE {
+    if start < MAX_LINE {
         // Keeps tabs and counts characters, not bytes, so that the marks are below the word.
         let before = String::from_utf8_lossy(&text[..start]);
         let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let rest = "~".repeat(word.saturating_sub(1).min(LONGEST_LINE));
+        let rest = "~".repeat(word.saturating_sub(1).min(MAX_LINE));
         excerpt.push_str(&format!("      | {blank}\u{1b}[0;1;32m^{rest}\u{1b}[0m\n"));
     }
     Place { line, column, excerpt }
@@ -145,8 +145,8 @@ fn quoted(text: &[u8]) -> usize {
 /// Bytes of a raw string literal, `R"mark(...)mark"`.
 fn raw_text(text: &[u8]) -> usize {
     /// The C++ standard's limit.
-    const LONGEST_MARK: usize = 16;
-    let Some(open) = text.iter().take(LONGEST_MARK + 3).position(|byte| *byte == b'(') else { return 2 };
+    const MAX_MARK: usize = 16;
+    let Some(open) = text.iter().take(MAX_MARK + 3).position(|byte| *byte == b'(') else { return 2 };
     let end = [b")", &text[2..open], b"\""].concat();
     until(text, open, &end)
 }

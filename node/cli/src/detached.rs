@@ -185,7 +185,7 @@ async fn carry(
             }
         }
         if let Some(status) = ended {
-            let why = why.unwrap_or_else(|| format!("the job's process ended ({status}): {}", events.noise));
+            let why = why.unwrap_or_else(|| format!("the job's process ended ({status}): {}", events.last_text));
             return Err(if status.code() == Some(2) { CliError::Usage(why) } else { CliError::Failed(why) });
         }
         tokio::select! {
@@ -396,12 +396,12 @@ struct Reader {
     /// The last line, if it is still incomplete.
     rest: Vec<u8>,
     /// The last line that was not an event, such as a panic message.
-    noise: String,
+    last_text: String,
 }
 
 impl Reader {
     fn begin(folder: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(folder.join(LOG))?, rest: Vec::new(), noise: "it wrote no error".to_owned() })
+        Ok(Self { file: File::open(folder.join(LOG))?, rest: Vec::new(), last_text: "it wrote no error".to_owned() })
     }
 
     /// The events since the last call.
@@ -418,7 +418,7 @@ impl Reader {
                 Ok(event) => events.push(event),
                 // An event of another version.
                 Err(_) if serde_json::from_slice::<IgnoredAny>(line).is_ok() => {}
-                Err(_) => self.noise = String::from_utf8_lossy(line).into_owned(),
+                Err(_) => self.last_text = String::from_utf8_lossy(line).into_owned(),
             }
         }
         self.rest.drain(..whole);

@@ -45,7 +45,7 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
         external: args.external,
         bootstrap: args.bootstrap,
         relayed: args.relayed,
-        lasting: true,
+        persistent: true,
         identity: None,
         resumed: None,
         mdns: !args.no_mdns,

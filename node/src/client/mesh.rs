@@ -91,7 +91,7 @@ impl Mesh {
             bootstrap,
             relayed: false,
             data_dir: dir,
-            lasting: false,
+            persistent: false,
             identity: home.identity,
             resumed: home.resumed,
             mdns: false,
@@ -126,7 +126,7 @@ impl Mesh {
             bootstrap: bootstrap.clone(),
             relayed: false,
             data_dir: data_dir.to_owned(),
-            lasting: false,
+            persistent: false,
             identity: home.identity,
             resumed: home.resumed,
             compiler: None,
@@ -160,8 +160,8 @@ impl Mesh {
         let mut reasons: Vec<String> = Vec::new();
         let until = Instant::now() + JOIN_TIMEOUT;
         while connected(node).await.is_empty() {
-            let hopeless = dials.is_empty() && node.net().peers().is_empty() && !reasons.is_empty();
-            if hopeless || Instant::now() >= until {
+            let has_failed = dials.is_empty() && node.net().peers().is_empty() && !reasons.is_empty();
+            if has_failed || Instant::now() >= until {
                 if reasons.is_empty() {
                     let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                     let (names, seconds) = (names.join(", "), JOIN_TIMEOUT.as_secs());

@@ -27,14 +27,19 @@ impl<F: Fn(PeerKey, String, Bytes) -> CompileAnswer + Send + Sync> CompileServic
 }
 
 /// Compiles, and answers when that is done, unless the requester goes away first. The service limits how many wait.
-pub(super) fn answer(compiled: CompileAnswer, sender: mpsc::Sender<HostOutput>, token: Token, gone: RequesterGone) {
+pub(super) fn answer(
+    compiled: CompileAnswer,
+    sender: mpsc::Sender<HostOutput>,
+    token: Token,
+    requester_gone: RequesterGone,
+) {
     tokio::spawn(async move {
         tokio::select! {
             (response, body) = compiled => {
                 // Fails only when the driver has ended.
                 let _ = sender.send(HostOutput::Respond { token, response, body }).await;
             }
-            () = gone => {}
+            () = requester_gone => {}
         }
     });
 }

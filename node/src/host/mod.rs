@@ -194,10 +194,17 @@ impl Host for NativeHost {
         }
     }
 
-    fn compile(&mut self, token: Token, from: PeerKey, name: String, source: Bytes, gone: RequesterGone) -> bool {
+    fn compile(
+        &mut self,
+        token: Token,
+        from: PeerKey,
+        name: String,
+        source: Bytes,
+        requester_gone: RequesterGone,
+    ) -> bool {
         let Some(compiler) = &self.compiler else { return false };
         let compiled = compiler.compile(from, name, source);
-        compile::answer(compiled, self.sender.clone(), token, gone);
+        compile::answer(compiled, self.sender.clone(), token, requester_gone);
         true
     }
 

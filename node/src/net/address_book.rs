@@ -16,7 +16,7 @@ const INITIAL_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct AddressBook {
     peers: HashMap<PeerId, Entry>,
-    /// Whether there is anything new for [`AddressBook::news`].
+    /// Whether there is anything new for [`AddressBook::changed_proven`].
     changed: bool,
 }
 
@@ -28,7 +28,7 @@ struct Entry {
     /// Whether it was ever connected: only then is it remembered over a restart.
     proven: bool,
     failures: u32,
-    rest_until: Option<Instant>,
+    backoff_until: Option<Instant>,
 }
 
 impl AddressBook {
@@ -42,7 +42,7 @@ impl AddressBook {
             }
             let after_best = usize::from(entry.proven && !entry.addresses.is_empty());
             entry.addresses.insert(after_best, address);
-            entry.rest_until = None;
+            entry.backoff_until = None;
             let proven = entry.proven;
             self.changed |= proven;
         }
@@ -54,7 +54,7 @@ impl AddressBook {
         let entry = self.entry(peer);
         entry.proven = true;
         entry.failures = 0;
-        entry.rest_until = None;
+        entry.backoff_until = None;
         if let Some(address) = dialled.and_then(bare) {
             entry.addresses.retain(|a| *a != address);
             entry.addresses.truncate(ADDRESSES_OF_PEER - 1);
@@ -65,9 +65,9 @@ impl AddressBook {
     /// Notes that `peer` could not be reached at any of its addresses.
     pub(super) fn failed(&mut self, peer: &PeerId) {
         if let Some(entry) = self.peers.get_mut(peer) {
-            let rest = INITIAL_BACKOFF.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_MAX_DELAY);
+            let backoff = INITIAL_BACKOFF.saturating_mul(1 << entry.failures.min(10)).min(REDIAL_MAX_DELAY);
             entry.failures += 1;
-            entry.rest_until = Some(Instant::now() + rest);
+            entry.backoff_until = Some(Instant::now() + backoff);
         }
     }
 
@@ -83,15 +83,15 @@ impl AddressBook {
 
     /// The addresses of `peer` that use no relay; none during its pause after a failed dial.
     pub(super) fn direct(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let awake = self.peers.get(peer).filter(|e| e.may_dial());
-        awake.map(|e| e.addresses.iter().filter(|a| !is_circuit(a)).cloned().collect()).unwrap_or_default()
+        let may_be_dialled = self.peers.get(peer).filter(|e| e.may_dial());
+        may_be_dialled.map(|e| e.addresses.iter().filter(|a| !is_circuit(a)).cloned().collect()).unwrap_or_default()
     }
 
     /// Up to `n` peers, drawn at random, that have an address, are not pausing after a failure, and are not `excluded`.
     pub(super) fn draw(&self, n: usize, excluded: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
-        let awake = |e: &Entry| !e.addresses.is_empty() && e.may_dial();
+        let may_be_dialled = |e: &Entry| !e.addresses.is_empty() && e.may_dial();
         let mut candidates: Vec<_> =
-            self.peers.iter().filter(|(p, e)| awake(e) && !excluded(p)).map(|(p, _)| *p).collect();
+            self.peers.iter().filter(|(p, e)| may_be_dialled(e) && !excluded(p)).map(|(p, _)| *p).collect();
         let mut drawn = Vec::new();
         while drawn.len() < n && !candidates.is_empty() {
             drawn.push(candidates.swap_remove(platform::random_below(candidates.len())));
@@ -100,7 +100,7 @@ impl AddressBook {
     }
 
     /// The result of [`AddressBook::proven`]; `None` if nothing has changed since the last call.
-    pub(super) fn news(&mut self, n: usize) -> Option<Vec<(PeerId, Vec<Multiaddr>)>> {
+    pub(super) fn changed_proven(&mut self, n: usize) -> Option<Vec<(PeerId, Vec<Multiaddr>)>> {
         std::mem::take(&mut self.changed).then(|| self.proven(n))
     }
 
@@ -123,7 +123,7 @@ impl AddressBook {
             touched: now,
             proven: false,
             failures: 0,
-            rest_until: None,
+            backoff_until: None,
         });
         entry.touched = now;
         entry
@@ -133,7 +133,7 @@ impl AddressBook {
 impl Entry {
     /// Whether it may be dialled unasked: its pause is over.
     fn may_dial(&self) -> bool {
-        self.rest_until.is_none_or(|until| until <= Instant::now())
+        self.backoff_until.is_none_or(|until| until <= Instant::now())
     }
 }
 

@@ -82,15 +82,15 @@ impl Bootstrap {
     /// Notes a failed dial. Returns its address if that is worth a warning: once, at failure number [`WARNED_AT`] of an
     /// address that was never reached.
     pub(super) fn failed(&mut self, id: ConnectionId) -> Option<Multiaddr> {
-        let mut news = None;
+        let mut warning = None;
         for entry in self.0.iter_mut().filter(|e| e.state == State::Dialling(id)) {
             entry.back_off();
             entry.failures = entry.failures.saturating_add(1);
             if !entry.reached && entry.failures == WARNED_AT {
-                news = Some(entry.address.clone());
+                warning = Some(entry.address.clone());
             }
         }
-        news
+        warning
     }
 
     /// All addresses.

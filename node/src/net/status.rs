@@ -33,7 +33,7 @@ pub(super) struct Status(Mutex<Inner>);
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     /// Whether addresses of the local network are kept private.
-    pub(super) discreet: bool,
+    pub(super) public_only: bool,
     pub(super) external: BTreeSet<Multiaddr>,
     pub(super) listening: BTreeSet<Multiaddr>,
     pub(super) peers: BTreeMap<PeerKey, PeerLink>,
@@ -46,7 +46,7 @@ impl Inner {
     /// no other addresses. A mesh with a public bootstrap peer has: its peers on one local network find each other by
     /// mDNS, which does not leave it.
     pub(super) fn publishes(&self, address: &Multiaddr) -> bool {
-        !self.discreet || is_public(address)
+        !self.public_only || is_public(address)
     }
 }
 

@@ -82,7 +82,7 @@ struct Task {
     peers_file: Option<PathBuf>,
     remembered: Instant,
     /// Delay until they are saved again after that.
-    remember_pause: Duration,
+    save_delay: Duration,
 }
 
 impl Task {
@@ -394,7 +394,7 @@ impl Task {
         self.dial_known_peers();
         self.seek_direct_ways();
         self.renew_relays();
-        if self.remembered.elapsed() >= self.remember_pause {
+        if self.remembered.elapsed() >= self.save_delay {
             self.remember();
         }
     }
@@ -402,9 +402,9 @@ impl Task {
     /// Saves the peers if there is anything new, without blocking.
     fn remember(&mut self) {
         self.remembered = Instant::now();
-        self.remember_pause = (self.remember_pause * 2).min(limits::SAVE_MAX_INTERVAL);
+        self.save_delay = (self.save_delay * 2).min(limits::SAVE_MAX_INTERVAL);
         if let Some(path) = self.peers_file.clone()
-            && let Some(peers) = self.book.news(limits::REMEMBERED_PEERS)
+            && let Some(peers) = self.book.changed_proven(limits::REMEMBERED_PEERS)
         {
             platform::spawn_blocking(move || peers_file::save(&path, &peers));
         }

@@ -50,8 +50,8 @@ fn partition(partition: u16) -> PartitionRef {
     PartitionRef { job: JOB, stage: STAGE, partition: PartitionId(partition) }
 }
 
-/// More than any bucket in these tests has.
-const MOST: u64 = u32::MAX as u64;
+/// A limit above the size of every bucket in these tests.
+const NO_LIMIT: u64 = u32::MAX as u64;
 
 fn at(partition: u16, bucket: u32) -> BucketRef {
     run_at(partition, bucket, 1)
@@ -78,7 +78,7 @@ fn read(store: &mut SegmentStore, partition: u16, bucket: u32) -> Vec<Vec<u8>> {
 }
 
 fn read_run(store: &mut SegmentStore, partition: u16, run: u32, width: u32) -> Vec<Vec<u8>> {
-    store.read_bucket(&run_at(partition, run, width), MOST).unwrap().iter().map(|r| r.to_vec()).collect()
+    store.read_bucket(&run_at(partition, run, width), NO_LIMIT).unwrap().iter().map(|r| r.to_vec()).collect()
 }
 
 proptest! {
@@ -196,7 +196,7 @@ fn a_bucket_with_two_attempts_is_read_only_after_one_is_dropped() {
         let (push, keep, body) = push_of(&[(5, attempt)]);
         store.stage(&push, &keep, &body).unwrap();
     }
-    let refused = store.read_bucket(&at(0, 0), MOST).unwrap_err();
+    let refused = store.read_bucket(&at(0, 0), NO_LIMIT).unwrap_err();
     assert!(matches!(refused, StoreError::TwoAttempts { task: TaskId(5), partition: PartitionId(0) }), "{refused}");
     let (push, _, _) = store.pull(partition(0), TaskId(0)).unwrap();
     assert_eq!(push.entries.len(), 2, "each attempt is pulled once");
@@ -241,7 +241,7 @@ fn malformed_segments_are_refused_and_their_task_named() {
     assert!(matches!(no_such_partition, Err(StoreError::BadPush(_))));
     // It claims one bucket of 100 bytes.
     store.stage(&push, &[kept((0, 2))], &Bytes::from_static(&[1, 0, 100])).unwrap();
-    let error = store.read_bucket(&at(2, 0), MOST).unwrap_err().to_string();
+    let error = store.read_bucket(&at(2, 0), NO_LIMIT).unwrap_err().to_string();
     assert!(error.contains("task 41") && error.contains("partition 2"), "{error}");
 }
 
@@ -270,18 +270,18 @@ fn a_bucket_is_read_in_pieces_unless_it_is_too_large() {
     let (push, keep, body) = push_of(&staged);
     store.stage(&push, &keep, &body).unwrap();
     let bucket = at(0, 1);
-    let (whole, of) = store.read_piece(&bucket, 0, usize::MAX, MOST).unwrap();
+    let (whole, of) = store.read_piece(&bucket, 0, usize::MAX, NO_LIMIT).unwrap();
     assert!(whole.len() as u64 == of && of > 3_000, "{of} bytes");
     let mut pieces = Vec::new();
     while (pieces.len() as u64) < of {
-        let (piece, length) = store.read_piece(&bucket, pieces.len() as u64, 1_000, MOST).unwrap();
+        let (piece, length) = store.read_piece(&bucket, pieces.len() as u64, 1_000, NO_LIMIT).unwrap();
         assert!(piece.len() <= 1_000 && length == of);
         pieces.extend_from_slice(&piece);
         // Another bucket is read in between.
         read(&mut store, 0, 0);
     }
     assert_eq!(pieces, whole);
-    assert!(store.read_piece(&bucket, of + 1, 1_000, MOST).unwrap().0.is_empty());
+    assert!(store.read_piece(&bucket, of + 1, 1_000, NO_LIMIT).unwrap().0.is_empty());
     let mut store = SegmentStore::new(std::env::temp_dir(), 1 << 20);
     store.stage(&push, &keep, &body).unwrap();
     for refused in [store.read_bucket(&bucket, of - 1).err(), store.read_piece(&bucket, 0, 1, of - 1).err()] {

@@ -1,7 +1,7 @@
 // Dropped and chosen files: folders are walked, hidden files are left out.
 
 /** Maximum number of files: a tab would hold a File for each. Jobs with more are submitted from a terminal. */
-export const MOST_FILES = 100_000;
+export const MAX_FILES = 100_000;
 /** Maximum depth of folders; deeper ones are probably cycles. */
 const DEPTH = 64;
 
@@ -21,7 +21,7 @@ export interface Walked {
   troubles: string[];
 }
 
-const TOO_MANY = `There are more than ${MOST_FILES.toLocaleString("en")} files: the first ones are taken. \
+const TOO_MANY = `There are more than ${MAX_FILES.toLocaleString("en")} files: the first ones are taken. \
 webmesh submit takes any number, from a terminal.`;
 
 function hidden(path: string): boolean {
@@ -34,7 +34,7 @@ export function picked(files: Iterable<File>): Walked {
   for (const file of files) {
     const path = file.webkitRelativePath || file.name;
     if (file.webkitRelativePath !== "" && hidden(path)) continue;
-    if (found.length === MOST_FILES) return { found: sorted(found), troubles: [TOO_MANY] };
+    if (found.length === MAX_FILES) return { found: sorted(found), troubles: [TOO_MANY] };
     found.push({ path, file });
   }
   return { found: sorted(found), troubles: [] };
@@ -58,9 +58,9 @@ export async function dropped(entries: readonly FileSystemEntry[]): Promise<Walk
     }
   };
   // Depth first, so that few folders are open at a time.
-  while (waiting.length > 0 && found.length < MOST_FILES) await Promise.all(waiting.splice(-CONCURRENT).map(look));
-  if (found.length > MOST_FILES || waiting.length > 0) whole = false;
-  found.length = Math.min(found.length, MOST_FILES);
+  while (waiting.length > 0 && found.length < MAX_FILES) await Promise.all(waiting.splice(-CONCURRENT).map(look));
+  if (found.length > MAX_FILES || waiting.length > 0) whole = false;
+  found.length = Math.min(found.length, MAX_FILES);
   const troubles = whole ? [] : [TOO_MANY];
   const [first, ...others] = unread.sort();
   if (first !== undefined) troubles.push(others.length === 0 ? first : `${first}, and ${others.length} more`);
@@ -75,7 +75,7 @@ function fileOf(entry: FileSystemEntry): Promise<File> {
 async function list(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];
-  while (all.length <= MOST_FILES) {
+  while (all.length <= MAX_FILES) {
     const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (some.length === 0) break;
     all.push(...some);

@@ -34,7 +34,7 @@ pub(super) struct Question {
     /// Timeout for the first byte of the answer.
     pub(super) patience: Duration,
     /// Size limit of the answer's body, in bytes.
-    pub(super) most: usize,
+    pub(super) max_body: usize,
 }
 
 /// An answer; the reservation covers its body until the driver has it.
@@ -63,7 +63,7 @@ impl Question {
         );
         let bulk = bulky || body.iter().map(Bytes::len).sum::<usize>() > BULK_BYTES;
         let wanted = if let Request::Blob { hash } = request { Some(*hash) } else { None };
-        Self { head, body, bulk, wanted, patience: patience(request), most: most_of_answer(request) }
+        Self { head, body, bulk, wanted, patience: patience(request), max_body: max_answer(request) }
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn patience(request: &Request) -> Duration {
 }
 
 /// Size limit of an answer's body: no peer may fill a tab's memory with its answers.
-fn most_of_answer(request: &Request) -> usize {
+fn max_answer(request: &Request) -> usize {
     match request {
         Request::Blob { .. } => bounds::PACK_BYTES.max(bounds::MODULE_BYTES).max(bounds::INDEX_BYTES),
         Request::Bucket(_) => bounds::BUCKET_PIECE,
@@ -151,8 +151,8 @@ impl Requests {
         self.meters.bytes_out.add(sent);
         let lengths = platform::timeout(question.patience, frame::read_lengths(stream)).await;
         let lengths = lengths.unwrap_or(Err(FrameError::Stalled)).map_err(Failed::BeforeAnswer)?;
-        if lengths.body > question.most {
-            let (claimed, max) = (lengths.body as u64, question.most);
+        if lengths.body > question.max_body {
+            let (claimed, max) = (lengths.body as u64, question.max_body);
             return Err(Failed::Frame(FrameError::TooLong { what: "body", claimed, max }));
         }
         let reservation = self.bodies.reserve(&pool.share, lengths.total()).await;

@@ -26,7 +26,7 @@ pub(super) struct Pools {
 #[derive(Debug)]
 pub(super) struct Pool {
     turns: Semaphore,
-    bulk_turns: Semaphore,
+    bulk_slots: Semaphore,
     idle: Mutex<Vec<(Opened, Instant)>>,
     /// When a byte was last moved to or from the peer.
     pub(super) activity: Activity,
@@ -50,7 +50,7 @@ impl Pools {
     pub(super) fn of(&self, peer: PeerId, share: impl FnOnce() -> Share) -> Arc<Pool> {
         let pool = || Pool {
             turns: Semaphore::new(STREAMS_TO_PEER),
-            bulk_turns: Semaphore::new(BULK_STREAMS_TO_PEER),
+            bulk_slots: Semaphore::new(BULK_STREAMS_TO_PEER),
             idle: Mutex::default(),
             activity: Activity::new().under(self.pressure.clone()),
             share: share(),
@@ -89,7 +89,7 @@ impl Pools {
 impl Pool {
     /// Waits for the right to use a stream. `None` if no bytes moved between the two peers for [`REQUEST_TIMEOUT`].
     pub(super) async fn turn(&self, bulk: bool) -> Option<Turn<'_>> {
-        let bulk = if bulk { Some(self.permit(&self.bulk_turns).await?) } else { None };
+        let bulk = if bulk { Some(self.permit(&self.bulk_slots).await?) } else { None };
         Some(Turn { _turn: self.permit(&self.turns).await?, _bulk: bulk })
     }
 

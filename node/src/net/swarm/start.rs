@@ -49,7 +49,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     let status = Arc::new(Status::default());
     let peer = *swarm.local_peer_id();
     let forwarded = !config.external.is_empty();
-    status.lock().discreet = forwarded || config.bootstrap.iter().any(is_public);
+    status.lock().public_only = forwarded || config.bootstrap.iter().any(is_public);
     for address in config.external {
         status.lock().external.insert(external(&address, peer)?);
         swarm.add_external_address(address);
@@ -74,7 +74,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         relays: Vec::new(),
         peers_file: config.data_dir.as_deref().map(peers_file::path),
         remembered: Instant::now(),
-        remember_pause: limits::SAVE_INITIAL_DELAY,
+        save_delay: limits::SAVE_INITIAL_DELAY,
     };
     for (peer, addresses) in task.peers_file.as_deref().map(peers_file::load).unwrap_or_default() {
         addresses.into_iter().for_each(|address| task.book.add(peer, address));
