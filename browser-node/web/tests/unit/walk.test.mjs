@@ -5,7 +5,7 @@ import { File } from "node:buffer";
 import { test } from "node:test";
 import { load } from "./module.mjs";
 
-const { dropped, MOST_FILES, picked } = await load("submit/walk.ts");
+const { dropped, MAX_FILES, picked } = await load("submit/walk.ts");
 
 /** Fake entries of a browser: a folder's come in several batches, in no order. */
 function entry(name, content, parent = "") {
@@ -64,7 +64,7 @@ test("an unreadable file is reported, and the rest is accepted", async () => {
 test("more files than a tab can hold are refused with a message", async () => {
   const folder = (name) => entry(name, Object.fromEntries(Array.from({ length: 60_000 }, (_, i) => [`f${i}`, "x"])));
   const walked = await dropped([folder("a"), folder("b")]);
-  assert.equal(walked.found.length, MOST_FILES);
+  assert.equal(walked.found.length, MAX_FILES);
   assert.match(walked.troubles[0], /more than 100,000 files/);
 });
 
