@@ -1,9 +1,9 @@
 //! The task that owns the swarm.
 //!
 //! It turns commands into calls, and libp2p's reports into events. It never waits for the driver: events that the
-//! channel has no room for are queued, and once there are [`limits::SWARM_EVENT_QUEUE`] of them it stops polling the swarm,
-//! so connections are no longer read. Commands are accepted all the while, so a driver that sends commands while its
-//! events pile up cannot deadlock.
+//! channel has no room for are queued, and once there are [`limits::SWARM_EVENT_QUEUE`] of them it stops polling the
+//! swarm, so connections are no longer read. Commands are accepted all the while, so a driver that sends commands while
+//! its events pile up cannot deadlock.
 
 mod dials;
 mod relays;

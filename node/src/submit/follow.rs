@@ -54,8 +54,8 @@ pub fn named(node: &Node, manifest: Manifest, key: &Keypair) -> (Manifest, JobId
 }
 
 /// Starts a job and follows it to its end, with its progress reported to `reporter`. The job is cancelled when
-/// `unwanted` completes. `on_submitted` is called with the job's id when the job is announced; if it returns an error, this
-/// function returns [`FollowError::Failed`] with it.
+/// `unwanted` completes. `on_submitted` is called with the job's id when the job is announced; if it returns an error,
+/// this function returns [`FollowError::Failed`] with it.
 ///
 /// # Errors
 /// [`FollowError`]: why there is no result.
