@@ -52,6 +52,9 @@ pub trait Host: Send + 'static {
     /// The memory that this peer contributes.
     fn memory(&self) -> Memory;
 
+    /// Whether it can run single tasks of this peer's own jobs even while the peer does not work.
+    fn confirms(&self) -> bool;
+
     /// Whether the backlog of this host is full, so that requests of peers should wait.
     fn is_overloaded(&self) -> bool;
 }
@@ -117,6 +120,7 @@ impl Node {
             advert,
             memory: host.memory(),
             interface: guest::INTERFACE,
+            confirms: host.confirms(),
         };
         let driver = Driver {
             engine: Engine::new(config),

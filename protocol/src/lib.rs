@@ -26,7 +26,7 @@
 //!     minor: version::MINOR,
 //! };
 //! let (me, memory, interface) = (PeerKey([1; 32]), Memory::native(1 << 30), guest::INTERFACE);
-//! let mut engine = Engine::new(Config { me, started: 1, advert, memory, interface });
+//! let mut engine = Engine::new(Config { me, started: 1, advert, memory, interface, confirms: true });
 //!
 //! // When a connection is established, the engine introduces itself.
 //! let mut now = Time(0);

@@ -133,6 +133,10 @@ pub const SEGMENT_BYTES: u64 = 256 << 30;
 pub const COPY_BYTES: usize = UNACKED_BYTES;
 /// Different digests staged for one task: the right one, and those of a few liars.
 pub const DIGESTS_OF_TASK: usize = 4;
+/// Further digests staged for one task by workers of which an attempt was accepted before, or by the home.
+pub const DIGESTS_OF_PROVEN: usize = 2;
+/// Different digests staged for one task by one worker: a task that is computed again after a loss may differ.
+pub const DIGESTS_OF_AUTHOR: usize = 2;
 /// Digests that an authority remembers for all tasks of a shuffle besides the first of each task, until one is
 /// accepted: some 10 MB. Further ones are not counted; the first of each task always is.
 pub const OTHER_DIGESTS: usize = 1 << 16;

@@ -101,6 +101,11 @@ impl Host for TabHost {
         MEMORY
     }
 
+    fn confirms(&self) -> bool {
+        // Without a Worker, there is nothing to run a task in.
+        false
+    }
+
     fn is_overloaded(&self) -> bool {
         self.0.storage.is_overloaded()
     }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use webmesh_protocol::engine::Memory;
 use webmesh_protocol::io::{BlobAction, RunAction, SegmentAction, StoreAction, Token};
+use webmesh_protocol::message::Cause;
 use webmesh_protocol::{Hash, JobId, PeerKey};
 
 use self::blobs::Arriving;
@@ -35,7 +36,7 @@ const BLOB_CACHE_BYTES: u64 = 256 << 20;
 
 /// Configuration of a host.
 pub struct HostConfig {
-    /// Number of threads that run tasks; 0 for a peer that runs none.
+    /// Number of threads that run tasks; 0 for a peer that runs none, or only those of its own jobs that it confirms.
     pub threads: usize,
     /// Directory of caches and spilled segments.
     pub data_dir: PathBuf,
@@ -120,7 +121,9 @@ impl BlobSource for Module {
 pub struct NativeHost {
     blobs: Arc<Blobs>,
     arriving: Arc<Arriving>,
+    /// `None` until a task has to be run, if this peer does not work.
     tasks: Option<Tasks>,
+    start_tasks: Box<dyn Fn() -> Result<Tasks, RuntimeError> + Send>,
     segments: SegmentThread,
     outputs: Arc<Outputs>,
     decisions: DecisionThread,
@@ -140,25 +143,26 @@ impl NativeHost {
         let blobs = Arc::new(Blobs::new(store));
         let arriving = Arc::new(Arriving::default());
         blobs.attach(arriving.clone());
-        let tasks = match config.threads {
-            0 => None,
-            threads => {
-                let cache_dir = Some(config.data_dir.join("compiled"));
-                let runtime = Runtime::new(RuntimeConfig {
-                    cache_dir,
-                    guest_memory: config.task_memory,
-                    ..RuntimeConfig::new(threads)
-                })?;
-                Some(Tasks::start(threads, runtime, blobs.clone(), sender.clone())?)
+        let start_tasks = {
+            let cache_dir = Some(config.data_dir.join("compiled"));
+            let (threads, guest_memory) = (config.threads.max(1), config.task_memory);
+            let (blobs, sender) = (blobs.clone(), sender.clone());
+            move || {
+                let config =
+                    RuntimeConfig { cache_dir: cache_dir.clone(), guest_memory, ..RuntimeConfig::new(threads) };
+                Tasks::start(threads, Runtime::new(config)?, blobs.clone(), sender.clone())
             }
         };
+        let tasks = if config.threads == 0 { None } else { Some(start_tasks()?) };
+        let start_tasks = Box::new(start_tasks);
         let outputs = Arc::new(Outputs::new(config.data_dir.join("results"), config.memory / 4));
         let segments = SegmentStore::new(config.data_dir.join("segments"), config.memory);
         let decisions = DecisionThread::new(job_folder::all(&config.data_dir), outputs.clone(), sender.clone());
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
         let HostConfig { compiler, task_memory, .. } = config;
-        let host = Self { blobs, arriving, tasks, segments, outputs, decisions, compiler, task_memory, sender };
+        let host =
+            Self { blobs, arriving, tasks, start_tasks, segments, outputs, decisions, compiler, task_memory, sender };
         Ok((host, handle, receiver))
     }
 }
@@ -189,9 +193,22 @@ impl Host for NativeHost {
         match (&mut self.tasks, action) {
             (Some(tasks), RunAction::Start(work)) => tasks.run(*work),
             (Some(tasks), RunAction::Stop { job }) => tasks.stop(job),
-            (None, RunAction::Start(_)) => tracing::error!("a peer without threads was given a task"),
+            (None, RunAction::Start(work)) => match (self.start_tasks)() {
+                Ok(tasks) => self.tasks.insert(tasks).run(*work),
+                Err(error) => {
+                    let why = format!("cannot run tasks: {error}");
+                    let refusal = tasks::refusal(work.run, work.tasks, &why, Cause::Worker);
+                    let sender = self.sender.clone();
+                    // Fails only when the driver has ended.
+                    platform::spawn_blocking(move || drop(sender.blocking_send(HostOutput::Event(refusal))));
+                }
+            },
             (None, RunAction::Stop { .. }) => {}
         }
+    }
+
+    fn confirms(&self) -> bool {
+        true
     }
 
     fn compile(

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use webmesh_protocol::io::Event;
+use webmesh_protocol::io::{Event, NotStored};
 use webmesh_protocol::{JobId, TaskId};
 
 use crate::driver::HostOutput;
@@ -63,7 +63,7 @@ pub(super) fn store(outputs: &Arc<Outputs>, sender: &mpsc::Sender<HostOutput>, j
         let result = {
             let store = outputs.of(job);
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            store.add(task, bytes).map_err(|e| e.to_string())
+            store.add(task, bytes).map_err(NotStored::from)
         };
         // Fails only when the driver has ended.
         let _ = sender.blocking_send(HostOutput::Event(Event::OutputStored { job, task, result }));

@@ -177,9 +177,7 @@ impl Shared {
 
     /// Reports that a unit's tasks cannot be run here.
     fn refuse(&self, run: RunId, tasks: Run<TaskId>, why: &str, cause: Cause) {
-        let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
-        let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
-        self.send(Event::RunProgress { run, results: tasks.iter().map(result).collect(), last: true });
+        self.send(refusal(run, tasks, why, cause));
     }
 
     fn send(&self, event: Event) {
@@ -214,6 +212,13 @@ impl Shared {
         let seed = Arc::new(move |task| Manifest::task_seed(stage.task(task)));
         Ok(Unit { module, limits, seed, cancel, work: exec_work, deliver })
     }
+}
+
+/// The report that a unit's tasks cannot be run here.
+pub(super) fn refusal(run: RunId, tasks: Run<TaskId>, why: &str, cause: Cause) -> Event {
+    let failure = || TaskFailure { document: None, why: why.to_owned(), cause };
+    let result = |task| TaskResult { task, elapsed: std::time::Duration::ZERO, outcome: Err(failure()) };
+    Event::RunProgress { run, results: tasks.iter().map(result).collect(), last: true }
 }
 
 /// A unit of work as guests of interface version 1 do it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use webmesh_protocol::TaskId;
+use webmesh_protocol::io::NotStored;
 
 use super::kept;
 use super::merge::{self, Stats};
@@ -49,6 +50,13 @@ pub enum ResultError {
     /// The result cannot be written to its destination.
     #[error("cannot write the result: {0}")]
     Write(io::Error),
+}
+
+impl From<ResultError> for NotStored {
+    fn from(error: ResultError) -> Self {
+        let why = error.to_string();
+        if matches!(error, ResultError::Malformed { .. }) { Self::Malformed(why) } else { Self::Failed(why) }
+    }
 }
 
 /// Where a task's output is stored.

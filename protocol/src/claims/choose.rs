@@ -91,6 +91,27 @@ impl ClaimTable {
         Some(block + first)
     }
 
+    /// Chooses a block whatever others claim: claims it if it is free, and otherwise makes a second attempt beside its
+    /// holder. Returns whether it did, which it does not if the block is not of this shard or is this peer's already.
+    pub fn choose_beside(&mut self, now: Time, block: u32) -> bool {
+        let first = self.blocks.start;
+        let Some(cell) = self.cell(block).copied() else { return false };
+        let local = block - first;
+        if cell.holder == ME || self.speculative.iter().any(|&(b, _)| b == local) {
+            return false;
+        }
+        if cell.holder == FREE && !self.done.contains(local) {
+            let claimed = Cell { holder: ME, term: cell.legal, legal: cell.legal, since: now, ..Cell::FREE };
+            self.cells[local as usize] = claimed;
+            self.free -= 1;
+            insert_into(&mut self.workers[usize::from(ME)].holds, local);
+        } else {
+            self.cells[local as usize].doubled = true;
+            self.speculative.push((local, false));
+        }
+        true
+    }
+
     /// This peer has started a block that it holds: from now on, it does not give the block up for another's claim.
     pub fn start(&mut self, block: u32) {
         if let Some(cell) = self.cell(block).filter(|c| c.holder == ME) {

@@ -164,6 +164,12 @@ impl ClaimTable {
         self.blocks.clone()
     }
 
+    /// Whether a block is done, according to this peer itself or the authority.
+    pub fn is_proven_done(&self, block: u32) -> bool {
+        let local = block.wrapping_sub(self.blocks.start);
+        self.done.contains(local) && self.cells.get(local as usize).is_some_and(|cell| cell.done_by == FREE)
+    }
+
     /// Whether every block is done, as far as this peer knows.
     pub fn is_drained(&self) -> bool {
         self.done.is_full()

@@ -18,6 +18,9 @@ pub struct Config {
     pub memory: Memory,
     /// The version of the guest interface that its executor supports.
     pub interface: u8,
+    /// Whether this peer can run single tasks of its own jobs even while it does not have the worker role. A failure
+    /// that other workers report then ends a job only if the task fails here, too.
+    pub confirms: bool,
 }
 
 /// How much memory a peer gives to each purpose, in bytes.

@@ -12,6 +12,7 @@ use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
 use crate::limits;
 use crate::membership::{Advert, Directory};
 use crate::message::{Gossip, Request, Response, Seals, Topic};
+use crate::part::TaskRef;
 use crate::time::Time;
 
 /// Estimate for one gossip hop before a round trip has been measured: typical of a home network.
@@ -36,6 +37,11 @@ pub(super) struct Core {
     pub(super) actions: VecDeque<Action>,
     /// Seals that this peer published, for its own worker: gossip is not delivered to its publisher.
     pub(super) own_seals: Vec<Seals>,
+    /// The largest memory limit, in bytes, of a task that this peer can run for a job of its own even while it does not
+    /// work: see [`Config::confirms`](super::Config::confirms).
+    pub(super) confirms: u64,
+    /// Tasks of this peer's own jobs that its worker tries, because they failed at other workers.
+    pub(super) to_confirm: Vec<TaskRef>,
     /// Requests under way, each with what its answer is for.
     pub(super) pending: BTreeMap<RequestId, Pending>,
     /// The worker's budget for gossip about its claims, shared by all its jobs.
@@ -61,6 +67,8 @@ impl Core {
             directory: Directory::default(),
             actions: VecDeque::new(),
             own_seals: Vec::new(),
+            confirms: 0,
+            to_confirm: Vec::new(),
             pending: BTreeMap::new(),
             gossip_budget: GossipBudget::default(),
             workers: 1,

@@ -271,6 +271,11 @@ impl Jobs {
         self.known.iter().filter_map(|(&job, known)| Some((job, known.open(interface)?))).collect()
     }
 
+    /// A job of [`Jobs::open_jobs`].
+    pub(super) fn open_job(&self, job: &JobId, interface: u8) -> Option<Change> {
+        self.known.get(job)?.open(interface)
+    }
+
     /// Enters a job of this peer's own, whatever the limits on jobs, and replaces what others announced under its id.
     pub(super) fn enter_own(&mut self, core: &mut Core, signed: Signed<Manifest>, announce: Announce) {
         let job = announce.job;

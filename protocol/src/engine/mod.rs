@@ -65,6 +65,9 @@ impl Engine {
     /// An engine that knows no other peer.
     pub fn new(config: Config) -> Self {
         let mut core = Core::new(config.me, config.started, config.advert, config.interface);
+        if config.confirms {
+            core.confirms = config.memory.tasks;
+        }
         core.act(NetAction::Subscribe { topic: Topic::Jobs, on: true });
         core.act(NetAction::Subscribe { topic: Topic::Peers, on: true });
         let mut worker = Worker::new(&core.advert, config.memory);
@@ -238,6 +241,10 @@ impl Engine {
         for (job, change) in self.jobs.changes() {
             self.shuffler.on_job(core, &job, &change);
             self.worker.on_job(core, &mut self.blobs, &job, &change);
+        }
+        for confirm in std::mem::take(&mut core.to_confirm) {
+            let open = self.jobs.open_job(&confirm.job, core.interface);
+            self.worker.confirm(core, confirm, open.as_ref());
         }
         self.shuffler.drive(core);
         for seals in std::mem::take(&mut core.own_seals) {

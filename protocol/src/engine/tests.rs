@@ -12,7 +12,14 @@ fn engine() -> Engine {
     let roles = Roles { worker: true, ..Roles::default() };
     let advert =
         Advert { kind: Kind::Node, roles, threads: 1, weight: 1, addresses: vec![], agent: String::new(), minor: 0 };
-    Engine::new(Config { me: PeerKey([1; 32]), started: 1, advert, memory: Memory::native(u64::MAX), interface: 1 })
+    Engine::new(Config {
+        me: PeerKey([1; 32]),
+        started: 1,
+        advert,
+        memory: Memory::native(u64::MAX),
+        interface: 1,
+        confirms: true,
+    })
 }
 
 /// The announcement of a job without its manifest.

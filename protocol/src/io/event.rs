@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ReadError, ReadId, RequestError, RequestId, RunId, TaskResult, Token};
+use super::{NotStored, ReadError, ReadId, RequestError, RequestId, RunId, TaskResult, Token};
 use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::Manifest;
@@ -105,8 +105,8 @@ pub enum Event {
         job: JobId,
         /// The task of its last stage.
         task: TaskId,
-        /// The error, for people, if the result could not be stored (a full disk).
-        result: Result<(), String>,
+        /// Why the result is not stored, if it is not.
+        result: Result<(), NotStored>,
     },
     /// An input of this peer's own jobs can no longer be read.
     InputLost {

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use self::event::{Event, Resumption, Submission};
 pub use self::net::{NetAction, RequestError};
 pub use self::notice::{Notice, Progress};
-pub use self::store::{BlobAction, BlobClass, BucketRef, KeptSegment, ReadError, SegmentAction, StoreAction};
+pub use self::store::{
+    BlobAction, BlobClass, BucketRef, KeptSegment, NotStored, ReadError, SegmentAction, StoreAction,
+};
 pub use self::work::{Port, RunAction, TaskFailure, TaskOutput, TaskResult, Work};
 
 /// Names a request that this engine sent.

@@ -12,6 +12,15 @@ use crate::message::{AttemptId, Push};
 use crate::part::{PartitionId, PartitionRef, StageId, TaskId};
 use crate::split::Place;
 
+/// Why a task's result was not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotStored {
+    /// Its records are malformed, for the reason given. Nothing of it was stored.
+    Malformed(String),
+    /// The store failed (a full disk); the error, for people.
+    Failed(String),
+}
+
 /// Something for the stores to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum StoreAction {

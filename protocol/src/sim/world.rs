@@ -306,6 +306,7 @@ impl World {
             memory: Memory::native(if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX }),
             // Simulated guests support all that a manifest can ask for.
             interface: u8::MAX,
+            confirms: true,
         })));
         peer.born = self.now;
         self.feed(number, Event::Tick);

@@ -278,6 +278,7 @@ fn a_peer_periodically_shows_a_home_the_epoch_that_it_lost() {
 fn an_epoch_that_contradicts_a_revocation_is_ignored() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), NOTHING);
+    shuffler.meet(key(5), WORKER);
     let first = announced(&manifest(), 0, &[key(1), key(2)]);
     offer(&mut shuffler, &later(&first, 5, 3));
     offer(&mut shuffler, &later(&first, 9, 2));
@@ -293,6 +294,7 @@ fn an_epoch_that_contradicts_a_revocation_is_ignored() {
 fn a_new_generation_may_have_another_division_into_tasks() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), NOTHING);
+    shuffler.meet(key(5), WORKER);
     let mut described = manifest();
     described.replicas = 1;
     described.stages[0].sink =

@@ -1,6 +1,7 @@
 //! Single engines, driven by hand: honest peers, liars and peers that lost their state.
 
 mod authority;
+mod confirm;
 mod homes;
 mod jobs;
 mod lost;

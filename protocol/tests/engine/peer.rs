@@ -63,12 +63,23 @@ impl Peer {
 
     /// A peer whose clock shows this many microseconds.
     pub(super) fn started(number: u8, roles: Roles, started: u64) -> Self {
+        Self::with(number, roles, started, false)
+    }
+
+    /// A peer that tries tasks of its own jobs itself before it lets them fail.
+    pub(super) fn confirming(number: u8, roles: Roles) -> Self {
+        Self::with(number, roles, 1, true)
+    }
+
+    fn with(number: u8, roles: Roles, started: u64, confirms: bool) -> Self {
         let engine = Engine::new(Config {
             me: key(number),
             started,
             advert: advert(roles),
             memory: Memory::native(u64::MAX),
-            interface: guest::INTERFACE,
+            // Those that run tasks support all that a manifest can ask for.
+            interface: if confirms { u8::MAX } else { guest::INTERFACE },
+            confirms,
         });
         let mut peer = Self { engine, now: Time(1), tokens: 0, actions: Vec::new() };
         peer.feed(Event::Tick);

@@ -21,6 +21,7 @@ use super::peer::{
 fn shuffler() -> (Peer, Announce) {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
+    (5..10).for_each(|worker| shuffler.meet(key(worker), WORKER));
     let mut manifest = manifest();
     manifest.replicas = 1;
     let announce = announced(&manifest, 0, &[key(1), key(2)]);
@@ -73,12 +74,51 @@ fn has_sealed(shuffler: &mut Peer) -> bool {
 #[test]
 fn an_attempt_that_cannot_be_held_is_not_acknowledged() {
     let (mut shuffler, job) = shuffler();
-    for i in 0..limits::DIGESTS_OF_TASK {
-        let request = push(job.job, 0, &[attempt(0, &i.to_string())]);
-        assert_eq!(shuffler.ask(key(5), request, Bytes::new()), Some(Response::Ok));
-    }
+    fill(&mut shuffler, job.job);
     let late = push(job.job, 0, &[attempt(0, "late")]);
-    assert_eq!(shuffler.ask(key(6), late, Bytes::new()), Some(Response::Busy));
+    assert_eq!(shuffler.ask(key(9), late, Bytes::new()), Some(Response::Busy));
+}
+
+/// Fills the places of task 0 with attempts of workers 5 to 8.
+fn fill(shuffler: &mut Peer, job: JobId) {
+    for i in 0..limits::DIGESTS_OF_TASK {
+        let request = push(job, 0, &[attempt(0, &i.to_string())]);
+        assert_eq!(shuffler.ask(key(5 + i as u8), request, Bytes::new()), Some(Response::Ok));
+    }
+}
+
+#[test]
+fn workers_that_have_proven_themselves_and_the_home_have_places_that_others_cannot_fill() {
+    let (mut shuffler, job) = shuffler();
+    let right = [attempt(1, "right")];
+    assert_eq!(shuffler.ask(key(9), push(job.job, 0, &right), Bytes::new()), Some(Response::Ok));
+    accept(&mut shuffler, &job, &right);
+    fill(&mut shuffler, job.job);
+    for peer in [9, 0] {
+        let right = push(job.job, 0, &[attempt(0, &format!("of {peer}"))]);
+        assert_eq!(shuffler.ask(key(peer), right, Bytes::new()), Some(Response::Ok));
+    }
+}
+
+#[test]
+fn one_worker_cannot_fill_the_places_of_a_task() {
+    let (mut shuffler, job) = shuffler();
+    let answers = (0..5).map(|i| {
+        let lie = push(job.job, 0, &[attempt(0, &i.to_string())]);
+        shuffler.ask(key(5), lie, Bytes::new())
+    });
+    let held = answers.filter(|answer| *answer == Some(Response::Ok)).count();
+    assert_eq!(held, limits::DIGESTS_OF_AUTHOR);
+}
+
+#[test]
+fn output_of_a_peer_that_is_no_worker_is_not_held() {
+    let (mut shuffler, job) = shuffler();
+    let lie = || push(job.job, 0, &[attempt(0, "lie")]);
+    assert_eq!(shuffler.ask(key(20), lie(), Bytes::new()), Some(Response::Busy));
+    shuffler.meet(key(20), NOTHING);
+    assert_eq!(shuffler.ask(key(20), lie(), Bytes::new()), Some(Response::Busy));
+    assert_eq!(committed(&mut shuffler), []);
 }
 
 #[test]
@@ -285,6 +325,7 @@ fn a_holder_whose_list_never_ends_is_given_up() {
 fn copier(manifest: &Manifest) -> (Peer, Announce, Assignment) {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
+    shuffler.meet(key(5), WORKER);
     let announce = announced(manifest, 0, &[key(1), key(2), key(3)]);
     let ring = Ring::new(&announce.epoch.open().expect("an epoch")).owners(StageId(0), PARTITIONS, manifest.replicas);
     offer(&mut shuffler, &announce);
@@ -376,6 +417,7 @@ fn an_attempt_larger_than_its_job_allows_is_refused() {
 fn tables_of_one_owners_jobs_leave_room_for_those_of_others() {
     let mut shuffler = Peer::new(1, SHUFFLER);
     shuffler.meet(key(0), SHUFFLER);
+    shuffler.meet(key(5), WORKER);
     let mut taken = 0;
     for nonce in 0..16 {
         let mut manifest = Manifest { nonce, ..manifest() };

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
-use webmesh_protocol::io::{BlobAction, ReadError, SegmentAction, StoreAction};
+use webmesh_protocol::io::{BlobAction, NotStored, ReadError, SegmentAction, StoreAction};
 use webmesh_protocol::message::Response;
 
 use super::report::{self, Report, Requester};
@@ -123,7 +123,9 @@ fn otherwise(action: &StoreAction) -> Option<Report> {
         StoreAction::Segments(SegmentAction::ReadBucket { read, .. }) => {
             Report::BucketRead { read: *read, ends: Err(ReadError::Failed(why)) }
         }
-        StoreAction::StoreOutput { job, task, .. } => Report::OutputStored { job: *job, task: *task, result: Err(why) },
+        StoreAction::StoreOutput { job, task, .. } => {
+            Report::OutputStored { job: *job, task: *task, result: Err(NotStored::Failed(why)) }
+        }
         StoreAction::Blobs(BlobAction::Store { .. })
         | StoreAction::Segments(SegmentAction::Drop { .. } | SegmentAction::DropJob { .. })
         | StoreAction::Persist { .. }
@@ -144,7 +146,9 @@ impl Report {
         let why = reason.to_owned();
         match self {
             Self::StoreFailed { job, .. } => Self::StoreFailed { job, why },
-            Self::OutputStored { job, task, .. } => Self::OutputStored { job, task, result: Err(why) },
+            Self::OutputStored { job, task, .. } => {
+                Self::OutputStored { job, task, result: Err(NotStored::Failed(why)) }
+            }
             Self::BucketRead { read, .. } => Self::BucketRead { read, ends: Err(ReadError::Failed(why)) },
             other => other,
         }

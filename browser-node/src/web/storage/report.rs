@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use webmesh_node::driver::HostOutput;
-use webmesh_protocol::io::{Event, ReadError, ReadId, Token};
+use webmesh_protocol::io::{Event, NotStored, ReadError, ReadId, Token};
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId, TaskId};
 
@@ -17,7 +17,7 @@ pub(super) enum Report {
     /// [`Event::StoreFailed`].
     StoreFailed { job: JobId, why: String },
     /// [`Event::OutputStored`].
-    OutputStored { job: JobId, task: TaskId, result: Result<(), String> },
+    OutputStored { job: JobId, task: TaskId, result: Result<(), NotStored> },
     /// [`Event::BlobLoaded`]; the body is the blob, if there is one.
     BlobLoaded { hash: Hash, found: bool },
     /// [`Event::InputLost`], and the requester, which gets the answer that the input is missing.

@@ -17,7 +17,7 @@ use webmesh_node::results::ResultStore;
 use webmesh_node::store::actions::perform;
 use webmesh_node::store::segments::SegmentStore;
 use webmesh_node::store::source::{BlobError, BlobSource};
-use webmesh_protocol::io::{BlobAction, SegmentAction, StoreAction};
+use webmesh_protocol::io::{BlobAction, NotStored, SegmentAction, StoreAction};
 use webmesh_protocol::manifest::Inputs;
 use webmesh_protocol::message::Response;
 use webmesh_protocol::{Hash, JobId, TaskId};
@@ -201,7 +201,7 @@ impl Storage {
             StoreAction::StoreOutput { job, task, bytes } => {
                 let store =
                     self.outputs.entry(job).or_insert_with(|| ResultStore::new(PathBuf::from(MEMORY), RESULT_BYTES));
-                let result = store.add(task, bytes).map_err(|e| e.to_string());
+                let result = store.add(task, bytes).map_err(NotStored::from);
                 Some((Report::OutputStored { job, task, result }, vec![]))
             }
             StoreAction::Blobs(BlobAction::Load { hash }) => Some(match self.input(&hash) {

@@ -18,6 +18,9 @@ const FAILED_TASKS: usize = 4096;
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(3);
 /// Faults of a worker within this time count as one: the tasks of a unit fail together when the worker cannot run them.
 const ONE_FAULT: Duration = Duration::from_secs(1);
+/// How long this peer gets to try a task that failed elsewhere, beyond the time limit of the task: enough to compile
+/// the module and to fetch the input.
+const CONFIRM_EXTRA: Duration = Duration::from_secs(20);
 /// A job that no known worker can run waits this long for another worker.
 const UNABLE_AFTER: Duration = Duration::from_secs(3);
 
@@ -45,6 +48,8 @@ struct Failed {
     at: Time,
     /// All other workers have had time to try it: from now on each failure counts, whichever worker reports it.
     others_had_time: bool,
+    /// The time until which this peer tries the task itself before the job ends; `None` until all tries are used up.
+    confirm_until: Option<Time>,
 }
 
 /// Why a worker runs no task of the job.
@@ -112,7 +117,12 @@ impl Failures {
         let share = tries.div_ceil(others.len() as u32 + 1) as usize;
         let taking_part = others.iter().any(|peer| took_part.contains(peer));
         let patience = if taking_part { limits.time() } else { NEWCOMER_PATIENCE.min(limits.time()) };
-        let failed = self.tasks.entry(name).or_insert(Failed { by: Vec::new(), at: core.now, others_had_time: false });
+        let failed = self.tasks.entry(name).or_insert(Failed {
+            by: Vec::new(),
+            at: core.now,
+            others_had_time: false,
+            confirm_until: None,
+        });
         failed.others_had_time |= core.now.since(failed.at) > patience;
         let used = failed.by.iter().filter(|p| **p == from).count();
         if used < share || failed.others_had_time {
@@ -120,6 +130,18 @@ impl Failures {
             failed.at = core.now;
         }
         tries.saturating_sub(failed.by.len() as u32)
+    }
+
+    /// Whether this peer has to try a task itself, as its tries are used up and none of them was made here: reports
+    /// alone, which any peer can send, do not end a job. `false` if this peer has tried it, or cannot.
+    pub(super) fn needs_confirmation(&mut self, core: &Core, failure: &Failure, limits: &TaskLimits) -> bool {
+        let works = core.advert.roles.worker && !self.unable.get(&core.me).is_some_and(|u| u.is_certain(tries(limits)));
+        if !works && limits.memory > core.confirms {
+            return false;
+        }
+        let Some(failed) = self.tasks.get_mut(&(failure.stage, failure.task)) else { return false };
+        let until = *failed.confirm_until.get_or_insert(core.now + limits.time() + CONFIRM_EXTRA);
+        !failed.by.contains(&core.me) && core.now < until
     }
 
     /// The workers that could take a task now: those connected, and this peer if it works.

@@ -6,9 +6,9 @@ use super::Authority;
 use super::job::{Job, Stage};
 use crate::engine::core::Core;
 use crate::id::{Hash, JobId, PeerKey};
-use crate::io::{StoreAction, Token};
+use crate::io::{NotStored, StoreAction, Token};
 use crate::manifest::Sink;
-use crate::message::{AuthoredAttempt, Outcome, Output, Response};
+use crate::message::{AuthoredAttempt, Cause, Failure, Outcome, Output, Response, cut_text};
 use crate::part::{StageId, TaskId};
 
 /// An output being written to this peer's disk and to the log.
@@ -47,7 +47,7 @@ impl Authority {
         core: &mut Core,
         id: JobId,
         task: TaskId,
-        result: Result<(), String>,
+        result: Result<(), NotStored>,
     ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let found = StageId::enumerate(&mut job.stages).find(|(_, stage)| stage.storing.contains_key(&task));
@@ -62,9 +62,20 @@ impl Authority {
                 let output = AuthoredAttempt { task, digest: storing.digest, author: storing.author };
                 job.outputs.entry(number).or_default().push(output);
             }
-            Err(why) => {
+            Err(NotStored::Failed(why)) => {
                 std::mem::take(&mut storing.tokens).into_iter().for_each(|t| core.respond(t, Response::Busy));
                 job.end_with(Outcome::Failed(format!("the result cannot be stored: {why}")), None);
+            }
+            Err(NotStored::Malformed(why)) => {
+                let Some(storing) = stage.storing.remove(&task) else { return };
+                let why = cut_text(why);
+                let refused = Response::Refused(why.clone());
+                storing.tokens.into_iter().for_each(|token| core.respond(token, refused.clone()));
+                if !storing.is_stale {
+                    // Either its worker is to blame or the job's code, like for any failed attempt.
+                    let failure = Failure { job: id, stage: number, task, document: None, why, cause: Cause::Job };
+                    self.on_failure(core, storing.author, failure);
+                }
             }
         }
     }
@@ -85,6 +96,10 @@ impl Job {
             return Some(Response::Missing);
         }
         if self.awaits_epoch() {
+            return Some(Response::Busy);
+        }
+        if !self.is_worker(core, &from) {
+            // Its advert may still be on its way here.
             return Some(Response::Busy);
         }
         self.note_worker(from);

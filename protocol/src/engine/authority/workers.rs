@@ -6,6 +6,7 @@ use crate::engine::core::Core;
 use crate::id::{JobId, PeerKey};
 use crate::io::Notice;
 use crate::message::{Claim, Failure, Outcome};
+use crate::part::StageRef;
 
 impl Authority {
     /// Called when a worker cannot run a job: it gives a task less memory than the job requires, or speaks an older
@@ -38,7 +39,11 @@ impl Authority {
             return;
         }
         job.note_worker(from);
-        let left = job.failures.note(core, from, &failure, &limits, &job.workers);
+        let mut left = job.failures.note(core, from, &failure, &limits, &job.workers);
+        if left == 0 && job.failures.needs_confirmation(core, &failure, &limits) {
+            core.to_confirm.push(StageRef { job: failure.job, stage: failure.stage }.task(failure.task));
+            left = 1;
+        }
         let notice = Notice::TaskFailed { failure: failure.clone(), worker: from, retries_left: left as u8 };
         core.act(notice);
         if left == 0 {

@@ -12,6 +12,9 @@ use crate::part::{PartitionId, TaskId};
 use crate::provenance::Provenance;
 use crate::ranges::BitSet;
 
+/// Authors of accepted attempts that are remembered: as many as the workers that an authority tells apart.
+pub(super) const PROVEN: usize = 4096;
+
 /// The digest of a task without an attempt.
 const NONE: Hash = Hash([0; 32]);
 
@@ -106,12 +109,22 @@ impl Shuffle {
             let mut insert = |p: &PartitionId| self.held.get_mut(p).is_some_and(|held| held.insert(task));
             return Some(partitions.iter().copied().filter(|p| insert(p)).collect());
         }
-        let full = || self.others.range(AttemptId::all_of(task)).count() + 1 >= limits::DIGESTS_OF_TASK;
-        if self.accepted.contains(task) || (!self.others.contains_key(&attempt.id()) && full()) {
+        if self.accepted.contains(task) || (!self.others.contains_key(&attempt.id()) && !self.has_place(&attempt)) {
             return None;
         }
         let of = self.others.entry(attempt.id()).or_insert_with(|| Other { author, partitions: BTreeSet::new() });
         Some(partitions.iter().copied().filter(|&p| of.partitions.insert(p)).collect())
+    }
+
+    /// Whether one more attempt at its task may be held. Peers that have done nothing yet cannot use up the places of
+    /// those that have.
+    fn has_place(&self, attempt: &AuthoredAttempt) -> bool {
+        let AuthoredAttempt { task, author, .. } = *attempt;
+        let others = || self.others.range(AttemptId::all_of(task)).map(|(_, other)| other.author);
+        let of_author = others().chain(self.authors.author(task)).filter(|of| *of == author).count();
+        let is_proven = author == self.manifest.home || self.proven.contains(&author);
+        let places = limits::DIGESTS_OF_TASK + if is_proven { limits::DIGESTS_OF_PROVEN } else { 0 };
+        others().count() + 1 < places && of_author < limits::DIGESTS_OF_AUTHOR
     }
 
     pub(super) fn accept(&mut self, core: &mut Core, attempt: AttemptId) {
@@ -139,6 +152,9 @@ impl Shuffle {
                 }
             }
             dropped.push((AttemptId { task, digest: leading }, lost));
+        }
+        if let Some(author) = self.authors.author(task).filter(|_| self.proven.len() < PROVEN) {
+            self.proven.insert(author);
         }
         dropped.extend(others.into_iter().map(|(attempt, other)| (attempt, other.partitions)));
         for (attempt, partitions) in dropped {

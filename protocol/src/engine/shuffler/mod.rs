@@ -146,6 +146,8 @@ impl Shuffler {
         let answer = match self.get_mut(push.stage_ref()) {
             None if !core.advert.roles.shuffler => Response::Refused("this peer is not a shuffler".to_owned()),
             Some(_) if !has_room => Response::Busy,
+            // Its advert may still be on its way here. Only the home tries tasks without being a worker.
+            Some(shuffle) if !push.replica && !may_write(core, shuffle, &from) => Response::Busy,
             // Replicas are slower than workers: the workers have to wait.
             Some(shuffle) if copying > limits::COPY_BYTES && shuffle.manifest.replicas > 1 && !push.replica => {
                 Response::Busy
@@ -256,4 +258,10 @@ impl Shuffler {
         let shuffles = self.jobs.values().flatten().flatten().map(Shuffle::deadline);
         shuffles.chain(self.resigned.values().map(|r| r.tell_at)).min().unwrap_or(Time::NEVER)
     }
+}
+
+/// Whether a peer is one whose output is held: a worker, or the home of the job.
+fn may_write(core: &Core, shuffle: &Shuffle, peer: &PeerKey) -> bool {
+    let works = || core.directory.get(peer).is_some_and(|member| member.advert.roles.worker);
+    *peer == shuffle.manifest.home || *peer == core.me || works()
 }

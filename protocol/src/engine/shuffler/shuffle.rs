@@ -59,6 +59,8 @@ pub(super) struct Shuffle {
     /// Digests other than the leading one, of tasks whose attempts differed.
     pub(super) others: BTreeMap<AttemptId, Other>,
     pub(super) accepted: BitSet<TaskId>,
+    /// Authors of accepted attempts, at most [`PROVEN`](super::attempts::PROVEN).
+    pub(super) proven: BTreeSet<PeerKey>,
     /// Per partition owned or replicated: the tasks whose leading digest's segments lie here.
     pub(super) held: BTreeMap<PartitionId, BitSet<TaskId>>,
     pub(super) sealed: BTreeMap<PartitionId, Hash>,
@@ -102,6 +104,7 @@ impl Shuffle {
             authors: Provenance::default(),
             others: BTreeMap::new(),
             accepted: BitSet::new(0),
+            proven: BTreeSet::new(),
             held: BTreeMap::new(),
             sealed: BTreeMap::new(),
             seals_due: BTreeMap::new(),

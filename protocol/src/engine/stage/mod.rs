@@ -1,6 +1,7 @@
 //! One stage of one job as this worker sees it: its claims, its running tasks, and their outcomes.
 
 mod budget;
+mod confirm;
 mod ports;
 mod shards;
 mod units;
@@ -23,7 +24,7 @@ use crate::id::{Hash, PeerKey};
 use crate::limits;
 use crate::manifest::{Manifest, Stage};
 use crate::message::{Claim, Gossip, ShardLeft, Topic};
-use crate::part::{ShardId, StageRef};
+use crate::part::{ShardId, StageRef, TaskId};
 use crate::split::Split;
 use crate::time::Time;
 
@@ -50,6 +51,8 @@ pub(super) struct StageWork {
     pub(super) listening: Topic,
     /// Blocks claimed and not started, each with the earliest time at which it may start.
     queue: VecDeque<(u32, Time)>,
+    /// Tasks that failed at other workers, and that this peer tries because the job is its own.
+    to_confirm: BTreeSet<TaskId>,
     /// Tasks of started blocks that are not finished yet.
     tasks_left: BTreeMap<u32, u32>,
     /// Smoothed time of one block on one thread, in microseconds.
@@ -114,6 +117,7 @@ impl StageWork {
             topic: Topic::of_shard(id.shard(shard)),
             listening: Topic::of_shard(id.shard(shard)),
             queue: VecDeque::new(),
+            to_confirm: BTreeSet::new(),
             tasks_left: BTreeMap::new(),
             pace: None,
             avoid: BTreeMap::new(),
@@ -259,6 +263,9 @@ impl StageWork {
     /// Claims blocks if it is worth it; returns whether it did. `upstream_over` is whether the stages that this one
     /// reads are done as far as this peer knows.
     pub(super) fn claim(&mut self, core: &mut Core, threads: u32, upstream_over: bool) -> bool {
+        if self.claim_to_confirm(core) {
+            return true;
+        }
         if !self.wants_more(core, threads) {
             if self.is_over() || (self.is_closed() && upstream_over) {
                 self.schedule_summary(core);

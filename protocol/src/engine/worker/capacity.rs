@@ -14,6 +14,7 @@ impl Worker {
         let fewer = threads < self.threads;
         self.threads = threads.max(1);
         self.enabled = true;
+        self.jobs.values_mut().for_each(|job| job.confirms_only = false);
         if fewer {
             let stages = self.jobs.values_mut().filter(|j| j.active).flat_map(|j| &mut j.stages);
             stages.for_each(|stage| stage.release_beyond(core, self.threads));

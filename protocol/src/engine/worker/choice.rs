@@ -97,7 +97,7 @@ impl Worker {
         self.jobs.insert(id, again);
     }
 
-    fn begin(&mut self, core: &mut Core, id: JobId) {
+    pub(super) fn begin(&mut self, core: &mut Core, id: JobId) {
         let places = self.jobs.values().filter(|j| j.active).count();
         let youngest = places == ACTIVE_JOBS - 1 && !self.jobs.values().any(|j| j.youngest);
         let place = self.places.remove(&id);
@@ -134,8 +134,9 @@ impl Worker {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
-            let turn = Turn { near: (near || place == 0 || Some(id) == first) && !job.is_stalled(), rivals };
-            if !turn.near {
+            let near = (near || place == 0 || Some(id) == first) && !job.is_stalled();
+            let turn = Turn { near: near && !job.confirms_only, rivals };
+            if !near {
                 // It waits for this worker's other jobs, which is no lack of progress.
                 job.progressed = core.now;
             }

@@ -49,6 +49,8 @@ pub(super) struct WorkerJob {
     pub(super) postponed: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
+    /// Whether this peer does not work, and only confirms failures of this job of its own.
+    pub(super) confirms_only: bool,
 }
 
 /// Units that wait for one pack.
@@ -115,6 +117,7 @@ impl WorkerJob {
             active: false,
             postponed: 0,
             youngest: false,
+            confirms_only: false,
         }
     }
 

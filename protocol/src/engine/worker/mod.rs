@@ -2,6 +2,7 @@
 
 mod capacity;
 mod choice;
+mod confirm;
 mod inputs;
 mod job;
 mod responses;
