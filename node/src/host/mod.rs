@@ -26,6 +26,7 @@ use self::tasks::Tasks;
 use crate::driver::{HOST_OUTPUTS, Host, HostOutput, RequesterGone};
 use crate::exec::{Runtime, RuntimeConfig, RuntimeError};
 use crate::job_folder;
+use crate::platform;
 use crate::results::ResultStore;
 use crate::store::blobs::{BlobStore, Blobs};
 use crate::store::segments::SegmentStore;
