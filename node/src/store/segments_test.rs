@@ -136,11 +136,11 @@ proptest! {
             let (push, keep, body) = push_of(&[(task, &attempt)]);
             first.stage(&push, &keep, &body).unwrap();
         }
-        let mut from = Some(0);
+        let mut from = Some(TaskId(0));
         while let Some(task) = from {
-            let (push, body, next) = first.pull(JOB, STAGE, 1, task).unwrap();
+            let (push, body, next) = first.pull(partition(1), task).unwrap();
             prop_assert!(body.len() <= webmesh_protocol::limits::PUSH_BYTES);
-            let keep: Vec<_> = (0..push.entries.len() as u32).map(|i| (i, 1)).collect();
+            let keep: Vec<_> = (0..push.entries.len() as u32).map(|i| kept((i, 1))).collect();
             second.stage(&push, &keep, &body).unwrap();
             prop_assert!(next.is_none_or(|next| next > task));
             from = next;

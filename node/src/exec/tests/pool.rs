@@ -84,7 +84,7 @@ fn every_task_of_a_unit_is_delivered_in_order() {
 fn reduce_tasks_run_in_the_pool_too() {
     let tasks = TaskId::below(3).map(|task| ReduceTask {
         task,
-        chunks: Box::new((0..=task).map(move |chunk| Ok(Bytes::from(format!("{task}{chunk} "))))),
+        chunks: Box::new((0..=task.0).map(move |chunk| Ok(Bytes::from(format!("{task}{chunk} "))))),
     });
     let (unit, receiver) = unit_of(&ECHO.load(), Work::Reduce(tasks.collect()));
     let pool = pool(1);
@@ -111,7 +111,7 @@ fn documents_outside_their_pack_fail_only_their_task() {
         tasks: [0..1, 1..2, 2..3, 0..5, Range { start: 2, end: 1 }, 3..4, 4..4]
             .into_iter()
             .zip(0..)
-            .map(|(documents, task)| MapTask { task, documents })
+            .map(|(documents, task)| MapTask { task: TaskId(task), documents })
             .collect(),
     };
     let (unit, receiver) = unit_of(&ECHO.load(), work);
