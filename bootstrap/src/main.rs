@@ -13,7 +13,7 @@ use directories::ProjectDirs;
 use libp2p::Multiaddr;
 use webmesh_compiler::{Compiler, CompilerConfig, Toolchain, answer};
 use webmesh_node::host::{CompileAnswer, CompileService};
-use webmesh_node::http;
+use webmesh_node::http::{self, Access, AllowedOrigin, HostName};
 use webmesh_node::net::parse_address;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::signals::Stop;
@@ -28,7 +28,9 @@ const NO_MEMORY: u64 = 0;
 #[command(name = "webmesh-bootstrap", version, max_term_width = 100)]
 #[command(after_help = "Examples:
   webmesh-bootstrap                                   ports 4001 (TCP, QUIC), 4002 (WebRTC), 8080 (HTTP)
-  webmesh-bootstrap --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0 --data /tmp/mesh")]
+  webmesh-bootstrap --listen /ip4/127.0.0.1/tcp/0 --http 127.0.0.1:0 --data /tmp/mesh
+  webmesh-bootstrap --http-name mesh.example          reached by browsers at http://mesh.example:8080
+  webmesh-bootstrap --allow-origin https://pages.example")]
 struct Args {
     /// Listen address; may be repeated [default: TCP, QUIC and WebRTC-direct on every interface]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
@@ -39,6 +41,14 @@ struct Args {
     /// HTTP listen address: serves the page, WebSockets for tabs, health, metrics and the node's addresses
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     http: SocketAddr,
+    /// Host name by which browsers reach --http, besides localhost, this machine's own name, the names in --external
+    /// and IP addresses; may be repeated
+    #[arg(long, value_name = "NAME")]
+    http_name: Vec<HostName>,
+    /// Origin of pages elsewhere that may join through --http, such as https://pages.example; * for any page; may be
+    /// repeated
+    #[arg(long, value_name = "URL")]
+    allow_origin: Vec<AllowedOrigin>,
     /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join
     #[arg(long)]
     kiosk: bool,
@@ -90,6 +100,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
     // On a blocking thread, because it tries out the sandboxes.
     let compiler = tokio::task::spawn_blocking(|| anyhow::Ok(Compiler::new(Toolchain::find(None)?, config)?));
     let compiler = compiler.await.context("starting the compiler panicked")??;
+    let access = Access::new(args.http_name, args.allow_origin, &args.external);
     let listen = if args.listen.is_empty() { usual_addresses() } else { args.listen };
     let peer = Peer::start(PeerConfig {
         kind: Kind::Bootstrap,
@@ -109,7 +120,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         compiler: Some(service(Arc::new(compiler))),
     })
     .await?;
-    let http = http::serve(args.http, peer.node.clone(), webmesh_page::file, args.kiosk).await?;
+    let http = http::serve(args.http, peer.node.clone(), webmesh_page::file, access, args.kiosk).await?;
     Ok((peer, http))
 }
 

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
+use webmesh_node::http::{AllowedOrigin, HostName};
 use webmesh_node::inputs;
 use webmesh_node::net::parse_address;
 use webmesh_protocol::limits;
@@ -82,7 +83,8 @@ that have arrived are kept. The inputs must be unchanged. The files of a stopped
     #[command(after_help = "Examples:
   webmesh node                                        find peers of the local network by mDNS
   webmesh node --bootstrap /ip4/192.0.2.7/tcp/4001 --threads 2 --roles worker,shuffler
-  webmesh node --listen /ip4/0.0.0.0/tcp/4001 --external /ip4/203.0.113.5/tcp/4001")]
+  webmesh node --listen /ip4/0.0.0.0/tcp/4001 --external /ip4/203.0.113.5/tcp/4001
+  webmesh node --http 0.0.0.0:8080 --http-name mesh.example --allow-origin https://pages.example")]
     Node(NodeArgs),
     /// List the jobs of a mesh
     #[command(after_help = "Examples:
@@ -226,6 +228,14 @@ pub(crate) struct NodeArgs {
     /// HTTP listen address: serves the page for tabs, health and metrics
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
+    /// Host name by which browsers reach --http, besides localhost, this machine's own name, the names in --external
+    /// and IP addresses; may be repeated
+    #[arg(long, value_name = "NAME", requires = "http")]
+    pub(crate) http_name: Vec<HostName>,
+    /// Origin of pages elsewhere that may join through --http, such as https://pages.example; * for any page; may be
+    /// repeated
+    #[arg(long, value_name = "URL", requires = "http")]
+    pub(crate) allow_origin: Vec<AllowedOrigin>,
     /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join
     #[arg(long, requires = "http")]
     pub(crate) kiosk: bool,

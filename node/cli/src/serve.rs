@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use webmesh_node::http;
+use webmesh_node::http::{self, Access};
 use webmesh_node::net::NetConfig;
 use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_node::platform::cores;
@@ -28,6 +28,7 @@ const SEGMENTS_PART: u64 = 4;
 
 async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
     let data_dir = home::data_dir(args.data)?;
+    let access = Access::new(args.http_name, args.allow_origin, &args.external);
     let has = |role| args.roles.contains(&role);
     let listen = if args.listen.is_empty() { NetConfig::everywhere() } else { args.listen };
     let peer = Peer::start(PeerConfig {
@@ -54,7 +55,7 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
     })
     .await?;
     let http = match args.http {
-        Some(address) => Some(http::serve(address, peer.node.clone(), webmesh_page::file, args.kiosk).await?),
+        Some(address) => Some(http::serve(address, peer.node.clone(), webmesh_page::file, access, args.kiosk).await?),
         None => None,
     };
     Ok((peer, http))

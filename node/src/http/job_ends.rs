@@ -1,7 +1,7 @@
 //! Signed ends of jobs whose tabs close: a closing tab has no time to reach the mesh, but its browser still sends what
 //! it was given (`navigator.sendBeacon`).
 //!
-//! Only the owner's signature counts, so it does not matter which page sends it, as with peers over WebSocket.
+//! Only the owner's signature counts; the pages that may send one are those that may join ([`access`](super::access)).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -24,11 +24,6 @@ const INDEX: &str = "index.html";
 const MISSING: &str =
     "This program was built without the page: run `make build`, which builds the page, and start it again.\n";
 
-/// The page may load resources from its own node, run the wasm module, and look up nodes elsewhere. It dials peers over
-/// WebSocket, and over WebRTC, which no policy covers.
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; \
-                      connect-src *; img-src 'self' data: blob:; frame-ancestors 'none'";
-
 /// Serves a file of the page, compressed by `make page` if the client accepts that.
 pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderMap) -> Response {
     let path = match uri.path().trim_start_matches('/') {
@@ -49,8 +44,6 @@ pub(super) async fn serve(State(served): State<Served>, uri: Uri, asked: HeaderM
         // matches.
         (header::CACHE_CONTROL, "no-cache"),
         (header::ETAG, &tag),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     if items(&asked, header::IF_NONE_MATCH).any(|known| known.trim_start_matches("W/") == tag) {
         return (StatusCode::NOT_MODIFIED, encoding, headers).into_response();

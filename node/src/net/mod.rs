@@ -43,6 +43,8 @@ pub mod identity;
 mod keys;
 pub mod limits;
 mod peers_file;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod prefix;
 mod rates;
 mod requests;
 mod status;

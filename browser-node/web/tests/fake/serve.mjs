@@ -20,9 +20,9 @@ const TYPES = {
 
 /** The policy of nodes, read from their source: a page that violates it fails here too. */
 function policy() {
-  const source = readFileSync(new URL("node/src/http/page.rs", root), "utf8");
+  const source = readFileSync(new URL("node/src/http/headers.rs", root), "utf8");
   const text = /const POLICY: &str = "([^;]*(?:;[^"]*)*)";/.exec(source)?.[1];
-  if (text === undefined) throw new Error("node/src/http/page.rs has no POLICY");
+  if (text === undefined) throw new Error("node/src/http/headers.rs has no POLICY");
   return text.replaceAll(/\\\s+/g, "");
 }
 
