@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -53,7 +54,8 @@ struct Known {
 impl Cache {
     /// Opens the cache in `folder`, which is created if it does not exist, and evicts entries beyond `bound` bytes.
     pub(crate) fn open(folder: &Path, bound: u64) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        // Only this user may read what others had compiled.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut index = Index::default();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -234,6 +236,18 @@ mod tests {
         }
         let left: u64 = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
         assert!(left <= 25_000, "{left} bytes on disk");
+    }
+
+    #[test]
+    fn only_its_owner_may_read_the_cache() {
+        use std::os::unix::fs::PermissionsExt;
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("data/modules");
+        Cache::open(&folder, 1 << 20).unwrap().put(&key(1), &entry(1, 9)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&above.path().join("data")), mode(&folder)), (0o700, 0o700));
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| mode(&file.unwrap().path())).collect();
+        assert_eq!(files, [0o600]);
     }
 
     #[test]

@@ -34,7 +34,9 @@ export async function routeTo(bootstrap: string | URL | readonly string[]): Prom
   try {
     answer = await fetch(url);
   } catch {
-    throw new JoinError(`no node answers at ${url.origin}: is it running, and is this page allowed to reach it?`);
+    // Browsers do not say which of the two it is.
+    const reasons = "is it running, and if another server serves this page, does its --allow-origin name this page's origin?";
+    throw new JoinError(`no node answers at ${url.origin}: ${reasons}`);
   }
   if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
   const node = ((await answer.json().catch(() => null)) ?? {}) as Partial<NodeInfo>;

@@ -41,7 +41,7 @@ function serve(script) {
 describe("the library", { timeout: 600_000 }, () => {
   let browser, node, page, server;
   before(async () => {
-    node = await startNode();
+    node = await startNode(undefined, "--allow-origin", "*");
     browser = await launch("chromium");
   });
   after(async () => {

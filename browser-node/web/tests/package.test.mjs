@@ -92,7 +92,7 @@ describe("a project that installs the package", { timeout: 600_000 }, () => {
     await run("npm", ["ci", ...quiet], { cwd: project });
     const [tarball] = readdirSync(library).filter((name) => name.endsWith(".tgz"));
     await run("npm", ["install", "--no-save", ...quiet, join(library, tarball)], { cwd: project });
-    node = await startNode();
+    node = await startNode(undefined, "--allow-origin", "*");
     browser = await launch("chromium");
   });
   after(async () => {

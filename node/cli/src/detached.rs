@@ -23,6 +23,7 @@ use serde::de::IgnoredAny;
 use tokio::process::Command;
 use webmesh_node::advice::for_disk;
 use webmesh_node::job_folder::{self, FolderError, LIFETIME};
+use webmesh_node::platform::{files, private};
 use webmesh_node::progress::{Display, JobProgress, ProgressEvent, StageProgress, Style};
 use webmesh_node::results::{Checksum, OutputFile};
 use webmesh_node::signals::Stop;
@@ -87,13 +88,13 @@ impl Carried {
 
     /// The file for the result.
     pub(crate) fn result(&self) -> Result<OutputFile, CliError> {
-        Ok(OutputFile::create(&self.folder.join(RESULT))?)
+        Ok(OutputFile::create_private(&self.folder.join(RESULT))?)
     }
 
     /// Stores the checksum of the result. Call it after writing the result and before renaming it into place.
     pub(crate) fn seal(&self, sum: &Checksum) -> Result<(), CliError> {
         let path = self.folder.join(CHECKSUM);
-        fs::write(&path, sum.text()).map_err(|why| cannot_use(&path, &why))
+        files::write(&path, sum.text().as_ref()).map_err(|why| cannot_use(&path, &why))
     }
 }
 
@@ -132,10 +133,10 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
         ));
     }
     let all = home::data_dir(args.data.clone())?.join(FOLDER);
-    fs::create_dir_all(&all).map_err(|why| cannot_use(&all, &why))?;
+    private::create_folder(&all).map_err(|why| cannot_use(&all, &why))?;
     sweep(&all);
     // Removed on drop, if no job is submitted.
-    let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(|why| cannot_use(&all, &why))?;
+    let folder = private::temporary_folder().prefix(NEW).tempdir_in(&all).map_err(|why| cannot_use(&all, &why))?;
     // The carrier renames it once the job has its id.
     carry(folder.path(), std::env::args_os().skip(1), args.json, stop).await
 }
@@ -144,12 +145,12 @@ pub(crate) async fn start(args: &JobArgs, stop: &Stop) -> Result<(), CliError> {
 pub(crate) async fn restart(data_dir: &Path, job: &JobId, json: bool, stop: &Stop) -> Result<(), CliError> {
     let folder = data_dir.join(FOLDER).join(job.to_string());
     let failed = |why: io::Error| cannot_use(&folder, &why);
-    fs::create_dir_all(&folder).map_err(failed)?;
+    private::create_folder(&folder).map_err(failed)?;
     if folder.join(LOG).exists() && is_carried(&folder).map_err(failed)? {
         return Err(FolderError::InUse { job: *job }.into());
     }
     // The previous carrier's events are obsolete.
-    File::create(folder.join(LOG)).map_err(failed)?;
+    private::options().write(true).create(true).truncate(true).open(folder.join(LOG)).map_err(failed)?;
     carry(&folder, std::env::args_os().skip(1), json, stop).await
 }
 
@@ -161,7 +162,7 @@ async fn carry(
     stop: &Stop,
 ) -> Result<(), CliError> {
     let failed = |why: io::Error| cannot_use(folder, &why);
-    let log = OpenOptions::new().append(true).create(true).open(folder.join(LOG)).map_err(failed)?;
+    let log = private::options().append(true).create(true).open(folder.join(LOG)).map_err(failed)?;
     let mut events = Reader::begin(folder).map_err(failed)?;
     let carrier = std::env::current_exe().and_then(|program| {
         let mut command = Command::new(program);

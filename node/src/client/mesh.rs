@@ -16,7 +16,7 @@ use super::error::ClientError;
 use crate::host::CompileService;
 use crate::net::{is_public, other_transport};
 use crate::peer::{Peer, PeerConfig, ResumedJob};
-use crate::platform::cores;
+use crate::platform::{cores, private};
 use crate::survey::connected;
 
 /// Timeout for the first peer of a mesh to introduce itself.
@@ -75,7 +75,7 @@ impl Mesh {
         home: Home,
     ) -> Result<Self, ClientError> {
         let threads = threads.unwrap_or_else(|| (cores() / peers).max(1));
-        let scratch = tempfile::tempdir().map_err(ClientError::Scratch)?;
+        let scratch = private::temporary_folder().tempdir().map_err(ClientError::Scratch)?;
         let listen: Vec<Multiaddr> = match peers {
             1 => vec![],
             _ => vec!["/ip4/127.0.0.1/tcp/0".parse().expect("a valid multiaddress")],

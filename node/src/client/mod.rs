@@ -76,7 +76,7 @@ impl Client {
         let (data_dir, scratch) = match data_dir {
             Some(data_dir) => (data_dir, None),
             None => {
-                let scratch = tempfile::tempdir().map_err(ClientError::Scratch)?;
+                let scratch = platform::private::temporary_folder().tempdir().map_err(ClientError::Scratch)?;
                 (scratch.path().to_owned(), Some(scratch))
             }
         };

@@ -1,11 +1,11 @@
 //! Copies of inputs that can be read only once.
 
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::InputError;
+use crate::platform::private;
 use crate::platform::unnamed::unnamed_in;
 
 /// Bytes that a copy leaves free on its disk, for the job's own data and the rest of the machine: an endless input must
@@ -69,13 +69,7 @@ impl<'a> Spool<'a> {
 
 /// A file that can later be given a name, by a job that outlives its process, if the file system supports that.
 fn unnamed(dir: &Path) -> io::Result<File> {
-    fs::create_dir_all(dir)?;
-    match unnamed_in(dir) {
-        Ok(file) => {
-            // Piped input is private to its user, whatever name the file gets.
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            Ok(file)
-        }
-        Err(_) => tempfile::tempfile_in(dir),
-    }
+    private::create_folder(dir)?;
+    // Piped input is private to its user, whatever name the file gets.
+    unnamed_in(dir, private::FILE_MODE).or_else(|_| tempfile::tempfile_in(dir))
 }

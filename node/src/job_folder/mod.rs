@@ -14,16 +14,15 @@
 mod record;
 mod stopped;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use webmesh_protocol::JobId;
 
 use crate::advice::for_disk;
-use crate::platform::{FileList, files, unnamed};
+use crate::platform::{FileList, files, private, unnamed};
 use crate::results::ResultStore;
 
 pub use self::record::{Cutting, Origin, Record};
@@ -122,9 +121,9 @@ impl JobFolder {
             let path = path.to_owned();
             move |source| FolderError::Disk { path, source }
         };
-        fs::create_dir_all(&all).map_err(failed(&all))?;
+        private::create_folder(&all).map_err(failed(&all))?;
         // Accessible to its owner only: it holds a key.
-        let new = tempfile::Builder::new().prefix(NEW).tempdir_in(&all).map_err(failed(&all))?;
+        let new = private::temporary_folder().prefix(NEW).tempdir_in(&all).map_err(failed(&all))?;
         let lock = lock(new.path()).and_then(|lock| lock.ok_or_else(|| io::ErrorKind::WouldBlock.into()));
         let lock = lock.map_err(failed(new.path()))?;
         let write = |name: &str, bytes: &[u8]| {
@@ -244,7 +243,7 @@ fn remove(path: &Path) -> Result<(), FolderError> {
 
 /// Writes a new file, readable by its owner only.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = private::options().write(true).create_new(true).open(path)?;
     file.write_all(bytes)
 }
 
@@ -253,7 +252,7 @@ fn keep_copies(copies: &File, path: &Path) -> io::Result<()> {
     if unnamed::name(copies, path).is_ok() {
         return Ok(());
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = private::options().write(true).create_new(true).open(path)?;
     io::copy(&mut ReadAt { file: copies, at: 0 }, &mut file).map(drop)
 }
 

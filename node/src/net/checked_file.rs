@@ -34,9 +34,9 @@ pub(super) fn read(path: &Path, max: usize) -> io::Result<Option<Content>> {
 }
 
 /// Writes `text`, which ends with a newline, and its checksum, readable by the owner only; atomically, as
-/// [`files::write_private`] does.
+/// [`files::write`] does.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    files::write_private(path, format!("{text}{MARK}{}\n", checksum(text)).as_bytes())
+    files::write(path, format!("{text}{MARK}{}\n", checksum(text)).as_bytes())
 }
 
 /// Adds a checksum to a file of an earlier version. If that fails (a read-only disk), the file stays as it was.

@@ -5,6 +5,7 @@ mod dial_last;
 mod file_list;
 pub mod files;
 mod names;
+pub mod private;
 mod spill;
 mod transport;
 pub mod unnamed;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::advice::for_disk;
-use crate::platform::unnamed;
+use crate::platform::{private, unnamed};
 use crate::terminal::shell_word;
 
 /// Permissions of a new file, from which the system subtracts the user's umask.
@@ -92,6 +92,18 @@ impl OutputFile {
     /// # Errors
     /// Anything that prevents it, with advice.
     pub fn create(path: &Path) -> Result<Self, OutputError> {
+        Self::create_with(path, NEW_FILE_MODE)
+    }
+
+    /// The same for a file that only its owner may read.
+    ///
+    /// # Errors
+    /// Anything that prevents it, with advice.
+    pub fn create_private(path: &Path) -> Result<Self, OutputError> {
+        Self::create_with(path, private::FILE_MODE)
+    }
+
+    fn create_with(path: &Path, mode: u32) -> Result<Self, OutputError> {
         if path.as_os_str().is_empty() {
             return Err(OutputError::NoName);
         }
@@ -105,7 +117,7 @@ impl OutputFile {
         let (target, kind) = match resolve(path)? {
             Target::Opened(target) => (target.clone(), Kind::Direct(opened(&target).map_err(failed)?)),
             Target::Path(target) => {
-                let kind = begin(&target).map_err(failed)?;
+                let kind = begin(&target, mode).map_err(failed)?;
                 (target, kind)
             }
         };
@@ -200,7 +212,8 @@ fn opened(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).open(path)
 }
 
-fn begin(target: &Path) -> io::Result<Kind> {
+/// `mode`: permissions of a new file, less the user's umask.
+fn begin(target: &Path, mode: u32) -> io::Result<Kind> {
     let there = match fs::metadata(target) {
         Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(meta) if !meta.is_file() => return Ok(Kind::Direct(OpenOptions::new().write(true).open(target)?)),
@@ -212,9 +225,9 @@ fn begin(target: &Path) -> io::Result<Kind> {
         Err(_) => None,
     };
     let folder = folder_of(target);
-    let begun = match unnamed::unnamed_in(folder) {
+    let begun = match unnamed::unnamed_in(folder, mode) {
         Ok(file) => set_rights(&file, &there).map(|()| Kind::Unnamed(file)),
-        Err(_) => part().permissions(Permissions::from_mode(NEW_FILE_MODE)).tempfile_in(folder).and_then(|part| {
+        Err(_) => part().permissions(Permissions::from_mode(mode)).tempfile_in(folder).and_then(|part| {
             set_rights(part.as_file(), &there)?;
             Ok(Kind::Part(part))
         }),

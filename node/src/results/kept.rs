@@ -25,7 +25,7 @@ pub use self::native::Reopened;
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
-    use std::fs::{File, OpenOptions};
+    use std::fs::File;
     use std::io::{self, BufReader, Read};
     use std::path::Path;
     use std::sync::Arc;
@@ -34,7 +34,7 @@ mod native {
 
     use super::super::store::{Place, ResultStore};
     use super::{HEAD, head};
-    use crate::platform::Spill;
+    use crate::platform::{Spill, private};
 
     /// Results read back from a file.
     #[derive(Debug)]
@@ -51,7 +51,7 @@ mod native {
         /// # Errors
         /// The file cannot be created, or exists already.
         pub fn keep(path: &Path) -> io::Result<Self> {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+            let file = private::options().read(true).write(true).create_new(true).open(path)?;
             Ok(Self::in_file(path, file, 0))
         }
 
@@ -61,7 +61,7 @@ mod native {
         /// # Errors
         /// The file cannot be read, or not be truncated where it is damaged.
         pub fn reopen(path: &Path, wanted: impl Fn(TaskId) -> Option<Hash>) -> io::Result<Reopened> {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file = private::options().read(true).write(true).create(true).truncate(false).open(path)?;
             let mut reader = BufReader::new(&file);
             let mut places = Vec::new();
             let mut body = Vec::new();

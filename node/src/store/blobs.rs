@@ -11,6 +11,7 @@ use bytes::Bytes;
 use webmesh_protocol::Hash;
 
 use super::source::{BlobError, BlobSource};
+use crate::platform::private;
 
 /// Prefix of the names of files being written. Those left by a killed process are removed at the start.
 const PART_PREFIX: &str = ".part-";
@@ -47,7 +48,7 @@ impl BlobStore {
     }
 
     fn scan(&mut self) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+        private::create_folder(&self.dir)?;
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();

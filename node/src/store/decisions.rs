@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use webmesh_protocol::JobId;
 use webmesh_protocol::decisions::{Cut, State, replay};
 
+use crate::platform::private;
+
 /// File name of a log in its job's folder.
 const LOG: &str = "decisions";
 
@@ -63,7 +65,7 @@ impl DecisionLogs {
         let log = match self.open.entry(job) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(none) => {
-                let file = OpenOptions::new().create(true).append(true).open(&path)?;
+                let file = private::options().create(true).append(true).open(&path)?;
                 none.insert(Open { file, is_unsynced: false, folder_is_synced: false })
             }
         };

@@ -42,7 +42,7 @@ test("given addresses are used unchanged", async () => {
 
 test("errors of a node have a readable message", async () => {
   globalThis.fetch = () => Promise.reject(new TypeError("failed"));
-  await assert.rejects(routeTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080/);
+  await assert.rejects(routeTo("http://192.0.2.1:8080"), /no node answers at http:\/\/192\.0\.2\.1:8080: .*--allow-origin/);
   globalThis.fetch = async () => new Response("", { status: 404 });
   await assert.rejects(routeTo("http://192.0.2.1:8080"), /answered with status 404: .*`bootstrap` must be/);
   for (const other of ["<!doctype html>", "{}", "null"]) {

@@ -1,10 +1,12 @@
 //! Small files in the data folder.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::private;
 
 /// Reads a file of at most `max` bytes; `None` if there is none.
 ///
@@ -24,24 +26,23 @@ pub fn read(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Writes a file atomically: a concurrent reader, or one after a crash, sees the old content or the new one.
+/// Writes a file atomically: a concurrent reader, or one after a crash, sees the old content or the new one. Only its
+/// owner may read it.
 ///
 /// # Errors
 /// An I/O error.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, OpenOptions::new().write(true).create(true).truncate(true))
-}
-
-/// The same for a secret, readable by its owner only.
-///
-/// # Errors
-/// An I/O error.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    replace(path, bytes, &options)
+    if let Some(folder) = path.parent() {
+        private::create_folder(folder)?;
+    }
+    let temporary = temporary(path);
+    let opened = private::options().write(true).create(true).truncate(true).open(&temporary);
+    let written = opened.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Locks a file, which is created if necessary, until the result is dropped or the process ends, however it ends;
@@ -51,9 +52,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// An I/O error.
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        private::create_folder(folder)?;
     }
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
+    let file = private::options().append(true).create(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -70,19 +71,6 @@ pub fn sweep(folder: &Path) {
             tracing::warn!("cannot remove {}, left by a killed process: {why}", entry.path().display());
         }
     }
-}
-
-fn replace(path: &Path, bytes: &[u8], options: &OpenOptions) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let temporary = temporary(path);
-    let written = options.open(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// A name in the same folder, so that a rename is atomic; with the process id and a counter, so that concurrent writers
@@ -142,11 +130,14 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_secret_is_readable_by_its_owner_only() {
+    fn files_are_readable_by_their_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        write_private(&path, b"secret").unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        write(&path, b"secret").unwrap();
+        let lock_path = folder.path().join("sub/lock");
+        let _lock = lock(&lock_path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(&path), mode(&lock_path), mode(&folder.path().join("sub"))], [0o600, 0o600, 0o700]);
     }
 }

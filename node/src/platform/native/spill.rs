@@ -20,7 +20,7 @@ impl Spill {
     /// # Errors
     /// An I/O error.
     pub fn create(dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        super::private::create_folder(dir)?;
         tempfile::tempfile_in(dir).map(Self)
     }
 

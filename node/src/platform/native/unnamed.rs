@@ -4,15 +4,14 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Creates an unnamed file in `folder`, open for reading and writing. Its permissions are those of any new file.
+/// Creates an unnamed file in `folder`, open for reading and writing, with the permissions `mode` less the user's umask.
 ///
 /// # Errors
 /// An I/O error, such as `Unsupported` if the file system has no unnamed files.
 #[cfg(target_os = "linux")]
-pub fn unnamed_in(folder: &Path) -> io::Result<File> {
+pub fn unnamed_in(folder: &Path, mode: u32) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
-    // The system subtracts the user's umask.
-    let file = open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o666))?;
+    let file = open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(mode))?;
     Ok(File::from(file))
 }
 
@@ -34,7 +33,7 @@ pub fn name(file: &File, path: &Path) -> io::Result<()> {
 /// # Errors
 /// Always.
 #[cfg(not(target_os = "linux"))]
-pub fn unnamed_in(_: &Path) -> io::Result<File> {
+pub fn unnamed_in(_: &Path, _: u32) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

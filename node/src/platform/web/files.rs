@@ -18,11 +18,3 @@ pub fn read(_: &Path, _: usize) -> io::Result<Option<Vec<u8>>> {
 pub fn write(_: &Path, _: &[u8]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
-
-/// Writes nothing.
-///
-/// # Errors
-/// Always: there is no disk.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write(path, bytes)
-}
