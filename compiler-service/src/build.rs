@@ -50,6 +50,7 @@ pub(crate) fn build(
     is_cancelled: &dyn Fn() -> bool,
 ) -> Result<Entry, CompileError> {
     let deadline = Instant::now() + time.wall;
+    let private = toolchain.private_paths();
     let run = |step: &Step, input: &[u8], output_limit| {
         let finished = sandbox
             .run(&Run {
@@ -62,8 +63,16 @@ pub(crate) fn build(
                 deadline,
                 is_cancelled,
             })
-            .map_err(|why| CompileError::Unavailable(why.to_string()))?;
-        let messages = toolchain.hide_paths(String::from_utf8_lossy(&finished.messages).into_owned());
+            .map_err(|why| {
+                // With all paths, for the operator.
+                tracing::warn!("{why}");
+                CompileError::Unavailable(private.hide(&why.to_string()))
+            })?;
+        let messages = String::from_utf8_lossy(&finished.messages);
+        let messages = match finished.messages_missing {
+            0 => private.hide(&messages),
+            _ => private.hide_in_cut(&messages),
+        };
         // The linker knows the author's file only by its path in the sandbox.
         let messages = messages.replace(sandbox.input_path(), name);
         let messages = diagnostics::tidy(&messages, finished.messages_missing);

@@ -35,6 +35,7 @@ pub mod limits;
 mod memory;
 mod module;
 mod name;
+mod private_paths;
 mod queue;
 mod sandbox;
 mod sdk;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::ToolchainError;
+use crate::private_paths::PrivatePaths;
 use crate::sandbox::View;
 use crate::{libraries, sdk};
 
@@ -47,6 +48,7 @@ pub struct Toolchain {
     link: Step,
     check: Step,
     view: View,
+    private: PrivatePaths,
 }
 
 /// A program to run, with placeholders for its input and output.
@@ -115,7 +117,9 @@ impl Toolchain {
         let link = step(link, "{object}", Some("{output}")).map_err(&unreadable)?;
         let check = step(&manifest.check, "{source}", None).map_err(&unreadable)?;
         let view = view(&manifest, &[compile.program.clone(), link.program.clone()])?;
-        Ok(Self { folder, manifest, compile, link, check, view })
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let private = PrivatePaths::new(&[Path::new(&manifest.hide_prefix), &folder], home.as_deref());
+        Ok(Self { folder, manifest, compile, link, check, view, private })
     }
 
     /// The toolchain's folder.
@@ -167,12 +171,9 @@ impl Toolchain {
         [prefix.as_bytes(), source].concat()
     }
 
-    /// `messages` without the toolchain's path on this host, which is private.
-    pub(crate) fn hide_paths(&self, messages: String) -> String {
-        match self.manifest.hide_prefix.as_str() {
-            "" => messages,
-            prefix => messages.replace(prefix, ""),
-        }
+    /// Paths of this host, which no message to a requester may have.
+    pub(crate) fn private_paths(&self) -> &PrivatePaths {
+        &self.private
     }
 }
 

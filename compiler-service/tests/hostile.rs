@@ -143,6 +143,41 @@ async fn a_source_cannot_tell_which_files_the_host_has() {
 }
 
 #[tokio::test]
+async fn nothing_that_a_requester_gets_has_a_path_of_this_host() {
+    let toolchain = common::toolchain().folder().display().to_string();
+    let home = std::env::var("HOME").expect("HOME is set");
+    let sources = [
+        "#pragma clang __debug crash\n",
+        "#pragma clang __debug parser_crash\n",
+        "#pragma clang __debug llvm_fatal_error\n",
+        "#pragma clang __debug overflow_stack\n",
+        "#pragma clang __debug assert\n",
+        "#pragma clang __debug diag_mapping\n",
+        "#pragma clang __debug sloc_usage\n",
+        "#pragma clang __debug dump vector\n",
+        "#include <../toolchain.json>\n",
+        "#include <../webmesh.pch>\n",
+        "import <vector>;\n",
+        "#pragma message(__FILE__)\n#include <webmesh.hpp>\nint x = webmesh::nothing;\n",
+        "#include <source_location>\nconst char* volatile file = std::source_location::current().file_name();\n",
+        "#include <map>\nstruct X {};\nint f(std::map<X, int> m) { return m[X{}]; }\n",
+        "extern \"C\" void* malloc(unsigned long) { return 0; }\n",
+    ];
+    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+        for source in sources {
+            let text = match compile(service, &job(source)).await {
+                Ok(compiled) => compiled.diagnostics + &String::from_utf8_lossy(&compiled.wasm),
+                Err(why) => plain(&why.to_string()),
+            };
+            for private in [toolchain.as_str(), home.as_str()] {
+                assert!(!text.contains(private), "{source} tells {private}: {text}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn line_directives_do_not_make_diagnostics_quote_other_files() {
     in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         let answer = compile(service, "#line 1 \"/etc/passwd\"\nint wrong = \"text\";\n").await;
