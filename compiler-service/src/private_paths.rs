@@ -18,18 +18,22 @@ struct Private {
 }
 
 impl PrivatePaths {
-    /// Hides the toolchain's folder, under all of its paths, and the home folder, with the links in them resolved or
-    /// not.
-    pub(crate) fn new(toolchain: &[&Path], home: Option<&Path>) -> Self {
+    /// Hides the toolchain's folder, which a sandbox has as `seen`, and the home folder, with the links in them resolved
+    /// or not.
+    pub(crate) fn new(seen: &str, toolchain: &Path, home: Option<&Path>) -> Self {
         let mut all = Vec::new();
-        let toolchain = toolchain.iter().map(|path| (*path, "toolchain", ""));
-        for (path, folder, prefix) in toolchain.chain(home.map(|home| (home, "~", "~/"))) {
-            for path in [Some(path.to_path_buf()), path.canonicalize().ok()].into_iter().flatten() {
-                let path = path.to_string_lossy().trim_end_matches('/').to_owned();
-                // The root, or a service without a home, has nothing to hide.
-                if path.starts_with('/') {
-                    all.push(Private { path, folder, prefix });
-                }
+        let mut add = |path: &str, folder, prefix| {
+            let path = path.trim_end_matches('/').to_owned();
+            // The root, or a service without a home, has nothing to hide.
+            if path.starts_with('/') {
+                all.push(Private { path, folder, prefix });
+            }
+        };
+        add(seen, "toolchain", "");
+        for (path, folder, prefix) in [(Some(toolchain), "toolchain", ""), (home, "~", "~/")] {
+            for path in path.into_iter().flat_map(|path| [Some(path.to_path_buf()), path.canonicalize().ok()]).flatten()
+            {
+                add(&path.to_string_lossy(), folder, prefix);
             }
         }
         // A folder before those that it is in.
@@ -80,7 +84,7 @@ mod tests {
 
     fn paths() -> PrivatePaths {
         let toolchain = Path::new("/home/alice/.local/share/webmesh/toolchain");
-        PrivatePaths::new(&[&toolchain.join(""), toolchain], Some(Path::new("/home/alice")))
+        PrivatePaths::new("/proc/self/cwd/", toolchain, Some(Path::new("/home/alice")))
     }
 
     #[test]
@@ -88,9 +92,11 @@ mod tests {
         let text = "In file included from /home/alice/.local/share/webmesh/toolchain/include/webmesh.hpp:3:\n\
                     0.\tProgram arguments: clang --sysroot=/home/alice/.local/share/webmesh/toolchain/sysroot \
                     -ffile-prefix-map=/home/alice/.local/share/webmesh/toolchain=/webmesh\n\
+                    /proc/self/cwd/sysroot/vector:1:1: error in /proc/self/cwd\n\
                     bwrap: Can't bind /home/alice: Permission denied, /home/alice/llvm/bin/clang /home/alicent/x";
         let expected = "In file included from include/webmesh.hpp:3:\n\
                         0.\tProgram arguments: clang --sysroot=sysroot -ffile-prefix-map=toolchain=/webmesh\n\
+                        sysroot/vector:1:1: error in toolchain\n\
                         bwrap: Can't bind ~: Permission denied, ~/llvm/bin/clang /home/alicent/x";
         assert_eq!(paths().hide(text), expected);
     }
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_service_in_the_root_folder_hides_nothing() {
-        assert_eq!(PrivatePaths::new(&[Path::new("/")], Some(Path::new("/"))).hide("/usr/a"), "/usr/a");
-        assert_eq!(PrivatePaths::new(&[Path::new("")], None).hide("/usr/a"), "/usr/a");
+        assert_eq!(PrivatePaths::new("", Path::new("/"), Some(Path::new("/"))).hide("/usr/a"), "/usr/a");
+        assert_eq!(PrivatePaths::new("", Path::new("none"), None).hide("/usr/a"), "/usr/a");
     }
 }

@@ -27,11 +27,17 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 pub(crate) use output::{Finished, Stop};
 
-/// The host's files that are visible in a sandbox, read-only and at their own paths.
+/// The path of the toolchain's folder in a sandbox. Its path on the host would tell the user's name to a source that
+/// guesses it; this is one by which the system itself names the working directory, wherever that is.
+pub(crate) const FOLDER: &str = "/proc/self/cwd";
+
+/// The host's files that are visible in a sandbox, read-only and, except for [`View::folder`], at their own paths.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// Files and folders.
     pub(crate) read_only: Vec<PathBuf>,
+    /// A folder that is seen as [`FOLDER`], not at its own path.
+    pub(crate) folder: Option<PathBuf>,
     /// Folders that the dynamic linker searches first: without `/proc`, programs cannot find their libraries relative
     /// to themselves.
     pub(crate) library_path: Vec<PathBuf>,
@@ -156,10 +162,10 @@ fn memory_file(name: &str, bytes: &[u8]) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// A command without this process's environment and working directory.
-fn bare_command(program: &Path) -> Command {
+/// A command without this process's environment, in `folder` instead of its working directory.
+fn bare_command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().current_dir("/");
+    command.env_clear().current_dir(folder);
     command
 }
 

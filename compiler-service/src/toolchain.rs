@@ -20,7 +20,9 @@ const VARIABLE: &str = "WEBMESH_TOOLCHAIN";
 const MANIFEST: &str = "toolchain.json";
 
 /// The version of the manifest's format that this module supports.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// The earlier version, of a toolchain that is used at its own path, which a source can guess.
+const FORMAT_WITH_PATHS: u32 = 2;
 
 /// System folders. Of these, the sandbox contains only the shared libraries that the toolchain needs.
 const SYSTEM: &[&str] = &["/", "/usr", "/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64"];
@@ -103,7 +105,7 @@ impl Toolchain {
             Err(why) => return Err(unreadable(why.to_string())),
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|why| unreadable(why.to_string()))?;
-        if manifest.format != FORMAT {
+        if ![FORMAT, FORMAT_WITH_PATHS].contains(&manifest.format) {
             let why = format!("its format is {}, but this program supports {FORMAT}", manifest.format);
             return Err(ToolchainError::OtherVersion { path: folder, why });
         }
@@ -116,9 +118,10 @@ impl Toolchain {
         let compile = step(compile, "{source}", Some("{object}")).map_err(&unreadable)?;
         let link = step(link, "{object}", Some("{output}")).map_err(&unreadable)?;
         let check = step(&manifest.check, "{source}", None).map_err(&unreadable)?;
-        let view = view(&manifest, &[compile.program.clone(), link.program.clone()])?;
+        let mut view = view(&manifest, &[compile.program.clone(), link.program.clone()])?;
+        view.folder = (manifest.format == FORMAT).then(|| folder.clone());
         let home = std::env::var_os("HOME").map(PathBuf::from);
-        let private = PrivatePaths::new(&[Path::new(&manifest.hide_prefix), &folder], home.as_deref());
+        let private = PrivatePaths::new(&manifest.hide_prefix, &folder, home.as_deref());
         Ok(Self { folder, manifest, compile, link, check, view, private })
     }
 
@@ -213,5 +216,9 @@ fn view(manifest: &Manifest, programs: &[PathBuf]) -> Result<View, ToolchainErro
             }
         }
     }
-    Ok(View { read_only: read_only.into_iter().collect(), library_path: library_path.into_iter().collect() })
+    Ok(View {
+        read_only: read_only.into_iter().collect(),
+        folder: None,
+        library_path: library_path.into_iter().collect(),
+    })
 }

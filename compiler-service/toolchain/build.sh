@@ -66,9 +66,8 @@ version=$({
   digest_files "$sdk"
 } | digest)
 
-# A directory that was moved is rebuilt, since the manifest and the precompiled header have its path.
-holds() { [ -f "$dest/toolchain.json" ] && grep -qF "$1" "$dest/toolchain.json"; }
-if holds "\"version\": \"$version\"" && holds "\"hide_prefix\": \"$dest/\""; then
+# Nothing in the directory has its path, so it may be moved.
+if [ -f "$dest/toolchain.json" ] && grep -qF "\"version\": \"$version\"" "$dest/toolchain.json"; then
   say "$dest is up to date"
   exit 0
 fi

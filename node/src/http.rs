@@ -306,7 +306,8 @@ mod tests {
     #[tokio::test]
     async fn clients_that_never_read_their_answer_time_out() {
         // More than the system buffers for a client that does not read.
-        let router = hello().route("/large", get(|| async { vec![0; 16 << 20] }));
+        let large = axum::body::Bytes::from(vec![0; 16 << 20]);
+        let router = hello().route("/large", get(move || async move { large }));
         let address = served(router, HEAD_TIMEOUT, Duration::from_millis(500)).await;
         let mut silent = Vec::new();
         for _ in 0..places::CONNECTIONS {

@@ -43,7 +43,15 @@ fn only_their_owner_may_read_the_files_of_nodes_and_detached_jobs() {
     command.args(["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/webrtc-direct"]);
     let bootstrap = Server::start(command.args(["--http", "127.0.0.1:0", "--data"]).arg(boot.join("data")));
     let mut command = open_to_all("webmesh", &worker);
-    command.args(["node", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns", "--bootstrap", &bootstrap.address, "--data"]);
+    command.args([
+        "node",
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+        "--no-mdns",
+        "--bootstrap",
+        &bootstrap.address,
+        "--data",
+    ]);
     let _node = Server::start(command.arg(worker.join("data")));
     let asked = |words: &[&OsStr]| {
         let mut command = open_to_all("webmesh", &user);

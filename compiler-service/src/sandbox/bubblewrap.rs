@@ -1,14 +1,14 @@
 //! The sandbox of namespaces, set up by bubblewrap (`bwrap`).
 //!
 //! It has its own user, process, network, IPC and host name spaces, a read-only root with only the toolchain's files,
-//! and no `/proc`: the host's files are neither readable nor visible.
+//! and no `/proc` of the system's: the host's files are neither readable nor visible.
 
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Run, View, bare_command, confine, environment, filter, memory_file};
+use super::{FOLDER, Run, View, bare_command, confine, environment, filter, memory_file};
 
 /// The input's path in the sandbox. A `#line` directive sets the author's file name.
 pub(super) const INPUT: &str = "/job/input";
@@ -38,7 +38,7 @@ impl Bubblewrap {
 
     pub(super) fn command(&self, run: &Run<'_>) -> std::io::Result<Command> {
         let filter = memory_file("filter", &self.filter)?;
-        let mut command = bare_command(&self.program);
+        let mut command = bare_command(&self.program, Path::new("/"));
         command
             .args(&self.arguments)
             .args(["--ro-bind-data", "0", INPUT])
@@ -86,6 +86,10 @@ fn arguments(view: &View) -> Vec<OsString> {
     }
     for path in &view.read_only {
         arguments.extend(["--ro-bind".into(), path.into(), path.into()]);
+    }
+    if let Some(folder) = &view.folder {
+        // There is no other `/proc`.
+        arguments.extend(["--ro-bind".into(), folder.into(), FOLDER.into()]);
     }
     arguments
 }

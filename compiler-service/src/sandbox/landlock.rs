@@ -4,6 +4,7 @@
 //! second choice because other paths remain visible: by `__has_include`, a source can learn whether a file exists.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use landlock::{
@@ -42,7 +43,8 @@ impl Landlock {
 
     pub(super) fn command(&self, run: &Run<'_>) -> std::io::Result<Command> {
         let rules = rules(&self.view).map_err(std::io::Error::other)?;
-        let mut command = bare_command(run.program);
+        // The folder that it sees as `FOLDER`.
+        let mut command = bare_command(run.program, self.view.folder.as_deref().unwrap_or(Path::new("/")));
         command.envs(environment(&self.view)).args(&run.arguments).stdin(Stdio::from(memory_file("input", run.input)?));
         confine::confine(
             &mut command,
@@ -74,7 +76,7 @@ fn rules(view: &View) -> Result<OwnedFd, String> {
         .map_err(|why| {
             format!("this kernel has no Landlock, or it is turned off ({why}): Linux 5.13 or later has it")
         })?;
-    for path in &view.read_only {
+    for path in view.read_only.iter().chain(&view.folder) {
         let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         let access = if path.is_dir() { read } else { read & AccessFs::from_file(VERSION) };
         let opened = PathFd::new(path).map_err(|why| failed(&why))?;

@@ -31,7 +31,7 @@ fn sandboxes() -> Vec<Sandbox> {
     let libraries = libraries::of(&[SHELL.into()]).unwrap();
     let mut read_only: Vec<PathBuf> = libraries.into_iter().collect();
     read_only.push(SHELL.into());
-    let view = View { read_only, library_path: Vec::new() };
+    let view = View { read_only, folder: None, library_path: Vec::new() };
     let made = [
         bubblewrap::Bubblewrap::new(&view).map(Sandbox::Bubblewrap),
         landlock::Landlock::new(&view).map(Sandbox::Landlock),
