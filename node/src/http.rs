@@ -137,11 +137,11 @@ async fn accept(mut listener: TcpListener, router: Router, head_timeout: Duratio
         });
         let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::spawn(async move {
+            // A peer over WebSocket keeps its place beyond the connection's end as HTTP, until the swarm counts it.
             let ended = tokio::select! {
                 ended = connection => ended,
                 () = place.evicted() => return,
             };
-            // A peer over WebSocket keeps its place until the swarm counts it.
             if let Err(why) = ended {
                 tracing::debug!("an HTTP connection ended early: {why}");
             }
