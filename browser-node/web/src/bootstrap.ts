@@ -35,7 +35,8 @@ export async function routeTo(bootstrap: string | URL | readonly string[]): Prom
     answer = await fetch(url);
   } catch {
     // Browsers do not say which of the two it is.
-    const reasons = "is it running, and if another server serves this page, does its --allow-origin name this page's origin?";
+    const reasons =
+      "is it running, and if another server serves this page, does its --allow-origin name this page's origin?";
     throw new JoinError(`no node answers at ${url.origin}: ${reasons}`);
   }
   if (!answer.ok) throw new JoinError(`${url} answered with status ${answer.status}: ${NO_NODE}`);
