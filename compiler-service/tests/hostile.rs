@@ -165,7 +165,7 @@ async fn nothing_that_a_requester_gets_has_a_path_of_this_host() {
         "#include <map>\nstruct X {};\nint f(std::map<X, int> m) { return m[X{}]; }\n",
         "extern \"C\" void* malloc(unsigned long) { return 0; }\n",
     ];
-    everywhere(limits::MAX_PROCESSOR_TIME, async |service| {
+    in_each_sandbox(limits::MAX_PROCESSOR_TIME, async |service| {
         for source in sources {
             let text = match compile(service, &job(source)).await {
                 Ok(compiled) => compiled.diagnostics + &String::from_utf8_lossy(&compiled.wasm),
