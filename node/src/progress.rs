@@ -18,6 +18,7 @@ mod lines;
 mod names;
 mod outline;
 mod rate;
+mod renderer;
 mod reporter;
 #[cfg(test)]
 mod tests;

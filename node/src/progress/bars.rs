@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::display::Renderer;
 use super::event::{Ending, JobProgress, ProgressEvent};
+use super::renderer::Renderer;
 use super::{lines, words};
 use crate::terminal;
 

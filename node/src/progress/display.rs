@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::event::ProgressEvent;
 use super::json;
+use super::renderer::Renderer;
 #[cfg(not(target_family = "wasm"))]
 use super::{bars, lines};
 use crate::platform::Instant;
@@ -38,14 +39,6 @@ impl Style {
 /// Shows the events of one job. Dropping it removes its bars from the terminal.
 pub struct Display {
     renderer: Mutex<Box<dyn Renderer + Send>>,
-}
-
-/// One style of showing events.
-pub(super) trait Renderer {
-    fn show(&mut self, now: Instant, event: &ProgressEvent);
-
-    /// Removes what it has drawn on the screen, for good.
-    fn clear(&mut self) {}
 }
 
 #[cfg(not(target_family = "wasm"))]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::display::Renderer;
 use super::event::ProgressEvent;
+use super::renderer::Renderer;
 use crate::platform::Instant;
 
 /// Minimum interval between two progress events.

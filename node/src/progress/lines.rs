@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::display::Renderer;
 use super::event::{JobProgress, ProgressEvent};
+use super::renderer::Renderer;
 use super::words;
 use crate::terminal;
 

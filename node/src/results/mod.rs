@@ -9,6 +9,8 @@
 mod checksum;
 #[cfg(not(target_family = "wasm"))]
 mod file;
+mod header;
+#[cfg(not(target_family = "wasm"))]
 mod kept;
 mod merge;
 mod record;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use webmesh_protocol::TaskId;
 use webmesh_protocol::io::NotStored;
 
-use super::kept;
+use super::header;
 use super::merge::{self, Stats};
 use super::record::{self, RecordError};
 use crate::advice::for_disk;
@@ -109,7 +109,7 @@ impl ResultStore {
     }
 
     fn write(&mut self, task: TaskId, records: &[u8]) -> io::Result<u64> {
-        let head = self.is_kept.then(|| kept::head(task, records.len() as u64));
+        let head = self.is_kept.then(|| header::head(task, records.len() as u64));
         let (file, end) = match &mut self.spill {
             Some(spill) => spill,
             none => none.insert((Arc::new(Spill::create(&self.dir)?), 0)),
