@@ -48,7 +48,7 @@ impl Engine {
             }
             Gossip::Claims(claims) => {
                 for claim in &claims {
-                    self.authority.on_claim(from, claim);
+                    self.authority.on_claim(core, from, claim);
                     self.worker.on_claim(core, from, claim);
                 }
             }

@@ -149,8 +149,10 @@ impl Job {
         }
     }
 
-    pub(super) fn note_worker(&mut self, worker: PeerKey) {
-        if self.workers.len() < limits::JOB_WORKERS {
+    /// Notes that a peer works on the job. This one does not count if it only tries tasks that failed elsewhere.
+    pub(super) fn note_worker(&mut self, core: &Core, worker: PeerKey) {
+        let counts = worker != core.me || core.advert.roles.worker;
+        if counts && self.workers.len() < limits::JOB_WORKERS {
             self.workers.insert(worker);
         }
     }

@@ -102,7 +102,7 @@ impl Job {
             // Its advert may still be on its way here.
             return Some(Response::Busy);
         }
-        self.note_worker(from);
+        self.note_worker(core, from);
         self.failures.succeeded(&from);
         let Some(Stage { plan: of, done, .. }) = self.stages.get(stage.index()) else { return Some(Response::Missing) };
         if of.sink != Sink::Collect || task.0 >= of.tasks || body.len() as u64 > of.limits.output {

@@ -16,7 +16,7 @@ impl Authority {
     pub(in crate::engine) fn on_summary(&mut self, core: &mut Core, from: PeerKey, token: Token, of: ShardRef) {
         let ShardRef { job: id, stage, shard } = of;
         let Some(job) = self.jobs.get_mut(&id) else { return core.respond(token, Response::Missing) };
-        job.note_worker(from);
+        job.note_worker(core, from);
         if job.manifest.stages.get(stage.index()).is_none_or(|s| shard.0 >= s.shards) {
             return core.respond(token, Response::Refused("the job has no such shard".to_owned()));
         }

@@ -38,7 +38,7 @@ impl Authority {
         if failure.task.0 >= stage.plan.tasks || stage.is_finished(failure.task) {
             return;
         }
-        job.note_worker(from);
+        job.note_worker(core, from);
         let mut left = job.failures.note(core, from, &failure, &limits, &job.workers);
         if left == 0 && job.failures.needs_confirmation(core, &failure, &limits) {
             core.to_confirm.push(StageRef { job: failure.job, stage: failure.stage }.task(failure.task));
@@ -52,9 +52,9 @@ impl Authority {
     }
 
     /// Handles another peer's claim in a job of this peer's.
-    pub(in crate::engine) fn on_claim(&mut self, from: PeerKey, claim: &Claim) {
+    pub(in crate::engine) fn on_claim(&mut self, core: &Core, from: PeerKey, claim: &Claim) {
         if let Some(job) = self.jobs.get_mut(&claim.job) {
-            job.note_worker(from);
+            job.note_worker(core, from);
         }
     }
 }
