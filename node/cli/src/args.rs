@@ -234,6 +234,7 @@ pub(crate) struct NodeArgs {
     pub(crate) http_name: Vec<HostName>,
     /// Origin of pages elsewhere that may join through --http, such as https://pages.example; * for any page; may be
     /// repeated
+    #[allow(rustdoc::bare_urls, reason = "--help shows it as it stands here")]
     #[arg(long, value_name = "URL", requires = "http")]
     pub(crate) allow_origin: Vec<AllowedOrigin>,
     /// Kiosk mode: the page joins the mesh by itself if its URL ends in #join
