@@ -12,8 +12,10 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut list = String::from("&[\n");
     for file in &files {
-        let name = file.strip_prefix(&root).expect("found below it");
-        writeln!(list, "    ({name:?}, include_bytes!({file:?})),").expect("writing to a string cannot fail");
+        let name = file.strip_prefix(&root).expect("found below it").to_str().expect("file names of the SDK are ASCII");
+        // The checkout's folder is left to the compiler: cargo reuses this list for another checkout of the same version.
+        let file = format!("concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/sdk/{name}\")");
+        writeln!(list, "    ({name:?}, include_bytes!({file})),").expect("writing to a string cannot fail");
     }
     list.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
