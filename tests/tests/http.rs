@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use webmesh_tests::process::{Server, confined, http_get, output, stderr, webmesh};
 
-/// Timeout of every read: nothing takes nearly so long unless it hangs.
+/// Timeout of every read, far above what an answer takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bootstrap node with more arguments.

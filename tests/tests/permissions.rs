@@ -1,4 +1,4 @@
-//! Who may read what nodes and commands write.
+//! The permissions of files that nodes and commands write.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;

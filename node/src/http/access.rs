@@ -40,7 +40,7 @@ pub enum AllowedOrigin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(String);
 
-/// Who may use a node's HTTP interface.
+/// The access rules of a node's HTTP interface: the host names that it answers to, and the origins that may use it.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     names: BTreeSet<String>,

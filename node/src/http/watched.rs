@@ -63,7 +63,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 }
 
-/// An answer's body. Its request counts as being answered until the last of it has been taken for sending.
+/// The body of a response. Its request counts as in progress until the whole body has been handed over for sending.
 pub(super) struct WatchedBody {
     body: Body,
     _answering: Answering,

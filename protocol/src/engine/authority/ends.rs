@@ -1,4 +1,4 @@
-//! The ends of jobs: how they are decided outside of the log, and who is told.
+//! Ends of jobs that do not come from the job's log, such as a cancellation, and their announcement.
 
 use std::time::Duration;
 
