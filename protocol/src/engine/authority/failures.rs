@@ -125,7 +125,9 @@ impl Failures {
         });
         failed.others_had_time |= core.now.since(failed.at) > patience;
         let used = failed.by.iter().filter(|p| **p == from).count();
-        if used < share || failed.others_had_time {
+        // While this peer confirms the failure, further reports of others say nothing new.
+        let counts = failed.by.len() < tries as usize || from == core.me;
+        if counts && (used < share || failed.others_had_time) {
             failed.by.push(from);
             failed.at = core.now;
         }
