@@ -18,6 +18,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 use webmesh_node::driver::Node;
 use webmesh_node::net::{Net, NetConfig, identity, peer_id_of};
+use webmesh_node::platform;
 use webmesh_protocol::membership::{Advert, Kind, Roles};
 use webmesh_protocol::message::{End, Outcome, Request};
 use webmesh_protocol::{Hash, JobId, codec, limits, sign, version};
@@ -206,15 +207,17 @@ impl Tab {
         json_text(&json!({ "peer": self.peer(), "connected": connected, "peers": peers, "counters": counters }))
     }
 
-    /// The signed ends of all running jobs of this tab, each to be sent to a node's `/job-ends`: for a closing tab,
-    /// which has no time for [`leave`](Self::leave). If the tab stays after all, its jobs continue.
-    #[wasm_bindgen(js_name = jobEnds)]
-    pub fn job_ends(&self) -> Vec<Uint8Array> {
+    /// Ends all running jobs of this tab, which is being closed, and returns their signed ends, each to be sent to a
+    /// node's `/job-ends`: the tab has no time for [`leave`](Self::leave) to announce them.
+    #[wasm_bindgen(js_name = endJobs)]
+    pub fn end_jobs(&self) -> Vec<Uint8Array> {
         let running = self.running.borrow();
         let ends = running.iter().map(|&job| {
-            let outcome = Outcome::Failed(CLOSED.to_owned());
-            let end = Request::Ended(self.owner.sign(&End { job, outcome }));
-            Uint8Array::from(&codec::encode(&end)[..])
+            let signed = self.owner.sign(&End { job, outcome: Outcome::Failed(CLOSED.to_owned()) });
+            // This tab must announce the same end: peers keep the first one that reaches them.
+            let (node, end) = (self.node.clone(), signed.clone());
+            platform::spawn(async move { node.bring_end(end).await });
+            Uint8Array::from(&codec::encode(&Request::Ended(signed))[..])
         });
         ends.collect()
     }

@@ -196,10 +196,8 @@ export class Mesh {
    */
   #pageHides = ({ persisted }: PageTransitionEvent): void => {
     if (persisted) return;
-    if (this.#jobEnds !== undefined) {
-      const ends = this.#tab.jobEnds() as Uint8Array<ArrayBuffer>[];
-      for (const end of ends) navigator.sendBeacon(this.#jobEnds, end);
-    }
+    const ends = this.#tab.endJobs() as Uint8Array<ArrayBuffer>[];
+    if (this.#jobEnds !== undefined) for (const end of ends) navigator.sendBeacon(this.#jobEnds, end);
     void this.leave();
   };
 

@@ -303,13 +303,13 @@ impl Jobs {
         let Some(known) = self.known.get(&end.job) else {
             let over = self.ended.iter_mut().find(|ended| ended.job == end.job);
             if let Some(ended) = over.filter(|ended| ended.status.owner == signed.signer()) {
-                // The submitter's goodbye arrived before its signed end. The first end holds: a tab that is closed
-                // sends one by HTTP and may send another over its connections.
-                if ended.status.state == JobState::Left {
-                    ended.status.state = JobState::Ended(end.outcome);
-                    ended.end = Some(signed.clone());
+                // The submitter's goodbye arrived before its signed end. The first signed end holds.
+                if ended.status.state != JobState::Left {
+                    return None;
                 }
-                return None;
+                ended.status.state = JobState::Ended(end.outcome.clone());
+                ended.end = Some(signed.clone());
+                return Some(end);
             }
             if self.early.len() == EARLY {
                 self.early.pop_front();

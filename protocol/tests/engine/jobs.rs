@@ -142,6 +142,14 @@ fn an_end_from_outside_the_mesh_is_published_once_and_only_with_the_owners_signa
     let other = owner().sign(&End { job: announce.job, outcome: Outcome::Cancelled });
     peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(other)]) });
     assert_eq!(state(&mut peer, announce.job), Some(JobState::Ended(outcome)), "a second end changed the first");
+    // It is passed on, too, if the submitter's goodbye was faster.
+    let left = job(3);
+    gossip(&mut peer, left.clone());
+    peer.ask(left.home, Request::Goodbye, Bytes::new());
+    let end = End { job: left.job, outcome: Outcome::Failed("its tab was closed".to_owned()) };
+    peer.feed(Event::EndBrought(Box::new(owner().sign(&end))));
+    peer.wait(Duration::from_secs(5));
+    assert_eq!(published_ends(&mut peer), [end]);
     // An end of an unknown job is not published.
     let unknown = End { job: job(2).job, outcome: Outcome::Cancelled };
     peer.feed(Event::EndBrought(Box::new(owner().sign(&unknown))));

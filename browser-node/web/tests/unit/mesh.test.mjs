@@ -48,10 +48,10 @@ test("leaving closes a mesh and its Workers", async () => {
 
 const hides = (persisted) => page.dispatchEvent(Object.assign(new Event("pagehide"), { persisted }));
 
-test("a closing page sends the ends of its jobs before they are cancelled, and leaves", async () => {
+test("a closing page ends its jobs before they could be cancelled, sends the ends, and leaves", async () => {
   const closed = mesh();
   let running = ["end of a", "end of b"];
-  tab.jobEnds = () => running;
+  tab.endJobs = () => running;
   tab.leave = async () => {
     running = [];
   };
