@@ -36,6 +36,8 @@ pub struct NetConfig {
     /// Memory limit, in bytes, of requests that are being read or wait for their answer; further ones stay unread.
     /// Answers being written to others have a budget of the same size.
     pub body_budget: usize,
+    /// Incoming connections. Beyond that, newcomers and others make room for each other.
+    pub incoming_places: usize,
     /// Gossip messages a second accepted from each signer.
     pub gossip_of_source: f64,
 }
@@ -68,6 +70,7 @@ impl NetConfig {
             agent: concat!("webmesh/", env!("CARGO_PKG_VERSION")).to_owned(),
             wanted_peers: limits::WANTED_PEERS,
             body_budget: limits::BODY_BUDGET,
+            incoming_places: limits::INCOMING_PLACES,
             gossip_of_source: limits::GOSSIP_RATE_OF_SIGNER,
         }
     }

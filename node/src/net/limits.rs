@@ -90,10 +90,17 @@ pub const COMMAND_QUEUE: usize = 1024;
 pub const CONNECTIONS: u32 = 1024;
 /// Incoming connections, of that total: the rest is reserved for connections that this peer opens.
 pub const INCOMING_CONNECTIONS: u32 = 896;
+/// Of those, the places that newcomers share: beyond it, each closes another one, for which there is the rest meanwhile.
+pub const INCOMING_PLACES: usize = 832;
+/// Of those, the places that only peers take which did something useful, and bootstrap peers.
+pub const RESERVED_PLACES: usize = 64;
 /// Connections with one peer: both may dial at once, and a direct one replaces a relayed one.
 pub const CONNECTIONS_OF_PEER: u32 = 4;
-/// Incoming connections whose handshake is pending.
-pub const PENDING_INCOMING: u32 = 128;
+/// Incoming connections whose handshake is pending, for each node; beyond it, a newcomer ends another's handshake. An
+/// honest one takes a second or two, and a flood has to open as many connections in that time to end it.
+pub const PENDING_HANDSHAKES: usize = 128;
+/// The same as libp2p counts them: with those of circuits, and those that were just ended.
+pub const PENDING_INCOMING: u32 = 1024;
 /// Pending dials.
 pub const PENDING_OUTGOING: u32 = 128;
 /// Number of connected peers below which known ones are dialled: enough for a gossip mesh that survives the loss of a
@@ -127,6 +134,31 @@ pub const DHT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(8);
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(500);
 /// Timeout for every listener to report its first address; then starting fails.
 pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+// --- Dials of addresses that nobody confirmed -------------------------------------------------------------
+
+/// Dials a minute of one port at which no peer has answered. Whoever is named falsely gets no more.
+pub const DIALS_OF_PORT: u32 = 4;
+/// Dials a minute of one port at which the peer has answered before: it may be about to return there.
+pub const DIALS_OF_PROVEN_PORT: u32 = 20;
+/// Dials a minute of one public host that reach no peer: two peers behind one NAT with three transports each.
+pub const DIALS_OF_HOST: u32 = 12;
+/// The same of a host in the local network, or this one: a class or a test runs dozens of peers there.
+pub const DIALS_OF_LOCAL_HOST: u32 = 120;
+/// Dials a minute of public hosts that reach no peer and that no request waits for: five peers with six addresses each.
+pub const DIALS_UNASKED: u32 = 30;
+/// The same with those that a request waits for, such as the shufflers of a job: 64 of them on two internet protocols.
+pub const DIALS_IN_ALL: u32 = 240;
+/// Entries of each table that dials are counted in. More than can be dialled within the longest pause.
+pub const DIAL_TABLE: usize = 4096;
+/// First pause after a failed dial of one address, if a request waits; doubles each time.
+pub const DIAL_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest such pause: a job that needs the peer goes on soon after its return.
+pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// First pause after a failed dial that no request waits for; doubles each time.
+pub const UNASKED_DIAL_BACKOFF: Duration = Duration::from_secs(15);
+/// Longest such pause.
+pub const UNASKED_DIAL_BACKOFF_MAX: Duration = Duration::from_secs(600);
 
 // --- What is remembered -----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ mod budget;
 mod checked_file;
 mod config;
 mod counters;
+pub(crate) mod dial_permits;
 mod error;
 mod gossip;
 mod handle;
@@ -43,7 +44,7 @@ pub mod identity;
 mod keys;
 pub mod limits;
 mod peers_file;
-#[cfg(not(target_family = "wasm"))]
+mod places;
 pub(crate) mod prefix;
 mod rates;
 mod requests;

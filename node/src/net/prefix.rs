@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
 /// The network of an address: addresses of one network share places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Prefix {
@@ -27,6 +30,15 @@ impl Prefix {
                 Self::V6([a, b, c, d, e, f])
             }
         }
+    }
+
+    /// The network of the first host in `address`: for a circuit, that of the relay. `None` if there is no IP address.
+    pub(crate) fn of_address(address: &Multiaddr) -> Option<Self> {
+        address.iter().find_map(|part| match part {
+            Protocol::Ip4(ip) => Some(Self::of(ip.into())),
+            Protocol::Ip6(ip) => Some(Self::of(ip.into())),
+            _ => None,
+        })
     }
 }
 

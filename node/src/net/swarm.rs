@@ -25,8 +25,11 @@ use webmesh_protocol::message::Topic;
 use super::address_book::{AddressBook, is_circuit, is_loopback, relay_of};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
+use super::dial_permits::DialPermits;
 use super::gossip::{self, GossipGate, Refused};
 use super::keys::{peer_id_of, peer_key_of};
+use super::places::Places;
+use super::prefix::Prefix;
 use super::requests::Requests;
 use super::status::{PeerLink, Status};
 use super::streams::{self, Opener, Way};
@@ -64,6 +67,8 @@ struct Task {
     status: Arc<Status>,
     gate: GossipGate,
     book: AddressBook,
+    permits: DialPermits,
+    places: Places<ConnectionId>,
     bootstrap: Bootstrap,
     wanted_peers: usize,
     /// Requests that wait for a connection to a peer.
@@ -168,6 +173,7 @@ impl Task {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
                 self.requests.connection_closed(&peer_id, connection_id);
+                self.places.leave(&connection_id);
                 if num_established == 0 {
                     self.on_disconnected(peer_id);
                 }
@@ -232,6 +238,7 @@ impl Task {
             }
             ProtocolsEvent::Local(event) => {
                 for (peer, address) in platform::discovered(event) {
+                    self.permits.lock().give(peer, &address);
                     self.book.add(peer, address);
                 }
                 self.dial_known_peers();
@@ -270,10 +277,17 @@ impl Task {
             return self.disconnect(peer);
         };
         self.bootstrap.connected(id, peer);
+        self.permits.lock().connected(peer, &address);
+        if let ConnectedPoint::Listener { local_addr, .. } = &endpoint {
+            // The remote address of a relayed connection tells no network; its local one is that of the relay.
+            let from = Prefix::of_address(&address).or_else(|| Prefix::of_address(local_addr));
+            self.share_places(id, peer, from);
+        }
         self.book.connected(peer, dialled.then(|| address.clone()));
         if first {
             let link = PeerLink { peer: key, address, dialled, relay, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
+            self.note_reach();
             self.emit(NetEvent::Connected { peer: key });
         } else {
             let superseded = self.swarm.behaviour().streams.superseded(&peer, id, limits::SIMULTANEOUS_DIAL_WINDOW);
@@ -293,6 +307,22 @@ impl Task {
         self.complete_awaiting(peer);
     }
 
+    /// Takes a place for an incoming connection, and closes the one that makes room.
+    fn share_places(&mut self, id: ConnectionId, peer: PeerId, from: Option<Prefix>) {
+        let (bootstrap, standing) = (&self.bootstrap, self.requests.standing());
+        let is_known = |peer: &PeerId| bootstrap.includes(peer) || standing.has(peer);
+        if let Some(victim) = self.places.take(id, peer, from, is_known) {
+            tracing::debug!(%victim, "a connection makes room for others");
+            self.swarm.close_connection(victim);
+        }
+    }
+
+    /// Tells the permits how far the mesh reaches.
+    fn note_reach(&self) {
+        let status = self.status.lock();
+        self.permits.lock().set_reach(status.public_only, status.peers.values().map(|link| &link.address));
+    }
+
     fn on_disconnected(&mut self, peer: PeerId) {
         self.bootstrap.disconnected(&peer);
         self.on_relay_gone(&peer);
@@ -300,6 +330,7 @@ impl Task {
             return;
         };
         if self.status.lock().peers.remove(&key).is_some() {
+            self.note_reach();
             self.emit(NetEvent::Disconnected { peer: key });
         }
     }

@@ -4,6 +4,8 @@ mod accepted;
 mod dial_last;
 mod file_list;
 pub mod files;
+mod gated;
+mod handshakes;
 mod names;
 pub mod private;
 mod spill;

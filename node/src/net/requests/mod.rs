@@ -43,6 +43,7 @@ use super::budget::{Budget, Pressure};
 use super::counters::Meters;
 use super::keys::peer_id_of;
 use super::limits::{BULK_ANSWERS, OUTGOING_REQUESTS, REQUESTER_POLL_INTERVAL};
+use super::places::Standing;
 use super::streams::Way;
 use super::swarm::Command;
 use crate::platform;
@@ -64,6 +65,8 @@ pub(super) struct Requests {
     /// Limits large answers being prepared, for all peers together.
     bulk_answers: Semaphore,
     meters: Arc<Meters>,
+    /// The peers whose requests were useful.
+    standing: Standing,
     outgoing: Arc<AtomicUsize>,
     to_self: Arc<AtomicUsize>,
 }
@@ -88,6 +91,7 @@ impl Requests {
             answers: Budget::new(body_budget, pressure, Arc::clone(&meters.answers_held)),
             bulk_answers: Semaphore::new(BULK_ANSWERS),
             meters,
+            standing: Standing::default(),
             outgoing: Arc::default(),
             to_self: Arc::default(),
         }
@@ -143,6 +147,11 @@ impl Requests {
             Some(caller) => platform::spawn(Arc::clone(self).serve(peer, key, caller, stream)),
             None => tracing::debug!(%peer, "stream refused: the peer has too many"),
         }
+    }
+
+    /// The peers that did something useful.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// See [`Net::silence`](super::Net::silence).

@@ -21,8 +21,9 @@ use super::frame::{Frame, Lengths};
 use super::pending::Reply;
 use super::{Requests, body, frame};
 use crate::net::NetEvent;
+use crate::net::keys::peer_id_of;
 use crate::net::limits::{ANSWER_GRACE, REQUEST_BODY_BYTES, SERVED_STREAM_IDLE_TIMEOUT};
-use crate::platform;
+use crate::platform::{self, Instant};
 
 /// Waits for the driver's answer; fails if the requester goes away meanwhile. It must not send anything before the
 /// answer.
@@ -36,6 +37,14 @@ async fn awaited(stream: &mut Stream, answer: oneshot::Receiver<Reply>) -> Resul
             Err(e) => e,
         })),
     }
+}
+
+/// Whether a peer that gets [`Response::Ok`] for `request` has taken part in a job: it has brought what others accept.
+fn is_work(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Push(_) | Request::Commit(_) | Request::Accept(_) | Request::Sealed(_) | Request::Output(_)
+    )
 }
 
 impl Requests {
@@ -105,6 +114,7 @@ impl Requests {
         };
         let (token, answer) = self.pending.remote();
         let patience = patience(&request) + ANSWER_GRACE;
+        let is_work = is_work(&request);
         let event = NetEvent::Request { from: key, token: token.token(), request, body };
         if !self.send(event).await {
             return Ok(()); // the driver is gone, and the network with it
@@ -112,6 +122,9 @@ impl Requests {
         let answer = platform::timeout(patience, awaited(stream, answer)).await;
         drop((token, reservation));
         let (response, body) = answer.unwrap_or(Err(FrameError::Stalled))?;
+        if is_work && response == Response::Ok {
+            self.standing.note(peer_id_of(&key), Instant::now());
+        }
         let head = codec::encode(&response);
         let bytes = head.len() + body.iter().map(Bytes::len).sum::<usize>();
         match self.room(caller, turn, bytes).await {

@@ -42,6 +42,7 @@ impl Task {
         let awaited = self.awaiting.entry(peer).or_default();
         awaited.openers.push(opener);
         if awaited.openers.len() == 1 {
+            self.permits.lock().set_awaited(peer, true);
             self.dial_awaited(peer);
         }
     }
@@ -75,6 +76,7 @@ impl Task {
         };
         if awaited.looked_up {
             if let Some(awaited) = self.awaiting.remove(&peer) {
+                self.permits.lock().set_awaited(peer, false);
                 give_up(awaited.openers, why);
             }
         } else {
@@ -101,6 +103,7 @@ impl Task {
 
     /// Handles a new connection to `peer`: waiting requests get a stream.
     pub(super) fn complete_awaiting(&mut self, peer: PeerId) {
+        self.permits.lock().set_awaited(peer, false);
         for opener in self.awaiting.remove(&peer).map(|a| a.openers).unwrap_or_default() {
             if let Err(opener) = self.swarm.behaviour_mut().streams.open(peer, opener) {
                 give_up(vec![opener], "the connection closed at once");
@@ -116,6 +119,7 @@ impl Task {
             free.insert(AddressDial { address, reply });
             return;
         }
+        peer_of(&address).into_iter().for_each(|peer| self.permits.lock().give(peer, &address));
         // A failed send below means that the caller has given up.
         let options = match peer_of(&address) {
             Some(peer) if self.swarm.is_connected(&peer) => {

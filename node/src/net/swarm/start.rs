@@ -12,13 +12,15 @@ use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::mpsc;
 
 use super::Task;
-use crate::net::address_book::{AddressBook, is_public};
+use crate::net::address_book::{AddressBook, is_public, peer_of};
 use crate::net::behaviour::{Protocols, ProtocolsEvent};
 use crate::net::bootstrap::Bootstrap;
 use crate::net::checked_file::{self, Content};
 use crate::net::counters::Meters;
+use crate::net::dial_permits::DialPermits;
 use crate::net::error::NetError;
 use crate::net::gossip::GossipGate;
+use crate::net::places::Places;
 use crate::net::requests::Requests;
 use crate::net::status::Status;
 use crate::net::{Net, NetConfig, NetEvent, identity, limits, peers_file};
@@ -36,8 +38,12 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     };
     let meters = Arc::new(Meters::default());
     let protocols = |relay_client| Protocols::new(&config, Arc::clone(&meters), relay_client);
+    let permits = DialPermits::default();
+    for address in &config.bootstrap {
+        peer_of(address).into_iter().for_each(|peer| permits.lock().give(peer, address));
+    }
     let (mut swarm, acceptor) =
-        platform::swarm(&config.identity, certificate.as_deref(), limits::CONNECTION_IDLE_TIMEOUT, protocols)
+        platform::swarm(&config.identity, certificate.as_deref(), limits::CONNECTION_IDLE_TIMEOUT, &permits, protocols)
             .map_err(|e| NetError::Setup(e.to_string()))?;
     let mut early = Vec::new();
     listen(&mut swarm, &config.listen, &mut early).await?;
@@ -63,6 +69,8 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
         status: Arc::clone(&status),
         gate: GossipGate::new(config.gossip_of_source, Arc::clone(&meters)),
         book: AddressBook::default(),
+        permits,
+        places: Places::new(config.incoming_places),
         bootstrap: Bootstrap::new(&config.bootstrap),
         wanted_peers: config.wanted_peers,
         awaiting: HashMap::new(),
@@ -79,6 +87,7 @@ pub(in crate::net) async fn start(config: NetConfig) -> Result<(Net, mpsc::Recei
     for (peer, addresses) in task.peers_file.as_deref().map(peers_file::load).unwrap_or_default() {
         addresses.into_iter().for_each(|address| task.book.add(peer, address));
     }
+    task.note_reach();
     early.into_iter().for_each(|event| task.on_swarm(event));
     platform::spawn(task.run(commanded));
     Ok((Net { me, commands, requests, status, meters, acceptor }, receiver))

@@ -8,12 +8,15 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, mdns, noise, relay, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, mdns, noise, quic, relay, tcp, yamux};
 use webmesh_webrtc_direct as webrtc;
 
 use super::accepted::{Acceptor, accepted};
 use super::dial_last::DialLast;
+use super::gated::Gated;
+use super::handshakes::Handshakes;
 use super::names;
+use crate::net::dial_permits::DialPermits;
 
 /// Timeout for connecting, handshakes included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -52,36 +55,52 @@ pub fn new_certificate() -> Result<String, TransportError> {
 /// TCP is secured by Noise only: measured against libp2p's TLS, it costs the same for bulk, a third less for small
 /// exchanges (TLS seals every write separately), and connects one round trip sooner.
 ///
+/// Every dial needs one of the permits.
+///
 /// # Errors
 /// [`TransportError`] if the certificate is damaged or a transport cannot be set up.
 pub fn swarm<B: NetworkBehaviour>(
     identity: &Keypair,
     certificate: Option<&str>,
     idle: Duration,
+    permits: &DialPermits,
     protocols: impl FnOnce(relay::client::Behaviour) -> Result<B, String>,
 ) -> Result<(Swarm<B>, Acceptor), TransportError> {
     super::install_crypto();
     let certificate = certificate.map(webrtc::Certificate::from_pem).transpose();
     let certificate = certificate.map_err(|e| TransportError::Certificate(e.to_string()))?;
     let other = |e: &dyn std::fmt::Display| TransportError::Other(e.to_string());
+    let handshakes = Handshakes::default();
+    let tcp = |identity: &Keypair| {
+        let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)).upgrade(Version::V1Lazy);
+        let inner = tcp.authenticate(noise::Config::new(identity)?).multiplex(multiplexer());
+        Ok(Gated { inner, permits: permits.clone(), handshakes: handshakes.clone() })
+    };
+    let quic = |identity: &Keypair| {
+        let inner = quic::tokio::Transport::new(quic::Config::new(identity));
+        Gated { inner, permits: permits.clone(), handshakes: handshakes.clone() }
+    };
     let webrtc = |identity: &Keypair| match certificate {
         Some(certificate) => {
             let config = webrtc::Config::default().with_certificate(certificate);
-            OptionalTransport::some(DialLast(webrtc::Transport::new(identity.clone(), config)))
+            let inner = DialLast(webrtc::Transport::new(identity.clone(), config));
+            OptionalTransport::some(Gated { inner, permits: permits.clone(), handshakes: handshakes.clone() })
         }
         None => OptionalTransport::none(),
     };
     let (acceptor, accepted) = accepted();
     let accepted = |identity: &Keypair| {
         let secured = accepted.upgrade(Version::V1Lazy).authenticate(noise::Config::new(identity)?);
-        Ok(secured.multiplex(multiplexer()))
+        let inner = secured.multiplex(multiplexer());
+        Ok(Gated { inner, permits: permits.clone(), handshakes: handshakes.clone() })
     };
     let (resolver, resolver_options) = names::configuration();
     let swarm = SwarmBuilder::with_existing_identity(identity.clone())
         .with_tokio()
-        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, multiplexer)
+        .with_other_transport(tcp)
         .map_err(|e| other(&e))?
-        .with_quic()
+        .with_other_transport(quic)
+        .map_err(|e| other(&e))?
         .with_other_transport(webrtc)
         .map_err(|e| other(&e))?
         .with_other_transport(accepted)

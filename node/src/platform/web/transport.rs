@@ -9,6 +9,8 @@ use libp2p::swarm::{NetworkBehaviour, Swarm, dummy};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, Transport, noise, relay, websocket_websys, yamux};
 use webmesh_webrtc_direct as webrtc;
 
+use crate::net::dial_permits::DialPermits;
+
 /// Timeout for connecting, handshakes included.
 const CONNECT: Duration = Duration::from_secs(15);
 
@@ -42,6 +44,7 @@ pub fn swarm<B: NetworkBehaviour>(
     identity: &Keypair,
     _: Option<&str>,
     idle: Duration,
+    _: &DialPermits,
     protocols: impl FnOnce(relay::client::Behaviour) -> Result<B, String>,
 ) -> Result<(Swarm<B>, Acceptor), TransportError> {
     let other = |e: &dyn std::fmt::Display| TransportError(e.to_string());

@@ -1,0 +1,318 @@
+//! Permission to dial, one address at a time.
+//!
+//! Adverts, the DHT and identify name addresses that nobody has checked, so a stranger could make a mesh connect to any
+//! port of any host. Every dial of a transport asks here first, whatever part of the program wants it. An address that
+//! the user or the local network named is always dialled. Any other takes a token of its port, of its host, and of all
+//! dials together. The tokens come back when the peer answers there, so a mesh of honest peers runs out of none, and a
+//! port that is no peer's costs its host a few connections a minute.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use super::address_book::{is_loopback, is_public, peer_of};
+use super::limits::{
+    DIAL_BACKOFF, DIAL_BACKOFF_MAX, DIAL_TABLE, DIALS_IN_ALL, DIALS_OF_HOST, DIALS_OF_LOCAL_HOST, DIALS_OF_PORT,
+    DIALS_OF_PROVEN_PORT, DIALS_UNASKED, KNOWN_PEERS, UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX,
+};
+use crate::platform::Instant;
+
+/// The permits, shared by the transports and the swarm's task. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DialPermits(Arc<Mutex<Table>>);
+
+impl DialPermits {
+    /// Locks them for a moment.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
+        // No panic can leave the values half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A port of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Port {
+    ip: IpAddr,
+    port: u16,
+    udp: bool,
+}
+
+/// What an address that the user gave means: a host by name may have any IP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Given {
+    peer: PeerId,
+    ip: Option<IpAddr>,
+    port: u16,
+    udp: bool,
+}
+
+/// Why an address is not dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is of a local network, and the peer is not.
+    Local,
+    /// The peer did not answer there a short while ago.
+    BackingOff,
+    /// Too many dials of this port, this host, or in all, reached no peer.
+    TooMany,
+}
+
+/// The state behind [`DialPermits`].
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    given: HashSet<Given>,
+    /// Peers for which requests wait.
+    awaited: HashSet<PeerId>,
+    /// Peers that were connected within a local network or this machine.
+    local: HashSet<PeerId>,
+    /// Whether local addresses of all other peers are refused.
+    outside: bool,
+    /// Whether loopback addresses of all other peers are refused.
+    elsewhere: bool,
+    /// Ports at which a peer answered.
+    proven: HashMap<(PeerId, Port), Instant>,
+    failures: HashMap<(PeerId, Port), Failures>,
+    ports: HashMap<(Port, bool), Budget>,
+    hosts: HashMap<IpAddr, Budget>,
+    unasked: Option<Budget>,
+    all: Option<Budget>,
+    next: u64,
+    dials: HashMap<u64, Dial>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+/// A dial that took tokens.
+#[derive(Debug)]
+struct Dial {
+    peer: PeerId,
+    port: Port,
+    was_proven: bool,
+    /// Whether it took one of [`DIALS_UNASKED`].
+    unasked: bool,
+    /// Whether the peer has answered at this host, so that the tokens are back.
+    returned: bool,
+}
+
+/// Tokens for a minute: a number that returns steadily.
+#[derive(Debug)]
+struct Budget {
+    most: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn new(most: u32, now: Instant) -> Self {
+        Self { most: f64::from(most), tokens: f64::from(most), at: now }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let more = now.saturating_duration_since(self.at).as_secs_f64() * self.most / 60.0;
+        self.tokens = (self.tokens + more).min(self.most);
+        self.at = now;
+    }
+
+    fn has(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.tokens >= 1.0
+    }
+
+    fn take(&mut self) {
+        self.tokens -= 1.0;
+    }
+
+    fn put_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.most);
+    }
+}
+
+/// The budget of `key`; `None` if the table is full of budgets that are in use.
+fn budget<K: Copy + Eq + Hash>(table: &mut HashMap<K, Budget>, key: K, most: u32, now: Instant) -> Option<&mut Budget> {
+    if table.len() >= DIAL_TABLE && !table.contains_key(&key) {
+        table.retain(|_, budget| {
+            budget.refill(now);
+            budget.tokens < budget.most
+        });
+        if table.len() >= DIAL_TABLE {
+            return None;
+        }
+    }
+    Some(table.entry(key).or_insert_with(|| Budget::new(most, now)))
+}
+
+impl Table {
+    /// Notes an address that the user gave, or that the local network named: it may always be dialled.
+    pub(super) fn give(&mut self, peer: PeerId, address: &Multiaddr) {
+        let Some((port, udp)) = port_of(address) else { return };
+        if self.given.len() < DIAL_TABLE {
+            self.given.insert(Given { peer, ip: ip_of(address), port, udp });
+        }
+    }
+
+    /// Notes whether requests wait for a connection to `peer`.
+    pub(super) fn set_awaited(&mut self, peer: PeerId, awaited: bool) {
+        if awaited {
+            self.awaited.insert(peer)
+        } else {
+            self.awaited.remove(&peer)
+        };
+    }
+
+    /// Notes a connection with `peer`, whose end is at `address`.
+    pub(super) fn connected(&mut self, peer: PeerId, address: &Multiaddr) {
+        self.failures.retain(|(failed, _), _| *failed != peer);
+        if ip_of(address).is_some() && !is_public(address) && self.local.len() < KNOWN_PEERS {
+            self.local.insert(peer);
+        }
+    }
+
+    /// Notes how far the mesh reaches: the ends of all connections, and whether it is known to be public.
+    pub(super) fn set_reach<'a>(&mut self, public: bool, ends: impl Iterator<Item = &'a Multiaddr>) {
+        let (mut wide, mut near, mut here) = (public, false, false);
+        for end in ends.filter(|end| ip_of(end).is_some()) {
+            let loopback = is_loopback(end);
+            wide |= is_public(end);
+            here |= loopback;
+            near |= !loopback;
+        }
+        (self.outside, self.elsewhere) = (wide, wide || (near && !here));
+    }
+
+    /// Permits a dial of `address`, which ends in the peer's id unless the user gave it without one. The dial's id is to
+    /// be passed to [`Table::ended`]; there is none if nothing was taken.
+    pub(crate) fn begin(&mut self, address: &Multiaddr, now: Instant) -> Result<Option<u64>, Refused> {
+        let (Some(peer), Some(ip), Some((number, udp))) = (peer_of(address), ip_of(address), port_of(address)) else {
+            return Ok(None);
+        };
+        let given = |ip| self.given.contains(&Given { peer, ip, port: number, udp });
+        if given(Some(ip)) || given(None) {
+            return Ok(None);
+        }
+        let (loopback, public) = (ip.is_loopback(), is_public(address));
+        let refused = if loopback { self.elsewhere } else { !public && self.outside };
+        if refused && !self.local.contains(&peer) {
+            return Err(Refused::Local);
+        }
+        let port = Port { ip, port: number, udp };
+        let unasked = !self.awaited.contains(&peer);
+        if self.failures.get(&(peer, port)).is_some_and(|failures| failures.until(unasked) > now) {
+            return Err(Refused::BackingOff);
+        }
+        let was_proven = self.proven.contains_key(&(peer, port));
+        let of_port = if was_proven { DIALS_OF_PROVEN_PORT } else { DIALS_OF_PORT };
+        let of_host = if public { DIALS_OF_HOST } else { DIALS_OF_LOCAL_HOST };
+        let of_port = budget(&mut self.ports, (port, was_proven), of_port, now);
+        let mut taken: Vec<&mut Budget> = vec![of_port.ok_or(Refused::TooMany)?];
+        if !was_proven {
+            taken.push(budget(&mut self.hosts, ip, of_host, now).ok_or(Refused::TooMany)?);
+            if !loopback {
+                taken.push(self.all.get_or_insert_with(|| Budget::new(DIALS_IN_ALL, now)));
+            }
+            if public && unasked {
+                taken.push(self.unasked.get_or_insert_with(|| Budget::new(DIALS_UNASKED, now)));
+            }
+        }
+        if !taken.iter_mut().all(|budget| budget.has(now)) {
+            return Err(Refused::TooMany);
+        }
+        taken.into_iter().for_each(Budget::take);
+        self.next += 1;
+        self.dials.insert(self.next, Dial { peer, port, was_proven, unasked: public && unasked, returned: false });
+        Ok(Some(self.next))
+    }
+
+    /// Notes how a dial ended: with the peer that answered, with an error (`Some(None)`), or given up (`None`).
+    pub(crate) fn ended(&mut self, dial: u64, outcome: Option<Option<PeerId>>, now: Instant) {
+        let Some(Dial { peer, port, .. }) = self.dials.get(&dial) else { return };
+        let (peer, port) = (*peer, *port);
+        match outcome {
+            Some(Some(answered)) if answered == peer => {
+                self.failures.remove(&(peer, port));
+                self.note_proven(peer, port, now);
+                // The peer is at this host: the dials of its other ports there are no stranger's doing either.
+                let same: Vec<u64> = self
+                    .dials
+                    .iter()
+                    .filter(|(_, d)| d.peer == peer && d.port.ip == port.ip)
+                    .map(|(id, _)| *id)
+                    .collect();
+                same.into_iter().for_each(|id| self.put_back(id));
+            }
+            Some(_) => self.note_failed(peer, port, now),
+            None => {}
+        }
+        self.dials.remove(&dial);
+    }
+
+    fn note_proven(&mut self, peer: PeerId, port: Port, now: Instant) {
+        if self.proven.len() >= DIAL_TABLE
+            && let Some(oldest) = self.proven.iter().min_by_key(|(_, at)| **at).map(|(key, _)| *key)
+        {
+            self.proven.remove(&oldest);
+        }
+        self.proven.insert((peer, port), now);
+    }
+
+    fn note_failed(&mut self, peer: PeerId, port: Port, now: Instant) {
+        if self.failures.len() >= DIAL_TABLE {
+            self.failures.retain(|_, failures| failures.until(true) > now);
+        }
+        if let Some(failures) = self.failures.get_mut(&(peer, port)) {
+            (failures.count, failures.last) = (failures.count + 1, now);
+        } else if self.failures.len() < DIAL_TABLE {
+            self.failures.insert((peer, port), Failures { count: 0, last: now });
+        }
+    }
+
+    fn put_back(&mut self, dial: u64) {
+        let Some(dial) = self.dials.get_mut(&dial).filter(|dial| !dial.returned) else { return };
+        dial.returned = true;
+        let Dial { port, was_proven, unasked, .. } = *dial;
+        self.ports.get_mut(&(port, was_proven)).into_iter().for_each(Budget::put_back);
+        if !was_proven {
+            self.hosts.get_mut(&port.ip).into_iter().for_each(Budget::put_back);
+            if !port.ip.is_loopback() {
+                self.all.iter_mut().for_each(Budget::put_back);
+                self.unasked.iter_mut().filter(|_| unasked).for_each(Budget::put_back);
+            }
+        }
+    }
+}
+
+impl Failures {
+    fn until(&self, unasked: bool) -> Instant {
+        let (first, most) =
+            if unasked { (UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX) } else { (DIAL_BACKOFF, DIAL_BACKOFF_MAX) };
+        let pause: Duration = first.saturating_mul(1 << self.count.min(10));
+        self.last + pause.min(most)
+    }
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(IpAddr::from(ip).to_canonical()),
+        _ => None,
+    }
+}
+
+fn port_of(address: &Multiaddr) -> Option<(u16, bool)> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(port) => Some((port, false)),
+        Protocol::Udp(port) => Some((port, true)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+use super::*;
+
+fn at(host: &str, port: u16, peer: PeerId) -> Multiaddr {
+    format!("/ip4/{host}/tcp/{port}/p2p/{peer}").parse().unwrap()
+}
+
+/// Dials that were permitted and failed.
+fn failed(table: &mut Table, addresses: impl Iterator<Item = Multiaddr>, now: Instant) -> usize {
+    let begun: Vec<u64> = addresses.filter_map(|address| table.begin(&address, now).ok().flatten()).collect();
+    begun.iter().for_each(|id| table.ended(*id, Some(None), now));
+    begun.len()
+}
+
+#[test]
+fn a_port_that_many_strangers_name_is_dialled_a_few_times_a_minute() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let named = || (0..100).map(|_| at("203.0.113.7", 22, PeerId::random()));
+    assert_eq!(failed(&mut table, named(), now), DIALS_OF_PORT as usize);
+    assert_eq!(failed(&mut table, named(), now + Duration::from_secs(60)), DIALS_OF_PORT as usize);
+    let on_loopback = (0..100).map(|_| at("127.0.0.1", 22, PeerId::random()));
+    assert_eq!(failed(&mut table, on_loopback, now), DIALS_OF_PORT as usize);
+}
+
+#[test]
+fn the_ports_of_a_host_are_not_scanned() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let ports = (1..1000).map(|port| at("203.0.113.7", port, PeerId::random()));
+    assert_eq!(failed(&mut table, ports, now), DIALS_OF_HOST as usize);
+}
+
+#[test]
+fn many_hosts_get_no_more_dials_than_allowed_in_all() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let peers: Vec<PeerId> = (0..500).map(|_| PeerId::random()).collect();
+    let hosts = || peers.iter().enumerate().map(|(i, peer)| at(&format!("203.0.{}.{}", i / 250, i % 250), 1, *peer));
+    assert_eq!(failed(&mut table, hosts(), now), DIALS_UNASKED as usize);
+    peers.iter().for_each(|peer| table.set_awaited(*peer, true));
+    let later = now + Duration::from_secs(1);
+    let asked = failed(&mut table, hosts(), later);
+    assert!(asked > DIALS_UNASKED as usize && asked <= DIALS_IN_ALL as usize, "{asked}");
+}
+
+#[test]
+fn honest_peers_use_up_no_dials() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    for n in 0..1000_u16 {
+        let peer = PeerId::random();
+        // Two ports at once: the second is given up when the first answers.
+        let first = table.begin(&at("203.0.113.7", 2 * n + 1, peer), now).unwrap().unwrap();
+        let second = table.begin(&at("203.0.113.7", 2 * n + 2, peer), now).unwrap().unwrap();
+        table.ended(first, Some(Some(peer)), now);
+        table.ended(second, None, now);
+    }
+}
+
+#[test]
+fn another_peer_at_an_address_counts_as_a_failure() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let (peer, other) = (PeerId::random(), PeerId::random());
+    let dial = table.begin(&at("203.0.113.7", 1, peer), now).unwrap().unwrap();
+    table.ended(dial, Some(Some(other)), now);
+    assert_eq!(table.begin(&at("203.0.113.7", 1, peer), now), Err(Refused::BackingOff));
+}
+
+#[test]
+fn a_failed_address_is_tried_again_ever_later_and_at_once_after_its_peer_came() {
+    let (mut table, mut now) = (Table::default(), Instant::now());
+    let peer = PeerId::random();
+    let address = at("203.0.113.7", 1, peer);
+    for pause in [15, 30, 60] {
+        assert_eq!(failed(&mut table, [address.clone()].into_iter(), now), 1);
+        assert_eq!(table.begin(&address, now + Duration::from_secs(pause - 1)), Err(Refused::BackingOff));
+        now += Duration::from_secs(pause);
+    }
+    assert_eq!(failed(&mut table, [address.clone()].into_iter(), now), 1);
+    table.connected(peer, &address);
+    assert!(table.begin(&address, now).is_ok());
+}
+
+#[test]
+fn what_the_user_gave_is_always_dialled() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let peer = PeerId::random();
+    table.set_reach(true, std::iter::empty());
+    table.give(peer, &at("127.0.0.1", 1, peer));
+    table.give(peer, &"/dns4/mesh.example/tcp/2".parse().unwrap());
+    for _ in 0..100 {
+        assert_eq!(table.begin(&at("127.0.0.1", 1, peer), now), Ok(None));
+        assert_eq!(table.begin(&at("203.0.113.1", 2, peer), now), Ok(None), "an address of the name");
+        assert_eq!(table.begin(&"/ip4/127.0.0.1/tcp/9".parse().unwrap(), now), Ok(None), "only users give no id");
+    }
+    assert_eq!(table.begin(&at("127.0.0.1", 1, PeerId::random()), now), Err(Refused::Local), "another peer there");
+}
+
+#[test]
+fn local_addresses_of_peers_outside_are_not_dialled() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let end = |text: &str| text.parse::<Multiaddr>().unwrap();
+    let (home, far) = (PeerId::random(), PeerId::random());
+    let lan = end("/ip4/192.168.1.2/tcp/1");
+    table.set_reach(false, [&lan].into_iter());
+    assert!(table.begin(&at("192.168.1.9", 1, far), now).is_ok(), "everything is one local network");
+    assert_eq!(table.begin(&at("127.0.0.1", 1, far), now), Err(Refused::Local), "but not one machine");
+
+    table.connected(home, &lan);
+    table.set_reach(false, [&lan, &end("/ip4/203.0.113.7/tcp/1")].into_iter());
+    assert_eq!(table.begin(&at("192.168.1.9", 2, far), now), Err(Refused::Local));
+    assert!(table.begin(&at("192.168.1.9", 2, home), now).is_ok(), "it was met within the local network");
+}
+
+#[test]
+fn the_tables_are_bounded() {
+    let (mut table, mut now) = (Table::default(), Instant::now());
+    for n in 0..2 * DIAL_TABLE {
+        let address = at(&format!("127.{}.{}.1", n / 250, n % 250), 1, PeerId::random());
+        failed(&mut table, [address].into_iter(), now);
+        now += Duration::from_millis(1);
+    }
+    assert!(table.ports.len() <= DIAL_TABLE && table.hosts.len() <= DIAL_TABLE && table.failures.len() <= DIAL_TABLE);
+    assert!(table.dials.is_empty());
+}
