@@ -1,6 +1,7 @@
 //! Addresses at which peers were reached, or were reported to be.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use libp2p::multiaddr::Protocol;
@@ -169,16 +170,19 @@ pub(super) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
 /// they are not resolved here, and a peer that has one means to be found.
 pub fn is_public(address: &Multiaddr) -> bool {
     match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // carrier-grade NAT
-            !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared)
-        }
-        Some(Protocol::Ip6(ip)) => {
-            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified())
-        }
+        Some(Protocol::Ip4(ip)) => is_public_ip4(ip),
+        Some(Protocol::Ip6(ip)) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_public_ip4(ip),
+            None => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()),
+        },
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => true,
         _ => false,
     }
+}
+
+fn is_public_ip4(ip: Ipv4Addr) -> bool {
+    let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64; // carrier-grade NAT
+    !(ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared)
 }
 
 /// A hint for when none of `addresses` answers: some networks drop all UDP, others all TCP except web traffic. `None`
@@ -260,9 +264,15 @@ mod tests {
     #[test]
     fn local_addresses_are_not_public() {
         let public = |text: &str| is_public(&text.parse().unwrap());
-        for home in
-            ["/ip4/127.0.0.1", "/ip4/192.168.1.2", "/ip4/10.1.2.3", "/ip4/100.64.0.1", "/ip6/::1", "/ip6/fd00::1"]
-        {
+        for home in [
+            "/ip4/127.0.0.1",
+            "/ip4/192.168.1.2",
+            "/ip4/10.1.2.3",
+            "/ip4/100.64.0.1",
+            "/ip6/::1",
+            "/ip6/fd00::1",
+            "/ip6/::ffff:10.0.0.1",
+        ] {
             assert!(!public(&format!("{home}/tcp/1")), "{home}");
         }
         for wide in ["/ip4/203.0.113.7", "/ip4/100.128.0.1", "/ip6/2001:db8::1", "/dns4/mesh.example"] {

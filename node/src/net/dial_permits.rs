@@ -17,8 +17,8 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::address_book::{is_loopback, is_public, peer_of};
 use super::limits::{
-    DIAL_BACKOFF, DIAL_BACKOFF_MAX, DIAL_TABLE, DIALS_IN_ALL, DIALS_OF_HOST, DIALS_OF_LOCAL_HOST, DIALS_OF_PORT,
-    DIALS_OF_PROVEN_PORT, DIALS_UNASKED, KNOWN_PEERS, UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX,
+    DIAL_BACKOFF, DIAL_BACKOFF_MAX, DIAL_SILENCE, DIAL_TABLE, DIALS_IN_ALL, DIALS_OF_HOST, DIALS_OF_LOCAL_HOST,
+    DIALS_OF_PORT, DIALS_OF_PROVEN_PORT, DIALS_UNASKED, KNOWN_PEERS, UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX,
 };
 use crate::platform::Instant;
 
@@ -99,6 +99,7 @@ struct Dial {
     was_proven: bool,
     /// Whether it took one of [`DIALS_UNASKED`].
     unasked: bool,
+    begun: Instant,
     /// Whether the peer has answered at this host, so that the tokens are back.
     returned: bool,
 }
@@ -227,14 +228,16 @@ impl Table {
         }
         taken.into_iter().for_each(Budget::take);
         self.next += 1;
-        self.dials.insert(self.next, Dial { peer, port, was_proven, unasked: public && unasked, returned: false });
+        self.dials.insert(
+            self.next,
+            Dial { peer, port, was_proven, unasked: public && unasked, begun: now, returned: false },
+        );
         Ok(Some(self.next))
     }
 
     /// Notes how a dial ended: with the peer that answered, with an error (`Some(None)`), or given up (`None`).
     pub(crate) fn ended(&mut self, dial: u64, outcome: Option<Option<PeerId>>, now: Instant) {
-        let Some(Dial { peer, port, .. }) = self.dials.get(&dial) else { return };
-        let (peer, port) = (*peer, *port);
+        let Some(&Dial { peer, port, begun, returned, .. }) = self.dials.get(&dial) else { return };
         match outcome {
             Some(Some(answered)) if answered == peer => {
                 self.failures.remove(&(peer, port));
@@ -249,6 +252,10 @@ impl Table {
                 same.into_iter().for_each(|id| self.put_back(id));
             }
             Some(_) => self.note_failed(peer, port, now),
+            // Nobody answered; had another address been reached, this dial would have been given up sooner.
+            None if !returned && now.saturating_duration_since(begun) >= DIAL_SILENCE => {
+                self.note_failed(peer, port, now);
+            }
             None => {}
         }
         self.dials.remove(&dial);

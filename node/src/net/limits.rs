@@ -155,6 +155,9 @@ pub const DIAL_TABLE: usize = 4096;
 pub const DIAL_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest such pause: a job that needs the peer goes on soon after its return.
 pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A dial that is given up after this long counts as failed: shorter than the timeout of a dial, and longer than
+/// another address of the same peer takes to answer.
+pub const DIAL_SILENCE: Duration = Duration::from_secs(5);
 /// First pause after a failed dial that no request waits for; doubles each time.
 pub const UNASKED_DIAL_BACKOFF: Duration = Duration::from_secs(15);
 /// Longest such pause.

@@ -36,6 +36,7 @@ mod budget;
 mod checked_file;
 mod config;
 mod counters;
+#[cfg_attr(target_family = "wasm", allow(dead_code, reason = "a browser decides what a tab dials"))]
 pub(crate) mod dial_permits;
 mod error;
 mod gossip;

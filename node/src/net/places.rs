@@ -114,7 +114,9 @@ mod tests {
     /// A table filled with strangers from network 1: connections 0 to 919.
     fn full(is_known: impl Fn(&PeerId) -> bool) -> Places<usize> {
         let mut places = Places::new(MOST);
-        (0..920).for_each(|id| drop(places.take(id, PeerId::random(), network(1), &is_known)));
+        for id in 0..920 {
+            places.take(id, PeerId::random(), network(1), &is_known);
+        }
         assert_eq!(places.taken.len(), UNKNOWN);
         places
     }

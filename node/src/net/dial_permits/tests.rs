@@ -63,6 +63,15 @@ fn another_peer_at_an_address_counts_as_a_failure() {
 }
 
 #[test]
+fn a_port_that_stays_silent_is_not_dialled_again_at_once() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let address = at("203.0.113.7", 1, PeerId::random());
+    let dial = table.begin(&address, now).unwrap().unwrap();
+    table.ended(dial, None, now + DIAL_SILENCE);
+    assert_eq!(table.begin(&address, now + DIAL_SILENCE), Err(Refused::BackingOff));
+}
+
+#[test]
 fn a_failed_address_is_tried_again_ever_later_and_at_once_after_its_peer_came() {
     let (mut table, mut now) = (Table::default(), Instant::now());
     let peer = PeerId::random();

@@ -110,11 +110,10 @@ where
         let event = event.map_upgrade(|upgrade| {
             let mut place = handshakes.take(from);
             async move {
-                let outcome = match select(Box::pin(upgrade), Box::pin(place.evicted())).await {
+                match select(Box::pin(upgrade), Box::pin(place.evicted())).await {
                     Either::Left((outcome, _)) => outcome.map_err(GatedError::Inner),
                     Either::Right(_) => Err(GatedError::Evicted),
-                };
-                outcome
+                }
             }
             .boxed()
         });
