@@ -52,13 +52,16 @@ struct Given {
 }
 
 /// Why an address is not dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     /// It is of a local network, and the peer is not.
+    #[error("it is an address of a local network, and the peer is outside")]
     Local,
     /// The peer did not answer there a short while ago.
+    #[error("nobody answered there just now")]
     BackingOff,
     /// Too many dials of this port, this host, or in all, reached no peer.
+    #[error("too many addresses of unconfirmed peers did not answer")]
     TooMany,
 }
 
@@ -163,10 +166,10 @@ impl Table {
     /// Notes whether requests wait for a connection to `peer`.
     pub(super) fn set_awaited(&mut self, peer: PeerId, awaited: bool) {
         if awaited {
-            self.awaited.insert(peer)
+            self.awaited.insert(peer);
         } else {
-            self.awaited.remove(&peer)
-        };
+            self.awaited.remove(&peer);
+        }
     }
 
     /// Notes a connection with `peer`, whose end is at `address`.

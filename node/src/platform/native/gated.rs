@@ -28,11 +28,7 @@ pub(super) enum GatedError<E: std::error::Error + 'static> {
     #[error("{0}")]
     Inner(#[source] E),
     /// The dial was not permitted.
-    #[error("not dialled: {}", match .0 {
-        Refused::Local => "it is an address of a local network, and the peer is outside",
-        Refused::BackingOff => "nobody answered there just now",
-        Refused::TooMany => "too many addresses of unconfirmed peers did not answer",
-    })]
+    #[error("not dialled: {0}")]
     Refused(Refused),
     /// The place of the handshake went to another connection.
     #[error("the handshake took too long while many others waited")]
