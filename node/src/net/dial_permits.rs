@@ -15,7 +15,7 @@ use std::time::Duration;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::address_book::{is_loopback, is_public, peer_of};
+use super::address_book::{is_circuit, is_loopback, is_public, peer_of};
 use super::limits::{
     DIAL_BACKOFF, DIAL_BACKOFF_MAX, DIAL_SILENCE, DIAL_TABLE, DIALS_IN_ALL, DIALS_OF_HOST, DIALS_OF_LOCAL_HOST,
     DIALS_OF_PORT, DIALS_OF_PROVEN_PORT, DIALS_UNASKED, KNOWN_PEERS, UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX,
@@ -42,13 +42,12 @@ struct Port {
     udp: bool,
 }
 
-/// What an address that the user gave means: a host by name may have any IP address.
+/// What an address that the user gave means: a host by name may have any IP address, and `/dnsaddr` any port, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Given {
     peer: PeerId,
     ip: Option<IpAddr>,
-    port: u16,
-    udp: bool,
+    port: Option<(u16, bool)>,
 }
 
 /// Why an address is not dialled.
@@ -71,14 +70,14 @@ pub(crate) struct Table {
     given: HashSet<Given>,
     /// Peers for which requests wait.
     awaited: HashSet<PeerId>,
-    /// Peers that were connected within a local network or this machine.
-    local: HashSet<PeerId>,
+    /// The hosts of peers that were connected directly.
+    met: HashMap<PeerId, (IpAddr, Instant)>,
     /// Whether local addresses of all other peers are refused.
     outside: bool,
     /// Whether loopback addresses of all other peers are refused.
     elsewhere: bool,
     /// Ports at which a peer answered.
-    proven: HashMap<(PeerId, Port), Instant>,
+    proven: HashMap<(PeerId, Port), ((), Instant)>,
     failures: HashMap<(PeerId, Port), Failures>,
     ports: HashMap<(Port, bool), Budget>,
     hosts: HashMap<IpAddr, Budget>,
@@ -99,6 +98,9 @@ struct Failures {
 struct Dial {
     peer: PeerId,
     port: Port,
+    /// Whether it took a token of [`DIALS_OF_PROVEN_PORT`].
+    lives_there: bool,
+    /// Whether it took none of the host's.
     was_proven: bool,
     /// Whether it took one of [`DIALS_UNASKED`].
     unasked: bool,
@@ -157,9 +159,8 @@ fn budget<K: Copy + Eq + Hash>(table: &mut HashMap<K, Budget>, key: K, most: u32
 impl Table {
     /// Notes an address that the user gave, or that the local network named: it may always be dialled.
     pub(super) fn give(&mut self, peer: PeerId, address: &Multiaddr) {
-        let Some((port, udp)) = port_of(address) else { return };
         if self.given.len() < DIAL_TABLE {
-            self.given.insert(Given { peer, ip: ip_of(address), port, udp });
+            self.given.insert(Given { peer, ip: ip_of(address), port: port_of(address) });
         }
     }
 
@@ -173,17 +174,17 @@ impl Table {
     }
 
     /// Notes a connection with `peer`, whose end is at `address`.
-    pub(super) fn connected(&mut self, peer: PeerId, address: &Multiaddr) {
+    pub(super) fn connected(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
         self.failures.retain(|(failed, _), _| *failed != peer);
-        if ip_of(address).is_some() && !is_public(address) && self.local.len() < KNOWN_PEERS {
-            self.local.insert(peer);
+        if let Some(ip) = end_of(address) {
+            insert_newest(&mut self.met, KNOWN_PEERS, peer, ip, now);
         }
     }
 
     /// Notes how far the mesh reaches: the ends of all connections, and whether it is known to be public.
     pub(super) fn set_reach<'a>(&mut self, public: bool, ends: impl Iterator<Item = &'a Multiaddr>) {
         let (mut wide, mut near, mut here) = (public, false, false);
-        for end in ends.filter(|end| ip_of(end).is_some()) {
+        for end in ends.filter(|end| end_of(end).is_some()) {
             let loopback = is_loopback(end);
             wide |= is_public(end);
             here |= loopback;
@@ -198,24 +199,29 @@ impl Table {
         let (Some(peer), Some(ip), Some((number, udp))) = (peer_of(address), ip_of(address), port_of(address)) else {
             return Ok(None);
         };
-        let given = |ip| self.given.contains(&Given { peer, ip, port: number, udp });
-        if given(Some(ip)) || given(None) {
+        let given = |ip, port| self.given.contains(&Given { peer, ip, port });
+        let number_and_kind = Some((number, udp));
+        if given(Some(ip), number_and_kind) || given(None, number_and_kind) || given(None, None) {
             return Ok(None);
         }
         let (loopback, public) = (ip.is_loopback(), is_public(address));
         let refused = if loopback { self.elsewhere } else { !public && self.outside };
-        if refused && !self.local.contains(&peer) {
+        let met = self.met.get(&peer).map(|(ip, _)| *ip);
+        if refused && met.is_none_or(|ip| is_public(&Multiaddr::from(ip))) {
             return Err(Refused::Local);
         }
         let port = Port { ip, port: number, udp };
         let unasked = !self.awaited.contains(&peer);
-        if self.failures.get(&(peer, port)).is_some_and(|failures| failures.until(unasked) > now) {
+        let was_proven = self.proven.contains_key(&(peer, port));
+        // It may be restarting there.
+        let lives_there = was_proven || met == Some(ip);
+        let paused = self.failures.get(&(peer, port)).is_some_and(|failures| failures.until(unasked) > now);
+        if paused && !lives_there {
             return Err(Refused::BackingOff);
         }
-        let was_proven = self.proven.contains_key(&(peer, port));
-        let of_port = if was_proven { DIALS_OF_PROVEN_PORT } else { DIALS_OF_PORT };
+        let of_port = if lives_there { DIALS_OF_PROVEN_PORT } else { DIALS_OF_PORT };
         let of_host = if public { DIALS_OF_HOST } else { DIALS_OF_LOCAL_HOST };
-        let of_port = budget(&mut self.ports, (port, was_proven), of_port, now);
+        let of_port = budget(&mut self.ports, (port, lives_there), of_port, now);
         let mut taken: Vec<&mut Budget> = vec![of_port.ok_or(Refused::TooMany)?];
         if !was_proven {
             taken.push(budget(&mut self.hosts, ip, of_host, now).ok_or(Refused::TooMany)?);
@@ -231,10 +237,9 @@ impl Table {
         }
         taken.into_iter().for_each(Budget::take);
         self.next += 1;
-        self.dials.insert(
-            self.next,
-            Dial { peer, port, was_proven, unasked: public && unasked, begun: now, returned: false },
-        );
+        let unasked = public && unasked;
+        self.dials
+            .insert(self.next, Dial { peer, port, lives_there, was_proven, unasked, begun: now, returned: false });
         Ok(Some(self.next))
     }
 
@@ -244,7 +249,7 @@ impl Table {
         match outcome {
             Some(Some(answered)) if answered == peer => {
                 self.failures.remove(&(peer, port));
-                self.note_proven(peer, port, now);
+                insert_newest(&mut self.proven, DIAL_TABLE, (peer, port), (), now);
                 // The peer is at this host: the dials of its other ports there are no stranger's doing either.
                 let same: Vec<u64> = self
                     .dials
@@ -264,15 +269,6 @@ impl Table {
         self.dials.remove(&dial);
     }
 
-    fn note_proven(&mut self, peer: PeerId, port: Port, now: Instant) {
-        if self.proven.len() >= DIAL_TABLE
-            && let Some(oldest) = self.proven.iter().min_by_key(|(_, at)| **at).map(|(key, _)| *key)
-        {
-            self.proven.remove(&oldest);
-        }
-        self.proven.insert((peer, port), now);
-    }
-
     fn note_failed(&mut self, peer: PeerId, port: Port, now: Instant) {
         if self.failures.len() >= DIAL_TABLE {
             self.failures.retain(|_, failures| failures.until(true) > now);
@@ -287,8 +283,8 @@ impl Table {
     fn put_back(&mut self, dial: u64) {
         let Some(dial) = self.dials.get_mut(&dial).filter(|dial| !dial.returned) else { return };
         dial.returned = true;
-        let Dial { port, was_proven, unasked, .. } = *dial;
-        self.ports.get_mut(&(port, was_proven)).into_iter().for_each(Budget::put_back);
+        let Dial { port, lives_there, was_proven, unasked, .. } = *dial;
+        self.ports.get_mut(&(port, lives_there)).into_iter().for_each(Budget::put_back);
         if !was_proven {
             self.hosts.get_mut(&port.ip).into_iter().for_each(Budget::put_back);
             if !port.ip.is_loopback() {
@@ -306,6 +302,30 @@ impl Failures {
         let pause: Duration = first.saturating_mul(1 << self.count.min(10));
         self.last + pause.min(most)
     }
+}
+
+/// Inserts an entry; a table of `most` entries loses the one that was inserted first.
+fn insert_newest<K: Copy + Eq + Hash, V>(
+    table: &mut HashMap<K, (V, Instant)>,
+    most: usize,
+    key: K,
+    value: V,
+    now: Instant,
+) {
+    if table.len() >= most
+        && !table.contains_key(&key)
+        && let Some(oldest) = table.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| *key)
+    {
+        table.remove(&oldest);
+    }
+    table.insert(key, (value, now));
+}
+
+/// The host at the end of a connection. `None` if the address tells another's: that of a relay, or of a proxy in front of
+/// the HTTP server.
+fn end_of(address: &Multiaddr) -> Option<IpAddr> {
+    let of_proxy = !is_public(address) && address.iter().any(|part| matches!(part, Protocol::Ws(_)));
+    if of_proxy || is_circuit(address) { None } else { ip_of(address) }
 }
 
 fn ip_of(address: &Multiaddr) -> Option<IpAddr> {

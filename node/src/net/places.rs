@@ -150,11 +150,13 @@ mod tests {
 
     #[test]
     fn places_that_all_belong_to_useful_peers_are_not_taken_from_them() {
+        let friends: Vec<PeerId> = (0..8).map(|_| PeerId::random()).collect();
+        let known = |peer: &PeerId| friends.contains(peer);
         let mut places = Places::new(8);
-        (0..8).for_each(|id| assert_eq!(places.take(id, PeerId::random(), network(1), |_| true), None));
-        assert_eq!(places.take(8, PeerId::random(), network(2), |_| false), Some(8));
+        (0..).zip(&friends).for_each(|(id, friend)| assert_eq!(places.take(id, *friend, network(1), known), None));
+        assert_eq!(places.take(8, PeerId::random(), network(2), known), Some(8));
         places.leave(&0);
-        assert_eq!(places.take(9, PeerId::random(), network(2), |_| false), None);
+        assert_eq!(places.take(9, PeerId::random(), network(2), known), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::message::Topic;
 
-use super::address_book::{AddressBook, is_circuit, is_loopback, relay_of};
+use super::address_book::{AddressBook, is_circuit, is_loopback, is_public, relay_of};
 use super::behaviour::{KAD, PROTOCOL_VERSION, Protocols, ProtocolsEvent};
 use super::bootstrap::Bootstrap;
 use super::dial_permits::DialPermits;
@@ -238,7 +238,9 @@ impl Task {
             }
             ProtocolsEvent::Local(event) => {
                 for (peer, address) in platform::discovered(event) {
-                    self.permits.lock().give(peer, &address);
+                    if !is_public(&address) {
+                        self.permits.lock().give(peer, &address);
+                    }
                     self.book.add(peer, address);
                 }
                 self.dial_known_peers();
@@ -277,7 +279,7 @@ impl Task {
             return self.disconnect(peer);
         };
         self.bootstrap.connected(id, peer);
-        self.permits.lock().connected(peer, &address);
+        self.permits.lock().connected(peer, &address, Instant::now());
         if let ConnectedPoint::Listener { local_addr, .. } = &endpoint {
             // The remote address of a relayed connection tells no network; its local one is that of the relay.
             let from = Prefix::of_address(&address).or_else(|| Prefix::of_address(local_addr));

@@ -20,9 +20,10 @@ pub use accepted::{Acceptor, Bytestream};
 pub use file_list::{FileList, Measured, OpenFile};
 pub use names::name_error;
 pub use spill::{SPILL_ADVICE, Spill};
+pub(crate) use transport::swarm;
 pub use transport::{
     Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
-    new_certificate, swarm,
+    new_certificate,
 };
 
 /// Spawns a task.

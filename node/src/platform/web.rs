@@ -15,9 +15,10 @@ pub use web_time::Instant;
 
 pub use file_list::{FileList, OpenFile};
 pub use spill::{SPILL_ADVICE, Spill};
+pub(crate) use transport::swarm;
 pub use transport::{
     Acceptor, Discovered, LocalDiscovery, TransportError, check_port, discovered, local_discovery, needs_certificate,
-    new_certificate, swarm,
+    new_certificate,
 };
 
 /// Spawns a task.

@@ -82,8 +82,25 @@ fn a_failed_address_is_tried_again_ever_later_and_at_once_after_its_peer_came() 
         now += Duration::from_secs(pause);
     }
     assert_eq!(failed(&mut table, [address.clone()].into_iter(), now), 1);
-    table.connected(peer, &address);
+    table.connected(peer, &address, now);
     assert!(table.begin(&address, now).is_ok());
+}
+
+#[test]
+fn a_peer_that_restarts_is_dialled_where_it_answered_or_came_from_without_a_pause() {
+    let (mut table, mut now) = (Table::default(), Instant::now());
+    let (answered, came) = (PeerId::random(), PeerId::random());
+    let dial = table.begin(&at("203.0.113.7", 1, answered), now).unwrap().unwrap();
+    table.ended(dial, Some(Some(answered)), now);
+    table.connected(came, &"/ip4/203.0.113.8/tcp/55555".parse().unwrap(), now);
+    for address in [at("203.0.113.7", 1, answered), at("203.0.113.8", 1, came)] {
+        for _ in 0..5 {
+            now += Duration::from_secs(3);
+            assert_eq!(failed(&mut table, [address.clone()].into_iter(), now), 1);
+        }
+    }
+    let ports = (1..1000).map(|port| at("203.0.113.8", port, came));
+    assert!(failed(&mut table, ports, now) <= DIALS_OF_HOST as usize, "it may not name all ports of its host");
 }
 
 #[test]
@@ -93,9 +110,12 @@ fn what_the_user_gave_is_always_dialled() {
     table.set_reach(true, std::iter::empty());
     table.give(peer, &at("127.0.0.1", 1, peer));
     table.give(peer, &"/dns4/mesh.example/tcp/2".parse().unwrap());
+    let named = PeerId::random();
+    table.give(named, &"/dnsaddr/mesh.example".parse().unwrap());
     for _ in 0..100 {
         assert_eq!(table.begin(&at("127.0.0.1", 1, peer), now), Ok(None));
         assert_eq!(table.begin(&at("203.0.113.1", 2, peer), now), Ok(None), "an address of the name");
+        assert_eq!(table.begin(&at("203.0.113.1", 3, named), now), Ok(None), "any address of the name");
         assert_eq!(table.begin(&"/ip4/127.0.0.1/tcp/9".parse().unwrap(), now), Ok(None), "only users give no id");
     }
     assert_eq!(table.begin(&at("127.0.0.1", 1, PeerId::random()), now), Err(Refused::Local), "another peer there");
@@ -111,10 +131,16 @@ fn local_addresses_of_peers_outside_are_not_dialled() {
     assert!(table.begin(&at("192.168.1.9", 1, far), now).is_ok(), "everything is one local network");
     assert_eq!(table.begin(&at("127.0.0.1", 1, far), now), Err(Refused::Local), "but not one machine");
 
-    table.connected(home, &lan);
+    table.connected(home, &lan, now);
     table.set_reach(false, [&lan, &end("/ip4/203.0.113.7/tcp/1")].into_iter());
     assert_eq!(table.begin(&at("192.168.1.9", 2, far), now), Err(Refused::Local));
     assert!(table.begin(&at("192.168.1.9", 2, home), now).is_ok(), "it was met within the local network");
+    let (relayed, proxied) = (PeerId::random(), PeerId::random());
+    table.connected(relayed, &end(&format!("/ip4/192.168.1.2/tcp/1/p2p/{home}/p2p-circuit/p2p/{relayed}")), now);
+    table.connected(proxied, &end("/ip4/127.0.0.1/tcp/1/ws"), now);
+    for peer in [relayed, proxied] {
+        assert_eq!(table.begin(&at("192.168.1.9", 2, peer), now), Err(Refused::Local), "it may be anywhere");
+    }
 }
 
 #[test]

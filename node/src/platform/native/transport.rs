@@ -59,7 +59,7 @@ pub fn new_certificate() -> Result<String, TransportError> {
 ///
 /// # Errors
 /// [`TransportError`] if the certificate is damaged or a transport cannot be set up.
-pub fn swarm<B: NetworkBehaviour>(
+pub(crate) fn swarm<B: NetworkBehaviour>(
     identity: &Keypair,
     certificate: Option<&str>,
     idle: Duration,

@@ -40,7 +40,7 @@ pub struct Acceptor;
 ///
 /// # Errors
 /// [`TransportError`] if a transport cannot be set up.
-pub fn swarm<B: NetworkBehaviour>(
+pub(crate) fn swarm<B: NetworkBehaviour>(
     identity: &Keypair,
     _: Option<&str>,
     idle: Duration,
