@@ -15,7 +15,7 @@ use std::time::Duration;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use super::address_book::{is_circuit, is_loopback, is_public, peer_of};
+use super::address_book::{is_circuit, is_public, peer_of};
 use super::limits::{
     DIAL_BACKOFF, DIAL_BACKOFF_MAX, DIAL_SILENCE, DIAL_TABLE, DIALS_IN_ALL, DIALS_OF_HOST, DIALS_OF_LOCAL_HOST,
     DIALS_OF_PORT, DIALS_OF_PROVEN_PORT, DIALS_UNASKED, KNOWN_PEERS, UNASKED_DIAL_BACKOFF, UNASKED_DIAL_BACKOFF_MAX,
@@ -72,9 +72,9 @@ pub(crate) struct Table {
     awaited: HashSet<PeerId>,
     /// The hosts of peers that were connected directly.
     met: HashMap<PeerId, (IpAddr, Instant)>,
-    /// Whether local addresses of all other peers are refused.
+    /// Whether local addresses of peers whose host is unknown are refused.
     outside: bool,
-    /// Whether loopback addresses of all other peers are refused.
+    /// Whether their loopback addresses are.
     elsewhere: bool,
     /// Ports at which a peer answered.
     proven: HashMap<(PeerId, Port), ((), Instant)>,
@@ -181,16 +181,45 @@ impl Table {
         }
     }
 
-    /// Notes how far the mesh reaches: the ends of all connections, and whether it is known to be public.
-    pub(super) fn set_reach<'a>(&mut self, public: bool, ends: impl Iterator<Item = &'a Multiaddr>) {
-        let (mut wide, mut near, mut here) = (public, false, false);
-        for end in ends.filter(|end| end_of(end).is_some()) {
-            let loopback = is_loopback(end);
-            wide |= is_public(end);
-            here |= loopback;
-            near |= !loopback;
+    /// Notes that a dial of `address` reached `peer`. Unlike the address of the connection, it has no name.
+    pub(crate) fn reached(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
+        if let Some(ip) = ip_of(address) {
+            insert_newest(&mut self.met, KNOWN_PEERS, peer, ip, now);
+        }
+    }
+
+    /// Notes how far the mesh reaches: whether one of the `configured` addresses is public, and the ends of all
+    /// connections.
+    pub(super) fn set_reach<'a>(
+        &mut self,
+        configured: impl IntoIterator<Item = &'a Multiaddr>,
+        ends: impl IntoIterator<Item = (PeerId, &'a Multiaddr)>,
+    ) {
+        let mut wide = configured.into_iter().filter_map(ip_of).any(is_public_ip);
+        let (mut near, mut here) = (false, false);
+        for (peer, address) in ends {
+            let dialled_by_name = !is_circuit(address) && ip_of(address).is_none();
+            let ip = if dialled_by_name { self.host_of(&peer) } else { end_of(address) };
+            let Some(ip) = ip else { continue };
+            wide |= is_public_ip(ip);
+            here |= ip.is_loopback();
+            near |= !ip.is_loopback();
         }
         (self.outside, self.elsewhere) = (wide, wide || (near && !here));
+    }
+
+    fn host_of(&self, peer: &PeerId) -> Option<IpAddr> {
+        self.met.get(peer).map(|(ip, _)| *ip)
+    }
+
+    /// Whether `peer` may be at a host of the local network, or, if `loopback`, on this machine.
+    fn may_be_local(&self, peer: &PeerId, loopback: bool) -> bool {
+        match (self.host_of(peer), loopback) {
+            (Some(host), true) => host.is_loopback(),
+            (Some(host), false) => !is_public_ip(host),
+            (None, true) => !self.elsewhere,
+            (None, false) => !self.outside,
+        }
     }
 
     /// Permits a dial of `address`, which ends in the peer's id unless the user gave it without one. The dial's id is to
@@ -204,17 +233,15 @@ impl Table {
         if given(Some(ip), number_and_kind) || given(None, number_and_kind) || given(None, None) {
             return Ok(None);
         }
-        let (loopback, public) = (ip.is_loopback(), is_public(address));
-        let refused = if loopback { self.elsewhere } else { !public && self.outside };
-        let met = self.met.get(&peer).map(|(ip, _)| *ip);
-        if refused && met.is_none_or(|ip| is_public(&Multiaddr::from(ip))) {
+        let (loopback, public) = (ip.is_loopback(), is_public_ip(ip));
+        if !public && !self.may_be_local(&peer, loopback) {
             return Err(Refused::Local);
         }
         let port = Port { ip, port: number, udp };
         let unasked = !self.awaited.contains(&peer);
         let was_proven = self.proven.contains_key(&(peer, port));
         // It may be restarting there.
-        let lives_there = was_proven || met == Some(ip);
+        let lives_there = was_proven || self.host_of(&peer) == Some(ip);
         let paused = self.failures.get(&(peer, port)).is_some_and(|failures| failures.until(unasked) > now);
         if paused && !lives_there {
             return Err(Refused::BackingOff);
@@ -326,6 +353,10 @@ fn insert_newest<K: Copy + Eq + Hash, V>(
 fn end_of(address: &Multiaddr) -> Option<IpAddr> {
     let of_proxy = !is_public(address) && address.iter().any(|part| matches!(part, Protocol::Ws(_)));
     if of_proxy || is_circuit(address) { None } else { ip_of(address) }
+}
+
+fn is_public_ip(ip: IpAddr) -> bool {
+    is_public(&Multiaddr::from(ip))
 }
 
 fn ip_of(address: &Multiaddr) -> Option<IpAddr> {

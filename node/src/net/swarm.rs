@@ -321,8 +321,9 @@ impl Task {
 
     /// Tells the permits how far the mesh reaches.
     fn note_reach(&self) {
-        let status = self.status.lock();
-        self.permits.lock().set_reach(status.public_only, status.peers.values().map(|link| &link.address));
+        let (status, bootstrap) = (self.status.lock(), self.bootstrap.addresses());
+        let ends = status.peers.values().map(|link| (peer_id_of(&link.peer), &link.address));
+        self.permits.lock().set_reach(status.external.iter().chain(&bootstrap), ends);
     }
 
     fn on_disconnected(&mut self, peer: PeerId) {

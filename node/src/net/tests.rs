@@ -1,6 +1,7 @@
 //! Real peers on loopback sockets. No test sleeps: each waits for an expected event, or fails after a minute.
 
 mod gossip;
+mod namespace;
 mod places;
 mod relay;
 mod requests;

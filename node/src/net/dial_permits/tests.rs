@@ -1,7 +1,8 @@
 use super::*;
 
 fn at(host: &str, port: u16, peer: PeerId) -> Multiaddr {
-    format!("/ip4/{host}/tcp/{port}/p2p/{peer}").parse().unwrap()
+    let ip = if host.contains(':') { "ip6" } else { "ip4" };
+    format!("/{ip}/{host}/tcp/{port}/p2p/{peer}").parse().unwrap()
 }
 
 /// Dials that were permitted and failed.
@@ -107,7 +108,7 @@ fn a_peer_that_restarts_is_dialled_where_it_answered_or_came_from_without_a_paus
 fn what_the_user_gave_is_always_dialled() {
     let (mut table, now) = (Table::default(), Instant::now());
     let peer = PeerId::random();
-    table.set_reach(true, std::iter::empty());
+    table.set_reach([&"/ip4/203.0.113.9/tcp/1".parse().unwrap()], []);
     table.give(peer, &at("127.0.0.1", 1, peer));
     table.give(peer, &"/dns4/mesh.example/tcp/2".parse().unwrap());
     let named = PeerId::random();
@@ -125,21 +126,40 @@ fn what_the_user_gave_is_always_dialled() {
 fn local_addresses_of_peers_outside_are_not_dialled() {
     let (mut table, now) = (Table::default(), Instant::now());
     let end = |text: &str| text.parse::<Multiaddr>().unwrap();
-    let (home, far) = (PeerId::random(), PeerId::random());
-    let lan = end("/ip4/192.168.1.2/tcp/1");
-    table.set_reach(false, [&lan].into_iter());
-    assert!(table.begin(&at("192.168.1.9", 1, far), now).is_ok(), "everything is one local network");
-    assert_eq!(table.begin(&at("127.0.0.1", 1, far), now), Err(Refused::Local), "but not one machine");
-
+    let (home, far, nobody) = (PeerId::random(), PeerId::random(), PeerId::random());
+    let (lan, wide) = (end("/ip4/192.168.1.2/tcp/1"), end("/ip4/203.0.113.7/tcp/1"));
     table.connected(home, &lan, now);
-    table.set_reach(false, [&lan, &end("/ip4/203.0.113.7/tcp/1")].into_iter());
-    assert_eq!(table.begin(&at("192.168.1.9", 2, far), now), Err(Refused::Local));
+    table.set_reach([], [(home, &lan)]);
+    assert!(table.begin(&at("192.168.1.9", 1, nobody), now).is_ok(), "everything is one local network");
+    assert_eq!(table.begin(&at("127.0.0.1", 1, nobody), now), Err(Refused::Local), "but not one machine");
+
+    table.connected(far, &wide, now);
+    table.set_reach([], [(home, &lan), (far, &wide)]);
     assert!(table.begin(&at("192.168.1.9", 2, home), now).is_ok(), "it was met within the local network");
+    for peer in [far, nobody] {
+        assert_eq!(table.begin(&at("192.168.1.9", 2, peer), now), Err(Refused::Local));
+        assert_eq!(table.begin(&at("::ffff:192.168.1.9", 2, peer), now), Err(Refused::Local));
+    }
     let (relayed, proxied) = (PeerId::random(), PeerId::random());
     table.connected(relayed, &end(&format!("/ip4/192.168.1.2/tcp/1/p2p/{home}/p2p-circuit/p2p/{relayed}")), now);
     table.connected(proxied, &end("/ip4/127.0.0.1/tcp/1/ws"), now);
     for peer in [relayed, proxied] {
         assert_eq!(table.begin(&at("192.168.1.9", 2, peer), now), Err(Refused::Local), "it may be anywhere");
+    }
+    table.set_reach([], []);
+    assert_eq!(table.begin(&at("192.168.1.9", 2, far), now), Err(Refused::Local), "it was met outside");
+}
+
+#[test]
+fn a_bootstrap_peer_with_a_name_is_outside_if_its_address_is() {
+    let named: Multiaddr = "/dns4/mesh.example/tcp/1".parse().unwrap();
+    for (host, is_outside) in [("10.1.2.3", false), ("203.0.113.7", true)] {
+        let (mut table, now) = (Table::default(), Instant::now());
+        let peer = PeerId::random();
+        table.reached(peer, &at(host, 1, peer), now);
+        table.connected(peer, &named, now);
+        table.set_reach([&named], [(peer, &named)]);
+        assert_eq!(table.begin(&at("10.1.2.4", 1, PeerId::random()), now).is_err(), is_outside, "{host}");
     }
 }
 

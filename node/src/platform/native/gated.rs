@@ -84,7 +84,11 @@ where
         let mut dialling = Dialling { id, permits: self.permits.clone() };
         Ok(async move {
             let outcome = dial.await;
-            dialling.end(Some(outcome.as_ref().ok().map(|(peer, _)| *peer)));
+            let peer = outcome.as_ref().ok().map(|(peer, _)| *peer);
+            if let Some(peer) = peer {
+                dialling.permits.lock().reached(peer, &address, Instant::now());
+            }
+            dialling.end(Some(peer));
             outcome.map_err(GatedError::Inner)
         }
         .boxed())
