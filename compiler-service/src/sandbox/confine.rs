@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +10,17 @@ use std::time::Duration;
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
-use super::landlock::Lock;
+use webmesh_syscalls::BpfProgram;
+
 use crate::limits::{MAX_MEMORY, MAX_OBJECT, MAX_OPEN_FILES, MAX_STACK, PROCESSOR_TIME_GRACE};
+
+/// Restrictions that a child applies to itself.
+pub(super) struct Lock {
+    /// Access rules of the kernel (Landlock).
+    pub(super) rules: OwnedFd,
+    /// The system call filter.
+    pub(super) filter: BpfProgram,
+}
 
 /// What the child inherits from this process besides its three standard descriptors.
 pub(super) enum Hold {
@@ -79,13 +88,10 @@ fn lock_in(lock: &Lock) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     // SAFETY: the descriptor is open, since `lock` owns it; 0 means no flags.
-    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, lock.rules(), 0_u32) };
+    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, lock.rules.as_raw_fd(), 0_u32) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
     // Last, since it forbids calls that the lines above need.
-    seccompiler::apply_filter(lock.filter()).map_err(|why| match why {
-        seccompiler::Error::Prctl(why) | seccompiler::Error::Seccomp(why) => why,
-        _ => io::ErrorKind::Unsupported.into(),
-    })
+    webmesh_syscalls::apply(&lock.filter)
 }

@@ -3,14 +3,14 @@
 //! The compiler can open only the toolchain's files, and the system call filter leaves it no other way out. It is the
 //! second choice because other paths remain visible: by `__has_include`, a source can learn whether a file exists.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
 };
-use seccompiler::BpfProgram;
+use webmesh_syscalls::BpfProgram;
 
 use super::{Run, View, bare_command, confine, environment, filter, memory_file};
 
@@ -29,12 +29,6 @@ pub(crate) struct Landlock {
     filter: BpfProgram,
 }
 
-/// Restrictions that a child applies to itself.
-pub(super) struct Lock {
-    rules: OwnedFd,
-    filter: BpfProgram,
-}
-
 impl Landlock {
     pub(super) fn new(view: &View) -> Result<Self, String> {
         rules(view)?;
@@ -49,19 +43,9 @@ impl Landlock {
         confine::confine(
             &mut command,
             run.processor_time,
-            confine::Hold::Lock(Lock { rules, filter: self.filter.clone() }),
+            confine::Hold::Lock(confine::Lock { rules, filter: self.filter.clone() }),
         );
         Ok(command)
-    }
-}
-
-impl Lock {
-    pub(super) fn rules(&self) -> i32 {
-        self.rules.as_raw_fd()
-    }
-
-    pub(super) fn filter(&self) -> &BpfProgram {
-        &self.filter
     }
 }
 
