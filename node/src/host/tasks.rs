@@ -303,7 +303,7 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use webmesh_protocol::{ShuffleShape, StageId};
+    use webmesh_protocol::{PeerKey, ShuffleShape, StageId};
 
     use super::*;
 
@@ -311,11 +311,11 @@ mod tests {
 
     /// Task 7 of some stage.
     fn work(module: Hash, operator: Operator, inputs: Vec<Port>, output: Sink) -> Work {
-        let (run, job) = (RunId(1), JobId([1; 32]));
+        let (run, job, owner) = (RunId(1), JobId([1; 32]), PeerKey([2; 32]));
         let limits =
             webmesh_protocol::manifest::TaskLimits { millis: 1_000, memory: 1 << 20, output: 1 << 20, retries: 0 };
         let (stage, tasks) = (StageId(0), Run::new(TaskId(7), 1));
-        Work { run, job, stage, module, limits, operator, tasks, inputs, output }
+        Work { run, job, owner, stage, module, limits, operator, tasks, inputs, output }
     }
 
     #[test]

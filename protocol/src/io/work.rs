@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::RunId;
-use crate::id::{Hash, JobId};
+use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::{Operator, Sink, TaskLimits};
 use crate::message::Cause;
 use crate::part::{StageId, StageRef, TaskId};
@@ -31,6 +31,8 @@ pub struct Work {
     pub run: RunId,
     /// The job.
     pub job: JobId,
+    /// The owner of the job.
+    pub owner: PeerKey,
     /// The stage.
     pub stage: StageId,
     /// The hash of the module, which has been loaded or stored before.

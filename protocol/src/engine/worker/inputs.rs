@@ -149,6 +149,7 @@ impl Worker {
         let work = Work {
             run,
             job: id,
+            owner: job.manifest.owner,
             stage: unit.stage,
             module: job.manifest.module.hash,
             limits: stage.limits,
