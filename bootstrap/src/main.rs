@@ -59,6 +59,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    webmesh_node::exec::run_if_asked();
     let args = Args::parse();
     let filter = std::env::var("WEBMESH_LOG").unwrap_or_else(|_| "info,libp2p=warn,libp2p_kad=error".to_owned());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();

@@ -3,7 +3,5 @@
 //!
 //! The page's script (`browser-node/web`) starts a `Tab` and gives it a *runner*, which owns the Workers.
 
-pub mod memory_limit;
-
 #[cfg(target_family = "wasm")]
 pub mod web;

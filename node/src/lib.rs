@@ -22,6 +22,7 @@ pub mod inputs;
 pub mod job;
 #[cfg(not(target_family = "wasm"))]
 pub mod job_folder;
+pub mod module_shape;
 pub mod net;
 #[cfg(not(target_family = "wasm"))]
 pub mod peer;

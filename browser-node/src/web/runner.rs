@@ -10,6 +10,7 @@ use bytes::Bytes;
 use js_sys::{Uint8Array, Uint32Array};
 use wasm_bindgen::prelude::*;
 use webmesh_node::driver::HostOutput;
+use webmesh_node::module_shape::{Shape, ShapeError};
 use webmesh_protocol::guest;
 use webmesh_protocol::io::{Event, Port, RunId, TaskFailure, TaskOutput, TaskResult, Work};
 use webmesh_protocol::manifest::{Manifest, Operator, Sink};
@@ -21,7 +22,6 @@ use webmesh_protocol::{Hash, JobId, TaskId};
 
 use super::blobs::Blobs;
 use super::sender::Sender;
-use crate::memory_limit::{self, LimitError};
 
 #[wasm_bindgen]
 extern "C" {
@@ -139,7 +139,8 @@ impl Runs {
         if !self.runner.has(&name) {
             let gone = || ("the module is not here any more".to_owned(), Cause::Worker);
             let wasm = self.blobs.borrow_mut().get(hash).ok_or_else(gone)?;
-            let wasm = memory_limit::bound(&wasm, memory).map_err(|e| (e.to_string(), cause_of(&e)))?;
+            let wasm = Shape::of(&wasm).and_then(|shape| shape.limited(&wasm, memory));
+            let wasm = wasm.map_err(|e| (e.to_string(), cause_of(&e)))?;
             self.runner.load(&name, Uint8Array::from(&wasm[..]));
         }
         Ok(name)
@@ -219,10 +220,11 @@ impl Runs {
     }
 }
 
-fn cause_of(error: &LimitError) -> Cause {
+/// Natively, a module that is refused for what it declares counts against its job, too.
+fn cause_of(error: &ShapeError) -> Cause {
     match error {
-        LimitError::TooLarge { .. } => Cause::MemoryLimit,
-        LimitError::Malformed | LimitError::Unsupported => Cause::Worker,
+        ShapeError::MemoryTooSmall { .. } => Cause::MemoryLimit,
+        ShapeError::Malformed | ShapeError::Unsupported(_) | ShapeError::TooMany { .. } => Cause::Job,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::error::{CliError, interruptible};
 const DROP_TIME: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    webmesh_node::exec::run_if_asked();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // With `--json`, usage errors are JSON too.

@@ -109,11 +109,15 @@ impl ArtifactCache {
     }
 }
 
+/// The module whose compiled form is `code`, which the caller knows to be what `Module::serialize` gave. That it comes
+/// from an engine of the same version, settings and processor is checked.
 #[allow(unsafe_code)]
-fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: `code` must be the output of `Module::serialize`. Only `store` writes files whose tag verifies, since
-    // only it has the key, and `load` verified the tag over these very bytes in memory, which nobody changes
-    // afterwards. wasmtime itself checks that its version, settings and processor are the same.
+pub(super) fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
+    // SAFETY: `code` must be the output of `Module::serialize`. There are two callers. Only `ArtifactCache::store`
+    // writes files whose tag verifies, since only it has the key, and `ArtifactCache::load` verified the tag over these
+    // very bytes in memory, which nobody changes afterwards. The runtime passes what a compiling process wrote, which
+    // is this very program; `child` says what that rests on. wasmtime itself checks that its version, settings and
+    // processor are the same.
     unsafe { Module::deserialize(engine, code) }
 }
 

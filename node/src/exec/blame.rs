@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::error::TaskError;
 use super::module::Module;
-use super::task::TaskParams;
+use super::params::TaskParams;
 
 impl Module {
     /// Maps each of a failed task's documents separately until one fails alone, and returns that one's error. If none

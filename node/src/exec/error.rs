@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::module_shape::ShapeError;
+
 /// Why a [`Runtime`](super::Runtime) could not be created. Fatal for the worker role.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -49,6 +51,9 @@ pub enum ModuleError {
     /// Not WebAssembly that this host accepts.
     #[error("not a valid module: {0}")]
     Invalid(String),
+    /// It declares what no host allows.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Its compilation would cost too much.
     #[error("the module would take too long to compile: it has {found} {what}, more than the {limit} allowed")]
     TooCostly {
@@ -62,6 +67,38 @@ pub enum ModuleError {
     /// The compiler failed on it.
     #[error("the module cannot be compiled: the compiler itself failed on it")]
     Panicked,
+    /// Its compilation was ended at its limit of memory.
+    #[error("the module's compilation was ended at its limit of {} of memory; smaller functions need less", Size(*.0))]
+    CompileMemory(u64),
+    /// Its compilation was ended at its limit of processor time.
+    #[error(
+        "the module's compilation was ended at its limit of {} s of processor time; smaller functions need less",
+        .0.as_secs()
+    )]
+    CompileTime(Duration),
+    /// Its static constructors were ended at their limit of processor time.
+    #[error("the module's static constructors were ended at their limit of {} s of processor time", .0.as_secs())]
+    ConstructorTime(Duration),
+    /// Its static constructors were ended at their limit of memory.
+    #[error("the module's static constructors were ended at their limit of {} of memory", Size(*.0))]
+    ConstructorMemory(u64),
+    /// Refused by the compiling process.
+    #[error("{why}")]
+    Refused {
+        /// The error there.
+        why: String,
+        /// Whether the same module is always refused.
+        repeatable: bool,
+    },
+    /// This host could not compile it; another one may.
+    #[error("the module could not be compiled here: {0}")]
+    Host(String),
+    /// Too many others wait.
+    #[error("too many other modules wait to be compiled here")]
+    Busy,
+    /// Nobody waits for it any more.
+    #[error("the compilation was cancelled")]
+    Cancelled,
     /// An import that no host provides.
     #[error(
         "the module imports `{module}::{name}`, which jobs cannot use: there are no files, no network and no \
@@ -102,7 +139,8 @@ impl ModuleError {
     /// Whether the same module is refused again, here and on every worker of this version.
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Self::WrongHash => false,
+            Self::WrongHash | Self::Host(_) | Self::Busy | Self::Cancelled => false,
+            Self::Refused { repeatable, .. } => *repeatable,
             Self::Probe(kind) => kind.is_repeatable(),
             _ => true,
         }

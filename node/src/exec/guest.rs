@@ -6,54 +6,14 @@ use wasmtime::{
     Instance, Memory, ModuleExport, Store, ThrownException, Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
 };
 
-use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
 use super::limits::MAX_ERROR_TEXT;
 use super::log::{LogTail, readable};
-use super::meter::{GuestMemory, MemoryMeter};
+use super::meter::MemoryMeter;
 use super::module::Module;
-use super::task::TaskParams;
+use super::params::TaskParams;
+use super::state::{Host, Random};
 use super::watch::{Overseer, Stop, Watch};
-
-/// The host's state for an instance.
-pub(super) struct Host {
-    pub(super) meter: MemoryMeter,
-    pub(super) log: LogTail,
-    pub(super) random: Random,
-    pub(super) watch: Watch,
-}
-
-impl Host {
-    /// A host for a store in which nothing runs.
-    pub(super) fn idle() -> Self {
-        Self {
-            meter: MemoryMeter::new(0, Arc::new(GuestMemory::new(0))),
-            log: LogTail::default(),
-            random: Random::new([0; 32]),
-            watch: Watch::new(std::time::Duration::ZERO, CancelToken::new(), None),
-        }
-    }
-}
-
-/// The stream of bytes behind `random_get`: blake3 in extendable-output mode over the task's seed.
-pub(super) struct Random {
-    seed: [u8; 32],
-    stream: Option<Box<blake3::OutputReader>>,
-}
-
-impl Random {
-    pub(super) fn new(seed: [u8; 32]) -> Self {
-        Self { seed, stream: None }
-    }
-
-    /// The next bytes of the stream.
-    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
-        // Most jobs never ask, so the stream is created at the first call.
-        self.stream
-            .get_or_insert_with(|| Box::new(blake3::Hasher::new().update(&self.seed).finalize_xof()))
-            .fill(bytes);
-    }
-}
 
 /// A fresh instance, ready for a task.
 pub(super) struct Guest<'m> {

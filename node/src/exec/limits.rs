@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Size limit of a module, in bytes. Cranelift needs about a second of CPU time and some 100 MB of memory for each MB,
-/// and a compilation cannot be interrupted.
+/// Size limit of a module, in bytes. Cranelift needs about a second of CPU time and some 100 MB of memory for each MB.
 pub const MAX_MODULE_BYTES: usize = webmesh_protocol::limits::MODULE_BYTES;
 
 /// Complexity limit of a module's control flow, in cells: the number of locals and operands, summed over all places
@@ -12,12 +11,13 @@ pub const MAX_MODULE_BYTES: usize = webmesh_protocol::limits::MODULE_BYTES;
 /// most.
 pub(super) const MAX_CONTROL_CELLS: u64 = 4_000_000;
 
-/// Locals of one function, and parameters with results of one type. None in the examples has over 300.
-pub(super) const MAX_LOCALS: u32 = 10_000;
+/// The same where the compilation is a process with limits of its own: those of memory and time decide, and this only
+/// spares modules that cannot stay within them.
+pub(super) const MAX_SEPARATE_CELLS: u64 = 10 * MAX_CONTROL_CELLS;
 
-/// Size limit of one function's body, in bytes: functions are compiled in parallel, but each by one thread and as a
-/// whole.
-pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
+/// Additional cells of a live reference of the collected heap (an exception, a host's value): it is in a set at every
+/// place, and in a map at every call.
+pub(super) const REFERENCE_CELLS: u64 = 4;
 
 /// Maximum memory limit of a task, in bytes: all that a 32-bit guest can address.
 pub const MAX_TASK_MEMORY: u64 = 4 << 30;
@@ -42,12 +42,6 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// cleared in place 0.12 µs. An idle worker keeps this much memory for each slot.
 pub(super) const KEEP_RESIDENT: usize = 8 << 20;
 
-/// Entries of a module's table of indirect functions. A large C++ job has a few thousand.
-pub(super) const MAX_TABLE_ELEMENTS: usize = 65_536;
-
-/// Tables of a module. C++ uses one; a second may hold exception references.
-pub(super) const MAX_TABLES: u32 = 4;
-
 /// Size of wasmtime's own record of an instance, in bytes; grows with a module's functions and globals.
 pub(super) const MAX_INSTANCE_BYTES: usize = 4 << 20;
 
@@ -67,6 +61,64 @@ pub(super) const RANDOM_CHUNK: usize = 1 << 20;
 /// Time limit for a module's static constructors and version function when it is loaded: they take microseconds as a
 /// rule; a busy machine must not refuse a module permanently.
 pub(super) const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// Processor time, in whole seconds, within [`PROBE_TIME`]. Constructors run again for every task, so a job whose
+/// constructors take seconds would be of no use.
+pub(super) const PROBE_PROCESSOR_TIME: Duration = Duration::from_secs(4);
+
+/// Memory and processor time of a compiling process: those of a module without code, and what each byte of code adds.
+/// Twice to five times what compilers' output needs, so that only modules made to be expensive reach it.
+pub(super) const COMPILE_MEMORY: u64 = 256 << 20;
+/// See [`COMPILE_MEMORY`].
+pub(super) const COMPILE_MEMORY_PER_BYTE: u64 = 256;
+/// The most, whatever the size: the examples with `<regex>` and `<format>` need a third of it. At most as many such
+/// processes run as [`QUICK_COMPILES`] and the slow ones.
+pub(super) const MAX_COMPILE_MEMORY: u64 = 1 << 30;
+/// See [`COMPILE_MEMORY`].
+pub(super) const COMPILE_TIME: Duration = Duration::from_secs(5);
+/// See [`COMPILE_MEMORY`].
+pub(super) const COMPILE_TIME_PER_BYTE: Duration = Duration::from_micros(5);
+/// See [`MAX_COMPILE_MEMORY`].
+pub(super) const MAX_COMPILE_TIME: Duration = Duration::from_secs(60);
+
+/// Elapsed time of a compiling process for each second of its processor time, at which it is given up: reached only if
+/// it gets less than that share of a core or was suspended, which is the machine's fault, never the module's.
+pub(super) const COMPILE_WALL_FACTOR: u32 = 5;
+
+/// Processor time after which a compilation makes room for others that wait: that of a module without code, and what
+/// each byte of code adds. Ordinary modules are done by then.
+pub(super) const COMPILE_QUANTUM: Duration = Duration::from_millis(100);
+/// See [`COMPILE_QUANTUM`].
+pub(super) const COMPILE_QUANTUM_PER_BYTE: Duration = Duration::from_nanos(1000);
+
+/// Compilations that run at the same time and have not used up their quantum.
+pub(super) const QUICK_COMPILES: usize = 2;
+
+/// Threads of a host for each compilation that runs although it has used up its quantum; one of these is always
+/// possible.
+pub(super) const THREADS_PER_SLOW_COMPILE: usize = 4;
+
+/// The most of these, for the sake of memory.
+pub(super) const MAX_SLOW_COMPILES: usize = 4;
+
+/// Threads of a compiling process.
+pub(super) const COMPILE_THREADS: usize = 4;
+
+/// Compilations that wait for their turn. Each holds a thread and its module.
+pub(super) const MAX_WAITING_COMPILES: usize = 64;
+
+/// Poll interval of a compilation that waits or runs, for a cancelled job, for its processor time and for others that
+/// wait.
+pub(super) const COMPILE_POLL: Duration = Duration::from_millis(10);
+
+/// Size limit of compiled code, in bytes: some thirty times the largest module's.
+pub(super) const MAX_COMPILED_BYTES: usize = 512 << 20;
+
+/// Bytes kept of what a compiling process writes before it dies.
+pub(super) const MAX_DYING_WORDS: usize = 4 << 10;
+
+/// Refused modules that are remembered, so that a job with one does not have it compiled again and again.
+pub(super) const REFUSED_MODULES: usize = 256;
 
 /// Entries in the table of loaded modules, dropped ones included, at which the dropped ones are removed.
 pub(super) const LOADED_MODULES: usize = 64;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use super::limits::MAX_TABLE_ELEMENTS;
+use crate::module_shape::MAX_TABLE_ELEMENTS;
 
 /// The remaining memory for all guests of a host together, in bytes, whatever the sum of their tasks' limits.
 #[derive(Debug)]
@@ -85,6 +85,6 @@ impl ResourceLimiter for MemoryMeter {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+        Ok(desired <= MAX_TABLE_ELEMENTS as usize)
     }
 }

@@ -6,13 +6,9 @@ use std::time::Duration;
 
 use wasmtime::{Engine, Instance, InstancePre, Store};
 
-use super::CancelToken;
-use super::error::ModuleError;
-use super::guest::{Guest, Host};
-use super::limits::{MAX_TASK_MEMORY, PROBE_TIME};
 use super::meter::GuestMemory;
-use super::signature::{ABI_VERSION, Exports};
-use super::task::{TaskLimits, TaskParams};
+use super::signature::Exports;
+use super::state::Host;
 use super::ticker::{Ticker, Ticking};
 
 /// A compiled module. Tasks of it may run on many threads at once, as many as its runtime was made for.
@@ -26,7 +22,7 @@ pub struct Module {
 }
 
 impl Module {
-    /// Checks that `pre` speaks this host's version of the guest interface.
+    /// A module whose code fits the interface.
     pub(super) fn new(
         hash: [u8; 32],
         pre: InstancePre<Host>,
@@ -34,12 +30,8 @@ impl Module {
         compile_time: Option<Duration>,
         ticker: Arc<Ticker>,
         memory: Arc<GuestMemory>,
-    ) -> Result<Self, ModuleError> {
-        let module = Self { hash, pre, exports, compile_time, ticker, memory };
-        match module.version()? {
-            ABI_VERSION => Ok(module),
-            found => Err(ModuleError::Version { found, expected: ABI_VERSION }),
-        }
+    ) -> Self {
+        Self { hash, pre, exports, compile_time, ticker, memory }
     }
 
     /// The blake3 hash of the WebAssembly.
@@ -72,18 +64,6 @@ impl Module {
     /// Keeps the clock of running guests going while the guard lives.
     pub(super) fn keep_ticking(&self) -> Ticking<'_> {
         self.ticker.keep_going()
-    }
-
-    /// Calls the version function in an instance.
-    fn version(&self) -> Result<i32, ModuleError> {
-        let params = TaskParams {
-            seed: [0; 32],
-            limits: TaskLimits { memory: MAX_TASK_MEMORY, time: PROBE_TIME, output: 0 },
-            cancel: CancelToken::new(),
-        };
-        let _ticking = self.keep_ticking();
-        let mut guest = Guest::start(self, &params, None).map_err(|error| ModuleError::Probe(error.kind))?;
-        guest.function::<(), i32>(&self.exports.abi).and_then(|abi| guest.call(&abi, ())).map_err(ModuleError::Probe)
     }
 }
 

@@ -1,28 +1,24 @@
 //! The wasmtime engine of a node, which loads modules.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use wasmtime::{
-    Collector, Config, Enabled, Engine, InstanceAllocationStrategy, Linker, OptLevel, PoolingAllocationConfig,
-};
-
-use super::artifact::ArtifactCache;
-use super::cost::check_cost;
+use super::CancelToken;
+use super::admission::Admission;
+use super::artifact::{self, ArtifactCache};
+use super::compile::{compile, shape};
 use super::error::{ModuleError, RuntimeError};
-use super::guest::Host;
 use super::limits::{
-    DEFAULT_CACHE_BYTES, KEEP_RESIDENT, LOADED_MODULES, MAX_INSTANCE_BYTES, MAX_MODULE_BYTES, MAX_TABLE_ELEMENTS,
-    MAX_TABLES, MAX_TASK_MEMORY, SPARE_SLOTS, WASM_STACK,
+    DEFAULT_CACHE_BYTES, LOADED_MODULES, MAX_CONTROL_CELLS, MAX_MODULE_BYTES, MAX_SLOW_COMPILES, MAX_TASK_MEMORY,
+    QUICK_COMPILES, THREADS_PER_SLOW_COMPILE,
 };
-use super::meter::GuestMemory;
 use super::module::Module;
-use super::signature::{Exports, check_imports};
-use super::ticker::Ticker;
-use super::wasi;
+use super::probe::check_version;
+use super::refused::Refused;
+use super::turns::Turns;
+use super::{child, engine};
 
 /// Configuration of a [`Runtime`].
 #[derive(Clone, Debug)]
@@ -35,26 +31,49 @@ pub struct RuntimeConfig {
     pub cache_bytes: u64,
     /// Memory limit of all guests that run at the same time, in bytes.
     pub guest_memory: u64,
+    /// Compile modules in processes of their own, which end at limits of memory and processor time, and when the job
+    /// does. Possible in programs that call [`run_if_asked`](super::run_if_asked), and the default there. Otherwise
+    /// modules are compiled one at a time in this process, where nothing but an estimate of its cost bounds a
+    /// compilation.
+    pub separate_compiler: bool,
 }
 
 impl RuntimeConfig {
     /// For `threads` threads, without a cache on disk and without a memory limit besides those of the tasks.
     pub fn new(threads: usize) -> Self {
-        Self { threads, cache_dir: None, cache_bytes: DEFAULT_CACHE_BYTES, guest_memory: u64::MAX }
+        Self {
+            threads,
+            cache_dir: None,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            guest_memory: u64::MAX,
+            separate_compiler: child::can_start(),
+        }
     }
 }
 
 /// Compiles and checks modules, and provides memory for their tasks. One for each process is enough.
 pub struct Runtime {
-    engine: Engine,
-    linker: Linker<Host>,
-    ticker: Arc<Ticker>,
-    memory: Arc<GuestMemory>,
+    admission: Admission,
     cache: Option<ArtifactCache>,
     /// Loaded modules that are still in use.
     loaded: Mutex<HashMap<[u8; 32], Weak<Module>>>,
-    /// Held while compiling: a compilation takes far more memory than its result, and cannot be interrupted.
-    compiling: Mutex<()>,
+    refused: Mutex<Refused>,
+    compiler: ModuleCompiler,
+    guest_memory: u64,
+}
+
+/// Where modules are compiled.
+enum ModuleCompiler {
+    /// In processes of their own.
+    Separate(Turns),
+    /// Here, while this is held: a compilation takes far more memory than its result, and cannot be interrupted.
+    Here(Mutex<()>),
+}
+
+/// Compiled code, and whether its version is known to be right.
+struct Compiled {
+    code: wasmtime::Module,
+    probed: bool,
 }
 
 impl Runtime {
@@ -64,14 +83,8 @@ impl Runtime {
     /// # Errors
     /// Fails if address space or a thread is not available, or the cache directory cannot be used.
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        let refused =
-            |error: wasmtime::Error| RuntimeError::Engine { threads: config.threads, reason: format!("{error:#}") };
-        // The better way to clean slots needs Linux 6.7; the only way to find out is that wasmtime refuses it.
-        let engine = Engine::new(&engine_config(config.threads, Cleaning::InPlace))
-            .or_else(|_| Engine::new(&engine_config(config.threads, Cleaning::HandBack)))
-            .map_err(refused)?;
-        let mut linker = Linker::new(&engine);
-        wasi::define(&mut linker).map_err(refused)?;
+        let engine = engine::for_tasks(config.threads)
+            .map_err(|error| RuntimeError::Engine { threads: config.threads, reason: format!("{error:#}") })?;
         let cache = match config.cache_dir {
             Some(path) => Some(
                 ArtifactCache::open(&path, &engine, config.cache_bytes)
@@ -79,17 +92,38 @@ impl Runtime {
             ),
             None => None,
         };
-        let ticker = Arc::new(Ticker::start(engine.clone()).map_err(RuntimeError::Thread)?);
-        let memory = Arc::new(GuestMemory::new(config.guest_memory));
-        Ok(Self { engine, linker, ticker, memory, cache, loaded: Mutex::default(), compiling: Mutex::default() })
+        let compiler = if config.separate_compiler {
+            let slow = (config.threads / THREADS_PER_SLOW_COMPILE).clamp(1, MAX_SLOW_COMPILES);
+            ModuleCompiler::Separate(Turns::new(QUICK_COMPILES, slow))
+        } else {
+            ModuleCompiler::Here(Mutex::default())
+        };
+        let admission = Admission::new(engine, config.guest_memory)?;
+        let (loaded, refused) = (Mutex::default(), Mutex::default());
+        Ok(Self { admission, cache, loaded, refused, compiler, guest_memory: config.guest_memory })
     }
 
-    /// The module with this blake3 hash: the loaded one while it is still in use, else compiled code from disk, else
-    /// compiled now from `wasm`, which takes about a second for each MB: do not call it on an async thread.
+    /// [`load_for`](Self::load_for) somebody who does not cancel.
     ///
     /// # Errors
     /// Fails if this host cannot run the module.
     pub fn load(&self, hash: [u8; 32], wasm: &[u8]) -> Result<Arc<Module>, ModuleError> {
+        self.load_for([0; 32], hash, wasm, &CancelToken::new())
+    }
+
+    /// The module with this blake3 hash: the loaded one while it is still in use, else compiled code from disk, else
+    /// compiled now from `wasm`, which takes about a second for each MB, and waits for the turn of `owner`: do not call
+    /// it on an async thread. A compilation in a process of its own stops soon after `cancel` is cancelled.
+    ///
+    /// # Errors
+    /// Fails if this host cannot run the module.
+    pub fn load_for(
+        &self,
+        owner: [u8; 32],
+        hash: [u8; 32],
+        wasm: &[u8],
+        cancel: &CancelToken,
+    ) -> Result<Arc<Module>, ModuleError> {
         if let Some(module) = self.loaded(&hash) {
             return Ok(module);
         }
@@ -99,52 +133,69 @@ impl Runtime {
         if *blake3::hash(wasm).as_bytes() != hash {
             return Err(ModuleError::WrongHash);
         }
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &hash));
-        if let Some(compiled) = cached {
-            return self.admit(hash, &compiled, None);
+        if let Some(error) = lock(&self.refused).get(&hash) {
+            return Err(error);
         }
-        let _turn = lock(&self.compiling);
-        if let Some(module) = self.loaded(&hash) {
-            return Ok(module);
+        let loaded = self.load_new(owner, hash, wasm, cancel);
+        if let Err(error) = &loaded {
+            lock(&self.refused).note(hash, error);
+        }
+        loaded
+    }
+
+    fn load_new(
+        &self,
+        owner: [u8; 32],
+        hash: [u8; 32],
+        wasm: &[u8],
+        cancel: &CancelToken,
+    ) -> Result<Arc<Module>, ModuleError> {
+        let code_bytes = shape(wasm)?.code_bytes;
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.admission.engine, &hash));
+        if let Some(code) = cached {
+            // It was probed before it was stored.
+            return self.admit(hash, &Compiled { code, probed: true }, None);
         }
         let started = Instant::now();
-        check_cost(wasm)?;
-        let compiled = self.compile(wasm)?;
-        let compile_time = started.elapsed();
-        let module = self.admit(hash, &compiled, Some(compile_time))?;
+        let (compiled, _turn) = match &self.compiler {
+            ModuleCompiler::Separate(turns) => {
+                let guest_memory = self.guest_memory.min(MAX_TASK_MEMORY);
+                let code = child::run(&child::Job { wasm, code_bytes, guest_memory, owner, cancel }, turns)?;
+                let code = artifact::deserialize(&self.admission.engine, &code)
+                    .map_err(|error| ModuleError::Host(format!("its compiled code does not fit: {error:#}")))?;
+                (Compiled { code, probed: true }, None)
+            }
+            ModuleCompiler::Here(turn) => {
+                let turn = lock(turn);
+                if let Some(module) = self.loaded(&hash) {
+                    return Ok(module);
+                }
+                (
+                    Compiled { code: compile(&self.admission.engine, wasm, MAX_CONTROL_CELLS)?, probed: false },
+                    Some(turn),
+                )
+            }
+        };
+        let module = self.admit(hash, &compiled, Some(started.elapsed()))?;
         if let Some(cache) = &self.cache
-            && let Err(error) = cache.store(&hash, &compiled)
+            && let Err(error) = cache.store(&hash, &compiled.code)
         {
             tracing::warn!("cannot keep a compiled module on disk: {error}");
         }
         Ok(module)
     }
 
-    fn compile(&self, wasm: &[u8]) -> Result<wasmtime::Module, ModuleError> {
-        // An untrusted module may trigger a failing assertion in the compiler. Nothing of the compilation is used after
-        // that.
-        let compiled = catch_unwind(AssertUnwindSafe(|| wasmtime::Module::from_binary(&self.engine, wasm)));
-        compiled.map_err(|_| ModuleError::Panicked)?.map_err(|error| ModuleError::Invalid(format!("{error:#}")))
-    }
-
     /// Checks compiled code against the guest interface and remembers it.
     fn admit(
         &self,
         hash: [u8; 32],
-        compiled: &wasmtime::Module,
-        compile_time: Option<std::time::Duration>,
+        compiled: &Compiled,
+        compile_time: Option<Duration>,
     ) -> Result<Arc<Module>, ModuleError> {
-        check_imports(&self.engine, &self.linker, compiled)?;
-        let exports = Exports::of(compiled)?;
-        let pre = self.linker.instantiate_pre(compiled).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
-        let module = Arc::new(Module::new(
-            hash,
-            pre,
-            exports,
-            compile_time,
-            Arc::clone(&self.ticker),
-            Arc::clone(&self.memory),
-        )?);
+        let module = Arc::new(self.admission.admit(hash, &compiled.code, compile_time)?);
+        if !compiled.probed {
+            check_version(&module, MAX_TASK_MEMORY)?;
+        }
         let mut loaded = lock(&self.loaded);
         if loaded.len() >= LOADED_MODULES {
             loaded.retain(|_, module| module.strong_count() > 0);
@@ -161,68 +212,4 @@ impl Runtime {
 /// Locks; what these mutexes guard is always consistent, so a panic elsewhere does not matter.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// How an instance's memory is cleared for the next one.
-#[derive(Clone, Copy)]
-enum Cleaning {
-    /// The kernel reports the touched pages, which are cleared in place.
-    InPlace,
-    /// All of it is returned to the system: clearing pages that may not have been touched is no faster, since a C++
-    /// guest has its stack of 1 MiB before everything else.
-    HandBack,
-}
-
-fn engine_config(threads: usize, cleaning: Cleaning) -> Config {
-    let mut config = Config::new();
-    config
-        .cranelift_opt_level(OptLevel::Speed)
-        .parallel_compilation(threads > 1)
-        .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK)
-        .memory_init_cow(true)
-        // Addresses of every instruction are useful for backtraces only, and would double the size of the compiled
-        // code.
-        .generate_address_map(false)
-        .wasm_backtrace_max_frames(None)
-        .native_unwind_info(false);
-    // C++ exceptions are objects on a collected heap. No other feature of that kind is needed, and every disabled
-    // feature is one that no attacker can use.
-    config
-        .wasm_exceptions(true)
-        .collector(Collector::DeferredReferenceCounting)
-        .wasm_gc(false)
-        .wasm_tail_call(true)
-        .wasm_simd(true)
-        .wasm_relaxed_simd(false)
-        .wasm_multi_memory(false)
-        .wasm_memory64(false)
-        .wasm_custom_page_sizes(false);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(threads, cleaning)));
-    config
-}
-
-fn pool_config(threads: usize, cleaning: Cleaning) -> PoolingAllocationConfig {
-    let slots = u32::try_from(threads).unwrap_or(u32::MAX).saturating_add(SPARE_SLOTS);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(slots)
-        // An instance has its linear memory and, if it can throw, the heap of its exceptions.
-        .total_memories(slots.saturating_mul(2))
-        .total_gc_heaps(slots)
-        .total_tables(slots.saturating_mul(MAX_TABLES))
-        .max_memories_per_module(1)
-        .max_tables_per_module(MAX_TABLES)
-        .table_elements(MAX_TABLE_ELEMENTS)
-        .max_core_instance_size(MAX_INSTANCE_BYTES)
-        // Address space, not memory: with all 4 GiB of a guest's addresses reserved, its loads and stores need
-        // no bounds checks.
-        .max_memory_size(usize::try_from(MAX_TASK_MEMORY).unwrap_or(usize::MAX));
-    match cleaning {
-        Cleaning::InPlace => pool
-            .linear_memory_keep_resident(KEEP_RESIDENT)
-            .table_keep_resident(KEEP_RESIDENT)
-            .pagemap_scan(Enabled::Yes),
-        Cleaning::HandBack => pool.pagemap_scan(Enabled::No),
-    };
-    pool
 }

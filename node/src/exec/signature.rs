@@ -4,7 +4,7 @@ use wasmtime::{Engine, ExternType, FuncType, Linker, Module, ModuleExport, ValTy
 use webmesh_protocol::guest::{IMPORTS, IMPORTS_FROM};
 
 use super::error::ModuleError;
-use super::guest::Host;
+use super::state::Host;
 
 /// The version of the interface that this host implements.
 pub(super) const ABI_VERSION: i32 = 1;

@@ -4,38 +4,16 @@ use std::io;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use webmesh_protocol::segment::ascends;
 
-use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
 use super::guest::{Feed, Guest};
 use super::module::Module;
+use super::params::TaskParams;
 use super::watch::Overseer;
-
-/// The resource limits of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskLimits {
-    /// Memory limit, in bytes; values above [`MAX_TASK_MEMORY`](super::MAX_TASK_MEMORY) have no further effect.
-    pub memory: u64,
-    /// Time limit (elapsed time).
-    pub time: Duration,
-    /// Output limit, in bytes.
-    pub output: u64,
-}
-
-/// Parameters of a task besides its input.
-#[derive(Clone, Debug)]
-pub struct TaskParams {
-    /// Seed of the task's random numbers: the same task must have the same seed on every worker.
-    pub seed: [u8; 32],
-    /// Its resource limits.
-    pub limits: TaskLimits,
-    /// Cancels the task.
-    pub cancel: CancelToken,
-}
 
 /// A map task's output: shuffle records, by bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]

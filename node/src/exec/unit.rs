@@ -14,7 +14,7 @@ use super::CancelToken;
 use super::error::{TaskError, TaskErrorKind};
 use super::module::Module;
 use super::outbox::{Deliver, Outbox, TaskDone, TaskOutput};
-use super::task::{TaskLimits, TaskParams};
+use super::params::{TaskLimits, TaskParams};
 use super::watch::Overseer;
 
 /// The seed of a task's random numbers, by the task's index; the same on every worker.

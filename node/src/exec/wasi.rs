@@ -4,8 +4,8 @@
 use wasmtime::{Caller, Extern, Linker, Memory};
 use webmesh_protocol::guest::IMPORTS_FROM as MODULE;
 
-use super::guest::Host;
 use super::limits::{MAX_IOVECS, RANDOM_CHUNK};
+use super::state::Host;
 use super::watch::Stop;
 
 /// The error numbers of WASI preview 1 in use.

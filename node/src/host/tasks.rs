@@ -13,7 +13,7 @@ use webmesh_protocol::message::Cause;
 use webmesh_protocol::pack::{self, Pack};
 use webmesh_protocol::ranges::Run;
 use webmesh_protocol::segment::Attempt;
-use webmesh_protocol::{Hash, JobId, TaskId};
+use webmesh_protocol::{Hash, JobId, PeerKey, TaskId};
 
 use crate::driver::HostOutput;
 use crate::exec::{
@@ -55,7 +55,7 @@ impl State {
     fn make_room(&mut self) {
         let used = |(hash, loaded): (&Hash, &Loaded)| match loaded {
             Loaded::Ready { used, .. } => Some((*used, *hash)),
-            Loaded::Loading(_) => None,
+            Loaded::Loading { .. } => None,
         };
         if self.modules.len() >= MODULES
             && let Some((_, oldest)) = self.modules.iter().filter_map(used).min()
@@ -66,8 +66,15 @@ impl State {
 }
 
 enum Loaded {
-    /// Being loaded; the work that waits for it.
-    Loading(Vec<Work>),
+    /// Being loaded.
+    Loading {
+        /// Tells this attempt from a later one.
+        attempt: u64,
+        /// The work that waits for it.
+        waiting: Vec<Work>,
+        /// Ends the attempt when no work waits.
+        cancel: CancelToken,
+    },
     Ready {
         module: Arc<Module>,
         used: u64,
@@ -99,11 +106,14 @@ impl Tasks {
                 let unit = shared.unit(&mut state, module, work);
                 shared.submit(&mut state, unit);
             }
-            Some(Loaded::Loading(waiting)) => waiting.push(work),
+            Some(Loaded::Loading { waiting, .. }) => waiting.push(work),
             None => {
-                state.modules.insert(hash, Loaded::Loading(vec![work]));
+                // Work of several owners may wait for a module: it takes the turn of the first one.
+                let (attempt, owner, cancel) = (uses, work.owner, CancelToken::new());
+                let loading = Loaded::Loading { attempt, waiting: vec![work], cancel: cancel.clone() };
+                state.modules.insert(hash, loading);
                 let shared = shared.clone();
-                platform::spawn_blocking(move || shared.load(hash));
+                platform::spawn_blocking(move || shared.load(hash, attempt, owner, &cancel));
             }
         }
     }
@@ -114,11 +124,14 @@ impl Tasks {
         if let Some(cancel) = state.running.remove(&job) {
             cancel.cancel();
         }
-        for loaded in state.modules.values_mut() {
-            if let Loaded::Loading(waiting) = loaded {
-                waiting.retain(|work| work.job != job);
+        state.modules.retain(|_, loaded| {
+            let Loaded::Loading { waiting, cancel, .. } = loaded else { return true };
+            waiting.retain(|work| work.job != job);
+            if waiting.is_empty() {
+                cancel.cancel();
             }
-        }
+            !waiting.is_empty()
+        });
     }
 }
 
@@ -128,18 +141,22 @@ impl Shared {
     }
 
     /// Loads a module, then runs the work that waited for it.
-    fn load(self: Arc<Self>, hash: Hash) {
+    fn load(self: Arc<Self>, hash: Hash, this_attempt: u64, owner: PeerKey, cancel: &CancelToken) {
         // A failure that every peer would have counts against the job; a module missing from this peer's disk does not.
         let loaded = match self.blobs.load(&hash) {
             Ok(Some(wasm)) => self
                 .runtime
-                .load(hash.0, &wasm)
+                .load_for(owner.0, hash.0, &wasm, cancel)
                 .map_err(|e| (e.to_string(), if e.is_repeatable() { Cause::Job } else { Cause::Worker })),
             Ok(None) => Err(("the module is not here any more".to_owned(), Cause::Worker)),
             Err(why) => Err((why.to_string(), Cause::Worker)),
         };
         let mut state = self.lock();
-        let Some(Loaded::Loading(waiting)) = state.modules.remove(&hash) else { return };
+        let is_this = |loaded: &Loaded| matches!(loaded, Loaded::Loading { attempt, .. } if *attempt == this_attempt);
+        if !state.modules.get(&hash).is_some_and(is_this) {
+            return;
+        }
+        let Some(Loaded::Loading { waiting, .. }) = state.modules.remove(&hash) else { return };
         match loaded {
             Ok(module) => {
                 state.make_room();
@@ -303,7 +320,7 @@ fn cause_of(error: &TaskErrorKind) -> Cause {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use webmesh_protocol::{PeerKey, ShuffleShape, StageId};
+    use webmesh_protocol::{ShuffleShape, StageId};
 
     use super::*;
 
@@ -367,7 +384,10 @@ mod tests {
 
     #[test]
     fn modules_being_loaded_are_not_evicted() {
-        let loading = (0..MODULES as u8).map(|n| (Hash::of(&[n]), Loaded::Loading(Vec::new())));
+        let loading = (0..MODULES as u8).map(|n| {
+            let loading = Loaded::Loading { attempt: 0, waiting: Vec::new(), cancel: CancelToken::new() };
+            (Hash::of(&[n]), loading)
+        });
         let mut state = State { modules: loading.collect(), ..State::default() };
         state.make_room();
         assert_eq!(state.modules.len(), MODULES);

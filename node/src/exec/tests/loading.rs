@@ -118,7 +118,7 @@ fn nondeterministic_features_are_refused() {
         ("atomics", Wat { rest: "(func (drop (i32.atomic.load (i32.const 0))))", ..ECHO }),
         ("two memories", Wat { rest: "(memory 1)", ..ECHO }),
     ] {
-        assert!(matches!(refusal(&guest), ModuleError::Invalid(_)), "{what}");
+        assert!(matches!(refusal(&guest), ModuleError::Invalid(_) | ModuleError::Shape(_)), "{what}");
     }
 }
 
@@ -126,7 +126,7 @@ fn nondeterministic_features_are_refused() {
 fn invalid_modules_are_refused() {
     let runtime = runtime();
     assert!(matches!(load(&runtime, b"").unwrap_err(), ModuleError::Invalid(_)));
-    assert!(matches!(load(&runtime, b"(module)").unwrap_err(), ModuleError::Invalid(_)));
+    assert!(matches!(load(&runtime, &wat::parse_str("(module)").unwrap()).unwrap_err(), ModuleError::Shape(_)));
     let wasm = ECHO.wasm();
     assert!(matches!(load(&runtime, &wasm[..wasm.len() - 1]).unwrap_err(), ModuleError::Invalid(_)));
     assert_eq!(runtime.load([0; 32], &wasm).unwrap_err(), ModuleError::WrongHash);
@@ -136,7 +136,7 @@ fn invalid_modules_are_refused() {
 
 #[test]
 fn a_table_above_the_limit_is_refused() {
-    assert!(matches!(refusal(&Wat { rest: "(table 10000000 funcref)", ..ECHO }), ModuleError::Invalid(_)));
+    assert!(matches!(refusal(&Wat { rest: "(table 10000000 funcref)", ..ECHO }), ModuleError::Shape(_)));
 }
 
 /// A guest with an additional function of `locals` locals, which repeats `one_loop` `loops` times.
@@ -165,7 +165,7 @@ fn cost_is_summed_over_all_functions_and_live_values() {
     let costly = |rest: String| {
         let text = ECHO.text();
         let wasm = wat::parse_str(format!("{} {rest})", text.strip_suffix(')').unwrap())).unwrap();
-        matches!(load(&runtime, &wasm), Err(ModuleError::TooCostly { .. }))
+        matches!(load(&runtime, &wasm), Err(ModuleError::TooCostly { .. } | ModuleError::Shape(_)))
     };
     let function = format!("(func (local {}) {})", "i32 ".repeat(500), "(block (br_if 0 (local.get 0)))".repeat(500));
     assert!(!costly(function.clone()));
@@ -177,6 +177,21 @@ fn cost_is_summed_over_all_functions_and_live_values() {
     let operands = format!("{} {}", "local.get 0 ".repeat(1000), "(loop (br_if 0 (local.get 0)))".repeat(4000));
     let deep = format!("(func (param i32) {operands} {})", "drop ".repeat(1000));
     assert!(costly(deep), "many operands left on the stack");
+    let crowd = |operation: &str| format!("(func (local {}) {})", "i64 ".repeat(500), operation.repeat(2000));
+    assert!(!costly(crowd("(drop (i64.const 0))")));
+    for (tables, operation) in [
+        ("(table $t 2 externref)", "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))"),
+        ("(table $t 2 funcref)", "(call_indirect $t (i32.const 0)) (drop (table.get $t (i32.const 1)))"),
+        ("(global $g (mut externref) (ref.null extern))", "(global.set $g (global.get $g))"),
+        ("(table $t 2 exnref)", "(table.copy $t $t (i32.const 0) (i32.const 1) (i32.const 1))"),
+    ] {
+        assert!(costly(format!("{tables} {}", crowd(operation))), "{operation}");
+    }
+    let references = "externref ".repeat(2000);
+    assert!(
+        costly(format!("(func $f) (func (local {references}) {})", "(call $f)".repeat(500))),
+        "references in locals"
+    );
     assert!(costly(wide + &calls), "calls that carry many values");
     assert!(costly(format!("(func (local {}))", "i32 ".repeat(20_000))), "a function of many locals");
     assert!(costly(format!("(func {})", "(drop (i32.const 0))".repeat(400_000))), "a function of many instructions");

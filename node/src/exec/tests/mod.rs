@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cache;
+mod cost;
 mod failing;
 mod hostile;
 mod loading;
