@@ -15,9 +15,13 @@ use webmesh_node::exec::{
 /// A test and its name.
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 9] = [
+const TESTS: [Test; 10] = [
     ("a_module_is_compiled_and_runs", a_module_is_compiled_and_runs),
     ("bombs_end_at_their_limits_while_others_compile", bombs_end_at_their_limits_while_others_compile),
+    (
+        "compilations_take_no_more_memory_than_the_host_has_for_guests",
+        compilations_take_no_more_memory_than_the_host_has_for_guests,
+    ),
     ("endless_constructors_delay_nobody", endless_constructors_delay_nobody),
     ("constructors_that_fill_the_memory_are_ended", constructors_that_fill_the_memory_are_ended),
     ("a_large_memory_that_is_not_touched_is_no_problem", a_large_memory_that_is_not_touched_is_no_problem),
@@ -105,6 +109,16 @@ fn bomb(number: u32, operation: &str, times: usize) -> Vec<u8> {
     guest("17", "", &format!("{table} {function} (func (result i32) i32.const {number})"))
 }
 
+/// A bomb of about 1 MB, of many functions that are each of moderate cost.
+fn megabyte_bomb(number: u32, locals: usize, operation: &str) -> Vec<u8> {
+    let times = 64_000
+        / wat::parse_str(format!("(module (memory 1) (table $t 1 externref) (func (local $l7 i64) {operation}))"))
+            .unwrap()
+            .len();
+    let function = crowded(locals, "i64", operation, 2 * times);
+    guest("17", "", &format!("(table $t 16 externref) {} (func (result i32) i32.const {number})", function.repeat(16)))
+}
+
 fn slow_bomb(number: u32) -> Vec<u8> {
     bomb(number, TABLE_COPY, 2500)
 }
@@ -148,13 +162,19 @@ fn a_module_is_compiled_and_runs() {
 
 fn bombs_end_at_their_limits_while_others_compile() {
     let runtime = runtime();
-    for (what, operation, times) in [("tables", TABLE_COPY, 2500), ("branches", BRANCH, 20_000)] {
+    let bombs: [(&str, fn(u32) -> Vec<u8>); 4] = [
+        ("tables", slow_bomb),
+        ("branches", |number| bomb(number, BRANCH, 20_000)),
+        ("1 MB of tables", |number| megabyte_bomb(number, 30, TABLE_COPY)),
+        ("1 MB of branches", |number| megabyte_bomb(number, 250, BRANCH)),
+    ];
+    for (what, bomb) in bombs {
         thread::scope(|scope| {
             let bombs: Vec<_> = (0..4)
                 .map(|number| {
                     let runtime = &runtime;
                     scope.spawn(move || {
-                        let wasm = bomb(number, operation, times);
+                        let wasm = bomb(number);
                         let began = Instant::now();
                         let error = load(runtime, [1; 32], &wasm, &CancelToken::new()).unwrap_err();
                         println!("{what}, {} KB: {:.1} s: {error}", wasm.len() >> 10, began.elapsed().as_secs_f64());
@@ -177,6 +197,16 @@ fn bombs_end_at_their_limits_while_others_compile() {
             assert!(others >= 8, "only {others} other modules were compiled beside 4 bombs");
         });
     }
+}
+
+fn compilations_take_no_more_memory_than_the_host_has_for_guests() {
+    let runtime = Runtime::new(RuntimeConfig { guest_memory: 128 << 20, ..RuntimeConfig::new(2) }).unwrap();
+    load(&runtime, [0; 32], &small(3000), &CancelToken::new()).unwrap();
+    for number in 0..2 {
+        let error = load(&runtime, [0; 32], &slow_bomb(20 + number), &CancelToken::new()).unwrap_err();
+        assert!(error.to_string().contains("no more memory") && !error.is_repeatable(), "{error:?}");
+    }
+    load(&runtime, [0; 32], &small(3001), &CancelToken::new()).unwrap();
 }
 
 fn endless_constructors_delay_nobody() {

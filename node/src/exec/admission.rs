@@ -31,6 +31,11 @@ impl Admission {
         Ok(Self { engine, linker, ticker, memory: Arc::new(GuestMemory::new(memory)) })
     }
 
+    /// The memory that all guests share.
+    pub(super) fn memory(&self) -> Arc<GuestMemory> {
+        Arc::clone(&self.memory)
+    }
+
     /// The module with this hash, from its compiled code, if it fits the interface. Its version is not known yet: that
     /// takes an instance.
     pub(super) fn admit(

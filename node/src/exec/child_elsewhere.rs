@@ -1,7 +1,10 @@
 //! Compiling processes exist on Linux only; elsewhere, modules are compiled in this process.
 
+use std::sync::Arc;
+
 use super::CancelToken;
 use super::error::ModuleError;
+use super::meter::GuestMemory;
 use super::turns::{Owner, Turns};
 
 /// Does nothing on this system.
@@ -12,11 +15,22 @@ pub(super) fn can_start() -> bool {
     false
 }
 
+/// Counts nothing.
+pub(super) struct ChildMemory;
+
+impl ChildMemory {
+    /// See the other one.
+    pub(super) fn new(_of: Arc<GuestMemory>, _total: u64) -> Self {
+        Self
+    }
+}
+
 /// See the other one.
 pub(super) struct Job<'j> {
     pub(super) wasm: &'j [u8],
     pub(super) code_bytes: u64,
-    pub(super) guest_memory: u64,
+    pub(super) instance: u64,
+    pub(super) memory: &'j ChildMemory,
     pub(super) owner: Owner,
     pub(super) cancel: &'j CancelToken,
 }

@@ -71,8 +71,8 @@ pub(super) const PROBE_PROCESSOR_TIME: Duration = Duration::from_secs(4);
 pub(super) const COMPILE_MEMORY: u64 = 256 << 20;
 /// See [`COMPILE_MEMORY`].
 pub(super) const COMPILE_MEMORY_PER_BYTE: u64 = 256;
-/// The most, whatever the size: the examples with `<regex>` and `<format>` need a third of it. At most as many such
-/// processes run as [`QUICK_COMPILES`] and the slow ones.
+/// The most, whatever the size: the examples with `<regex>` and `<format>` need a third of it. What all such processes
+/// hold together is counted against the memory for guests.
 pub(super) const MAX_COMPILE_MEMORY: u64 = 1 << 30;
 /// See [`COMPILE_MEMORY`].
 pub(super) const COMPILE_TIME: Duration = Duration::from_secs(5);
@@ -103,6 +103,13 @@ pub(super) const MAX_SLOW_COMPILES: usize = 4;
 
 /// Threads of a compiling process.
 pub(super) const COMPILE_THREADS: usize = 4;
+
+/// One part in this many of the memory for guests is left to tasks by compilations in the quick lane.
+pub(super) const QUICK_LEAVES: u64 = 8;
+
+/// One part in this many is left to tasks and to the quick lane by those in the slow one. On a host with the default
+/// `--memory`, the rest is one and a half times what the examples with `<regex>` and `<format>` need.
+pub(super) const SLOW_LEAVES: u64 = 4;
 
 /// Compilations that wait for their turn. Each holds a thread and its module.
 pub(super) const MAX_WAITING_COMPILES: usize = 64;

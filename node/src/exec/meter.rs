@@ -18,10 +18,16 @@ impl GuestMemory {
 
     /// Reserves `bytes`; `false` if fewer are left.
     fn take(&self, bytes: u64) -> bool {
-        self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        self.take_leaving(bytes, 0)
     }
 
-    fn give_back(&self, bytes: u64) {
+    /// Reserves `bytes`; `false` if fewer than `rest` would be left.
+    pub(super) fn take_leaving(&self, bytes: u64, rest: u64) -> bool {
+        let less = |left: u64| left.checked_sub(bytes).filter(|left| *left >= rest);
+        self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -29,7 +29,7 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// Size limit of the compiled code there, in bytes.
     pub cache_bytes: u64,
-    /// Memory limit of all guests that run at the same time, in bytes.
+    /// Memory limit of all guests that run at the same time, in bytes; what compiling processes hold counts, too.
     pub guest_memory: u64,
     /// Compile modules in processes of their own, which end at limits of memory and processor time, and when the job
     /// does. Possible in programs that call [`run_if_asked`](super::run_if_asked), and the default there. Otherwise
@@ -65,7 +65,7 @@ pub struct Runtime {
 /// Where modules are compiled.
 enum ModuleCompiler {
     /// In processes of their own.
-    Separate(Turns),
+    Separate(Turns, child::ChildMemory),
     /// Here, while this is held: a compilation takes far more memory than its result, and cannot be interrupted.
     Here(Mutex<()>),
 }
@@ -92,13 +92,14 @@ impl Runtime {
             ),
             None => None,
         };
+        let admission = Admission::new(engine, config.guest_memory)?;
         let compiler = if config.separate_compiler {
             let slow = (config.threads / THREADS_PER_SLOW_COMPILE).clamp(1, MAX_SLOW_COMPILES);
-            ModuleCompiler::Separate(Turns::new(QUICK_COMPILES, slow))
+            let memory = child::ChildMemory::new(admission.memory(), config.guest_memory);
+            ModuleCompiler::Separate(Turns::new(QUICK_COMPILES, slow), memory)
         } else {
             ModuleCompiler::Here(Mutex::default())
         };
-        let admission = Admission::new(engine, config.guest_memory)?;
         let (loaded, refused) = (Mutex::default(), Mutex::default());
         Ok(Self { admission, cache, loaded, refused, compiler, guest_memory: config.guest_memory })
     }
@@ -158,9 +159,9 @@ impl Runtime {
         }
         let started = Instant::now();
         let (compiled, _turn) = match &self.compiler {
-            ModuleCompiler::Separate(turns) => {
-                let guest_memory = self.guest_memory.min(MAX_TASK_MEMORY);
-                let code = child::run(&child::Job { wasm, code_bytes, guest_memory, owner, cancel }, turns)?;
+            ModuleCompiler::Separate(turns, memory) => {
+                let instance = self.guest_memory.min(MAX_TASK_MEMORY);
+                let code = child::run(&child::Job { wasm, code_bytes, instance, memory, owner, cancel }, turns)?;
                 let code = artifact::deserialize(&self.admission.engine, &code)
                     .map_err(|error| ModuleError::Host(format!("its compiled code does not fit: {error:#}")))?;
                 (Compiled { code, probed: true }, None)

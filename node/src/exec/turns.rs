@@ -99,6 +99,11 @@ pub(super) struct Turn<'t> {
 }
 
 impl Turn<'_> {
+    /// The lane that it is in now.
+    pub(super) fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// Makes room in the quick lane if others wait for it. Returns `false` if the compilation must be abandoned.
     /// To be called by one that has used up its quantum.
     pub(super) fn make_room(&mut self) -> bool {

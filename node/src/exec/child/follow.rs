@@ -12,33 +12,39 @@ use crate::exec::limits::{COMPILE_POLL, COMPILE_WALL_FACTOR, MAX_COMPILED_BYTES,
 /// Size of a read, in bytes: the capacity of a pipe.
 const PIPE: usize = 64 << 10;
 
-/// What a process has used so far.
-#[derive(Clone, Copy, Debug)]
-struct Usage {
-    /// Its processor time.
-    time: Duration,
-    /// The memory that it holds, in bytes.
-    memory: u64,
+/// What a process uses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// Its processor time so far.
+    pub(super) time: Duration,
+    /// The memory that it holds by itself, in bytes: not that of files, such as the program, which it shares.
+    pub(super) memory: u64,
 }
 
 impl Usage {
     /// Of the process with this id; `None` if it has gone.
     fn of(process: Pid) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid())).ok()?;
-        // The name before may contain anything. After it come the state and the fields of proc(5), from the fourth.
-        let fields: Vec<u64> =
-            stat.rsplit_once(')')?.1.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-        let ticks = fields.get(11)? + fields.get(12)?;
-        let time = Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1));
-        Some(Self { time, memory: fields.get(21)? * rustix::param::page_size() as u64 })
+        let read = |file| std::fs::read_to_string(format!("/proc/{}/{file}", process.as_raw_pid())).ok();
+        let numbers =
+            |text: &str| -> Vec<u64> { text.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect() };
+        // The name before may contain anything. After it come the state and the fields of proc_pid_stat(5), from the
+        // fourth.
+        let stat = numbers(read("stat")?.rsplit_once(')')?.1);
+        let ticks = stat.get(11)? + stat.get(12)?;
+        let statm = numbers(&read("statm")?);
+        let pages = statm.get(1)?.saturating_sub(*statm.get(2)?);
+        Some(Self {
+            time: Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)),
+            memory: pages * rustix::param::page_size() as u64,
+        })
     }
 }
 
 /// Why a child was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The parent's caller said so.
-    Told,
+    /// Nobody waits for it any more.
+    Cancelled,
     /// It held more memory than its limit while it was probed.
     ProbeMemory,
     /// The probe took more processor time than its limit.
@@ -47,6 +53,10 @@ pub(super) enum Stop {
     Deadline,
     /// It wrote too much.
     Output,
+    /// This host had no more memory for it.
+    HostMemory,
+    /// It had to make room for others.
+    Abandoned,
 }
 
 /// What a child wrote.
@@ -70,12 +80,13 @@ impl Answer {
     }
 }
 
-/// Reads until the child closes the pipe, it has to be stopped, or `is_told_to_stop` says so.
+/// Reads until the child closes the pipe, or has to be stopped. `check` is given what it uses, the answer included, and
+/// may stop it.
 pub(super) fn follow(
     process: Pid,
     pipe: &mut PipeReader,
     limits: &super::Limits,
-    mut is_told_to_stop: impl FnMut(Duration) -> bool,
+    mut check: impl FnMut(Usage) -> Option<Stop>,
 ) -> io::Result<(Answer, Option<Stop>)> {
     let mut answer = Answer::default();
     let mut buffer = vec![0; PIPE];
@@ -94,9 +105,10 @@ pub(super) fn follow(
             // More may wait: the clock of the process is looked at when it does not.
             continue;
         }
-        let Some(usage) = Usage::of(process) else { continue };
-        if is_told_to_stop(usage.time) {
-            return Ok((answer, Some(Stop::Told)));
+        let usage = Usage::of(process).unwrap_or_default();
+        let all = Usage { memory: usage.memory + answer.bytes.len() as u64, ..usage };
+        if let Some(stop) = check(all) {
+            return Ok((answer, Some(stop)));
         }
         if probed.is_none() && answer.code().is_some() {
             probed = Some((Instant::now(), usage.time));

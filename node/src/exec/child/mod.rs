@@ -16,11 +16,13 @@
 mod confine;
 mod entry;
 mod follow;
+mod memory;
 mod process;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub(super) use memory::ChildMemory;
 pub(super) use process::{Job, run};
 
 use super::limits::{

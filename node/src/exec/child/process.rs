@@ -9,6 +9,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal};
 
 use super::follow::{Answer, Stop, follow};
+use super::memory::ChildMemory;
 use super::{FAILED, FITS, Limits, NAME, NO_MEMORY, REFUSED, quantum};
 use crate::exec::CancelToken;
 use crate::exec::error::ModuleError;
@@ -21,14 +22,20 @@ const ITSELF: &str = "/proc/self/exe";
 /// How Rust's allocator and stack guard say why they abort.
 const DYING_OF_MEMORY: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
+/// The signals by which a process ends that did something wrong.
+const CRASHES: [Signal; 7] =
+    [Signal::SEGV, Signal::BUS, Signal::ILL, Signal::ABORT, Signal::FPE, Signal::TRAP, Signal::SYS];
+
 /// A module to compile.
 pub(in crate::exec) struct Job<'j> {
     /// The module.
     pub(in crate::exec) wasm: &'j [u8],
     /// Bytes of its functions.
     pub(in crate::exec) code_bytes: u64,
-    /// The memory for guests of this host, in bytes.
-    pub(in crate::exec) guest_memory: u64,
+    /// The memory that an instance of it may have here, in bytes.
+    pub(in crate::exec) instance: u64,
+    /// What the child holds is counted there.
+    pub(in crate::exec) memory: &'j ChildMemory,
     /// Whose turn it takes.
     pub(in crate::exec) owner: Owner,
     /// Kills the child once it is cancelled.
@@ -39,7 +46,7 @@ pub(in crate::exec) struct Job<'j> {
 ///
 /// # Errors
 /// Fails if the module is refused, reaches a limit, or is cancelled.
-pub(in crate::exec) fn run(job: &Job<'_>, turns: &Turns) -> Result<Vec<u8>, ModuleError> {
+pub(in crate::exec) fn run(job: &Job<'_>, turns: &Turns) -> Outcome {
     let turn = turns.wait(job.owner, Lane::Quick, job.cancel)?;
     if let Some(outcome) = attempt(job, turn)? {
         return outcome;
@@ -52,21 +59,27 @@ type Outcome = Result<Vec<u8>, ModuleError>;
 
 /// Runs one child; `None` if it was abandoned to make room for others.
 fn attempt(job: &Job<'_>, mut turn: Turn<'_>) -> Result<Option<Outcome>, ModuleError> {
-    let limits = Limits::of(job.code_bytes, job.guest_memory);
+    let limits = Limits::of(job.code_bytes, job.instance);
     let quantum = quantum(job.code_bytes);
     let failed = |why: io::Error| {
         ModuleError::Host(format!("a process of this program cannot be started for it, or be followed: {why}"))
     };
+    // Given back after the child has ended.
+    let mut held = job.memory.hold();
     let (mut reader, writer) = io::pipe().map_err(failed)?;
     let mut child = start(job, &limits, writer).map_err(failed)?;
     let process = Pid::from_child(&child.0);
-    let mut abandoned = false;
-    let (answer, stop) = follow(process, &mut reader, &limits, |used| {
-        abandoned = used > quantum && !turn.make_room();
-        abandoned || job.cancel.is_cancelled()
+    let (answer, stop) = follow(process, &mut reader, &limits, |usage| {
+        if job.cancel.is_cancelled() {
+            return Some(Stop::Cancelled);
+        }
+        if usage.time > quantum && !turn.make_room() {
+            return Some(Stop::Abandoned);
+        }
+        if held.becomes(usage.memory, turn.lane()) { None } else { Some(Stop::HostMemory) }
     })
     .map_err(failed)?;
-    if abandoned {
+    if stop == Some(Stop::Abandoned) {
         return Ok(None);
     }
     let status = match stop {
@@ -100,6 +113,8 @@ fn start(job: &Job<'_>, limits: &Limits, output: io::PipeWriter) -> io::Result<R
         .env_clear()
         .env("RAYON_NUM_THREADS", COMPILE_THREADS.to_string())
         .current_dir("/")
+        // Ctrl-C in a terminal is for the parent.
+        .process_group(0)
         .stdin(Stdio::from(module))
         .stderr(Stdio::from(output.try_clone()?))
         .stdout(Stdio::from(output))
@@ -110,7 +125,11 @@ fn start(job: &Job<'_>, limits: &Limits, output: io::PipeWriter) -> io::Result<R
 /// What the answer means, and the way in which the child ended.
 fn outcome(answer: Answer, stop: Option<Stop>, status: Option<ExitStatus>, limits: &Limits) -> Outcome {
     match stop {
-        Some(Stop::Told) => return Err(ModuleError::Cancelled),
+        Some(Stop::Cancelled) => return Err(ModuleError::Cancelled),
+        Some(Stop::Abandoned) => return Err(ModuleError::Busy),
+        Some(Stop::HostMemory) => {
+            return Err(ModuleError::Host("this host has no more memory for it; `--memory` gives more".into()));
+        }
         Some(Stop::ProbeMemory) => return Err(ModuleError::ConstructorMemory(limits.memory)),
         Some(Stop::ProbeTime) => return Err(ModuleError::ConstructorTime(PROBE_PROCESSOR_TIME)),
         Some(Stop::Deadline) => {
@@ -139,11 +158,11 @@ fn outcome(answer: Answer, stop: Option<Stop>, status: Option<ExitStatus>, limit
         (Some(signal), true) if signal == Signal::XCPU.as_raw() => ModuleError::ConstructorTime(PROBE_PROCESSOR_TIME),
         (_, false) if starved => ModuleError::CompileMemory(limits.memory),
         (_, true) if starved => ModuleError::ConstructorMemory(limits.memory),
-        // Nobody but the system sends this one, when it runs out of memory.
-        (Some(signal), _) if signal == Signal::KILL.as_raw() => {
+        (Some(signal), _) if CRASHES.iter().any(|crash| crash.as_raw() == signal) => ModuleError::Panicked,
+        // Sent by somebody else; by the system, when it runs out of memory.
+        (Some(_), _) => {
             ModuleError::Host("the process that compiled it was killed; this machine may be out of memory".into())
         }
-        (Some(_), _) => ModuleError::Panicked,
         (None, _) => ModuleError::Host(format!("the process that compiled it failed: {}", words.trim())),
     })
 }
@@ -164,7 +183,10 @@ mod tests {
         assert_eq!(ended_by(Signal::SEGV), ModuleError::Panicked);
         assert_eq!(ended_by(Signal::ABORT), ModuleError::Panicked);
         assert_eq!(ended_by(Signal::XCPU), ModuleError::CompileTime(limits.time));
-        assert!(matches!(ended_by(Signal::KILL), ModuleError::Host(_)), "the system does that");
+        for from_elsewhere in [Signal::KILL, Signal::INT, Signal::TERM] {
+            let error = ended_by(from_elsewhere);
+            assert!(matches!(error, ModuleError::Host(_)) && !error.is_repeatable(), "{error:?}");
+        }
     }
 
     #[test]
