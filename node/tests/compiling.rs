@@ -109,13 +109,9 @@ fn bomb(number: u32, operation: &str, times: usize) -> Vec<u8> {
     guest("17", "", &format!("{table} {function} (func (result i32) i32.const {number})"))
 }
 
-/// A bomb of about 1 MB, of many functions that are each of moderate cost.
+/// A bomb of 1 MB: many functions, each of moderate cost. `operation` has eight bytes.
 fn megabyte_bomb(number: u32, locals: usize, operation: &str) -> Vec<u8> {
-    let times = 64_000
-        / wat::parse_str(format!("(module (memory 1) (table $t 1 externref) (func (local $l7 i64) {operation}))"))
-            .unwrap()
-            .len();
-    let function = crowded(locals, "i64", operation, 2 * times);
+    let function = crowded(locals, "i64", operation, 8000);
     guest("17", "", &format!("(table $t 16 externref) {} (func (result i32) i32.const {number})", function.repeat(16)))
 }
 
@@ -165,8 +161,8 @@ fn bombs_end_at_their_limits_while_others_compile() {
     let bombs: [(&str, fn(u32) -> Vec<u8>); 4] = [
         ("tables", slow_bomb),
         ("branches", |number| bomb(number, BRANCH, 20_000)),
-        ("1 MB of tables", |number| megabyte_bomb(number, 30, TABLE_COPY)),
-        ("1 MB of branches", |number| megabyte_bomb(number, 250, BRANCH)),
+        ("1 MB of tables", |number| megabyte_bomb(number, 12, TABLE_COPY)),
+        ("1 MB of branches", |number| megabyte_bomb(number, 100, BRANCH)),
     ];
     for (what, bomb) in bombs {
         thread::scope(|scope| {
@@ -193,8 +189,8 @@ fn bombs_end_at_their_limits_while_others_compile() {
             }
             let others = number - 1000;
             println!("{others} others, the slowest after {:.2} s", longest.as_secs_f64());
-            // If each waited for a bomb to end, there would be fewer than bombs, however fast the machine is.
-            assert!(others >= 8, "only {others} other modules were compiled beside 4 bombs");
+            // If each waited for a bomb to end, there would be no more than bombs, however fast the machine is.
+            assert!(others > 4, "only {others} other modules were compiled beside 4 bombs");
         });
     }
 }

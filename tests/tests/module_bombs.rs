@@ -18,12 +18,13 @@ use webmesh_tests::process::{Server, descendants};
 /// The name that a compiling process has, as the system shows it.
 const COMPILING: &str = "webmesh-compile";
 
-/// A node of one thread, a peer that compiles anything to a module of the test, and a client.
+/// A node of one thread, a peer that compiles anything to a module of the test, and clients of two owners.
 struct Bombed {
     dir: tempfile::TempDir,
     node: Server,
     _compiler: Peer,
     client: Client,
+    stranger: Client,
 }
 
 impl Bombed {
@@ -31,15 +32,24 @@ impl Bombed {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let node = Server::node(&dir.path().join("node"), &[], &[]);
         let compiler = Peer::start(compiling_peer(&dir.path().join("compiler"), &node.address)).await;
-        let bootstrap = vec![node.address.parse().expect("an address")];
-        let client = Client::connect(Options { bootstrap, ..Options::default() }).await;
-        Self { dir, node, _compiler: compiler.expect("it starts"), client: client.expect("there is a mesh") }
+        let join = || {
+            let bootstrap = vec![node.address.parse().expect("an address")];
+            Client::connect(Options { bootstrap, ..Options::default() })
+        };
+        let (client, stranger) = tokio::try_join!(join(), join()).expect("there is a mesh");
+        Self { dir, _compiler: compiler.expect("it starts"), client, stranger, node }
     }
 
-    /// Submits a job whose module is `name`.
-    fn submit(&self, name: &str) -> JobHandle {
-        let source = Bytes::from(name.to_owned());
-        self.client.submit(JobSpec { name: format!("{name}.cpp"), source, tasks: 1, ..JobSpec::default() })
+    /// Submits a job whose module is `name`, of the stranger.
+    fn attack(&self, name: &str) -> JobHandle {
+        submit(&self.stranger, name)
+    }
+
+    /// The result of a job of another owner, with a module of its own.
+    async fn honest(&self, name: &str) {
+        let began = Instant::now();
+        submit(&self.client, name).result().await.expect("a result");
+        println!("an honest job took {:.2} s", began.elapsed().as_secs_f64());
     }
 
     async fn wait_for_compilation(&self) {
@@ -57,6 +67,11 @@ impl Bombed {
     }
 }
 
+fn submit(client: &Client, name: &str) -> JobHandle {
+    let source = Bytes::from(name.to_owned());
+    client.submit(JobSpec { name: format!("{name}.cpp"), source, tasks: 1, ..JobSpec::default() })
+}
+
 fn is_compiling(node: u32) -> bool {
     descendants(node).iter().any(|name| name == COMPILING)
 }
@@ -64,9 +79,10 @@ fn is_compiling(node: u32) -> bool {
 fn compiling_peer(data: &Path, bootstrap: &str) -> PeerConfig {
     let compile = |_: PeerKey, _: String, source: Bytes| -> CompileAnswer {
         let module = match &source[..] {
-            b"bomb" => bomb(),
+            b"bomb" => bomb(0),
+            [b'b', b'o', b'm', b'b', number] => bomb(u32::from(*number)),
             b"endless" => guest("(loop br 0)", ""),
-            _ => guest("", ""),
+            other => guest("", &format!("(func (export \"{}\"))", String::from_utf8_lossy(other))),
         };
         let answer = Response::Compiled { warnings: String::new(), cached: false, millis: 1 };
         Box::pin(async move { (answer, module.into()) })
@@ -110,32 +126,28 @@ fn guest(initialize: &str, more: &str) -> Vec<u8> {
     .expect("a module")
 }
 
-/// Locals that all live while references are moved in a table.
-fn bomb() -> Vec<u8> {
-    let locals = 0..800;
+/// A module of 1 MB that is far more expensive than others of that size: in each of its functions, many locals live
+/// while references are moved in a table. Equal numbers give equal modules.
+fn bomb(number: u32) -> Vec<u8> {
+    let locals = 0..12;
     let names: String = locals.clone().map(|local| format!("(local $l{local} i64)")).collect();
     let begin: String = locals
         .clone()
         .map(|local| format!("(local.set $l{local} (i64.add (local.get $p) (i64.const {local})))"))
         .collect();
-    let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(2500);
+    let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(8000);
     let end: String = locals.map(|local| format!("(local.get $l{local}) i64.add ")).collect();
-    guest(
-        "",
-        &format!(
-            "(table $t 16 externref) (func (param $p i64) (result i64) {names} {begin} {moved} (local.get $p) {end})"
-        ),
-    )
+    let function = format!("(func (param $p i64) (result i64) {names} {begin} {moved} (local.get $p) {end})");
+    let last = format!("(func (result i32) i32.const {number})");
+    guest("", &format!("(table $t 16 externref) {} {last}", function.repeat(16)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bomb_ends_with_its_limit_and_delays_no_other_job() {
     let mesh = Bombed::start().await;
-    let bomb = mesh.submit("bomb");
+    let bomb = mesh.attack("bomb");
     mesh.wait_for_compilation().await;
-    let began = Instant::now();
-    mesh.submit("honest").result().await.expect("a result");
-    println!("the honest job took {:.2} s", began.elapsed().as_secs_f64());
+    mesh.honest("honest").await;
     let error = bomb.result().await.expect_err("it cannot be compiled").to_string();
     assert!(error.contains("was ended at its limit of"), "{error}");
     mesh.wait_for_its_end().await;
@@ -143,13 +155,28 @@ async fn a_bomb_ends_with_its_limit_and_delays_no_other_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_with_bombs_do_not_fill_the_places_of_a_worker() {
+    let mesh = Bombed::start().await;
+    // More than a node of one thread has places for units of work.
+    let bombs: Vec<JobHandle> = (b'a'..=b'h').map(|n| mesh.attack(&format!("bomb{}", char::from(n)))).collect();
+    mesh.wait_for_compilation().await;
+    for name in ["one", "two", "three", "four"] {
+        mesh.honest(name).await;
+    }
+    // Each takes seconds of processor time, one at a time. All are cancelled at the end.
+    assert!(is_compiling(mesh.node.pid()), "the honest jobs waited for the bombs");
+    for bomb in bombs {
+        bomb.cancel().await;
+    }
+    mesh.wait_for_its_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endless_constructor_delays_no_other_job() {
     let mesh = Bombed::start().await;
-    let endless = mesh.submit("endless");
+    let endless = mesh.attack("endless");
     mesh.wait_for_compilation().await;
-    let began = Instant::now();
-    mesh.submit("honest").result().await.expect("a result");
-    println!("the honest job took {:.2} s", began.elapsed().as_secs_f64());
+    mesh.honest("honest").await;
     let error = endless.result().await.expect_err("it never starts").to_string();
     assert!(error.contains("constructors were ended at their limit"), "{error}");
 }
@@ -157,7 +184,7 @@ async fn an_endless_constructor_delays_no_other_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_job_ends_the_compilation_of_its_module() {
     let mesh = Bombed::start().await;
-    let bomb = mesh.submit("bomb");
+    let bomb = mesh.attack("bomb");
     mesh.wait_for_compilation().await;
     bomb.cancel().await;
     mesh.wait_for_its_end().await;
@@ -167,7 +194,7 @@ async fn a_cancelled_job_ends_the_compilation_of_its_module() {
 async fn no_compilation_outlives_its_node() {
     for signal in [Signal::INT, Signal::TERM, Signal::KILL] {
         let mut mesh = Bombed::start().await;
-        let _bomb = mesh.submit("bomb");
+        let _bomb = mesh.attack("bomb");
         mesh.wait_for_compilation().await;
         let compiling = processes_of(mesh.node.pid());
         assert!(!compiling.is_empty());

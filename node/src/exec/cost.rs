@@ -49,7 +49,8 @@ fn cells_of(function: &mut FuncValidator<ValidatorResources>, body: &FunctionBod
     let locals = u64::from(count) + references as u64 * REFERENCE_CELLS;
     // Where values on the operand stack come from is not followed: once a reference was there, all may be.
     let mut operand_cells = 1;
-    let mut cells = ENTRY_WAYS.saturating_mul(locals);
+    let mut places = ENTRY_WAYS;
+    let mut cells = ENTRY_WAYS.saturating_mul(locals + PLACE_CELLS);
     let mut operators = body.get_operators_reader().map_err(invalid)?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
@@ -62,12 +63,17 @@ fn cells_of(function: &mut FuncValidator<ValidatorResources>, body: &FunctionBod
         let ways = ways(&operator, function.resources());
         if ways > 0 {
             let live = locals + u64::from(before.max(after)) * operand_cells;
-            cells = cells.saturating_add(ways.saturating_mul(live));
+            cells = cells.saturating_add(ways.saturating_mul(live + PLACE_CELLS));
+            places = places.saturating_add(ways);
         }
     }
-    Ok(cells)
+    Ok(cells.saturating_add(places.saturating_mul(places) / PLACES_PER_CELL))
 }
 
+/// Cells of a place without live values.
+const PLACE_CELLS: u64 = 8;
+/// Some of Cranelift's work grows with the square of the places of a function: with this many, by as many cells.
+const PLACES_PER_CELL: u64 = 8192;
 /// Places at a function's entry: the clock is checked.
 const ENTRY_WAYS: u64 = 2;
 /// Reading a reference of the collected heap counts it, if it is not null and was not counted before.

@@ -18,6 +18,12 @@ pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
+/// The same on the calling thread alone.
+#[cfg(test)]
+pub(super) fn for_measuring() -> wasmtime::Result<Engine> {
+    Engine::new(&config(false))
+}
+
 /// How an instance's memory is cleared for the next one.
 #[derive(Clone, Copy)]
 enum Cleaning {

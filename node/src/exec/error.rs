@@ -136,7 +136,9 @@ pub enum ModuleError {
 }
 
 impl ModuleError {
-    /// Whether the same module is refused again, here and on every worker of this version.
+    /// Whether the same module is refused again, here and on every worker of this version. A limit of processor time
+    /// counts, though a faster machine may stay within it: others would spend as much to find out, and a job ends only
+    /// after its home has tried.
     pub fn is_repeatable(&self) -> bool {
         match self {
             Self::WrongHash | Self::Host(_) | Self::Busy | Self::Cancelled => false,

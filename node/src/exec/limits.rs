@@ -90,6 +90,8 @@ pub(super) const COMPILE_WALL_FACTOR: u32 = 5;
 pub(super) const COMPILE_QUANTUM: Duration = Duration::from_millis(100);
 /// See [`COMPILE_QUANTUM`].
 pub(super) const COMPILE_QUANTUM_PER_BYTE: Duration = Duration::from_nanos(1000);
+/// The most, whatever the size: when all quick places are taken by expensive modules, others wait for this long.
+pub(super) const MAX_COMPILE_QUANTUM: Duration = Duration::from_millis(500);
 
 /// Compilations that run at the same time and have not used up their quantum.
 pub(super) const QUICK_COMPILES: usize = 2;

@@ -206,7 +206,13 @@ impl Shared {
     fn unit(self: &Arc<Self>, state: &mut State, module: Arc<Module>, work: Work) -> Result<Unit, ()> {
         let (run, job, stage) = (work.run, work.job, work.stage_ref());
         let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
-        let cancel = state.running.entry(job).or_default().clone();
+        let cancel = state.running.entry(job).or_insert_with(|| {
+            // The engine counts units that wait for their module apart.
+            let shared = self.clone();
+            platform::spawn_blocking(move || shared.send(Event::RunProgress { run, results: Vec::new(), last: false }));
+            CancelToken::new()
+        });
+        let cancel = cancel.clone();
         let (tasks, output) = (work.tasks, work.output);
         let exec_work = match work_of(work) {
             Ok(exec_work) => exec_work,

@@ -66,11 +66,11 @@ pub enum Event {
         /// Its bytes; `None` if this peer does not have it.
         bytes: Option<Bytes>,
     },
-    /// Some tasks of a run ended.
+    /// Some tasks of a run ended, or the run has begun: its module is loaded.
     RunProgress {
         /// The run.
         run: RunId,
-        /// Their outcomes, in order.
+        /// The outcomes of the tasks, in order; none if it has begun.
         results: Vec<TaskResult>,
         /// Whether these are the run's last results.
         last: bool,

@@ -27,7 +27,7 @@ pub(super) use process::{Job, run};
 
 use super::limits::{
     COMPILE_MEMORY, COMPILE_MEMORY_PER_BYTE, COMPILE_QUANTUM, COMPILE_QUANTUM_PER_BYTE, COMPILE_TIME,
-    COMPILE_TIME_PER_BYTE, MAX_COMPILE_MEMORY, MAX_COMPILE_TIME,
+    COMPILE_TIME_PER_BYTE, MAX_COMPILE_MEMORY, MAX_COMPILE_QUANTUM, MAX_COMPILE_TIME,
 };
 
 /// The name under which the program starts itself, its first argument. Shown by `ps`.
@@ -87,7 +87,7 @@ impl Limits {
 
 /// The quantum of a module with `code` bytes of functions.
 fn quantum(code: u64) -> Duration {
-    COMPILE_QUANTUM.saturating_add(times(COMPILE_QUANTUM_PER_BYTE, code))
+    COMPILE_QUANTUM.saturating_add(times(COMPILE_QUANTUM_PER_BYTE, code)).min(MAX_COMPILE_QUANTUM)
 }
 
 fn times(each: Duration, count: u64) -> Duration {

@@ -197,6 +197,6 @@ mod tests {
         assert!(megabyte.memory == 512 << 20 && megabyte.time == Duration::from_secs(10), "{megabyte:?}");
         let most = Limits::of(u64::MAX, 0);
         assert_eq!((most.memory, most.time), (1 << 30, Duration::from_secs(60)));
-        assert!(quantum(0) < Duration::from_secs(1));
+        assert!(quantum(0) < quantum(100 << 10) && quantum(u64::MAX) < Duration::from_secs(1));
     }
 }

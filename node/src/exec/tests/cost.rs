@@ -1,6 +1,6 @@
 //! The estimate of a compilation's cost, against the compiler.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::exec::cost::cells;
 use crate::exec::engine;
@@ -93,14 +93,24 @@ fn case(random: &mut Random, scale: u64) -> String {
     )
 }
 
+/// Time that this thread has had a processor; elapsed time where the system does not tell.
+fn processor_time(began: Instant) -> Duration {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = times.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    nanos.map_or_else(|| began.elapsed(), Duration::from_nanos)
+}
+
+/// Processor time for each cell: the most that was found in hours of generated modules is a third of it.
+const MAX_MICROS_PER_CELL: f64 = 6.0;
+
 /// Compiles generated modules and prints the time for each cell: `FUZZ_SECONDS=600 cargo test --release -p webmesh-node
-/// cost_follows -- --nocapture`. `FUZZ_SEED` repeats a case.
+/// the_estimated_cost -- --nocapture`. `FUZZ_SEED` repeats a case.
 #[test]
 fn the_estimated_cost_follows_what_the_compiler_needs() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seconds = number("FUZZ_SECONDS").unwrap_or(2);
     let only = number("FUZZ_SEED");
-    let engine = engine::for_compiling().unwrap();
+    let engine = engine::for_measuring().unwrap();
     let (began, mut seed, mut worst) = (Instant::now(), only.unwrap_or(1), 0.0_f64);
     while began.elapsed().as_secs() < seconds {
         let mut random = Random(seed);
@@ -108,11 +118,11 @@ fn the_estimated_cost_follows_what_the_compiler_needs() {
         let wasm = wat::parse_str(case(&mut random, scale)).unwrap();
         let found = cells(&wasm, MAX_CONTROL_CELLS).unwrap();
         if found <= MAX_CONTROL_CELLS {
-            let started = Instant::now();
+            let before = processor_time(began);
             wasmtime::Module::from_binary(&engine, &wasm).unwrap();
-            let micros = started.elapsed().as_secs_f64() * 1e6;
+            let micros = (processor_time(began) - before).as_secs_f64() * 1e6;
             // What bytes cost, and starting, is not the estimate's matter.
-            let beyond = (micros - 4.0 * wasm.len() as f64 - 20_000.0) / found.max(1) as f64;
+            let beyond = (micros - 4.0 * wasm.len() as f64 - 50_000.0) / found.max(1) as f64;
             if beyond > worst || only.is_some() {
                 worst = worst.max(beyond);
                 println!(
@@ -121,8 +131,7 @@ fn the_estimated_cost_follows_what_the_compiler_needs() {
                     micros / 1e3
                 );
             }
-            // At the limit of cells, no module may take longer than its process is given.
-            assert!(micros < 20e6, "seed {seed}: {found} cells took {:.1} s", micros / 1e6);
+            assert!(beyond < MAX_MICROS_PER_CELL, "seed {seed}: {found} cells took {:.1} s", micros / 1e6);
         }
         if only.is_some() {
             break;

@@ -1,10 +1,10 @@
 //! Which job's turn it is (rule 8).
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::job::WorkerJob;
+use super::job::{Waiting, WorkerJob};
 use super::{Worker, listen};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
@@ -122,19 +122,24 @@ impl Worker {
     pub(super) fn claim(&mut self, core: &mut Core) -> bool {
         let mut claimed = false;
         let mut order = self.by_turn();
+        // What waits for a compiler is nobody's turn.
+        let unbegun = self.unbegun(core);
+        let waits: BTreeSet<JobId> = order.iter().copied().filter(|id| !self.has_place(id, &unbegun)).collect();
+        order.sort_by_key(|id| waits.contains(id));
         // The job whose turn it is and the youngest are always near (rule 8).
         let first = order.first().copied();
-        if let Some(youngest) = (0..order.len()).max_by_key(|&i| self.jobs[&order[i]].opened) {
+        let turns = order.len() - waits.len();
+        if let Some(youngest) = (0..turns).max_by_key(|&i| self.jobs[&order[i]].opened) {
             order[..=youngest].rotate_right(1);
         }
-        let mut ahead = order.iter().filter(|id| self.jobs[id].has_claims()).count();
+        let mut ahead = order[..turns].iter().filter(|id| self.jobs[id].has_claims()).count();
         let mut before = 0;
-        let rivals = order.iter().filter(|id| self.jobs[id].is_busy()).count().max(1) as u32;
+        let rivals = order[..turns].iter().filter(|id| self.jobs[id].is_busy()).count().max(1) as u32;
         for (place, id) in order.into_iter().enumerate() {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
-            let near = (near || place == 0 || Some(id) == first) && !job.is_stalled();
+            let near = (near || place == 0 || Some(id) == first) && !job.is_stalled() && place < turns;
             let turn = Turn { near: near && !job.confirms_only, rivals };
             if !near {
                 // It waits for this worker's other jobs, which is no lack of progress.
@@ -165,15 +170,42 @@ impl Worker {
 
     pub(super) fn start_units(&mut self, core: &mut Core, blobs: &mut Blobs, shuffler: &Shuffler) {
         let most = self.threads as usize * UNITS_PER_THREAD + UNITS_AHEAD;
-        while self.in_hand() < most && (self.in_hand() == 0 || self.input_in_hand(core) < self.memory.inputs) {
-            let Some((id, unit)) = self.pick_unit(core.now) else { return };
+        loop {
+            let unbegun = self.unbegun(core);
+            let places = self.in_hand() - unbegun.values().sum::<usize>();
+            if places >= most || (self.in_hand() > 0 && self.input_in_hand(core) >= self.memory.inputs) {
+                return;
+            }
+            let Some((id, unit)) = self.pick_unit(core.now, places, &unbegun) else { return };
             self.started += 1;
             self.prepare(core, blobs, shuffler, id, unit);
         }
     }
 
-    /// The next unit: of the job whose turn it is, and sometimes of the youngest job of all (rule 8).
-    fn pick_unit(&mut self, now: Time) -> Option<(JobId, Unit)> {
+    /// The number of units in hand of each job that has not begun here. They take no place while its module is
+    /// compiled, which may take a minute.
+    fn unbegun(&self, core: &Core) -> BTreeMap<JobId, usize> {
+        let unbegun = self.jobs.iter().filter(|(_, job)| job.active && !job.begun);
+        let mut units: BTreeMap<JobId, usize> =
+            unbegun.map(|(id, job)| (*id, job.waiting.values().map(Waiting::in_hand).sum())).collect();
+        if !units.is_empty() {
+            for (id, _) in self.units_beyond_packs(core) {
+                units.entry(id).and_modify(|units| *units += 1);
+            }
+        }
+        units
+    }
+
+    /// Whether one more unit of a job may be in hand. A job that has not begun may always have one, so that its module
+    /// is compiled however many others are, and more while there are few such units.
+    fn has_place(&self, id: &JobId, unbegun: &BTreeMap<JobId, usize>) -> bool {
+        unbegun.get(id).is_none_or(|&units| units == 0)
+            || unbegun.values().sum::<usize>() < self.threads as usize + UNITS_AHEAD
+    }
+
+    /// The next unit: of the job whose turn it is, and sometimes of the youngest job of all (rule 8). `places` are
+    /// taken by units of jobs that have begun.
+    fn pick_unit(&mut self, now: Time, places: usize, unbegun: &BTreeMap<JobId, usize>) -> Option<(JobId, Unit)> {
         // A job may use twice the memory that all jobs together leave free: one job alone gets two thirds, and one
         // whose shufflers accept nothing leaves room for the others (dynamic thresholds: Choudhury and Hahne, 1998).
         let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
@@ -184,9 +216,12 @@ impl Worker {
             order.sort_by_key(|id| Reverse(self.jobs[id].opened));
         }
         // At most one long unit waits behind those that run: other workers could run more.
-        let long = self.in_hand() <= self.threads as usize;
+        let long = places <= self.threads as usize;
         let mut waits = false;
         for id in order {
+            if !self.has_place(&id, unbegun) {
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free && !job.is_stalled()) else {
                 continue;
             };

@@ -124,14 +124,20 @@ impl Worker {
 
     /// Bytes of inputs in hand, of all jobs.
     pub(super) fn input_in_hand(&self, core: &Core) -> u64 {
-        let running = self.running.values().map(|r| &r.unit);
-        let read = self.reads.values().map(|fetch| &fetch.unit);
+        let waiting = self.jobs.values().flat_map(|job| job.waiting.values()).flat_map(|waiting| &waiting.units);
+        let others = self.units_beyond_packs(core).map(|(_, unit)| unit);
+        others.chain(waiting).map(|unit| unit.input).fold(0, u64::saturating_add)
+    }
+
+    /// The units in hand that do not wait for a pack, with their jobs.
+    pub(super) fn units_beyond_packs<'w>(&'w self, core: &'w Core) -> impl Iterator<Item = (JobId, &'w Unit)> {
+        let running = self.running.values().map(|r| (r.job, &r.unit));
+        let read = self.reads.values().map(|fetch| (fetch.job, &fetch.unit));
         let asked = core.pending.values().filter_map(|pending| match pending {
-            Pending::Worker(WorkerRequest::Bucket(fetch)) => Some(&fetch.unit),
+            Pending::Worker(WorkerRequest::Bucket(fetch)) => Some((fetch.job, &fetch.unit)),
             _ => None,
         });
-        let waiting = self.jobs.values().flat_map(|job| job.waiting.values()).flat_map(|waiting| &waiting.units);
-        running.chain(read).chain(asked).chain(waiting).map(|unit| unit.input).fold(0, u64::saturating_add)
+        running.chain(read).chain(asked)
     }
 
     fn run_pack(&mut self, core: &mut Core, id: JobId, unit: Unit, pack: Bytes) {

@@ -49,6 +49,8 @@ pub(super) struct WorkerJob {
     pub(super) postponed: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
+    /// Whether a unit of it has begun here. Before that, its module may still be compiled.
+    pub(super) begun: bool,
     /// Whether this peer does not work, and only confirms failures of this job of its own.
     pub(super) confirms_only: bool,
 }
@@ -117,6 +119,7 @@ impl WorkerJob {
             active: false,
             postponed: 0,
             youngest: false,
+            begun: false,
             confirms_only: false,
         }
     }

@@ -31,7 +31,7 @@ use crate::io::{NetAction, ReadId, RunAction, RunId, TaskResult};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::membership::Advert;
-use crate::message::{Claim, Gossip, Request, Seals, Standing, Topic};
+use crate::message::{Cause, Claim, Gossip, Request, Seals, Standing, Topic};
 use crate::part::{ShardId, ShardRef, StageRef, TaskId};
 use crate::ranges::BitSet;
 use crate::time::Time;
@@ -361,6 +361,8 @@ impl Worker {
         let Some(mut running) = self.running.remove(&run) else { return };
         let (id, stage) = (running.job, running.unit.stage);
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        // A unit whose module cannot be loaded has not begun.
+        job.begun |= results.iter().all(|r| !matches!(&r.outcome, Err(failure) if failure.cause == Cause::Worker));
         if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
             self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);

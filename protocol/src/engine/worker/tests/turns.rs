@@ -1,5 +1,7 @@
 //! The order in which jobs are served.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -143,4 +145,52 @@ fn a_worker_in_many_jobs_publishes_as_often_as_one_in_a_single_job() {
     };
     let (one, many) = (said_in_two_minutes(1), said_in_two_minutes(8));
     assert!(one > 0 && many <= 2 * one, "{one} messages in one job, {many} in eight");
+}
+
+/// Units that start at once.
+fn started(bench: &mut Bench) -> Vec<Box<Work>> {
+    bench.idle(Duration::from_secs(1));
+    std::iter::from_fn(|| bench.run()).collect()
+}
+
+#[test]
+fn a_job_whose_module_is_being_compiled_leaves_places_to_others() {
+    let mut bench = Bench::new();
+    let first = bench.open(&LONG_JOB, other());
+    let mut units: Vec<_> = (0..20).flat_map(|_| started(&mut bench)).collect();
+    assert!(units.len() <= 3, "{} units wait for a compiler", units.len());
+    let second = bench.open(&Plan { owner: 2, module: 8, ..LONG_JOB }, other());
+    units.extend((0..20).flat_map(|_| started(&mut bench)));
+    let of_second: Vec<_> = units.iter().filter(|work| work.job == second).collect();
+    assert_eq!(of_second.len(), 1, "its module is compiled meanwhile");
+    // Its module is loaded.
+    bench.results_of(of_second[0], [], false, 1);
+    let more: Vec<_> = (0..20).flat_map(|_| started(&mut bench)).collect();
+    assert!(more.len() >= 2 && more.iter().all(|work| work.job == second), "{} more units", more.len());
+    assert!(units.iter().any(|work| work.job == first));
+}
+
+#[test]
+fn jobs_whose_modules_are_compiled_for_ever_do_not_stop_a_worker() {
+    let mut bench = Bench::new();
+    let honest = bench.open(&LONG_JOB, other());
+    bench.run_units(1, Duration::from_millis(100));
+    for owner in 2..22 {
+        bench.open(&Plan { owner, nonce: u64::from(owner), module: 10 + owner, ..LONG_JOB }, other());
+    }
+    let (mut ran, mut waiting) = (0, BTreeSet::new());
+    for _ in 0..1000 {
+        match bench.run() {
+            Some(work) if work.job == honest => {
+                ran += 1;
+                bench.results(&work, work.tasks.iter(), true);
+                bench.drive(Duration::from_millis(100));
+                bench.take_outputs();
+            }
+            Some(work) => drop(waiting.insert(work.job)),
+            None => bench.idle(Duration::from_millis(200)),
+        }
+    }
+    assert_eq!(waiting.len(), 20, "modules are compiled");
+    assert!(ran > 300, "{ran} units ran beside modules that are compiled for ever");
 }
