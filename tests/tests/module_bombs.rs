@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -79,9 +80,10 @@ fn is_compiling(node: u32) -> bool {
 fn compiling_peer(data: &Path, bootstrap: &str) -> PeerConfig {
     let compile = |_: PeerKey, _: String, source: Bytes| -> CompileAnswer {
         let module = match &source[..] {
-            b"bomb" => bomb(0),
-            [b'b', b'o', b'm', b'b', number] => bomb(u32::from(*number)),
-            b"endless" => guest("(loop br 0)", ""),
+            b"bomb" => bomb(),
+            [b'e', b'n', b'd', b'l', b'e', b's', b's', number @ ..] => {
+                guest("(loop br 0)", &format!("(func (export \"{}\"))", String::from_utf8_lossy(number)))
+            }
             other => guest("", &format!("(func (export \"{}\"))", String::from_utf8_lossy(other))),
         };
         let answer = Response::Compiled { warnings: String::new(), cached: false, millis: 1 };
@@ -127,8 +129,8 @@ fn guest(initialize: &str, more: &str) -> Vec<u8> {
 }
 
 /// A module of 1 MB that is far more expensive than others of that size: in each of its functions, many locals live
-/// while references are moved in a table. Equal numbers give equal modules.
-fn bomb(number: u32) -> Vec<u8> {
+/// while references are moved in a table.
+fn bomb() -> Vec<u8> {
     let locals = 0..12;
     let names: String = locals.clone().map(|local| format!("(local $l{local} i64)")).collect();
     let begin: String = locals
@@ -138,8 +140,7 @@ fn bomb(number: u32) -> Vec<u8> {
     let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(8000);
     let end: String = locals.map(|local| format!("(local.get $l{local}) i64.add ")).collect();
     let function = format!("(func (param $p i64) (result i64) {names} {begin} {moved} (local.get $p) {end})");
-    let last = format!("(func (result i32) i32.const {number})");
-    guest("", &format!("(table $t 16 externref) {} {last}", function.repeat(16)))
+    guest("", &format!("(table $t 16 externref) {}", function.repeat(16)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,26 +150,32 @@ async fn a_bomb_ends_with_its_limit_and_delays_no_other_job() {
     mesh.wait_for_compilation().await;
     mesh.honest("honest").await;
     let error = bomb.result().await.expect_err("it cannot be compiled").to_string();
-    assert!(error.contains("was ended at its limit of"), "{error}");
+    // The first is what the node says, the second what the home may find out before: within this test's process, it
+    // has an estimate only.
+    assert!(error.contains("was ended at its limit of") || error.contains("cells of control flow"), "{error}");
     mesh.wait_for_its_end().await;
     assert!(mesh.dir.path().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_with_bombs_do_not_fill_the_places_of_a_worker() {
+async fn jobs_whose_modules_are_being_compiled_do_not_fill_the_places_of_a_worker() {
     let mesh = Bombed::start().await;
-    // More than a node of one thread has places for units of work.
-    let bombs: Vec<JobHandle> = (b'a'..=b'h').map(|n| mesh.attack(&format!("bomb{}", char::from(n)))).collect();
+    let ended = Arc::new(AtomicUsize::new(0));
+    // More than a node of one thread has places for units of work. Each takes seconds of processor time.
+    for number in 0..8 {
+        let job = mesh.attack(&format!("endless{number}"));
+        let ended = Arc::clone(&ended);
+        tokio::spawn(async move {
+            let _ = job.result().await;
+            ended.fetch_add(1, Ordering::Relaxed);
+        });
+    }
     mesh.wait_for_compilation().await;
-    for name in ["one", "two", "three", "four"] {
+    mesh.honest("one").await;
+    assert_eq!(ended.load(Ordering::Relaxed), 0, "the honest job waited for another");
+    for name in ["two", "three", "four"] {
         mesh.honest(name).await;
     }
-    // Each takes seconds of processor time, one at a time. All are cancelled at the end.
-    assert!(is_compiling(mesh.node.pid()), "the honest jobs waited for the bombs");
-    for bomb in bombs {
-        bomb.cancel().await;
-    }
-    mesh.wait_for_its_end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

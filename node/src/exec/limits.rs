@@ -81,7 +81,7 @@ pub(super) const COMPILE_TIME_PER_BYTE: Duration = Duration::from_micros(5);
 /// See [`MAX_COMPILE_MEMORY`].
 pub(super) const MAX_COMPILE_TIME: Duration = Duration::from_secs(60);
 
-/// Elapsed time of a compiling process for each second of its processor time, at which it is given up: reached only if
+/// Elapsed time of a compiling process for each second that it may take, at which it is given up: reached only if
 /// it gets less than that share of a core or was suspended, which is the machine's fault, never the module's.
 pub(super) const COMPILE_WALL_FACTOR: u32 = 5;
 

@@ -12,7 +12,7 @@ use super::compile::{compile, shape};
 use super::error::{ModuleError, RuntimeError};
 use super::limits::{
     DEFAULT_CACHE_BYTES, LOADED_MODULES, MAX_CONTROL_CELLS, MAX_MODULE_BYTES, MAX_SLOW_COMPILES, MAX_TASK_MEMORY,
-    QUICK_COMPILES, THREADS_PER_SLOW_COMPILE,
+    PROBE_TIME, QUICK_COMPILES, THREADS_PER_SLOW_COMPILE,
 };
 use super::module::Module;
 use super::probe::check_version;
@@ -195,7 +195,7 @@ impl Runtime {
     ) -> Result<Arc<Module>, ModuleError> {
         let module = Arc::new(self.admission.admit(hash, &compiled.code, compile_time)?);
         if !compiled.probed {
-            check_version(&module, MAX_TASK_MEMORY)?;
+            check_version(&module, MAX_TASK_MEMORY, PROBE_TIME)?;
         }
         let mut loaded = lock(&self.loaded);
         if loaded.len() >= LOADED_MODULES {

@@ -8,7 +8,7 @@ use super::{CODE, FAILED, FITS, Limits, NAME, NO_MEMORY, REFUSED, confine};
 use crate::exec::admission::Admission;
 use crate::exec::compile::compile;
 use crate::exec::error::ModuleError;
-use crate::exec::limits::MAX_SEPARATE_CELLS;
+use crate::exec::limits::{COMPILE_WALL_FACTOR, MAX_SEPARATE_CELLS, PROBE_TIME};
 use crate::exec::probe::check_version;
 use crate::exec::{TaskErrorKind, engine};
 
@@ -80,7 +80,8 @@ fn judge(engine: wasmtime::Engine, wasm: &[u8], limits: &Limits, output: &mut im
     let admission = Admission::new(engine, limits.instance).map_err(|error| ModuleError::Host(error.to_string()))?;
     let module = admission.admit([0; 32], &compiled, None)?;
     confine::limit_probe()?;
-    Ok(check_version(&module, limits.instance)?)
+    // The parent watches its processor time.
+    Ok(check_version(&module, limits.instance, PROBE_TIME * COMPILE_WALL_FACTOR)?)
 }
 
 fn verdict_of(error: &ModuleError) -> Vec<u8> {

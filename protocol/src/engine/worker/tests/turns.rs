@@ -21,7 +21,8 @@ fn unacknowledged_output_is_limited_over_all_jobs_and_leaves_room_for_each() {
         bench.open(&Plan { nonce: 100 + unacked as u64, tasks: 1, block: 1, ..COLLECTS }, other());
     }
     assert!(jobs.len() > 8, "{} jobs began", jobs.len());
-    let in_hand = 4 * part;
+    // Each job may have a unit in hand before it begins.
+    let in_hand = choice::ACTIVE_JOBS * part;
     assert!(unacked <= limits::UNACKED_BYTES + in_hand, "{unacked} bytes are held");
 }
 
@@ -166,7 +167,7 @@ fn a_job_whose_module_is_being_compiled_leaves_places_to_others() {
     // Its module is loaded.
     bench.results_of(of_second[0], [], false, 1);
     let more: Vec<_> = (0..20).flat_map(|_| started(&mut bench)).collect();
-    assert!(more.len() >= 2 && more.iter().all(|work| work.job == second), "{} more units", more.len());
+    assert!(!more.is_empty() && more.iter().all(|work| work.job == second), "{} more units", more.len());
     assert!(units.iter().any(|work| work.job == first));
 }
 
