@@ -19,6 +19,7 @@ mod follow;
 mod memory;
 mod process;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ const FAILED: u8 = b'T';
 /// The verdict that the memory did not suffice.
 const NO_MEMORY: u8 = b'M';
 
+/// The program itself, even if its file was replaced or removed since it started.
+const ITSELF: &str = "/proc/self/exe";
+
 static CAN_START: AtomicBool = AtomicBool::new(false);
 
 /// Serves as a compiling process if the program was started as one, and then does not return. Otherwise allows this
@@ -55,7 +59,8 @@ pub fn run_if_asked() {
     if std::env::args_os().next().is_some_and(|name| name == NAME) {
         entry::serve();
     }
-    CAN_START.store(true, Ordering::Relaxed);
+    // Without `/proc`, it could neither start itself nor watch what children use.
+    CAN_START.store(Path::new(ITSELF).exists(), Ordering::Relaxed);
 }
 
 /// Whether this process can start compiling processes.

@@ -10,14 +10,11 @@ use rustix::process::{Pid, Signal};
 
 use super::follow::{Answer, Stop, follow};
 use super::memory::ChildMemory;
-use super::{FAILED, FITS, Limits, NAME, NO_MEMORY, REFUSED, quantum};
+use super::{FAILED, FITS, ITSELF, Limits, NAME, NO_MEMORY, REFUSED, quantum};
 use crate::exec::CancelToken;
 use crate::exec::error::ModuleError;
 use crate::exec::limits::{COMPILE_THREADS, MAX_DYING_WORDS, PROBE_PROCESSOR_TIME};
 use crate::exec::turns::{Lane, Owner, Turn, Turns};
-
-/// The program itself, even if its file was replaced or removed since it started.
-const ITSELF: &str = "/proc/self/exe";
 
 /// How Rust's allocator and stack guard say why they abort.
 const DYING_OF_MEMORY: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
