@@ -161,7 +161,7 @@ fn bombs_end_at_their_limits_while_others_compile() {
     let bombs: [(&str, fn(u32) -> Vec<u8>); 4] = [
         ("tables", slow_bomb),
         ("branches", |number| bomb(number, BRANCH, 20_000)),
-        ("1 MB of tables", |number| megabyte_bomb(number, 12, TABLE_COPY)),
+        ("1 MB of tables", |number| megabyte_bomb(number, 9, TABLE_COPY)),
         ("1 MB of branches", |number| megabyte_bomb(number, 100, BRANCH)),
     ];
     for (what, bomb) in bombs {

@@ -131,7 +131,7 @@ fn guest(initialize: &str, more: &str) -> Vec<u8> {
 /// A module of 1 MB that is far more expensive than others of that size: in each of its functions, many locals live
 /// while references are moved in a table.
 fn bomb() -> Vec<u8> {
-    let locals = 0..12;
+    let locals = 0..9;
     let names: String = locals.clone().map(|local| format!("(local $l{local} i64)")).collect();
     let begin: String = locals
         .clone()
