@@ -100,7 +100,13 @@ fn ways(operator: &Operator<'_>, module: &impl WasmModuleResources) -> u64 {
         // With a handler around it, a call has two successors.
         | Operator::Call { .. }
         | Operator::ReturnCall { .. }
-        | Operator::MemoryGrow { .. } => 1,
+        | Operator::MemoryGrow { .. }
+        // Calls of the host, after checks of bounds.
+        | Operator::MemoryCopy { .. }
+        | Operator::MemoryFill { .. }
+        | Operator::MemoryInit { .. }
+        | Operator::DataDrop { .. }
+        | Operator::ElemDrop { .. } => 1,
         // The clock is checked at every turn.
         Operator::Loop { .. } => 1 + ENTRY_WAYS,
         Operator::CallIndirect { .. }

@@ -100,7 +100,8 @@ fn processor_time(began: Instant) -> Duration {
     nanos.map_or_else(|| began.elapsed(), Duration::from_nanos)
 }
 
-/// Processor time for each cell: the most that was found in hours of generated modules is a third of it.
+/// Processor time for each cell: twice the most that was found in some hundred generated modules on a machine with
+/// other load.
 const MAX_MICROS_PER_CELL: f64 = 6.0;
 
 /// Compiles generated modules and prints the time for each cell: `FUZZ_SECONDS=600 cargo test --release -p webmesh-node
