@@ -131,16 +131,16 @@ fn guest(initialize: &str, more: &str) -> Vec<u8> {
 /// A module of 1 MB that is far more expensive than others of that size: in each of its functions, many locals live
 /// while references are moved in a table.
 fn bomb() -> Vec<u8> {
-    let locals = 0..9;
+    let locals = 0..4;
     let names: String = locals.clone().map(|local| format!("(local $l{local} i64)")).collect();
     let begin: String = locals
         .clone()
         .map(|local| format!("(local.set $l{local} (i64.add (local.get $p) (i64.const {local})))"))
         .collect();
-    let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(8000);
+    let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(2000);
     let end: String = locals.map(|local| format!("(local.get $l{local}) i64.add ")).collect();
     let function = format!("(func (param $p i64) (result i64) {names} {begin} {moved} (local.get $p) {end})");
-    guest("", &format!("(table $t 16 externref) {}", function.repeat(16)))
+    guest("", &format!("(table $t 16 externref) {}", function.repeat(64)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
