@@ -110,6 +110,7 @@ async fn start(args: Args) -> anyhow::Result<(Peer, SocketAddr)> {
         threads: 1,
         memory: NO_MEMORY,
         task_memory: NO_MEMORY,
+        disk: 0,
         listen,
         external: args.external,
         bootstrap: vec![],

@@ -302,7 +302,7 @@ impl<H: Host> Driver<H> {
 
     async fn on_event(&mut self, event: NetEvent) {
         let event = match event {
-            NetEvent::Connected { peer } => Event::Connected { peer },
+            NetEvent::Connected { peer, network } => Event::Connected { peer, network },
             NetEvent::Disconnected { peer } => Event::Disconnected { peer },
             NetEvent::Rtt { peer, rtt } => Event::Rtt { peer, rtt },
             NetEvent::Gossip { from, message } => {

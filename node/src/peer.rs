@@ -32,6 +32,8 @@ pub struct PeerConfig {
     /// Memory limit of all tasks that run at the same time, in bytes; jobs whose tasks may need more are left to other
     /// peers.
     pub task_memory: u64,
+    /// Limit for intermediate data of all jobs, in bytes, on disk for the most part.
+    pub disk: u64,
     /// Addresses to listen on.
     pub listen: Vec<Multiaddr>,
     /// Addresses at which others reach this peer although it does not listen there.
@@ -144,6 +146,7 @@ impl Peer {
             data_dir: config.data_dir,
             memory: config.memory,
             task_memory: config.task_memory,
+            disk: config.disk,
             compiler: config.compiler,
         })?;
         let mut served = Vec::new();

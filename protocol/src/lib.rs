@@ -25,12 +25,12 @@
 //!     agent: "example/1".to_owned(),
 //!     minor: version::MINOR,
 //! };
-//! let (me, memory, interface) = (PeerKey([1; 32]), Memory::native(1 << 30), guest::INTERFACE);
+//! let (me, memory, interface) = (PeerKey([1; 32]), Memory::native(1 << 30, 1 << 40), guest::INTERFACE);
 //! let mut engine = Engine::new(Config { me, started: 1, advert, memory, interface, confirms: true });
 //!
 //! // When a connection is established, the engine introduces itself.
 //! let mut now = Time(0);
-//! engine.handle(now, Event::Connected { peer: PeerKey([2; 32]) });
+//! engine.handle(now, Event::Connected { peer: PeerKey([2; 32]), network: None });
 //! let mut introduced = false;
 //! while let Some(action) = engine.poll() {
 //!     if let Action::Net(NetAction::Request { to, request: Request::Hello(_), .. }) = action {

@@ -120,14 +120,9 @@ pub const PUSH_BYTES: usize = 1 << 20;
 pub const PUSH_DELAY: Duration = Duration::from_millis(50);
 /// Unacknowledged output that a worker holds, in bytes; beyond that, it starts no further task (rule 13).
 pub const UNACKED_BYTES: usize = 64 << 20;
-/// Tables of all shuffles at a shuffler, in bytes: those of eight of the largest stages, or of some thousand ordinary
-/// ones. Further jobs wait until one ends; an owner's may take up a quarter.
+/// Tables of all shuffles at a shuffler with plenty of memory, in bytes: those of eight of the largest stages, or of
+/// some thousand ordinary ones. Further jobs wait until one ends.
 pub const TABLE_BYTES: usize = 512 << 20;
-/// The jobs of one owner may take up one part in this many of the tables and of the segments.
-pub const PART_OF_OWNER: usize = 4;
-/// Segments held for all jobs, in bytes, mostly on disk. A job has up to 16 shufflers: if its data exceed its owner's
-/// part at 16 such peers, it would need a mesh of another size.
-pub const SEGMENT_BYTES: u64 = 256 << 30;
 /// Copies in transit to replicas, of all jobs, in bytes; beyond that, workers wait with output that would be copied. As
 /// much as a worker may hold unacknowledged.
 pub const COPY_BYTES: usize = UNACKED_BYTES;

@@ -86,6 +86,11 @@ impl Advert {
     }
 }
 
+/// The network that a connected peer's address belongs to, in the driver's encoding: an IPv4 /24, an IPv6 /48, or this
+/// machine. Addresses within one network cost nothing, so peers of one network share what strangers may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network(pub [u8; 8]);
+
 /// One known peer.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -101,8 +106,15 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct Directory {
     members: BTreeMap<PeerKey, Member>,
-    /// When each connected peer last showed a sign of life.
-    connected: BTreeMap<PeerKey, Time>,
+    connected: BTreeMap<PeerKey, Link>,
+}
+
+/// The connection to a peer.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    network: Option<Network>,
+    /// When the peer last showed a sign of life.
+    heard: Time,
 }
 
 impl Directory {
@@ -120,28 +132,37 @@ impl Directory {
         self.members.insert(peer, Member { advert, heard: now, connected });
     }
 
-    /// A connection was opened or closed.
-    pub fn set_connected(&mut self, now: Time, peer: PeerKey, on: bool) {
-        if on {
-            self.connected.insert(peer, now);
-        } else {
-            self.connected.remove(&peer);
-        }
+    /// A connection was opened; `network` is that of the peer's address, or `None` if a relay hides it.
+    pub fn connect(&mut self, now: Time, peer: PeerKey, network: Option<Network>) {
+        self.connected.insert(peer, Link { network, heard: now });
         if let Some(member) = self.members.get_mut(&peer) {
-            member.connected = on;
+            member.connected = true;
         }
+    }
+
+    /// The last connection to a peer was closed.
+    pub fn disconnect(&mut self, peer: &PeerKey) {
+        self.connected.remove(peer);
+        if let Some(member) = self.members.get_mut(peer) {
+            member.connected = false;
+        }
+    }
+
+    /// The network of a connected peer; `None` if it is not connected, or behind a relay.
+    pub fn network_of(&self, peer: &PeerKey) -> Option<Network> {
+        self.connected.get(peer)?.network
     }
 
     /// A peer showed a sign of life: a pong, gossip, or a request.
     pub fn note_sign_of_life(&mut self, now: Time, peer: &PeerKey) {
-        if let Some(at) = self.connected.get_mut(peer) {
-            *at = now;
+        if let Some(link) = self.connected.get_mut(peer) {
+            link.heard = now;
         }
     }
 
     /// When a peer last showed a sign of life; `None` if it is not connected.
     pub fn last_sign_of_life(&self, peer: &PeerKey) -> Option<Time> {
-        self.connected.get(peer).copied()
+        Some(self.connected.get(peer)?.heard)
     }
 
     /// Forgets a peer that said goodbye.
@@ -194,7 +215,7 @@ mod tests {
     fn a_flood_of_strangers_cannot_grow_the_table_or_push_out_a_connected_peer() {
         let mut directory = Directory::default();
         let friend = PeerKey(Hash::of(b"friend").0);
-        directory.set_connected(Time(0), friend, true);
+        directory.connect(Time(0), friend, None);
         directory.on_advert(Time(0), friend, advert());
         for i in 0..2 * limits::ADVERTS as u64 {
             directory.on_advert(Time(i + 1), PeerKey(Hash::of(&i.to_le_bytes()).0), advert());

@@ -19,7 +19,7 @@ use super::storage::{Bridge, StorageWorker};
 
 /// Browsers end a tab at about four gibibytes. Tasks may take half of that, each in its own memory; the rest is for
 /// this program.
-const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20 };
+const MEMORY: Memory = Memory { tasks: 2 << 30, inputs: 512 << 20, tables: 64 << 20, segments: 1 << 30 };
 
 /// The host of a tab. There is only one thread, as `SendWrapper` asserts.
 pub(super) struct TabHost(SendWrapper<Inner>);
@@ -89,6 +89,7 @@ impl Host for TabHost {
     fn run(&mut self, action: RunAction) {
         match action {
             RunAction::Start(work) => self.0.runs.run(*work),
+            RunAction::Cancel { run } => self.0.runs.cancel(run),
             RunAction::Stop { job } => self.0.runs.stop(job),
         }
     }

@@ -44,6 +44,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn run(this: &Runner, unit: Unit);
 
+    /// Ends one run without results.
+    #[wasm_bindgen(method)]
+    fn cancel(this: &Runner, run: f64);
+
     /// Cancels a job's running units, and drops its queued ones.
     #[wasm_bindgen(method)]
     fn stop(this: &Runner, job: &str);
@@ -149,6 +153,12 @@ impl Runs {
     /// Stores a fetched module for later jobs.
     pub(super) fn keep(&self, hash: &Hash, wasm: &[u8]) {
         self.runner.keep(&hex::encode(hash.0), Uint8Array::from(wasm));
+    }
+
+    pub(super) fn cancel(&self, run: RunId) {
+        if self.running.borrow_mut().remove(&run.0).is_some() {
+            self.runner.cancel(run.0 as f64);
+        }
     }
 
     pub(super) fn stop(&self, job: JobId) {

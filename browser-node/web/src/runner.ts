@@ -137,10 +137,20 @@ export class Runner {
     this.#fill();
   }
 
+  /** Ends one run without results. */
+  cancel(run: number): void {
+    this.#drop((unit) => unit.run === run);
+  }
+
+  /** Ends all runs of a job without results. */
   stop(job: string): void {
-    this.#queue = this.#queue.filter((unit) => unit.job !== job);
+    this.#drop((unit) => unit.job === job);
+  }
+
+  #drop(ends: (unit: Queued) => boolean): void {
+    this.#queue = this.#queue.filter((unit) => !ends(unit));
     for (const slot of this.#slots) {
-      if (slot.unit?.job === job) this.#clear(slot);
+      if (slot.unit !== undefined && ends(slot.unit)) this.#clear(slot);
     }
     this.#fill();
   }

@@ -253,6 +253,9 @@ pub(crate) struct NodeArgs {
     /// the data that tasks read takes at most as much as the tasks
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(crate) memory: ByteSize,
+    /// Disk space for intermediate data of all jobs; jobs wait for others when it is used up
+    #[arg(long, value_name = "SIZE", default_value = "64GiB")]
+    pub(crate) disk: ByteSize,
     /// Do not look for peers on the local network
     #[arg(long)]
     pub(crate) no_mdns: bool,

@@ -42,6 +42,7 @@ async fn start(args: NodeArgs) -> Result<(Peer, Option<SocketAddr>), CliError> {
         threads: args.threads.map_or_else(cores, usize::from),
         memory: args.memory.as_u64() / SEGMENTS_PART,
         task_memory: args.memory.as_u64() - args.memory.as_u64() / SEGMENTS_PART,
+        disk: args.disk.as_u64(),
         listen,
         external: args.external,
         bootstrap: args.bootstrap,

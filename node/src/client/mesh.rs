@@ -30,6 +30,8 @@ const GATHER_DELAY: Duration = Duration::from_millis(150);
 const EMBEDDED_MEMORY: u64 = 320 << 20;
 /// Memory for tasks of this user's own job, in bytes: unlimited here, since the job has its own limit.
 const OWN_TASK_MEMORY: u64 = u64::MAX;
+/// Disk space for the intermediate data of this user's own job, in bytes: as much as the disk has.
+const OWN_DISK: u64 = u64::MAX;
 
 /// Parameters of the first peer, the home of the job.
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl Mesh {
             threads,
             memory: EMBEDDED_MEMORY / peers as u64,
             task_memory: OWN_TASK_MEMORY,
+            disk: OWN_DISK,
             listen: listen.clone(),
             external: vec![],
             bootstrap,
@@ -119,6 +122,7 @@ impl Mesh {
             threads: 1,
             memory: EMBEDDED_MEMORY,
             task_memory: OWN_TASK_MEMORY,
+            disk: OWN_DISK,
             listen: listen.iter().map(|a| a.parse().expect("a valid multiaddress")).collect(),
             external: vec![],
             // In a public mesh, only mDNS tells peers of one local network each other's private addresses.

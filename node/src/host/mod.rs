@@ -45,6 +45,8 @@ pub struct HostConfig {
     pub memory: u64,
     /// Memory limit of all tasks that run at the same time, in bytes.
     pub task_memory: u64,
+    /// Limit for the segments of all jobs, in bytes, on disk for the most part.
+    pub disk: u64,
     /// The compiler, if this peer has that role.
     pub compiler: Option<Arc<dyn CompileService>>,
 }
@@ -130,6 +132,7 @@ pub struct NativeHost {
     decisions: DecisionThread,
     compiler: Option<Arc<dyn CompileService>>,
     task_memory: u64,
+    disk: u64,
     sender: mpsc::Sender<HostOutput>,
 }
 
@@ -161,9 +164,20 @@ impl NativeHost {
         let decisions = DecisionThread::new(job_folder::all(&config.data_dir), outputs.clone(), sender.clone());
         let handle = HostHandle { blobs: blobs.clone(), outputs: outputs.clone() };
         let segments = SegmentThread::start(segments, sender.clone()).map_err(RuntimeError::Thread)?;
-        let HostConfig { compiler, task_memory, .. } = config;
-        let host =
-            Self { blobs, arriving, tasks, start_tasks, segments, outputs, decisions, compiler, task_memory, sender };
+        let HostConfig { compiler, task_memory, disk, .. } = config;
+        let host = Self {
+            blobs,
+            arriving,
+            tasks,
+            start_tasks,
+            segments,
+            outputs,
+            decisions,
+            compiler,
+            task_memory,
+            disk,
+            sender,
+        };
         Ok((host, handle, receiver))
     }
 }
@@ -227,7 +241,7 @@ impl Host for NativeHost {
     }
 
     fn memory(&self) -> Memory {
-        Memory::native(self.task_memory)
+        Memory::native(self.task_memory, self.disk)
     }
 
     fn is_overloaded(&self) -> bool {

@@ -85,6 +85,8 @@ pub enum NetEvent {
     Connected {
         /// The peer.
         peer: PeerKey,
+        /// The network of its address; `None` if a relay hides it.
+        network: Option<Network>,
     },
     /// The last connection to a peer closed.
     Disconnected {

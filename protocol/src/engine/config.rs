@@ -32,12 +32,16 @@ pub struct Memory {
     pub inputs: u64,
     /// Tables of all shuffles.
     pub tables: usize,
+    /// Segments of all shuffles, on disk for the most part.
+    pub segments: u64,
 }
 
 impl Memory {
-    /// The limits of a native peer with this much memory for its tasks; their inputs may take as much again.
-    pub fn native(tasks: u64) -> Self {
-        Self { tasks, inputs: tasks, tables: limits::TABLE_BYTES }
+    /// The limits of a native peer with this much memory for its tasks, and `segments` bytes for segments. The inputs of
+    /// its tasks may take as much memory again, and its tables half as much.
+    pub fn native(tasks: u64, segments: u64) -> Self {
+        let tables = usize::try_from(tasks / 2).unwrap_or(usize::MAX).min(limits::TABLE_BYTES);
+        Self { tasks, inputs: tasks, tables, segments }
     }
 }
 

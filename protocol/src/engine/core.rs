@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::gossip_budget::GossipBudget;
+use super::origin::Origin;
 use super::pending::Pending;
 use crate::id::PeerKey;
 use crate::io::{Action, NetAction, Notice, ReadId, RequestId, RunId, Token};
@@ -154,6 +155,11 @@ impl Core {
         self.hop = third_quartile.map_or(FIRST_HOP, |&hop| hop.min(limits::HOP));
     }
 
+    /// Where a job of this home and owner comes from.
+    pub(super) fn origin(&self, home: PeerKey, owner: PeerKey) -> Origin {
+        Origin { network: self.directory.network_of(&home), home, owner }
+    }
+
     /// Recounts the known workers.
     pub(super) fn count_workers(&mut self) {
         let me = u32::from(self.advert.roles.worker);
@@ -186,7 +192,7 @@ pub(super) mod tests {
     fn core_with(neighbours: u8) -> Core {
         let mut core = core();
         for n in 1..=neighbours {
-            core.directory.set_connected(Time(0), PeerKey([n; 32]), true);
+            core.directory.connect(Time(0), PeerKey([n; 32]), None);
             for _ in 0..50 {
                 core.measure_hop(PeerKey([n; 32]), Duration::from_millis(40));
             }

@@ -9,21 +9,21 @@ use super::starting_place::StartingPlace;
 use crate::epoch::Epoch;
 use crate::id::PeerKey;
 use crate::io::{RequestId, Token};
-use crate::membership::Advert;
+use crate::membership::{Advert, Network};
 use crate::message::{self, Gossip, JobNews, PeerStatus, Request, Response, Summary};
 use crate::part::PartitionRef;
 use crate::sign::Signed;
 
 impl Engine {
-    pub(super) fn connected(&mut self, peer: PeerKey) {
+    pub(super) fn connected(&mut self, peer: PeerKey, network: Option<Network>) {
         let core = &mut self.core;
-        core.directory.set_connected(core.now, peer, true);
+        core.directory.connect(core.now, peer, network);
         core.request(peer, Request::Hello(core.advert.clone()), vec![], DiscoveryRequest::Hello(peer));
         self.authority.on_connected(peer);
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerKey) {
-        self.core.directory.set_connected(self.core.now, peer, false);
+        self.core.directory.disconnect(&peer);
         self.core.forget_hop(&peer);
         self.worker.on_broken(&mut self.core, &peer);
         self.authority.on_disconnected(&self.core, peer);
@@ -73,7 +73,6 @@ impl Engine {
                 self.hello(from, advert);
             }
             Request::Offer { announce, slot, of } => {
-                core.respond(token, Response::Ok);
                 let job = announce.job;
                 if let Some(end) = self.jobs.end_of(&job) {
                     // A home that continues a job which is over has lost the end of its log.
@@ -83,6 +82,7 @@ impl Engine {
                 self.jobs.announced(core, from, announce);
                 self.on_epoch(from, &epoch);
                 let core = &mut self.core;
+                core.respond(token, if self.jobs.is_full_for(&job) { Response::Busy } else { Response::Ok });
                 // An offer of a job that is not accepted must not take up room.
                 if self.jobs.home(&job) == Some(from) {
                     self.worker.place(core, job, StartingPlace { slot, of });

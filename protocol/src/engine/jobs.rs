@@ -1,5 +1,7 @@
 //! The jobs that this peer knows: their manifests, their newest epochs, and how they ended.
 
+mod room;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +107,7 @@ impl Jobs {
             let over = self.early.contains(&(job, announce.owner));
             // The named owner must have signed the epoch; otherwise anybody could use up another owner's share of the
             // table.
-            if over || !announce.is_signed_by_owner() || !self.make_room(&announce.owner) {
+            if over || !announce.is_signed_by_owner() || !self.make_room(core, &announce) {
                 return;
             }
             self.known.insert(job, Known::new(core.now, &announce));
@@ -151,25 +153,14 @@ impl Jobs {
         goes_on
     }
 
+    /// Whether an offered job is not known here for lack of room.
+    pub(super) fn is_full_for(&self, job: &JobId) -> bool {
+        !self.known.contains_key(job) && !self.ended.iter().any(|ended| ended.job == *job)
+    }
+
     /// The signed end of a job, if it is over.
     pub(super) fn end_of(&self, job: &JobId) -> Option<Signed<End>> {
         self.ended.iter().find(|ended| ended.job == *job)?.end.clone()
-    }
-
-    /// Whether there is room for one more job of an owner. If the tables are full, the job that has been silent longest
-    /// and whose manifest has not been seen is dropped.
-    fn make_room(&mut self, owner: &PeerKey) -> bool {
-        let of_owner = self.known.values().filter(|k| k.owner == *owner).count();
-        let mut full = self.known.len() >= limits::JOBS || of_owner >= limits::JOBS_OF_OWNER;
-        if full {
-            let own = |k: &Known| of_owner < limits::JOBS_OF_OWNER || k.owner == *owner;
-            let unproven = self.known.iter().filter(|(_, k)| k.manifest.is_none() && own(k));
-            if let Some(job) = unproven.min_by_key(|(_, k)| k.heard).map(|(&job, _)| job) {
-                self.forget(job, None);
-                full = false;
-            }
-        }
-        !full
     }
 
     /// Takes a job's manifest from any peer: the job's id is its hash. An earlier announcement under that id that names
@@ -300,7 +291,11 @@ impl Jobs {
     /// Takes the end of a job if its owner signed it; returns it if it was not known.
     pub(super) fn end(&mut self, core: &Core, signed: &Signed<End>) -> Option<End> {
         let end = signed.open().ok()?;
-        let Some(known) = self.known.get(&end.job) else {
+        let Some(known) = self.known.get(&end.job).filter(|known| known.manifest.is_some()) else {
+            // Whoever announced it is not its owner for certain: nobody is told of this end.
+            if self.known.get(&end.job).is_some_and(|known| known.owner == signed.signer()) {
+                self.forget(end.job, None);
+            }
             let over = self.ended.iter_mut().find(|ended| ended.job == end.job);
             if let Some(ended) = over.filter(|ended| ended.status.owner == signed.signer()) {
                 // The submitter's goodbye arrived before its signed end. The first signed end holds.
@@ -439,10 +434,11 @@ impl Jobs {
         self.known.get(job)?.manifest.as_ref().map(|(signed, _)| signed.clone())
     }
 
-    /// The status of all known jobs, running ones first, up to the limit of one answer.
+    /// The status of all jobs whose manifests are known, running ones first, up to the limit of one answer.
     pub(super) fn statuses(&self, now: Time) -> Vec<JobStatus> {
         let late = self.announce_interval() * ANNOUNCEMENTS_LOST;
-        let alive = self.known.iter().map(|(&job, k)| {
+        let proven = self.known.iter().filter(|(_, known)| known.manifest.is_some());
+        let alive = proven.map(|(&job, k)| {
             let quiet = now.since(k.heard);
             JobStatus { silent: (quiet > late).then_some(quiet.as_secs() as u32), ..k.status(now, job) }
         });

@@ -12,6 +12,7 @@ mod dispatch;
 mod gossip_budget;
 mod homes;
 mod jobs;
+mod origin;
 mod outbox;
 mod packs;
 mod pending;
@@ -80,7 +81,7 @@ impl Engine {
             jobs: Jobs::default(),
             homes: Homes::default(),
             blobs: Blobs::default(),
-            shuffler: Shuffler::new(config.memory.tables),
+            shuffler: Shuffler::new(config.memory),
             authority: Authority::default(),
             tick_at: Time(0),
             advert_at: Time(0),
@@ -95,7 +96,7 @@ impl Engine {
             self.on_resumed(late);
         }
         match event {
-            Event::Connected { peer } => self.connected(peer),
+            Event::Connected { peer, network } => self.connected(peer, network),
             Event::Disconnected { peer } => self.disconnected(peer),
             Event::Rtt { peer, rtt } => {
                 self.core.directory.note_sign_of_life(now, &peer);

@@ -101,6 +101,7 @@ pub(super) enum ShufflerRequest {
 #[derive(Debug)]
 pub(super) enum AuthorityRequest {
     Cancel(JobId),
+    Offer(JobId),
     Watch { job: JobId, peer: PeerKey },
     Accept(AcceptRequest),
 }

@@ -16,7 +16,7 @@ fn engine() -> Engine {
         me: PeerKey([1; 32]),
         started: 1,
         advert,
-        memory: Memory::native(u64::MAX),
+        memory: Memory::native(u64::MAX, u64::MAX),
         interface: 1,
         confirms: true,
     })

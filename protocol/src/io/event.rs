@@ -8,7 +8,7 @@ use super::{NotStored, ReadError, ReadId, RequestError, RequestId, RunId, TaskRe
 use crate::decisions::State;
 use crate::id::{Hash, JobId, PeerKey};
 use crate::manifest::Manifest;
-use crate::membership::Roles;
+use crate::membership::{Network, Roles};
 use crate::message::{End, Gossip, Request, Response};
 use crate::part::TaskId;
 use crate::ranges::Run;
@@ -21,6 +21,8 @@ pub enum Event {
     Connected {
         /// The peer.
         peer: PeerKey,
+        /// The network of its address; `None` if a relay hides it.
+        network: Option<Network>,
     },
     /// The last connection to a peer is gone.
     Disconnected {

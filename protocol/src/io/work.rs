@@ -17,6 +17,11 @@ use crate::segment::Attempt;
 pub enum RunAction {
     /// Run tasks; answered by [`Event::RunProgress`](super::Event::RunProgress).
     Start(Box<Work>),
+    /// End one run, under way or waiting, without results: its thread is needed for others.
+    Cancel {
+        /// The run.
+        run: RunId,
+    },
     /// End the runs of a job that are under way or wait.
     Stop {
         /// The job.

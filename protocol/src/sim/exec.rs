@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::guest;
 use super::world::{SimEvent, World};
-use crate::id::{Hash, JobId};
+use crate::id::Hash;
 use crate::io::{Event, Port, TaskFailure, TaskOutput, TaskResult, Work};
 use crate::manifest::{Operator, Sink};
 use crate::message::Cause;
@@ -41,11 +41,11 @@ impl Executor {
         Self { threads: (0..threads).map(|_| None).collect(), queue: VecDeque::new(), steps: 0 }
     }
 
-    /// Stops all runs of a job.
-    pub(super) fn stop(&mut self, job: JobId) {
-        self.queue.retain(|work| work.job != job);
+    /// Stops some runs.
+    pub(super) fn stop(&mut self, which: impl Fn(&Work) -> bool) {
+        self.queue.retain(|work| !which(work));
         for thread in &mut self.threads {
-            if thread.as_ref().is_some_and(|r| r.work.job == job) {
+            if thread.as_ref().is_some_and(|r| which(&r.work)) {
                 *thread = None;
             }
         }

@@ -46,8 +46,12 @@ impl World {
                 self.note(&[tasks.start.0.to_le_bytes(), tasks.end().0.to_le_bytes()].concat());
                 self.run(peer, work);
             }
+            Action::Run(RunAction::Cancel { run }) => {
+                self.peers[peer as usize].exec.stop(|work| work.run == run);
+                self.use_threads(peer);
+            }
             Action::Run(RunAction::Stop { job }) => {
-                self.peers[peer as usize].exec.stop(job);
+                self.peers[peer as usize].exec.stop(|work| work.job == job);
                 self.use_threads(peer);
             }
             Action::Notify(notice) => self.on_notice(peer, notice),

@@ -104,7 +104,7 @@ impl World {
         for (this, other) in [(a, b), (b, a)] {
             let peer = self.peers[other as usize].key;
             self.gossip_connected(this, other);
-            self.soon(this, Event::Connected { peer });
+            self.soon(this, Event::Connected { peer, network: None });
             let rtt = self.round_trip(this, other);
             self.soon(this, Event::Rtt { peer, rtt });
         }

@@ -303,7 +303,10 @@ impl World {
             // seconds.
             started: self.now * 1_000,
             advert,
-            memory: Memory::native(if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX }),
+            memory: Memory {
+                tasks: if !submits && worker < self.scenario.small { SMALL_MEMORY } else { u64::MAX },
+                ..Memory::native(u64::MAX, u64::MAX)
+            },
             // Simulated guests support all that a manifest can ask for.
             interface: u8::MAX,
             confirms: true,

@@ -524,7 +524,7 @@ fn reachable_tabs_shuffle_if_no_native_peer_does() {
         let mut home = Peer::new(0, NOTHING);
         for &(number, kind, reachable) in peers {
             let addresses = if reachable { vec!["/ip4/192.0.2.1/tcp/1".to_owned()] } else { vec![] };
-            home.feed(Event::Connected { peer: key(number) });
+            home.feed(Event::Connected { peer: key(number), network: None });
             let hello = Request::Hello(Advert { kind, addresses, ..advert(SHUFFLER) });
             home.ask(key(number), hello, Bytes::new());
         }

@@ -35,7 +35,7 @@ fn asked_and_contacted(peer: &mut Peer) -> (Vec<PeerKey>, Vec<PeerKey>) {
 
 /// Connects `neighbour` to `peer`, which sends it a hello and gets a response.
 fn connect(peer: &mut Peer, neighbour: PeerKey) {
-    peer.feed(Event::Connected { peer: neighbour });
+    peer.feed(Event::Connected { peer: neighbour, network: None });
     let requests = peer.requests();
     let greeting = requests.iter().find(|(_, to, request)| *to == neighbour && matches!(request, Request::Hello(_)));
     let id = greeting.expect("a greeting").0;

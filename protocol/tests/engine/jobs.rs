@@ -12,7 +12,9 @@ use webmesh_protocol::message::{Announce, End, Gossip, JobNews, JobState, JobSta
 use webmesh_protocol::sign::Keypair;
 use webmesh_protocol::{Hash, JobId, PeerKey, StageId, codec, limits, version};
 
-use super::peer::{NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, key, manifest, owner};
+use super::peer::{
+    NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, advert, announced, announced_by, job_of, key, manifest, owner,
+};
 
 fn gossip(peer: &mut Peer, announce: Announce) {
     peer.feed(Event::Gossip { from: announce.home, message: Gossip::Jobs(vec![JobNews::Lives(announce)]) });
@@ -55,6 +57,42 @@ fn announcements_in_the_name_of_another_owner_do_not_use_up_its_share() {
 }
 
 #[test]
+fn a_peer_with_many_keys_leaves_room_for_the_jobs_of_others() {
+    let mut peer = Peer::new(3, WORKER);
+    // Eight owners at one home announce as many jobs as the table has places, and go on.
+    let flood = |peer: &mut Peer, round: u64| {
+        for owner in 20..28 {
+            for n in 0..limits::JOBS_OF_OWNER as u64 {
+                gossip(peer, job_of(9, owner, 1_000 * round + n));
+            }
+        }
+    };
+    flood(&mut peer, 1);
+    assert_eq!(peer.engine.load().jobs, limits::JOBS);
+    let honest = job_of(8, 30, 1);
+    gossip(&mut peer, honest.clone());
+    flood(&mut peer, 2);
+    assert_eq!(state(&mut peer, honest.job), Some(JobState::Running));
+    assert_eq!(peer.engine.load().jobs, limits::JOBS);
+}
+
+#[test]
+fn a_submitter_is_told_that_peers_have_no_room_for_its_job() {
+    let mut peer = Peer::new(3, WORKER);
+    // As many homes as the table has places: none has more than its share.
+    for n in 0..limits::JOBS as u64 {
+        let secret = Hash::of(&n.to_le_bytes()).0;
+        let keypair = Keypair::from_secret(secret);
+        let manifest = Manifest { nonce: n, home: keypair.public(), owner: keypair.public(), ..manifest() };
+        gossip(&mut peer, announced_by(&keypair, &manifest, 0, &[key(1)]));
+    }
+    let offer = |announce: Announce| Request::Offer { announce, slot: 0, of: 1 };
+    let refused = job_of(8, 30, 1);
+    let answer = peer.ask(refused.home, offer(refused.clone()), Bytes::new());
+    assert!(matches!(answer, Some(Response::Busy)), "{answer:?}");
+}
+
+#[test]
 fn the_manifest_decides_the_owner_of_a_job_whoever_announced_it_first() {
     let whose = |peer: &mut Peer, job: JobId| -> Vec<PeerKey> {
         known(peer).iter().filter(|status| status.job == job).map(|status| status.owner).collect()
@@ -62,7 +100,7 @@ fn the_manifest_decides_the_owner_of_a_job_whoever_announced_it_first() {
     let mut peer = Peer::new(3, WORKER);
     let real = job(1);
     gossip(&mut peer, squat(&real));
-    assert_eq!(whose(&mut peer, real.job), [squat(&real).owner]);
+    assert_eq!(whose(&mut peer, real.job), [], "listed without its manifest");
     gossip(&mut peer, real.clone());
     assert_eq!(whose(&mut peer, real.job), [owner().public()]);
     gossip(&mut peer, squat(&real));
@@ -107,6 +145,20 @@ fn an_end_that_arrives_after_the_submitters_goodbye_is_accepted() {
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left), "another key ended the job");
     peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(owner().sign(&end))]) });
     assert_eq!(state(&mut peer, real.job), Some(JobState::Ended(Outcome::Cancelled)));
+}
+
+#[test]
+fn a_stranger_that_announces_and_ends_another_owners_job_changes_nothing() {
+    let stranger = Keypair::from_secret([9; 32]);
+    let mut peer = Peer::new(3, WORKER);
+    let real = job(1);
+    gossip(&mut peer, squat(&real));
+    assert_eq!(state(&mut peer, real.job), None, "a job is listed whose manifest nobody has seen");
+    let end = stranger.sign(&End { job: real.job, outcome: Outcome::Done });
+    peer.feed(Event::Gossip { from: key(8), message: Gossip::Jobs(vec![JobNews::Ended(end)]) });
+    assert_eq!(state(&mut peer, real.job), None, "it is listed as done");
+    gossip(&mut peer, real.clone());
+    assert_eq!(state(&mut peer, real.job), Some(JobState::Running));
 }
 
 /// The ends that a peer has published since the last call.

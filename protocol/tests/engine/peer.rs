@@ -76,7 +76,7 @@ impl Peer {
             me: key(number),
             started,
             advert: advert(roles),
-            memory: Memory::native(u64::MAX),
+            memory: Memory::native(u64::MAX, u64::MAX),
             // Those that run tasks support all that a manifest can ask for.
             interface: if confirms { u8::MAX } else { guest::INTERFACE },
             confirms,
@@ -142,7 +142,7 @@ impl Peer {
 
     /// Connects a peer and sends its advert.
     pub(super) fn meet(&mut self, peer: PeerKey, roles: Roles) {
-        self.feed(Event::Connected { peer });
+        self.feed(Event::Connected { peer, network: None });
         assert!(matches!(self.ask(peer, Request::Hello(advert(roles)), Bytes::new()), Some(Response::Hello(_))));
     }
 
@@ -205,14 +205,19 @@ pub(super) fn manifest() -> Manifest {
 
 /// The announcement of the job of [`manifest`] by its home (peer 0) with these shufflers.
 pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey]) -> Announce {
-    let signed = owner().sign(manifest);
+    announced_by(&owner(), manifest, number, shufflers)
+}
+
+/// The announcement of a job of another owner.
+pub(super) fn announced_by(owner: &Keypair, manifest: &Manifest, number: u32, shufflers: &[PeerKey]) -> Announce {
+    let signed = owner.sign(manifest);
     let job = Manifest::id_of(&signed);
     Announce {
         job,
-        owner: owner().public(),
+        owner: owner.public(),
         home: manifest.home,
         manifest: Some(signed),
-        epoch: epoch(job, number, shufflers),
+        epoch: epoch_by(owner, job, number, shufflers),
         done: vec![0, 0],
         tasks: vec![TASKS, u32::from(PARTITIONS)],
         reopened: 0,
@@ -220,11 +225,21 @@ pub(super) fn announced(manifest: &Manifest, number: u32, shufflers: &[PeerKey])
     }
 }
 
+/// A job of a home and an owner with these numbers.
+pub(super) fn job_of(home: u8, owner: u8, nonce: u64) -> Announce {
+    let keypair = Keypair::from_secret([owner; 32]);
+    announced_by(&keypair, &Manifest { nonce, home: key(home), owner: keypair.public(), ..manifest() }, 0, &[key(1)])
+}
+
 pub(super) fn epoch(job: JobId, number: u32, shufflers: &[PeerKey]) -> Signed<Epoch> {
+    epoch_by(&owner(), job, number, shufflers)
+}
+
+fn epoch_by(owner: &Keypair, job: JobId, number: u32, shufflers: &[PeerKey]) -> Signed<Epoch> {
     let mut shufflers: Vec<Shuffler> = shufflers.iter().map(|&peer| Shuffler { peer, weight: 1 }).collect();
     shufflers.sort_unstable_by_key(|s| s.peer);
     let previous = (number > 0).then(|| digest("the epoch before"));
-    owner().sign(&Epoch { job, number, previous, shufflers, generations: vec![] })
+    owner.sign(&Epoch { job, number, previous, shufflers, generations: vec![] })
 }
 
 /// A digest that an attempt might have.

@@ -13,8 +13,8 @@ use webmesh_protocol::ring::{Assignment, Ring};
 use webmesh_protocol::{JobId, PartitionId, PeerKey, StageId, TaskId, limits};
 
 use super::peer::{
-    NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, attempt, attempts, digest, epoch, key, manifest,
-    push,
+    NOTHING, PARTITIONS, Peer, SHUFFLER, TASKS, WORKER, announced, attempt, attempts, digest, epoch, job_of, key,
+    manifest, push,
 };
 
 /// Peer 1, which shuffles a job of peer 0 together with peer 2.
@@ -32,7 +32,7 @@ fn shuffler() -> (Peer, Announce) {
 
 fn offer(shuffler: &mut Peer, announce: &Announce) {
     let offer = Request::Offer { announce: announce.clone(), slot: 0, of: 1 };
-    shuffler.ask(key(0), offer, Bytes::new());
+    shuffler.ask(announce.home, offer, Bytes::new());
 }
 
 /// The commits since the last call. One without attempts, sent when a job opens, is left out.
@@ -427,7 +427,12 @@ fn tables_of_one_owners_jobs_leave_room_for_those_of_others() {
         let answer = shuffler.ask(key(5), push(announce.job, 0, &[attempt(0, "one")]), Bytes::new());
         taken += usize::from(answer == Some(Response::Ok));
     }
-    assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / limits::PART_OF_OWNER, "{taken}");
+    assert!(taken > 0 && taken * limits::TASKS as usize * 32 <= limits::TABLE_BYTES / 2, "{taken}");
+    let other = job_of(8, 30, 1);
+    shuffler.meet(key(8), SHUFFLER);
+    offer(&mut shuffler, &other);
+    let answer = shuffler.ask(key(5), push(other.job, 0, &[attempt(0, "one")]), Bytes::new());
+    assert_eq!(answer, Some(Response::Ok), "another's job finds no room");
 }
 
 #[test]

@@ -149,7 +149,7 @@ async fn a_peer_without_nat_uses_a_relay_only_if_configured() {
     let mut open = Peer::with(NetConfig { bootstrap: vec![address], ..quiet() }).await;
     // A relay would have been asked by now: identify runs before anything else on a new connection.
     let (key, relay) = (relay.key(), relay.echo());
-    open.wait(|e| if let NetEvent::Connected { peer } = e { (peer == key).then_some(()) } else { None }).await;
+    open.wait(|e| if let NetEvent::Connected { peer, .. } = e { (peer == key).then_some(()) } else { None }).await;
     identified(&open).await;
     assert_eq!(open.ask(relay.peer(), Request::Peers, vec![]).await.unwrap().0, Response::Ok);
     assert!(!open.net.addresses().iter().any(|a| a.to_string().contains("p2p-circuit")));
@@ -163,7 +163,7 @@ async fn a_peer_with_a_forwarded_port_publishes_it_and_uses_no_relay() {
     let mut peer = Peer::with(config).await;
     let full = external.with_p2p(crate::net::peer_id_of(&peer.key())).unwrap();
     let (key, relay) = (relay.key(), relay.echo());
-    peer.wait(|e| if let NetEvent::Connected { peer } = e { (peer == key).then_some(()) } else { None }).await;
+    peer.wait(|e| if let NetEvent::Connected { peer, .. } = e { (peer == key).then_some(()) } else { None }).await;
     identified(&peer).await;
     assert_eq!(peer.ask(relay.peer(), Request::Peers, vec![]).await.unwrap().0, Response::Ok);
     assert_eq!(peer.net.told_addresses(), [full]);

@@ -45,7 +45,7 @@ async fn dialling_a_bootstrap_peer_waits_for_its_pending_dial() {
     let mut peer = Peer::with(NetConfig { bootstrap: vec![address.clone()], ..quiet() }).await;
     assert_eq!(peer.net.dial(address).await.unwrap(), hub.key());
     assert_eq!(peer.net.peers()[0].peer, hub.key(), "the status is updated before waiters are notified");
-    peer.wait(|e| if let NetEvent::Connected { peer } = e { Some(peer) } else { None }).await;
+    peer.wait(|e| if let NetEvent::Connected { peer, .. } = e { Some(peer) } else { None }).await;
     assert_eq!(peer.net.peers().len(), 1);
 }
 
@@ -114,7 +114,7 @@ async fn a_restarted_peer_finds_its_mesh_without_a_bootstrap_node() {
     assert!(saved.contains(&crate::net::peer_id_of(&stays.key()).to_string()));
     stays.wait(|e| if let NetEvent::Disconnected { .. } = e { Some(()) } else { None }).await;
     let mut again = Peer::with(config).await;
-    let found = again.wait(|e| if let NetEvent::Connected { peer } = e { Some(peer) } else { None }).await;
+    let found = again.wait(|e| if let NetEvent::Connected { peer, .. } = e { Some(peer) } else { None }).await;
     assert_eq!(found, stays.key());
 }
 
@@ -128,7 +128,7 @@ async fn a_bootstrap_peer_is_dialled_until_it_is_there() {
     let mut listen = address;
     listen.pop();
     let late = Peer::with(NetConfig { identity: key, listen: vec![listen], ..quiet() }).await;
-    let found = early.wait(|e| if let NetEvent::Connected { peer } = e { Some(peer) } else { None }).await;
+    let found = early.wait(|e| if let NetEvent::Connected { peer, .. } = e { Some(peer) } else { None }).await;
     assert_eq!(found, late.key());
     assert_eq!(early.net.peers().len(), 1);
 }
@@ -145,7 +145,7 @@ async fn peers_of_one_bootstrap_node_find_each_other() {
     for peer in &mut peers {
         let mut met = BTreeSet::new();
         peer.wait(|e| match e {
-            NetEvent::Connected { peer } => {
+            NetEvent::Connected { peer, .. } => {
                 met.insert(peer);
                 (met.len() == 4).then_some(())
             }

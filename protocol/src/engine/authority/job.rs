@@ -77,6 +77,8 @@ pub(super) struct Job {
     /// time.
     pub(super) gone: BTreeSet<PeerKey>,
     pub(super) offered: BTreeSet<PeerKey>,
+    /// Number of offers that peers refused for lack of room for one more job.
+    pub(super) refused: u32,
     pub(super) watch: Watch,
     pub(super) lost: Lost,
 }
@@ -144,6 +146,7 @@ impl Job {
             connected_only: false,
             gone: BTreeSet::new(),
             offered: BTreeSet::new(),
+            refused: 0,
             watch: Watch::new(core.now),
             lost: Lost::default(),
         }
@@ -271,7 +274,8 @@ impl Job {
         let draw = Hash::of_parts("webmesh 1 offered place", &[&self.id.0, &peer.0]).draw();
         let drawn = StartingPlace { slot: (draw % u64::from(many)) as u32, of: many };
         let StartingPlace { slot, of } = place.unwrap_or(drawn);
-        core.request(peer, Request::Offer { announce: self.announce(core.now), slot, of }, vec![], Pending::Ignored);
+        let offer = Request::Offer { announce: self.announce(core.now), slot, of };
+        core.request(peer, offer, vec![], AuthorityRequest::Offer(self.id));
     }
 
     pub(super) fn drive(&mut self, core: &mut Core, jobs: &mut Jobs) {

@@ -19,6 +19,12 @@ impl Authority {
     pub(in crate::engine) fn on_response(&mut self, core: &Core, request: AuthorityRequest, answer: &Answer) {
         match request {
             AuthorityRequest::Cancel(job) => self.on_cancel_answer(core.now, job, answer.is_ok()),
+            AuthorityRequest::Offer(job) => {
+                let is_refused = matches!(answer, Ok((Response::Busy, _)));
+                if let Some(job) = self.jobs.get_mut(&job).filter(|_| is_refused) {
+                    job.refused += 1;
+                }
+            }
             AuthorityRequest::Watch { job, peer } => {
                 self.on_watched(core, job, peer, answer.as_ref().err());
             }

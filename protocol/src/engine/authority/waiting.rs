@@ -108,7 +108,12 @@ impl Job {
         match (self.workers.len(), connected) {
             (0, 0) => Some((Awaited::Worker, "no worker is connected".to_owned())),
             (0, connected) => {
-                let why = format!("none of {connected} connected workers has begun: they may be busy with other jobs");
+                let full = match self.refused {
+                    0 => String::new(),
+                    refused => format!("; {refused} offers were refused by peers that know as many jobs as they can"),
+                };
+                let why =
+                    format!("none of {connected} connected workers has begun: they may be busy with other jobs{full}");
                 Some((Awaited::Beginning, why))
             }
             (workers, _) => {

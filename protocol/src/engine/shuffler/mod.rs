@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use self::replicas::Copy;
 use self::shuffle::Shuffle;
+use super::Memory;
 use super::core::Core;
 use super::jobs::Change;
 use super::pending::Pending;
@@ -37,6 +38,8 @@ const RESIGN_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Shuffler {
     /// Memory limit for the tables of all shuffles here, in bytes.
     tables: usize,
+    /// Limit for the segments of all shuffles here, in bytes.
+    segments: u64,
     jobs: BTreeMap<JobId, Vec<Option<Shuffle>>>,
     /// Jobs whose segments were lost here.
     resigned: BTreeMap<JobId, Resigned>,
@@ -53,8 +56,8 @@ struct Resigned {
 }
 
 impl Shuffler {
-    pub(super) fn new(tables: usize) -> Self {
-        Self { tables, jobs: BTreeMap::new(), resigned: BTreeMap::new() }
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { tables: memory.tables, segments: memory.segments, jobs: BTreeMap::new(), resigned: BTreeMap::new() }
     }
 
     /// Handles a change of a job.
@@ -110,24 +113,21 @@ impl Shuffler {
         shuffle.is_some_and(|s| s.sealed.get(&partition.partition) == Some(&root))
     }
 
-    /// Whether a shuffle fits, with its tables and this many more bytes of segments.
+    /// Whether a shuffle fits, with its tables and this many more bytes of segments. The jobs of one home or owner may
+    /// take up as much as all jobs together leave free: one alone gets a half, and there is always room for others
+    /// (dynamic thresholds: Choudhury and Hahne, 1998).
     fn has_room(&self, stage: StageRef, bytes: usize) -> bool {
         let Some(shuffle) = self.get(stage) else { return true };
-        let owner = shuffle.manifest.owner;
         let tables = if shuffle.is_prepared() { 0 } else { shuffle.table_bytes() };
-        let (mut all, mut of_owner) = ((tables, bytes as u64), (tables, bytes as u64));
+        let (mut all, mut own) = ((tables, bytes as u64), (tables, bytes as u64));
         for other in self.jobs.values().flatten().flatten().filter(|s| s.is_prepared()) {
             let (tables, bytes) = (other.table_bytes(), other.staged);
-            all = (all.0 + tables, all.1 + bytes);
-            if other.manifest.owner == owner {
-                of_owner = (of_owner.0 + tables, of_owner.1 + bytes);
+            all = (all.0.saturating_add(tables), all.1 + bytes);
+            if other.manifest.owner == shuffle.manifest.owner || other.manifest.home == shuffle.manifest.home {
+                own = (own.0.saturating_add(tables), own.1 + bytes);
             }
         }
-        let part = limits::PART_OF_OWNER;
-        all.0 <= self.tables
-            && of_owner.0 <= self.tables / part
-            && all.1 <= limits::SEGMENT_BYTES
-            && of_owner.1 <= limits::SEGMENT_BYTES / part as u64
+        all.0.saturating_add(own.0) <= self.tables && all.1.saturating_add(own.1) <= self.segments
     }
 
     fn get(&self, of: StageRef) -> Option<&Shuffle> {

@@ -187,10 +187,13 @@ impl Shuffle {
     }
 
     /// Size of its tables in bytes once they are made: for each task a digest, its author, and a bit for each partition
-    /// held here.
+    /// held here; for each attempt that differs from the leading one, its partitions, too.
     pub(super) fn table_bytes(&self) -> usize {
         let partitions = usize::from(self.ring.partitions());
-        self.tasks() as usize * (size_of::<Hash>() + size_of::<u32>() + (partitions + 1).div_ceil(8))
+        let of_task = size_of::<Hash>() + size_of::<u32>() + (partitions + 1).div_ceil(8);
+        // Nodes of a B-tree are at least half full.
+        let of_other = 2 * (size_of::<(AttemptId, Other)>() + partitions * 2 * size_of::<PartitionId>());
+        self.tasks() as usize * of_task + self.others.len() * of_other
     }
 
     pub(super) fn is_prepared(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::job::WorkerJob;
+use super::turns::Turns;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
 use crate::engine::jobs::Change;
@@ -25,7 +26,7 @@ impl Worker {
     pub(in crate::engine) fn take_up(&mut self, core: &mut Core, blobs: &mut Blobs, job: JobId, open: &Change) {
         let Change::Open { manifest, epoch, done, reopened, .. } = open else { return };
         if !self.jobs.contains_key(&job) {
-            let mut opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
+            let mut opened = WorkerJob::new(core, manifest, epoch, done.clone(), *reopened);
             // Marked as put off before: the worker then asks for the state of the job before it claims anything.
             opened.postponed = 1;
             self.open(core, blobs, job, opened);
@@ -37,8 +38,8 @@ impl Worker {
     pub(in crate::engine) fn retire(&mut self, core: &mut Core, blobs: &mut Blobs) {
         self.leave(core);
         for (id, job) in std::mem::take(&mut self.jobs) {
-            self.turns.forget(&job.manifest.owner);
             self.close(core, blobs, id, job);
         }
+        self.turns = Turns::default();
     }
 }

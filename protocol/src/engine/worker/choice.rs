@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::job::{Waiting, WorkerJob};
+use super::turns::UnderWay;
 use super::{Worker, listen};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
+use crate::engine::origin::{Origin, Places};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Turn, Unit};
-use crate::id::{JobId, PeerKey};
+use crate::id::JobId;
 use crate::limits;
 use crate::part::{StageId, StageRef};
 use crate::time::Time;
@@ -33,46 +35,48 @@ const UNITS_AHEAD: usize = 2;
 const YOUNGEST_EVERY: u64 = 8;
 
 impl Worker {
-    /// Takes part in waiting jobs while there is room, or while another owner has more than its share of the places.
+    /// Takes part in waiting jobs while there is room, or while another origin has more than its share of the places.
     pub(super) fn activate(&mut self, core: &mut Core, blobs: &mut Blobs) {
         while let Some(id) = self.next_to_begin().filter(|_| self.enabled) {
-            let of_owner = self.active_of(&self.jobs[&id].manifest.owner);
             if self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS {
-                let Some(idle) = self.idle_job_of_larger_owner(of_owner) else { return };
-                self.postpone(core, blobs, idle);
+                let Some(given) = self.place_for(&self.jobs[&id].origin) else { return };
+                self.postpone(core, blobs, given);
             }
             self.begin(core, id);
         }
     }
 
+    /// The places of the jobs that this worker takes part in.
+    fn active_places(&self) -> Places {
+        self.jobs.values().filter(|j| j.active).map(|j| j.origin).collect()
+    }
+
     /// The job that takes the next place: the youngest one if no place is given to the youngest yet, otherwise the
-    /// oldest of the owner with the fewest active jobs. Jobs that had a place and made no progress come last.
+    /// oldest of the origin with the fewest active jobs. Jobs that had a place and made no progress come last.
     fn next_to_begin(&self) -> Option<JobId> {
-        let mut active: BTreeMap<PeerKey, usize> = BTreeMap::new();
-        for job in self.jobs.values().filter(|j| j.active) {
-            *active.entry(job.manifest.owner).or_default() += 1;
-        }
+        let active = self.active_places();
         let waiting = || self.jobs.iter().filter(|(_, j)| !j.active);
-        let full = active.values().sum::<usize>() >= ACTIVE_JOBS - 1;
+        let full = self.jobs.values().filter(|j| j.active).count() >= ACTIVE_JOBS - 1;
         let next = if full && !self.jobs.values().any(|j| j.youngest) {
             waiting().max_by_key(|&(id, j)| (Reverse(j.postponed), j.opened, id))
         } else {
-            let of_owner = |j: &WorkerJob| active.get(&j.manifest.owner).copied().unwrap_or(0);
-            waiting().min_by_key(|&(id, j)| (j.postponed, of_owner(j), j.opened, id))
+            waiting().min_by_key(|&(id, j)| (j.postponed, active.of(&j.origin), j.opened, id))
         };
         next.map(|(&id, _)| id)
     }
 
-    fn active_of(&self, owner: &PeerKey) -> usize {
-        self.jobs.values().filter(|j| j.active && j.manifest.owner == *owner).count()
-    }
-
-    /// A job with nothing in hand, of an owner that would have at least as many places without it as the owner with
-    /// `of_owner` places has with one more.
-    fn idle_job_of_larger_owner(&self, of_owner: usize) -> Option<JobId> {
-        let idle = self.jobs.iter().filter(|(_, j)| j.active && !j.is_busy());
-        let larger = idle.map(|(&id, j)| (self.active_of(&j.manifest.owner), j.opened, id));
-        larger.filter(|&(active, _, _)| active > of_owner + 1).max().map(|(_, _, id)| id)
+    /// A job of an origin that has more than its share of the places, to give its own to a newcomer: one with nothing
+    /// in hand, or any if the newcomer's owner, home or network has no place at all; the youngest first, in which the
+    /// least work is lost.
+    fn place_for(&self, newcomer: &Origin) -> Option<JobId> {
+        let places = self.active_places();
+        let holders = self.jobs.iter().filter(|(_, j)| j.active && places.yields(&j.origin, newcomer));
+        let spare = holders.filter_map(|(&id, j)| {
+            let idle = !j.is_busy();
+            let (_, own) = places.where_they_part(&j.origin, newcomer)?;
+            (idle || own == 0).then(|| (idle, places.of(&j.origin), j.opened, id))
+        });
+        spare.max().map(|(.., id)| id)
     }
 
     /// Gives the places of jobs without progress to jobs that wait.
@@ -90,8 +94,9 @@ impl Worker {
 
     /// Takes a job's place away; it waits behind all others.
     fn postpone(&mut self, core: &mut Core, blobs: &mut Blobs, id: JobId) {
-        let Some(job) = self.jobs.remove(&id) else { return };
-        let mut again = WorkerJob::new(core.now, &job.manifest, &job.epoch, job.done.clone(), job.reopened);
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        job.stages.iter_mut().filter(|stage| stage.is_busy()).for_each(|stage| stage.leave(core));
+        let mut again = WorkerJob::new(core, &job.manifest, &job.epoch, job.done.clone(), job.reopened);
         again.postponed = job.postponed + 1;
         self.close(core, blobs, id, job);
         self.jobs.insert(id, again);
@@ -121,7 +126,7 @@ impl Worker {
     /// Claims in the jobs whose turn is near; returns whether anything was claimed.
     pub(super) fn claim(&mut self, core: &mut Core) -> bool {
         let mut claimed = false;
-        let mut order = self.by_turn();
+        let mut order = self.by_turn(core.now);
         // What waits for a compiler is nobody's turn.
         let unbegun = self.unbegun(core);
         let waits: BTreeSet<JobId> = order.iter().copied().filter(|id| !self.has_place(id, &unbegun)).collect();
@@ -210,7 +215,7 @@ impl Worker {
         // whose shufflers accept nothing leaves room for the others (dynamic thresholds: Choudhury and Hahne, 1998).
         let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
         let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
-        let mut order = self.by_turn();
+        let mut order = self.by_turn(now);
         let youngest = self.started % YOUNGEST_EVERY == YOUNGEST_EVERY - 1;
         if youngest {
             order.sort_by_key(|id| Reverse(self.jobs[id].opened));
@@ -228,7 +233,7 @@ impl Worker {
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {
-                    self.turns.start_turn(&job.manifest.owner);
+                    self.turns.start_turn(&job.origin);
                 }
                 return Some((id, unit));
             }
@@ -242,22 +247,17 @@ impl Worker {
         None
     }
 
-    /// The active jobs, ordered by the least served owner, then by age.
-    fn by_turn(&self) -> Vec<JobId> {
-        let mut under_way: BTreeMap<PeerKey, u64> = BTreeMap::new();
+    /// The active jobs, ordered by the least served origin, then by age.
+    pub(super) fn by_turn(&self, now: Time) -> Vec<JobId> {
+        let mut under_way = UnderWay::default();
         for running in self.running.values() {
             if let Some(job) = self.jobs.get(&running.job) {
-                *under_way.entry(job.manifest.owner).or_default() += running.estimate;
+                under_way.add(&job.origin, running.estimate.max(running.elapsed(now).as_micros() as u64));
             }
         }
         let ready = self.jobs.iter().filter(|(_, j)| j.active && j.is_set_up());
-        let mut order: Vec<_> = ready
-            .map(|(&id, j)| {
-                let owner = &j.manifest.owner;
-                let served = self.turns.of(owner) + under_way.get(owner).copied().unwrap_or(0);
-                (served, j.opened, id)
-            })
-            .collect();
+        let mut order: Vec<_> =
+            ready.map(|(&id, j)| (self.turns.place_of(&j.origin, &under_way), j.opened, id)).collect();
         order.sort_unstable();
         order.into_iter().map(|(.., id)| id).collect()
     }

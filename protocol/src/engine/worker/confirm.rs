@@ -13,7 +13,7 @@ impl Worker {
         if let Some(Change::Open { manifest, epoch, done, reopened, .. }) = open
             && !self.jobs.contains_key(&job)
         {
-            let mut opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
+            let mut opened = WorkerJob::new(core, manifest, epoch, done.clone(), *reopened);
             // Marked as postponed before: the worker then asks for the state of the job first.
             opened.postponed = 1;
             opened.confirms_only = true;

@@ -10,6 +10,7 @@ use super::{RETRY_HERE, RETRY_INPUT, RETRY_MODULE};
 use crate::codec;
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
+use crate::engine::origin::Origin;
 use crate::engine::pending::{Pending, WorkerRequest};
 use crate::engine::stage::{StageWork, Unit};
 use crate::epoch::Epoch;
@@ -25,6 +26,7 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct WorkerJob {
     pub(super) manifest: Arc<Manifest>,
+    pub(super) origin: Origin,
     pub(super) epoch: Arc<Epoch>,
     /// The holders of each stage's shuffle; `None` for stages without one.
     pub(super) rings: Vec<Option<Assignment>>,
@@ -47,6 +49,8 @@ pub(super) struct WorkerJob {
     pub(super) active: bool,
     /// How many times it lost its place because it made no progress.
     pub(super) postponed: u32,
+    /// How many of its runs were ended because others waited for a thread.
+    pub(super) preempted: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
     /// Whether a unit of it has begun here. Before that, its module may still be compiled.
@@ -98,9 +102,16 @@ pub(super) struct Output {
 }
 
 impl WorkerJob {
-    pub(super) fn new(now: Time, manifest: &Arc<Manifest>, epoch: &Arc<Epoch>, done: Vec<u32>, reopened: u32) -> Self {
+    pub(super) fn new(
+        core: &Core,
+        manifest: &Arc<Manifest>,
+        epoch: &Arc<Epoch>,
+        done: Vec<u32>,
+        reopened: u32,
+    ) -> Self {
         let index = if manifest.inputs == Inputs::Numbers { FetchState::Present } else { FetchState::Missing };
         Self {
+            origin: core.origin(manifest.home, manifest.owner),
             rings: rings(manifest, epoch),
             manifest: manifest.clone(),
             epoch: epoch.clone(),
@@ -112,12 +123,13 @@ impl WorkerJob {
             outputs: BTreeMap::new(),
             output_bytes: 0,
             outputs_at: Time::NEVER,
-            opened: now,
-            progressed: now,
+            opened: core.now,
+            progressed: core.now,
             done,
             reopened,
             active: false,
             postponed: 0,
+            preempted: 0,
             youngest: false,
             begun: false,
             confirms_only: false,

@@ -5,6 +5,7 @@ mod choice;
 mod confirm;
 mod inputs;
 mod job;
+mod preempt;
 mod responses;
 #[cfg(test)]
 mod tests;
@@ -88,11 +89,18 @@ struct Running {
     estimate: u64,
     /// The places in the unit of tasks that ended.
     ended: BitSet,
+    /// When a thread seems to have begun its current task; `None` while it waits for a thread.
+    began: Option<Time>,
 }
 
 impl Running {
     fn new(job: JobId, unit: Unit, estimate: u64) -> Self {
-        Self { job, estimate, ended: BitSet::new(unit.tasks.len), unit }
+        Self { job, estimate, ended: BitSet::new(unit.tasks.len), began: None, unit }
+    }
+
+    /// The time since its current task began.
+    fn elapsed(&self, now: Time) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| now.since(began))
     }
 
     /// Notes that a task ended; returns whether it had not ended before.
@@ -167,7 +175,7 @@ impl Worker {
     pub(super) fn on_job(&mut self, core: &mut Core, blobs: &mut Blobs, job: &JobId, change: &Change) {
         match change {
             Change::Open { manifest, epoch, done, reopened, .. } => {
-                let opened = WorkerJob::new(core.now, manifest, epoch, done.clone(), *reopened);
+                let opened = WorkerJob::new(core, manifest, epoch, done.clone(), *reopened);
                 if !self.enabled && manifest.home == core.me {
                     self.listen_to_workers(core, *job, manifest);
                 }
@@ -192,11 +200,8 @@ impl Worker {
             }
             Change::Over => {
                 if let Some(over) = self.jobs.remove(job) {
-                    let owner = over.manifest.owner;
                     self.close(core, blobs, *job, over);
-                    if self.jobs.values().all(|j| j.manifest.owner != owner) {
-                        self.turns.forget(&owner);
-                    }
+                    self.turns.retain(self.jobs.values().map(|j| j.origin));
                     self.activate(core, blobs);
                 }
                 self.places.remove(job);
@@ -326,6 +331,9 @@ impl Worker {
             stage.lapse(core);
             stage.release_unstarted(core);
         }
+        // A home's network is known once it is connected.
+        self.jobs.values_mut().for_each(|job| job.origin = core.origin(job.manifest.home, job.manifest.owner));
+        self.preempt(core);
         self.set_late_packs_aside(core);
         core.gossip_budget.set_workers(core.now, self.workers_in_reach());
         self.postpone_idle_jobs(core, blobs);
@@ -365,7 +373,8 @@ impl Worker {
         job.begun |= results.iter().all(|r| !matches!(&r.outcome, Err(failure) if failure.cause == Cause::Worker));
         if let Some(ended) = u32::try_from(results.len()).ok().filter(|&n| n > 0) {
             let elapsed: Duration = results.iter().map(|r| r.elapsed).sum();
-            self.turns.serve(job.manifest.owner, elapsed.as_micros() as u64);
+            self.turns.serve(&job.origin, elapsed.as_micros() as u64);
+            running.began = running.began.map(|_| core.now);
             running.estimate = running.estimate.saturating_sub(elapsed.as_micros() as u64);
             (job.progressed, job.postponed) = (core.now, 0);
             job.stages[stage.index()].measure(ended, elapsed);

@@ -290,7 +290,7 @@ fn an_index_that_contradicts_its_manifest_is_fetched_once() {
     let index = BlobRef { hash: Hash([8; 32]), len: 1 };
     let inputs = Inputs::Packs { index, documents: u64::from(COLLECTS.tasks), bytes: 1 };
     let mut opened = WorkerJob::new(
-        bench.core.now,
+        &bench.core,
         &Arc::new(Manifest { inputs, ..COLLECTS.manifest() }),
         &COLLECTS.epoch(JobId([1; 32]), 0, other()).0,
         vec![0],

@@ -3,6 +3,7 @@
 mod capacity;
 mod claims;
 mod inputs;
+mod preempt;
 mod turns;
 
 use std::collections::VecDeque;
@@ -77,10 +78,10 @@ impl Bench {
             minor: 0,
         };
         Self {
-            worker: Worker::new(&advert, Memory::native(1 << 30)),
+            worker: Worker::new(&advert, Memory::native(1 << 30, 1 << 40)),
             core: Core::new(me(), 1, advert, 1),
             blobs: Blobs::default(),
-            shuffler: Shuffler::new(limits::TABLE_BYTES),
+            shuffler: Shuffler::new(Memory::native(1 << 30, 1 << 40)),
             actions: VecDeque::new(),
         }
     }
@@ -260,6 +261,8 @@ impl Bench {
 #[derive(Clone)]
 struct Plan {
     owner: u8,
+    /// The number of its home.
+    home: u8,
     nonce: u64,
     /// Number of tasks of its first stage.
     tasks: u32,
@@ -303,7 +306,7 @@ impl Plan {
         };
         Manifest {
             owner: self.key().public(),
-            home: PeerKey([9; 32]),
+            home: PeerKey([self.home; 32]),
             nonce: self.nonce,
             name: String::new(),
             minor: 0,
@@ -327,10 +330,10 @@ impl Plan {
 
 /// A module that no peer has.
 const NOWHERE: u8 = 255;
-const REDUCES: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: true };
-const COLLECTS: Plan = Plan { owner: 1, nonce: 1, tasks: 4, block: 4, module: 7, reduces: false };
+const REDUCES: Plan = Plan { owner: 1, home: 9, nonce: 1, tasks: 4, block: 4, module: 7, reduces: true };
+const COLLECTS: Plan = Plan { owner: 1, home: 9, nonce: 1, tasks: 4, block: 4, module: 7, reduces: false };
 /// A job of many short blocks.
-const LONG_JOB: Plan = Plan { owner: 1, nonce: 1, tasks: 100_000, block: 1, module: 7, reduces: false };
+const LONG_JOB: Plan = Plan { owner: 1, home: 9, nonce: 1, tasks: 100_000, block: 1, module: 7, reduces: false };
 
 /// A bench with a job whose map tasks are done elsewhere, and whose buckets `other` has sealed.
 fn reducing() -> (Bench, JobId) {

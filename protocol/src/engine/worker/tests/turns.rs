@@ -194,4 +194,22 @@ fn jobs_whose_modules_are_compiled_for_ever_do_not_stop_a_worker() {
     }
     assert_eq!(waiting.len(), 20, "modules are compiled");
     assert!(ran > 300, "{ran} units ran beside modules that are compiled for ever");
+
+#[test]
+fn jobs_of_a_peer_with_many_owners_leave_places_and_time_for_those_of_another() {
+    let mut bench = Bench::new();
+    for owner in 10..110 {
+        bench.open(&Plan { owner, home: 8, ..LONG_JOB }, other());
+        bench.core.now = bench.core.now + Duration::from_millis(10);
+    }
+    bench.run_units(20, Duration::from_secs(1));
+    let job = bench.open(&LONG_JOB, other());
+    // All places are taken, and most of their jobs have tasks under way.
+    for owner in 110..120 {
+        bench.core.now = bench.core.now + Duration::from_millis(10);
+        bench.open(&Plan { owner, home: 8, ..LONG_JOB }, other());
+    }
+    let ran = bench.run_units(60, Duration::from_secs(1));
+    let own = ran.iter().filter(|&&ran| ran == job).count();
+    assert!(own >= 20, "{own} of 60 units");
 }

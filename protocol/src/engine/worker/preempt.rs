@@ -1,0 +1,95 @@
+//! Ends runs that hold the threads which others wait for (rule 8).
+//!
+//! WebAssembly cannot be suspended, so a preempted task starts again later. That wastes what it has done; each time, the
+//! job's next runs may take twice as long before they are preempted, so a task of any length ends after a few tries, and
+//! at most twice its time is wasted.
+
+use std::time::Duration;
+
+use super::{Running, Worker};
+use crate::engine::core::Core;
+use crate::engine::origin::Origin;
+use crate::id::JobId;
+use crate::io::{RunAction, RunId};
+use crate::time::Time;
+
+/// The shortest time that a task runs before it is preempted: most tasks take less, and who waits for a thread does not
+/// notice much.
+const QUANTUM: Duration = Duration::from_secs(2);
+/// Doublings of the quantum: by then it is longer than any time limit of a task.
+const MOST_DOUBLED: u32 = 12;
+
+impl Worker {
+    /// Ends the run that has held a thread longest, if another origin that has been served less waits for a thread and
+    /// holds none; also the runs that wait in the pool's queue before that origin's.
+    pub(super) fn preempt(&mut self, core: &mut Core) {
+        let threads = self.threads as usize;
+        let on_threads: Vec<RunId> = self.on_threads().map(|(&run, _)| run).collect();
+        for run in &on_threads {
+            self.running.entry(*run).and_modify(|running| drop(running.began.get_or_insert(core.now)));
+        }
+        let is_long = |(_, running): (&RunId, &Running)| running.elapsed(core.now) >= QUANTUM;
+        if on_threads.len() < threads || !self.on_threads().any(is_long) {
+            return;
+        }
+        let order = self.by_turn(core.now);
+        let Some((run, waiting)) = self.victim(core.now, &order) else { return };
+        self.end_run(core, run);
+        let first = self.running.iter().find(|(_, r)| self.origin_of(r) == Some(waiting)).map(|(&run, _)| run);
+        let queued =
+            self.running.iter().filter(|(run, r)| r.began.is_none() && first.is_none_or(|first| **run < first));
+        let before: Vec<RunId> = queued.map(|(&run, _)| run).collect();
+        before.into_iter().for_each(|run| self.end_run(core, run));
+    }
+
+    /// The run to be ended, and the origin that waits for its thread. `order` is that of [`Worker::by_turn`].
+    fn victim(&self, now: Time, order: &[JobId]) -> Option<(RunId, Origin)> {
+        let holders: Vec<Origin> = self.on_threads().filter_map(|(_, running)| self.origin_of(running)).collect();
+        let place_of = |job: &JobId| order.iter().position(|id| id == job);
+        for (place, id) in order.iter().enumerate().filter(|(_, id)| self.waits(now, id)) {
+            let waiting = self.jobs[id].origin;
+            let ended = self.on_threads().filter(|(_, running)| {
+                let Some(job) = self.jobs.get(&running.job) else { return false };
+                let quantum = QUANTUM.saturating_mul(1 << job.preempted.min(MOST_DOUBLED));
+                let holds_none = |level| !holders.iter().any(|holder| holder.is_as(&waiting, level));
+                running.elapsed(now) >= quantum
+                    && place_of(&running.job) > Some(place)
+                    && job.origin.parts_from(&waiting).is_some_and(holds_none)
+            });
+            if let Some((&run, _)) = ended.max_by_key(|(_, running)| running.elapsed(now)) {
+                return Some((run, waiting));
+            }
+        }
+        None
+    }
+
+    /// The runs that hold threads: the pool starts runs in the order in which it got them, those whose module is loaded.
+    fn on_threads(&self) -> impl Iterator<Item = (&RunId, &Running)> {
+        let is_loaded = |running: &Running| self.jobs.get(&running.job).is_some_and(|job| job.begun);
+        self.running.iter().filter(move |(_, running)| is_loaded(running)).take(self.threads as usize)
+    }
+
+    /// Whether a job has a unit that could run if a thread were free.
+    fn waits(&self, now: Time, id: &JobId) -> bool {
+        let job = &self.jobs[id];
+        let is_queued = |running: &Running| running.job == *id && job.begun && running.began.is_none();
+        self.running.values().any(is_queued) || (job.has_unit(now) && !job.is_stalled())
+    }
+
+    fn origin_of(&self, running: &Running) -> Option<Origin> {
+        Some(self.jobs.get(&running.job)?.origin)
+    }
+
+    /// Ends a run; its tasks are tried again later, here or by others.
+    fn end_run(&mut self, core: &mut Core, run: RunId) {
+        let Some(running) = self.running.remove(&run) else { return };
+        core.act(RunAction::Cancel { run });
+        let Some(job) = self.jobs.get_mut(&running.job) else { return };
+        if running.began.is_some() {
+            self.turns.serve(&job.origin, running.elapsed(core.now).as_micros() as u64);
+            job.preempted += 1;
+        }
+        let stage = &mut job.stages[running.unit.stage.index()];
+        running.unended().for_each(|task| stage.task_failed(core.now, task, Duration::ZERO));
+    }
+}
