@@ -207,6 +207,7 @@ impl Host for NativeHost {
     fn run(&mut self, action: RunAction) {
         match (&mut self.tasks, action) {
             (Some(tasks), RunAction::Start(work)) => tasks.run(*work),
+            (Some(tasks), RunAction::Cancel { run }) => tasks.cancel(run),
             (Some(tasks), RunAction::Stop { job }) => tasks.stop(job),
             (None, RunAction::Start(work)) => match (self.start_tasks)() {
                 Ok(tasks) => self.tasks.insert(tasks).run(*work),
@@ -218,7 +219,7 @@ impl Host for NativeHost {
                     platform::spawn_blocking(move || drop(sender.blocking_send(HostOutput::Event(refusal))));
                 }
             },
-            (None, RunAction::Stop { .. }) => {}
+            (None, RunAction::Cancel { .. } | RunAction::Stop { .. }) => {}
         }
     }
 

@@ -45,11 +45,24 @@ struct State {
     modules: HashMap<Hash, Loaded>,
     /// Units that the pool had no room for.
     waiting: VecDeque<Unit>,
-    running: HashMap<JobId, CancelToken>,
+    /// The units of each job that has begun.
+    running: HashMap<JobId, HashMap<RunId, CancelToken>>,
     uses: u64,
 }
 
 impl State {
+    /// Drops work that waits for its module. The loading of a module ends when no work waits for it.
+    fn drop_waiting(&mut self, which: impl Fn(&Work) -> bool) {
+        self.modules.retain(|_, loaded| {
+            let Loaded::Loading { waiting, cancel, .. } = loaded else { return true };
+            waiting.retain(|work| !which(work));
+            if waiting.is_empty() {
+                cancel.cancel();
+            }
+            !waiting.is_empty()
+        });
+    }
+
     /// Evicts the least recently used module if there are too many. Modules being loaded are never evicted: work waits
     /// for them.
     fn make_room(&mut self) {
@@ -118,20 +131,18 @@ impl Tasks {
         }
     }
 
+    /// Cancels one unit, running or queued.
+    pub(super) fn cancel(&mut self, run: RunId) {
+        let mut state = self.shared.lock();
+        state.running.values().filter_map(|units| units.get(&run)).for_each(CancelToken::cancel);
+        state.drop_waiting(|work| work.run == run);
+    }
+
     /// Cancels a job's running units, and drops its queued ones.
     pub(super) fn stop(&mut self, job: JobId) {
         let mut state = self.shared.lock();
-        if let Some(cancel) = state.running.remove(&job) {
-            cancel.cancel();
-        }
-        state.modules.retain(|_, loaded| {
-            let Loaded::Loading { waiting, cancel, .. } = loaded else { return true };
-            waiting.retain(|work| work.job != job);
-            if waiting.is_empty() {
-                cancel.cancel();
-            }
-            !waiting.is_empty()
-        });
+        state.running.remove(&job).iter().flat_map(HashMap::values).for_each(CancelToken::cancel);
+        state.drop_waiting(|work| work.job == job);
     }
 }
 
@@ -206,13 +217,13 @@ impl Shared {
     fn unit(self: &Arc<Self>, state: &mut State, module: Arc<Module>, work: Work) -> Result<Unit, ()> {
         let (run, job, stage) = (work.run, work.job, work.stage_ref());
         let limits = TaskLimits { memory: work.limits.memory, time: work.limits.time(), output: work.limits.output };
-        let cancel = state.running.entry(job).or_insert_with(|| {
+        let units = state.running.entry(job).or_insert_with(|| {
             // The engine counts units that wait for their module apart.
             let shared = self.clone();
             platform::spawn_blocking(move || shared.send(Event::RunProgress { run, results: Vec::new(), last: false }));
-            CancelToken::new()
+            HashMap::new()
         });
-        let cancel = cancel.clone();
+        let cancel = units.entry(run).or_default().clone();
         let (tasks, output) = (work.tasks, work.output);
         let exec_work = match work_of(work) {
             Ok(exec_work) => exec_work,
@@ -229,6 +240,7 @@ impl Shared {
             shared.send(Event::RunProgress { run, results, last: delivery.last });
             if delivery.last {
                 let mut state = shared.lock();
+                state.running.get_mut(&job).and_then(|units| units.remove(&run));
                 shared.fill_pool(&mut state);
             }
         });

@@ -216,13 +216,17 @@ impl Worker {
         let unacked: usize = self.jobs.values().map(WorkerJob::unacked).sum();
         let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
         let mut order = self.by_turn(now);
-        let youngest = self.started % YOUNGEST_EVERY == YOUNGEST_EVERY - 1;
+        let youngest = self.started % YOUNGEST_EVERY == YOUNGEST_EVERY - 1
+            && order.iter().max_by_key(|id| self.jobs[id].opened).is_some_and(|id| self.jobs[id].preempted == 0);
         if youngest {
             order.sort_by_key(|id| Reverse(self.jobs[id].opened));
         }
         // At most one long unit waits behind those that run: other workers could run more.
         let long = places <= self.threads as usize;
         let mut waits = false;
+        // A job whose tasks were preempted does not fill the gaps between the units of a job whose turn it is: it would
+        // keep the thread for long.
+        let mut is_served = false;
         for id in order {
             if !self.has_place(&id, unbegun) {
                 continue;
@@ -230,6 +234,11 @@ impl Worker {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free && !job.is_stalled()) else {
                 continue;
             };
+            let waits_for_turn = job.preempted > 0 && is_served;
+            is_served |= job.has_claims() || (job.is_busy() && places >= self.threads as usize);
+            if waits_for_turn {
+                continue;
+            }
             if let Some(unit) = job.next_unit(now, long) {
                 self.passed = if waits { self.passed + 1 } else { 0 };
                 if !youngest {

@@ -26,7 +26,9 @@ impl Worker {
         let threads = self.threads as usize;
         let on_threads: Vec<RunId> = self.on_threads().map(|(&run, _)| run).collect();
         for run in &on_threads {
-            self.running.entry(*run).and_modify(|running| drop(running.began.get_or_insert(core.now)));
+            if let Some(running) = self.running.get_mut(run) {
+                running.began.get_or_insert(core.now);
+            }
         }
         let is_long = |(_, running): (&RunId, &Running)| running.elapsed(core.now) >= QUANTUM;
         if on_threads.len() < threads || !self.on_threads().any(is_long) {
@@ -36,8 +38,10 @@ impl Worker {
         let Some((run, waiting)) = self.victim(core.now, &order) else { return };
         self.end_run(core, run);
         let first = self.running.iter().find(|(_, r)| self.origin_of(r) == Some(waiting)).map(|(&run, _)| run);
-        let queued =
-            self.running.iter().filter(|(run, r)| r.began.is_none() && first.is_none_or(|first| **run < first));
+        let queued = self.running.iter().filter(|(run, r)| {
+            let is_loaded = self.jobs.get(&r.job).is_some_and(|job| job.begun);
+            is_loaded && r.began.is_none() && first.is_none_or(|first| **run < first)
+        });
         let before: Vec<RunId> = queued.map(|(&run, _)| run).collect();
         before.into_iter().for_each(|run| self.end_run(core, run));
     }

@@ -194,6 +194,7 @@ fn jobs_whose_modules_are_compiled_for_ever_do_not_stop_a_worker() {
     }
     assert_eq!(waiting.len(), 20, "modules are compiled");
     assert!(ran > 300, "{ran} units ran beside modules that are compiled for ever");
+}
 
 #[test]
 fn jobs_of_a_peer_with_many_owners_leave_places_and_time_for_those_of_another() {
