@@ -96,6 +96,7 @@ fn compiling_peer(data: &Path, bootstrap: &str) -> PeerConfig {
         threads: 1,
         memory: 0,
         task_memory: 0,
+        disk: 0,
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
         external: vec![],
         bootstrap: vec![bootstrap.parse().expect("an address")],

@@ -63,6 +63,7 @@ use bytes::Bytes;
 use libp2p::Multiaddr;
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::io::{RequestError, RequestId, Token};
+use webmesh_protocol::membership::Network;
 use webmesh_protocol::message::{Gossip, Request, Response};
 
 pub use address_book::{is_public, other_transport};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use webmesh_protocol::membership::Network;
 
 /// The network of an address: addresses of one network share places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,23 @@ impl Prefix {
                 Self::V6([a, b, c, d, e, f])
             }
         }
+    }
+
+    /// The same for the engine, which only compares networks.
+    pub(crate) fn network(self) -> Network {
+        let mut bytes = [0; 8];
+        match self {
+            Self::Loopback => {}
+            Self::V4(prefix) => {
+                bytes[0] = 4;
+                bytes[1..4].copy_from_slice(&prefix);
+            }
+            Self::V6(prefix) => {
+                bytes[0] = 6;
+                bytes[1..7].copy_from_slice(&prefix);
+            }
+        }
+        Network(bytes)
     }
 
     /// The network of the first host in `address`: for a circuit, that of the relay. `None` if there is no IP address.

@@ -287,10 +287,12 @@ impl Task {
         }
         self.book.connected(peer, dialled.then(|| address.clone()));
         if first {
+            // Behind a relay, one party and another have the same address.
+            let network = Prefix::of_address(&address).filter(|_| relay.is_none()).map(Prefix::network);
             let link = PeerLink { peer: key, address, dialled, relay, rtt: None, agent: None };
             self.status.lock().peers.insert(key, link);
             self.note_reach();
-            self.emit(NetEvent::Connected { peer: key });
+            self.emit(NetEvent::Connected { peer: key, network });
         } else {
             let superseded = self.swarm.behaviour().streams.superseded(&peer, id, limits::SIMULTANEOUS_DIAL_WINDOW);
             if let Some(link) = self.status.lock().peers.get_mut(&key)

@@ -69,7 +69,7 @@ async fn idle_identities_make_room_for_a_newcomer() {
     let mut newcomer = Peer::start().await;
     newcomer.dial(&peer, "tcp").await;
     let newcomer = newcomer.key();
-    peer.wait(|e| if let NetEvent::Connected { peer } = e { (peer == newcomer).then_some(()) } else { None }).await;
+    peer.wait(|e| if let NetEvent::Connected { peer, .. } = e { (peer == newcomer).then_some(()) } else { None }).await;
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn fifty_identities_of_one_address_keep_no_peer_of_another_network_out() {
     // A quarter of the places is reserved.
     while connected.len() < STRANGERS + 2 || gone.len() < STRANGERS + 2 - PLACES * 3 / 4 {
         match peer.wait(Some).await {
-            NetEvent::Connected { peer } => connected.push(peer),
+            NetEvent::Connected { peer, .. } => connected.push(peer),
             NetEvent::Disconnected { peer } => gone.push(peer),
             _ => {}
         }
@@ -152,7 +152,7 @@ async fn local_addresses_that_a_peer_outside_names_are_not_dialled() {
     let mut stranger = Peer::with(NetConfig { external: vec![named.clone()], ..quiet() }).await;
     stranger.dial(&peer, "203.0.113.1").await;
     let outside = stranger.key();
-    peer.wait(|e| if let NetEvent::Connected { peer } = e { (peer == outside).then_some(()) } else { None }).await;
+    peer.wait(|e| if let NetEvent::Connected { peer, .. } = e { (peer == outside).then_some(()) } else { None }).await;
     // By whichever way it tells of them, they get into the address book.
     let invented = identity::generate().public();
     for peer_named in [invented, outside] {
