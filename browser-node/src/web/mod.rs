@@ -130,6 +130,11 @@ impl Tab {
         self.node.net().peers().len()
     }
 
+    /// A unit has begun: its module is compiled.
+    pub fn began(&self, run: f64) {
+        self.host.runs.began(run as u64);
+    }
+
     /// A task of a unit has finished: its output, and the offsets of its buckets (for a map) or none (for a reduce).
     pub fn finished(&self, run: f64, task: u32, millis: f64, data: Vec<u8>, offsets: Option<Vec<u32>>, last: bool) {
         self.host.runs.finished(run as u64, task, millis, Bytes::from(data), offsets, last);

@@ -166,6 +166,12 @@ impl Runs {
         self.runner.stop(&hex::encode(job.0));
     }
 
+    pub(super) fn began(&self, run: u64) {
+        if self.running.borrow().contains_key(&run) {
+            self.report(RunId(run), vec![], false);
+        }
+    }
+
     pub(super) fn finished(
         &self,
         run: u64,

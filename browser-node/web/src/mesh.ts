@@ -242,6 +242,7 @@ export async function join(options: JoinOptions = {}): Promise<Mesh> {
   const identity = options.identity ?? newIdentity();
   const tab = await guard.until(script.Tab.join(identity, route.addresses, threads, runner as never, storage as never));
   runner.results = {
+    began: (run) => tab.began(run),
     finished: (...result) => tab.finished(...result),
     failed: (...result) => tab.failed(...result),
     returned: (run) => tab.returned(run),

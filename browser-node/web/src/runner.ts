@@ -28,6 +28,8 @@ export interface Unit {
 
 /** Receives results. */
 export interface Results {
+  /** A unit runs: its module is compiled. */
+  began(run: number): void;
   finished(
     run: number,
     task: number,
@@ -201,6 +203,7 @@ export class Runner {
       ends: ends.slice(firstInput).map((end) => end - start),
     };
     slot.worker.postMessage(batch, [batch.bytes.buffer]);
+    this.results?.began(unit.run);
     this.#watch(slot, unit);
   }
 

@@ -34,6 +34,7 @@ const running = () => workers.filter(({ isEnded, batches }) => !isEnded && batch
 async function start(threads, units) {
   runner = new Runner(threads, new URL("file:///guest.js"));
   runner.results = {
+    began: () => {},
     finished: () => {},
     failed: (...given) => told.push(["failed", ...given]),
     returned: (run) => told.push(["returned", run]),
@@ -87,5 +88,31 @@ test("idle Workers are removed before busy ones", async () => {
   runner.resize(1);
   assert.equal(running(), 1);
   assert.deepEqual(told, []);
+  runner.close();
+});
+
+test("a cancelled unit ends without a result, and the next one gets its Worker", async () => {
+  await start(1, 3);
+  const [first] = workers;
+  runner.cancel(0);
+  assert.ok(first.isEnded);
+  runner.cancel(2);
+  while (running() < 1) await turn();
+  assert.equal(workers.at(-1).batches.length, 1);
+  assert.deepEqual(told, []);
+  runner.cancel(1);
+  await turn();
+  assert.equal(running(), 0, "a cancelled unit that waited began");
+  runner.close();
+});
+
+test("a unit is reported to have begun once its module is compiled", async () => {
+  const began = [];
+  await start(1, 0);
+  runner.results.began = (run) => began.push(run);
+  runner.run(unit(7));
+  assert.deepEqual(began, []);
+  while (running() < 1) await turn();
+  assert.deepEqual(began, [7]);
   runner.close();
 });
