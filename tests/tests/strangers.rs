@@ -26,8 +26,7 @@ fn endless_tasks_of_one_submitter_do_not_stop_the_job_of_another() {
     let mesh = Mesh::start(1, &[]);
     let endless = |n: u32| {
         let user = format!("stranger{n}");
-        let mut command = mesh.submit_endless(&user, &mesh.path(&format!("{user}.out")));
-        Submission(command.args(["--tasks", "8"]).spawn().expect("it starts"))
+        Submission(mesh.submit_endless(&user, &mesh.path(&format!("{user}.out"))).spawn().expect("it starts"))
     };
     let _strangers: Vec<Submission> = (0..2).map(endless).collect();
     let running = || output(&mut mesh.ask("watcher", &["jobs"])).stdout;

@@ -37,16 +37,6 @@ impl Origin {
             None
         }
     }
-
-    /// Whether two origins are equal down to a level.
-    pub(super) fn is_as(&self, other: &Origin, level: Level) -> bool {
-        match self.parts_from(other) {
-            None => true,
-            Some(Level::Network) => false,
-            Some(Level::Home) => level == Level::Network,
-            Some(Level::Owner) => level != Level::Owner,
-        }
-    }
 }
 
 /// How many places the origins of jobs hold.

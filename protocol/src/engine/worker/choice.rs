@@ -217,7 +217,7 @@ impl Worker {
         let free = limits::UNACKED_BYTES.checked_sub(unacked).filter(|&free| free > 0)?;
         let mut order = self.by_turn(now);
         let youngest = self.started % YOUNGEST_EVERY == YOUNGEST_EVERY - 1
-            && order.iter().max_by_key(|id| self.jobs[id].opened).is_some_and(|id| self.jobs[id].preempted == 0);
+            && order.iter().max_by_key(|id| self.jobs[id].opened).is_some_and(|id| !self.jobs[id].preempted);
         if youngest {
             order.sort_by_key(|id| Reverse(self.jobs[id].opened));
         }
@@ -234,7 +234,7 @@ impl Worker {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.unacked() <= 2 * free && !job.is_stalled()) else {
                 continue;
             };
-            let waits_for_turn = job.preempted > 0 && is_served;
+            let waits_for_turn = job.preempted && is_served;
             is_served |= job.has_claims() || (job.is_busy() && places >= self.threads as usize);
             if waits_for_turn {
                 continue;

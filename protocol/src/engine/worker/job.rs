@@ -49,8 +49,10 @@ pub(super) struct WorkerJob {
     pub(super) active: bool,
     /// How many times it lost its place because it made no progress.
     pub(super) postponed: u32,
-    /// How many of its runs were ended because others waited for a thread.
-    pub(super) preempted: u32,
+    /// Whether a run of it was ended because others waited for a thread.
+    pub(super) preempted: bool,
+    /// How many times its origin had to give up its last thread.
+    pub(super) kept_last: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
     /// Whether a unit of it has begun here. Before that, its module may still be compiled.
@@ -129,7 +131,8 @@ impl WorkerJob {
             reopened,
             active: false,
             postponed: 0,
-            preempted: 0,
+            preempted: false,
+            kept_last: 0,
             youngest: false,
             begun: false,
             confirms_only: false,

@@ -1,27 +1,29 @@
 //! Ends runs that hold the threads which others wait for (rule 8).
 //!
-//! WebAssembly cannot be suspended, so a preempted task starts again later. That wastes what it has done; each time, the
-//! job's next runs may take twice as long before they are preempted, so a task of any length ends after a few tries, and
-//! at most twice its time is wasted.
+//! WebAssembly cannot be suspended, so a preempted task starts again later, and what it has done is wasted. An origin
+//! gives up threads beyond its share soon, those that lose least first. Its last one it keeps for longer each time, so
+//! that long tasks end although others wait all the time.
 
 use std::time::Duration;
 
 use super::{Running, Worker};
 use crate::engine::core::Core;
-use crate::engine::origin::Origin;
+use crate::engine::origin::{Origin, Places};
 use crate::id::JobId;
 use crate::io::{RunAction, RunId};
 use crate::time::Time;
 
-/// The shortest time that a task runs before it is preempted: most tasks take less, and who waits for a thread does not
-/// notice much.
-const QUANTUM: Duration = Duration::from_secs(2);
-/// Doublings of the quantum: by then it is longer than any time limit of a task.
-const MOST_DOUBLED: u32 = 12;
+/// The shortest time that a task runs before it is preempted: most tasks take less, and a person who waits for a thread
+/// hardly notices.
+const QUANTUM: Duration = Duration::from_millis(500);
+/// The same for the last thread of an origin, at first.
+const LAST_QUANTUM: Duration = Duration::from_secs(2);
+/// How many times that is doubled, at most. Who submits tasks that never end can make others wait for as long.
+const MOST_DOUBLED: u32 = 3;
 
 impl Worker {
-    /// Ends the run that has held a thread longest, if another origin that has been served less waits for a thread and
-    /// holds none; also the runs that wait in the pool's queue before that origin's.
+    /// Ends a run of an origin with more than its share of the threads, if another one that has been served less waits;
+    /// also the runs that wait in the pool's queue before those of that origin.
     pub(super) fn preempt(&mut self, core: &mut Core) {
         let threads = self.threads as usize;
         let on_threads: Vec<RunId> = self.on_threads().map(|(&run, _)| run).collect();
@@ -36,6 +38,12 @@ impl Worker {
         }
         let order = self.by_turn(core.now);
         let Some((run, waiting)) = self.victim(core.now, &order) else { return };
+        if let Some(job) = self.running.get(&run).and_then(|running| self.jobs.get(&running.job)) {
+            let origin = job.origin;
+            let is_last = self.on_threads().filter(|(_, r)| self.origin_of(r) == Some(origin)).count() == 1;
+            let of_origin = self.jobs.values_mut().filter(|job| job.origin == origin);
+            of_origin.for_each(|job| job.kept_last += u32::from(is_last));
+        }
         self.end_run(core, run);
         let first = self.running.iter().find(|(_, r)| self.origin_of(r) == Some(waiting)).map(|(&run, _)| run);
         let queued = self.running.iter().filter(|(run, r)| {
@@ -46,21 +54,23 @@ impl Worker {
         before.into_iter().for_each(|run| self.end_run(core, run));
     }
 
-    /// The run to be ended, and the origin that waits for its thread. `order` is that of [`Worker::by_turn`].
+    /// The run to be ended, the one of which least is lost, and the origin that waits for its thread. `order` is that of
+    /// [`Worker::by_turn`].
     fn victim(&self, now: Time, order: &[JobId]) -> Option<(RunId, Origin)> {
-        let holders: Vec<Origin> = self.on_threads().filter_map(|(_, running)| self.origin_of(running)).collect();
+        let threads: Places = self.on_threads().filter_map(|(_, running)| self.origin_of(running)).collect();
         let place_of = |job: &JobId| order.iter().position(|id| id == job);
         for (place, id) in order.iter().enumerate().filter(|(_, id)| self.waits(now, id)) {
             let waiting = self.jobs[id].origin;
             let ended = self.on_threads().filter(|(_, running)| {
                 let Some(job) = self.jobs.get(&running.job) else { return false };
-                let quantum = QUANTUM.saturating_mul(1 << job.preempted.min(MOST_DOUBLED));
-                let holds_none = |level| !holders.iter().any(|holder| holder.is_as(&waiting, level));
-                running.elapsed(now) >= quantum
-                    && place_of(&running.job) > Some(place)
-                    && job.origin.parts_from(&waiting).is_some_and(holds_none)
+                let quantum = match threads.where_they_part(&job.origin, &waiting) {
+                    Some((1, 0)) => LAST_QUANTUM * (1 << job.kept_last.min(MOST_DOUBLED)),
+                    Some((theirs, own)) if theirs > own + 1 => QUANTUM,
+                    _ => return false,
+                };
+                running.elapsed(now) >= quantum && place_of(&running.job) > Some(place)
             });
-            if let Some((&run, _)) = ended.max_by_key(|(_, running)| running.elapsed(now)) {
+            if let Some((&run, _)) = ended.min_by_key(|(_, running)| running.elapsed(now)) {
                 return Some((run, waiting));
             }
         }
@@ -91,7 +101,7 @@ impl Worker {
         let Some(job) = self.jobs.get_mut(&running.job) else { return };
         if running.began.is_some() {
             self.turns.serve(&job.origin, running.elapsed(core.now).as_micros() as u64);
-            job.preempted += 1;
+            job.preempted = true;
         }
         let stage = &mut job.stages[running.unit.stage.index()];
         running.unended().for_each(|task| stage.task_failed(core.now, task, Duration::ZERO));

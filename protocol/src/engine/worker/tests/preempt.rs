@@ -20,6 +20,12 @@ impl Pool {
         Self { bench: Bench::new(), units: Vec::new(), cancelled: Vec::new() }
     }
 
+    fn of_threads(threads: u32) -> Self {
+        let mut pool = Self::new();
+        pool.bench.worker.set_threads(&pool.bench.core, threads);
+        pool
+    }
+
     /// Lets a step of time pass; modules are loaded at once.
     fn step(&mut self) {
         self.bench.idle(STEP);
@@ -82,14 +88,14 @@ fn a_job_gets_a_thread_although_tasks_of_another_never_end() {
 }
 
 #[test]
-fn a_task_runs_twice_as_long_each_time_before_it_is_preempted() {
+fn the_last_task_of_an_origin_runs_twice_as_long_each_time_up_to_a_limit_before_it_is_preempted() {
     let mut pool = Pool::new();
     let endless = pool.bench.open(&Plan { tasks: 1, ..ENDLESS }, other());
     pool.step();
     let job = pool.bench.open(&LONG_JOB, other());
     let mut times: Vec<Duration> = Vec::new();
     let mut began = None;
-    while times.len() < 4 {
+    while times.len() < 5 {
         match pool.runs() {
             Some(running) if running == job => pool.end(),
             _ => pool.step(),
@@ -105,7 +111,8 @@ fn a_task_runs_twice_as_long_each_time_before_it_is_preempted() {
         }
         assert!(now < Time(0) + Duration::from_secs(600), "{times:?}");
     }
-    assert!(times.windows(2).all(|pair| pair[1] > pair[0] * 3 / 2), "{times:?}");
+    assert!(times.windows(2).take(3).all(|pair| pair[1] > pair[0] * 3 / 2), "{times:?}");
+    assert!(times[4] < Duration::from_secs(18), "{times:?}");
 }
 
 #[test]
@@ -140,4 +147,24 @@ fn a_preempted_task_is_tried_again_and_is_not_reported_as_failed() {
     pool.end();
     step_until(&mut pool, Some(endless));
     assert!(pool.bench.failure().is_none());
+}
+
+#[test]
+fn an_origin_gives_up_threads_beyond_its_share_soon_however_often_that_happens() {
+    let mut pool = Pool::of_threads(4);
+    pool.bench.open(&ENDLESS, other());
+    (0..100).for_each(|_| pool.step());
+    for nonce in 10..20 {
+        let job = pool.bench.open(&Plan { nonce, tasks: 1, ..LONG_JOB }, other());
+        let begun = pool.bench.core.now;
+        while !pool.units.iter().take(4).any(|work| work.job == job) {
+            pool.step();
+            let waited = pool.bench.core.now.since(begun);
+            assert!(waited < Duration::from_secs(2), "job {nonce} has waited for {waited:?}");
+        }
+        let place = pool.units.iter().position(|work| work.job == job).expect("it runs");
+        pool.units.swap(0, place);
+        pool.end();
+        (0..20).for_each(|_| pool.step());
+    }
 }
