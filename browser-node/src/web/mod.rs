@@ -130,7 +130,7 @@ impl Tab {
         self.node.net().peers().len()
     }
 
-    /// A unit has begun: its module is compiled.
+    /// A unit runs as soon as a Worker is free: its module is compiled.
     pub fn began(&self, run: f64) {
         self.host.runs.began(run as u64);
     }

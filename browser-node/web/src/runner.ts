@@ -28,7 +28,7 @@ export interface Unit {
 
 /** Receives results. */
 export interface Results {
-  /** A unit runs: its module is compiled. */
+  /** A unit runs as soon as a Worker is free: its module is compiled. */
   began(run: number): void;
   finished(
     run: number,
@@ -136,6 +136,9 @@ export class Runner {
     unit.free();
     const batch = { kind: "batch" as const, output, buckets, firstTask, seeds, bytes, ends, inputsPerTask };
     this.#queue.push({ run, job, module, millis, batch, tasks: seeds.length / 32, done: 0 });
+    const begins = () => this.results?.began(run);
+    // Running it reports the error.
+    this.#modules.get(module)?.then(begins, () => {});
     this.#fill();
   }
 
@@ -203,7 +206,6 @@ export class Runner {
       ends: ends.slice(firstInput).map((end) => end - start),
     };
     slot.worker.postMessage(batch, [batch.bytes.buffer]);
-    this.results?.began(unit.run);
     this.#watch(slot, unit);
   }
 

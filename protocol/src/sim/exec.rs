@@ -60,6 +60,8 @@ impl Executor {
 impl World {
     pub(super) fn run(&mut self, peer: u32, work: Box<Work>) {
         self.oracle.started(self.now, peer, &work);
+        // Modules need not be compiled here.
+        self.soon(peer, Event::RunProgress { run: work.run, results: Vec::new(), last: false });
         self.peers[peer as usize].exec.queue.push_back(work);
         self.use_threads(peer);
     }

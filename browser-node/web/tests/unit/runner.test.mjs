@@ -114,5 +114,8 @@ test("a unit is reported to have begun once its module is compiled", async () =>
   assert.deepEqual(began, []);
   while (running() < 1) await turn();
   assert.deepEqual(began, [7]);
+  runner.run(unit(8));
+  while (began.length < 2) await turn();
+  assert.deepEqual(began, [7, 8], "it waits for a Worker only");
   runner.close();
 });

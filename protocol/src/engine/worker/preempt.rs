@@ -15,8 +15,8 @@ use crate::time::Time;
 
 /// The shortest time that a task runs before it is preempted: most tasks take less, and a person who waits for a thread
 /// hardly notices.
-const QUANTUM: Duration = Duration::from_millis(500);
-/// The same for the last thread of an origin, at first.
+const QUANTUM: Duration = Duration::from_secs(1);
+/// The same for the last thread of an origin, at first, and for tasks that are about to end as far as known.
 const LAST_QUANTUM: Duration = Duration::from_secs(2);
 /// How many times that is doubled, at most. Who submits tasks that never end can make others wait for as long.
 const MOST_DOUBLED: u32 = 3;
@@ -68,7 +68,8 @@ impl Worker {
                     Some((theirs, own)) if theirs > own + 1 => QUANTUM,
                     _ => return false,
                 };
-                running.elapsed(now) >= quantum && place_of(&running.job) > Some(place)
+                let expected = (Duration::from_micros(running.estimate) * 2).min(LAST_QUANTUM);
+                running.elapsed(now) >= quantum.max(expected) && place_of(&running.job) > Some(place)
             });
             if let Some((&run, _)) = ended.min_by_key(|(_, running)| running.elapsed(now)) {
                 return Some((run, waiting));
