@@ -65,6 +65,7 @@ impl World {
                 }
             }
             Fault::Cut(workers) => self.cut(self.worker(workers.start)..self.worker(workers.end)),
+            Fault::Strangers { .. } => self.on_strangers(number, 0),
             Fault::Heal => {
                 let apart: Vec<u32> =
                     (0..self.peers.len() as u32).filter(|&p| self.peers[p as usize].side != Side::Main).collect();

@@ -82,6 +82,11 @@ impl Router {
         Self { topics, history: VecDeque::from([vec![]]), delivered: 0, lazy: 0 }
     }
 
+    /// Whether this peer subscribes to the topic with this number.
+    pub(super) fn listens(&self, topic: u8) -> bool {
+        self.topics[usize::from(topic)].on
+    }
+
     /// A neighbour disconnected.
     pub(super) fn disconnected(&mut self, peer: u32) {
         for topic in &mut self.topics {
@@ -127,7 +132,7 @@ impl Messages {
     }
 }
 
-fn number_of(topic: Topic) -> u8 {
+pub(super) fn number_of(topic: Topic) -> u8 {
     match topic {
         Topic::Jobs => 0,
         Topic::Peers => 1,

@@ -21,10 +21,11 @@ mod report;
 mod rng;
 mod scenario;
 mod store;
+mod strangers;
 mod world;
 
 pub use report::{Counts, JobReport, Report};
-pub use scenario::{Damage, Fault, Job, Links, Node, Scenario};
+pub use scenario::{Damage, Fault, Job, Lie, Links, Node, Scenario};
 
 /// Simulates a scenario.
 pub fn run(scenario: &Scenario) -> Report {

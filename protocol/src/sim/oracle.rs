@@ -54,7 +54,7 @@ pub(super) struct Fate {
     pub(super) state: Option<State>,
     /// Not even the first batch of its log is intact: the job cannot be resumed.
     pub(super) log_is_lost: bool,
-    id: Option<JobId>,
+    pub(super) id: Option<JobId>,
     /// When the last map task started, and the last reduce.
     pub(super) last_start: [u64; 2],
     /// Done tasks of all stages, as shown to the submitter, and when the number last changed.
@@ -306,7 +306,7 @@ impl Oracle {
 
 impl Fate {
     /// How the last stage divides what it reads, once that is settled.
-    fn split(&self) -> Option<Split> {
+    pub(super) fn split(&self) -> Option<Split> {
         let graph = self.plan.stages();
         let &read = graph.last()?.reads.first()?;
         Split::of_width(graph[read.index()].shuffle?, *self.widths.get(&read)?)

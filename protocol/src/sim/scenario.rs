@@ -155,6 +155,26 @@ pub enum Fault {
     Cut(std::ops::Range<u32>),
     /// All peers are connected again.
     Heal,
+    /// Identities that run nothing claim blocks of all running jobs.
+    Strangers {
+        /// Number of identities.
+        count: u32,
+        /// Interval between the messages of each.
+        every: Duration,
+        /// Virtual time at which they fall silent.
+        until: Duration,
+        /// What they claim.
+        lie: Lie,
+    },
+}
+
+/// What peers claim that run nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// They hold as many blocks as newcomers may, and renew that.
+    Holds,
+    /// They claim blocks, and then state that all blocks are done, in turns.
+    Done,
 }
 
 /// A kind of damage to a log; the place is random.
@@ -366,13 +386,9 @@ impl Job {
         self.task_time.mul_f64(1.0 - self.spread + 2.0 * self.spread * draw)
     }
 
-    /// The manifest that its submitter signs.
-    pub(super) fn manifest(&self, nonce: u64, module: BlobRef, index: Option<BlobRef>) -> Manifest {
+    /// Its stages as the manifest describes them.
+    pub(super) fn described_stages(&self) -> Vec<Stage> {
         let limits = TaskLimits { millis: 600_000, memory: TASK_MEMORY, output: 8 << 20, retries: self.retries };
-        let inputs = match index {
-            Some(index) => Inputs::Packs { index, documents: u64::from(self.tasks), bytes: u64::from(self.tasks) * 8 },
-            None => Inputs::Numbers,
-        };
         let stages = self.stages().into_iter().map(|node| {
             let map = Stage {
                 operator: Operator::Map,
@@ -398,6 +414,15 @@ impl Job {
                 },
             }
         });
+        stages.collect()
+    }
+
+    /// The manifest that its submitter signs.
+    pub(super) fn manifest(&self, nonce: u64, module: BlobRef, index: Option<BlobRef>) -> Manifest {
+        let inputs = match index {
+            Some(index) => Inputs::Packs { index, documents: u64::from(self.tasks), bytes: u64::from(self.tasks) * 8 },
+            None => Inputs::Numbers,
+        };
         Manifest {
             owner: PeerKey([0; 32]),
             home: PeerKey([0; 32]),
@@ -406,7 +431,7 @@ impl Job {
             minor: 0,
             module,
             inputs,
-            stages: stages.collect(),
+            stages: self.described_stages(),
             authority: Authority::Owner,
             verify: Verify::Off,
             replicas: self.replicas,

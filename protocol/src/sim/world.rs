@@ -66,6 +66,8 @@ pub(super) enum SimEvent {
     Submit(usize),
     Cancel(usize),
     Fault(usize),
+    /// The strangers of the fault with this number publish, after so many messages each.
+    Strangers(usize, u32),
     Churn,
     Forget,
     /// A peer that slept resumes; the connections that it had then are broken.
@@ -273,6 +275,7 @@ impl World {
             },
             SimEvent::Cancel(number) => self.cancel(number),
             SimEvent::Fault(number) => self.on_fault(number),
+            SimEvent::Strangers(fault, said) => self.on_strangers(fault, said),
             SimEvent::Churn => self.on_churn(),
             SimEvent::Wake(peer, before) => self.wake(peer, before),
             SimEvent::Forget => {
