@@ -95,6 +95,10 @@ pub const SHARD_PEERS: usize = 8;
 pub const CLAIM_BASE: u32 = 8;
 /// Further blocks that it may hold for each one finished (rule 5).
 pub const CLAIM_FACTOR: u32 = 4;
+/// How long the claim of a worker that has finished nothing keeps others from a block once none is free, besides the
+/// time that claims take to settle and twice the time that a block takes, if that is known: enough for a result to be
+/// pushed and accepted, and so little that identities which run nothing delay a job by less than half a second.
+pub const NEWCOMER: Duration = Duration::from_millis(300);
 /// Duration of a lease after its holder's last message.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The longest interval between the claim messages of a worker that runs anything, whatever the message budget says: a

@@ -24,20 +24,41 @@ fn factor(scenario: &Scenario, fault: Fault) -> f64 {
     let beside = run(&scenario.clone().with_fault(Duration::ZERO, fault.clone()));
     let f = beside.jobs[0].took.as_secs_f64() / alone.jobs[0].took.as_secs_f64();
     let (a, b) = (&alone.jobs[0], &beside.jobs[0]);
-    println!("{fault:?}: {:?} -> {:?} = {f:.2}; dup {} -> {}, spec {} -> {}; {:?}", a.took, b.took, a.counts.duplicates, b.counts.duplicates, a.counts.speculative, b.counts.speculative, beside.violations);
+    println!(
+        "{fault:?}: {:?} -> {:?} = {f:.2}; dup {} -> {}, spec {} -> {}; {:?}",
+        a.took,
+        b.took,
+        a.counts.duplicates,
+        b.counts.duplicates,
+        a.counts.speculative,
+        b.counts.speculative,
+        beside.violations
+    );
     f
 }
 
 #[test]
 fn explore() {
-    for (tasks, millis, peers, threads) in [(400, 30, 3, 1), (1600, 8, 3, 1), (400, 120, 3, 4), (60, 200, 3, 1), (16, 750, 3, 1), (4000, 3, 3, 1), (400, 30, 3, 4), (2000, 100, 50, 1)] {
+    for (tasks, millis, peers, threads) in [
+        (400, 30, 3, 1),
+        (1600, 8, 3, 1),
+        (400, 120, 3, 4),
+        (60, 200, 3, 1),
+        (16, 750, 3, 1),
+        (4000, 3, 3, 1),
+        (400, 30, 3, 4),
+        (2000, 100, 50, 1),
+    ] {
         for far in [false, true] {
             println!("tasks {tasks} of {millis} ms, {peers} peers of {threads}, far {far}");
             for seed in [1, 2] {
-                let mut scenario = Scenario::new(seed, peers).with(Job::new(tasks, Duration::from_millis(millis), peers));
+                let mut scenario =
+                    Scenario::new(seed, peers).with(Job::new(tasks, Duration::from_millis(millis), peers));
                 scenario.threads = threads;
                 scenario.deadline = Duration::from_secs(200);
-                if far { scenario = scenario.far_apart(); }
+                if far {
+                    scenario = scenario.far_apart();
+                }
                 for lie in [Lie::Holds, Lie::Done] {
                     factor(&scenario, strangers(50, lie));
                 }

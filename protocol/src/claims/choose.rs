@@ -10,7 +10,7 @@ use crate::ranges::{Run, insert_into, remove_from};
 use crate::time::Time;
 
 /// Limit on the runs that this worker's holds may form; the rest of a message is room for splits.
-const OWN_RUNS: usize = limits::CLAIM_RUNS - 8;
+pub(super) const OWN_RUNS: usize = limits::CLAIM_RUNS - 8;
 
 impl ClaimTable {
     /// Claims up to `want` free blocks that are `open`, preferring those for which `rather` is true; gives their
@@ -52,7 +52,8 @@ impl ClaimTable {
             }
             while (chosen.len() as u32) < want && self.cursor < size && is_free(self, self.cursor) {
                 let cell = &mut self.cells[self.cursor as usize];
-                *cell = Cell { holder: ME, term: cell.legal, legal: cell.legal, since: now, ..Cell::FREE };
+                *cell =
+                    Cell { holder: ME, term: cell.legal, legal: cell.legal, since: now, vain: cell.vain, ..Cell::FREE };
                 self.free -= 1;
                 insert_into(&mut self.workers[usize::from(ME)].holds, self.cursor);
                 chosen.push(self.cursor + first);
@@ -101,7 +102,7 @@ impl ClaimTable {
             return false;
         }
         if cell.holder == FREE && !self.done.contains(local) {
-            let claimed = Cell { holder: ME, term: cell.legal, legal: cell.legal, since: now, ..Cell::FREE };
+            let claimed = Cell { holder: ME, term: cell.legal, since: now, ..cell };
             self.cells[local as usize] = claimed;
             self.free -= 1;
             insert_into(&mut self.workers[usize::from(ME)].holds, local);

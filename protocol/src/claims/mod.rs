@@ -5,6 +5,7 @@
 //! claims in the same way: the higher term wins, then a hash.
 
 mod choose;
+mod newcomers;
 #[cfg(test)]
 mod tests;
 mod updates;
@@ -68,6 +69,8 @@ struct Cell {
     doubled: bool,
     /// The claim has stood long enough for every worker to have heard it.
     settled: bool,
+    /// A newcomer has held it, or reported it done, in vain: claims of newcomers on it no longer count.
+    vain: bool,
     /// When it was claimed, or this peer heard of the claim; once it is done, when this peer heard of that.
     since: Time,
 }
@@ -82,6 +85,7 @@ impl Cell {
         started: false,
         doubled: false,
         settled: false,
+        vain: false,
         since: Time(0),
     };
 }
@@ -101,6 +105,13 @@ struct Worker {
     ignored_until: Time,
     /// When it last finished a block that it held.
     progressed: Time,
+    /// When it first claimed something here.
+    since: Option<Time>,
+    /// The authority has accepted a result of it in this job.
+    proven: bool,
+    /// By the time of the authority's last answer, it should have finished something and had not. No claim of it counts
+    /// but on what it holds already.
+    late: bool,
     /// Blocks that it held here and that are done.
     finished: u32,
     /// Blocks that it reported done without being known to hold them, since the authority's last report.
@@ -119,6 +130,8 @@ pub struct ClaimEffect {
     pub changed: bool,
     /// Whether the sender claims blocks that this peer holds and keeps. It has not heard this peer's claim, and should.
     pub contested: bool,
+    /// Whether the sender is late and states that it has finished something, which the authority knows better.
+    pub doubtful: bool,
 }
 
 impl ClaimTable {
@@ -180,19 +193,19 @@ impl ClaimTable {
         self.unproven == 0
     }
 
-    /// The number of workers of this shard whose leases run, this peer included.
+    /// The number of workers of this shard whose leases run, this peer included and late ones not.
     pub fn active_workers(&self) -> u32 {
         self.active
     }
 
     /// The number of other workers whose leases run that hold blocks; the rest are idle.
     pub fn busy_workers(&self) -> u32 {
-        self.workers.iter().skip(1).filter(|w| w.alive && !w.holds.is_empty()).count() as u32
+        self.workers.iter().skip(1).filter(|w| w.counts() && !w.holds.is_empty()).count() as u32
     }
 
     /// The other peers that work on this shard. They have the job's module and index.
     pub fn peers(&self) -> impl Iterator<Item = PeerKey> + '_ {
-        self.workers.iter().skip(1).filter(|w| w.alive).map(|w| w.peer)
+        self.workers.iter().skip(1).filter(|w| w.counts()).map(|w| w.peer)
     }
 
     /// All other workers heard in this shard, idle and lapsed ones included, as they may still listen.
@@ -267,7 +280,7 @@ impl ClaimTable {
     pub fn standings(&self, now: Time, lease: Duration) -> Vec<Standing> {
         let standing = |worker, claim, left: Duration| Standing { worker, claim, lease: left.as_millis() as u32 };
         let mine = self.message(now);
-        let others = self.workers.iter().enumerate().skip(1).filter(|(_, w)| w.alive).map(|(i, w)| {
+        let others = self.workers.iter().enumerate().skip(1).filter(|(_, w)| w.counts()).map(|(i, w)| {
             let mut holds = Vec::new();
             for run in &w.holds {
                 self.add_holds(now, &mut holds, *run, i as u16);
@@ -339,11 +352,19 @@ impl Worker {
             number: None,
             ignored_until: Time(0),
             progressed: now,
+            since: None,
+            proven: false,
+            late: false,
             finished: 0,
             unheard: 0,
             holds: Vec::new(),
             seconds: Vec::new(),
         }
+    }
+
+    /// Whether it counts as one of the shard's workers.
+    fn counts(&self) -> bool {
+        self.alive && !self.late
     }
 
     /// When its lease, which lasts for `lease`, ends unless it is heard again.

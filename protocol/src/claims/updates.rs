@@ -38,6 +38,7 @@ impl ClaimTable {
             entry.progressed = now;
         }
         self.set_alive(worker, true);
+        effect.doubtful = self.workers[usize::from(worker)].late && claim.finished > 0;
         self.take_done(now, worker, &claim.done, &mut effect);
         let holds = if self.is_allowed(worker, claim) { &claim.holds[..] } else { &[] };
         self.take_holds(now, worker, holds, &mut effect);
@@ -88,9 +89,11 @@ impl ClaimTable {
             let entry = &mut self.workers[usize::from(worker)];
             let held = cell.holder == worker || entry.seconds.contains(&block);
             let may = held || (cell.holder == FREE && entry.unheard < allowance(entry.finished));
-            if !may || self.done.contains(block) {
+            let counts = !entry.late && (entry.proven || !cell.vain);
+            if !may || !counts || self.done.contains(block) {
                 continue;
             }
+            entry.since.get_or_insert(now);
             if held {
                 entry.progress(now);
             } else {
@@ -132,6 +135,9 @@ impl ClaimTable {
 
     /// One second attempt at a block is enough: of two that conflict, one gives way.
     fn on_second_attempt(&mut self, block: u32, worker: u16, effect: &mut ClaimEffect) {
+        if self.workers[usize::from(worker)].late {
+            return;
+        }
         self.cells[block as usize].doubled = true;
         if self.speculative.contains(&(block, false)) && self.draw_of(block, worker) > self.draw_of(block, ME) {
             effect.lost.push(block + self.blocks.start);
@@ -147,8 +153,12 @@ impl ClaimTable {
             self.cells[block as usize].doubled = false;
             return true;
         }
+        if !self.may_claim(now, worker, block) {
+            return false;
+        }
         let term = self.legal_term(now, block, hold.term);
-        let stronger = cell.holder == FREE || {
+        let held_in_vain = !matches!(cell.holder, ME | FREE) && self.workers[usize::from(cell.holder)].late;
+        let stronger = cell.holder == FREE || held_in_vain || {
             let theirs = (term, hold.settled, self.draw_of(block, worker));
             theirs > (cell.term, self.is_settled(now, block), self.draw_of(block, cell.holder))
         };
@@ -163,7 +173,9 @@ impl ClaimTable {
         }
         let legal = cell.legal.max(term);
         let settled = hold.settled;
-        self.cells[block as usize] = Cell { holder: worker, term, legal, settled, since: now, ..Cell::FREE };
+        let vain = cell.vain;
+        self.cells[block as usize] = Cell { holder: worker, term, legal, settled, vain, since: now, ..Cell::FREE };
+        self.workers[usize::from(worker)].since.get_or_insert(now);
         true
     }
 
@@ -192,7 +204,8 @@ impl ClaimTable {
         self.unproven += u32::from(by != ME);
     }
 
-    /// The index of a worker, which is added if need be. In a full table it replaces the worker that lapses next.
+    /// The index of a worker, which is added if need be. In a full table it replaces the worker that lapses next, one
+    /// that has finished something only if there is no other.
     fn worker_index(&mut self, now: Time, peer: PeerKey) -> u16 {
         if let Some(i) = self.workers.iter().position(|w| w.peer == peer) {
             return i as u16;
@@ -203,8 +216,13 @@ impl ClaimTable {
             self.workers.push(worker);
             return (self.workers.len() - 1) as u16;
         }
-        let silent =
-            self.workers.iter().enumerate().skip(1).min_by_key(|(_, w)| (w.ends, w.heard)).map_or(1, |(i, _)| i);
+        let silent = self
+            .workers
+            .iter()
+            .enumerate()
+            .skip(1)
+            .min_by_key(|(_, w)| (w.proven, !w.late, w.ends, w.heard))
+            .map_or(1, |(i, _)| i);
         self.release(silent as u16);
         self.set_alive(silent as u16, false);
         // The new worker must not be blamed for reports of the one that it replaces.
@@ -214,8 +232,10 @@ impl ClaimTable {
     }
 
     fn set_alive(&mut self, worker: u16, alive: bool) {
-        let was = std::mem::replace(&mut self.workers[usize::from(worker)].alive, alive);
-        self.active = self.active + u32::from(alive) - u32::from(was);
+        let entry = &mut self.workers[usize::from(worker)];
+        let counted = entry.counts();
+        entry.alive = alive;
+        self.active = self.active + u32::from(entry.counts()) - u32::from(counted);
     }
 
     /// Frees what a worker holds after a lapse; returns whether it held anything. The next claim has a higher term, and
@@ -316,7 +336,8 @@ impl ClaimTable {
     fn prove(&mut self, now: Time, block: u32, news: bool) {
         let cell = &mut self.cells[block as usize];
         cell.done_by = FREE;
-        if news && cell.holder != FREE && cell.holder != ME {
+        // Whose block another worker ran has not finished it.
+        if news && cell.holder != FREE && cell.holder != ME && !self.workers[usize::from(cell.holder)].late {
             self.workers[usize::from(cell.holder)].progress(now);
         }
     }

@@ -94,6 +94,10 @@ pub struct Summary {
     pub shards: Vec<ShardLeft>,
     /// Some workers of the requested shard: connections to them help when few neighbours subscribe to its topic.
     pub peers: Vec<PeerKey>,
+    /// Workers of the requested shard of which a result was accepted in this job, at most [`limits::SHARD_WORKERS`];
+    /// `None` from peers that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Vec<PeerKey>>,
 }
 
 impl Summary {
@@ -131,6 +135,9 @@ impl Wire for Response {
             }
             Response::Summary(s) if s.shards.len() > usize::from(limits::SHARDS) => Err("too many shards"),
             Response::Summary(s) if s.peers.len() > limits::SHARD_PEERS => Err("too many peers"),
+            Response::Summary(s) if s.proven.as_ref().is_some_and(|p| p.len() > limits::SHARD_WORKERS) => {
+                Err("too many workers")
+            }
             Response::Claims(claims) if claims.len() > limits::SHARD_WORKERS => Err("the claims of too many"),
             Response::Claims(claims) => claims.iter().try_for_each(|standing| standing.claim.check()),
             Response::CompileFailed { diagnostics } | Response::Compiled { warnings: diagnostics, .. }

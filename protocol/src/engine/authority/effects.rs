@@ -146,6 +146,7 @@ impl Job {
             of.done.insert(task);
             self.failures.done(stage, task);
         }
+        self.note_authors(attempts.authors.iter().map(|&(author, _)| author));
         self.tell_owners(core, stage, &attempts.without_authors());
         self.decide_split(stage);
     }
@@ -160,6 +161,7 @@ impl Job {
 
     /// Acknowledges results that are in, so that their workers may drop them.
     fn outputs_are_in(&mut self, core: &mut Core, stage: StageId, attempts: &Attempts) {
+        self.note_authors(attempts.authors.iter().map(|&(author, _)| author));
         for task in attempts.tasks() {
             let of = &mut self.stages[stage.index()];
             of.done.insert(task);

@@ -65,6 +65,8 @@ pub(super) struct Job {
     pub(super) announce_at: Time,
     pub(super) progress_at: Time,
     pub(super) workers: BTreeSet<PeerKey>,
+    /// Workers of which a result was accepted.
+    pub(super) proven: BTreeSet<PeerKey>,
     pub(super) failures: Failures,
     /// When a task was last done, or when the job was submitted.
     pub(super) progressed: Time,
@@ -139,6 +141,7 @@ impl Job {
             progress_at: core.now,
             // This peer's own claims are gossiped to its neighbours and not delivered to itself.
             workers: core.advert.roles.worker.then_some(core.me).into_iter().collect(),
+            proven: BTreeSet::new(),
             failures: Failures::default(),
             progressed: core.now,
             waiting: Waiting::default(),
@@ -157,6 +160,15 @@ impl Job {
         let counts = worker != core.me || core.advert.roles.worker;
         if counts && self.workers.len() < limits::JOB_WORKERS {
             self.workers.insert(worker);
+        }
+    }
+
+    /// Notes the authors of accepted results.
+    pub(super) fn note_authors(&mut self, authors: impl IntoIterator<Item = PeerKey>) {
+        for author in authors {
+            if self.proven.len() < limits::JOB_WORKERS {
+                self.proven.insert(author);
+            }
         }
     }
 

@@ -201,6 +201,12 @@ impl Job {
                 shuffle.restore(reopen_at, number, state);
             }
         }
+        let authors_of = |number: StageId| {
+            let accepted = state.stage(number).map(|decided| decided.accepted().iter());
+            accepted.into_iter().flatten().filter_map(move |task| state.author(number, task))
+        };
+        let authors: BTreeSet<PeerKey> = self.manifest.stage_ids().flat_map(authors_of).collect();
+        self.note_authors(authors);
         let last = StageId::of_index(self.stages.len() - 1);
         let done = &mut self.stages[last.index()].done;
         lost.iter().flat_map(Run::iter).for_each(|task| {

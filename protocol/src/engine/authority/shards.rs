@@ -57,6 +57,11 @@ impl Shards {
         others
     }
 
+    /// Whether a worker was last heard of in a shard.
+    pub(super) fn is_at(&self, peer: &PeerKey, shard: ShardId) -> bool {
+        self.at.get(peer) == Some(&shard)
+    }
+
     /// A worker left its shard.
     pub(super) fn leaves(&mut self, peer: &PeerKey) {
         if let Some(shard) = self.at.remove(peer) {

@@ -7,6 +7,7 @@ use super::job::Stage;
 use crate::engine::core::Core;
 use crate::id::{Hash, PeerKey};
 use crate::io::{NetAction, Token};
+use crate::limits;
 use crate::message::{Response, ShardLeft, Summary};
 use crate::part::{PartitionId, ShardId, ShardRef, StageId};
 use crate::ranges::BitSet;
@@ -42,6 +43,10 @@ impl Authority {
             let left = tasks.len - done.count_in(tasks);
             ShardLeft { blocks: left.div_ceil(of.block), workers: s.workers }
         });
+        let of_shard = |peer: &&PeerKey| of.shards == 1 || job.stages[stage.index()].shards.is_at(peer, shard);
+        // Each asker gets a different part of too many.
+        let proven = job.proven.range(from..).chain(job.proven.range(..from)).filter(of_shard);
+        let proven = Some(proven.take(limits::SHARD_WORKERS).copied().collect());
         let summary = Summary {
             epoch: job.signed_epoch.clone(),
             reopened: job.reopened,
@@ -52,6 +57,7 @@ impl Authority {
             width: of.reads().next().and_then(|read| job.width_of(read)),
             shards: shards.collect(),
             peers,
+            proven,
         };
         let body = Bytes::from(bits.slice_to_bytes(0..bits.size()));
         core.act(NetAction::Respond { token, response: Response::Summary(summary), body });

@@ -53,8 +53,17 @@ impl StageWork {
         Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease(core)
     }
 
-    /// The number of workers in this shard, heard or not.
+    /// How long a newcomer may hold blocks before it should have finished one.
+    pub(super) fn newcomer_patience(&self, core: &Core) -> Duration {
+        limits::NEWCOMER + 2 * self.settle(core) + Duration::from_micros(2 * self.pace.unwrap_or(0.0) as u64)
+    }
+
+    /// The number of workers in this shard, heard or not. Of those known otherwise, some may be as idle as the late
+    /// ones here, so with such ones only those heard count.
     pub(super) fn workers_in_reach(&self, core: &Core) -> u32 {
+        if self.table.has_late() {
+            return self.table.active_workers();
+        }
         let known = (core.workers / u32::from(self.stage().shards)).min(EXPECTED);
         let told = self.shards.get(self.table.shard().index()).map_or(0, |s| u32::from(s.workers).min(EXPECTED));
         self.table.active_workers().max(known).max(told)
@@ -75,7 +84,7 @@ impl StageWork {
     /// workers claim at a time as there are blocks, and the others hear what was claimed.
     pub(super) fn contention_backoff(&mut self, core: &Core) -> Duration {
         let waiting = self.workers_in_reach(core).saturating_sub(self.table.busy_workers());
-        let crowd = (waiting / self.table.free().max(1)).min(MAX_BACKOFF);
+        let crowd = (waiting / self.claimable().max(1)).min(MAX_BACKOFF);
         if crowd <= 1 {
             return Duration::ZERO;
         }

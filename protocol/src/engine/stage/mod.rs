@@ -83,6 +83,10 @@ pub(super) struct StageWork {
     summary_wait: Duration,
     /// The shard about which the authority was asked and has not answered.
     asked: Option<ShardId>,
+    /// When it was asked. Of several requests without an answer, the first.
+    asked_at: Time,
+    /// Whether the authority tells which workers have finished something, as far as is known.
+    is_told_of_workers: bool,
     /// The count of reopenings that this peer's view includes.
     reopened: u32,
     /// All shards of the stage as the authority last described them; `standing_since` is when their blocks left last
@@ -98,6 +102,8 @@ pub(super) struct Turn {
     pub(super) near: bool,
     /// Number of jobs with claims or units in hand, this one included.
     pub(super) rivals: u32,
+    /// Whether this worker has nothing in hand of any job.
+    pub(super) idle: bool,
 }
 
 impl StageWork {
@@ -123,7 +129,7 @@ impl StageWork {
             avoid: BTreeMap::new(),
             ports,
             outbox: Outbox::default(),
-            turn: Turn { near: true, rivals: 1 },
+            turn: Turn { near: true, rivals: 1, idle: true },
             messages: 0,
             last: Time(0),
             unpublished: false,
@@ -136,6 +142,8 @@ impl StageWork {
             summary_at: Time::NEVER,
             summary_wait: SUMMARY_WAIT.0,
             asked: None,
+            asked_at: Time(0),
+            is_told_of_workers: true,
             reopened: 0,
             shards: Vec::new(),
             standing_since: core.now,
@@ -236,11 +244,19 @@ impl StageWork {
     /// `1 / interval` a second, and batches of *k* blocks that take `pace` each end the shard `free / k * interval +
     /// k * pace` from now: least at the root of `free * interval / pace`.
     fn fair(&self, core: &Core, threads: u32) -> u32 {
-        let (free, company) = (self.table.free(), self.workers_in_reach(core));
+        let (free, company) = (self.claimable(), self.workers_in_reach(core));
         let interval = core.gossip_budget.gap().as_micros() as f64 / f64::from(company);
         let pace = self.pace.unwrap_or(f64::MAX).max(1.0) / f64::from(threads);
         let least = (f64::from(free) * interval / pace).sqrt() as u32;
         (free / (2 * company)).max(least).max(1)
+    }
+
+    /// The number of blocks that this worker may claim: without free ones, those that late workers hold.
+    fn claimable(&self) -> u32 {
+        match self.table.free() {
+            0 => self.table.in_vain(),
+            free => free,
+        }
     }
 
     /// Whether this worker holds too few blocks.
@@ -288,6 +304,11 @@ impl StageWork {
         let first = |block| self.stage().tasks_of_block(block).start;
         let mine = |block| self.first_owner(first(block)).is_none_or(|owner| owner == me);
         let mut chosen = table.choose(now, want, |b| self.is_open(now, b), mine);
+        if chosen.is_empty() {
+            // With other work in hand, newcomers get as much time as stragglers.
+            let patience = if self.turn.idle || self.is_busy() { Duration::ZERO } else { STRAGGLER_PATIENCE };
+            chosen = table.choose_in_vain(now, want, patience, |b| self.is_open(now, b));
+        }
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {
             let patience = STRAGGLER_PATIENCE.max(Duration::from_micros(self.pace.unwrap_or(0.0) as u64 * 4));
@@ -400,6 +421,11 @@ impl StageWork {
         if !effect.lost.is_empty() {
             let lost: BTreeSet<u32> = effect.lost.iter().copied().collect();
             self.queue.retain(|(b, _)| !lost.contains(b));
+        }
+        if effect.doubtful {
+            // It may have finished something since the authority's last answer.
+            let at = self.asked_at + self.summary_wait;
+            self.summary_at = self.summary_at.min(at.max(core.now + LOOK_AGAIN));
         }
         if (effect.changed || !effect.lost.is_empty()) && !self.entering && self.table.free() > 0 {
             let at = core.now + self.contention_backoff(core);

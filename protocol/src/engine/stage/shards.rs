@@ -1,8 +1,9 @@
 //! The shards of a stage: what the authority knows of them, and how a worker moves from one to another.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::StageWork;
+use super::{LOOK_AGAIN, StageWork};
 use crate::claims::ClaimTable;
 use crate::engine::core::Core;
 use crate::engine::pending::{DiscoveryRequest, WorkerRequest};
@@ -113,6 +114,7 @@ impl StageWork {
         core: &mut Core,
         shard: ShardId,
         summary: &Summary,
+        proven: &BTreeSet<PeerKey>,
         done: impl Iterator<Item = u32>,
         owner_of: impl Fn(usize, PartitionId) -> Option<PeerKey>,
     ) {
@@ -133,6 +135,10 @@ impl StageWork {
         let needless = self.table.set_done(now, done.take_while(|&block| block < size));
         // `needless` is sorted.
         self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
+        self.is_told_of_workers = summary.proven.is_some();
+        if self.is_told_of_workers {
+            self.table.judge(self.asked_at, self.newcomer_patience(core), |peer| proven.contains(peer));
+        }
         for (port, seals) in summary.ports().enumerate() {
             for &(partition, root) in seals {
                 if let Some(owner) = owner_of(port, partition) {
@@ -152,7 +158,7 @@ impl StageWork {
             self.enter_shard(core, next, None);
         } else if self.entering {
             self.ask_for_claims(core, &summary.peers);
-        } else if self.table.free() > 0 {
+        } else if self.claimable() > 0 {
             self.next_claim_at = self.next_claim_at.min(now + self.contention_backoff(core));
         }
     }
@@ -218,7 +224,15 @@ impl StageWork {
 
     /// Schedules a request for the authority's view when no block is free: what is left, here and in other shards.
     pub(super) fn schedule_summary(&mut self, core: &mut Core) {
-        if self.is_busy() || self.summary_at != Time::NEVER {
+        if self.is_busy() {
+            return;
+        }
+        if self.is_told_of_workers && self.asked.is_none() {
+            let doubtful = self.table.doubtful_at(self.newcomer_patience(core));
+            let at = doubtful.map_or(Time::NEVER, |at| at.max(self.asked_at + LOOK_AGAIN).max(core.now));
+            self.summary_at = self.summary_at.min(at);
+        }
+        if self.summary_at != Time::NEVER {
             return;
         }
         if self.is_over() && self.asked.is_some() {
@@ -244,6 +258,9 @@ impl StageWork {
         self.summary_at = Time::NEVER;
         self.summary_wait = (self.summary_wait * 3 / 2).min(SUMMARY_WAIT.1);
         let shard = self.table.shard_ref();
+        if self.asked.is_none() {
+            self.asked_at = core.now;
+        }
         self.asked = Some(shard.shard);
         core.request(self.home, Request::Summary(shard), vec![], WorkerRequest::Summary(shard));
     }

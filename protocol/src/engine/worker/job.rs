@@ -1,6 +1,6 @@
 //! One job in which this worker takes part.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(super) struct WorkerJob {
     /// When this worker last made progress in it.
     pub(super) progressed: Time,
     pub(super) done: Vec<u32>,
+    /// Workers of which the authority accepted a result, as far as it told.
+    pub(super) proven: BTreeSet<PeerKey>,
     pub(super) reopened: u32,
     pub(super) active: bool,
     /// How many times it lost its place because it made no progress.
@@ -128,6 +130,7 @@ impl WorkerJob {
             opened: core.now,
             progressed: core.now,
             done,
+            proven: BTreeSet::new(),
             reopened,
             active: false,
             postponed: 0,

@@ -6,6 +6,7 @@ use crate::engine::core::Core;
 use crate::engine::pending::{Answer, PushRequest, WorkerRequest};
 use crate::engine::shuffler::Shuffler;
 use crate::id::PeerKey;
+use crate::limits;
 use crate::message::Response;
 use crate::part::{ShardRef, StageId, StageRef, TaskRef};
 use crate::ranges::numbers_in_bytes;
@@ -93,14 +94,17 @@ impl Worker {
             // It describes one stage; the reopened tasks may be another's.
             open.stages.iter_mut().filter(|s| s.id.stage != stage).for_each(|s| s.ask_summary(core));
         }
-        let WorkerJob { stages, rings, .. } = open;
+        let told = summary.proven.iter().flatten().copied();
+        let room = limits::JOB_WORKERS.saturating_sub(open.proven.len());
+        open.proven.extend(told.take(room));
+        let WorkerJob { stages, rings, proven, .. } = open;
         let Some(work) = stages.get_mut(stage.index()) else { return };
         let owner_of = |port: usize, partition| {
             let from = reads.get(port).filter(|_| is_of_this_epoch)?;
             owner_of(rings, *from, partition)
         };
         let done = numbers_in_bytes(&body, 0);
-        work.on_summary(core, shard, &summary, done, owner_of);
+        work.on_summary(core, shard, &summary, proven, done, owner_of);
     }
 
     /// Handles the claims in a shard that this worker entered, or the failure of the request.

@@ -114,6 +114,7 @@ fn reopened_tasks_are_found_whichever_stages_summary_comes_first() {
         width: None,
         shards,
         peers: vec![],
+        proven: None,
     };
     bench.answer_summary(shard(job, 1, 0), summary, Bytes::new());
     bench.change(&job, &Change::Reopened(1));

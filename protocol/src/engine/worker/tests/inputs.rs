@@ -228,7 +228,7 @@ fn the_number_of_tasks_comes_from_the_seals_and_then_from_the_authority() {
     let shards = vec![ShardLeft { blocks: 2, workers: 1 }];
     let seals = vec![(PartitionId(0), ROOT)];
     let (done, further, peers) = (vec![4, 0], vec![], vec![]);
-    let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(4), shards, peers };
+    let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(4), shards, peers, proven: None };
     bench.answer_summary(shard(job, 1, 0), summary, Bytes::new());
     assert_eq!(left(&bench), 2);
     bench.worker.on_seals(&mut bench.core, other(), &seal(3));

@@ -167,7 +167,7 @@ impl Bench {
         let shards = vec![ShardLeft { blocks: u32::from(BUCKETS), workers: 1 }];
         let done = vec![plan.tasks, 0];
         let (further, peers) = (vec![], vec![]);
-        let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers };
+        let summary = Summary { epoch, reopened: 0, done, seals, further, width: Some(1), shards, peers, proven: None };
         self.answer_summary(shard(job, 1, 0), summary, Bytes::new());
         self.drive(Duration::from_secs(1));
     }
@@ -187,7 +187,8 @@ impl Bench {
             let done_tasks = vec![16 - left[0] - left[1]];
             let (seals, width) = (vec![], None);
             let further = vec![];
-            let summary = Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers };
+            let summary =
+                Summary { epoch, reopened, done: done_tasks, seals, further, width, shards, peers, proven: None };
             self.answer_summary(of, summary, done);
         }
         self.drive(Duration::ZERO);
