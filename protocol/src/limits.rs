@@ -99,6 +99,9 @@ pub const CLAIM_FACTOR: u32 = 4;
 /// time that claims take to settle and twice the time that a block takes, if that is known: enough for a result to be
 /// pushed and accepted, and so little that identities which run nothing delay a job by less than half a second.
 pub const NEWCOMER: Duration = Duration::from_millis(300);
+/// Workers that a peer remembers from one stage of a job to the next, because they claimed blocks and finished nothing:
+/// four times as many as one shard has.
+pub const SUSPECTS: usize = 4 * SHARD_WORKERS;
 /// Duration of a lease after its holder's last message.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// The longest interval between the claim messages of a worker that runs anything, whatever the message budget says: a

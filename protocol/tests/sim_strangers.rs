@@ -3,66 +3,89 @@
 
 use std::time::Duration;
 
-use webmesh_protocol::sim::{Fault, Job, Lie, Report, Scenario, run};
+use webmesh_protocol::sim::{Fault, Job, JobReport, Lie, Report, Scenario, run};
 
 /// Most that a job may take beside strangers, as a multiple of its time without them.
 const SLOWER: f64 = 1.5;
+/// The most copies of a task that may run beside strangers, on average.
+const COPIES: f64 = 1.5;
 
-/// The identities that claim whatever a job has.
-fn strangers(count: u32, lie: Lie) -> Fault {
-    Fault::Strangers { count, every: Duration::from_millis(100), until: Duration::from_secs(600), lie }
+/// Fifty identities that claim whatever a job has, until `until`.
+fn strangers(lie: Lie, until: Duration) -> Fault {
+    Fault::Strangers { count: 50, every: Duration::from_millis(100), until, lie }
 }
 
-fn run_and_print(scenario: &Scenario) -> Report {
+fn done(scenario: &Scenario) -> Report {
     let report = run(scenario);
-    println!("{report}");
+    assert!(report.violations.is_empty(), "{report}");
+    assert!(report.jobs.iter().all(JobReport::is_done), "{report}");
     report
 }
 
-fn factor(scenario: &Scenario, fault: Fault) -> f64 {
-    let alone = run(scenario);
-    let beside = run(&scenario.clone().with_fault(Duration::ZERO, fault.clone()));
-    let f = beside.jobs[0].took.as_secs_f64() / alone.jobs[0].took.as_secs_f64();
-    let (a, b) = (&alone.jobs[0], &beside.jobs[0]);
-    println!(
-        "{fault:?}: {:?} -> {:?} = {f:.2}; dup {} -> {}, spec {} -> {}; {:?}",
-        a.took,
-        b.took,
-        a.counts.duplicates,
-        b.counts.duplicates,
-        a.counts.speculative,
-        b.counts.speculative,
-        beside.violations
-    );
-    f
+/// Compares the first job of a scenario with the same beside strangers.
+fn all_are_finished_in_time(scenario: &Scenario, seeds: &[u64]) {
+    for &seed in seeds {
+        let scenario = Scenario { seed, ..scenario.clone() };
+        let alone = &done(&scenario).jobs[0];
+        for lie in [Lie::Holds, Lie::Done] {
+            let beside = done(&scenario.clone().with_fault(Duration::ZERO, strangers(lie, Duration::from_secs(600))));
+            let job = &beside.jobs[0];
+            let factor = job.took.as_secs_f64() / alone.took.as_secs_f64();
+            let copies = job.counts.starts as f64 / f64::from(job.tasks);
+            println!("seed {seed}, {lie:?}: {:?}, alone {:?}: {factor:.2}, {copies:.2} copies", job.took, alone.took);
+            if std::env::var_os("EXPLORE").is_none() {
+                assert!(factor < SLOWER, "{factor:.2} times as long: {beside}");
+                assert!(copies < COPIES, "{copies:.2} copies of each task: {beside}");
+            }
+        }
+    }
 }
 
 #[test]
-fn explore() {
-    for (tasks, millis, peers, threads) in [
-        (400, 30, 3, 1),
-        (1600, 8, 3, 1),
-        (400, 120, 3, 4),
-        (60, 200, 3, 1),
-        (16, 750, 3, 1),
-        (4000, 3, 3, 1),
-        (400, 30, 3, 4),
-        (2000, 100, 50, 1),
-    ] {
-        for far in [false, true] {
-            println!("tasks {tasks} of {millis} ms, {peers} peers of {threads}, far {far}");
-            for seed in [1, 2] {
-                let mut scenario =
-                    Scenario::new(seed, peers).with(Job::new(tasks, Duration::from_millis(millis), peers));
-                scenario.threads = threads;
-                scenario.deadline = Duration::from_secs(200);
-                if far {
-                    scenario = scenario.far_apart();
-                }
-                for lie in [Lie::Holds, Lie::Done] {
-                    factor(&scenario, strangers(50, lie));
-                }
-            }
-        }
+fn fifty_strangers_do_not_stop_three_honest_workers() {
+    let job = Job::new(400, Duration::from_millis(30), 3);
+    all_are_finished_in_time(&Scenario::new(0, 3).with(job), &[1, 2, 3, 4]);
+}
+
+#[test]
+fn fifty_strangers_do_not_stop_a_job_of_many_short_tasks() {
+    let job = Job::new(1_600, Duration::from_millis(8), 3);
+    all_are_finished_in_time(&Scenario::new(0, 3).with(job), &[1, 2, 3, 4]);
+}
+
+#[test]
+fn fifty_strangers_do_not_stop_a_job_of_few_long_tasks() {
+    let job = Job::new(16, Duration::from_millis(750), 3);
+    all_are_finished_in_time(&Scenario::new(0, 3).with(job), &[1, 2, 3, 4]);
+}
+
+#[test]
+fn fifty_strangers_do_not_stop_workers_with_several_threads() {
+    let job = Job::new(400, Duration::from_millis(120), 3);
+    all_are_finished_in_time(&Scenario { threads: 4, ..Scenario::new(0, 3) }.with(job), &[1, 2, 3, 4]);
+}
+
+#[test]
+fn fifty_strangers_do_not_stop_workers_far_apart() {
+    let job = Job::new(400, Duration::from_millis(60), 3);
+    all_are_finished_in_time(&Scenario::new(0, 3).far_apart().with(job), &[1, 2, 3, 4]);
+}
+
+#[test]
+fn fifty_strangers_do_not_stop_fifty_honest_workers() {
+    let job = Job::new(2_000, Duration::from_millis(200), 50);
+    all_are_finished_in_time(&Scenario::new(0, 50).with(job), &[1, 2]);
+}
+
+#[test]
+fn a_job_ten_seconds_after_the_strangers_left_takes_as_long_as_ever() {
+    let job = Job::new(400, Duration::from_millis(30), 3);
+    let scenario = Scenario::new(5, 3).with(job.clone()).with(Job { at: Duration::from_secs(30), ..job });
+    let alone = done(&scenario);
+    for lie in [Lie::Holds, Lie::Done] {
+        let left = strangers(lie, Duration::from_secs(20));
+        let after = done(&scenario.clone().with_fault(Duration::ZERO, left));
+        let [took, usual] = [&after, &alone].map(|report| report.jobs[1].took);
+        assert!(took < usual * 11 / 10, "{took:?}, otherwise {usual:?}");
     }
 }

@@ -10,6 +10,7 @@ mod newcomers;
 mod tests;
 mod updates;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct ClaimTable {
     workers: Vec<Worker>,
     /// How many of them have a running lease. A counter, because it is read on every event.
     active: u32,
+    /// Workers that were late elsewhere in this job: they are from the start here.
+    suspects: BTreeSet<PeerKey>,
     /// Blocks that this peer runs speculatively, and whether it has started them.
     speculative: Vec<(u32, bool)>,
     /// Blocks that this peer finished, in at most as many runs as fit into a message.
@@ -148,6 +151,7 @@ impl ClaimTable {
             unproven: 0,
             workers: vec![myself],
             active: 1,
+            suspects: BTreeSet::new(),
             speculative: Vec::new(),
             recent: Vec::new(),
             cursor: (start % u64::from(size.max(1))) as u32,

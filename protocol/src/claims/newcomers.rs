@@ -6,11 +6,13 @@
 //! it says counts for nothing until the authority names it. Without an answer of the authority nobody is late, so that
 //! honest workers are not doubted while there is other work to do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::choose::OWN_RUNS;
 use super::{Cell, ClaimTable, FREE, ME};
 use crate::id::PeerKey;
+use crate::limits;
 use crate::ranges::insert_into;
 use crate::time::Time;
 
@@ -32,15 +34,30 @@ impl ClaimTable {
             worker.late = !worker.proven && (worker.late || worker.since.is_some_and(|at| at + patience <= asked));
             self.active = self.active + u32::from(worker.counts()) - u32::from(counted);
         }
+        self.suspects.retain(|peer| !is_proven(peer));
         for block in 0..self.cells.len() as u32 {
             let cell = self.cells[block as usize];
-            let is_late = |worker: u16| worker != FREE && self.workers[usize::from(worker)].late;
             if self.done.contains(block) {
-                if is_late(cell.done_by) && cell.since + patience <= asked {
+                if self.is_late(cell.done_by) && cell.since + patience <= asked {
                     self.disbelieve(block);
                 }
-            } else if is_late(cell.holder) {
+            } else if self.is_late(cell.holder) {
                 self.cells[block as usize].vain = true;
+            }
+        }
+    }
+
+    /// The late workers, and those that were late elsewhere in this job.
+    pub fn late_workers(&self) -> BTreeSet<PeerKey> {
+        let late = self.workers.iter().filter(|w| w.late).map(|w| w.peer);
+        self.suspects.iter().copied().chain(late).collect()
+    }
+
+    /// Workers that were late elsewhere in this job are late here from their first claim.
+    pub fn suspect(&mut self, late: &BTreeSet<PeerKey>) {
+        for &peer in late {
+            if self.suspects.len() < limits::SUSPECTS && self.workers.iter().all(|w| w.peer != peer) {
+                self.suspects.insert(peer);
             }
         }
     }
@@ -66,9 +83,13 @@ impl ClaimTable {
 
     fn is_in_vain(&self, block: u32) -> bool {
         let cell = self.cells[block as usize];
-        cell.vain && !matches!(cell.holder, ME | FREE) && !self.done.contains(block) && {
-            self.workers[usize::from(cell.holder)].late && !self.speculative.iter().any(|&(b, _)| b == block)
-        }
+        let open = !self.done.contains(block) && !self.speculative.iter().any(|&(b, _)| b == block);
+        open && self.is_late(cell.holder)
+    }
+
+    /// Whether the holder of a block is a late worker.
+    pub(super) fn is_late(&self, holder: u16) -> bool {
+        self.workers.get(usize::from(holder)).is_some_and(|w| w.late)
     }
 
     /// Claims up to `want` `open` blocks that late workers have held for `patience`; gives their numbers in the stage.

@@ -86,9 +86,10 @@ impl ClaimTable {
     fn take_done(&mut self, now: Time, worker: u16, done: &[Run], effect: &mut ClaimEffect) {
         for block in done.iter().filter_map(|run| self.within(*run)).flat_map(|run| run.iter()).collect::<Vec<_>>() {
             let cell = self.cells[block as usize];
+            let is_free = cell.holder == FREE || self.is_late(cell.holder);
             let entry = &mut self.workers[usize::from(worker)];
             let held = cell.holder == worker || entry.seconds.contains(&block);
-            let may = held || (cell.holder == FREE && entry.unheard < allowance(entry.finished));
+            let may = held || (is_free && entry.unheard < allowance(entry.finished));
             let counts = !entry.late && (entry.proven || !cell.vain);
             if !may || !counts || self.done.contains(block) {
                 continue;
@@ -157,8 +158,7 @@ impl ClaimTable {
             return false;
         }
         let term = self.legal_term(now, block, hold.term);
-        let held_in_vain = !matches!(cell.holder, ME | FREE) && self.workers[usize::from(cell.holder)].late;
-        let stronger = cell.holder == FREE || held_in_vain || {
+        let stronger = cell.holder == FREE || self.is_late(cell.holder) || {
             let theirs = (term, hold.settled, self.draw_of(block, worker));
             theirs > (cell.term, self.is_settled(now, block), self.draw_of(block, cell.holder))
         };
@@ -210,8 +210,8 @@ impl ClaimTable {
         if let Some(i) = self.workers.iter().position(|w| w.peer == peer) {
             return i as u16;
         }
-        let worker = Worker::new(peer, now);
-        self.active += 1;
+        let worker = Worker { late: self.suspects.contains(&peer), ..Worker::new(peer, now) };
+        self.active += u32::from(worker.counts());
         if self.workers.len() < limits::SHARD_WORKERS {
             self.workers.push(worker);
             return (self.workers.len() - 1) as u16;
@@ -337,8 +337,9 @@ impl ClaimTable {
         let cell = &mut self.cells[block as usize];
         cell.done_by = FREE;
         // Whose block another worker ran has not finished it.
-        if news && cell.holder != FREE && cell.holder != ME && !self.workers[usize::from(cell.holder)].late {
-            self.workers[usize::from(cell.holder)].progress(now);
+        let holder = cell.holder;
+        if news && !matches!(holder, FREE | ME) && !self.is_late(holder) {
+            self.workers[usize::from(holder)].progress(now);
         }
     }
 

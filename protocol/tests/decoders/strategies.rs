@@ -354,9 +354,10 @@ prop_compose! {
         epoch in signed(epoch()), reopened: u32, done in vec(any::<u32>(), 0..=limits::STAGES), seals in seals(),
         further in vec(seals(), 0..=limits::FURTHER_SOURCES), width: Option<u32>,
         shards in vec(any::<(u32, u16)>(), 0..20), peers in vec(peer(), 0..=limits::SHARD_PEERS),
+        proven in option::of(vec(peer(), 0..=limits::SHARD_WORKERS)),
     ) -> Summary {
         let shards = shards.into_iter().map(|(blocks, workers)| ShardLeft { blocks, workers }).collect();
-        Summary { epoch, reopened, done, seals, further, width, shards, peers }
+        Summary { epoch, reopened, done, seals, further, width, shards, peers, proven }
     }
 }
 

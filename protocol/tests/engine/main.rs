@@ -5,6 +5,7 @@ mod confirm;
 mod homes;
 mod jobs;
 mod lost;
+mod newcomers;
 mod peer;
 mod relay;
 mod shuffler;

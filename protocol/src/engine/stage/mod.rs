@@ -290,6 +290,7 @@ impl StageWork {
         }
         let now = core.now;
         if now < self.next_claim_at.max(self.may_publish_at(core)) {
+            self.ask_about_newcomers(core);
             return false;
         }
         self.entering = false;
@@ -308,6 +309,10 @@ impl StageWork {
             // With other work in hand, newcomers get as much time as stragglers.
             let patience = if self.turn.idle || self.is_busy() { Duration::ZERO } else { STRAGGLER_PATIENCE };
             chosen = table.choose_in_vain(now, want, patience, |b| self.is_open(now, b));
+            if !chosen.is_empty() {
+                // Other newcomers may do the same, and nobody believes their claims before the authority names them.
+                self.summary_at = self.summary_at.min(self.asked_at + SUMMARY_WAIT.0);
+            }
         }
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);
         if chosen.is_empty() && allowed > 0 && !self.is_busy() && table.draw().is_multiple_of(idle) {

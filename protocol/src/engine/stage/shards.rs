@@ -48,7 +48,9 @@ impl StageWork {
         let blocks = self.stage().shard_blocks(shard);
         let parts = [&self.id.job.0[..], &shard.0.to_le_bytes(), &core.me.0];
         let draw = Hash::of_parts("webmesh 1 place in shard", &parts).draw();
+        let late = self.table.late_workers();
         self.table = ClaimTable::new(core.me, self.id.shard(shard), blocks, draw);
+        self.table.suspect(&late);
         self.topic = Topic::of_shard(self.id.shard(shard));
     }
 
@@ -222,16 +224,23 @@ impl StageWork {
         }
     }
 
+    /// Makes sure that the authority is asked about newcomers that hold all blocks, as soon as it can tell which of them
+    /// are late.
+    pub(super) fn ask_about_newcomers(&mut self, core: &Core) {
+        if self.is_busy() || self.asked.is_some() || !self.is_told_of_workers || self.table.free() > 0 {
+            return;
+        }
+        if let Some(at) = self.table.doubtful_at(self.newcomer_patience(core)) {
+            self.summary_at = self.summary_at.min(at.max(self.asked_at + LOOK_AGAIN).max(core.now));
+        }
+    }
+
     /// Schedules a request for the authority's view when no block is free: what is left, here and in other shards.
     pub(super) fn schedule_summary(&mut self, core: &mut Core) {
         if self.is_busy() {
             return;
         }
-        if self.is_told_of_workers && self.asked.is_none() {
-            let doubtful = self.table.doubtful_at(self.newcomer_patience(core));
-            let at = doubtful.map_or(Time::NEVER, |at| at.max(self.asked_at + LOOK_AGAIN).max(core.now));
-            self.summary_at = self.summary_at.min(at);
-        }
+        self.ask_about_newcomers(core);
         if self.summary_at != Time::NEVER {
             return;
         }

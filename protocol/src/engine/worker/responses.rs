@@ -105,6 +105,10 @@ impl Worker {
         };
         let done = numbers_in_bytes(&body, 0);
         work.on_summary(core, shard, &summary, proven, done, owner_of);
+        let late = work.table.late_workers();
+        for other in stages.iter_mut().filter(|s| s.id.stage != stage) {
+            other.table.suspect(&late);
+        }
     }
 
     /// Handles the claims in a shard that this worker entered, or the failure of the request.

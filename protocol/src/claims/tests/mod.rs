@@ -1,3 +1,5 @@
+mod newcomers;
+
 use super::updates::NEWS;
 use super::*;
 use crate::id::JobId;
