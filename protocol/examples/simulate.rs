@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use webmesh_protocol::sim::{Fault, Job, Scenario, run};
+use webmesh_protocol::sim::{Fault, Job, Lie, Scenario, run};
 
 const HELP: &str = "\
 --random         a small mesh with random faults, drawn from the seed; other flags are ignored
@@ -30,6 +30,7 @@ const HELP: &str = "\
 --loss X         share of messages lost (0)
 --churn MILLIS   interval at which a worker is killed and another joins (never)
 --kill-shuffler SECS  time after which a shuffler of the first job is killed (never)
+--strangers N    identities that claim blocks and run nothing (0)
 --deadline SECS  virtual time after which the simulation is aborted (3600)
 --log            prints the engines' logs
 --watch          prints every claim, run, request and answer too";
@@ -79,6 +80,11 @@ fn scenario(args: &[String]) -> Result<Scenario, String> {
     scenario.deadline = Duration::from_secs(value(args, "--deadline", 1)?.unwrap_or(3600));
     if let Some(at) = value(args, "--kill-shuffler", 1)? {
         scenario.faults.push((Duration::from_secs(at), Fault::KillShuffler(0)));
+    }
+    let count = value(args, "--strangers", 1)?.unwrap_or(0);
+    if count > 0 {
+        let (every, until) = (Duration::from_millis(100), scenario.deadline);
+        scenario.faults.push((Duration::ZERO, Fault::Strangers { count, every, until, lie: Lie::Holds }));
     }
     let tasks = value(args, "--tasks", 1)?.unwrap_or(10_000);
     let mut job = Job::new(tasks, Duration::from_millis(value(args, "--millis", 1)?.unwrap_or(1000)), peers);

@@ -76,6 +76,11 @@ impl ClaimTable {
         self.workers.iter().any(|w| w.late && w.alive)
     }
 
+    /// Whether the authority has not yet told of some worker whether it has finished anything.
+    pub fn has_newcomers(&self) -> bool {
+        self.workers.iter().skip(1).any(|w| w.counts() && !w.proven)
+    }
+
     /// The number of blocks that late workers hold.
     pub fn in_vain(&self) -> u32 {
         (0..self.cells.len() as u32).filter(|&b| self.is_in_vain(b)).count() as u32

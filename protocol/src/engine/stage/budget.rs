@@ -59,10 +59,10 @@ impl StageWork {
     }
 
     /// The number of workers in this shard, heard or not. Of those known otherwise, some may be as idle as the late
-    /// ones here, so with such ones only those heard count.
+    /// ones here, so with such ones only those count that are heard or have finished something.
     pub(super) fn workers_in_reach(&self, core: &Core) -> u32 {
         if self.table.has_late() {
-            return self.table.active_workers();
+            return self.table.active_workers().max(self.fellows.min(EXPECTED));
         }
         let known = (core.workers / u32::from(self.stage().shards)).min(EXPECTED);
         let told = self.shards.get(self.table.shard().index()).map_or(0, |s| u32::from(s.workers).min(EXPECTED));

@@ -85,6 +85,8 @@ pub(super) struct StageWork {
     asked: Option<ShardId>,
     /// When it was asked. Of several requests without an answer, the first.
     asked_at: Time,
+    /// Number of workers of the job that have finished something, as far as the authority told.
+    fellows: u32,
     /// Whether the authority tells which workers have finished something, as far as is known.
     is_told_of_workers: bool,
     /// The count of reopenings that this peer's view includes.
@@ -143,6 +145,7 @@ impl StageWork {
             summary_wait: SUMMARY_WAIT.0,
             asked: None,
             asked_at: Time(0),
+            fellows: 0,
             is_told_of_workers: true,
             reopened: 0,
             shards: Vec::new(),
@@ -311,7 +314,8 @@ impl StageWork {
             chosen = table.choose_in_vain(now, want, patience, |b| self.is_open(now, b));
             if !chosen.is_empty() {
                 // Other newcomers may do the same, and nobody believes their claims before the authority names them.
-                self.summary_at = self.summary_at.min(self.asked_at + SUMMARY_WAIT.0);
+                let wait = if table.has_newcomers() { 2 * LOOK_AGAIN } else { 2 * SUMMARY_WAIT.0 };
+                self.summary_at = self.summary_at.min(self.asked_at + wait);
             }
         }
         let idle = u64::from(table.active_workers() - table.busy_workers()).max(1);

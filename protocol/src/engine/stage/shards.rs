@@ -139,6 +139,7 @@ impl StageWork {
         self.queue.retain(|(b, _)| needless.binary_search(b).is_err());
         self.is_told_of_workers = summary.proven.is_some();
         if self.is_told_of_workers {
+            self.fellows = proven.len() as u32;
             self.table.judge(self.asked_at, self.newcomer_patience(core), |peer| proven.contains(peer));
         }
         for (port, seals) in summary.ports().enumerate() {
