@@ -23,15 +23,17 @@ impl ClaimTable {
         rather: impl Fn(u32) -> bool,
     ) -> Vec<u32> {
         let room = OWN_RUNS.saturating_sub(self.workers[usize::from(ME)].holds.len());
-        let mut chosen = self.pick(now, want, room, |b| open(b) && rather(b));
-        if (chosen.len() as u32) < want {
+        let mut chosen = self.pick(now, want, room, false, |b| open(b) && rather(b));
+        // Blocks that late workers claim come last: they may be honest.
+        for claimed in [false, true] {
             let rest = want - chosen.len() as u32;
-            chosen.extend(self.pick(now, rest, room, &open));
+            chosen.extend(self.pick(now, rest, room, claimed, &open));
         }
         chosen
     }
 
-    fn pick(&mut self, now: Time, want: u32, room: usize, open: impl Fn(u32) -> bool) -> Vec<u32> {
+    /// Claims free blocks, including those that late workers claim if `claimed`.
+    fn pick(&mut self, now: Time, want: u32, room: usize, claimed: bool, open: impl Fn(u32) -> bool) -> Vec<u32> {
         let size = self.cells.len() as u32;
         let first = self.blocks.start;
         let mut chosen = Vec::new();
@@ -41,7 +43,9 @@ impl ClaimTable {
             }
             let is_free = |t: &Self, b: u32| {
                 let free = t.cells[b as usize].holder == FREE && !t.done.contains(b);
-                free && open(b + first) && !t.speculative.iter().any(|s| s.0 == b)
+                free && (claimed || !t.cells[b as usize].doubled)
+                    && open(b + first)
+                    && !t.speculative.iter().any(|s| s.0 == b)
             };
             if self.cursor >= size || !is_free(self, self.cursor) {
                 // Continue at a random free block, which each peer draws differently.

@@ -108,6 +108,8 @@ struct Worker {
     ignored_until: Time,
     /// When it last finished a block that it held.
     progressed: Time,
+    /// It was told once that a claim of its own conflicts with one of this peer's, which is enough for a newcomer.
+    was_told: bool,
     /// When it first claimed something here.
     since: Option<Time>,
     /// The authority has accepted a result of it in this job.
@@ -356,6 +358,7 @@ impl Worker {
             number: None,
             ignored_until: Time(0),
             progressed: now,
+            was_told: false,
             since: None,
             proven: false,
             late: false,

@@ -137,11 +137,14 @@ impl ClaimTable {
             let entry = &self.workers[usize::from(worker)];
             (entry.late, entry.proven)
         };
+        let holder = self.cells[block as usize].holder;
+        let is_open = holder == FREE || self.is_late(holder);
         let cell = &mut self.cells[block as usize];
-        if cell.vain && !proven && cell.holder != ME && !cell.doubled {
-            // It may be another honest newcomer that runs it now.
+        let counts = !late && (proven || !cell.vain);
+        if !counts && is_open && !cell.doubled {
+            // It may be honest and run the block now: others come first.
             (cell.doubled, cell.since) = (true, now);
         }
-        !late && (proven || !cell.vain)
+        counts
     }
 }

@@ -38,6 +38,10 @@ impl ClaimTable {
             entry.progressed = now;
         }
         self.set_alive(worker, true);
+        if !(claim.holds.is_empty() && claim.done.is_empty()) {
+            // Even if others' claims are stronger.
+            self.workers[usize::from(worker)].since.get_or_insert(now);
+        }
         effect.doubtful = self.workers[usize::from(worker)].late && claim.finished > 0;
         self.take_done(now, worker, &claim.done, &mut effect);
         let holds = if self.is_allowed(worker, claim) { &claim.holds[..] } else { &[] };
@@ -94,7 +98,6 @@ impl ClaimTable {
             if !may || !counts || self.done.contains(block) {
                 continue;
             }
-            entry.since.get_or_insert(now);
             if held {
                 entry.progress(now);
             } else {
@@ -163,7 +166,11 @@ impl ClaimTable {
             theirs > (cell.term, self.is_settled(now, block), self.draw_of(block, cell.holder))
         };
         if !stronger || (cell.holder == ME && cell.started) {
-            effect.contested |= cell.holder == ME;
+            if cell.holder == ME {
+                // Newcomers that repeat such claims must not use up this peer's messages.
+                let entry = &mut self.workers[usize::from(worker)];
+                effect.contested |= entry.proven || !std::mem::replace(&mut entry.was_told, true);
+            }
             return false;
         }
         match cell.holder {

@@ -15,6 +15,9 @@ const OTHER_MESSAGES: u32 = 20;
 const BURST: f64 = 9.0;
 /// How far urgent messages may overdraw the budget: more of them must not silence a worker.
 const DEBT: f64 = 2.0;
+/// Messages that a worker may send at once when most of the others turn out to run nothing: one to claim, and some to
+/// find its pace.
+const REFUND: f64 = 4.0;
 /// Interval between messages while no other worker is heard, when probably none listens: a series of short jobs must
 /// not wait.
 const ALONE: Duration = Duration::from_millis(20);
@@ -80,6 +83,11 @@ impl GossipBudget {
     pub(super) fn set_workers(&mut self, now: Time, workers: u32) {
         self.bucket.fill(now, self.gap);
         self.gap = gap_of(workers);
+    }
+
+    /// Most of the workers that were counted are late: what was saved for their messages is not needed.
+    pub(super) fn refund(&mut self) {
+        self.bucket.messages = self.bucket.messages.max(REFUND);
     }
 
     /// The interval between two messages of this worker with which all workers that hear each other keep the budget. If

@@ -140,7 +140,11 @@ impl StageWork {
         self.is_told_of_workers = summary.proven.is_some();
         if self.is_told_of_workers {
             self.fellows = proven.len() as u32;
+            let before = self.table.active_workers();
             self.table.judge(self.asked_at, self.newcomer_patience(core), |peer| proven.contains(peer));
+            if self.table.active_workers() * 2 <= before {
+                core.gossip_budget.refund();
+            }
         }
         for (port, seals) in summary.ports().enumerate() {
             for &(partition, root) in seals {
