@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use webmesh_protocol::sim::{Fault, Job, JobReport, Lie, Report, Scenario, run};
 
-/// Most that a job may take beside strangers, as a multiple of its time without them.
-const SLOWER: f64 = 1.5;
+/// Most that jobs may take beside strangers, as a multiple of their time without them: the mean over all seeds.
+const SLOWER: f64 = 1.4;
+/// The same for each job: many blocks that run beside late workers begin at random places, and some meet.
+const SLOWEST: f64 = 1.6;
 /// The most copies of a task that may run beside strangers, on average.
 const COPIES: f64 = 1.5;
 
@@ -24,6 +26,7 @@ fn done(scenario: &Scenario) -> Report {
 
 /// Compares the first job of a scenario with the same beside strangers.
 fn all_are_finished_in_time(scenario: &Scenario, seeds: &[u64]) {
+    let mut factors = Vec::new();
     for &seed in seeds {
         let scenario = Scenario { seed, ..scenario.clone() };
         let alone = &done(&scenario).jobs[0];
@@ -33,12 +36,13 @@ fn all_are_finished_in_time(scenario: &Scenario, seeds: &[u64]) {
             let factor = job.took.as_secs_f64() / alone.took.as_secs_f64();
             let copies = job.counts.starts as f64 / f64::from(job.tasks);
             println!("seed {seed}, {lie:?}: {:?}, alone {:?}: {factor:.2}, {copies:.2} copies", job.took, alone.took);
-            if std::env::var_os("EXPLORE").is_none() {
-                assert!(factor < SLOWER, "{factor:.2} times as long: {beside}");
-                assert!(copies < COPIES, "{copies:.2} copies of each task: {beside}");
-            }
+            assert!(factor < SLOWEST, "{factor:.2} times as long: {beside}");
+            assert!(copies < COPIES, "{copies:.2} copies of each task: {beside}");
+            factors.push(factor);
         }
     }
+    let mean = factors.iter().sum::<f64>() / factors.len() as f64;
+    assert!(mean < SLOWER, "{mean:.2} times as long on average");
 }
 
 #[test]

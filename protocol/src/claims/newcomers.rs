@@ -13,7 +13,7 @@ use super::choose::OWN_RUNS;
 use super::{Cell, ClaimTable, FREE, ME};
 use crate::id::PeerKey;
 use crate::limits;
-use crate::ranges::insert_into;
+use crate::ranges::{insert_into, remove_from};
 use crate::time::Time;
 
 impl ClaimTable {
@@ -125,13 +125,14 @@ impl ClaimTable {
     /// This peer claims a block that another worker holds.
     fn take_over(&mut self, now: Time, block: u32) {
         let Cell { holder, legal, .. } = self.cells[block as usize];
-        crate::ranges::remove_from(&mut self.workers[usize::from(holder)].holds, block);
+        remove_from(&mut self.workers[usize::from(holder)].holds, block);
         self.cells[block as usize] = Cell { holder: ME, term: legal, legal, since: now, vain: true, ..Cell::FREE };
         insert_into(&mut self.workers[usize::from(ME)].holds, block);
     }
 
-    /// Whether a claim of `worker` on a block counts. A late worker keeps what it holds and gets nothing more; a block
-    /// that a newcomer held in vain is left to workers that have finished something.
+    /// Whether a claim of `worker` on a block that it does not hold counts. Late workers get nothing more, and a block that
+    /// a newcomer held in vain is left to workers that have finished something. A claim that does not count only makes
+    /// others choose the block last.
     pub(super) fn may_claim(&mut self, now: Time, worker: u16, block: u32) -> bool {
         let (late, proven) = {
             let entry = &self.workers[usize::from(worker)];
