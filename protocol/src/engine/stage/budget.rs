@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::StageWork;
+use super::{STRAGGLER_PATIENCE, StageWork};
 use crate::engine::core::Core;
 use crate::engine::gossip_budget::SHORTEST_GAP;
 use crate::limits;
@@ -53,9 +53,12 @@ impl StageWork {
         Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease(core)
     }
 
-    /// How long a newcomer may hold blocks before it should have finished one.
+    /// How long a newcomer may hold blocks before it should have finished one. Where several jobs run, it may have begun
+    /// with another one.
     pub(super) fn newcomer_patience(&self, core: &Core) -> Duration {
-        limits::NEWCOMER + 2 * self.settle(core) + Duration::from_micros(2 * self.pace.unwrap_or(0.0) as u64)
+        let others = if self.turn.alone { Duration::ZERO } else { STRAGGLER_PATIENCE };
+        let blocks = Duration::from_micros(2 * self.pace.unwrap_or(0.0) as u64) * self.turn.rivals;
+        limits::NEWCOMER + 2 * self.settle(core) + others + blocks
     }
 
     /// The number of workers in this shard, heard or not. Of those known otherwise, some may be as idle as the late

@@ -106,6 +106,8 @@ pub(super) struct Turn {
     pub(super) rivals: u32,
     /// Whether this worker has nothing in hand of any job.
     pub(super) idle: bool,
+    /// Whether no other job has a place here.
+    pub(super) alone: bool,
 }
 
 impl StageWork {
@@ -131,7 +133,7 @@ impl StageWork {
             avoid: BTreeMap::new(),
             ports,
             outbox: Outbox::default(),
-            turn: Turn { near: true, rivals: 1, idle: true },
+            turn: Turn { near: true, rivals: 1, idle: true, alone: true },
             messages: 0,
             last: Time(0),
             unpublished: false,

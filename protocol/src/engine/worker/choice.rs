@@ -140,13 +140,14 @@ impl Worker {
         let mut ahead = order[..turns].iter().filter(|id| self.jobs[id].has_claims()).count();
         let mut before = 0;
         let idle = self.in_hand() == 0 && ahead == 0;
+        let alone = self.jobs.values().filter(|job| job.active).count() <= 1;
         let rivals = order[..turns].iter().filter(|id| self.jobs[id].is_busy()).count().max(1) as u32;
         for (place, id) in order.into_iter().enumerate() {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let had = job.has_claims();
             let near = if had { before < NEAR_JOBS } else { ahead < NEAR_JOBS };
             let near = (near || place == 0 || Some(id) == first) && !job.is_stalled() && place < turns;
-            let turn = Turn { near: near && !job.confirms_only, rivals, idle };
+            let turn = Turn { near: near && !job.confirms_only, rivals, idle, alone };
             if !near {
                 // It waits for this worker's other jobs, which is no lack of progress.
                 job.progressed = core.now;
