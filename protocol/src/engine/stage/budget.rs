@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{STRAGGLER_PATIENCE, StageWork};
+use super::StageWork;
+use super::units::UNSTARTED;
 use crate::engine::core::Core;
 use crate::engine::gossip_budget::SHORTEST_GAP;
 use crate::limits;
@@ -53,10 +54,10 @@ impl StageWork {
         Duration::from_millis(2 * u64::from(stage.limits.millis) * u64::from(stage.block)) + self.lease(core)
     }
 
-    /// How long a newcomer may hold blocks before it should have finished one. Where several jobs run, it may have begun
-    /// with another one.
+    /// How long a newcomer may hold blocks before it should have finished one. Where several jobs run, it may have to
+    /// finish another's first, and releases blocks that it cannot begin.
     pub(super) fn newcomer_patience(&self, core: &Core) -> Duration {
-        let others = if self.turn.alone { Duration::ZERO } else { STRAGGLER_PATIENCE };
+        let others = if self.turn.alone { Duration::ZERO } else { UNSTARTED };
         let blocks = Duration::from_micros(2 * self.pace.unwrap_or(0.0) as u64) * self.turn.rivals;
         limits::NEWCOMER + 2 * self.settle(core) + others + blocks
     }

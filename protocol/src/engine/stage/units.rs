@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_millis(200);
 /// Tasks in one unit, however short they are.
 const UNIT_TASKS: u32 = 4096;
 /// A claimed block that has not started after this time, or after twice the time that claims aim at, is released.
-const UNSTARTED: Duration = Duration::from_secs(10);
+pub(super) const UNSTARTED: Duration = Duration::from_secs(10);
 /// How long a block that failed here, or was not started in time, is left to other workers.
 const LEAVE_TO_OTHERS: Duration = Duration::from_secs(2);
 
