@@ -156,9 +156,12 @@ fn a_module_is_compiled_and_runs() {
     assert!(error.to_string().contains("relaxed") && error.is_repeatable(), "{error}");
 }
 
+/// Makes a module that differs with the number.
+type Bomb = fn(u32) -> Vec<u8>;
+
 fn bombs_end_at_their_limits_while_others_compile() {
     let runtime = runtime();
-    let bombs: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let bombs: [(&str, Bomb); 3] = [
         ("tables", slow_bomb),
         ("branches", |number| bomb(number, BRANCH, 20_000)),
         ("1 MB of tables", |number| megabyte_bomb(number, 4, TABLE_COPY)),

@@ -63,6 +63,7 @@ pub struct Runtime {
 }
 
 /// Where modules are compiled.
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 enum ModuleCompiler {
     /// In processes of their own.
     Separate(Turns, child::ChildMemory),

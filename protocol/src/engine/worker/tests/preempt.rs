@@ -11,7 +11,7 @@ const STEP: Duration = Duration::from_millis(200);
 /// A worker whose only thread runs the oldest unit that was not cancelled.
 struct Pool {
     bench: Bench,
-    units: Vec<Box<Work>>,
+    units: Vec<Work>,
     cancelled: Vec<RunId>,
 }
 
@@ -36,7 +36,7 @@ impl Pool {
     fn take(&mut self) {
         while let Some(work) = self.bench.run() {
             self.bench.results_of(&work, [], false, 1);
-            self.units.push(work);
+            self.units.push(*work);
         }
         while let Some(run) = self.bench.take(|action| match action {
             Action::Run(RunAction::Cancel { run }) => Some(*run),

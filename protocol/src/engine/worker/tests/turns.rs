@@ -149,9 +149,9 @@ fn a_worker_in_many_jobs_publishes_as_often_as_one_in_a_single_job() {
 }
 
 /// Units that start at once.
-fn started(bench: &mut Bench) -> Vec<Box<Work>> {
+fn started(bench: &mut Bench) -> Vec<Work> {
     bench.idle(Duration::from_secs(1));
-    std::iter::from_fn(|| bench.run()).collect()
+    std::iter::from_fn(|| bench.run().map(|work| *work)).collect()
 }
 
 #[test]
