@@ -302,7 +302,7 @@ impl Jobs {
                 if ended.status.state != JobState::Left {
                     return None;
                 }
-                ended.status.state = JobState::Ended(end.outcome.clone());
+                end_status(&mut ended.status, &end.outcome);
                 ended.end = Some(signed.clone());
                 return Some(end);
             }
@@ -316,11 +316,7 @@ impl Jobs {
             return None;
         }
         let mut status = known.status(core.now, end.job);
-        if end.outcome == Outcome::Done {
-            // The last announcement may be older than the last task.
-            status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
-        }
-        status.state = JobState::Ended(end.outcome.clone());
+        end_status(&mut status, &end.outcome);
         self.forget(end.job, Some((status, Some(signed.clone()))));
         Some(end)
     }
@@ -445,6 +441,15 @@ impl Jobs {
         let ended = self.ended.iter().rev().map(|ended| ended.status.clone());
         message::as_many_as_fit(alive.chain(ended).take(limits::JOBS), JobStatus::size)
     }
+}
+
+/// Notes in a job's status how it ended.
+fn end_status(status: &mut JobStatus, outcome: &Outcome) {
+    if *outcome == Outcome::Done {
+        // The last announcement may be older than the last task.
+        status.stages.iter_mut().for_each(|(done, tasks)| *done = *tasks);
+    }
+    status.state = JobState::Ended(outcome.clone());
 }
 
 impl Known {

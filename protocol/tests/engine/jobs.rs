@@ -145,6 +145,14 @@ fn an_end_that_arrives_after_the_submitters_goodbye_is_accepted() {
     assert_eq!(state(&mut peer, real.job), Some(JobState::Left), "another key ended the job");
     peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(owner().sign(&end))]) });
     assert_eq!(state(&mut peer, real.job), Some(JobState::Ended(Outcome::Cancelled)));
+    // Of a job that is done, all tasks are, however old its last announcement is.
+    let done = job(2);
+    gossip(&mut peer, done.clone());
+    peer.ask(done.home, Request::Goodbye, Bytes::new());
+    let end = owner().sign(&End { job: done.job, outcome: Outcome::Done });
+    peer.feed(Event::Gossip { from: key(7), message: Gossip::Jobs(vec![JobNews::Ended(end)]) });
+    let status = known(&mut peer).into_iter().find(|status| status.job == done.job).expect("it is listed");
+    assert!(status.stages.iter().all(|(done, tasks)| done == tasks), "{:?}", status.stages);
 }
 
 #[test]
