@@ -20,7 +20,8 @@ impl Jobs {
         if self.known.len() < limits::JOBS && !owner_full {
             return true;
         }
-        let places: Places = self.known.values().map(origin_of).collect();
+        let mut places = Places::default();
+        self.known.values().for_each(|known| places.add(&origin_of(known)));
         let others = self.known.iter().filter(|(_, known)| !known.own && (!owner_full || is_owners(known)));
         let spare = others.filter_map(|(&id, known)| {
             let (origin, unproven) = (origin_of(known), known.manifest.is_none());

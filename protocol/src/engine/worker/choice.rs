@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::job::{Waiting, WorkerJob};
-use super::turns::UnderWay;
 use super::{Worker, listen};
 use crate::engine::blobs::Blobs;
 use crate::engine::core::Core;
-use crate::engine::origin::{Origin, Places};
+use crate::engine::origin::{Amounts, Origin, Places};
 use crate::engine::shuffler::Shuffler;
 use crate::engine::stage::{StageWork, Turn, Unit};
 use crate::id::JobId;
@@ -48,7 +47,9 @@ impl Worker {
 
     /// The places of the jobs that this worker takes part in.
     fn active_places(&self) -> Places {
-        self.jobs.values().filter(|j| j.active).map(|j| j.origin).collect()
+        let mut places = Places::default();
+        self.jobs.values().filter(|j| j.active).for_each(|j| places.add(&j.origin));
+        places
     }
 
     /// The job that takes the next place: the youngest one if no place is given to the youngest yet, otherwise the
@@ -260,7 +261,7 @@ impl Worker {
 
     /// The active jobs, ordered by the least served origin, then by age.
     pub(super) fn by_turn(&self, now: Time) -> Vec<JobId> {
-        let mut under_way = UnderWay::default();
+        let mut under_way = Amounts::default();
         for running in self.running.values() {
             if let Some(job) = self.jobs.get(&running.job) {
                 under_way.add(&job.origin, running.estimate.max(running.elapsed(now).as_micros() as u64));

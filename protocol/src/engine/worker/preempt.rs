@@ -57,7 +57,8 @@ impl Worker {
     /// The run to be ended, the one of which least is lost, and the origin that waits for its thread. `order` is that of
     /// [`Worker::by_turn`].
     fn victim(&self, now: Time, order: &[JobId]) -> Option<(RunId, Origin)> {
-        let threads: Places = self.on_threads().filter_map(|(_, running)| self.origin_of(running)).collect();
+        let mut threads = Places::default();
+        self.on_threads().filter_map(|(_, running)| self.origin_of(running)).for_each(|origin| threads.add(&origin));
         let place_of = |job: &JobId| order.iter().position(|id| id == job);
         for (place, id) in order.iter().enumerate().filter(|(_, id)| self.waits(now, id)) {
             let waiting = self.jobs[id].origin;
