@@ -153,11 +153,6 @@ impl Jobs {
         goes_on
     }
 
-    /// Whether an offered job is not known here for lack of room.
-    pub(super) fn is_full_for(&self, job: &JobId) -> bool {
-        !self.known.contains_key(job) && !self.ended.iter().any(|ended| ended.job == *job)
-    }
-
     /// The signed end of a job, if it is over.
     pub(super) fn end_of(&self, job: &JobId) -> Option<Signed<End>> {
         self.ended.iter().find(|ended| ended.job == *job)?.end.clone()

@@ -37,6 +37,13 @@ impl Origin {
 pub(super) struct Amounts(Vec<(Party, u64)>);
 
 impl Amounts {
+    /// How many of these origins are of each party. Sorts once: a table of strangers' jobs has thousands of parties.
+    pub(super) fn count(origins: impl Iterator<Item = Origin>) -> Self {
+        let mut parties: Vec<Party> = origins.flat_map(|origin| origin.parties()).collect();
+        parties.sort_unstable();
+        Self(parties.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as u64)).collect())
+    }
+
     fn place_of(&self, party: &Party) -> Result<usize, usize> {
         self.0.binary_search_by(|(other, _)| other.cmp(party))
     }
@@ -73,13 +80,13 @@ impl Amounts {
 }
 
 /// How many places the origins of jobs hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places(Amounts);
 
 impl Places {
-    /// One more place of an origin.
-    pub(super) fn add(&mut self, holder: &Origin) {
-        self.0.add(holder, 1);
+    /// One place for each of these origins.
+    pub(super) fn of_all(holders: impl Iterator<Item = Origin>) -> Self {
+        Self(Amounts::count(holders))
     }
 
     /// The number of places of an origin's network, of its home and of its owner there. Of several origins, the one
@@ -112,15 +119,9 @@ mod tests {
         Origin { network, home: PeerKey([home; 32]), owner: PeerKey([owner; 32]) }
     }
 
-    fn places(holders: impl IntoIterator<Item = Origin>) -> Places {
-        let mut places = Places::default();
-        holders.into_iter().for_each(|holder| places.add(&holder));
-        places
-    }
-
     #[test]
     fn many_owners_at_one_peer_share_the_places_of_that_peer() {
-        let places = places((0..100).map(|owner| origin(1, 1, owner)));
+        let places = Places::of_all((0..100).map(|owner| origin(1, 1, owner)));
         assert!(places.yields(&origin(1, 1, 7), &origin(1, 2, 200)));
         assert!(places.yields(&origin(1, 1, 7), &origin(2, 2, 200)));
         assert!(!places.yields(&origin(1, 1, 7), &origin(1, 1, 200)), "equal owners would take places in turn");
@@ -128,14 +129,14 @@ mod tests {
 
     #[test]
     fn many_peers_in_one_network_share_the_places_of_that_network() {
-        let places = places((0..100).map(|home| origin(1, home, home)));
+        let places = Places::of_all((0..100).map(|home| origin(1, home, home)));
         assert!(places.yields(&origin(1, 7, 7), &origin(2, 200, 200)));
         assert!(!places.yields(&origin(1, 7, 7), &origin(1, 200, 200)));
     }
 
     #[test]
     fn a_place_is_not_taken_from_an_origin_that_would_take_it_back() {
-        let places = places([origin(1, 1, 1), origin(1, 1, 1), origin(2, 2, 2)]);
+        let places = Places::of_all([origin(1, 1, 1), origin(1, 1, 1), origin(2, 2, 2)].into_iter());
         assert!(!places.yields(&origin(1, 1, 1), &origin(2, 2, 2)));
         assert!(places.yields(&origin(1, 1, 1), &origin(3, 3, 3)));
         assert!(!places.yields(&origin(2, 2, 2), &origin(3, 3, 3)));

@@ -66,7 +66,8 @@ pub(super) enum SimEvent {
     Submit(usize),
     Cancel(usize),
     Fault(usize),
-    /// The strangers of the fault with this number publish, after so many messages each.
+    /// The strangers of the fault with this index publish; the second number counts the messages that each has
+    /// published.
     Strangers(usize, u32),
     Churn,
     Forget,

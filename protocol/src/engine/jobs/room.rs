@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::{Jobs, Known};
 use crate::engine::core::Core;
 use crate::engine::origin::Places;
+use crate::id::JobId;
 use crate::limits;
 use crate::message::Announce;
 
@@ -20,8 +21,7 @@ impl Jobs {
         if self.known.len() < limits::JOBS && !owner_full {
             return true;
         }
-        let mut places = Places::default();
-        self.known.values().for_each(|known| places.add(&origin_of(known)));
+        let places = Places::of_all(self.known.values().map(origin_of));
         let others = self.known.iter().filter(|(_, known)| !known.own && (!owner_full || is_owners(known)));
         let spare = others.filter_map(|(&id, known)| {
             let (origin, unproven) = (origin_of(known), known.manifest.is_none());
@@ -31,5 +31,10 @@ impl Jobs {
         let Some((.., id)) = spare.max() else { return false };
         self.forget(id, None);
         true
+    }
+
+    /// Whether an offered job is not known here for lack of room.
+    pub(in crate::engine) fn is_full_for(&self, job: &JobId) -> bool {
+        !self.known.contains_key(job) && !self.ended.iter().any(|ended| ended.job == *job)
     }
 }

@@ -47,9 +47,7 @@ impl Worker {
 
     /// The places of the jobs that this worker takes part in.
     fn active_places(&self) -> Places {
-        let mut places = Places::default();
-        self.jobs.values().filter(|j| j.active).for_each(|j| places.add(&j.origin));
-        places
+        Places::of_all(self.jobs.values().filter(|j| j.active).map(|j| j.origin))
     }
 
     /// The job that takes the next place: the youngest one if no place is given to the youngest yet, otherwise the

@@ -57,7 +57,7 @@ pub(super) struct WorkerJob {
     pub(super) kept_last: u32,
     /// Whether it holds the place that is reserved for the youngest job.
     pub(super) youngest: bool,
-    /// Whether a unit of it has begun here. Before that, its module may still be compiled.
+    /// Whether the host has begun a unit of it. Until then, its module may still be compiling.
     pub(super) begun: bool,
     /// Whether this peer does not work, and only confirms failures of this job of its own.
     pub(super) confirms_only: bool,

@@ -38,8 +38,7 @@ impl Worker {
         }
         let order = self.by_turn(core.now);
         let Some((run, waiting)) = self.victim(core.now, &order) else { return };
-        if let Some(job) = self.running.get(&run).and_then(|running| self.jobs.get(&running.job)) {
-            let origin = job.origin;
+        if let Some(origin) = self.running.get(&run).and_then(|running| self.origin_of(running)) {
             let is_last = self.on_threads().filter(|(_, r)| self.origin_of(r) == Some(origin)).count() == 1;
             let of_origin = self.jobs.values_mut().filter(|job| job.origin == origin);
             of_origin.for_each(|job| job.kept_last += u32::from(is_last));
@@ -57,8 +56,7 @@ impl Worker {
     /// The run to be ended, the one of which least is lost, and the origin that waits for its thread. `order` is that of
     /// [`Worker::by_turn`].
     fn victim(&self, now: Time, order: &[JobId]) -> Option<(RunId, Origin)> {
-        let mut threads = Places::default();
-        self.on_threads().filter_map(|(_, running)| self.origin_of(running)).for_each(|origin| threads.add(&origin));
+        let threads = Places::of_all(self.on_threads().filter_map(|(_, running)| self.origin_of(running)));
         let place_of = |job: &JobId| order.iter().position(|id| id == job);
         for (place, id) in order.iter().enumerate().filter(|(_, id)| self.waits(now, id)) {
             let waiting = self.jobs[id].origin;

@@ -62,8 +62,7 @@ impl Turns {
 
     /// Forgets all origins without jobs here; `origins` are those of all jobs.
     pub(super) fn retain(&mut self, origins: impl Iterator<Item = Origin>) {
-        let mut present = Amounts::default();
-        origins.for_each(|origin| present.add(&origin, 1));
+        let present = Amounts::count(origins);
         self.served.retain(&present);
         self.clocks.retain(&present);
     }
