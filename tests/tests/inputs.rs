@@ -151,6 +151,11 @@ fn a_note_on_the_inputs_of_a_detached_job_reaches_its_user() {
     assert_success(&submitted);
     assert_says(&submitted, &["note: ", "in.gz is compressed (gzip)", "zcat ", " submit "]);
     assert!(!stderr(&submitted).contains("--carry"), "{}", stderr(&submitted));
+    // Its process ends with the job.
+    let id = String::from_utf8_lossy(&submitted.stdout);
+    let mut results = webmesh(place.0.path());
+    results.args(["results", id.trim(), "--wait", "--data"]).arg(place.path("data"));
+    assert_success(&output(&mut results));
 }
 
 #[test]

@@ -19,13 +19,13 @@ pub(super) fn can_start() -> bool {
 pub(super) struct ChildMemory;
 
 impl ChildMemory {
-    /// See the other one.
+    /// The same as on Linux, where it is used.
     pub(super) fn new(_of: Arc<GuestMemory>, _total: u64) -> Self {
         Self
     }
 }
 
-/// See the other one.
+/// The same as on Linux, where it is used.
 pub(super) struct Job<'j> {
     pub(super) wasm: &'j [u8],
     pub(super) code_bytes: u64,

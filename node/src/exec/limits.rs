@@ -124,7 +124,7 @@ pub(super) const COMPILE_POLL: Duration = Duration::from_millis(10);
 pub(super) const MAX_COMPILED_BYTES: usize = 512 << 20;
 
 /// Bytes kept of what a compiling process writes before it dies.
-pub(super) const MAX_DYING_WORDS: usize = 4 << 10;
+pub(super) const MAX_LAST_OUTPUT: usize = 4 << 10;
 
 /// Refused modules that are remembered, so that a job with one does not have it compiled again and again.
 pub(super) const REFUSED_MODULES: usize = 256;

@@ -1,4 +1,4 @@
-//! Whose module is compiled next.
+//! The order in which modules are compiled.
 //!
 //! Every compilation begins in the *quick* lane, which serves the owners in turn. One that has used up its quantum of
 //! processor time there makes room, if others wait: it goes on in the *slow* lane, or, if that is full, is abandoned
@@ -12,7 +12,7 @@ use super::CancelToken;
 use super::error::ModuleError;
 use super::limits::{COMPILE_POLL, MAX_WAITING_COMPILES};
 
-/// Whoever a module is compiled for; gets an equal share of turns.
+/// The owner of the job whose module is compiled. Owners get equal shares of turns.
 pub(super) type Owner = [u8; 32];
 
 /// A lane of compilations.
@@ -68,7 +68,7 @@ impl Turns {
             return Err(ModuleError::Busy);
         }
         queue.call();
-        // Whoever was called or expelled may be another thread.
+        // The ticket that was called or expelled may be that of another thread.
         self.changed.notify_all();
         loop {
             let queue = state.queue(lane);

@@ -137,16 +137,16 @@ pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 // --- Dials of addresses that nobody confirmed -------------------------------------------------------------
 
-/// Dials a minute of one port at which no peer has answered. Whoever is named falsely gets no more.
+/// Dials per minute to one port at which no peer has answered: what a server that strangers name falsely has to bear.
 pub const DIALS_OF_PORT: u32 = 4;
-/// Dials a minute of one port at which the peer has answered before, or of one at the host that the peer was connected
+/// Dials per minute to one port at which the peer has answered before, or of one at the host that the peer was connected
 /// from: it may be about to return there.
 pub const DIALS_OF_PROVEN_PORT: u32 = 20;
-/// Dials a minute of one public host that reach no peer: ten peers of one server with three transports each.
+/// Dials per minute to one public host that reach no peer: ten peers of one server with three transports each.
 pub const DIALS_OF_HOST: u32 = 30;
 /// The same of a host in the local network, or this one: a class or a test runs dozens of peers there.
 pub const DIALS_OF_LOCAL_HOST: u32 = 120;
-/// Dials a minute of public hosts that reach no peer and that no request waits for: five peers with six addresses each.
+/// Dials per minute to public hosts that reach no peer and that no request waits for: five peers with six addresses each.
 pub const DIALS_UNASKED: u32 = 30;
 /// The same with those that a request waits for, such as the shufflers of a job: 64 of them on two internet protocols.
 pub const DIALS_IN_ALL: u32 = 240;
@@ -161,7 +161,7 @@ pub const DIAL_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const DIAL_SILENCE: Duration = Duration::from_secs(5);
 /// First pause after a failed dial that no request waits for; doubles each time.
 pub const UNASKED_DIAL_BACKOFF: Duration = Duration::from_secs(15);
-/// Longest such pause: a peer that only this one can reach is found so soon after its return.
+/// Longest such pause: a peer that only this one can reach is found within it after its return.
 pub const UNASKED_DIAL_BACKOFF_MAX: Duration = Duration::from_secs(120);
 
 // --- What is remembered -----------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ mod tests {
             ]
         });
         for (what, outcome) in outcomes {
-            // As of a kernel that does not know the call, not as of one that looked at the arguments.
+            // The error of a kernel without the call, rather than of one that rejects its arguments.
             assert_eq!(outcome.map_err(|why| why.raw_os_error()), Err(Some(libc::ENOSYS)), "{what}");
         }
     }

@@ -10,7 +10,7 @@ use crate::exec::limits::PROBE_PROCESSOR_TIME;
 
 /// Ends with `parent`, which started this process.
 pub(super) fn end_with(parent: i32) -> io::Result<()> {
-    // Else `top` would show it as `exe`.
+    // Otherwise `top` would show it as `exe`.
     rustix::thread::set_name(c"webmesh-compile")?;
     // The kernel sends the signal when the thread ends that started this process. That one waits for it.
     set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -66,7 +66,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The code, once all of it has arrived, and what follows it.
+    /// The compiled code and the bytes after it; `None` until the code is complete.
     pub(super) fn code(&self) -> Option<(&[u8], &[u8])> {
         let (kind, rest) = self.bytes.split_first()?;
         let (len, rest) = rest.split_first_chunk::<8>()?;

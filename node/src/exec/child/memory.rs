@@ -14,7 +14,7 @@ pub(in crate::exec) struct ChildMemory {
 }
 
 impl ChildMemory {
-    /// Counts against `of`, of `total` bytes.
+    /// Counts against the memory `of` guests, which has `total` bytes.
     pub(in crate::exec) fn new(of: Arc<GuestMemory>, total: u64) -> Self {
         Self { of, total }
     }

@@ -13,11 +13,11 @@ use super::memory::ChildMemory;
 use super::{FAILED, FITS, ITSELF, Limits, NAME, NO_MEMORY, REFUSED, quantum};
 use crate::exec::CancelToken;
 use crate::exec::error::ModuleError;
-use crate::exec::limits::{COMPILE_THREADS, MAX_DYING_WORDS, PROBE_PROCESSOR_TIME};
+use crate::exec::limits::{COMPILE_THREADS, MAX_LAST_OUTPUT, PROBE_PROCESSOR_TIME};
 use crate::exec::turns::{Lane, Owner, Turn, Turns};
 
-/// How Rust's allocator and stack guard say why they abort.
-const DYING_OF_MEMORY: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
+/// What Rust's allocator and stack guard print before they abort.
+const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
 /// The signals by which a process ends that did something wrong.
 const CRASHES: [Signal; 7] =
@@ -31,9 +31,9 @@ pub(in crate::exec) struct Job<'j> {
     pub(in crate::exec) code_bytes: u64,
     /// The memory that an instance of it may have here, in bytes.
     pub(in crate::exec) instance: u64,
-    /// What the child holds is counted there.
+    /// Counts what the child holds.
     pub(in crate::exec) memory: &'j ChildMemory,
-    /// Whose turn it takes.
+    /// The owner whose turn it takes.
     pub(in crate::exec) owner: Owner,
     /// Kills the child once it is cancelled.
     pub(in crate::exec) cancel: &'j CancelToken,
@@ -147,9 +147,9 @@ fn outcome(answer: Answer, stop: Option<Stop>, status: Option<ExitStatus>, limit
             _ => {}
         }
     }
-    let words = String::from_utf8_lossy(&words[..words.len().min(MAX_DYING_WORDS)]);
+    let words = String::from_utf8_lossy(&words[..words.len().min(MAX_LAST_OUTPUT)]);
     let signal = status.and_then(|status| status.signal());
-    let starved = DYING_OF_MEMORY.iter().any(|words_of_it| words.contains(words_of_it));
+    let starved = OUT_OF_MEMORY.iter().any(|text| words.contains(text));
     Err(match (signal, probed) {
         (Some(signal), false) if signal == Signal::XCPU.as_raw() => ModuleError::CompileTime(limits.time),
         (Some(signal), true) if signal == Signal::XCPU.as_raw() => ModuleError::ConstructorTime(PROBE_PROCESSOR_TIME),

@@ -153,7 +153,7 @@ async fn local_addresses_that_a_peer_outside_names_are_not_dialled() {
     stranger.dial(&peer, "203.0.113.1").await;
     let outside = stranger.key();
     peer.wait(|e| if let NetEvent::Connected { peer, .. } = e { (peer == outside).then_some(()) } else { None }).await;
-    // By whichever way it tells of them, they get into the address book.
+    // However it announces them, they get into the address book.
     let invented = identity::generate().public();
     for peer_named in [invented, outside] {
         peer.net.add_address(peer_named, vec![named.clone()]).await;
