@@ -2,6 +2,7 @@
 //! time.
 
 pub mod corpus;
+pub mod guest;
 pub mod job;
 pub mod mesh;
 pub mod process;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use webmesh_node::exec::{
     CancelToken, Module, ModuleError, Runtime, RuntimeConfig, TaskLimits, TaskParams, run_if_asked,
 };
+use webmesh_tests::guest::guest;
 
 /// A test and its name.
 type Test = (&'static str, fn());
@@ -63,25 +64,6 @@ fn runtime() -> Runtime {
 
 fn load(runtime: &Runtime, owner: [u8; 32], wasm: &[u8], cancel: &CancelToken) -> Result<Arc<Module>, ModuleError> {
     runtime.load_for(owner, *blake3::hash(wasm).as_bytes(), wasm, cancel)
-}
-
-/// A guest whose map gives nothing, with `more` in it.
-fn guest(memory: &str, initialize: &str, more: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(module
-            (memory (export "memory") {memory})
-            (func (export "_initialize") {initialize})
-            (func (export "webmesh_abi") (result i32) i32.const 1)
-            (func (export "webmesh_alloc") (param i32) (result i32) i32.const 65536)
-            (func (export "webmesh_map") (param i32 i32) (result i32) i32.const 0)
-            (func (export "webmesh_map_finish") (param i32) (result i32)
-                (i32.store (i32.const 1028) (i32.const 2048)) i32.const 1024)
-            (func (export "webmesh_reduce_feed") (param i32 i32) (result i32) i32.const 0)
-            (func (export "webmesh_reduce_finish") (result i32) i32.const 1024)
-            (func (export "webmesh_error") (result i32) i32.const 1024)
-            {more})"#
-    ))
-    .unwrap()
 }
 
 fn small(number: u32) -> Vec<u8> {

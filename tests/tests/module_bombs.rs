@@ -14,6 +14,7 @@ use webmesh_node::peer::{Peer, PeerConfig};
 use webmesh_protocol::PeerKey;
 use webmesh_protocol::membership::{Kind, Roles};
 use webmesh_protocol::message::Response;
+use webmesh_tests::guest::guest;
 use webmesh_tests::process::{Server, descendants};
 
 /// The name that a compiling process has, as the system shows it.
@@ -82,9 +83,9 @@ fn compiling_peer(data: &Path, bootstrap: &str) -> PeerConfig {
         let module = match &source[..] {
             b"bomb" => bomb(),
             [b'e', b'n', b'd', b'l', b'e', b's', b's', number @ ..] => {
-                guest("(loop br 0)", &format!("(func (export \"{}\"))", String::from_utf8_lossy(number)))
+                guest("17", "(loop br 0)", &format!("(func (export \"{}\"))", String::from_utf8_lossy(number)))
             }
-            other => guest("", &format!("(func (export \"{}\"))", String::from_utf8_lossy(other))),
+            other => guest("17", "", &format!("(func (export \"{}\"))", String::from_utf8_lossy(other))),
         };
         let answer = Response::Compiled { warnings: String::new(), cached: false, millis: 1 };
         Box::pin(async move { (answer, module.into()) })
@@ -110,25 +111,6 @@ fn compiling_peer(data: &Path, bootstrap: &str) -> PeerConfig {
     }
 }
 
-/// A guest that gives nothing.
-fn guest(initialize: &str, more: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(module
-            (memory (export "memory") 17)
-            (func (export "_initialize") {initialize})
-            (func (export "webmesh_abi") (result i32) i32.const 1)
-            (func (export "webmesh_alloc") (param i32) (result i32) i32.const 65536)
-            (func (export "webmesh_map") (param i32 i32) (result i32) i32.const 0)
-            (func (export "webmesh_map_finish") (param i32) (result i32)
-                (i32.store (i32.const 1028) (i32.const 2048)) i32.const 1024)
-            (func (export "webmesh_reduce_feed") (param i32 i32) (result i32) i32.const 0)
-            (func (export "webmesh_reduce_finish") (result i32) i32.const 1024)
-            (func (export "webmesh_error") (result i32) i32.const 1024)
-            {more})"#
-    ))
-    .expect("a module")
-}
-
 /// A module of 1 MB that is far more expensive than others of that size: in each of its functions, many locals live
 /// while references are moved in a table.
 fn bomb() -> Vec<u8> {
@@ -141,7 +123,7 @@ fn bomb() -> Vec<u8> {
     let moved = "(table.set $t (i32.const 0) (table.get $t (i32.const 1)))".repeat(2000);
     let end: String = locals.map(|local| format!("(local.get $l{local}) i64.add ")).collect();
     let function = format!("(func (param $p i64) (result i64) {names} {begin} {moved} (local.get $p) {end})");
-    guest("", &format!("(table $t 16 externref) {}", function.repeat(64)))
+    guest("17", "", &format!("(table $t 16 externref) {}", function.repeat(64)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
